@@ -1,0 +1,1 @@
+../../edge/_root/__main__.py

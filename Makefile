@@ -1,0 +1,60 @@
+# make demo    a trained policy lifts a cube with the simulated SO-101; ends in out/demo.mp4
+# make test    the whole test suite, then the running half on the oldest and the newest Python of a Jetson
+# make check   formatting, lint, types, import contracts
+# make clean   forget environments and build results (recordings in out/ stay)
+#
+# Each needs nothing but Python 3.10 or newer, and installs into .venv. PYTHON=python3.12 chooses another one.
+
+PYTHON ?= python3
+DEMO_ENGINE ?= edge/shipped/lift/model.onnx
+DEMO_VIDEO ?= out/demo.mp4
+DEMO_EPISODES ?= 5
+
+# pytest must be started as `pytest`: `python -m pytest` would put the root on the path and `models` with it.
+BIN := .venv/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet install
+TORCH := $(shell grep -o 'torch==[0-9.]*' pyproject.toml)
+
+.PHONY: demo test check format clean
+.DELETE_ON_ERROR:
+
+demo: .venv/with-sim
+	@.ci/opengl $(BIN)/python
+	@mkdir -p $(dir $(DEMO_VIDEO))
+	$(BIN)/sefa-edge run --engine $(DEMO_ENGINE) --arm sim --camera sim \
+		--episodes $(DEMO_EPISODES) --video $(DEMO_VIDEO)
+
+test: .venv/with-everything
+	@.ci/opengl $(BIN)/python
+	$(BIN)/pytest
+	.ci/other-pythons
+
+check: .venv/with-everything
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	PYTHONPATH=.typing $(BIN)/lint-imports --no-cache
+
+format: .venv/with-everything
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+		|| { echo "error: $(PYTHON) is older than 3.10"; echo "hint: make PYTHON=python3.12 ..."; exit 4; }
+	@$(PYTHON) -m venv .venv \
+		|| { rm -rf .venv; echo "hint: sudo apt-get install python3-venv"; exit 4; }
+
+.venv/with-sim: pyproject.toml setup.py | .venv/bin/python
+	@echo "installing sefa-edge and its simulator into .venv (a minute, once)"
+	$(PIP) -e '.[sim]'
+	@touch $@
+
+.venv/with-everything: pyproject.toml setup.py | .venv/bin/python
+	@echo "installing everything, torch included, into .venv (some minutes, once)"
+	$(PIP) '$(TORCH)'
+	$(PIP) -e '.[sim,dataset,train,test,check]'
+	@touch $@ .venv/with-sim
+
+clean:
+	rm -rf .venv .venv310 .venv312 build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

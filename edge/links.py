@@ -1,0 +1,144 @@
+"""Who talks to the loop: supervisor and policy as processes, or a program that drives the loop itself."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Protocol
+
+import numpy as np
+
+from sefa_edge.edge.chunks import ActionChunk
+from sefa_edge.edge.modes import Command, Event, Fault
+from sefa_edge.edge.records import ControlCommand, JointSample, TickReport
+from sefa_edge.edge.transport import Channel, ChannelClosed, RecordError
+from sefa_edge.firmware_bridge.host.messages import JointState
+
+
+class Links(Protocol):
+    """What the loop needs from outside. Nothing here ever waits."""
+
+    @property
+    def dropped(self) -> int:
+        """Records lost because a reader was behind, since the start."""
+        ...
+
+    def events(self) -> Iterator[Event]:
+        """Commands, and faults of the links themselves, oldest first."""
+        ...
+
+    def newest_chunk(self) -> ActionChunk | None:
+        """The newest chunk that arrived since the last call."""
+        ...
+
+    def publish(self, state: JointState) -> None:
+        """Offer a reading of the joints to the policy."""
+        ...
+
+    def report(self, report: TickReport) -> None:
+        """Offer the report of a tick."""
+        ...
+
+
+class DirectLinks:
+    """For a program that calls `ControlLoop.tick` itself, in lock-step with a simulated world:
+
+    clock, links = ManualClock(), DirectLinks()
+    loop = connect_loop(clock, lambda: arm, links, profile, period_ns)
+    pacer = Pacer(clock, period_ns)
+    links.waiting_events.append(Command.ARM)
+    while not loop.state.finished:
+        slot = pacer.wait()                # moves the manual clock to the next grid point
+        world.step_to(slot.due_ns)
+        report = loop.tick(slot)           # between ticks: put chunks into links.waiting_chunks
+    """
+
+    def __init__(self) -> None:
+        self.waiting_events: deque[Event] = deque()
+        self.waiting_chunks: deque[ActionChunk] = deque()
+        self.state: JointState | None = None
+        self.last_report: TickReport | None = None
+        self.dropped = 0
+
+    def events(self) -> Iterator[Event]:
+        while self.waiting_events:
+            yield self.waiting_events.popleft()
+
+    def newest_chunk(self) -> ActionChunk | None:
+        chunk = self.waiting_chunks.pop() if self.waiting_chunks else None
+        self.waiting_chunks.clear()
+        return chunk
+
+    def publish(self, state: JointState) -> None:
+        self.state = state
+
+    def report(self, report: TickReport) -> None:
+        self.last_report = report
+
+
+class ProcessLinks:
+    """Records over two channels. A channel whose other end dies is a fault once, and silent from then on."""
+
+    def __init__(self, supervisor: Channel, policy: Channel, horizon: int, joints: int) -> None:
+        self._supervisor: Channel | None = supervisor
+        self._policy: Channel | None = policy
+        self._horizon, self._joints = horizon, joints
+        self._chunk: ActionChunk | None = None
+        self._stop_asked = False
+
+    @property
+    def dropped(self) -> int:
+        return sum(channel.dropped for channel in (self._supervisor, self._policy) if channel is not None)
+
+    def ask_stop(self) -> None:
+        """Make the next `events` begin with STOP; safe to call from a signal handler."""
+        self._stop_asked = True
+
+    def events(self) -> Iterator[Event]:
+        if self._stop_asked:
+            self._stop_asked = False
+            yield Command.STOP
+        yield from self._from_supervisor()
+        yield from self._from_policy()
+
+    def newest_chunk(self) -> ActionChunk | None:
+        chunk, self._chunk = self._chunk, None
+        return chunk
+
+    def publish(self, state: JointState) -> None:
+        if self._policy is not None:
+            self._offer(self._policy, JointSample(state.stamp_ns, state.joint_deg.astype(np.float32)).pack())
+
+    def report(self, report: TickReport) -> None:
+        if self._supervisor is not None:
+            self._offer(self._supervisor, report.pack())
+
+    def _from_supervisor(self) -> Iterator[Event]:
+        if self._supervisor is None:
+            return
+        try:
+            for record in self._supervisor.drain():
+                yield ControlCommand.unpack(record).command
+        except (ChannelClosed, RecordError):  # one that speaks another language is as good as gone
+            self._supervisor.close()
+            self._supervisor = None
+            yield Fault.SUPERVISOR_LOST
+
+    def _from_policy(self) -> Iterator[Event]:
+        if self._policy is None:
+            return
+        try:
+            for record in self._policy.drain():
+                self._chunk = ActionChunk.unpack(record, self._horizon, self._joints)
+        except RecordError:
+            yield Fault.BAD_CHUNK
+        except ChannelClosed:
+            self._policy.close()
+            self._policy = None
+            yield Fault.POLICY_LOST
+
+    @staticmethod
+    def _offer(channel: Channel, record: bytes) -> None:
+        with suppress(ChannelClosed):  # the next `events` meets the end of the channel and tells it
+            channel.send(record)

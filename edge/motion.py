@@ -1,0 +1,219 @@
+"""What the arm does in each mode: takes events, keeps the plan, offers one setpoint per tick."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from sefa_edge.edge.chunks import ActionChunk, ChunkPlayer
+from sefa_edge.edge.clock import Slot
+from sefa_edge.edge.links import Links
+from sefa_edge.edge.modes import Event, Fault, Mode, ModeState, Progress, Target, transition
+from sefa_edge.edge.planned_move import PlannedMove, plan_move
+from sefa_edge.edge.records import NONE_NS
+from sefa_edge.edge.safety import Commanded, Envelope, Verdict, bits
+from sefa_edge.edge.shaping import Segment, Setpoint, interpolate, resting
+from sefa_edge.edge.watched_arm import WatchedArm
+from sefa_edge.firmware_bridge.host.errors import ArmFault
+from sefa_edge.profiles.schema import ArmProfile
+from sefa_edge.profiles.units import ms_to_ns, s_to_ns
+
+FIRST_CHUNK_NS = s_to_ns(5)
+"""How long RUNNING waits, standing still, for the first chunk of a run."""
+
+SETTLE_NS = ms_to_ns(300)
+"""After the end of a planned move: time for the joints to arrive where they were sent."""
+
+PLANNED_LAG_TICKS = 3
+"""Readings in a row with a joint too far behind that stop a planned move; one alone may be a bad reading."""
+
+AT_REST_DEG = 1e-6
+
+
+class Motion:
+    """Owns the mode and what was commanded last."""
+
+    def __init__(self, profile: ArmProfile, period_ns: int, arm: WatchedArm) -> None:
+        self.limits = profile.limit_table()
+        self.envelope = Envelope.of(self.limits, period_ns)
+        self.player = ChunkPlayer()
+        self.state = ModeState()
+        self.fault_joints = 0
+        """Bit i: the latched fault is about joint i."""
+        self.commanded = Commanded.standing(arm.state.joint_deg)
+        self._arm = arm
+        self._profile = profile
+        self._patience_ticks = max(1, self.limits.goal_timeout_ns // period_ns)
+        # A gripper is meant to be stopped by what it grips.
+        self._must_follow = np.array([joint.unit == "degrees" for joint in profile.joints])
+        self._plan = PlannedMove(self.commanded.joint_deg, self.commanded.joint_deg, 0, 0)
+        self._hold_deg: np.ndarray | None = None
+        self._lag_ticks = np.zeros(len(profile.joints), np.int64)
+        self._skipped_in_a_row = 0
+        self._switched_torque = False
+        self._fed_ns = 0
+
+    def apply(self, event: Event, now_ns: int) -> None:
+        """Take one event in, and do what entering the new mode asks for."""
+        before, self.state = self.state, transition(self.state, event)
+        if self.state.fault is not before.fault:
+            self.fault_joints = (
+                self._arm.fault_joints if event is not Fault.FOLLOWING_ERROR else self._lagging()
+            )
+        if event is Progress.ARM_BACK:
+            self._stand()
+        if self.state.mode is not before.mode:
+            self._lag_ticks[:] = 0
+            self._enter(before, event, now_ns)
+
+    def advance(self, arm_event: Event | None, links: Links, slot: Slot) -> None:
+        """Take in all that happened since the last tick: at the arm, at the links, in the movement itself."""
+        now_ns = slot.due_ns
+        if self._stalled(slot):
+            self.apply(Fault.LOOP_OVERRUN, now_ns)
+        if arm_event is not None:
+            self.apply(arm_event, now_ns)
+        for event in links.events():
+            self.apply(event, now_ns)
+        chunk = links.newest_chunk()
+        if chunk is not None and self.state.mode is Mode.RUNNING:
+            self._take(chunk, now_ns)
+        for event in self._observe(slot):
+            self.apply(event, now_ns)
+
+    def conclude(self, verdict: Verdict, now_ns: int) -> None:
+        """Remember what was sent. A goal lost with the port does no harm: a returned arm is read anew."""
+        if verdict.goal is not None:
+            self.commanded = self.commanded.after(verdict.goal)
+        if verdict.fault is not None:
+            self.apply(verdict.fault, now_ns)
+
+    def playing(self, now_ns: int) -> tuple[int, int, int]:
+        """Age of the picture acted on, age of the hand-over, id of the chunk; all NONE_NS when none plays."""
+        chunk = self.player.chunk
+        if chunk is None or self.state.mode is not Mode.RUNNING or self._fed_ns != now_ns:
+            return NONE_NS, NONE_NS, NONE_NS
+        return now_ns - chunk.observed_ns, now_ns - self.player.accepted_ns, chunk.chunk_id
+
+    def _take(self, chunk: ActionChunk, now_ns: int) -> None:
+        if chunk.is_motion(now_ns):
+            self.player.accept(chunk, now_ns, self.commanded.joint_deg)
+        else:
+            self.apply(Fault.BAD_CHUNK, now_ns)
+
+    def _observe(self, slot: Slot) -> Iterator[Event]:
+        if self._starved(slot.due_ns):
+            yield Fault.CHUNK_TIMEOUT
+        if self._obstructed():
+            yield Fault.FOLLOWING_ERROR
+        if self.settled(slot.due_ns):
+            yield Progress.SETTLED
+
+    def choose(self, now_ns: int) -> Segment | PlannedMove | None:
+        """The piece of plan that covers this tick; None: stand, or come to a stand."""
+        if self.state.mode in (Mode.ARMED, Mode.PARK):
+            return self._plan
+        segment = self.player.choose(now_ns) if self.state.mode is Mode.RUNNING else None
+        if segment is not None:
+            self._fed_ns = now_ns
+        return segment
+
+    def shape(self, piece: Segment | PlannedMove | None, now_ns: int) -> Setpoint:
+        """The setpoint of this tick."""
+        if isinstance(piece, PlannedMove):
+            return piece.setpoint(now_ns)
+        if isinstance(piece, Segment):
+            return interpolate(piece, now_ns)
+        return resting(self._rest_deg())
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing may be sent: torque is not ours, or the arm is waited for and stands.
+
+        A goal wakes a servo up; one that comes back from a power cut would jump to it.
+        """
+        waiting = self.state.target is Target.AWAIT_ARM and self._standing()
+        return not self.state.powered or waiting
+
+    def settled(self, now_ns: int) -> bool:
+        """At rest where the mode leads."""
+        if self.state.mode in (Mode.ARMED, Mode.PARK):
+            return self._standing() and now_ns >= self._plan.end_ns + SETTLE_NS
+        return self.state.mode is not Mode.RUNNING and self._standing()
+
+    def _enter(self, before: ModeState, event: Event, now_ns: int) -> None:
+        mode = self.state.mode
+        if mode is Mode.ARMED:
+            if before.powered or self._switch_torque(self._arm.energise, now_ns):
+                self._move_to(self._profile.start_pose_deg, now_ns)
+        elif mode is Mode.PARK:
+            self._move_to(self._profile.park_pose_deg, now_ns)
+        elif mode is Mode.RUNNING:
+            self.player.start(now_ns)
+            self._fed_ns = now_ns
+        elif mode is Mode.HOLD:
+            blocked = (
+                event is Fault.FOLLOWING_ERROR
+            )  # then give way: hold where the arm is, not where it should be
+            self._hold_deg = self._arm.state.joint_deg if blocked else None
+        elif mode is Mode.RELEASED:
+            self._switch_torque(self._arm.release, now_ns)
+
+    def _switch_torque(self, switch: Callable[[], None], now_ns: int) -> bool:
+        self._switched_torque = True
+        try:
+            switch()
+        except ArmFault:
+            self.apply(Fault.TORQUE_REFUSED, now_ns)
+            return False
+        self._stand()
+        return True
+
+    def _stand(self) -> None:
+        self.commanded = Commanded.standing(self._arm.state.joint_deg)
+        self._hold_deg = None
+
+    def _move_to(self, pose_deg: list[float], now_ns: int) -> None:
+        velocity_deg_s = self._profile.move_velocity_deg_s
+        self._plan = plan_move(
+            self.commanded.joint_deg, np.array(pose_deg), self.limits, velocity_deg_s, now_ns
+        )
+
+    def _rest_deg(self) -> np.ndarray:
+        return self.commanded.stopping_deg(self.envelope) if self._hold_deg is None else self._hold_deg
+
+    def _standing(self) -> bool:
+        if (np.abs(self.commanded.step_deg) > AT_REST_DEG).any():
+            return False
+        if self.state.mode is not Mode.HOLD:
+            return True
+        rest_deg = np.clip(self._rest_deg(), self.limits.min_deg, self.limits.max_deg)
+        return bool((np.abs(rest_deg - self.commanded.joint_deg) <= AT_REST_DEG).all())
+
+    def _stalled(self, slot: Slot) -> bool:
+        excused = self._switched_torque  # confirming it takes longer than a tick
+        self._switched_torque = False
+        late = slot.skipped_before > 0 and not excused
+        self._skipped_in_a_row = self._skipped_in_a_row + slot.skipped_before if late else 0
+        return self._skipped_in_a_row >= self._patience_ticks and self.state.powered
+
+    def _starved(self, now_ns: int) -> bool:
+        if self.state.mode is not Mode.RUNNING:
+            return False
+        patience_ns = FIRST_CHUNK_NS if self.player.chunk is None else self.limits.goal_timeout_ns
+        return now_ns - self._fed_ns > patience_ns
+
+    def _obstructed(self) -> bool:
+        if self.state.mode not in (Mode.ARMED, Mode.RUNNING, Mode.PARK) or self._arm.lost:
+            return False
+        lag_deg = np.abs(self.commanded.joint_deg - self._arm.state.joint_deg)
+        late = (lag_deg > self._profile.tracking_error_deg) & self._must_follow
+        self._lag_ticks = np.where(late, self._lag_ticks + 1, 0)
+        return bool(self._lag_ticks.max() >= self._lag_patience())
+
+    def _lag_patience(self) -> int:
+        return self._patience_ticks if self.state.mode is Mode.RUNNING else PLANNED_LAG_TICKS
+
+    def _lagging(self) -> int:
+        return bits(self._lag_ticks > 0)

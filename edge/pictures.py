@@ -1,0 +1,127 @@
+"""OWNS OPENCV: the only file that imports cv2. Everything that leaves it is RGB uint8 [H, W, 3]."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from sefa_edge.profiles.errors import InputError, MissingError
+
+cv2.setNumThreads(1)
+VIDEO_CODECS = {".mp4": "mp4v", ".webm": "VP80", ".avi": "MJPG"}
+CAPTION_HEIGHT = 22
+
+
+def resize_area(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The whole picture at another size, INTER_AREA."""
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """Raises InputError when the file is not a picture."""
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise InputError(f"{path} is not a picture that OpenCV can read", "use PNG or JPEG")
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def write_picture(path: Path, picture: np.ndarray) -> None:
+    """Raises InputError when the file cannot be written."""
+    if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
+        raise InputError(f"{path} cannot be written", "check the folder and the file's ending")
+
+
+def captioned(picture: np.ndarray, text: str) -> np.ndarray:
+    """A copy of the picture with a line of text in its lower left corner."""
+    written = picture.copy()
+    height, width = picture.shape[:2]
+    scale = min(0.5, width / 400)
+    written[height - CAPTION_HEIGHT :] = written[height - CAPTION_HEIGHT :] // 3
+    position = (5, height - 6)
+    cv2.putText(written, text, position, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), 1, cv2.LINE_AA)
+    return written
+
+
+class Capture:
+    """A cv2.VideoCapture that speaks RGB and says in words what went wrong."""
+
+    def __init__(self, capture: cv2.VideoCapture, name: str) -> None:
+        self._capture = capture
+        self._name = name
+
+    @classmethod
+    def of_device(cls, path: str, size: tuple[int, int] | None, rate_hz: float) -> Capture:
+        """A V4L2 device, MJPG asked for, one buffer where the driver allows it.
+
+        Raises:
+            MissingError: no such device, no permission, or it gives no picture.
+        """
+        if not Path(path).exists():
+            raise MissingError(f"camera {path} does not exist", "plug it in; `ls /dev/video*` lists cameras")
+        capture = cv2.VideoCapture(path, cv2.CAP_V4L2)
+        if not capture.isOpened():
+            raise MissingError(f"camera {path} cannot be opened", _device_hint(path))
+        capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
+        if size is not None:
+            capture.set(cv2.CAP_PROP_FRAME_WIDTH, size[0])
+            capture.set(cv2.CAP_PROP_FRAME_HEIGHT, size[1])
+        capture.set(cv2.CAP_PROP_FPS, rate_hz)
+        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+        return cls(capture, path)
+
+    @classmethod
+    def of_stream(cls, location: str) -> Capture:
+        """A video file or an HTTP stream. Raises InputError when it cannot be opened."""
+        capture = cv2.VideoCapture(location)
+        if not capture.isOpened():
+            raise InputError(
+                f"video {location} cannot be opened", "check the path, or that the stream is running"
+            )
+        return cls(capture, location)
+
+    @property
+    def rate_hz(self) -> float:
+        """Frames per second as the source states it; 0 when it does not."""
+        return float(self._capture.get(cv2.CAP_PROP_FPS))
+
+    @property
+    def position_ms(self) -> float:
+        """Stamp of the last grabbed frame. V4L2 through OpenCV >= 4.5: the kernel's CLOCK_MONOTONIC stamp."""
+        return float(self._capture.get(cv2.CAP_PROP_POS_MSEC))
+
+    def grab(self) -> bool:
+        """Take the next frame without decoding it; False when there is none."""
+        return bool(self._capture.grab())
+
+    def retrieve(self) -> np.ndarray | None:
+        """Decode the grabbed frame; None when it is damaged."""
+        good, picture = self._capture.retrieve()
+        return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB) if good and picture is not None else None
+
+    def close(self) -> None:
+        self._capture.release()
+
+
+class VideoFile:
+    """A video being written; the file's ending chooses the codec."""
+
+    def __init__(self, path: Path, rate_hz: float, height: int, width: int) -> None:
+        """Raises MissingError when this OpenCV cannot encode the format."""
+        fourcc = cv2.VideoWriter.fourcc(*VIDEO_CODECS[path.suffix])
+        self._writer = cv2.VideoWriter(str(path), fourcc, rate_hz, (width, height))
+        if not self._writer.isOpened():
+            raise MissingError(
+                f"{path} cannot be written by this OpenCV", "try another ending: .mp4, .webm, .avi"
+            )
+
+    def append(self, picture: np.ndarray) -> None:
+        self._writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+
+    def close(self) -> None:
+        self._writer.release()
+
+
+def _device_hint(path: str) -> str:
+    return f"does another program hold it (`fuser {path}`)? else: `sudo usermod -aG video $USER`"

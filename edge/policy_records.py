@@ -1,0 +1,77 @@
+"""Records between the supervisor and the policy process; the others are in edge/records.py."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+from sefa_edge.edge.records import Kind, seal, unseal
+from sefa_edge.edge.transport import RecordError
+
+
+class Order(IntEnum):
+    """What the supervisor may ask of the policy."""
+
+    RUN = 1
+    PAUSE = 2
+
+
+class Happening(IntEnum):
+    """What the policy may report."""
+
+    READY = 1  # engine open and warm
+    PAUSED = 2  # no chunk of the episode will follow this report
+    CHUNK = 3  # a chunk was sent
+    NO_FRAME = 4  # a policy step without a fresh picture: nothing was sent
+    NO_JOINTS = 5  # a policy step without fresh joints: nothing was sent
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyCommand:
+    """RUN starts an episode with its noise seed; PAUSE ends it. Pictures caught before `after_ns` do not count."""
+
+    order: Order
+    episode: int = 0
+    seed: int = 0
+    after_ns: int = 0
+
+    def pack(self) -> bytes:
+        return seal(Kind.POLICY_COMMAND, _COMMAND.pack(self.order, self.episode, self.seed, self.after_ns))
+
+    @classmethod
+    def unpack(cls, record: bytes) -> PolicyCommand:
+        """Raises RecordError."""
+        order, *fields = _COMMAND.unpack(unseal(record, Kind.POLICY_COMMAND, _COMMAND.size))
+        if order not in Order._value2member_map_:
+            raise RecordError(f"{order} is no order")
+        return cls(Order(order), *fields)
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyReport:
+    """One event of the policy; `frame_age_ns` is the age of the picture when the inference began."""
+
+    happening: Happening
+    episode: int
+    chunk_id: int = 0
+    inference_ns: int = 0
+    frame_age_ns: int = 0
+    skipped_steps: int = 0
+    """Policy steps that an inference overran since the start of the episode."""
+
+    def pack(self) -> bytes:
+        fields = (self.episode, self.chunk_id, self.inference_ns, self.frame_age_ns, self.skipped_steps)
+        return seal(Kind.POLICY_REPORT, _REPORT.pack(self.happening, *fields))
+
+    @classmethod
+    def unpack(cls, record: bytes) -> PolicyReport:
+        """Raises RecordError."""
+        happening, *fields = _REPORT.unpack(unseal(record, Kind.POLICY_REPORT, _REPORT.size))
+        if happening not in Happening._value2member_map_:
+            raise RecordError(f"{happening} is no happening")
+        return cls(Happening(happening), *fields)
+
+
+_COMMAND = struct.Struct("<Iqqq")
+_REPORT = struct.Struct("<Iqqqqq")

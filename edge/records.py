@@ -1,0 +1,287 @@
+"""The fixed-size records that enter and leave the control process: declared once, packed with struct.
+
+Every record is `kind, version, size` (8 bytes, little-endian) and a body whose size follows from the number
+of joints n (and the horizon T): another size, kind or version is refused. One datagram is one record.
+
+    supervisor -> control    ControlCommand
+    control -> supervisor    Ready once, TickReport every tick, Final once
+    policy -> control        ActionChunk (edge/chunks.py)
+    control -> policy        JointSample every tick
+
+All times are nanoseconds of CLOCK_MONOTONIC; joints are degrees (gripper 0..100) in the arm profile's order.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+
+from sefa_edge.edge.modes import Command, Fault, Mode
+from sefa_edge.edge.transport import RecordError
+
+VERSION = 1
+NONE_NS = -1
+"""An age or id that there is not: no chunk is playing."""
+
+STAGES = ("read", "choose", "shape", "check", "send")
+"""The stages of a tick that TickReport times, in order."""
+
+
+class Kind(IntEnum):
+    CHUNK = 1
+    JOINT_SAMPLE = 2
+    COMMAND = 3
+    TICK = 4
+    READY = 5
+    FINAL = 6
+    POLICY_COMMAND = 7
+    POLICY_REPORT = 8
+    FILM_ORDER = 9
+
+
+_HEADER = struct.Struct("<BBxxI")
+
+
+def seal(kind: Kind, body: bytes) -> bytes:
+    """A whole record: header and body."""
+    return _HEADER.pack(kind, VERSION, _HEADER.size + len(body)) + body
+
+
+def kind_of(record: bytes) -> Kind:
+    """What a record is. Raises RecordError when it is not one of ours or is cut short."""
+    if len(record) < _HEADER.size:
+        raise RecordError(f"a record of {len(record)} bytes has no header")
+    kind, version, size = _HEADER.unpack_from(record)
+    if version != VERSION or size != len(record) or kind not in Kind._value2member_map_:
+        raise RecordError(
+            f"kind {kind}, version {version}, {len(record)} of {size} bytes: not a record of ours"
+        )
+    return Kind(kind)
+
+
+def unseal(record: bytes, kind: Kind, body_bytes: int) -> memoryview:
+    """The body of a record of this kind and size. Raises RecordError."""
+    if kind_of(record) is not kind:
+        raise RecordError(f"expected a {kind.name} record, got {kind_of(record).name}")
+    body = memoryview(record)[_HEADER.size :]
+    if len(body) != body_bytes:
+        raise RecordError(f"a {kind.name} record has a body of {body_bytes} bytes, this one {len(body)}")
+    return body
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JointSample:
+    """Measured joints float32 [n], so that the policy can interpolate to the time of a picture."""
+
+    stamp_ns: int
+    joint_deg: np.ndarray
+
+    def pack(self) -> bytes:
+        return seal(Kind.JOINT_SAMPLE, _STAMP.pack(self.stamp_ns) + _packed(self.joint_deg))
+
+    @classmethod
+    def unpack(cls, record: bytes, joints: int) -> JointSample:
+        """Raises RecordError."""
+        body = unseal(record, Kind.JOINT_SAMPLE, _STAMP.size + 4 * joints)
+        return cls(_STAMP.unpack_from(body)[0], np.frombuffer(body, "<f4", joints, _STAMP.size))
+
+
+_STAMP = struct.Struct("<q")
+
+
+@dataclass(frozen=True, slots=True)
+class ControlCommand:
+    """What the supervisor asks for."""
+
+    command: Command
+
+    def pack(self) -> bytes:
+        return seal(Kind.COMMAND, _COMMAND.pack(self.command))
+
+    @classmethod
+    def unpack(cls, record: bytes) -> ControlCommand:
+        """Raises RecordError."""
+        return cls(_member(Command, _COMMAND.unpack(unseal(record, Kind.COMMAND, _COMMAND.size))[0]))
+
+
+_COMMAND = struct.Struct("<I")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TickReport:
+    """One tick of the loop. Arrays are float32 [n]; goal_deg is NaN where nothing was commanded."""
+
+    tick: int
+    start_ns: int
+    """When the tick began; its place on the grid is `start_ns - lateness_ns`."""
+    lateness_ns: int
+    stage_ns: tuple[int, int, int, int, int]
+    """How long each of STAGES took."""
+    skipped_ticks: int
+    """Grid points skipped since the start."""
+    dropped_records: int
+    """Records that a slow reader lost since the start."""
+    frame_age_ns: int
+    """Age of the picture that the arm acts on; NONE_NS when no chunk is playing."""
+    chunk_age_ns: int
+    """Time since the chunk that is playing was taken over; NONE_NS when none is."""
+    chunk_id: int
+    mode: Mode
+    settled: bool
+    """At rest where the mode leads: at the start pose, at the park pose, or holding still."""
+    fault: Fault
+    fault_joints: int
+    """Bit i: the fault is about joint i."""
+    clipped_bits: int
+    """Bit i: the limiter changed the goal of joint i in this tick."""
+    joint_deg: np.ndarray
+    goal_deg: np.ndarray
+
+    def pack(self) -> bytes:
+        head = _TICK.pack(
+            self.tick, self.start_ns, self.lateness_ns, *self.stage_ns,
+            self.skipped_ticks, self.dropped_records, self.frame_age_ns, self.chunk_age_ns, self.chunk_id,
+            self.mode, self.settled, self.fault, self.fault_joints, self.clipped_bits,
+        )  # fmt: skip
+        return seal(Kind.TICK, head + _packed(self.joint_deg) + _packed(self.goal_deg))
+
+    @classmethod
+    def unpack(cls, record: bytes, joints: int) -> TickReport:
+        """Raises RecordError."""
+        body = unseal(record, Kind.TICK, _TICK.size + 8 * joints)
+        tick, start_ns, lateness_ns, *rest = _TICK.unpack_from(body)
+        stage_ns, (skipped, dropped, frame_age, chunk_age, chunk_id) = rest[:5], rest[5:10]
+        mode, settled, fault, fault_joints, clipped_bits = rest[10:]
+        joint_deg, goal_deg = np.frombuffer(body, "<f4", 2 * joints, _TICK.size).reshape(2, joints)
+        return cls(
+            tick, start_ns, lateness_ns, tuple(stage_ns), skipped, dropped, frame_age, chunk_age, chunk_id,
+            _member(Mode, mode), settled, _member(Fault, fault), fault_joints, clipped_bits,
+            joint_deg, goal_deg,
+        )  # fmt: skip
+
+
+_TICK = struct.Struct("<Qqq5QQQqqqB?BxIIxxxx")
+
+
+class Privilege(IntFlag):
+    """What the operating system granted; all are optional."""
+
+    NONE = 0
+    FIFO = 1  # SCHED_FIFO
+    MEMORY_LOCK = 2  # mlockall
+    AFFINITY = 4  # one core
+    TIMER_SLACK = 8  # prctl(PR_SET_TIMERSLACK): wakes without rounding under SCHED_OTHER
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ready:
+    """Sent once, when the arm answers and the loop is about to start. joint_deg is float32 [n]."""
+
+    period_ns: int
+    asked: Privilege
+    granted: Privilege
+    joint_deg: np.ndarray
+
+    def pack(self) -> bytes:
+        head = _READY.pack(self.period_ns, self.asked, self.granted)
+        return seal(Kind.READY, head + _packed(self.joint_deg))
+
+    @classmethod
+    def unpack(cls, record: bytes, joints: int) -> Ready:
+        """Raises RecordError."""
+        body = unseal(record, Kind.READY, _READY.size + 4 * joints)
+        period_ns, asked, granted = _READY.unpack_from(body)
+        joint_deg = np.frombuffer(body, "<f4", joints, _READY.size)
+        return cls(period_ns, Privilege(asked), Privilege(granted), joint_deg)
+
+    @property
+    def refused(self) -> Privilege:
+        """What was asked for and not granted: worth one line to a person, never fatal."""
+        return self.asked & ~self.granted
+
+
+_READY = struct.Struct("<qII")
+
+
+class Torque(IntEnum):
+    """What this process last knew about the torque of the arm."""
+
+    UNTOUCHED = 0
+    ON = 1
+    OFF = 2
+    UNKNOWN = 3  # asked for, not confirmed
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """Sent once, last: how it ended. `message` and `hint` are for a person, at most 240 bytes each."""
+
+    mode: Mode
+    fault: Fault
+    fault_joints: int
+    torque: Torque
+    exit_code: int
+    ticks: int
+    skipped_ticks: int
+    message: str
+    hint: str
+
+    def pack(self) -> bytes:
+        body = _FINAL.pack(
+            self.mode, self.fault, self.torque, self.exit_code, self.fault_joints,
+            self.ticks, self.skipped_ticks,
+            _clip(self.message), _clip(self.hint),
+        )  # fmt: skip
+        return seal(Kind.FINAL, body)
+
+    @classmethod
+    def unpack(cls, record: bytes) -> Final:
+        """Raises RecordError."""
+        body = unseal(record, Kind.FINAL, _FINAL.size)
+        mode, fault, torque, exit_code, fault_joints, ticks, skipped, message, hint = _FINAL.unpack(body)
+        return cls(
+            _member(Mode, mode), _member(Fault, fault), fault_joints, _member(Torque, torque), exit_code,
+            ticks, skipped, _text(message), _text(hint),
+        )  # fmt: skip
+
+
+_TEXT_BYTES = 240
+_FINAL = struct.Struct(f"<BBBBIQQ{_TEXT_BYTES}s{_TEXT_BYTES}s")
+
+SupervisorRecord: TypeAlias = Ready | TickReport | Final
+
+
+def unpack_for_supervisor(record: bytes, joints: int) -> SupervisorRecord:
+    """Whatever the control process tells its supervisor. Raises RecordError."""
+    kind = kind_of(record)
+    if kind is Kind.TICK:
+        return TickReport.unpack(record, joints)
+    if kind is Kind.READY:
+        return Ready.unpack(record, joints)
+    return Final.unpack(record)
+
+
+EnumT = TypeVar("EnumT", bound=IntEnum)
+
+
+def _member(enum: type[EnumT], value: int) -> EnumT:
+    try:
+        return enum(value)
+    except ValueError:
+        raise RecordError(f"{value} is no {enum.__name__}") from None
+
+
+def _packed(joint_deg: np.ndarray) -> bytes:
+    return joint_deg.astype("<f4").tobytes()
+
+
+def _clip(text: str) -> bytes:
+    return text.encode()[:_TEXT_BYTES]
+
+
+def _text(raw: bytes) -> str:
+    return raw.rstrip(b"\0").decode(errors="ignore")

@@ -1,0 +1,48 @@
+"""Ctrl-C and its relatives as something that a waiting loop can wait for."""
+
+from __future__ import annotations
+
+import os
+import signal
+from types import FrameType
+
+from typing_extensions import Self
+
+STOPPING = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "the terminal's end"}
+
+
+class StopSignals:
+    """While it is entered, stop signals are collected instead of raising anything; `fileno` becomes readable."""
+
+    def __init__(self) -> None:
+        self._received: list[signal.Signals] = []
+        self._before: dict[signal.Signals, object] = {}
+
+    def fileno(self) -> int:
+        return self._read_fd
+
+    def take(self) -> list[signal.Signals]:
+        """The signals since the last call, oldest first."""
+        try:
+            os.read(self._read_fd, 4096)
+        except BlockingIOError:
+            pass
+        taken, self._received = self._received, []
+        return taken
+
+    def __enter__(self) -> Self:
+        self._read_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wakeup_before = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
+        for number in STOPPING:
+            self._before[number] = signal.signal(number, self._collect)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.set_wakeup_fd(self._wakeup_before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
+        os.close(self._read_fd)
+        os.close(self._write_fd)
+
+    def _collect(self, number: int, _frame: FrameType | None) -> None:
+        self._received.append(signal.Signals(number))

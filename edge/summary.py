@@ -1,0 +1,161 @@
+"""What a run amounted to: episodes, the loop's rate and lateness, latencies. As text and as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from sefa_edge.edge.records import TickReport
+from sefa_edge.profiles.latency.percentiles import LatencyHistogram
+from sefa_edge.profiles.units import NS_PER_S, ns_to_ms
+
+BATCH = 256
+PERCENTILES = ("p50", "p99", "p999", "max")
+
+
+class Durations:
+    """Percentiles of a stream in constant memory; samples are counted in batches because that is cheap."""
+
+    def __init__(self) -> None:
+        self._histogram = LatencyHistogram()
+        self._waiting: list[int] = []
+
+    def add(self, duration_ns: int) -> None:
+        self._waiting.append(duration_ns)
+        if len(self._waiting) >= BATCH:
+            self._flush()
+
+    def as_ms(self) -> dict[str, float] | None:
+        """p50, p99, p999 and max in milliseconds; None when there was nothing."""
+        self._flush()
+        if not len(self._histogram):
+            return None
+        found = self._histogram.percentiles()
+        return {name: round(ns_to_ms(getattr(found, f"{name}_ns")), 4) for name in PERCENTILES}
+
+    def _flush(self) -> None:
+        self._histogram.add_all(np.array(self._waiting, np.int64))
+        self._waiting.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeResult:
+    """One episode. `outcome`: success, lost, timeout, ended (nobody judged it), stopped."""
+
+    episode: int
+    seed: int
+    outcome: str
+    duration_s: float
+    chunks: int
+
+
+@dataclass(slots=True)
+class RunSummary:
+    """Collects while the arm moves; `as_json` and `text` tell it at the end."""
+
+    engine: str
+    arm: str
+    control_rate_hz: float
+    episodes: list[EpisodeResult] = field(default_factory=list)
+    lateness: Durations = field(default_factory=Durations)
+    work: Durations = field(default_factory=Durations)
+    inference: Durations = field(default_factory=Durations)
+    frame_age: Durations = field(default_factory=Durations)
+    camera_to_command: Durations = field(default_factory=Durations)
+    ticks: int = 0
+    skipped_ticks: int = 0
+    lost_reports: int = 0
+    clipped_ticks: int = 0
+    _newest_chunk_id: int = 0
+    first_tick_ns: int = 0
+    last_tick_ns: int = 0
+    ending: str = ""
+    fault: str = ""
+    exit_code: int = 0
+
+    def count(self, report: TickReport) -> None:
+        """Take in one tick of the control loop."""
+        self.first_tick_ns = self.first_tick_ns or report.start_ns
+        missing = report.tick - report.skipped_ticks - self.ticks - self.lost_reports - 1
+        self.lost_reports += max(0, missing)
+        self.ticks += 1
+        self.last_tick_ns = report.start_ns
+        self.skipped_ticks = report.skipped_ticks
+        self.clipped_ticks += bool(report.clipped_bits)
+        work_ns = sum(report.stage_ns)
+        self.lateness.add(report.lateness_ns)
+        self.work.add(work_ns)
+        if report.chunk_id > self._newest_chunk_id:
+            self._newest_chunk_id = report.chunk_id
+            # The age is that at the grid point; the command leaves after the lateness and the work of this tick.
+            self.camera_to_command.add(report.frame_age_ns + report.lateness_ns + work_ns)
+
+    @property
+    def judged(self) -> list[EpisodeResult]:
+        return [episode for episode in self.episodes if episode.outcome in ("success", "lost", "timeout")]
+
+    @property
+    def successes(self) -> int:
+        return sum(episode.outcome == "success" for episode in self.episodes)
+
+    @property
+    def loop_rate_hz(self) -> float | None:
+        """Ticks that really happened per second."""
+        happened = self.ticks + self.lost_reports
+        if happened < 2:
+            return None
+        return (happened - 1) * NS_PER_S / (self.last_tick_ns - self.first_tick_ns)
+
+    def as_json(self) -> str:
+        rate_hz = self.loop_rate_hz
+        content = {
+            "schema_version": 1,
+            "engine": self.engine,
+            "arm": self.arm,
+            "successes": self.successes,
+            "judged_episodes": len(self.judged),
+            "episodes": [asdict(episode) for episode in self.episodes],
+            "loop": {
+                "asked_rate_hz": self.control_rate_hz,
+                "rate_hz": None if rate_hz is None else round(rate_hz, 3),
+                "ticks": self.ticks,
+                "skipped_ticks": self.skipped_ticks,
+                "clipped_ticks": self.clipped_ticks,
+                "lost_reports": self.lost_reports,
+                "lateness_ms": self.lateness.as_ms(),
+                "work_ms": self.work.as_ms(),
+            },
+            "inference_ms": self.inference.as_ms(),
+            "frame_age_ms": self.frame_age.as_ms(),
+            "camera_to_command_ms": self.camera_to_command.as_ms(),
+            "ending": self.ending,
+            "fault": self.fault or None,
+            "exit_code": self.exit_code,
+        }
+        return json.dumps(content, indent=2) + "\n"
+
+    def text(self) -> str:
+        """A few lines for a person."""
+        lines = []
+        if self.judged:
+            lines.append(f"success            {self.successes} of {len(self.judged)} episodes")
+        elif self.episodes:
+            lines.append(f"episodes           {len(self.episodes)} (nobody judges success on this arm)")
+        rate_hz = self.loop_rate_hz
+        if rate_hz is not None:
+            asked = f"{self.control_rate_hz:g}"
+            lines.append(
+                f"control loop       {rate_hz:.2f} Hz of {asked}, {self.skipped_ticks} ticks skipped"
+            )
+        for name, durations in (
+            ("loop lateness", self.lateness),
+            ("inference", self.inference),
+            ("camera to command", self.camera_to_command),
+        ):
+            if (found := durations.as_ms()) is not None:
+                lines.append(
+                    f"{name:<19}p50 {found['p50']:.2f}  p99 {found['p99']:.2f}  p99.9 {found['p999']:.2f} ms"
+                )
+        return "\n".join(lines)

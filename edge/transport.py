@@ -1,0 +1,193 @@
+"""How the processes talk: records over socket pairs, pixels in shared memory. The only place that knows.
+
+A record is one datagram of fixed size; a sender never waits and a reader drains to the newest. Pixels lie in
+a ring of slots in an anonymous memory file (nothing to leak after `kill -9`) and only a descriptor travels;
+the system call that carries it orders the memory, also on arm64.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import select
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from sefa_edge.profiles.errors import SefaError
+
+MAX_RECORD_BYTES = 65536
+RING_SLOTS = 8
+
+
+class ChannelClosed(SefaError):
+    """The process on the other end is gone."""
+
+    exit_code = 3
+
+
+class RecordError(SefaError):
+    """A record of a size or content that nobody here sends."""
+
+
+class Channel:
+    """One end of a pair of record sockets. Never blocks; `wait` is the only call that takes time."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        self._socket = connection
+        self.dropped = 0
+        """Records that the other end was too slow to take."""
+
+    @classmethod
+    def from_fd(cls, fd: int) -> Channel:
+        """Adopt an inherited file descriptor."""
+        return cls(socket.socket(fileno=fd))
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def send(self, record: bytes) -> bool:
+        """Hand over one record; False (and counted) when the reader is behind.
+
+        Raises:
+            ChannelClosed: the other end is gone.
+        """
+        try:
+            self._socket.send(record)
+        except BlockingIOError:
+            self.dropped += 1
+            return False
+        except (BrokenPipeError, ConnectionResetError):
+            raise ChannelClosed("the process on the other end is gone") from None
+        return True
+
+    def receive(self) -> bytes | None:
+        """The oldest waiting record, or None. Raises ChannelClosed when the other end is gone."""
+        try:
+            record = self._socket.recv(MAX_RECORD_BYTES)
+        except BlockingIOError:
+            return None
+        except ConnectionResetError:
+            raise ChannelClosed("the process on the other end is gone") from None
+        if not record:
+            raise ChannelClosed("the process on the other end is gone")
+        return record
+
+    def drain(self) -> Iterator[bytes]:
+        """All waiting records, oldest first. Raises ChannelClosed as `receive` does."""
+        while (record := self.receive()) is not None:
+            yield record
+
+    def newest(self) -> bytes | None:
+        """The newest waiting record; older ones are thrown away. Raises ChannelClosed as `receive` does."""
+        newest = None
+        for record in self.drain():
+            newest = record
+        return newest
+
+    def wait(self, timeout_s: float) -> bool:
+        """Sleep until a record (or the end) arrives; False after `timeout_s`."""
+        poller = select.poll()
+        poller.register(self._socket, select.POLLIN)
+        return bool(poller.poll(max(0.0, timeout_s) * 1000))
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def channel_pair() -> tuple[Channel, Channel]:
+    """Two connected ends. Message boundaries are kept and the death of either end is seen by the other."""
+    first, second = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    return Channel(first), Channel(second)
+
+
+@dataclass(frozen=True, slots=True)
+class FrameDescriptor:
+    """Where the newest picture lies: a slot of the ring. `capture_ns` is when the light was caught."""
+
+    FORMAT = struct.Struct("<IIqqqq")  # class attribute, not a field: it has no annotation
+    MAGIC = 0x464D5246
+
+    slot: int
+    sequence: int
+    capture_ns: int
+    received_ns: int
+    published_ns: int
+    """When the picture lay in the ring, in the policy's size."""
+
+    def pack(self) -> bytes:
+        stamps = (self.capture_ns, self.received_ns, self.published_ns)
+        return self.FORMAT.pack(self.MAGIC, self.slot, self.sequence, *stamps)
+
+    @classmethod
+    def unpack(cls, record: bytes) -> FrameDescriptor:
+        """Raises RecordError when the record is not a frame descriptor."""
+        if len(record) != cls.FORMAT.size:
+            raise RecordError(f"a frame descriptor has {cls.FORMAT.size} bytes, this record {len(record)}")
+        magic, *fields = cls.FORMAT.unpack(record)
+        if magic != cls.MAGIC:
+            raise RecordError(f"not a frame descriptor: it begins {magic:#x}")
+        return cls(*fields)
+
+
+class FrameRing:
+    """Pictures uint8 [slots, height, width, 3] in shared memory, each slot stamped with its sequence.
+
+    One writer. A reader copies a slot and looks at its stamp again: a reader overtaken by a whole ring (that
+    takes `slots - 1` frame periods) throws the copy away instead of using half of two pictures.
+    """
+
+    def __init__(self, fd: int, height: int, width: int, slots: int = RING_SLOTS) -> None:
+        self.fd = fd
+        self._memory = mmap.mmap(fd, _ring_bytes(height, width, slots))
+        self._stamps = np.frombuffer(self._memory, np.int64, slots)
+        self._pictures = np.frombuffer(self._memory, np.uint8, slots * height * width * 3, slots * 8).reshape(
+            slots, height, width, 3
+        )
+
+    @classmethod
+    def create(cls, height: int, width: int, slots: int = RING_SLOTS) -> FrameRing:
+        """A new ring; `fd` is what a child inherits."""
+        fd = os.memfd_create("sefa-frames", os.MFD_CLOEXEC)
+        os.ftruncate(fd, _ring_bytes(height, width, slots))
+        return cls(fd, height, width, slots)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of its pictures."""
+        return self._pictures.shape[1], self._pictures.shape[2]
+
+    def write(self, sequence: int, picture: np.ndarray) -> int:
+        """Store a picture uint8 [H,W,3]; returns the slot."""
+        slot = sequence % len(self._stamps)
+        self._stamps[slot] = -1
+        self._pictures[slot] = picture
+        self._stamps[slot] = sequence
+        return slot
+
+    def read(self, descriptor: FrameDescriptor) -> np.ndarray | None:
+        """A copy uint8 [H,W,3] of the picture, or None when the slot holds another one by now.
+
+        Raises:
+            RecordError: the descriptor points outside the ring.
+        """
+        if descriptor.slot >= len(self._stamps):
+            raise RecordError(f"slot {descriptor.slot} of a ring of {len(self._stamps)}")
+        if self._stamps[descriptor.slot] != descriptor.sequence:
+            return None
+        picture = self._pictures[descriptor.slot].copy()
+        return picture if self._stamps[descriptor.slot] == descriptor.sequence else None
+
+    def close(self) -> None:
+        """Unmap the memory and give the file descriptor back."""
+        del self._stamps, self._pictures
+        self._memory.close()
+        os.close(self.fd)
+
+
+def _ring_bytes(height: int, width: int, slots: int) -> int:
+    return slots * 8 + slots * height * width * 3

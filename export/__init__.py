@@ -1,0 +1,1 @@
+"""THE CROSSING: from a checkpoint to an engine and its policy card."""

@@ -1,0 +1,46 @@
+"""What the runtime asks of an arm, whatever hangs on the other end of the cable."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState
+
+
+class Arm(Protocol):
+    """An arm that is connected. Every call is bounded in time.
+
+    Connecting and closing never change the torque: an arm that stands stays standing.
+    """
+
+    @property
+    def joint_names(self) -> tuple[str, ...]: ...
+
+    def read_state(self) -> JointState:
+        """Read every joint once.
+
+        Raises:
+            ArmTimeout: no joint answered.
+            ArmDisconnected: the port is gone.
+        """
+        ...
+
+    def send(self, goal: JointGoal) -> None:
+        """Send one position command to all joints. Raises ArmDisconnected."""
+        ...
+
+    def enable_torque(self) -> None:
+        """Hold the present pose: goal = present first, then torque on, then read back.
+
+        Raises:
+            ArmFault: a servo does not confirm.
+        """
+        ...
+
+    def release_torque(self) -> None:
+        """Torque off, read back. Raises ArmFault if a servo still holds."""
+        ...
+
+    def close(self) -> None:
+        """Give the port back. Torque stays as it is."""
+        ...

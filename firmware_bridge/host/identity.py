@@ -1,0 +1,131 @@
+"""Who hangs on the bus: is this the arm of the profile, and is it calibrated as the file says?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sefa_edge.firmware_bridge.host.calibration import ENCODER_MAX_TICKS, Calibration, JointCalibration
+from sefa_edge.firmware_bridge.host.errors import ArmTimeout
+from sefa_edge.firmware_bridge.host.protocol import Packet
+from sefa_edge.firmware_bridge.host.registers import (
+    COARSE_SPEED_TICKS_S,
+    HOMING_OFFSET,
+    IDENTITY_BLOCK,
+    MODE_POSITION,
+    MODEL_STS3215,
+    PHASE_FINE_SPEED,
+    decode_sign_magnitude,
+)
+from sefa_edge.firmware_bridge.host.servo_bus import ServoBus
+from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.schema import ArmProfile, JointProfile
+
+ATTEMPTS = 5
+"""How often a servo is asked, outside the loop, before it counts as silent."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServoIdentity:
+    """What a servo says about itself: model, mode, unit of speed, and the calibration it carries."""
+
+    model: int
+    operating_mode: int
+    ticks_s_per_speed_count: int
+    calibration: JointCalibration
+
+
+def read_identities(bus: ServoBus, profile: ArmProfile) -> tuple[ServoIdentity, ...]:
+    """Ask every servo of the profile who it is, and check that it can serve as that joint.
+
+    Raises:
+        ArmTimeout: a servo keeps silent.
+        InputError: another model of servo, or one that is not in position mode.
+        ArmDisconnected: the port is gone.
+    """
+    servo_ids = [joint.servo_id for joint in profile.joints]
+    answers: dict[int, Packet] = {}
+    for _ in range(ATTEMPTS):
+        answers |= bus.sync_read(servo_ids, IDENTITY_BLOCK)
+        if len(answers.keys() & servo_ids) == len(servo_ids):
+            break
+    _require_all(bus, profile, answers)
+    identities = tuple(_identity(answers[servo_id].parameters) for servo_id in servo_ids)
+    for joint, identity in zip(profile.joints, identities, strict=True):
+        _require_fit(joint, identity)
+    return identities
+
+
+def calibration_of(profile: ArmProfile, identities: tuple[ServoIdentity, ...]) -> Calibration:
+    """The calibration that the servos carry in their own registers.
+
+    Raises:
+        InputError: the arm was never calibrated.
+    """
+    for joint, identity in zip(profile.joints, identities, strict=True):
+        carried = identity.calibration
+        full_turn = (carried.range_min_ticks, carried.range_max_ticks) == (0, ENCODER_MAX_TICKS)
+        if carried.range_min_ticks >= carried.range_max_ticks or (joint.unit == "percent" and full_turn):
+            raise InputError(
+                f"servo {joint.servo_id} ({joint.name}) is not calibrated: its position limits are "
+                f"{carried.range_min_ticks}..{carried.range_max_ticks}",
+                "calibrate the arm with LeRobot (lerobot-calibrate) and connect again",
+            )
+    return Calibration(tuple(identity.calibration for identity in identities))
+
+
+def require_same_calibration(
+    profile: ArmProfile, calibration: Calibration, identities: tuple[ServoIdentity, ...]
+) -> None:
+    """Refuse a calibration that is not the one in the servos: every position would be wrong.
+
+    Raises:
+        InputError: naming the joint, the number, and both values.
+    """
+    for joint, wanted, identity in zip(profile.joints, calibration.joints, identities, strict=True):
+        for field in ("homing_offset", "range_min_ticks", "range_max_ticks"):
+            expected, found = getattr(wanted, field), getattr(identity.calibration, field)
+            if expected != found:
+                raise InputError(
+                    f"the calibration says {field} {expected} for {joint.name}, its servo says {found}",
+                    "use this arm's own file, or write it to the servos with LeRobot (lerobot-calibrate)",
+                )
+
+
+def _require_all(bus: ServoBus, profile: ArmProfile, answers: dict[int, Packet]) -> None:
+    silent = [joint for joint in profile.joints if joint.servo_id not in answers]
+    if len(silent) == len(profile.joints):
+        raise ArmTimeout(
+            f"no servo answers on {bus.link.port} at {bus.link.baud} baud",
+            "is the arm's power supply on, and is this the right port?",
+        )
+    if silent:
+        names = ", ".join(f"{joint.servo_id} ({joint.name})" for joint in silent)
+        raise ArmTimeout(
+            f"servo {names} does not answer on {bus.link.port}",
+            "check its cable; after an overload a servo may need the supply switched off and on",
+        )
+
+
+def _identity(registers: bytes) -> ServoIdentity:
+    model, servo_id, _, _, _, low, high, phase, offset, mode = IDENTITY_BLOCK.layout.unpack(registers)
+    return ServoIdentity(
+        model=model,
+        operating_mode=mode,
+        ticks_s_per_speed_count=1 if phase & PHASE_FINE_SPEED else COARSE_SPEED_TICKS_S,
+        calibration=JointCalibration(
+            servo_id, 0, decode_sign_magnitude(offset, HOMING_OFFSET.sign_bit), low, high
+        ),
+    )
+
+
+def _require_fit(joint: JointProfile, identity: ServoIdentity) -> None:
+    if identity.model != MODEL_STS3215:
+        raise InputError(
+            f"servo {joint.servo_id} ({joint.name}) is model {identity.model}, not {MODEL_STS3215} (STS3215)",
+            "this arm profile is for STS3215 servos",
+        )
+    if identity.operating_mode != MODE_POSITION:
+        raise InputError(
+            f"servo {joint.servo_id} ({joint.name}) is in mode {identity.operating_mode}, not position",
+            "set its operating mode (register 33) to 0, as LeRobot does on connect",
+        )

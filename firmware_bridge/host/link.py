@@ -1,0 +1,160 @@
+"""OWNS THE PORT: the only file that opens, reads and writes the serial line."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import termios
+import time
+
+import serial
+
+from sefa_edge.firmware_bridge.host.errors import ArmDisconnected
+from sefa_edge.firmware_bridge.host.protocol import wire_time_ns
+from sefa_edge.profiles.errors import InputError, MissingError
+from sefa_edge.profiles.units import NS_PER_S, ms_to_ns
+
+ECHO_PROBE = b"\x00\x55\x00\x55"
+"""No servo takes this for a packet, so what comes back is the adapter's own echo."""
+
+ECHO_MARGIN_NS = ms_to_ns(50)
+READ_BYTES = 4096
+
+
+class Link:
+    """A half-duplex serial line on which the host asks and others answer.
+
+    Single-wire adapters may echo what the host sends; that is found out once, on opening, and stripped from
+    then on. (It cannot be told from the answers: a servo with a voltage fault answers a ping with the very
+    bytes of the ping.)
+    """
+
+    def __init__(self, port: str, baud: int) -> None:
+        """Open and lock the port.
+
+        Raises:
+            MissingError: no such port, no permission, or another program has it.
+            ArmDisconnected: the port vanished meanwhile.
+            InputError: a baud rate that the port refuses.
+        """
+        self.port = port
+        self.baud = baud
+        self.written_ns = 0
+        self._serial = _open(port, baud)
+        self._fd: int = self._serial.fileno()
+        self._echoes = False
+        try:
+            self._echoes = self.exchange(ECHO_PROBE, len(ECHO_PROBE), ECHO_MARGIN_NS) == ECHO_PROBE
+        except ArmDisconnected:
+            self.close()
+            raise
+
+    def exchange(self, request: bytes, reply_bytes: int, margin_ns: int) -> bytes:
+        """Send a request, collect the reply: what arrived within its time on the wire plus `margin_ns`.
+
+        The reply is shorter than `reply_bytes` when somebody kept silent, and empty when nobody answered.
+        Bytes left over from before are thrown away first.
+
+        Raises:
+            ArmDisconnected: the port is gone.
+        """
+        expected = reply_bytes + (len(request) if self._echoes else 0)
+        wire_ns = wire_time_ns(len(request) + reply_bytes, self.baud)
+        self._discard_input()
+        self.send(request)
+        # Nothing can be complete before: sleeping through it saves a wake-up per batch of bytes.
+        time.sleep(wire_ns / NS_PER_S)
+        received = self._receive(expected, self.written_ns + wire_ns + margin_ns)
+        return _after_echo(request, received) if self._echoes else received
+
+    def send(self, request: bytes) -> None:
+        """Send a request that nobody answers. Raises ArmDisconnected.
+
+        What the operating system cannot take at once is dropped, not queued: an old goal must never leave
+        late.
+        """
+        try:
+            if os.write(self._fd, request) != len(request):
+                termios.tcflush(self._fd, termios.TCOFLUSH)
+        except BlockingIOError:
+            termios.tcflush(self._fd, termios.TCOFLUSH)
+        except (OSError, termios.error) as error:
+            raise self._gone(error.args[-1]) from None
+        self.written_ns = time.monotonic_ns()
+
+    def close(self) -> None:
+        """Give the port back. Torque stays as it is; nothing is sent."""
+        # pyserial may complain while it closes a port whose device has vanished; the descriptor is freed all
+        # the same.
+        with contextlib.suppress(OSError, termios.error):
+            self._serial.close()
+
+    def _discard_input(self) -> None:
+        try:
+            termios.tcflush(self._fd, termios.TCIFLUSH)
+        except termios.error as error:
+            raise self._gone(error.args[-1]) from None
+
+    def _receive(self, expected: int, deadline_ns: int) -> bytes:
+        received = b""
+        while len(received) < expected:
+            left_s = max(deadline_ns - time.monotonic_ns(), 0) / NS_PER_S
+            readable, _, _ = select.select((self._fd,), (), (), left_s)
+            if not readable:
+                break
+            received += self._read()
+        return received
+
+    def _read(self) -> bytes:
+        try:
+            data = os.read(self._fd, READ_BYTES)
+        except OSError as error:
+            raise self._gone(error.strerror) from None
+        if not data:
+            raise self._gone("it was hung up")
+        return data
+
+    def _gone(self, reason: object) -> ArmDisconnected:
+        return ArmDisconnected(
+            f"the serial port {self.port} is gone: {reason}",
+            "the servos hold their last goal; plug the cable in again, or switch the arm's supply off",
+        )
+
+
+def _open(port: str, baud: int) -> serial.Serial:
+    try:
+        opened = serial.Serial(port, baud, timeout=0, write_timeout=0, exclusive=True)
+    except serial.SerialException as error:
+        raise _cannot_open(port, error.errno, str(error)) from None
+    except ValueError as error:
+        raise InputError(
+            f"{port} cannot run at {baud} baud: {error}", "check 'baud' in the arm profile"
+        ) from None
+    # USB adapters with an FTDI chip hold bytes back for up to 16 ms unless told otherwise; others do not know
+    # the call.
+    with contextlib.suppress(OSError, ValueError, NotImplementedError):
+        opened.set_low_latency_mode(True)
+    return opened
+
+
+def _cannot_open(port: str, code: int | None, message: str) -> MissingError:
+    if code in (errno.EAGAIN, errno.EBUSY):
+        return MissingError(
+            f"{port} is in use by another program", "one program owns an arm; stop the other one"
+        )
+    if code in (errno.EACCES, errno.EPERM):
+        return MissingError(
+            f"no permission to open {port}", "sudo usermod -aG dialout $USER, then log in again"
+        )
+    if code == errno.ENOENT:
+        return MissingError(f"there is no serial port {port}", "is the arm plugged in? ls /dev/serial/by-id")
+    return MissingError(
+        f"{port} cannot be opened: {message}", "is it a serial port, and is the device still there?"
+    )
+
+
+def _after_echo(request: bytes, received: bytes) -> bytes:
+    start = received.find(request)
+    return received if start < 0 else received[start + len(request) :]

@@ -1,0 +1,38 @@
+"""The nouns that cross between the runtime and an arm. All times are nanoseconds of CLOCK_MONOTONIC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JointState:
+    """One reading of the arm; arrays have one entry per joint, in the arm profile's order.
+
+    `valid_mask[i]` tells whether joint i answered this time; when it did not, its entries are those of its last
+    answer, `age_ns[i]` old. Positions are degrees (gripper 0..100).
+    """
+
+    sequence: int
+    stamp_ns: int
+    joint_deg: np.ndarray
+    velocity_deg_s: np.ndarray
+    load_pct: np.ndarray
+    current_ma: np.ndarray
+    temperature_c: np.ndarray
+    supply_mv: int
+    status_bits: np.ndarray
+    valid_mask: np.ndarray
+    age_ns: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JointGoal:
+    """A position command that has passed the limiter; only `edge.safety` makes one for a moving arm."""
+
+    sequence: int
+    due_ns: int
+    expires_ns: int
+    joint_deg: np.ndarray

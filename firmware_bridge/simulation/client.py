@@ -1,0 +1,111 @@
+"""Talking to a running simulated world: place the cube, ask how it stands, pull the cable.
+
+One JSON object per record on the socket `PATH.ctl`; `PATH` itself is the arm's serial port.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from sefa_edge.profiles.errors import InputError, MissingError
+
+REPLY_TIMEOUT_S = 5.0
+MAX_RECORD_BYTES = 4096
+
+
+class WorldError(InputError):
+    """The simulated world refused a request or stopped answering."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorldPaths:
+    """Where a simulated world can be met, all derived from the path of its serial port."""
+
+    port: Path
+
+    @property
+    def state(self) -> Path:
+        return self.port.with_name(self.port.name + ".state")
+
+    @property
+    def control(self) -> Path:
+        return self.port.with_name(self.port.name + ".ctl")
+
+
+@dataclass(frozen=True, slots=True)
+class WorldStatus:
+    """How the simulated world stands. `torque`: per servo, whether it holds."""
+
+    task: str
+    seed: int
+    time_s: float
+    success: bool
+    lost: bool
+    plugged_in: bool
+    torque: tuple[bool, ...]
+    joint_ticks: tuple[int, ...]
+    real_time_factor: float
+
+
+class WorldClient:
+    """A connection to the control socket. Every call waits for the answer, for at most five seconds."""
+
+    def __init__(self, port: Path) -> None:
+        """Raises MissingError when no simulated world runs there."""
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._socket.settimeout(REPLY_TIMEOUT_S)
+        try:
+            self._socket.connect(str(WorldPaths(port).control))
+        except OSError as error:
+            self._socket.close()
+            raise MissingError(
+                f"no simulated world at {port} ({error.strerror})", "start one with `sefa-edge sim --link PATH`"
+            ) from None
+
+    def reset(self, seed: int) -> None:
+        """Start episode `seed` from scratch: arm at home, cube and goal laid out."""
+        self._ask({"do": "reset", "seed": seed})
+
+    def place(self, seed: int) -> None:
+        """Lay out cube and goal of episode `seed`; the arm stays where it is."""
+        self._ask({"do": "place", "seed": seed})
+
+    def status(self) -> WorldStatus:
+        answer = self._ask({"do": "status"})
+        return WorldStatus(
+            **{
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in answer.items()
+                if key in WorldStatus.__slots__
+            }
+        )
+
+    def unplug(self) -> None:
+        """Pull the cable: the port disappears under whoever has it open."""
+        self._ask({"do": "unplug"})
+
+    def replug(self) -> None:
+        self._ask({"do": "replug"})
+
+    def quit(self) -> None:
+        """End the simulated world."""
+        self._ask({"do": "quit"})
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _ask(self, request: dict[str, object]) -> dict[str, object]:
+        try:
+            self._socket.send(json.dumps(request).encode())
+            answer = self._socket.recv(MAX_RECORD_BYTES)
+        except OSError as error:
+            raise WorldError(f"the simulated world does not answer ({error})", "is it still running?") from None
+        if not answer:
+            raise WorldError("the simulated world is gone", "start it again")
+        content = json.loads(answer)
+        if not content["ok"]:
+            raise WorldError(f"the simulated world refused: {content['error']}")
+        return content

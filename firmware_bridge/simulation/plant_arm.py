@@ -1,0 +1,77 @@
+"""An arm without a bus: its servos' positions and goals straight from a plant. For lock-step simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from sefa_edge.firmware_bridge.host.calibration import joint_scale, nominal_calibration
+from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState
+from sefa_edge.firmware_bridge.simulation.servo import Plant
+from sefa_edge.profiles.schema import ArmProfile
+
+SUPPLY_MV = 7400
+ROOM_TEMPERATURE_C = 30
+
+
+class PlantArm:
+    """Implements `Arm` on a plant whose joint i is joint i of the profile; every joint always answers.
+
+    Positions and goals are rounded to whole encoder ticks, as on the wire, so that a policy meets the same
+    numbers here and behind a serial port.
+    """
+
+    def __init__(self, profile: ArmProfile, plant: Plant, clock_ns: Callable[[], int]) -> None:
+        calibration = nominal_calibration(profile)
+        self._names = profile.joint_names
+        self._scales = [
+            joint_scale(joint, entry) for joint, entry in zip(profile.joints, calibration.joints, strict=True)
+        ]
+        self._plant = plant
+        self._clock_ns = clock_ns
+        self._sequence = 0
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        return self._names
+
+    def read_state(self) -> JointState:
+        """Read every joint; the stamp is the time of the clock."""
+        self._sequence += 1
+        plant, n = self._plant, len(self._scales)
+        scales = list(enumerate(self._scales))
+        return JointState(
+            sequence=self._sequence,
+            stamp_ns=self._clock_ns(),
+            joint_deg=np.array([scale.to_joint(round(plant.position_ticks(i))) for i, scale in scales]),
+            velocity_deg_s=np.array(
+                [plant.velocity_ticks_s(i) * scale.joint_per_tick for i, scale in scales]
+            ),
+            load_pct=np.array([plant.load_fraction(i) * 100 for i in range(n)]),
+            current_ma=np.zeros(n),
+            temperature_c=np.full(n, ROOM_TEMPERATURE_C),
+            supply_mv=SUPPLY_MV,
+            status_bits=np.zeros(n, np.uint8),
+            valid_mask=np.ones(n, bool),
+            age_ns=np.zeros(n, np.int64),
+        )
+
+    def send(self, goal: JointGoal) -> None:
+        """Set the goal of every joint."""
+        for i, (scale, position) in enumerate(zip(self._scales, goal.joint_deg.tolist(), strict=True)):
+            self._plant.set_goal_ticks(i, scale.to_ticks(position))
+
+    def enable_torque(self) -> None:
+        """Hold the present pose."""
+        for i in range(len(self._scales)):
+            self._plant.set_goal_ticks(i, round(self._plant.position_ticks(i)))
+            self._plant.set_torque(i, True)
+
+    def release_torque(self) -> None:
+        """Let go of every joint."""
+        for i in range(len(self._scales)):
+            self._plant.set_torque(i, False)
+
+    def close(self) -> None:
+        """Nothing is open."""

@@ -1,0 +1,289 @@
+"""The process of the simulated world: physics in real time, the arm's serial port, its state, and a control socket.
+
+    python -m sefa_edge.firmware_bridge.simulation.server --task lift --seed 0 --port PATH [--lifeline FD]
+
+One thread. Physics advances in slices of 2 ms; in between the serial port is served, so that a servo answers within
+microseconds of its time on the wire. When the machine is too slow the world falls behind rather than jumping.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from sefa_edge.firmware_bridge.host import registers
+from sefa_edge.firmware_bridge.host.calibration import joint_scale, nominal_calibration
+from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
+from sefa_edge.firmware_bridge.simulation.client import MAX_RECORD_BYTES, WorldPaths
+from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
+from sefa_edge.firmware_bridge.simulation.state_file import PublishedState, StateWriter
+from sefa_edge.firmware_bridge.simulation.world import CENTRE_TICKS, PHYSICS_STEP_S, TICKS_PER_RADIAN, World
+from sefa_edge.profiles.errors import InputError, SefaError
+from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
+from sefa_edge.profiles.units import ms_to_ns, s_to_ns
+
+ARM = "so101_sim"
+SLICE_NS = s_to_ns(PHYSICS_STEP_S)
+LISTEN_EVERY_SLICES = 5
+REALTIME_PRIORITY = 20
+"""Below the control process (55): it needs about a tenth of a core."""
+MAX_LAG_NS = ms_to_ns(100)
+"""Physics that is later than this is not made up for: the world runs in slow motion instead."""
+
+
+class WorldServer:
+    """One simulated arm in its world, met through three paths in one folder."""
+
+    def __init__(self, task: str, seed: int, paths: WorldPaths) -> None:
+        """Raises InputError for an unknown task or a taken path, MissingError without MuJoCo's SO-101."""
+        self._profile = load_arm_profile(ARM)
+        self._world = World(task, seed)
+        self._bus = SimulatedBus.of_arm(self._profile, self._world)
+        self._seed = seed
+        self._stopping = False
+        self._slow_ns = 0
+        self._started_ns = time.monotonic_ns()
+        self._reset(seed)
+        self._control = _listen(paths.control)
+        self._control_path = paths.control
+        self._clients: list[socket.socket] = []
+        self._state = StateWriter(paths.state, self._world.model.nq)
+        self._publish()
+        self._port = PtyPort(self._bus, paths.port)
+        self._orders: dict[str, Callable[[dict[str, object]], dict[str, object]]] = {
+            "reset": lambda order: self._restart(_seed_of(order)),
+            "place": lambda order: self._place(_seed_of(order)),
+            "status": lambda _: self._status(),
+            "unplug": lambda _: _done(self._port.unplug),
+            "replug": lambda _: _done(self._port.replug),
+            "quit": lambda _: _done(self.stop),
+        }
+
+    def stop(self) -> None:
+        """Let `serve` return."""
+        self._stopping = True
+
+    def serve(self, lifeline_fd: int | None = None) -> None:
+        """Run until `stop`, a `quit` order, or the end of file on the lifeline."""
+        lifeline = select.poll()
+        if lifeline_fd is not None:
+            lifeline.register(lifeline_fd, select.POLLHUP)
+        due_ns, slices = time.monotonic_ns(), 0
+        while not self._stopping:
+            self._world.step()
+            self._publish()
+            due_ns, slices = due_ns + SLICE_NS, slices + 1
+            lag_ns = time.monotonic_ns() - due_ns
+            if lag_ns > MAX_LAG_NS:
+                self._slow_ns += lag_ns
+                due_ns += lag_ns
+            self._port.serve_until(due_ns)
+            if slices % LISTEN_EVERY_SLICES == 0:
+                self._listen()
+                self._stopping |= bool(lifeline.poll(0))
+
+    def close(self) -> None:
+        """Remove everything that was put into the folder."""
+        self._port.close()
+        self._state.close()
+        for client in self._clients:
+            client.close()
+        self._control.close()
+        self._control_path.unlink(missing_ok=True)
+
+    def _publish(self) -> None:
+        found = self._world.snapshot()
+        self._state.write(
+            PublishedState(
+                stamp_ns=time.monotonic_ns(),
+                placed_seed=self._seed,
+                time_s=found.time_s,
+                success=found.success,
+                lost=found.lost,
+                qpos=found.qpos,
+                goal_position_m=found.goal_position_m,
+            )
+        )
+
+    # -- orders -----------------------------------------------------------------------------------------------------
+
+    def _restart(self, seed: int) -> dict[str, object]:
+        self._reset(seed)
+        self._publish()
+        return {}
+
+    def _reset(self, seed: int) -> None:
+        """As after switching the arm's supply on: resting at its park pose, without torque."""
+        self._world.reset(seed, _radians_of(self._profile, self._profile.park_pose_deg))
+        for servo in self._bus.servos:
+            servo.power_cycle()
+        self._seed = seed
+
+    def _place(self, seed: int) -> dict[str, object]:
+        self._world.place(seed)
+        self._seed = seed
+        self._publish()  # whoever asked must not meet the verdict on the episode before
+        return {}
+
+    def _status(self) -> dict[str, object]:
+        elapsed_ns = max(1, time.monotonic_ns() - self._started_ns)
+        return {
+            "task": self._world.task.name,
+            "seed": self._seed,
+            "time_s": self._world.time_s,
+            "success": self._world.success,
+            "lost": self._world.lost,
+            "plugged_in": self._port.plugged,
+            "torque": [bool(servo.register(registers.TORQUE_ENABLE)) for servo in self._bus.servos],
+            "joint_ticks": [servo.register(registers.PRESENT_POSITION) for servo in self._bus.servos],
+            "real_time_factor": round(1.0 - self._slow_ns / elapsed_ns, 4),
+        }
+
+    # -- control socket ---------------------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            client, _ = self._control.accept()
+            client.setblocking(False)
+            self._clients.append(client)
+        for client in list(self._clients):
+            if not self._answer(client):
+                self._clients.remove(client)
+                client.close()
+
+    def _answer(self, client: socket.socket) -> bool:
+        """Whether the client is still there."""
+        try:
+            record = client.recv(MAX_RECORD_BYTES)
+            if record:
+                client.send(json.dumps(self._obey(record)).encode())
+            return bool(record)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
+    def _obey(self, record: bytes) -> dict[str, object]:
+        try:
+            order = json.loads(record)
+            if not isinstance(order, dict) or order.get("do") not in self._orders:
+                raise InputError(f"an order is one of {', '.join(self._orders)}")
+            return {"ok": True} | self._orders[order["do"]](order)
+        except (SefaError, ValueError, RecursionError) as error:
+            return {"ok": False, "error": str(error)}
+
+
+def _done(action: Callable[[], None]) -> dict[str, object]:
+    action()
+    return {}
+
+
+def _seed_of(order: dict[str, object]) -> int:
+    seed = order.get("seed")
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise InputError("'seed' must be a whole number, 0 or more")
+    return seed
+
+
+def _radians_of(profile: ArmProfile, pose_deg: list[float]) -> np.ndarray:
+    entries = nominal_calibration(profile).joints
+    scales = [joint_scale(joint, entry) for joint, entry in zip(profile.joints, entries, strict=True)]
+    ticks = [scale.to_ticks(value) for scale, value in zip(scales, pose_deg, strict=True)]
+    return (np.array(ticks, np.float64) - CENTRE_TICKS) / TICKS_PER_RADIAN
+
+
+def _listen(path: Path) -> socket.socket:
+    """A listening socket that only this user may connect to. Raises InputError when another server has the path."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+    try:
+        if path.is_socket() and not _answers(path):
+            path.unlink()  # left behind by a server that was killed
+        with _private_files():
+            listener.bind(str(path))
+    except OSError as error:
+        listener.close()
+        raise InputError(f"{path} cannot be used: {error.strerror}", "choose another path with --link") from None
+    listener.listen(8)
+    return listener
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+@contextlib.contextmanager
+def _private_files() -> Iterator[None]:
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def run_server(
+    task: str,
+    seed: int,
+    paths: WorldPaths,
+    lifeline_fd: int | None = None,
+    on_ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve until SIGTERM, SIGINT, a `quit` order or the end of the lifeline; leave nothing behind.
+
+    Raises:
+        InputError: an unknown task, or the paths are taken.
+        MissingError: MuJoCo's SO-101 model is not installed.
+    """
+    server = WorldServer(task, seed, paths)
+    try:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: server.stop())
+        _claim_priority()
+        on_ready()
+        server.serve(lifeline_fd)
+    finally:
+        server.close()
+
+
+def _claim_priority() -> None:
+    """Servos answer however busy the computer is; where it is not permitted, these may answer late."""
+    with contextlib.suppress(PermissionError):
+        policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
+        os.sched_setscheduler(0, policy, os.sched_param(REALTIME_PRIORITY))
+
+
+def main() -> int:
+    """Entry point of the process that `sefa-edge run --arm sim` starts."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--task", required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--port", type=Path, required=True)
+    parser.add_argument("--lifeline", type=int)
+    args = parser.parse_args()
+    try:
+        run_server(args.task, args.seed, WorldPaths(args.port), args.lifeline)
+        with contextlib.suppress(OSError):  # made for this world; the supervisor may be gone
+            args.port.parent.rmdir()
+    except SefaError as error:
+        print(f"error: {error}\nhint: {error.hint}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,117 @@
+"""The state of the simulated world as other processes see it: one record in a small mapped file.
+
+A checksum makes a half-written record recognisable on every processor, without locks; the reader tries again.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import time
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sefa_edge.profiles.errors import InputError, MissingError
+
+MAGIC = b"SEFASIM1"
+_HEADER = struct.Struct("<8sii")  # magic, qpos values, process id of the server
+_RECORD = struct.Struct("<qqdii")  # stamp_ns, placed_seed, world time_s, success, lost
+MAX_TRIES = 100
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PublishedState:
+    """What a camera needs to draw the world and a supervisor to judge the episode. Metres."""
+
+    stamp_ns: int
+    placed_seed: int
+    time_s: float
+    success: bool
+    lost: bool
+    qpos: np.ndarray
+    goal_position_m: np.ndarray
+
+
+class StateWriter:
+    """Creates the file (mode 0600) and keeps its one record up to date."""
+
+    def __init__(self, path: Path, qpos_count: int) -> None:
+        self._path = path
+        size = _HEADER.size + _record_bytes(qpos_count)
+        unnamed = path.with_name(path.name + ".tmp")
+        fd = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            os.ftruncate(fd, size)
+            self._memory = mmap.mmap(fd, size)
+        finally:
+            os.close(fd)
+        self._memory[: _HEADER.size] = _HEADER.pack(MAGIC, qpos_count, os.getpid())
+        unnamed.replace(path)  # a reader never meets a file without its header
+
+    def write(self, state: PublishedState) -> None:
+        content = _RECORD.pack(state.stamp_ns, state.placed_seed, state.time_s, state.success, state.lost)
+        content += state.qpos.astype("<f8").tobytes() + state.goal_position_m.astype("<f8").tobytes()
+        self._memory[_HEADER.size :] = content + struct.pack("<I", zlib.crc32(content))
+
+    def close(self) -> None:
+        """Unmap and remove the file."""
+        self._memory.close()
+        self._path.unlink(missing_ok=True)
+
+
+class StateReader:
+    """Reads the newest state; any number of processes may."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises MissingError when no simulated world publishes there."""
+        try:
+            with path.open("rb") as file:
+                self._memory = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+        except (OSError, ValueError):
+            raise MissingError(
+                f"no simulated world at {path}", "start one with `sefa-edge sim --link PATH`"
+            ) from None
+        magic, self._qpos_count, self.server_pid = _HEADER.unpack_from(self._memory)
+        if magic != MAGIC or len(self._memory) != _HEADER.size + _record_bytes(self._qpos_count):
+            self._memory.close()
+            raise InputError(
+                f"{path} is not the state of a simulated world", "give the path used with `sefa-edge sim`"
+            )
+
+    def read(self) -> PublishedState | None:
+        """The newest whole record; None when the world has not published yet."""
+        for _ in range(MAX_TRIES):
+            content = self._memory[_HEADER.size :]
+            if zlib.crc32(content[:-4]) == struct.unpack("<I", content[-4:])[0]:
+                return self._decode(content)
+            time.sleep(0)
+        return None
+
+    def server_alive(self) -> bool:
+        """Whether the process that publishes still exists."""
+        try:
+            os.kill(self.server_pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+
+    def close(self) -> None:
+        self._memory.close()
+
+    def _decode(self, content: bytes) -> PublishedState | None:
+        stamp_ns, seed, time_s, success, lost = _RECORD.unpack_from(content)
+        if stamp_ns == 0:
+            return None
+        values = np.frombuffer(content, "<f8", self._qpos_count + 3, _RECORD.size)
+        qpos, goal = values[: self._qpos_count], values[self._qpos_count :]
+        return PublishedState(stamp_ns, seed, time_s, bool(success), bool(lost), qpos, goal)
+
+
+def _record_bytes(qpos_count: int) -> int:
+    return _RECORD.size + 8 * (qpos_count + 3) + 4

@@ -1,0 +1,1 @@
+"""THE METHOD: Selective Flow Alignment, trained in three stages."""

@@ -1,0 +1,65 @@
+"""A checkpoint is two files: `model.safetensors` (weights) and `checkpoint.json` (everything else). No pickle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from sefa_edge.models.config import TrainConfig
+from sefa_edge.models.policy import FlowPolicy
+from sefa_edge.profiles.card import sha256_of, write_atomic
+from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.strict import StrictModel, parse_json
+
+WEIGHTS, DESCRIPTION = "model.safetensors", "checkpoint.json"
+Stage = Literal["base", "reflow", "sefa"]
+
+
+class CheckpointInfo(StrictModel):
+    """What is known about the weights beside them."""
+
+    schema_version: Literal[1] = 1
+    stage: Stage
+    task: str
+    joint_names: tuple[str, ...]
+    rate_hz: float
+    trained_min_deg: tuple[float, ...]
+    trained_max_deg: tuple[float, ...]
+    dataset_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    replaced_fraction: float | None
+    final_loss: float
+    train_seconds: float
+    config: TrainConfig
+
+
+def save_checkpoint(folder: Path, policy: FlowPolicy, info: CheckpointInfo) -> None:
+    """Write both files; the description goes last, so a half-written checkpoint is not one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / (WEIGHTS + ".tmp")
+    save_file({name: tensor.contiguous() for name, tensor in policy.state_dict().items()}, temporary)
+    temporary.replace(folder / WEIGHTS)
+    sealed = info.model_copy(update={"weights_sha256": sha256_of(folder / WEIGHTS)})
+    write_atomic(folder / DESCRIPTION, sealed.model_dump_json(indent=2).encode() + b"\n")
+
+
+def load_checkpoint(folder: Path) -> tuple[FlowPolicy, CheckpointInfo]:
+    """The policy of a checkpoint, in evaluation mode.
+
+    Raises:
+        InputError: missing, damaged, or of other shapes than its description says.
+    """
+    info = parse_json(folder / DESCRIPTION, CheckpointInfo)
+    weights = folder / WEIGHTS
+    if not weights.is_file() or sha256_of(weights) != info.weights_sha256:
+        raise InputError(f"{weights} is not the file that {DESCRIPTION} describes", "copy both files again, or train")
+    policy = FlowPolicy(info.config.network)
+    try:
+        policy.load_state_dict(load_file(weights))
+    except (SafetensorError, RuntimeError) as error:
+        raise InputError(f"{weights} does not fit its description: {error}", "train again") from None
+    return policy.eval(), info

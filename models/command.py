@@ -1,0 +1,145 @@
+"""`sefa-edge train`: the three stages, each resumable from the checkpoint of the one before."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from sefa_edge.models.checkpoint import CheckpointInfo, Stage, load_checkpoint, save_checkpoint
+from sefa_edge.models.config import BaseConfig, NetworkConfig, PairConfig, StudentConfig, TrainConfig
+from sefa_edge.models.dataset import Demonstrations, load_dataset
+from sefa_edge.models.policy import FlowPolicy
+from sefa_edge.models.train import Numerics, make_pairs, new_policy, train_base, train_student
+from sefa_edge.profiles.errors import InputError
+
+PRESETS: dict[str, dict[str, object]] = {
+    "small": {},
+    "paper": {"vision": "resnet18", "velocity": "unet1d", "unet_channels": (512, 1024, 2048), "time_features": 128},
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dataset", type=Path, required=True, help="LeRobot v3 dataset with lossless pictures")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the checkpoints base/ and sefa/")
+    parser.add_argument("--stage", choices=("base", "student", "all"), default="all", help="student starts from base/")
+    parser.add_argument("--network", choices=tuple(PRESETS), default="small", help="small: CPU; paper: ResNet-18 + U-Net")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--base-steps", type=int, default=BaseConfig().steps)
+    parser.add_argument("--student-steps", type=int, default=StudentConfig().steps)
+    parser.add_argument(
+        "--replaced-quantile",
+        type=float,
+        default=PairConfig().replaced_quantile,
+        help="share of generated chunks replaced by the demonstration; 0 is plain reflow",
+    )
+    parser.add_argument("--name", default="sefa", help="folder of the student's checkpoint below the output")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 lets torch choose")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    numerics = Numerics(arguments.device, _has_bfloat16(arguments.device))
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    data = load_dataset(arguments.dataset)
+    print(f"{arguments.dataset}: {len(data)} frames, {len(data.episode_end.unique())} episodes, sha256 {data.sha256[:12]}…")
+    run = TrainingRun(arguments.output, data, numerics)
+    config = _config(arguments, data)
+    if arguments.stage in ("base", "all"):
+        run.base(config)
+    if arguments.stage in ("student", "all"):
+        run.student(config, arguments.name)
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRun:
+    """Stages over one dataset; checkpoints below `folder`."""
+
+    folder: Path
+    data: Demonstrations
+    numerics: Numerics
+
+    def base(self, config: TrainConfig) -> None:
+        start_s = time.monotonic()
+        policy = new_policy(config, self.data).to(self.numerics.device)
+        loss = train_base(policy, self.data, config.base, self.numerics)
+        self._save(policy, "base", "base", config, loss, time.monotonic() - start_s, None)
+
+    def student(self, config: TrainConfig, name: str) -> None:
+        start_s = time.monotonic()
+        policy, base = load_checkpoint(self.folder / "base")
+        if base.dataset_sha256 != self.data.sha256:
+            raise InputError(f"{self.folder / 'base'} was trained on another dataset", "give the same --dataset")
+        torch.manual_seed(config.seed + 1)
+        policy.to(self.numerics.device)
+        config = config.model_copy(update={"network": base.config.network, "base": base.config.base})
+        pairs = make_pairs(policy, self.data, config.pairs, self.numerics)
+        alignment = pairs.alignment
+        spread = torch.quantile(alignment.distance, torch.tensor([0.1, 0.5, 0.9, 0.99])).tolist()
+        print("distance to the demonstration (RMS, normalised) p10/p50/p90/p99: " + "/".join(f"{v:.3f}" for v in spread))
+        print(f"replaced {alignment.replaced_fraction:.1%} of {len(alignment.distance)} chunks (below {alignment.threshold:.3f})")
+        loss = train_student(policy, pairs, config.student, self.numerics)
+        stage: Stage = "sefa" if config.pairs.replaced_quantile > 0 else "reflow"
+        self._save(policy, name, stage, config, loss, time.monotonic() - start_s, alignment.replaced_fraction)
+
+    def _save(
+        self,
+        policy: FlowPolicy,
+        name: str,
+        stage: Stage,
+        config: TrainConfig,
+        loss: float,
+        seconds: float,
+        replaced_fraction: float | None,
+    ) -> None:
+        info = CheckpointInfo(
+            stage=stage,
+            task=self.data.task,
+            joint_names=self.data.joint_names,
+            rate_hz=self.data.rate_hz,
+            trained_min_deg=tuple(self.data.joint_deg.amin(0).tolist()),
+            trained_max_deg=tuple(self.data.joint_deg.amax(0).tolist()),
+            dataset_sha256=self.data.sha256,
+            weights_sha256="0" * 64,
+            replaced_fraction=replaced_fraction,
+            final_loss=loss,
+            train_seconds=round(seconds, 1),
+            config=config,
+        )
+        save_checkpoint(self.folder / name, policy.cpu(), info)
+        print(f"{self.folder / name}: {stage}, loss {loss:.4f}, {seconds:.0f} s")
+
+
+def _config(arguments: argparse.Namespace, data: Demonstrations) -> TrainConfig:
+    camera, pictures = next(iter(data.images.items()))
+    if any(other.shape != pictures.shape for other in data.images.values()):
+        raise InputError("the cameras of the dataset differ in size", "record them at one size")
+    network = {
+        **PRESETS[arguments.network],
+        "cameras": tuple(data.images),
+        "height": pictures.shape[1],
+        "width": pictures.shape[2],
+        "joints": len(data.joint_names),
+    }
+    return TrainConfig(
+        seed=arguments.seed,
+        network=NetworkConfig.model_validate(network),
+        base=BaseConfig(steps=arguments.base_steps),
+        pairs=PairConfig(replaced_quantile=arguments.replaced_quantile),
+        student=StudentConfig(steps=arguments.student_steps),
+    )
+
+
+def _has_bfloat16(device: str) -> bool:
+    """Whether bfloat16 is fast here: always on a GPU, on a CPU with AMX or AVX-512 BF16."""
+    if device == "cuda":
+        return True
+    try:
+        return "bf16" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False

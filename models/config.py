@@ -1,0 +1,81 @@
+"""Settings of networks and training; stored in every checkpoint as JSON and validated when it is read back."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from sefa_edge.profiles.strict import StrictModel
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class NetworkConfig(StrictModel):
+    """Shapes and sizes of one policy network.
+
+    `small` (default) fits a CPU: four plain convolutions with spatial softmax and an MLP velocity net. `paper` is
+    Diffusion Policy's ResNet-18 with GroupNorm and conditional 1-D U-Net, the networks of arXiv 2511.08583.
+    """
+
+    vision: Literal["small", "resnet18"] = "small"
+    velocity: Literal["mlp", "unet1d"] = "mlp"
+    cameras: tuple[str, ...]
+    height: Count
+    width: Count
+    joints: Count
+    horizon: Count = 16
+    n_obs_steps: Count = 1
+    keypoints: Count = 32
+    time_features: Count = 64
+    mlp_width: Count = 256
+    mlp_blocks: Count = 4
+    unet_channels: tuple[int, ...] = (128, 256, 512)
+
+
+class BaseConfig(StrictModel):
+    """Stage 1: rectified flow on demonstrations."""
+
+    steps: Count = 24_000
+    batch: Count = 64
+    noises_per_window: Count = 8
+    learning_rate: Positive = 6e-4
+    warmup_steps: Count = 500
+    weight_decay: float = 1e-4
+    ema_decay: Share = 0.999
+    joint_noise_deg: float = 0.5
+    """Jitter of the measured joints, so that the policy looks at the picture rather than at its own past."""
+
+
+class PairConfig(StrictModel):
+    """Stage 2: (noise, chunk) pairs, and the selective alignment of their chunks."""
+
+    noises_per_window: Count = 8
+    euler_steps: Count = 20
+    replaced_quantile: Share = 0.5
+    """Chunks nearer to the demonstration than this quantile of all distances are replaced by it (0: plain reflow)."""
+
+
+class StudentConfig(StrictModel):
+    """Stage 3: the one-step student."""
+
+    steps: Count = 12_000
+    batch: Count = 512
+    learning_rate: Positive = 4e-4
+    warmup_steps: Count = 200
+    weight_decay: float = 1e-4
+    ema_decay: Share = 0.999
+    start_share: Share = 0.5
+    """Share of samples at t = 0, where the one Euler step is taken; the rest is uniform in t."""
+
+
+class TrainConfig(StrictModel):
+    """All three stages; the same configuration, dataset and seed give the same policy on one machine."""
+
+    seed: int = 0
+    network: NetworkConfig
+    base: BaseConfig = BaseConfig()
+    pairs: PairConfig = PairConfig()
+    student: StudentConfig = StudentConfig()

@@ -1,0 +1,1 @@
+"""FACTS: arms, cameras, units, the policy card. Bottom of the house."""

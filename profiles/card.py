@@ -1,0 +1,168 @@
+"""The policy card (`model.json` beside every engine): the contract between the halves.
+
+The engine holds everything learned; the card says everything about the world that the engine expects.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.strict import StrictModel, parse_json
+
+Count = Annotated[int, Field(ge=1, le=1024)]
+Pixels = Annotated[int, Field(ge=16, le=2048)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class TensorSpec(StrictModel):
+    """One input or output of the engine: static shape, no batch axis."""
+
+    name: str
+    dtype: Literal["uint8", "float32"]
+    shape: Annotated[list[Count], Field(min_length=1, max_length=5)]
+
+
+class CameraSpec(StrictModel):
+    """A camera as the policy knows it. The runtime resizes to this size; the engine does the rest."""
+
+    name: str
+    tensor: str
+    height: Pixels
+    width: Pixels
+    resize: Literal["area"] = "area"
+    """OpenCV INTER_AREA on the whole picture; nothing is done when the size already fits."""
+
+
+class JointSpec(StrictModel):
+    """A joint as the policy knows it, with the range seen in training."""
+
+    name: str
+    unit: Literal["degrees", "percent"]
+    trained_min_deg: float
+    trained_max_deg: float
+
+
+class TimingSpec(StrictModel):
+    """How the chunk lies in time: step i is due `(first_step_offset + i) / policy_rate_hz` after the observation."""
+
+    policy_rate_hz: Positive
+    n_obs_steps: Count
+    horizon: Count
+    execute_steps: Count
+    first_step_offset: Annotated[int, Field(ge=0, le=16)] = 1
+
+
+class Provenance(StrictModel):
+    """Where the engine came from."""
+
+    stage: Literal["base", "reflow", "sefa"]
+    network_calls: Count
+    checkpoint_sha256: Sha256
+    dataset_sha256: Sha256
+    seed: int
+    sefa_edge_version: str
+    replaced_fraction: float | None = None
+    """Share of pairs whose generated chunk was replaced by the demonstrated one (selective alignment)."""
+
+
+class PolicyCard(StrictModel):
+    """Everything a runtime must know before it lets an engine move an arm."""
+
+    schema_version: Literal[1]
+    name: str
+    task: str
+    arm: str
+    engine_file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    engine_sha256: Sha256
+    precision: Literal["fp32", "fp16", "int8"]
+    cameras: Annotated[list[CameraSpec], Field(min_length=1, max_length=8)]
+    joints: Annotated[list[JointSpec], Field(min_length=1, max_length=32)]
+    timing: TimingSpec
+    joint_tensor: TensorSpec
+    noise_tensor: TensorSpec
+    chunk_tensor: TensorSpec
+    image_tensors: list[TensorSpec]
+    provenance: Provenance
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        n, timing = len(self.joints), self.timing
+        expected = {
+            "joint_tensor": (self.joint_tensor, "float32", [timing.n_obs_steps, n]),
+            "noise_tensor": (self.noise_tensor, "float32", [timing.horizon, n]),
+            "chunk_tensor": (self.chunk_tensor, "float32", [timing.horizon, n]),
+        }
+        for tensor, camera in zip(self.image_tensors, self.cameras, strict=False):
+            expected[tensor.name] = (tensor, "uint8", [timing.n_obs_steps, camera.height, camera.width, 3])
+        for field, (tensor, dtype, shape) in expected.items():
+            if tensor.dtype != dtype or tensor.shape != shape:
+                raise ValueError(f"{field} is {tensor.dtype}{tensor.shape}, expected {dtype}{shape}")
+        if [camera.tensor for camera in self.cameras] != [tensor.name for tensor in self.image_tensors]:
+            raise ValueError("cameras and image_tensors name different tensors")
+        if timing.execute_steps > timing.horizon:
+            raise ValueError("execute_steps is larger than horizon")
+        return self
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        return tuple(joint.name for joint in self.joints)
+
+
+def card_path(engine: Path) -> Path:
+    """The card of `model.onnx` is `model.json` in the same folder."""
+    return engine.with_suffix(".json")
+
+
+def load_card(engine: Path) -> PolicyCard:
+    """Load the card of an engine and check that it belongs to that very file.
+
+    Raises:
+        InputError: no card, an invalid card, or a card of another file.
+    """
+    if not engine.is_file():
+        raise InputError(f"{engine} does not exist", "give the path of a model.onnx or model.plan")
+    card = parse_json(card_path(engine), PolicyCard)
+    if card.engine_file != engine.name:
+        raise InputError(f"{card_path(engine)} describes '{card.engine_file}', not '{engine.name}'", "export again")
+    digest = sha256_of(engine)
+    if digest != card.engine_sha256:
+        raise InputError(
+            f"{engine} is not the file that its card describes (sha256 {digest[:12]}…, card {card.engine_sha256[:12]}…)",
+            "the file was changed or truncated; export again or copy both files again",
+        )
+    return card
+
+
+def save_card(card: PolicyCard, engine: Path) -> Path:
+    """Write the card beside its engine, all or nothing."""
+    path = card_path(engine)
+    write_atomic(path, json.dumps(card.model_dump(mode="json"), indent=2).encode() + b"\n")
+    return path
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write a file so that a crash leaves either the old one or the new one."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,33 @@
+"""The one exception tree that a person can meet: what was wrong, and what to do about it."""
+
+from __future__ import annotations
+
+
+class SefaError(Exception):
+    """An expected failure. The command line prints `error: …` and `hint: …` and exits with `exit_code`.
+
+    Exit codes: 0 done; 1 the work ran and failed its own criterion; 2 wrong use or bad input;
+    3 a fault stopped the arm safely; 4 something that this machine lacks.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class InputError(SefaError):
+    """Wrong use, or a file that is not what it should be."""
+
+
+class MissingError(SefaError):
+    """Something that this machine lacks: a library, a device, a permission."""
+
+    exit_code = 4
+
+
+class FaultError(SefaError):
+    """A fault that stopped the arm safely."""
+
+    exit_code = 3

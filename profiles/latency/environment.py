@@ -1,0 +1,90 @@
+"""What the numbers were measured on: without it, a latency is a rumour."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+
+from sefa_edge.profiles.strict import StrictModel
+
+PACKAGES = ("sefa-edge", "numpy", "onnxruntime", "opencv-python-headless", "pyserial", "mujoco", "tensorrt")
+
+
+class Environment(StrictModel):
+    """The machine, its software and its power settings."""
+
+    machine: str
+    cpu: str
+    cores: int
+    memory_mb: int
+    operating_system: str
+    kernel: str
+    python: str
+    packages: dict[str, str]
+    governor: str | None
+    """cpufreq governor of core 0; None where the kernel shows none (most virtual machines)."""
+    jetson: str | None
+    """Release line of the Jetson's board support package; None on any other machine."""
+    power_mode: str | None
+    """The Jetson's nvpmodel mode, e.g. `pmode:0002`."""
+    load_average: float
+    """One-minute load when the measurement began: other work beside it makes tails longer."""
+    date_utc: str
+
+
+def describe_environment(root: Path = Path("/")) -> Environment:
+    """Describe this machine from the files under `root` (another root: a captured unit)."""
+    return Environment(
+        machine=_first_line(root / "proc/device-tree/model") or platform.machine(),
+        cpu=_value(root / "proc/cpuinfo", "model name", ":") or platform.machine(),
+        cores=len(os.sched_getaffinity(0)),
+        memory_mb=_memory_mb(root),
+        operating_system=_value(root / "etc/os-release", "PRETTY_NAME", "=").strip('"') or platform.system(),
+        kernel=platform.release(),
+        python=platform.python_version(),
+        packages=_versions(),
+        governor=_first_line(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or None,
+        jetson=_first_line(root / "etc/nv_tegra_release").lstrip("# ") or None,
+        power_mode=_first_line(root / "var/lib/nvpmodel/status") or None,
+        load_average=round(os.getloadavg()[0], 2),
+        date_utc=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _first_line(path: Path) -> str:
+    """First line of a small kernel file; empty when this machine has no such file."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").split("\n", 1)[0].strip("\0 ")
+    except OSError:
+        return ""
+
+
+def _value(path: Path, key: str, separator: str) -> str:
+    """Value of the first line that gives `key`; empty when there is none."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    for line in lines:
+        name, found, value = line.partition(separator)
+        if found and name.strip() == key:
+            return value.strip()
+    return ""
+
+
+def _memory_mb(root: Path) -> int:
+    kilobytes = _value(root / "proc/meminfo", "MemTotal", ":").split(" ")[0]
+    return int(kilobytes) // 1024 if kilobytes.isdigit() else 0

@@ -1,0 +1,115 @@
+"""The latency report: what `sefa-edge profile` writes as JSON and what the page shows.
+
+`report.schema.json` is this file as a JSON Schema for programs in other languages; a test keeps them equal.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from sefa_edge.profiles.card import write_atomic
+from sefa_edge.profiles.latency.environment import Environment
+from sefa_edge.profiles.latency.percentiles import LatencyHistogram, percentiles
+from sefa_edge.profiles.strict import StrictModel, parse_json
+
+SCHEMA_PATH = Path(__file__).with_name("report.schema.json")
+BINS_AT_MOST = 60
+
+Nanoseconds = Annotated[int, Field(ge=0)]
+
+
+class Bin(StrictModel):
+    """Durations of low_ns up to, but not including, high_ns."""
+
+    low_ns: Nanoseconds
+    high_ns: Nanoseconds
+    count: Annotated[int, Field(ge=0)]
+
+
+class StageReport(StrictModel):
+    """How long one stage took, over all its samples."""
+
+    key: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    title: str
+    process: str
+    """The process whose time it is, e.g. `camera`, `policy -> control`."""
+    meaning: str
+    """From what to what, in one sentence."""
+    budget_ns: Annotated[int, Field(gt=0)] | None = None
+    """The period that the stage has to fit into, where there is one."""
+    count: Annotated[int, Field(ge=1)]
+    mean_ns: Annotated[float, Field(ge=0)]
+    min_ns: Nanoseconds
+    p50_ns: Nanoseconds
+    p90_ns: Nanoseconds
+    p99_ns: Nanoseconds
+    p999_ns: Nanoseconds
+    max_ns: Nanoseconds
+    histogram: list[Bin]
+
+
+class Subject(StrictModel):
+    """What was measured."""
+
+    engine: str
+    engine_sha256: str
+    backend: str
+    precision: str
+    arm: str
+    camera: str
+    control_rate_hz: float
+    policy_rate_hz: float
+    seconds: float
+    load: str = "none"
+
+
+class LatencyReport(StrictModel):
+    """One measurement of the pipeline."""
+
+    schema_version: Literal[1]
+    subject: Subject
+    stages: Annotated[list[StageReport], Field(min_length=1)]
+    """The way of a frame, in order: each begins where the one before it ends."""
+    others: list[StageReport]
+    """What lies across or beside that way: its whole length, the work of a tick, the loop's lateness."""
+    environment: Environment
+
+
+def summarise(
+    samples_ns: np.ndarray, *, key: str, title: str, process: str, meaning: str, budget_ns: int | None = None
+) -> StageReport:
+    """The report of one stage from int64[N] durations, N >= 1. Raises ValueError when there are none."""
+    histogram = LatencyHistogram()
+    histogram.add_all(samples_ns)
+    bins = [Bin(low_ns=low, high_ns=high, count=count) for low, high, count in histogram.bins(BINS_AT_MOST)]
+    return StageReport(
+        key=key,
+        title=title,
+        process=process,
+        meaning=meaning,
+        budget_ns=budget_ns,
+        histogram=bins,
+        **asdict(percentiles(np.maximum(samples_ns, 0))),
+    )
+
+
+def save_report(report: LatencyReport, path: Path) -> None:
+    """Write the report as JSON, all or nothing."""
+    write_atomic(path, json.dumps(report.model_dump(mode="json"), indent=1).encode() + b"\n")
+
+
+def load_report(path: Path) -> LatencyReport:
+    """Read a report back. Raises InputError naming file and key."""
+    return parse_json(path, LatencyReport)
+
+
+def json_schema() -> str:
+    """The JSON Schema of the report, as the text of `report.schema.json`."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **LatencyReport.model_json_schema()}
+    return json.dumps(schema, indent=2) + "\n"

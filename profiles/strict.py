@@ -1,0 +1,88 @@
+"""Reading YAML and JSON from outside: bounded in size, strict in keys, one clear line per problem."""
+
+from __future__ import annotations
+
+import json
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sefa_edge.profiles.errors import InputError
+
+MAX_BYTES = 1_000_000
+
+
+class StrictModel(BaseModel):
+    """Frozen, refuses unknown keys, converts no types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+ModelT = TypeVar("ModelT", bound=StrictModel)
+
+
+def read_bounded(path: Path) -> str:
+    """Text of a small file.
+
+    Raises:
+        InputError: it is absent, unreadable, over 1 MB, or not UTF-8.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path} is larger than {MAX_BYTES} bytes", "is this the right file?")
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist", "check the path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}", "check the path and its permissions") from None
+
+
+def parse_yaml(path: Path, model: type[ModelT]) -> ModelT:
+    """Parse and validate a YAML file as `model`. Raises InputError naming file and key."""
+    try:
+        content = yaml.load(read_bounded(path), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" line {where.line + 1}" if where else ""
+        raise InputError(f"{path}{line} is not valid YAML", str(getattr(error, "problem", error))) from None
+    except RecursionError:
+        raise InputError(f"{path} is nested too deeply", "profiles are flat files") from None
+    return validate(path, content, model)
+
+
+def parse_json(path: Path, model: type[ModelT]) -> ModelT:
+    """Parse and validate a JSON file as `model`. Raises InputError naming file and key."""
+    try:
+        content = json.loads(read_bounded(path))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"{path} is not valid JSON: {error}", "was it written completely?") from None
+    return validate(path, content, model)
+
+
+def validate(path: Path, content: object, model: type[ModelT]) -> ModelT:
+    """Validate parsed content as `model`; the first problem is named with its key."""
+    try:
+        # A JSON round trip would lose nothing here, and lets strict mode accept lists as tuples.
+        return model.model_validate_json(json.dumps(content))
+    except (TypeError, ValueError) as error:
+        if not isinstance(error, ValidationError):
+            raise InputError(f"{path} holds a value that has no place here: {error}", "use plain values") from None
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "top level"
+        hint = ""
+        if first["type"] == "extra_forbidden":
+            near = get_close_matches(str(first["loc"][-1]), sorted(_all_keys(model)), n=1)
+            hint = f"did you mean '{near[0]}'?" if near else "remove the key"
+        raise InputError(f"{path}: {key}: {first['msg']}", hint) from None
+
+
+def _all_keys(model: type[BaseModel]) -> set[str]:
+    keys = set(model.model_fields)
+    for field in model.model_fields.values():
+        for part in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                keys |= _all_keys(part)
+    return keys

@@ -1,0 +1,112 @@
+"""Fixtures for the whole suite: a tiny but real ONNX engine with its policy card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sefa_edge.profiles.card import PolicyCard, save_card, sha256_of
+
+JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
+TARGET_DEG = (20.0, -20.0, 20.0, 15.0, 10.0, 50.0)
+HORIZON, EXECUTE_STEPS, PIXELS = 16, 8, 96
+EngineMaker = Callable[[Path], Path]
+
+
+@pytest.fixture(scope="session")
+def reach_engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`model.onnx`: moves every joint a little towards a fixed pose, whatever it sees."""
+    return write_reach_engine(tmp_path_factory.mktemp("engine"))
+
+
+@pytest.fixture(scope="session")
+def make_reach_engine() -> EngineMaker:
+    """Writes that engine into a folder of its own, for tests that damage it."""
+    return write_reach_engine
+
+
+def write_reach_engine(folder: Path) -> Path:
+    """chunk[k] = joints + (target - joints) * 3 % * (k + 1) + 0 * noise + 0 * mean(image), run by ONNX Runtime."""
+    path = folder / "model.onnx"
+    path.write_bytes(_reach_model())
+    save_card(_reach_card(sha256_of(path)), path)
+    return path
+
+
+def _reach_model() -> bytes:
+    import numpy as np
+    from onnx import TensorProto, checker, helper, numpy_helper
+
+    n = len(JOINTS)
+    ramp = np.minimum(0.03 * np.arange(1, HORIZON + 1, dtype=np.float32), 1.0)[:, None]
+    constants = {
+        "target": np.array([TARGET_DEG], np.float32),
+        "ramp": ramp,
+        "zero": np.zeros((1, 1), np.float32),
+        "axes": np.array([0, 1, 2, 3], np.int64),
+    }
+    nodes = [
+        helper.make_node("Cast", ["image_front"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["pixels", "axes"], ["brightness"], keepdims=0),
+        helper.make_node("Mul", ["brightness", "zero"], ["nothing_seen"]),
+        helper.make_node("Mul", ["noise", "zero"], ["nothing_drawn"]),
+        helper.make_node("Sub", ["target", "joints"], ["way"]),
+        helper.make_node("Mul", ["way", "ramp"], ["steps"]),
+        helper.make_node("Add", ["joints", "steps"], ["path"]),
+        helper.make_node("Add", ["path", "nothing_seen"], ["seen"]),
+        helper.make_node("Add", ["seen", "nothing_drawn"], ["chunk"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "reach",
+        [
+            helper.make_tensor_value_info("image_front", TensorProto.UINT8, [1, PIXELS, PIXELS, 3]),
+            helper.make_tensor_value_info("joints", TensorProto.FLOAT, [1, n]),
+            helper.make_tensor_value_info("noise", TensorProto.FLOAT, [HORIZON, n]),
+        ],
+        [helper.make_tensor_value_info("chunk", TensorProto.FLOAT, [HORIZON, n])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    checker.check_model(model)
+    return model.SerializeToString()
+
+
+def _reach_card(engine_sha256: str) -> PolicyCard:
+    n = len(JOINTS)
+    return PolicyCard.model_validate(
+        {
+            "schema_version": 1,
+            "name": "reach",
+            "task": "lift",
+            "arm": "so101_sim",
+            "engine_file": "model.onnx",
+            "engine_sha256": engine_sha256,
+            "precision": "fp32",
+            "cameras": [{"name": "front", "tensor": "image_front", "height": PIXELS, "width": PIXELS}],
+            "joints": [
+                {
+                    "name": name,
+                    "unit": "percent" if name == "gripper" else "degrees",
+                    "trained_min_deg": 0.0 if name == "gripper" else -90.0,
+                    "trained_max_deg": 100.0 if name == "gripper" else 90.0,
+                }
+                for name in JOINTS
+            ],
+            "timing": {"policy_rate_hz": 10.0, "n_obs_steps": 1, "horizon": HORIZON, "execute_steps": EXECUTE_STEPS},
+            "joint_tensor": {"name": "joints", "dtype": "float32", "shape": [1, n]},
+            "noise_tensor": {"name": "noise", "dtype": "float32", "shape": [HORIZON, n]},
+            "chunk_tensor": {"name": "chunk", "dtype": "float32", "shape": [HORIZON, n]},
+            "image_tensors": [{"name": "image_front", "dtype": "uint8", "shape": [1, PIXELS, PIXELS, 3]}],
+            "provenance": {
+                "stage": "sefa",
+                "network_calls": 1,
+                "checkpoint_sha256": "0" * 64,
+                "dataset_sha256": "0" * 64,
+                "seed": 0,
+                "sefa_edge_version": "0.1.0",
+            },
+        }
+    )

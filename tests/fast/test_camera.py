@@ -1,0 +1,103 @@
+"""Camera words, sizes, stamps, and the file back ends with real files."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sefa_edge.edge.camera import CameraAddress, CameraRequest, make_source, parse_address, resize_to_policy
+from sefa_edge.edge.camera_v4l2 import capture_stamp_ns
+from sefa_edge.edge.pictures import VideoFile, captioned, read_picture, write_picture
+from sefa_edge.profiles.errors import InputError, MissingError
+
+
+def request(address: CameraAddress, rate_hz: float = 1000.0) -> CameraRequest:
+    return CameraRequest("front", address, rate_hz, 96, 96)
+
+
+@pytest.mark.parametrize(
+    ("word", "kind", "target"),
+    [
+        ("sim", "sim", ""),
+        ("sim:/tmp/world.state", "sim", "/tmp/world.state"),
+        ("/dev/video0", "v4l2", "/dev/video0"),
+        ("v4l2:/dev/v4l/by-id/usb-cam", "v4l2", "/dev/v4l/by-id/usb-cam"),
+        ("file:clip.mp4", "file", "clip.mp4"),
+        ("images:frames", "images", "frames"),
+        ("http://10.0.0.1:8080/cam", "stream", "http://10.0.0.1:8080/cam"),
+    ],
+)
+def test_camera_words(word: str, kind: str, target: str) -> None:
+    assert parse_address(word) == CameraAddress(kind, target)
+
+
+@pytest.mark.parametrize("word", ["", "video0", "usb:0", "file:", "0"])
+def test_words_that_are_no_camera(word: str) -> None:
+    with pytest.raises(InputError, match="is not a camera"):
+        parse_address(word)
+
+
+def test_a_picture_that_fits_is_not_touched() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
+    assert resize_to_policy(picture, 96, 96) is picture
+
+
+def test_resizing_averages_areas_of_the_whole_picture() -> None:
+    picture = np.zeros((4, 4, 3), np.uint8)
+    picture[:2, :2] = [[[0], [100]], [[100], [200]]]
+    resized = resize_to_policy(picture, 2, 2)
+    np.testing.assert_array_equal(resized, [[[100] * 3, [0] * 3], [[0] * 3, [0] * 3]])
+
+
+def test_kernel_stamps_are_believed_only_when_plausible() -> None:
+    assert capture_stamp_ns(1000.0, 1_020_000_000) == 1_000_000_000
+    assert capture_stamp_ns(0.0, 5_000_000_000) == 5_000_000_000
+    assert capture_stamp_ns(9000.0, 5_000_000_000) == 5_000_000_000
+
+
+def test_image_folder_in_order_again_and_again(tmp_path: Path) -> None:
+    colours = ([255, 0, 0], [0, 255, 0], [0, 0, 255])
+    for index, colour in enumerate(colours):
+        write_picture(tmp_path / f"{index}.png", np.full((8, 8, 3), colour, np.uint8))
+    source = make_source(request(CameraAddress("images", str(tmp_path))))
+    source.open()
+    frames = [source.read() for _ in range(4)]
+    source.close()
+    assert [tuple(frame.image[0, 0]) for frame in frames if frame] == [tuple(colours[i]) for i in (0, 1, 2, 0)]
+    stamps = [frame.capture_ns for frame in frames if frame]
+    assert stamps == sorted(stamps)
+    assert stamps[-1] <= time.monotonic_ns()
+
+
+def test_video_file_starts_again_at_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "clip.avi"
+    video = VideoFile(path, 500.0, 32, 48)
+    for level in (40, 200):
+        video.append(np.full((32, 48, 3), level, np.uint8))
+    video.close()
+    source = make_source(request(CameraAddress("file", str(path))))
+    source.open()
+    levels = [round(float(frame.image.mean()), -1) for frame in (source.read() for _ in range(4)) if frame]
+    source.close()
+    assert levels == [40, 200, 40, 200]
+
+
+def test_pictures_keep_their_colours_and_take_a_caption(tmp_path: Path) -> None:
+    picture = np.zeros((60, 80, 3), np.uint8)
+    picture[..., 0] = 250
+    write_picture(tmp_path / "red.png", picture)
+    np.testing.assert_array_equal(read_picture(tmp_path / "red.png"), picture)
+    assert captioned(picture, "lift").shape == picture.shape
+    assert (captioned(picture, "lift")[:30] == picture[:30]).all()
+
+
+def test_absent_sources_are_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="/dev/video97 does not exist"):
+        make_source(request(CameraAddress("v4l2", "/dev/video97"))).open()
+    with pytest.raises(InputError, match="holds no pictures"):
+        make_source(request(CameraAddress("images", str(tmp_path)))).open()
+    with pytest.raises(InputError, match="cannot be opened"):
+        make_source(request(CameraAddress("file", str(tmp_path / "absent.mp4")))).open()

@@ -1,0 +1,135 @@
+"""What may import what, proven by running it; and that the contracts would notice a breach."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = ("edge", "export", "firmware_bridge", "models", "profiles")
+HEAVY = ("torch", "onnx", "safetensors", "onnxruntime", "tensorrt", "cv2", "mujoco", "av", "pyarrow")
+LEARNING = ("torch", "onnx", "safetensors")
+
+
+@pytest.mark.parametrize(
+    ("module", "kept_out"),
+    [
+        ("sefa_edge.cli", (*HEAVY, "numpy", "pydantic", "yaml")),
+        ("sefa_edge.edge.control_process", (*HEAVY, "logging", "asyncio")),
+        ("sefa_edge.edge.safety", HEAVY),
+        ("sefa_edge.edge.run", HEAVY),
+        ("sefa_edge.profiles.latency.page", HEAVY),
+    ],
+)
+def test_import_stays_light(module: str, kept_out: tuple[str, ...]) -> None:
+    program = f"import sys, {module}; print(*({set(kept_out)!r} & set(sys.modules)))"
+    assert _python(program).split() == []
+
+
+def test_running_half_imports_without_the_learning_libraries() -> None:
+    modules = [
+        "sefa_edge." + ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for folder in ("edge", "firmware_bridge", "profiles")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if (path.parent / "__init__.py").exists()
+        and not path.name.startswith("__")
+        and "_root" not in path.parts
+    ]
+    program = f"""
+import importlib, sys
+for name in {LEARNING!r}:
+    sys.modules[name] = None  # any import of it fails
+for name in {modules!r}:
+    importlib.import_module(name)
+print(len({modules!r}))
+"""
+    assert int(_python(program)) > 30
+
+
+def test_type_checker_links_equal_the_folders() -> None:
+    links = ROOT / ".typing" / "sefa_edge"
+    expected = {*FOLDERS, *(path.name for path in (ROOT / "edge" / "_root").iterdir() if path.is_file())}
+    assert {path.name for path in links.iterdir()} == expected
+    assert all(path.is_symlink() and path.exists() for path in links.iterdir())
+    for path in links.iterdir():
+        home = ROOT / (path.name if path.name in FOLDERS else f"edge/_root/{path.name}")
+        assert path.resolve() == home.resolve()
+
+
+def test_no_package_where_none_belongs() -> None:
+    assert not (ROOT / "__init__.py").exists()
+    assert not list((ROOT / "tests").rglob("__init__.py"))
+
+
+def test_no_module_shadows_a_library() -> None:
+    taken = set(sys.stdlib_module_names) | {
+        "onnx",
+        "torch",
+        "serial",
+        "yaml",
+        "cv2",
+        "mujoco",
+        "av",
+        "numpy",
+        "tensorrt",
+    }
+    own = {
+        path.stem
+        for folder in FOLDERS
+        for path in (ROOT / folder).rglob("*.py")
+        if not path.stem.startswith("__")
+    }
+    assert own & taken == set()
+
+
+def test_contracts_are_kept() -> None:
+    done = _lint_imports(ROOT / ".typing", ROOT)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("home", "line"),
+    [
+        ("edge/safety.py", "import torch"),
+        ("edge/safety.py", "import cv2"),
+        ("edge/safety.py", "from sefa_edge.models import flow"),
+        ("models/flow.py", "from sefa_edge.edge import safety"),
+        ("profiles/units.py", "from sefa_edge.edge import safety"),
+        ("firmware_bridge/host/arm.py", "from sefa_edge.edge import safety"),
+    ],
+)
+def test_contracts_notice_a_breach(tmp_path: Path, home: str, line: str) -> None:
+    package = tmp_path / "path" / "sefa_edge"
+    for folder in FOLDERS:
+        shutil.copytree(
+            ROOT / folder, package / folder, ignore=shutil.ignore_patterns("__pycache__", "_root", "*.onnx")
+        )
+    (package / "__init__.py").touch()
+    with (package / home).open("a") as file:
+        file.write(f"\n{line}\n")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    done = _lint_imports(tmp_path / "path", tmp_path)
+    assert done.returncode != 0
+    assert "BROKEN" in done.stdout
+
+
+def _lint_imports(python_path: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    pytest.importorskip("importlinter")
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
+    environment = {**os.environ, "PYTHONPATH": str(python_path)}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def _python(program: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd="/", capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

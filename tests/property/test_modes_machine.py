@@ -1,0 +1,59 @@
+"""The mode machine under any sequence of events."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sefa_edge.edge.modes import POWERED, Command, Event, Fault, Mode, ModeState, Progress, Target, transition
+
+events = st.lists(st.one_of(*(st.sampled_from(enum) for enum in (Command, Progress, Fault))), max_size=60)
+
+
+def states(sequence: list[Event]) -> list[ModeState]:
+    path = [ModeState()]
+    for event in sequence:
+        path.append(transition(path[-1], event))
+    return path
+
+
+@given(events)
+def test_torque_never_comes_on_by_itself_and_never_drops_a_moving_arm(sequence: list[Event]) -> None:
+    path = states(sequence)
+    for before, after, event in zip(path, path[1:], sequence, strict=False):
+        if after.powered and not before.powered:
+            assert event is Command.ARM
+            assert not before.fault
+        if before.powered and after.mode is Mode.RELEASED:
+            assert event is Progress.SETTLED
+            assert before.mode in (Mode.HOLD, Mode.PARK)
+        if after.mode is Mode.RUNNING and before.mode is not Mode.RUNNING:
+            assert (event, before.target, after.fault) == (Progress.SETTLED, Target.RUN, Fault.NONE)
+
+
+@given(events)
+def test_faults_latch_and_a_finished_machine_stays_finished_without_commands(sequence: list[Event]) -> None:
+    path = states(sequence)
+    for before, after, event in zip(path, path[1:], sequence, strict=False):
+        if before.fault:
+            assert after.fault is before.fault
+        if before.finished and not isinstance(event, Command):
+            assert after.finished
+
+
+@given(events)
+def test_stop_ends_every_run_within_three_rests(sequence: list[Event]) -> None:
+    """Whatever happened before: STOP, and coming to rest, ends the process. Nothing can hang."""
+    state = states(sequence)[-1]
+    for event in (Command.STOP, Progress.SETTLED, Progress.SETTLED, Progress.SETTLED, Progress.ARM_GONE):
+        state = transition(state, event)
+    assert state.finished
+
+
+@given(events)
+def test_fault_outcomes_end_unless_a_person_says_hold(sequence: list[Event]) -> None:
+    state = states(sequence)[-1]
+    if state.fault and state.mode in POWERED and state.target is Target.NONE:
+        later = [event for event in sequence if isinstance(event, Command)]
+        blocked = Fault.FOLLOWING_ERROR in sequence
+        assert later or blocked

@@ -1,0 +1,99 @@
+"""What the READMEs tell people to type exists; what is marked `<!-- run -->` is run; what they link to is there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from sefa_edge.cli import COMMANDS
+
+ROOT = Path(__file__).resolve().parents[2]
+READMES = [ROOT / "README.md", *sorted(ROOT.glob("[a-z]*/**/README.md"))]
+BLOCK = re.compile(r"^(?P<mark><!-- run -->\n)?```(?:sh|bash|console)\n(?P<body>.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)[^)]*\)|<img[^>]* src=\"([^\"]+)\"")
+BIN = Path(sys.executable).parent
+
+
+def commands_in(path: Path) -> list[list[str]]:
+    """Every command line of every shell block, continuation lines joined, comments and prompts removed."""
+    lines = []
+    for block in BLOCK.finditer(path.read_text(encoding="utf-8")):
+        body = block["body"].replace("\\\n", " ")
+        lines += [shlex.split(line.removeprefix("$ "), comments=True) for line in body.splitlines()]
+    return [words for words in lines if words]
+
+
+def every(program: str) -> list[tuple[Path, list[str]]]:
+    found = [(path, words) for path in READMES for words in commands_in(path)]
+    return [(path, [Path(words[0]).name, *words[1:]]) for path, words in found if Path(words[0]).name == program]
+
+
+def name_of(value: object) -> str:
+    return value.relative_to(ROOT).as_posix() if isinstance(value, Path) else " ".join(map(str, value))  # type: ignore[call-overload]
+
+
+@cache
+def help_of(command: str) -> str:
+    done = subprocess.run(
+        [BIN / "sefa-edge", command, "--help"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(("path", "words"), every("sefa-edge"), ids=name_of)
+def test_command_and_its_options_exist(path: Path, words: list[str]) -> None:
+    if len(words) > 1 and words[1].startswith("--"):
+        assert words[1] in ("--help", "--version")
+        return
+    assert len(words) > 1, f"{path.name}: a bare `sefa-edge`"
+    assert words[1] in COMMANDS
+    known = set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", help_of(words[1])))
+    options = {word.split("=")[0] for word in words[2:] if re.match(r"--?[a-z]", word)}
+    assert options <= known
+
+
+@pytest.mark.parametrize(("path", "words"), every("make"), ids=name_of)
+def test_make_target_exists(path: Path, words: list[str]) -> None:
+    done = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("path", "words"), [*every("python"), *every("python3"), *every("pytest")], ids=name_of)
+def test_files_that_are_run_exist(path: Path, words: list[str]) -> None:
+    named = [word for word in words[1:] if word.endswith(".py") or word.startswith("tests/")]
+    assert all((ROOT / word).exists() for word in named)
+
+
+@pytest.mark.parametrize("path", READMES, ids=name_of)
+def test_marked_blocks_run(path: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "OUT": str(tmp_path)}
+    for block in BLOCK.finditer(path.read_text(encoding="utf-8")):
+        if block["mark"]:
+            script = block["body"].replace("\n$ ", "\n").removeprefix("$ ")
+            done = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", script],
+                cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
+
+
+@pytest.mark.parametrize("path", READMES, ids=name_of)
+def test_links_lead_somewhere(path: Path) -> None:
+    targets = [target for found in LINK.findall(path.read_text(encoding="utf-8")) for target in found if target]
+    local = [unquote(target) for target in targets if "://" not in target and not target.startswith("mailto:")]
+    missing = [target for target in local if not (path.parent / target).exists()]
+    assert missing == []
+
+
+def test_there_is_a_readme_and_it_shows_commands() -> None:
+    assert every("sefa-edge")
+    assert every("make")
