@@ -31,13 +31,9 @@ class ImageFolderCamera:
     def open(self) -> None:
         if not self._folder.is_dir():
             raise InputError(f"{self._folder} is not a folder", "images: takes a folder of PNG or JPEG files")
-        self._paths = sorted(
-            path for path in self._folder.iterdir() if path.suffix.lower() in PICTURE_ENDINGS
-        )
+        self._paths = sorted(path for path in self._folder.iterdir() if path.suffix.lower() in PICTURE_ENDINGS)
         if not self._paths:
-            raise InputError(
-                f"{self._folder} holds no pictures", f"known endings: {' '.join(PICTURE_ENDINGS)}"
-            )
+            raise InputError(f"{self._folder} holds no pictures", f"known endings: {' '.join(PICTURE_ENDINGS)}")
 
     def read(self) -> Frame | None:
         picture = read_picture(self._paths[self._sequence % len(self._paths)])

@@ -57,9 +57,7 @@ class V4l2Camera:
     def _count_failure(self) -> None:
         self._failed += 1
         if self._failed >= MAX_FAILED_READS:
-            raise CameraLost(
-                f"camera {self._path} gives no more pictures", "was it unplugged? check cable and hub"
-            )
+            raise CameraLost(f"camera {self._path} gives no more pictures", "was it unplugged? check cable and hub")
 
 
 def capture_stamp_ns(position_ms: float, received_ns: int) -> int:

@@ -37,8 +37,9 @@ from pydantic import Field
 
 from sefa_edge.edge.clock import MonotonicClock, Pacer
 from sefa_edge.edge.links import ProcessLinks
-from sefa_edge.edge.loop import ControlLoop, connect_loop
+from sefa_edge.edge.loop import ControlLoop
 from sefa_edge.edge.modes import Fault, Mode, describe
+from sefa_edge.edge.motion import Motion
 from sefa_edge.edge.process import read_config
 from sefa_edge.edge.realtime import claim_privileges, quiet_collector
 from sefa_edge.edge.records import Final, Ready, Torque
@@ -101,9 +102,7 @@ def parse_config(raw: bytes) -> ControlConfig:
     try:
         content = json.loads(raw)
     except ValueError as error:
-        raise InputError(
-            f"the control configuration is no JSON: {error}", "the supervisor writes it"
-        ) from None
+        raise InputError(f"the control configuration is no JSON: {error}", "the supervisor writes it") from None
     return validate(Path("the control configuration"), content, ControlConfig)
 
 
@@ -115,7 +114,7 @@ def _serve(config: ControlConfig, supervisor: Channel, policy: Channel) -> Final
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: links.ask_stop())
         period = period_ns(config.control_rate_hz or profile.control_rate_hz)
-        loop = connect_loop(clock, _arm_opener(config, profile), links, profile, period)
+        loop = ControlLoop(clock, links, Motion.connect(_arm_opener(config, profile), profile, period))
     except SefaError as error:
         return _not_started(error)
     with closing(loop.arm):
@@ -135,9 +134,7 @@ def _run(loop: ControlLoop, pacer: Pacer, profile: ArmProfile) -> Final:
     named = tuple(name for index, name in enumerate(profile.joint_names) if joints >> index & 1)
     message, hint = describe(loop.state, named)
     state, torque = loop.state, loop.arm.torque
-    return Final(
-        state.mode, state.fault, joints, torque, state.exit_code, ticks, pacer.skipped, message, hint
-    )
+    return Final(state.mode, state.fault, joints, torque, state.exit_code, ticks, pacer.skipped, message, hint)
 
 
 def _arm_opener(config: ControlConfig, profile: ArmProfile) -> Callable[[], Arm]:

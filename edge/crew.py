@@ -26,7 +26,7 @@ GOODBYE_S = 3.0
 
 
 class Crew:
-    """Starts processes and remembers them. Ends of channels that belong to children are closed here once given."""
+    """Starts processes and remembers them. A child's ends of channels are closed here once it has them."""
 
     def __init__(self, plan: RunPlan) -> None:
         self._plan = plan
@@ -55,7 +55,7 @@ class Crew:
         present = [self.world, *self.cameras.values(), self.policy, self.control, self.film]
         return [child for child in (*present, *self._former) if child is not None]
 
-    # -- starting ---------------------------------------------------------------------------------------------------
+    # -- starting ---------------------------------------------------------
 
     def start_world(self) -> None:
         """Start the simulated world, which lives until nobody holds its lifeline any more."""
@@ -94,9 +94,7 @@ class Crew:
             threads=self._plan.threads,
         )
         fds = [fd for camera, _ in inputs for fd in (camera.ring_fd, camera.channel_fd)]
-        self.policy = self._worker(
-            "policy", config.model_dump_json(), (*fds, own_end.fileno(), to_control.fileno())
-        )
+        self.policy = self._worker("policy", config.model_dump_json(), (*fds, own_end.fileno(), to_control.fileno()))
         for channel in (own_end, to_control, *(end for _, end in inputs)):
             channel.close()
 
@@ -129,16 +127,23 @@ class Crew:
             ring = RingInput(height=height, width=width, ring_fd=frames.fd, channel_fd=channel.fileno())
         elif self.world_paths is not None:
             state_path = str(self.world_paths.state)
-        config = FilmConfig(
-            path=str(self._plan.film), supervisor_fd=own_end.fileno(), state_path=state_path, ring=ring
-        )
+        config = FilmConfig(path=str(self._plan.film), supervisor_fd=own_end.fileno(), state_path=state_path, ring=ring)
         self.film = self._worker("film", config.model_dump_json(), tuple(fds))
         own_end.close()
 
-    # -- ending -----------------------------------------------------------------------------------------------------
+    def unplug_world(self) -> None:
+        """After the death of the simulated world: its link leads nowhere, and soon to a stranger's terminal."""
+        if self.world_paths is not None:
+            self.world_paths.port.unlink(missing_ok=True)
+
+    # -- ending ---------------------------------------------------------
 
     def dismiss(self) -> None:
-        """End everybody and leave nothing behind. The control process must have ended: it is not waited for."""
+        """End everybody and leave nothing behind.
+
+        Only a control process that is still there is left alone, with the world that it moves in: this call is then
+        part of a crash, and control, which has just lost its supervisor, parks the arm before it ends by itself.
+        """
         for channel in (self.control_channel, self.policy_channel, self.film_channel, self._control_end):
             if channel is not None:
                 channel.close()
@@ -148,15 +153,18 @@ class Crew:
             self._film_input[1].close()
         if self._lifeline is not None:
             os.close(self._lifeline)
+        abandoned = self.control is not None and self.control.exit_code is None
         for child in self.children:
-            child.wait(GOODBYE_S)
-            child.stop(GOODBYE_S)
+            if not (abandoned and child in (self.control, self.world)):
+                child.wait(GOODBYE_S)
+                child.stop(GOODBYE_S)
             child.close()
         for ring in self._rings:
             ring.close()
-        self._remove_folder()
+        if not abandoned:
+            self._remove_folder()
 
-    # -- inside -----------------------------------------------------------------------------------------------------
+    # -- inside ---------------------------------------------------------
 
     def _paths(self) -> WorldPaths | None:
         world = self._plan.world
@@ -180,7 +188,7 @@ class Crew:
         ring = FrameRing.create(spec.height, spec.width)
         self._rings.append(ring)
         pairs = [channel_pair() for _ in range(3 if self._films(spec) else 2)]
-        (to_policy, policy_end), (to_supervisor, self.camera_channels[spec.name]) = pairs[:2]
+        (_, policy_end), (_, self.camera_channels[spec.name]) = pairs[:2]
         if self._films(spec):
             self._film_input = (ring, pairs[2][1])
         readers = [near.fileno() for near, _ in pairs]
@@ -206,7 +214,7 @@ class Crew:
         return camera, policy_end
 
     def _films(self, spec: CameraSpec) -> bool:
-        """Whether the film is made of this camera's pictures: the first camera's, where there is no world to draw."""
+        """Whether the film is made of this camera: the first one, where there is no world to draw."""
         wanted = self._plan.film is not None and self._plan.world is None
         return wanted and spec.name == self._plan.card.cameras[0].name
 

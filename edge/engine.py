@@ -85,9 +85,7 @@ def engine_kind(path: Path) -> str:
         return "plan"
     if head[:1] == bytes([ONNX_IR_VERSION_TAG]):
         return "onnx"
-    raise EngineError(
-        f"{path} is not an engine: {_what_it_seems(head)}", "give a model.onnx or a TensorRT model.plan"
-    )
+    raise EngineError(f"{path} is not an engine: {_what_it_seems(head)}", "give a model.onnx or a TensorRT model.plan")
 
 
 def check_fits_arm(card: PolicyCard, arm: ArmProfile) -> None:

@@ -61,11 +61,7 @@ class OnnxEngine:
         for name, array in self._arrays.items():
             # An OrtValue made from an array on the CPU shares its memory and keeps it alive.
             value = onnxruntime.OrtValue.ortvalue_from_numpy(array)
-            bind = (
-                binding.bind_ortvalue_output
-                if name == self._card.chunk_tensor.name
-                else binding.bind_ortvalue_input
-            )
+            bind = binding.bind_ortvalue_output if name == self._card.chunk_tensor.name else binding.bind_ortvalue_input
             bind(name, value)
         return binding
 
@@ -118,7 +114,5 @@ def _check_against_card(path: Path, session: onnxruntime.InferenceSession, card:
 
 def _fill(tensor: np.ndarray, value: np.ndarray, name: str) -> None:
     if value.shape != tensor.shape or value.dtype != tensor.dtype:
-        raise EngineError(
-            f"{name}: {value.dtype} {value.shape} given, the engine takes {tensor.dtype} {tensor.shape}"
-        )
+        raise EngineError(f"{name}: {value.dtype} {value.shape} given, the engine takes {tensor.dtype} {tensor.shape}")
     tensor[...] = value

@@ -28,10 +28,14 @@ MAX_SEEDS = 100_000
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", type=Path, required=True, help="model.onnx with its model.json beside it")
     parser.add_argument("--task", choices=tuple(TASKS), help="task to judge by (default: the one on the card)")
-    parser.add_argument("--seeds", default="0:200", metavar="A:B", help="episodes A to B - 1; training uses 100000 and up")
+    parser.add_argument(
+        "--seeds", default="0:200", metavar="A:B", help="episodes A to B - 1; training uses 100000 and up"
+    )
     parser.add_argument("--execute-steps", type=int, help="steps played of each chunk (default: the card's)")
     parser.add_argument("--delay-ms", type=float, default=0.0, help="age of the picture when its chunk arrives")
-    parser.add_argument("--blank-camera", action="store_true", help="show the policy a black picture: success must collapse")
+    parser.add_argument(
+        "--blank-camera", action="store_true", help="show the policy a black picture: success must collapse"
+    )
     parser.add_argument("--require", type=float, metavar="RATE", help="exit with 1 when the success rate is below RATE")
     parser.add_argument("--json", metavar="F", help="write results here; - is standard output")
 
@@ -55,7 +59,9 @@ def main(arguments: argparse.Namespace) -> int:
         if arguments.json:
             write_atomic(Path(arguments.json), json.dumps(report, indent=2).encode() + b"\n")
         low, high = report["interval_95"]
-        print(f"{report['successes']} of {len(results)} seeds: {report['success_rate']:.1%} (95 %: {low:.1%}..{high:.1%})")
+        print(
+            f"{report['successes']} of {len(results)} seeds: {report['success_rate']:.1%} (95 %: {low:.1%}..{high:.1%})"
+        )
     failed = arguments.require is not None and report["success_rate"] < arguments.require
     return 1 if failed else 0
 

@@ -47,9 +47,7 @@ class FilmOrder:
     caption: str = ""
 
     def pack(self) -> bytes:
-        return seal(
-            Kind.FILM_ORDER, _ORDER.pack(self.scene, self.episode, self.caption.encode()[:CAPTION_BYTES])
-        )
+        return seal(Kind.FILM_ORDER, _ORDER.pack(self.scene, self.episode, self.caption.encode()[:CAPTION_BYTES]))
 
     @classmethod
     def unpack(cls, record: bytes) -> FilmOrder:

@@ -45,7 +45,7 @@ class DirectLinks:
     """For a program that calls `ControlLoop.tick` itself, in lock-step with a simulated world:
 
     clock, links = ManualClock(), DirectLinks()
-    loop = connect_loop(clock, lambda: arm, links, profile, period_ns)
+    loop = ControlLoop(clock, links, Motion.connect(lambda: arm, profile, period_ns))
     pacer = Pacer(clock, period_ns)
     links.waiting_events.append(Command.ARM)
     while not loop.state.finished:

@@ -10,8 +10,9 @@ import numpy as np
 from sefa_edge.edge.camera import Frame
 from sefa_edge.edge.clock import ManualClock, Pacer
 from sefa_edge.edge.links import DirectLinks
-from sefa_edge.edge.loop import ControlLoop, connect_loop
+from sefa_edge.edge.loop import ControlLoop
 from sefa_edge.edge.modes import Command, Fault, Mode
+from sefa_edge.edge.motion import Motion
 from sefa_edge.edge.policy import FrameHistory, JointHistory, Observation, Policy
 from sefa_edge.edge.records import JointSample, TickReport
 from sefa_edge.firmware_bridge.simulation.joint_units import radians_of_degrees
@@ -134,7 +135,9 @@ class Stage:
         control_period_ns = period_ns(profile.control_rate_hz)
         self._physics_steps = round(control_period_ns / s_to_ns(PHYSICS_STEP_S))
         arm = PlantArm(profile, world, self._clock.now_ns)
-        self.loop: ControlLoop = connect_loop(self._clock, lambda: arm, self.links, profile, control_period_ns)
+        self.loop: ControlLoop = ControlLoop(
+            self._clock, self.links, Motion.connect(lambda: arm, profile, control_period_ns)
+        )
         self._pacer = Pacer(self._clock, control_period_ns)
 
     @property

@@ -1,12 +1,11 @@
 """One tick of control: read, choose, shape, check, send, report.
 
-The loop owns nothing but the order. Time, arm, links and motion are handed in, so the same tick runs at a
+The loop owns nothing but the order. Time, links, arm and motion are handed in, so the same tick runs at a
 fixed rate in the control process and in lock-step with a simulated world (see `DirectLinks`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -17,9 +16,6 @@ from sefa_edge.edge.modes import ModeState
 from sefa_edge.edge.motion import Motion
 from sefa_edge.edge.records import TickReport
 from sefa_edge.edge.safety import Verdict, check
-from sefa_edge.edge.watched_arm import WatchedArm
-from sefa_edge.firmware_bridge.host.arm import Arm
-from sefa_edge.profiles.schema import ArmProfile
 
 NOTHING = Verdict(None, 0, None)
 
@@ -27,11 +23,11 @@ NOTHING = Verdict(None, 0, None)
 class ControlLoop:
     """Call `tick` once per slot of a Pacer until `state.finished`."""
 
-    def __init__(self, clock: Clock, arm: WatchedArm, links: Links, motion: Motion) -> None:
-        self.arm, self.motion = arm, motion
+    def __init__(self, clock: Clock, links: Links, motion: Motion) -> None:
+        self.arm, self.motion = motion.arm, motion
         self._clock, self._links = clock, links
         self._skipped_ticks = 0
-        self._no_goal = np.full(len(arm.state.joint_deg), np.nan)
+        self._no_goal = np.full(len(self.arm.state.joint_deg), np.nan)
 
     @property
     def state(self) -> ModeState:
@@ -77,11 +73,3 @@ class ControlLoop:
             motion.state.mode, motion.settled(slot.due_ns), motion.state.fault, motion.fault_joints,
             verdict.clipped_bits, self.arm.state.joint_deg, goal_deg,
         )  # fmt: skip
-
-
-def connect_loop(
-    clock: Clock, open_arm: Callable[[], Arm], links: Links, profile: ArmProfile, period_ns: int
-) -> ControlLoop:
-    """A loop in IDLE around a freshly opened arm. Raises SefaError when it cannot be opened or is silent."""
-    arm = WatchedArm(open_arm)
-    return ControlLoop(clock, arm, links, Motion(profile, period_ns, arm))

@@ -279,15 +279,15 @@ def _on_fault(state: ModeState, fault: Fault) -> ModeState:
 def _on_fault_while_parking(state: ModeState, fault: Fault) -> ModeState:
     if fault is not Fault.FOLLOWING_ERROR:
         return replace(state, target=Target.STOP)
-    blocked = (
-        Target.LEAVE if state.target is Target.STOP else Target.NONE
-    )  # NONE: a person is there to decide
+    blocked = Target.LEAVE if state.target is Target.STOP else Target.NONE  # NONE: a person is there to decide
     return replace(state, mode=Mode.HOLD, target=blocked)
 
 
 def describe(state: ModeState, joints: tuple[str, ...] = ()) -> tuple[str, str]:
     """Message and hint for the end of a run; `joints` are the ones that a fault is about."""
     ending = _ENDINGS[state.mode]
+    if (state.mode, state.fault) == (Mode.FAULT, Fault.TORQUE_REFUSED):
+        ending = "arm left as it is, its torque may be on or off"
     if state.mode is Mode.RELEASED:
         ending = "arm parked and released" if state.parked else "arm released where it stood"
     if not state.fault:

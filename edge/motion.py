@@ -15,6 +15,7 @@ from sefa_edge.edge.records import NONE_NS
 from sefa_edge.edge.safety import Commanded, Envelope, Verdict, bits
 from sefa_edge.edge.shaping import Segment, Setpoint, interpolate, resting
 from sefa_edge.edge.watched_arm import WatchedArm
+from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.errors import ArmFault
 from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.units import ms_to_ns, s_to_ns
@@ -32,7 +33,7 @@ AT_REST_DEG = 1e-6
 
 
 class Motion:
-    """Owns the mode and what was commanded last."""
+    """Owns the arm, the mode, and what was commanded last."""
 
     def __init__(self, profile: ArmProfile, period_ns: int, arm: WatchedArm) -> None:
         self.limits = profile.limit_table()
@@ -42,7 +43,7 @@ class Motion:
         self.fault_joints = 0
         """Bit i: the latched fault is about joint i."""
         self.commanded = Commanded.standing(arm.state.joint_deg)
-        self._arm = arm
+        self.arm = arm
         self._profile = profile
         self._patience_ticks = max(1, self.limits.goal_timeout_ns // period_ns)
         # A gripper is meant to be stopped by what it grips.
@@ -50,17 +51,22 @@ class Motion:
         self._plan = PlannedMove(self.commanded.joint_deg, self.commanded.joint_deg, 0, 0)
         self._hold_deg: np.ndarray | None = None
         self._lag_ticks = np.zeros(len(profile.joints), np.int64)
+        self._were_asleep = arm.asleep
         self._skipped_in_a_row = 0
         self._switched_torque = False
         self._fed_ns = 0
+
+    @classmethod
+    def connect(cls, open_arm: Callable[[], Arm], profile: ArmProfile, period_ns: int) -> Motion:
+        """In IDLE, around a freshly opened arm. Raises SefaError when it cannot be opened or is silent."""
+        patience = max(1, ms_to_ns(profile.goal_timeout_ms) // period_ns)
+        return cls(profile, period_ns, WatchedArm(open_arm, patience))
 
     def apply(self, event: Event, now_ns: int) -> None:
         """Take one event in, and do what entering the new mode asks for."""
         before, self.state = self.state, transition(self.state, event)
         if self.state.fault is not before.fault:
-            self.fault_joints = (
-                self._arm.fault_joints if event is not Fault.FOLLOWING_ERROR else self._lagging()
-            )
+            self.fault_joints = self._joints_of(self.state.fault)
         if event is Progress.ARM_BACK:
             self._stand()
         if self.state.mode is not before.mode:
@@ -72,6 +78,7 @@ class Motion:
         now_ns = slot.due_ns
         if self._stalled(slot):
             self.apply(Fault.LOOP_OVERRUN, now_ns)
+        self._wake_gently()
         if arm_event is not None:
             self.apply(arm_event, now_ns)
         for event in links.events():
@@ -96,6 +103,45 @@ class Motion:
             return NONE_NS, NONE_NS, NONE_NS
         return now_ns - chunk.observed_ns, now_ns - self.player.accepted_ns, chunk.chunk_id
 
+    def choose(self, now_ns: int) -> Segment | PlannedMove | None:
+        """The piece of plan that covers this tick; None: stand, or come to a stand."""
+        if self.state.mode in (Mode.ARMED, Mode.PARK):
+            return self._plan
+        segment = self.player.choose(now_ns) if self.state.mode is Mode.RUNNING else None
+        if segment is not None:
+            self._fed_ns = now_ns
+        return segment
+
+    def shape(self, piece: Segment | PlannedMove | None, now_ns: int) -> Setpoint:
+        """The setpoint of this tick. Joints that do not answer come to a stand."""
+        if piece is None:
+            setpoint = resting(self._rest_deg())
+        elif isinstance(piece, PlannedMove):
+            setpoint = piece.setpoint(now_ns)
+        else:
+            setpoint = interpolate(piece, now_ns)
+        quiet = self.arm.quiet
+        if not quiet.any():
+            return setpoint
+        stop_deg = self.commanded.stopping_deg(self.envelope)
+        return Setpoint(np.where(quiet, stop_deg, setpoint.joint_deg), np.where(quiet, 0.0, setpoint.velocity_deg_s))
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing may be sent: torque is not ours, or the arm is waited for and stands.
+
+        A goal wakes a servo up; one that comes back from a power cut would jump to it.
+        """
+        waiting = self.state.target is Target.AWAIT_ARM and self._standing()
+        return not self.state.powered or waiting
+
+    def settled(self, now_ns: int) -> bool:
+        """At rest where the mode leads."""
+        if self.state.mode in (Mode.ARMED, Mode.PARK):
+            over = now_ns >= self._plan.end_ns + SETTLE_NS
+            return over and self._standing() and _near(self.commanded.joint_deg, self._plan.to_deg)
+        return self.state.mode is not Mode.RUNNING and self._standing()
+
     def _take(self, chunk: ActionChunk, now_ns: int) -> None:
         if chunk.is_motion(now_ns):
             self.player.accept(chunk, now_ns, self.commanded.joint_deg)
@@ -110,42 +156,10 @@ class Motion:
         if self.settled(slot.due_ns):
             yield Progress.SETTLED
 
-    def choose(self, now_ns: int) -> Segment | PlannedMove | None:
-        """The piece of plan that covers this tick; None: stand, or come to a stand."""
-        if self.state.mode in (Mode.ARMED, Mode.PARK):
-            return self._plan
-        segment = self.player.choose(now_ns) if self.state.mode is Mode.RUNNING else None
-        if segment is not None:
-            self._fed_ns = now_ns
-        return segment
-
-    def shape(self, piece: Segment | PlannedMove | None, now_ns: int) -> Setpoint:
-        """The setpoint of this tick."""
-        if isinstance(piece, PlannedMove):
-            return piece.setpoint(now_ns)
-        if isinstance(piece, Segment):
-            return interpolate(piece, now_ns)
-        return resting(self._rest_deg())
-
-    @property
-    def silent(self) -> bool:
-        """Whether nothing may be sent: torque is not ours, or the arm is waited for and stands.
-
-        A goal wakes a servo up; one that comes back from a power cut would jump to it.
-        """
-        waiting = self.state.target is Target.AWAIT_ARM and self._standing()
-        return not self.state.powered or waiting
-
-    def settled(self, now_ns: int) -> bool:
-        """At rest where the mode leads."""
-        if self.state.mode in (Mode.ARMED, Mode.PARK):
-            return self._standing() and now_ns >= self._plan.end_ns + SETTLE_NS
-        return self.state.mode is not Mode.RUNNING and self._standing()
-
     def _enter(self, before: ModeState, event: Event, now_ns: int) -> None:
         mode = self.state.mode
         if mode is Mode.ARMED:
-            if before.powered or self._switch_torque(self._arm.energise, now_ns):
+            if before.powered or self._switch_torque(self.arm.energise, now_ns):
                 self._move_to(self._profile.start_pose_deg, now_ns)
         elif mode is Mode.PARK:
             self._move_to(self._profile.park_pose_deg, now_ns)
@@ -153,12 +167,10 @@ class Motion:
             self.player.start(now_ns)
             self._fed_ns = now_ns
         elif mode is Mode.HOLD:
-            blocked = (
-                event is Fault.FOLLOWING_ERROR
-            )  # then give way: hold where the arm is, not where it should be
-            self._hold_deg = self._arm.state.joint_deg if blocked else None
+            blocked = event is Fault.FOLLOWING_ERROR  # then give way: hold where the arm is, not where it should be
+            self._hold_deg = self.arm.state.joint_deg if blocked else None
         elif mode is Mode.RELEASED:
-            self._switch_torque(self._arm.release, now_ns)
+            self._switch_torque(self.arm.release, now_ns)
 
     def _switch_torque(self, switch: Callable[[], None], now_ns: int) -> bool:
         self._switched_torque = True
@@ -171,14 +183,12 @@ class Motion:
         return True
 
     def _stand(self) -> None:
-        self.commanded = Commanded.standing(self._arm.state.joint_deg)
+        self.commanded = Commanded.standing(self.arm.state.joint_deg)
         self._hold_deg = None
 
     def _move_to(self, pose_deg: list[float], now_ns: int) -> None:
         velocity_deg_s = self._profile.move_velocity_deg_s
-        self._plan = plan_move(
-            self.commanded.joint_deg, np.array(pose_deg), self.limits, velocity_deg_s, now_ns
-        )
+        self._plan = plan_move(self.commanded.joint_deg, np.array(pose_deg), self.limits, velocity_deg_s, now_ns)
 
     def _rest_deg(self) -> np.ndarray:
         return self.commanded.stopping_deg(self.envelope) if self._hold_deg is None else self._hold_deg
@@ -189,7 +199,17 @@ class Motion:
         if self.state.mode is not Mode.HOLD:
             return True
         rest_deg = np.clip(self._rest_deg(), self.limits.min_deg, self.limits.max_deg)
-        return bool((np.abs(rest_deg - self.commanded.joint_deg) <= AT_REST_DEG).all())
+        return _near(self.commanded.joint_deg, rest_deg)
+
+    def _wake_gently(self) -> None:
+        """A servo that slept would jump to the next goal: the goal of its joint begins anew where it is."""
+        asleep = self.arm.asleep
+        woke = self._were_asleep & ~asleep
+        self._were_asleep = asleep
+        if woke.any():
+            here_deg = np.where(woke, self.arm.state.joint_deg, self.commanded.joint_deg)
+            step_deg = np.where(woke, 0.0, self.commanded.step_deg)
+            self.commanded = Commanded(self.commanded.sequence, here_deg, step_deg)
 
     def _stalled(self, slot: Slot) -> bool:
         excused = self._switched_torque  # confirming it takes longer than a tick
@@ -205,15 +225,22 @@ class Motion:
         return now_ns - self._fed_ns > patience_ns
 
     def _obstructed(self) -> bool:
-        if self.state.mode not in (Mode.ARMED, Mode.RUNNING, Mode.PARK) or self._arm.lost:
+        if self.state.mode not in (Mode.ARMED, Mode.RUNNING, Mode.PARK) or self.arm.lost:
             return False
-        lag_deg = np.abs(self.commanded.joint_deg - self._arm.state.joint_deg)
+        lag_deg = np.abs(self.commanded.joint_deg - self.arm.state.joint_deg)
         late = (lag_deg > self._profile.tracking_error_deg) & self._must_follow
-        self._lag_ticks = np.where(late, self._lag_ticks + 1, 0)
+        counted = np.where(late, self._lag_ticks + 1, 0)
+        self._lag_ticks = np.where(self.arm.heard, counted, self._lag_ticks)
         return bool(self._lag_ticks.max() >= self._lag_patience())
 
     def _lag_patience(self) -> int:
         return self._patience_ticks if self.state.mode is Mode.RUNNING else PLANNED_LAG_TICKS
 
-    def _lagging(self) -> int:
-        return bits(self._lag_ticks > 0)
+    def _joints_of(self, fault: Fault) -> int:
+        if fault is Fault.FOLLOWING_ERROR:
+            return bits(self._lag_ticks > 0)
+        return self.arm.fault_joints if fault in (Fault.ARM_TIMEOUT, Fault.SERVO_STATUS) else 0
+
+
+def _near(left_deg: np.ndarray, right_deg: np.ndarray) -> bool:
+    return bool((np.abs(left_deg - right_deg) <= AT_REST_DEG).all())

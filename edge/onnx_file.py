@@ -66,9 +66,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
         elif wire in (_FIXED64, _FIXED32):
             length = 8 if wire == _FIXED64 else 4
         else:
-            raise OnnxFormatError(
-                "the file is not a valid ONNX file", "was it copied completely? export again"
-            )
+            raise OnnxFormatError("the file is not a valid ONNX file", "was it copied completely? export again")
         if at + length > len(message):
             raise OnnxFormatError("the ONNX file ends too early", "was it copied completely? export again")
         yield key >> 3, message[at : at + length]

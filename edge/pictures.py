@@ -33,6 +33,15 @@ def write_picture(path: Path, picture: np.ndarray) -> None:
         raise InputError(f"{path} cannot be written", "check the folder and the file's ending")
 
 
+def encode_png(picture: np.ndarray) -> bytes:
+    """PNG of a picture uint8 [H, W, 3]. Raises InputError when OpenCV cannot encode it."""
+    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    done, encoded = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, 3])
+    if not done:
+        raise InputError(f"OpenCV cannot encode a picture of shape {picture.shape}")
+    return encoded.tobytes()
+
+
 def captioned(picture: np.ndarray, text: str) -> np.ndarray:
     """A copy of the picture with a line of text in its lower left corner."""
     written = picture.copy()
@@ -76,9 +85,7 @@ class Capture:
         """A video file or an HTTP stream. Raises InputError when it cannot be opened."""
         capture = cv2.VideoCapture(location)
         if not capture.isOpened():
-            raise InputError(
-                f"video {location} cannot be opened", "check the path, or that the stream is running"
-            )
+            raise InputError(f"video {location} cannot be opened", "check the path, or that the stream is running")
         return cls(capture, location)
 
     @property
@@ -112,9 +119,7 @@ class VideoFile:
         fourcc = cv2.VideoWriter.fourcc(*VIDEO_CODECS[path.suffix])
         self._writer = cv2.VideoWriter(str(path), fourcc, rate_hz, (width, height))
         if not self._writer.isOpened():
-            raise MissingError(
-                f"{path} cannot be written by this OpenCV", "try another ending: .mp4, .webm, .avi"
-            )
+            raise MissingError(f"{path} cannot be written by this OpenCV", "try another ending: .mp4, .webm, .avi")
 
     def append(self, picture: np.ndarray) -> None:
         self._writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))

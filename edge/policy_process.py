@@ -168,9 +168,7 @@ class PolicyProcess:
         self._report(Happening.CHUNK, chunk.chunk_id, chunk.inference_ns, now_ns - chunk.observed_ns)
         return True
 
-    def _report(
-        self, happening: Happening, chunk_id: int = 0, inference_ns: int = 0, frame_age_ns: int = 0
-    ) -> None:
+    def _report(self, happening: Happening, chunk_id: int = 0, inference_ns: int = 0, frame_age_ns: int = 0) -> None:
         episode = -1 if self._episode is None else self._episode
         report = PolicyReport(happening, episode, chunk_id, inference_ns, frame_age_ns, self._skipped_steps)
         self._supervisor.send(report.pack())

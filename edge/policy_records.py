@@ -29,7 +29,7 @@ class Happening(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class PolicyCommand:
-    """RUN starts an episode with its noise seed; PAUSE ends it. Pictures caught before `after_ns` do not count."""
+    """RUN starts an episode with its noise seed, on pictures caught from `after_ns` on; PAUSE ends it."""
 
     order: Order
     episode: int = 0

@@ -96,9 +96,7 @@ class Child:
     def last_words(self) -> str:
         """The end of what it wrote to standard error."""
         size = os.fstat(self._words_fd).st_size
-        return os.pread(self._words_fd, LAST_WORDS_BYTES, max(0, size - LAST_WORDS_BYTES)).decode(
-            errors="replace"
-        )
+        return os.pread(self._words_fd, LAST_WORDS_BYTES, max(0, size - LAST_WORDS_BYTES)).decode(errors="replace")
 
     def failure(self) -> SefaError:
         """Why it ended, as the error it printed or, for a crash, as its last line."""

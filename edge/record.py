@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from sefa_edge.edge.dataset_writer import DatasetInfo, DatasetWriter, Episode
-from sefa_edge.profiles.progress import Progress
 from sefa_edge.firmware_bridge.simulation.expert import Expert
 from sefa_edge.firmware_bridge.simulation.joint_units import degrees_of_radians, goal_ticks_of_radians
 from sefa_edge.firmware_bridge.simulation.scene import Renderer
 from sefa_edge.firmware_bridge.simulation.tasks import TASKS, task_named
 from sefa_edge.firmware_bridge.simulation.world import JOINTS, PHYSICS_STEP_S, World
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.progress import Progress
 
 RATE_HZ = 10
 CONTROL_TICKS = 10
@@ -50,7 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--expert", required=True, metavar="TASK", help=f"whose expert: {', '.join(TASKS)}")
     parser.add_argument("--episodes", type=int, default=200, help="successful demonstrations to record")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DATASET", help="folder to create")
-    parser.add_argument("--first-seed", type=int, default=100_000, help="seed of the first episode; evaluation uses low seeds")
+    parser.add_argument(
+        "--first-seed", type=int, default=100_000, help="seed of the first episode; evaluation uses low seeds"
+    )
     parser.add_argument("--size", type=int, default=96, help="picture height and width in pixels")
     parser.add_argument("--camera", action="append", metavar="VIEW", help="view to record, repeatable (default: front)")
     parser.add_argument("--disturbance-deg", type=float, default=1.0, help="standard deviation of the disturbances")
@@ -79,7 +81,7 @@ def record(settings: RecordSettings, output: Path) -> int:
         robot_type="so101_follower",
         rate_hz=RATE_HZ,
         joint_names=JOINTS,
-        cameras={camera: (settings.size, settings.size) for camera in settings.cameras},
+        cameras=dict.fromkeys(settings.cameras, (settings.size, settings.size)),
     )
     writer = DatasetWriter(output, info)
     tried = recorded = 0

@@ -57,9 +57,7 @@ def kind_of(record: bytes) -> Kind:
         raise RecordError(f"a record of {len(record)} bytes has no header")
     kind, version, size = _HEADER.unpack_from(record)
     if version != VERSION or size != len(record) or kind not in Kind._value2member_map_:
-        raise RecordError(
-            f"kind {kind}, version {version}, {len(record)} of {size} bytes: not a record of ours"
-        )
+        raise RecordError(f"kind {kind}, version {version}, {len(record)} of {size} bytes: not a record of ours")
     return Kind(kind)
 
 

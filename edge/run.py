@@ -54,7 +54,7 @@ def main(args: argparse.Namespace) -> int:
     plan = make_plan(args)
     line = StatusLine(sys.stderr)
     card = plan.card
-    line.say(f"engine {card.name} ({card.precision}, task {card.task}) on arm {plan.arm_name}; Ctrl-C parks the arm")
+    line.say(f"engine {card.name} ({card.precision}, task {card.task}), arm {plan.arm_name}; Ctrl-C parks it")
     supervisor = Supervisor(plan, line)
     ending = supervisor.run()
     summary = supervisor.summary

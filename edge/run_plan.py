@@ -1,4 +1,4 @@
-"""What a run is going to be: engine, arm, cameras, episodes, checked against each other before anything starts."""
+"""What a run is going to be: engine, arm, cameras, episodes, checked against each other beforehand."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
 SIMULATED_ARM = "so101_sim"
 SIMULATED_EPISODES = 5
 REAL_EPISODE_S = 20.0
+MIN_RATE_HZ, MAX_RATE_HZ = 20.0, 500.0  # those of an arm profile
 NO_FILM = "none"
 FILM_ENDINGS = (".png", ".mp4", ".webm", ".avi")
 _NAMED_CAMERA = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)=(.+)")
@@ -98,12 +99,14 @@ def _existing_engine(path: Path) -> Path:
 def _check_options(args: argparse.Namespace, simulated: bool) -> None:
     if not simulated and args.port is None:
         raise InputError(f"arm '{args.arm}' needs --port", "for example --port /dev/ttyACM0")
+    if args.rate is not None and not MIN_RATE_HZ <= args.rate <= MAX_RATE_HZ:
+        raise InputError(
+            f"--rate {args.rate:g} is out of range", f"use {MIN_RATE_HZ:g} to {MAX_RATE_HZ:g}, or leave it out"
+        )
     if simulated and args.calibration is not None:
         raise InputError("a simulated arm takes no --calibration", "leave it out")
     if str(args.video) != NO_FILM and args.video.suffix not in FILM_ENDINGS:
-        raise InputError(
-            f"--video {args.video}: unknown ending", f"use one of {' '.join(FILM_ENDINGS)}, or 'none'"
-        )
+        raise InputError(f"--video {args.video}: unknown ending", f"use one of {' '.join(FILM_ENDINGS)}, or 'none'")
 
 
 def _world(args: argparse.Namespace, card: PolicyCard) -> SimulatedWorld:
@@ -122,9 +125,7 @@ def _cameras(words: list[str] | None, card: PolicyCard, simulated: bool) -> dict
         if name not in wanted:
             raise InputError(f"the engine has no camera '{name}'", f"its cameras: {', '.join(wanted)}")
         if address.kind == "sim" and not address.target and not simulated:
-            raise InputError(
-                "a real arm is not seen by the simulated camera", f"give --camera {name}=/dev/video0"
-            )
+            raise InputError("a real arm is not seen by the simulated camera", f"give --camera {name}=/dev/video0")
     return given
 
 

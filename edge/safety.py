@@ -114,9 +114,7 @@ def check(setpoint: Setpoint, commanded: Commanded, envelope: Envelope, now_ns: 
     if not (np.isfinite(setpoint.joint_deg).all() and np.isfinite(goal_deg).all()):
         return Verdict(None, 0, Fault.BAD_CHUNK)
     clipped = bits(np.abs(goal_deg - setpoint.joint_deg) > CLIP_TOLERANCE_DEG)
-    return Verdict(
-        JointGoal(commanded.sequence + 1, now_ns, now_ns + envelope.expiry_ns, goal_deg), clipped, None
-    )
+    return Verdict(JointGoal(commanded.sequence + 1, now_ns, now_ns + envelope.expiry_ns, goal_deg), clipped, None)
 
 
 def stopping_way(step_deg: np.ndarray, change_deg: np.ndarray) -> np.ndarray:
@@ -126,7 +124,7 @@ def stopping_way(step_deg: np.ndarray, change_deg: np.ndarray) -> np.ndarray:
 
 
 def fastest_step(room_deg: np.ndarray, change_deg: np.ndarray) -> np.ndarray:
-    """The longest step [n] whose stopping way fits the room [n]; zero where there is none. Inverts it."""
+    """The inverse: the longest step [n] whose stopping way fits the room [n]; zero where there is none."""
     room_deg = np.maximum(room_deg, 0.0)
     m = np.floor((np.sqrt(1 + 8 * room_deg / change_deg) - 1) / 2)
     return (room_deg + change_deg * m * (m + 1) / 2) / (m + 1)

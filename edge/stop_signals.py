@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from types import FrameType
 
 from typing_extensions import Self
@@ -12,7 +13,7 @@ STOPPING = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "
 
 
 class StopSignals:
-    """While it is entered, stop signals are collected instead of raising anything; `fileno` becomes readable."""
+    """While it is entered, stop signals are collected and raise nothing; `fileno` becomes readable."""
 
     def __init__(self) -> None:
         self._received: list[signal.Signals] = []
@@ -23,10 +24,8 @@ class StopSignals:
 
     def take(self) -> list[signal.Signals]:
         """The signals since the last call, oldest first."""
-        try:
+        with suppress(BlockingIOError):
             os.read(self._read_fd, 4096)
-        except BlockingIOError:
-            pass
         taken, self._received = self._received, []
         return taken
 

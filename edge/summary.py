@@ -89,7 +89,7 @@ class RunSummary:
         self.work.add(work_ns)
         if report.chunk_id > self._newest_chunk_id:
             self._newest_chunk_id = report.chunk_id
-            # The age is that at the grid point; the command leaves after the lateness and the work of this tick.
+            # The age is that at the grid point; the command leaves after the lateness and the tick's work.
             self.camera_to_command.add(report.frame_age_ns + report.lateness_ns + work_ns)
 
     @property
@@ -146,16 +146,12 @@ class RunSummary:
         rate_hz = self.loop_rate_hz
         if rate_hz is not None:
             asked = f"{self.control_rate_hz:g}"
-            lines.append(
-                f"control loop       {rate_hz:.2f} Hz of {asked}, {self.skipped_ticks} ticks skipped"
-            )
+            lines.append(f"control loop       {rate_hz:.2f} Hz of {asked}, {self.skipped_ticks} ticks skipped")
         for name, durations in (
             ("loop lateness", self.lateness),
             ("inference", self.inference),
             ("camera to command", self.camera_to_command),
         ):
             if (found := durations.as_ms()) is not None:
-                lines.append(
-                    f"{name:<19}p50 {found['p50']:.2f}  p99 {found['p99']:.2f}  p99.9 {found['p999']:.2f} ms"
-                )
+                lines.append(f"{name:<19}p50 {found['p50']:.3g}  p99 {found['p99']:.3g}  p99.9 {found['p999']:.3g} ms")
         return "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 
@@ -10,29 +11,44 @@ from sefa_edge.edge.modes import RECOVERY_NS, Event, Fault, Progress
 from sefa_edge.edge.records import Torque
 from sefa_edge.edge.safety import bits
 from sefa_edge.firmware_bridge.host.arm import Arm
-from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmTimeout
+from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmFault, ArmTimeout
 from sefa_edge.firmware_bridge.host.messages import JointGoal
 from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.units import ms_to_ns
 
-PATIENCE = 10
-"""Readings in a row that a joint may be silent, or complain, before it is a fault."""
+COMPLAINTS = 10
+"""Readings in a row with a status bit set that make a fault; a glitch of the supply at a start is shorter."""
+
+QUIET = 3
+"""Readings in a row without an answer after which a joint is not driven on: one alone may be noise."""
+
+ASLEEP = 20
+"""Readings in a row without an answer after which a joint may have lost its power."""
+
+ATTEMPTS = 5
+"""How often a request outside the rhythm of the loop is made before its failure counts."""
 
 RETRY_NS = ms_to_ns(250)
 """Time between two attempts to reach a lost arm; an attempt may take longer than a tick."""
+
+T = TypeVar("T")
 
 
 class WatchedArm:
     """Owns a connected Arm. `open_arm` connects it, now and again after the port has vanished.
 
+    A joint may be silent for `patience` readings in a row.
+
     Raises, when made:
         SefaError: the arm cannot be opened, or does not answer.
     """
 
-    def __init__(self, open_arm: Callable[[], Arm]) -> None:
+    def __init__(self, open_arm: Callable[[], Arm], patience: int) -> None:
         self._open_arm = open_arm
-        self._arm: Arm | None = open_arm()
-        self.state = self._arm.read_state()
+        self._patience = patience
+        arm = open_arm()
+        self._arm: Arm | None = arm
+        self.state = _insist(arm.read_state)
         """The last reading; joints that did not answer keep their last values."""
         self.torque = Torque.UNTOUCHED
         self.fault_joints = 0
@@ -47,6 +63,21 @@ class WatchedArm:
         """Whether the arm is being waited for."""
         return self._lost_since_ns is not None
 
+    @property
+    def heard(self) -> np.ndarray:
+        """Boolean [n]: the joints that answered in the last reading."""
+        return self._silent == 0
+
+    @property
+    def quiet(self) -> np.ndarray:
+        """Boolean [n]: the joints that have not answered for a while; nobody knows what they hear."""
+        return self._silent >= QUIET
+
+    @property
+    def asleep(self) -> np.ndarray:
+        """Boolean [n]: the joints that may have lost their power, their torque, and their place."""
+        return self._silent >= ASLEEP
+
     def read(self, now_ns: int) -> Event | None:
         """Read every joint once; tell what changed."""
         if self._lost_since_ns is not None:
@@ -57,10 +88,10 @@ class WatchedArm:
             self._silent += 1
         except ArmDisconnected:
             self._disconnect(now_ns)
-        if self._silent.max() >= PATIENCE:
-            self._lose(now_ns, Fault.ARM_TIMEOUT, bits(self._silent >= PATIENCE))
-        elif self._complaining.max() >= PATIENCE:
-            self._news, self.fault_joints = Fault.SERVO_STATUS, bits(self._complaining >= PATIENCE)
+        if self._silent.max() >= self._patience:
+            self._lose(now_ns, Fault.ARM_TIMEOUT, bits(self._silent >= self._patience))
+        elif self._complaining.max() >= COMPLAINTS:
+            self._news, self.fault_joints = Fault.SERVO_STATUS, bits(self._complaining >= COMPLAINTS)
         news, self._news = self._news, None
         return news
 
@@ -79,14 +110,14 @@ class WatchedArm:
         """Torque on at the present pose. Raises ArmFault."""
         self.torque = Torque.UNKNOWN
         arm = self._connected()
-        arm.enable_torque()
+        _insist(arm.enable_torque)
         self.torque = Torque.ON
-        self.state = arm.read_state()
+        self.state = _insist(arm.read_state)
 
     def release(self) -> None:
         """Torque off, read back. Raises ArmFault."""
         self.torque = Torque.UNKNOWN
-        self._connected().release_torque()
+        _insist(self._connected().release_torque)
         self.torque = Torque.OFF
 
     def close(self) -> None:
@@ -116,7 +147,6 @@ class WatchedArm:
     def _lose(self, now_ns: int, fault: Fault, joints: int) -> None:
         self._news, self.fault_joints = fault, joints
         self._lost_since_ns, self._next_try_ns = now_ns, now_ns + RETRY_NS
-        self._forget()
 
     def _seek(self, now_ns: int, since_ns: int) -> Event | None:
         if self._news is not None:  # lost while sending, after the reading of that tick
@@ -144,4 +174,17 @@ class WatchedArm:
         except SefaError:  # the port is not there yet, or a servo not awake yet: the next attempt may succeed
             return None
         self._lost_since_ns = None
+        self._forget()
         return Progress.ARM_BACK
+
+
+def _insist(request: Callable[[], T]) -> T:
+    """The answer to a request that may be repeated. Raises ArmFault when no attempt succeeds."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return request()
+        except ArmDisconnected:
+            raise
+        except ArmFault:  # one disturbed packet is no refusal
+            continue
+    return request()

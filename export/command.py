@@ -28,10 +28,14 @@ ENGINE = "model.onnx"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, help="folder with model.safetensors and checkpoint.json")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for model.onnx and model.json")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder for model.onnx and model.json"
+    )
     parser.add_argument("--precision", choices=("fp32",), default="fp32", help="precision of the engine")
     parser.add_argument(
-        "--network-calls", type=int, help="Euler steps inside the engine (default: 1 for a student, 10 for a base flow)"
+        "--network-calls",
+        type=int,
+        help="Euler steps inside the engine (default: 1 for a student, 10 for a base flow)",
     )
     parser.add_argument("--execute-steps", type=int, default=8, help="steps of each chunk that are played")
     parser.add_argument("--arm", default="so101_sim", help="arm profile whose joints the policy moves")
@@ -44,7 +48,9 @@ def main(arguments: argparse.Namespace) -> int:
         raise InputError("--network-calls must be 1..100 and --execute-steps 1..horizon")
     units = {joint.name: joint.unit for joint in load_arm_profile(arguments.arm).joints}
     if tuple(units) != info.joint_names:
-        raise InputError(f"the checkpoint moves {', '.join(info.joint_names)}", f"arm '{arguments.arm}' has other joints")
+        raise InputError(
+            f"the checkpoint moves {', '.join(info.joint_names)}", f"arm '{arguments.arm}' has other joints"
+        )
     arguments.output.mkdir(parents=True, exist_ok=True)
     staged = arguments.output / ("staged-" + ENGINE)
     try:
@@ -60,7 +66,11 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def make_card(
-    info: CheckpointInfo, engine: Path, units: dict[str, str], network_calls: int, arguments: argparse.Namespace
+    info: CheckpointInfo,
+    engine: Path,
+    units: dict[str, str],
+    network_calls: int,
+    arguments: argparse.Namespace,
 ) -> PolicyCard:
     """The card of an exported checkpoint."""
     network, n = info.config.network, len(info.joint_names)
@@ -79,7 +89,9 @@ def make_card(
             for camera in network.cameras
         ],
         joints=[
-            JointSpec.model_validate({"name": name, "unit": units[name], "trained_min_deg": low, "trained_max_deg": high})
+            JointSpec.model_validate(
+                {"name": name, "unit": units[name], "trained_min_deg": low, "trained_max_deg": high}
+            )
             for name, low, high in ranges
         ],
         timing=TimingSpec(

@@ -26,7 +26,11 @@ def example_inputs(network: NetworkConfig, seed: int) -> dict[str, Tensor]:
     random = torch.Generator().manual_seed(seed)
     images = {
         image_tensor_name(camera): torch.randint(
-            0, 256, (network.n_obs_steps, network.height, network.width, 3), generator=random, dtype=torch.uint8
+            0,
+            256,
+            (network.n_obs_steps, network.height, network.width, 3),
+            generator=random,
+            dtype=torch.uint8,
         )
         for camera in network.cameras
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from sefa_edge.models.align import Alignment
 from sefa_edge.models.checkpoint import CheckpointInfo, Stage, load_checkpoint, save_checkpoint
 from sefa_edge.models.config import BaseConfig, NetworkConfig, PairConfig, StudentConfig, TrainConfig
 from sefa_edge.models.dataset import Demonstrations, load_dataset
@@ -18,7 +19,12 @@ from sefa_edge.profiles.errors import InputError
 
 PRESETS: dict[str, dict[str, object]] = {
     "small": {},
-    "paper": {"vision": "resnet18", "velocity": "unet1d", "unet_channels": (512, 1024, 2048), "time_features": 128},
+    "paper": {
+        "vision": "resnet18",
+        "velocity": "unet1d",
+        "unet_channels": (512, 1024, 2048),
+        "time_features": 128,
+    },
 }
 
 
@@ -26,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", type=Path, required=True, help="LeRobot v3 dataset with lossless pictures")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the checkpoints base/ and sefa/")
     parser.add_argument("--stage", choices=("base", "student", "all"), default="all", help="student starts from base/")
-    parser.add_argument("--network", choices=tuple(PRESETS), default="small", help="small: CPU; paper: ResNet-18 + U-Net")
+    parser.add_argument(
+        "--network", choices=tuple(PRESETS), default="small", help="small: CPU; paper: ResNet-18 + U-Net"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--base-steps", type=int, default=BaseConfig().steps)
     parser.add_argument("--student-steps", type=int, default=StudentConfig().steps)
@@ -46,7 +54,8 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     data = load_dataset(arguments.dataset)
-    print(f"{arguments.dataset}: {len(data)} frames, {len(data.episode_end.unique())} episodes, sha256 {data.sha256[:12]}…")
+    episodes = len(data.episode_end.unique())
+    print(f"{arguments.dataset}: {len(data)} frames, {episodes} episodes, sha256 {data.sha256[:12]}…")
     run = TrainingRun(arguments.output, data, numerics)
     config = _config(arguments, data)
     if arguments.stage in ("base", "all"):
@@ -79,13 +88,10 @@ class TrainingRun:
         policy.to(self.numerics.device)
         config = config.model_copy(update={"network": base.config.network, "base": base.config.base})
         pairs = make_pairs(policy, self.data, config.pairs, self.numerics)
-        alignment = pairs.alignment
-        spread = torch.quantile(alignment.distance, torch.tensor([0.1, 0.5, 0.9, 0.99])).tolist()
-        print("distance to the demonstration (RMS, normalised) p10/p50/p90/p99: " + "/".join(f"{v:.3f}" for v in spread))
-        print(f"replaced {alignment.replaced_fraction:.1%} of {len(alignment.distance)} chunks (below {alignment.threshold:.3f})")
+        _tell(pairs.alignment)
         loss = train_student(policy, pairs, config.student, self.numerics)
         stage: Stage = "sefa" if config.pairs.replaced_quantile > 0 else "reflow"
-        self._save(policy, name, stage, config, loss, time.monotonic() - start_s, alignment.replaced_fraction)
+        self._save(policy, name, stage, config, loss, time.monotonic() - start_s, pairs.alignment.replaced_fraction)
 
     def _save(
         self,
@@ -115,8 +121,15 @@ class TrainingRun:
         print(f"{self.folder / name}: {stage}, loss {loss:.4f}, {seconds:.0f} s")
 
 
+def _tell(alignment: Alignment) -> None:
+    spread = torch.quantile(alignment.distance, torch.tensor([0.1, 0.5, 0.9, 0.99])).tolist()
+    print("distance to the demonstration (RMS, normalised) p10/p50/p90/p99: " + "/".join(f"{d:.3f}" for d in spread))
+    share, count = alignment.replaced_fraction, len(alignment.distance)
+    print(f"replaced {share:.1%} of {count} chunks (those below {alignment.threshold:.3f})")
+
+
 def _config(arguments: argparse.Namespace, data: Demonstrations) -> TrainConfig:
-    camera, pictures = next(iter(data.images.items()))
+    pictures = next(iter(data.images.values()))
     if any(other.shape != pictures.shape for other in data.images.values()):
         raise InputError("the cameras of the dataset differ in size", "record them at one size")
     network = {

@@ -67,7 +67,8 @@ def load_dataset(folder: Path) -> Demonstrations:
     for camera in cameras:
         if features[IMAGE_PREFIX + camera]["dtype"] != "image":
             raise InputError(
-                f"{folder}: camera '{camera}' is stored as video", "record with lossless pictures: sefa-edge record"
+                f"{folder}: camera '{camera}' is stored as video",
+                "record with lossless pictures: sefa-edge record",
             )
     if not cameras:
         raise InputError(f"{folder} has no pictures", "SeFA policies see; record with a camera")
@@ -98,7 +99,9 @@ def _read_info(folder: Path) -> dict:
         version, frames, features = info["codebase_version"], info["total_frames"], info["features"]
         names = features["action"]["names"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"{folder} is not a LeRobot dataset", "it needs meta/info.json; see sefa-edge record") from None
+        raise InputError(
+            f"{folder} is not a LeRobot dataset", "it needs meta/info.json; see sefa-edge record"
+        ) from None
     if version != "v3.0":
         raise InputError(f"{folder} has format {version}", "convert it to v3.0 with LeRobot's converter")
     if not 0 < int(frames) <= MAX_FRAMES or features["observation.state"]["shape"] != [len(names)]:

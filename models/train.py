@@ -102,7 +102,10 @@ def train_student(policy: FlowPolicy, pairs: Pairs, config: StudentConfig, numer
 
     def loss_of_batch() -> Tensor:
         index = torch.randint(len(pairs.noise), (config.batch,))
-        noise, chunk = pairs.noise[index].to(numerics.device), pairs.alignment.chunk[index].to(numerics.device)
+        noise, chunk = (
+            pairs.noise[index].to(numerics.device),
+            pairs.alignment.chunk[index].to(numerics.device),
+        )
         t = torch.rand(config.batch, device=numerics.device)
         t = t * (torch.rand_like(t) >= config.start_share)
         condition = pairs.condition[index // repeats].to(numerics.device)
@@ -127,7 +130,9 @@ def _optimise(
 ) -> float:
     """AdamW, warm-up and cosine, moving average of the weights; leaves the average in `policy`. Returns the loss."""
     trained = list(parameters)
-    optimiser = torch.optim.AdamW(trained, lr=config.learning_rate, betas=(0.95, 0.999), weight_decay=config.weight_decay)
+    optimiser = torch.optim.AdamW(
+        trained, lr=config.learning_rate, betas=(0.95, 0.999), weight_decay=config.weight_decay
+    )
     average = copy.deepcopy(policy)
     policy.train()
     smooth = float("nan")
@@ -160,5 +165,5 @@ def _schedule(step: int, warmup_steps: int, steps: int) -> float:
 
 @torch.no_grad()
 def _follow(average: FlowPolicy, policy: FlowPolicy, decay: float) -> None:
-    targets = [tensor for tensor in average.parameters()]
-    torch._foreach_lerp_(targets, list(policy.parameters()), 1 - decay)
+    for slow, fast in zip(average.parameters(), policy.parameters(), strict=True):
+        slow.lerp_(fast, 1 - decay)

@@ -11,7 +11,9 @@ GROUPS = 8
 
 def convolution_block(in_channels: int, channels: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv1d(in_channels, channels, KERNEL, padding=KERNEL // 2), nn.GroupNorm(GROUPS, channels), nn.Mish()
+        nn.Conv1d(in_channels, channels, KERNEL, padding=KERNEL // 2),
+        nn.GroupNorm(GROUPS, channels),
+        nn.Mish(),
     )
 
 

@@ -52,7 +52,10 @@ class MlpVelocity(nn.Module):
         width, chunk = config.mlp_width, config.horizon * config.joints
         self.time = TimeFeatures(config.time_features)
         self.condition = nn.Sequential(
-            nn.Linear(condition_width + config.time_features, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
+            nn.Linear(condition_width + config.time_features, width),
+            nn.SiLU(),
+            nn.Linear(width, width),
+            nn.SiLU(),
         )
         self.enter = nn.Linear(chunk, width)
         self.blocks = nn.ModuleList(FilmBlock(width, width) for _ in range(config.mlp_blocks))

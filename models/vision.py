@@ -61,7 +61,8 @@ class ResidualBlock2d(nn.Module):
         self.shortcut = nn.Sequential()
         if stride != 1 or in_channels != channels:
             self.shortcut = nn.Sequential(
-                nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.GroupNorm(channels // 16, channels)
+                nn.Conv2d(in_channels, channels, 1, stride, bias=False),
+                nn.GroupNorm(channels // 16, channels),
             )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -111,12 +112,6 @@ class Vision(nn.Module):
         """`images`: one uint8 [B, n_obs, H, W, 3] per camera."""
         features = []
         for encoder, image in zip(self.encoders, images, strict=True):
-            batch, frames = image.shape[:2]
-            features.append(encoder(scaled(image.flatten(0, 1))).reshape(batch, frames * encoder_width(encoder)))
+            batch = len(image)
+            features.append(encoder(scaled(image.flatten(0, 1))).reshape(batch, -1))
         return torch.cat(features, dim=1)
-
-
-def encoder_width(encoder: nn.Module) -> int:
-    """Features per frame of an encoder."""
-    last = encoder.trunk[-1]  # type: ignore[index]
-    return 2 * int(last.out_channels)

@@ -136,7 +136,7 @@ def load_card(engine: Path) -> PolicyCard:
     digest = sha256_of(engine)
     if digest != card.engine_sha256:
         raise InputError(
-            f"{engine} is not the file that its card describes (sha256 {digest[:12]}…, card {card.engine_sha256[:12]}…)",
+            f"{engine} is not the file that its card describes ({digest[:12]}…, card {card.engine_sha256[:12]}…)",
             "the file was changed or truncated; export again or copy both files again",
         )
     return card

@@ -83,7 +83,7 @@ class ArmProfile(StrictModel):
 
     def limit_table(self) -> LimitTable:
         """The part of the profile that the safety layer enforces."""
-        table = LimitTable(
+        return LimitTable(
             joint_names=self.joint_names,
             min_deg=self._column("min_deg"),
             max_deg=self._column("max_deg"),
@@ -91,7 +91,6 @@ class ArmProfile(StrictModel):
             max_acceleration_deg_s2=self._column("max_acceleration_deg_s2"),
             goal_timeout_ns=ms_to_ns(self.goal_timeout_ms),
         )
-        return table
 
     def _column(self, field: str) -> np.ndarray:
         column = np.array([getattr(joint, field) for joint in self.joints], np.float64)
@@ -135,6 +134,9 @@ def load_arm_profile(name_or_path: str) -> ArmProfile:
     if name_or_path.endswith((".yaml", ".yml")):
         return parse_yaml(Path(name_or_path), ArmProfile)
     if name_or_path not in shipped_arms():
-        raise InputError(f"no arm is called '{name_or_path}'", f"known arms: {', '.join(shipped_arms())}; or give a .yaml file")
-    with resources.as_file(resources.files("sefa_edge.profiles").joinpath("arms", f"{name_or_path}.yaml")) as path:
+        raise InputError(
+            f"no arm is called '{name_or_path}'",
+            f"known arms: {', '.join(shipped_arms())}; or give a .yaml file",
+        )
+    with resources.as_file(resources.files("sefa_edge.profiles") / "arms" / f"{name_or_path}.yaml") as path:
         return parse_yaml(path, ArmProfile)

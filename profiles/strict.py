@@ -70,7 +70,8 @@ def validate(path: Path, content: object, model: type[ModelT]) -> ModelT:
     except (TypeError, ValueError) as error:
         if not isinstance(error, ValidationError):
             raise InputError(f"{path} holds a value that has no place here: {error}", "use plain values") from None
-        first = error.errors()[0]
+        # A misspelt key is also a missing one; the misspelling is the better answer.
+        first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
         key = ".".join(str(part) for part in first["loc"]) or "top level"
         hint = ""
         if first["type"] == "extra_forbidden":

@@ -6,8 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from sefa_edge.profiles.card import PolicyCard, save_card, sha256_of
+
+settings.register_profile("house", deadline=None)  # a busy machine is no failure
+settings.load_profile("house")
 
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 TARGET_DEG = (20.0, -20.0, 20.0, 15.0, 10.0, 50.0)
@@ -95,7 +99,12 @@ def _reach_card(engine_sha256: str) -> PolicyCard:
                 }
                 for name in JOINTS
             ],
-            "timing": {"policy_rate_hz": 10.0, "n_obs_steps": 1, "horizon": HORIZON, "execute_steps": EXECUTE_STEPS},
+            "timing": {
+                "policy_rate_hz": 10.0,
+                "n_obs_steps": 1,
+                "horizon": HORIZON,
+                "execute_steps": EXECUTE_STEPS,
+            },
             "joint_tensor": {"name": "joints", "dtype": "float32", "shape": [1, n]},
             "noise_tensor": {"name": "noise", "dtype": "float32", "shape": [HORIZON, n]},
             "chunk_tensor": {"name": "chunk", "dtype": "float32", "shape": [HORIZON, n]},

@@ -102,9 +102,7 @@ def load_calibration(path: Path, profile: ArmProfile) -> Calibration:
     fields = {joint.name: (_LeRobotJoint, ...) for joint in profile.joints}
     file_model = create_model("LeRobotCalibration", __base__=StrictModel, **fields)  # pyright: ignore
     content = parse_json(path, file_model)
-    return Calibration(
-        tuple(_from_lerobot(path, joint, getattr(content, joint.name)) for joint in profile.joints)
-    )
+    return Calibration(tuple(_from_lerobot(path, joint, getattr(content, joint.name)) for joint in profile.joints))
 
 
 def nominal_calibration(profile: ArmProfile) -> Calibration:

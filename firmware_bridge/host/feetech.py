@@ -57,9 +57,7 @@ class FeetechArm:
     write of register 42 (0.26 ms). Goals go out at once: `due_ns` and `expires_ns` are for arms that queue.
     """
 
-    def __init__(
-        self, profile: ArmProfile, bus: ServoBus, scales: Sequence[JointScale], states: Sequence[ServoState]
-    ):
+    def __init__(self, profile: ArmProfile, bus: ServoBus, scales: Sequence[JointScale], states: Sequence[ServoState]):
         """Made by `open_feetech_arm`; `states` holds one reading of every servo, in the profile's order."""
         self._names = profile.joint_names
         self._servo_ids = tuple(joint.servo_id for joint in profile.joints)
@@ -109,9 +107,7 @@ class FeetechArm:
         """
         positions = goal.joint_deg.tolist()
         if not all(map(math.isfinite, positions)):
-            raise ArmFault(
-                f"goal {goal.sequence} holds {positions}", "a goal must pass the safety layer first"
-            )
+            raise ArmFault(f"goal {goal.sequence} holds {positions}", "a goal must pass the safety layer first")
         goals = [
             (servo_id, scale.to_ticks(position).to_bytes(2, "little"))
             for servo_id, scale, position in zip(self._servo_ids, self._scales, positions, strict=True)
@@ -221,9 +217,7 @@ def _identify(profile: ArmProfile, bus: ServoBus, calibration: Calibration | Non
         calibration = calibration_of(profile, identities)
     else:
         require_same_calibration(profile, calibration, identities)
-    scales = [
-        joint_scale(joint, entry) for joint, entry in zip(profile.joints, calibration.joints, strict=True)
-    ]
+    scales = [joint_scale(joint, entry) for joint, entry in zip(profile.joints, calibration.joints, strict=True)]
     return FeetechArm(profile, bus, scales, _first_states(bus, identities))
 
 
@@ -236,9 +230,7 @@ def _first_states(bus: ServoBus, identities: Sequence[ServoIdentity]) -> list[Se
                 missing.pop(servo_id).update(answer, time.monotonic_ns())
         if not missing:
             return states
-    raise ArmTimeout(
-        f"servo {sorted(missing)} stopped answering on {bus.link.port}", "check its cable and its supply"
-    )
+    raise ArmTimeout(f"servo {sorted(missing)} stopped answering on {bus.link.port}", "check its cable and its supply")
 
 
 def _near_goal(written: bytes, read: bytes) -> bool:

@@ -112,9 +112,7 @@ def _identity(registers: bytes) -> ServoIdentity:
         model=model,
         operating_mode=mode,
         ticks_s_per_speed_count=1 if phase & PHASE_FINE_SPEED else COARSE_SPEED_TICKS_S,
-        calibration=JointCalibration(
-            servo_id, 0, decode_sign_magnitude(offset, HOMING_OFFSET.sign_bit), low, high
-        ),
+        calibration=JointCalibration(servo_id, 0, decode_sign_magnitude(offset, HOMING_OFFSET.sign_bit), low, high),
     )
 
 

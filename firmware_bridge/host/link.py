@@ -129,9 +129,7 @@ def _open(port: str, baud: int) -> serial.Serial:
     except serial.SerialException as error:
         raise _cannot_open(port, error.errno, str(error)) from None
     except ValueError as error:
-        raise InputError(
-            f"{port} cannot run at {baud} baud: {error}", "check 'baud' in the arm profile"
-        ) from None
+        raise InputError(f"{port} cannot run at {baud} baud: {error}", "check 'baud' in the arm profile") from None
     # USB adapters with an FTDI chip hold bytes back for up to 16 ms unless told otherwise; others do not know
     # the call.
     with contextlib.suppress(OSError, ValueError, NotImplementedError):
@@ -141,18 +139,12 @@ def _open(port: str, baud: int) -> serial.Serial:
 
 def _cannot_open(port: str, code: int | None, message: str) -> MissingError:
     if code in (errno.EAGAIN, errno.EBUSY):
-        return MissingError(
-            f"{port} is in use by another program", "one program owns an arm; stop the other one"
-        )
+        return MissingError(f"{port} is in use by another program", "one program owns an arm; stop the other one")
     if code in (errno.EACCES, errno.EPERM):
-        return MissingError(
-            f"no permission to open {port}", "sudo usermod -aG dialout $USER, then log in again"
-        )
+        return MissingError(f"no permission to open {port}", "sudo usermod -aG dialout $USER, then log in again")
     if code == errno.ENOENT:
         return MissingError(f"there is no serial port {port}", "is the arm plugged in? ls /dev/serial/by-id")
-    return MissingError(
-        f"{port} cannot be opened: {message}", "is it a serial port, and is the device still there?"
-    )
+    return MissingError(f"{port} cannot be opened: {message}", "is it a serial port, and is the device still there?")
 
 
 def _after_echo(request: bytes, received: bytes) -> bytes:

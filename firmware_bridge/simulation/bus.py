@@ -50,9 +50,7 @@ class SimulatedBus:
     def of_arm(cls, profile: ArmProfile, plant: Plant) -> SimulatedBus:
         """The servos of an arm, calibrated as its profile says: joint i of the plant is joint i of the
         profile."""
-        bus = cls(
-            [SimulatedServo(joint.servo_id, plant, i) for i, joint in enumerate(profile.joints)], profile.baud
-        )
+        bus = cls([SimulatedServo(joint.servo_id, plant, i) for i, joint in enumerate(profile.joints)], profile.baud)
         for servo, joint in zip(bus.servos, profile.joints, strict=True):
             servo.set_register(reg.BAUD_RATE, reg.BAUD_RATES.index(profile.baud))
             servo.set_register(reg.MIN_POSITION, joint.range_min_ticks)
@@ -78,6 +76,11 @@ class SimulatedBus:
         for packet in self._decoder.feed(data):
             replies += self._reply(packet)
         return replies
+
+    def hang_up(self) -> None:
+        """The host's end was pulled: what was under way in either direction is lost."""
+        self._decoder.reset()
+        self._line_free_ns = 0
 
     def advance(self, now_ns: int) -> None:
         """Let time pass for servos that walk to their goals."""

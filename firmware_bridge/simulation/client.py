@@ -62,7 +62,8 @@ class WorldClient:
         except OSError as error:
             self._socket.close()
             raise MissingError(
-                f"no simulated world at {port} ({error.strerror})", "start one with `sefa-edge sim --link PATH`"
+                f"no simulated world at {port} ({error.strerror})",
+                "start one with `sefa-edge sim --link PATH`",
             ) from None
 
     def reset(self, seed: int) -> None:

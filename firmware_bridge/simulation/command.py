@@ -1,4 +1,4 @@
-"""`sefa-edge sim`: the simulated world on its own, for any program that can talk to a real arm's serial port."""
+"""`sefa-edge sim`: the simulated world on its own, for any program that can talk to a real arm."""
 
 from __future__ import annotations
 

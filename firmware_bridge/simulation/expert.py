@@ -4,6 +4,9 @@ The package's controller decides where the grasp point goes next; its inverse ki
 What is recorded is those angles: the command that a real SO-101 would get.
 """
 
+# MuJoCo keeps its names in compiled modules without stubs.
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import mujoco

@@ -30,9 +30,7 @@ class KinematicPlant:
     @classmethod
     def of_arm(cls, profile: ArmProfile, clock_ns: Callable[[], int] = time.monotonic_ns) -> KinematicPlant:
         """All joints of a profile in the middle of their ranges."""
-        return cls(
-            [(joint.range_min_ticks + joint.range_max_ticks) / 2 for joint in profile.joints], clock_ns
-        )
+        return cls([(joint.range_min_ticks + joint.range_max_ticks) / 2 for joint in profile.joints], clock_ns)
 
     def position_ticks(self, index: int) -> float:
         now_ns = self._clock_ns()

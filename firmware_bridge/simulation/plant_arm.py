@@ -45,9 +45,7 @@ class PlantArm:
             sequence=self._sequence,
             stamp_ns=self._clock_ns(),
             joint_deg=np.array([scale.to_joint(round(plant.position_ticks(i))) for i, scale in scales]),
-            velocity_deg_s=np.array(
-                [plant.velocity_ticks_s(i) * scale.joint_per_tick for i, scale in scales]
-            ),
+            velocity_deg_s=np.array([plant.velocity_ticks_s(i) * scale.joint_per_tick for i, scale in scales]),
             load_pct=np.array([plant.load_fraction(i) * 100 for i in range(n)]),
             current_ma=np.zeros(n),
             temperature_c=np.full(n, ROOM_TEMPERATURE_C),

@@ -91,6 +91,7 @@ class PtyPort:
                 os.close(self._slave)
                 self._master = self._slave = -1
                 self._due.clear()
+                self._bus.hang_up()
         self._wake()
 
     def replug(self) -> None:
@@ -156,7 +157,7 @@ class PtyPort:
     def _deliver(self) -> None:
         now_ns = time.monotonic_ns()
         self._bus.advance(now_ns)
-        while self._due and self._due[0].due_ns <= now_ns:
+        while self.plugged and self._due and self._due[0].due_ns <= now_ns:
             # A client that does not read loses bytes, as with a full UART buffer.
             with contextlib.suppress(BlockingIOError):
                 os.write(self._master, self._due.popleft().data)
@@ -177,9 +178,7 @@ class PtyPort:
             temporary.symlink_to(self._device)
             temporary.replace(self._link)
         except OSError as error:
-            raise InputError(
-                f"{self._link} cannot be made: {error.strerror}", "choose another path"
-            ) from None
+            raise InputError(f"{self._link} cannot be made: {error.strerror}", "choose another path") from None
 
     def _remove_link(self) -> None:
         # Another server may have taken the path over meanwhile; its link is not ours to remove.

@@ -5,6 +5,9 @@ time on triangles, shadows and multisampling, so what is drawn is thinned to a 4
 shadows and multisampling are off; what collides is untouched.
 """
 
+# MuJoCo keeps its names in compiled modules without stubs.
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import importlib.util
@@ -16,7 +19,6 @@ import mujoco
 import numpy as np
 
 from sefa_edge.profiles.errors import MissingError
-
 
 GRID_M = 0.004
 MAX_WIDTH, MAX_HEIGHT = 1280, 720
@@ -159,7 +161,11 @@ def _enable_jaw_pads(spec: mujoco.MjSpec) -> None:
 def _add_goal_marker(spec: mujoco.MjSpec) -> None:
     body = spec.worldbody.add_body(name="goal", mocap=True, pos=[0, 0, -1])
     body.add_geom(
-        type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=[0.025, 0.0005, 0], rgba=[0.1, 0.85, 0.2, 1], contype=0, conaffinity=0
+        type=mujoco.mjtGeom.mjGEOM_CYLINDER,
+        size=[0.025, 0.0005, 0],
+        rgba=[0.1, 0.85, 0.2, 1],
+        contype=0,
+        conaffinity=0,
     )
 
 

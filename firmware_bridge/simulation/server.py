@@ -1,9 +1,9 @@
-"""The process of the simulated world: physics in real time, the arm's serial port, its state, and a control socket.
+"""The process of the simulated world: physics in real time, serial port, published state, control socket.
 
     python -m sefa_edge.firmware_bridge.simulation.server --task lift --seed 0 --port PATH [--lifeline FD]
 
-One thread. Physics advances in slices of 2 ms; in between the serial port is served, so that a servo answers within
-microseconds of its time on the wire. When the machine is too slow the world falls behind rather than jumping.
+One thread. Physics advances in slices of 2 ms; in between the serial port is served, so that a servo answers
+within microseconds of its time on the wire. On a slow machine the world falls behind, it never jumps.
 """
 
 from __future__ import annotations
@@ -31,13 +31,15 @@ from sefa_edge.firmware_bridge.simulation.state_file import PublishedState, Stat
 from sefa_edge.firmware_bridge.simulation.world import CENTRE_TICKS, PHYSICS_STEP_S, TICKS_PER_RADIAN, World
 from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
-from sefa_edge.profiles.units import ms_to_ns, s_to_ns
+from sefa_edge.profiles.units import ms_to_ns, s_to_ns, us_to_ns
 
 ARM = "so101_sim"
 SLICE_NS = s_to_ns(PHYSICS_STEP_S)
 LISTEN_EVERY_SLICES = 5
 REALTIME_PRIORITY = 20
 """Below the control process (55): it needs about a tenth of a core."""
+SERVE_AT_LEAST_NS = us_to_ns(50)
+"""Servos answer also while the physics is catching up."""
 MAX_LAG_NS = ms_to_ns(100)
 """Physics that is later than this is not made up for: the world runs in slow motion instead."""
 
@@ -84,11 +86,11 @@ class WorldServer:
             self._world.step()
             self._publish()
             due_ns, slices = due_ns + SLICE_NS, slices + 1
-            lag_ns = time.monotonic_ns() - due_ns
-            if lag_ns > MAX_LAG_NS:
-                self._slow_ns += lag_ns
-                due_ns += lag_ns
-            self._port.serve_until(due_ns)
+            now_ns = time.monotonic_ns()
+            if now_ns - due_ns > MAX_LAG_NS:
+                self._slow_ns += now_ns - due_ns
+                due_ns = now_ns
+            self._port.serve_until(max(due_ns, now_ns + SERVE_AT_LEAST_NS))
             if slices % LISTEN_EVERY_SLICES == 0:
                 self._listen()
                 self._stopping |= bool(lifeline.poll(0))
@@ -116,7 +118,7 @@ class WorldServer:
             )
         )
 
-    # -- orders -----------------------------------------------------------------------------------------------------
+    # -- orders ---------------------------------------------------------
 
     def _restart(self, seed: int) -> dict[str, object]:
         self._reset(seed)
@@ -150,7 +152,7 @@ class WorldServer:
             "real_time_factor": round(1.0 - self._slow_ns / elapsed_ns, 4),
         }
 
-    # -- control socket ---------------------------------------------------------------------------------------------
+    # -- control socket ---------------------------------------------------------
 
     def _listen(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -204,7 +206,7 @@ def _radians_of(profile: ArmProfile, pose_deg: list[float]) -> np.ndarray:
 
 
 def _listen(path: Path) -> socket.socket:
-    """A listening socket that only this user may connect to. Raises InputError when another server has the path."""
+    """A listening socket for this user only. Raises InputError when another server has the path."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
     try:
         if path.is_socket() and not _answers(path):

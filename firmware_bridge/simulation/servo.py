@@ -24,9 +24,7 @@ load."""
 
 MIDDLE_TICKS = 2048
 MOVING_TICKS_S = 50.0
-OWNER_OF_BYTE = {
-    register.address + offset: register for register in reg.REGISTERS for offset in range(register.width)
-}
+OWNER_OF_BYTE = {register.address + offset: register for register in reg.REGISTERS for offset in range(register.width)}
 PRESENT = range(reg.PRESENT_POSITION.address, reg.PRESENT_CURRENT.address + reg.PRESENT_CURRENT.width)
 
 

@@ -72,15 +72,11 @@ class StateReader:
             with path.open("rb") as file:
                 self._memory = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
         except (OSError, ValueError):
-            raise MissingError(
-                f"no simulated world at {path}", "start one with `sefa-edge sim --link PATH`"
-            ) from None
+            raise MissingError(f"no simulated world at {path}", "start one with `sefa-edge sim --link PATH`") from None
         magic, self._qpos_count, self.server_pid = _HEADER.unpack_from(self._memory)
         if magic != MAGIC or len(self._memory) != _HEADER.size + _record_bytes(self._qpos_count):
             self._memory.close()
-            raise InputError(
-                f"{path} is not the state of a simulated world", "give the path used with `sefa-edge sim`"
-            )
+            raise InputError(f"{path} is not the state of a simulated world", "give the path used with `sefa-edge sim`")
 
     def read(self) -> PublishedState | None:
         """The newest whole record; None when the world has not published yet."""

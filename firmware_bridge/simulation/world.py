@@ -1,5 +1,8 @@
 """The simulated world: MuJoCo physics of an SO-101 and a cube, driven by the goals that its servos receive."""
 
+# MuJoCo keeps its names in compiled modules without stubs.
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import math
@@ -99,7 +102,11 @@ class World:
 
     def snapshot(self) -> WorldState:
         return WorldState(
-            self.time_s, self.data.qpos.copy(), self.data.mocap_pos[0].copy(), self._judge.success, self._judge.lost
+            self.time_s,
+            self.data.qpos.copy(),
+            self.data.mocap_pos[0].copy(),
+            self._judge.success,
+            self._judge.lost,
         )
 
     def scene(self) -> Scene:

@@ -196,9 +196,7 @@ def _wait_for(path: Path) -> None:
     give_up_s = time.monotonic() + PATIENCE_S
     while not path.exists():
         if time.monotonic() > give_up_s:
-            raise SefaError(
-                f"{path.name} did not appear", "cyclictest needs root or a real-time limit (`ulimit -r`)"
-            )
+            raise SefaError(f"{path.name} did not appear", "cyclictest needs root or a real-time limit (`ulimit -r`)")
         time.sleep(0.05)
 
 
@@ -208,9 +206,7 @@ def _loaded(cores: Sequence[int]) -> Iterator[None]:
     workers = []
     try:
         for core in cores:
-            worker = subprocess.Popen(
-                [sys.executable, "-c", LOAD], env=os.environ | {"OPENBLAS_NUM_THREADS": "1"}
-            )
+            worker = subprocess.Popen([sys.executable, "-c", LOAD], env=os.environ | {"OPENBLAS_NUM_THREADS": "1"})
             workers.append(worker)
             os.sched_setaffinity(worker.pid, {core})
         time.sleep(0.5 if cores else 0)

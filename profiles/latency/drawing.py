@@ -57,16 +57,14 @@ def _waterfall_row(stage: StageReport, x: float, pixels_per_ns: float, y: float)
 
 def draw_histogram(stage: StageReport) -> str:
     """The distribution of one stage on a logarithmic time axis, with median, p99 and maximum marked."""
-    low = math.log(max(stage.histogram[0].low_ns, 1))
-    high = max(math.log(stage.histogram[-1].high_ns), low + math.log(1.02))
+    low, high = _log_range(stage)
 
     def x_of(duration_ns: float) -> float:
-        return MARGIN_X + (PLOT_WIDTH - 2 * MARGIN_X) * (math.log(max(duration_ns, 1)) - low) / (high - low)
+        share = (math.log(max(duration_ns, 1)) - low) / (high - low)
+        return MARGIN_X + (PLOT_WIDTH - 2 * MARGIN_X) * max(share, 0.0)
 
     base = TOP + PLOT_HEIGHT
-    summary = (
-        f"{stage.title}: median {format_duration(stage.p50_ns)}, maximum {format_duration(stage.max_ns)}"
-    )
+    summary = f"{stage.title}: median {format_duration(stage.p50_ns)}, maximum {format_duration(stage.max_ns)}"
     parts = [_open_svg(PLOT_WIDTH, base + BOTTOM, summary)]
     for tick_ns in _log_ticks(math.exp(low), math.exp(high)):
         x = x_of(tick_ns)
@@ -74,13 +72,18 @@ def draw_histogram(stage: StageReport) -> str:
         parts.append(_tick(x, base + 15, tick_ns, PLOT_WIDTH))
     highest = max(bin.count for bin in stage.histogram)
     parts += [
-        _bar(bin, x_of(bin.low_ns), x_of(bin.high_ns), highest, stage.count)
-        for bin in stage.histogram
-        if bin.count
+        _bar(bin, x_of(bin.low_ns), x_of(bin.high_ns), highest, stage.count) for bin in stage.histogram if bin.count
     ]
     parts.append(f'<line class="axis" x1="{MARGIN_X}" x2="{PLOT_WIDTH - MARGIN_X}" y1="{base}" y2="{base}"/>')
     parts += [_marker(name, x_of(value_ns), level, base) for name, value_ns, level in _marks(stage, x_of)]
     return "".join([*parts, "</svg>"])
+
+
+def _log_range(stage: StageReport) -> tuple[float, float]:
+    """Logarithms of both ends of the axis: four decades at most, what is shorter stands at the left edge."""
+    high_ns = stage.histogram[-1].high_ns
+    low_ns = max(stage.histogram[0].low_ns, high_ns / 1e4, 1.0)
+    return math.log(low_ns), max(math.log(high_ns), math.log(low_ns * 1.02))
 
 
 def _bar(bin: Bin, left: float, right: float, highest: int, total: int) -> str:

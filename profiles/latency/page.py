@@ -24,7 +24,7 @@ def render_page(report: LatencyReport) -> str:
     subject, measured = report.subject, [*report.others, *report.stages]
     headlines = [stage for stage in measured if stage.budget_ns is not None]
     return Template(template).substitute(
-        title=escape(f"Latency of {subject.engine}"),
+        title=escape(f"Latency of “{subject.policy}”"),
         subtitle=escape(_subtitle(subject, report.environment)),
         tiles="".join(_tile(stage) for stage in headlines),
         waterfall=draw_waterfall(report.stages),

@@ -57,6 +57,7 @@ class StageReport(StrictModel):
 class Subject(StrictModel):
     """What was measured."""
 
+    policy: str
     engine: str
     engine_sha256: str
     backend: str

@@ -28,13 +28,12 @@ from sefa_edge.profiles.latency.report import (
 
 def stage(title: str, samples_ns: list[int], budget_ns: int | None = None) -> StageReport:
     samples = np.array(samples_ns, np.int64)
-    return summarise(
-        samples, key="stage", title=title, process="test", meaning="From a to b.", budget_ns=budget_ns
-    )
+    return summarise(samples, key="stage", title=title, process="test", meaning="From a to b.", budget_ns=budget_ns)
 
 
 def report_of(*stages: StageReport, others: tuple[StageReport, ...] = ()) -> LatencyReport:
     subject = Subject(
+        policy="lift",
         engine="model.onnx",
         engine_sha256="0" * 64,
         backend="ONNX Runtime",
@@ -89,9 +88,7 @@ class Page(HTMLParser):
 
 def test_page_is_self_contained_and_holds_the_numbers(tmp_path: Path) -> None:
     inference = stage("Inference", [8_000_000] * 99 + [41_200_000], 100_000_000)
-    save_page(
-        report_of(stage("Capture", [4_120_000]), inference, others=(inference,)), tmp_path / "latency.html"
-    )
+    save_page(report_of(stage("Capture", [4_120_000]), inference, others=(inference,)), tmp_path / "latency.html")
     page = Page()
     page.feed((tmp_path / "latency.html").read_text(encoding="utf-8"))
     assert not {tag for tag, _ in page.tags} & {"script", "link", "img", "iframe", "object"}

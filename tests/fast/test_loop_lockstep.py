@@ -10,10 +10,12 @@ import pytest
 from sefa_edge.edge.chunks import ActionChunk
 from sefa_edge.edge.clock import ManualClock, Pacer
 from sefa_edge.edge.links import DirectLinks
-from sefa_edge.edge.loop import ControlLoop, connect_loop
+from sefa_edge.edge.loop import ControlLoop
 from sefa_edge.edge.modes import Command, Event, Fault, Mode
+from sefa_edge.edge.motion import Motion
 from sefa_edge.edge.records import NONE_NS, TickReport, Torque
 from sefa_edge.edge.safety import Envelope
+from sefa_edge.firmware_bridge.host.messages import JointState
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.plant_arm import PlantArm
 from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
@@ -32,8 +34,8 @@ class Bench:
         self.plant = KinematicPlant.of_arm(self.profile, self.clock.now_ns)
         self.arm = PlantArm(self.profile, self.plant, self.clock.now_ns)
         self.period_ns = period_ns(self.profile.control_rate_hz)
-        self.loop: ControlLoop = connect_loop(
-            self.clock, lambda: self.arm, self.links, self.profile, self.period_ns
+        self.loop: ControlLoop = ControlLoop(
+            self.clock, self.links, Motion.connect(lambda: self.arm, self.profile, self.period_ns)
         )
         self.pacer = Pacer(self.clock, self.period_ns)
         self.reports: list[TickReport] = []
@@ -289,3 +291,59 @@ def test_a_release_on_demand_says_that_it_was_not_parked(bench: Bench) -> None:
     assert not bench.loop.state.parked
     bench.ask(Command.STOP)
     assert bench.loop.state.finished
+
+
+class PatchyArm(PlantArm):
+    """An arm whose joint 1 can lose its plug: it keeps its place, hears nothing and says nothing."""
+
+    plugged = True
+    last_deg = 0.0
+
+    def read_state(self) -> JointState:
+        state = super().read_state()
+        if self.plugged:
+            self.last_deg = state.joint_deg[1]
+        state.joint_deg[1], state.valid_mask[1] = self.last_deg, self.plugged
+        return state
+
+
+def patchy_bench() -> tuple[Bench, PatchyArm]:
+    bench = Bench()
+    arm = PatchyArm(bench.profile, bench.plant, bench.clock.now_ns)
+    motion = Motion.connect(lambda: arm, bench.profile, bench.period_ns)
+    bench.loop = ControlLoop(bench.clock, bench.links, motion)
+    return bench, arm
+
+
+def test_a_silent_joint_is_not_driven_on() -> None:
+    bench, arm = patchy_bench()
+    bench.arm_and_run()
+    bench.offer(1, np.array([20.0, 40.0, 10, 10, 10, 50]))
+    moving = [bench.tick().goal_deg for _ in range(50)]
+    arm.plugged = False
+    braking = [bench.tick().goal_deg for _ in range(15)]
+    waiting = [bench.tick().goal_deg for _ in range(20)]
+    np.testing.assert_allclose([goal[1] for goal in waiting], braking[-1][1], atol=1e-6)
+    assert waiting[-1][0] > braking[-1][0] > moving[-1][0]
+    assert bench.loop.state.fault is Fault.NONE
+    bench.until(lambda report: bench.loop.state.finished)
+    assert (bench.loop.state.fault, bench.loop.state.mode) == (Fault.ARM_TIMEOUT, Mode.FAULT)
+    assert bench.loop.motion.fault_joints == 0b10
+
+
+def test_a_joint_that_wakes_up_begins_where_it_is() -> None:
+    bench, arm = patchy_bench()
+    bench.arm_and_run()
+    bench.offer(1, np.array([0.0, 40.0, 0, 0, 0, 10]))
+    for _ in range(50):
+        bench.tick()
+    arm.plugged = False
+    for _ in range(30):
+        bench.tick()
+    bench.plant.set_goal_ticks(1, 1900)  # it sank meanwhile
+    for _ in range(5):
+        bench.clock.sleep_until(bench.clock.now_ns() + ms_to_ns(100))
+    arm.plugged = True
+    report = bench.tick()
+    assert abs(report.goal_deg[1] - report.joint_deg[1]) < 0.3
+    assert bench.tick().fault is not Fault.ARM_TIMEOUT

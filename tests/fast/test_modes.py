@@ -130,10 +130,7 @@ def test_a_blocked_way_to_the_park_pose_leaves_the_arm_holding() -> None:
 def test_a_vanished_arm_that_returns_is_parked_and_released() -> None:
     state = run(*RUNNING, Fault.ARM_DISCONNECTED, SETTLED, Command.STOP, Progress.ARM_BACK, SETTLED, SETTLED)
     assert (state.mode, state.parked, state.finished) == (Mode.RELEASED, True, True)
-    assert (
-        describe(state, ("elbow_flex",))[0]
-        == "the arm's port disappeared (elbow_flex): arm parked and released"
-    )
+    assert describe(state, ("elbow_flex",))[0] == "the arm's port disappeared (elbow_flex): arm parked and released"
 
 
 def test_endings_are_told() -> None:
@@ -143,3 +140,9 @@ def test_endings_are_told() -> None:
         "arm released where it stood",
         "",
     )
+
+
+def test_a_torque_that_is_not_confirmed_is_not_claimed() -> None:
+    state = run(*RUNNING, Command.STOP, SETTLED, SETTLED, Fault.TORQUE_REFUSED)
+    assert state.finished
+    assert describe(state)[0].endswith("arm left as it is, its torque may be on or off")

@@ -118,6 +118,13 @@ def test_a_begun_packet_is_given_up_after_silence(bus: SimulatedBus) -> None:
     assert bus.receive(ping[4:], NOW_NS + 2 * SILENCE_NS) == []
 
 
+def test_a_begun_packet_does_not_survive_a_pulled_cable(bus: SimulatedBus) -> None:
+    ping = protocol.encode_ping(1)
+    bus.receive(ping[:3], NOW_NS)
+    bus.hang_up()
+    assert len(bus.receive(ping, NOW_NS)) == 1
+
+
 instructions = st.sampled_from([1, 2, 3, 4, 5, 6, 0x82, 0x83, 0x42])
 requests = st.builds(encode, st.integers(0, BROADCAST_ID), instructions, st.binary(max_size=24))
 

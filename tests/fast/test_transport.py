@@ -9,7 +9,14 @@ import sys
 import numpy as np
 import pytest
 
-from sefa_edge.edge.transport import Channel, ChannelClosed, FrameDescriptor, FrameRing, RecordError, channel_pair
+from sefa_edge.edge.transport import (
+    Channel,
+    ChannelClosed,
+    FrameDescriptor,
+    FrameRing,
+    RecordError,
+    channel_pair,
+)
 
 
 def test_records_keep_their_boundaries_and_order() -> None:
@@ -116,9 +123,10 @@ def test_nothing_stays_behind_in_the_file_system() -> None:
 
 def _all_until_the_end(channel: Channel) -> list[bytes]:
     records = []
-    with pytest.raises(ChannelClosed):
-        while True:
-            record = channel.receive()
-            if record is not None:
+    try:
+        while channel.wait(60.0):
+            for record in channel.drain():
                 records.append(record)
-    return records
+    except ChannelClosed:
+        return records
+    raise AssertionError("the other end stays silent without ending")

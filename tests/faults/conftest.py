@@ -32,15 +32,17 @@ SWING_DEG = np.array([25.0, 20.0, -20.0, 15.0, 30.0, 20.0])
 
 
 class RecordingPlant(KinematicPlant):
-    """Keeps every goal that reached a motor, joint by joint."""
+    """Keeps every goal that reached a motor, joint by joint, and how far from the joint it was."""
 
     def __init__(self, profile: ArmProfile) -> None:
         middle = [(joint.range_min_ticks + joint.range_max_ticks) / 2 for joint in profile.joints]
         super().__init__(middle)
         self.goals: list[list[float]] = [[] for _ in profile.joints]
+        self.ways: list[list[float]] = [[] for _ in profile.joints]
 
     def set_goal_ticks(self, index: int, ticks: float) -> None:
         self.goals[index].append(ticks)
+        self.ways[index].append(ticks - self.position_ticks(index))
         super().set_goal_ticks(index, ticks)
 
 
@@ -63,19 +65,18 @@ class Rig:
         self._chunk_id = 0
         self.child: Child | None = None
 
-    def start(self) -> None:
+    def start(self, cpu: int | None = None) -> None:
         config = ControlConfig(
             arm=str(self.arm_file),
             port=self.port.path,
             calibration=None,
             horizon=HORIZON,
+            cpu=cpu,
             supervisor_fd=self._supervisor_end.fileno(),
             policy_fd=self._policy_end.fileno(),
         )
         fds = (config.supervisor_fd, config.policy_fd)
-        self.child = Child(
-            ChildSpec("control", "sefa_edge.edge.control_process", config.model_dump_json(), fds)
-        )
+        self.child = Child(ChildSpec("control", "sefa_edge.edge.control_process", config.model_dump_json(), fds))
         self._supervisor_end.close()
         self._policy_end.close()
         self.until(lambda: self.ready is not None)
@@ -143,18 +144,24 @@ class Rig:
         """No goal broke a limit: as the loop made it, and as it arrived at the motors in whole ticks."""
         envelope = Envelope.of(self.profile.limit_table(), period_ns(self.profile.control_rate_hz))
         for stretch in _unbroken(self.reports):
-            steps = np.diff(stretch, axis=0)
-            assert (np.abs(steps) <= envelope.step_deg + 1e-3).all()
-            assert (np.abs(np.diff(steps, axis=0)) <= envelope.change_deg + 1e-3).all()
+            goals = np.array([report.goal_deg for report in stretch], np.float64)
+            joints = np.array([report.joint_deg for report in stretch], np.float64)
+            anew = np.abs(goals - joints) < 0.2  # a servo woke up: goal = present
+            steps = np.diff(goals, axis=0)
+            changes = np.abs(np.diff(steps, axis=0))
+            assert ((np.abs(steps) <= envelope.step_deg + 1e-3) | anew[1:]).all()
+            assert ((changes <= envelope.change_deg + 1e-3) | anew[1:-1] | anew[2:]).all()
         for index, (joint, entry) in enumerate(
             zip(self.profile.joints, nominal_calibration(self.profile).joints, strict=True)
         ):
             scale = joint_scale(joint, entry)
             arrived = np.array([scale.to_joint(ticks) for ticks in self.plant.goals[index]])
             tick_deg = abs(scale.joint_per_tick)
+            where_it_is = np.abs(self.plant.ways[index])[1:] <= 2  # torque on, again: goal = present
             assert (arrived >= joint.min_deg - tick_deg).all()
             assert (arrived <= joint.max_deg + tick_deg).all()
-            assert (np.abs(np.diff(arrived)) <= envelope.step_deg[index] + 2 * tick_deg).all()
+            near_the_last = np.abs(np.diff(arrived)) <= envelope.step_deg[index] + 2 * tick_deg
+            assert (near_the_last | where_it_is).all()
 
     def close(self) -> None:
         for channel in (self.supervisor, self.policy, self._supervisor_end, self._policy_end):
@@ -189,19 +196,19 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
 def _quick_arm(folder: Path) -> Path:
     """The simulated arm with a park pose nearby, so that parking takes a second."""
     profile = load_arm_profile("so101_sim").model_dump()
-    profile |= {"park_pose_deg": [0.0, -20.0, 20.0, 10.0, 0.0, 10.0], "move_velocity_deg_s": 90.0}
+    profile |= {"park_pose_deg": [0.0, -60.0, 20.0, 10.0, 0.0, 10.0], "move_velocity_deg_s": 90.0}
     path = folder / "quick.yaml"
     path.write_text(yaml.safe_dump(profile), encoding="utf-8")
     return path
 
 
-def _unbroken(reports: list[TickReport]) -> list[np.ndarray]:
-    """Goals of consecutive ticks, float64 [k, n] each; a lost record or a tick without a goal ends one."""
-    stretches: list[list[np.ndarray]] = [[]]
+def _unbroken(reports: list[TickReport]) -> list[list[TickReport]]:
+    """Consecutive ticks with a goal; a lost record or a tick without a goal ends a stretch."""
+    stretches: list[list[TickReport]] = [[]]
     for before, report in zip([None, *reports], reports, strict=False):
         skipped = before is not None and report.dropped_records != before.dropped_records
         if skipped or np.isnan(report.goal_deg).any():
             stretches.append([])
         else:
-            stretches[-1].append(report.goal_deg.astype(np.float64))
-    return [np.array(stretch) for stretch in stretches if len(stretch) > 2]
+            stretches[-1].append(report)
+    return [stretch for stretch in stretches if len(stretch) > 2]

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from sefa_edge.edge.modes import Command, Fault, Mode
-from sefa_edge.edge.records import Torque
+from sefa_edge.edge.records import Privilege, Torque
 from sefa_edge.firmware_bridge.host.protocol import StatusBits
 
 if TYPE_CHECKING:
     from tests.faults.conftest import Rig
 
-ELBOW = 2
+SHOULDER, ELBOW = 1, 2
 
 
 def close_policy(rig: Rig) -> None:
@@ -75,8 +75,12 @@ def overload_elbow(rig: Rig) -> None:
 
 
 def block_shoulder(rig: Rig) -> None:
+    rig.feeding = False
     with rig.port.lock:
-        rig.plant.set_torque(1, False)  # the motor is blocked; its registers know nothing of it
+        rig.plant.set_torque(SHOULDER, False)  # the motor is blocked; its registers know nothing of it
+    path = rig.swing()
+    path[:, SHOULDER] = np.linspace(0, 80, len(path))
+    rig.send_chunk(path)
 
 
 def freeze_process(rig: Rig) -> None:
@@ -121,9 +125,7 @@ CASES = {
     "servo overload": Case(
         overload_elbow, Fault.SERVO_STATUS, Mode.RELEASED, f"voltage trouble (elbow_flex): {PARKED}"
     ),
-    "blocked joint": Case(
-        block_shoulder, Fault.FOLLOWING_ERROR, Mode.FAULT, f"(shoulder_lift): {LEFT}", Torque.ON
-    ),
+    "blocked joint": Case(block_shoulder, Fault.FOLLOWING_ERROR, Mode.FAULT, f"(shoulder_lift): {LEFT}", Torque.ON),
     "frozen process": Case(freeze_process, Fault.LOOP_OVERRUN, Mode.RELEASED, PARKED),
 }
 
@@ -181,3 +183,12 @@ def test_stop_before_arm_leaves_the_torque_alone(rig: Rig) -> None:
     assert (final.mode, final.torque, final.exit_code) == (Mode.IDLE, Torque.UNTOUCHED, 0)
     assert final.message == "arm not touched"
     assert all(goals == [] for goals in rig.plant.goals)
+
+
+def test_a_privilege_that_is_refused_is_told_and_not_fatal(rig: Rig) -> None:
+    no_such_cpu = 100_000
+    rig.start(no_such_cpu)
+    assert rig.ready is not None
+    assert rig.ready.refused & Privilege.AFFINITY
+    rig.command(Command.STOP)
+    assert rig.ended().exit_code == 0

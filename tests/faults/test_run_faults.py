@@ -119,23 +119,12 @@ def assert_all_gone(pids: dict[int, str]) -> None:
 
 
 def torque_of(port: Path) -> set[bool]:
-    client = WorldClient(port)
-    try:
+    with contextlib.closing(WorldClient(port)) as client:
         return set(client.status().torque)
-    finally:
-        client.close()
 
 
-def assert_arm_rests(port: Path) -> None:
-    until(lambda: torque_of(port) == {False}, "the arm to be released")
-
-
-@pytest.mark.parametrize(
-    ("number", "code", "name"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")]
-)
-def test_a_person_stops_it(
-    start: StartRun, world: Path, number: signal.Signals, code: int, name: str
-) -> None:
+@pytest.mark.parametrize(("number", "code", "name"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")])
+def test_a_person_stops_it(start: StartRun, world: Path, number: signal.Signals, code: int, name: str) -> None:
     run = start("--port", str(world))
     run.wait_until_moving()
     children = run.children()
@@ -200,7 +189,7 @@ def test_the_control_process_dies_or_hangs(start: StartRun, world: Path, number:
     children = run.children()
     os.kill(run.pid_of("control_process"), number)
     assert run.end() == 3
-    what = "ended" if number is signal.SIGKILL else "fell silent"
+    what = "ended: killed by SIGKILL" if number is signal.SIGKILL else "fell silent"
     assert "another one parks the arm" in run.words()
     assert f"error: the control process {what}: {PARKED}" in run.words()
     assert torque_of(world) == {False}
@@ -243,12 +232,11 @@ def test_the_cable_is_pulled_and_put_back(start: StartRun, world: Path) -> None:
     run = start("--port", str(world))
     run.wait_until_moving()
     children = run.children()
-    client = WorldClient(world)
-    client.unplug()
-    run.wait_for("  holding")
-    assert torque_of(world) == {True}
-    client.replug()
-    client.close()
+    with contextlib.closing(WorldClient(world)) as client:
+        client.unplug()
+        run.wait_for("  holding")
+        assert set(client.status().torque) == {True}
+        client.replug()
     assert run.end() == 3
     assert f"error: the arm's port disappeared: {PARKED}" in run.words()
     assert torque_of(world) == {False}

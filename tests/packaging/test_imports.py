@@ -36,9 +36,7 @@ def test_running_half_imports_without_the_learning_libraries() -> None:
         "sefa_edge." + ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for folder in ("edge", "firmware_bridge", "profiles")
         for path in sorted((ROOT / folder).rglob("*.py"))
-        if (path.parent / "__init__.py").exists()
-        and not path.name.startswith("__")
-        and "_root" not in path.parts
+        if (path.parent / "__init__.py").exists() and not path.name.startswith("__") and "_root" not in path.parts
     ]
     program = f"""
 import importlib, sys
@@ -78,12 +76,7 @@ def test_no_module_shadows_a_library() -> None:
         "numpy",
         "tensorrt",
     }
-    own = {
-        path.stem
-        for folder in FOLDERS
-        for path in (ROOT / folder).rglob("*.py")
-        if not path.stem.startswith("__")
-    }
+    own = {path.stem for folder in FOLDERS for path in (ROOT / folder).rglob("*.py") if not path.stem.startswith("__")}
     assert own & taken == set()
 
 
@@ -122,9 +115,7 @@ def _lint_imports(python_path: Path, folder: Path) -> subprocess.CompletedProces
     pytest.importorskip("importlinter")
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     environment = {**os.environ, "PYTHONPATH": str(python_path)}
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
 def _python(program: str) -> str:

@@ -39,8 +39,7 @@ MANUAL = [
     (encode_action(), "FF FF FE 02 05 FA"),
     (
         encode_sync_write(0x2A, [(i, GOAL_2048_SPEED_1000) for i in (1, 2, 3, 4)]),
-        "FF FF FE 20 83 2A 06 01 00 08 00 00 E8 03 02 00 08 00 00 E8 03 "
-        "03 00 08 00 00 E8 03 04 00 08 00 00 E8 03 58",
+        "FF FF FE 20 83 2A 06 01 00 08 00 00 E8 03 02 00 08 00 00 E8 03 03 00 08 00 00 E8 03 04 00 08 00 00 E8 03 58",
     ),
     (encode_sync_read([1, 2], 0x38, 8), "FF FF FE 06 82 38 08 01 02 36"),
     (encode(1, 0, bytes.fromhex("00 08 00 00 00 00 79 1E")), "FF FF 01 0A 00 00 08 00 00 00 00 79 1E 55"),

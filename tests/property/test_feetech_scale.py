@@ -34,9 +34,7 @@ def test_gripper_ticks_survive_percent(limits: tuple[int, int], drive_mode: int,
 
 
 @given(ranges, st.floats(-1e6, 1e6))
-def test_no_goal_leaves_the_encoder_and_no_gripper_goal_its_range(
-    limits: tuple[int, int], joint: float
-) -> None:
+def test_no_goal_leaves_the_encoder_and_no_gripper_goal_its_range(limits: tuple[int, int], joint: float) -> None:
     assert 0 <= scale_of(BODY, limits).to_ticks(joint) <= 4095
     assert limits[0] <= scale_of(GRIPPER, limits).to_ticks(joint) <= limits[1]
 

@@ -1,4 +1,4 @@
-"""What the READMEs tell people to type exists; what is marked `<!-- run -->` is run; what they link to is there."""
+"""What READMEs tell people to type exists, what is marked `<!-- run -->` runs, what they link to is there."""
 
 from __future__ import annotations
 

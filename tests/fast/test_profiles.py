@@ -1,0 +1,137 @@
+"""Profiles and cards: what is shipped is valid, what is wrong is named with file, key and a way out."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sefa_edge.edge.wilson import wilson_interval
+from sefa_edge.profiles.card import PolicyCard, load_card, write_atomic
+from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.progress import Progress
+from sefa_edge.profiles.schema import load_arm_profile, shipped_arms
+from sefa_edge.profiles.strict import MAX_BYTES, parse_json
+
+GOOD = Path(__file__).parents[2] / "profiles/arms/so101_sim.yaml"
+
+
+@pytest.mark.parametrize("name", shipped_arms())
+def test_shipped_arms_are_valid(name: str) -> None:
+    profile = load_arm_profile(name)
+    limits = profile.limit_table()
+    assert profile.name == name
+    assert limits.joint_names == profile.joint_names
+    assert (limits.min_deg < limits.max_deg).all()
+    assert not limits.min_deg.flags.writeable
+
+
+def test_the_hash_tells_limits_apart(tmp_path: Path) -> None:
+    changed = tmp_path / "arm.yaml"
+    changed.write_text(GOOD.read_text().replace("max_velocity_deg_s: 300.0", "max_velocity_deg_s: 301.0"))
+    assert load_arm_profile(str(changed)).limit_table().hash != load_arm_profile("so101_sim").limit_table().hash
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("servo_id: 3", "servo_id: 2", "share the same servo_id"),
+        ("baud: 1000000", "baud: fast", "baud"),
+        ("baud: 1000000", "boud: 1000000", "boud"),
+        ("max_deg: 110.0", "max_deg: -120.0", "must be below"),
+        ("max_deg: 110.0", "max_deg: .nan", "finite"),
+        ("start_pose_deg: [0.0, ", "start_pose_deg: [500.0, ", "outside"),
+        ("start_pose_deg: [0.0, ", "start_pose_deg: [", "5 values for 6 joints"),
+        ("schema_version: 1", "schema_version: 2", "schema_version"),
+        ("joints:", "joints: &a [*a]\nrest:", "no place here"),
+        ("name: so101_sim", "name: !!python/object:os.system x", "not valid YAML"),
+    ],
+)
+def test_a_wrong_profile_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    wrong = tmp_path / "arm.yaml"
+    wrong.write_text(GOOD.read_text().replace(old, new, 1))
+    with pytest.raises(InputError, match=message):
+        load_arm_profile(str(wrong))
+
+
+def test_a_misspelt_key_is_answered_with_the_right_one(tmp_path: Path) -> None:
+    wrong = tmp_path / "arm.yaml"
+    wrong.write_text(GOOD.read_text().replace("control_rate_hz", "control_rate_herz"))
+    with pytest.raises(InputError) as caught:
+        load_arm_profile(str(wrong))
+    assert "control_rate_hz" in str(caught.value) + caught.value.hint
+
+
+def test_unknown_and_missing_arms() -> None:
+    with pytest.raises(InputError, match="no arm is called 'so999'"):
+        load_arm_profile("so999")
+    with pytest.raises(InputError, match="does not exist"):
+        load_arm_profile("/nowhere/arm.yaml")
+
+
+def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
+    huge = tmp_path / "arm.yaml"
+    huge.write_bytes(b" " * (MAX_BYTES + 1))
+    with pytest.raises(InputError, match="larger than"):
+        load_arm_profile(str(huge))
+
+
+def test_the_card_of_another_file_is_refused(reach_engine: Path, tmp_path: Path) -> None:
+    engine = tmp_path / "model.onnx"
+    engine.write_bytes(reach_engine.read_bytes() + b"\0")
+    (tmp_path / "model.json").write_bytes(reach_engine.with_suffix(".json").read_bytes())
+    with pytest.raises(InputError, match="not the file that its card describes"):
+        load_card(engine)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("engine_file", "../model.onnx"),
+        ("schema_version", 9),
+        ("joint_tensor", {"name": "joints", "dtype": "float32", "shape": [2, 6]}),
+        ("cameras", []),
+        ("surprise", 1),
+    ],
+)
+def test_a_wrong_card_is_named(reach_engine: Path, tmp_path: Path, key: str, value: object) -> None:
+    content = json.loads(reach_engine.with_suffix(".json").read_text())
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps({**content, key: value}))
+    with pytest.raises(InputError, match=key):
+        parse_json(path, PolicyCard)
+
+
+def test_writing_replaces_whole_files_only(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    write_atomic(path, b"old")
+    write_atomic(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@given(trials=st.integers(1, 10_000), share=st.floats(0, 1))
+def test_wilson_interval_holds_the_rate(trials: int, share: float) -> None:
+    successes = round(trials * share)
+    low, high = wilson_interval(successes, trials)
+    assert 0 <= low <= successes / trials + 1e-12
+    assert successes / trials - 1e-12 <= high <= 1
+    assert high - low <= 4 / np.sqrt(trials)
+
+
+def test_wilson_interval_of_a_known_case() -> None:
+    assert wilson_interval(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+
+
+def test_progress_off_a_terminal_is_a_few_lines() -> None:
+    stream = io.StringIO()
+    with Progress("work", 1000, stream) as progress:
+        for done in range(1, 1001):
+            progress.update(done)
+    assert stream.getvalue().splitlines()[-1].startswith("work 1000/1000")
+    assert len(stream.getvalue().splitlines()) < 10

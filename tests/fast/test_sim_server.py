@@ -1,0 +1,187 @@
+"""The simulated world as a process: serial port, published state, control socket, and no traces."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sefa_edge.firmware_bridge.host.errors import ArmDisconnected
+from sefa_edge.firmware_bridge.host.feetech import open_feetech_arm
+from sefa_edge.firmware_bridge.simulation.client import WorldClient, WorldError, WorldPaths
+from sefa_edge.firmware_bridge.simulation.state_file import PublishedState, StateReader, StateWriter
+from sefa_edge.profiles.errors import InputError, MissingError
+from sefa_edge.profiles.schema import load_arm_profile
+
+PATIENCE_S = 60.0
+SERVER = "sefa_edge.firmware_bridge.simulation.server"
+
+
+def start_server(port: Path, *words: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", SERVER, "--task", "place", "--seed", "3", "--port", str(port), *words]
+    return subprocess.Popen(command, stderr=subprocess.PIPE)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A running world; it must end by itself and leave an empty place when asked to."""
+    path = tmp_path_factory.mktemp("world") / "folder" / "arm"
+    path.parent.mkdir()
+    process = start_server(path)
+    until(lambda: WorldPaths(path).control.exists() or process.poll() is not None)
+    yield path
+    with contextlib.closing(WorldClient(path)) as client:
+        client.quit()
+    assert process.wait(PATIENCE_S) == 0
+    process.communicate()
+    assert not path.parent.exists()
+
+
+@pytest.fixture
+def client(port: Path) -> Iterator[WorldClient]:
+    with contextlib.closing(WorldClient(port)) as client:
+        yield client
+
+
+@pytest.mark.sim
+def test_time_passes_and_is_published(port: Path, client: WorldClient) -> None:
+    before = client.status()
+    until(lambda: client.status().time_s > before.time_s + 0.1)
+    with contextlib.closing(StateReader(WorldPaths(port).state)) as reader:
+        first = reader.read()
+        assert first is not None
+        assert first.qpos.shape == (13,)
+        assert reader.server_alive()
+        until(lambda: (newest := reader.read()) is not None and newest.stamp_ns > first.stamp_ns)
+    assert (before.task, before.seed, before.plugged_in) == ("place", 3, True)
+
+
+@pytest.mark.sim
+def test_place_moves_cube_and_goal_and_is_visible_at_once(port: Path, client: WorldClient) -> None:
+    with contextlib.closing(StateReader(WorldPaths(port).state)) as reader:
+        places = []
+        for seed in (11, 12, 11):
+            client.place(seed)
+            state = reader.read()
+            assert state is not None
+            assert state.placed_seed == seed
+            places.append(state.goal_position_m)
+    np.testing.assert_array_equal(places[0], places[2])
+    assert np.linalg.norm(places[0] - places[1]) > 0.001
+    with pytest.raises(WorldError, match="whole number"):
+        client.place(-1)
+
+
+@pytest.mark.sim
+def test_a_real_arm_s_driver_moves_it_and_survives_a_pulled_cable(port: Path, client: WorldClient) -> None:
+    client.reset(3)
+    profile = load_arm_profile("so101_sim")
+    arm = open_feetech_arm(profile, str(port), None)
+    try:
+        assert set(client.status().torque) == {False}
+        arm.enable_torque()
+        assert set(client.status().torque) == {True}
+        np.testing.assert_allclose(arm.read_state().joint_deg, profile.park_pose_deg, atol=12)
+        client.unplug()
+        assert not client.status().plugged_in
+        with pytest.raises(ArmDisconnected):
+            arm.read_state()
+    finally:
+        arm.close()
+    client.replug()
+    arm = open_feetech_arm(profile, str(port), None)
+    assert set(client.status().torque) == {True}
+    arm.release_torque()
+    arm.close()
+
+
+@pytest.mark.sim
+def test_orders_that_make_no_sense_are_refused(port: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as talker:
+        talker.settimeout(PATIENCE_S)
+        talker.connect(str(WorldPaths(port).control))
+        for nonsense in (b"{", b"[]", b'"quit"', b'{"do": "explode"}', b"\xff\xfe", b'{"do": "place"}', b"[" * 4000):
+            talker.send(nonsense)
+            assert json.loads(talker.recv(4096))["ok"] is False
+
+
+@pytest.mark.sim
+def test_two_worlds_do_not_share_a_path(port: Path) -> None:
+    second = start_server(port)
+    _, words = second.communicate(timeout=PATIENCE_S)
+    assert second.returncode == 2
+    assert b"cannot be used" in words
+    assert WorldPaths(port).control.exists()
+
+
+@pytest.mark.sim
+def test_it_ends_when_nobody_holds_its_lifeline(tmp_path: Path) -> None:
+    import os
+
+    path = tmp_path / "folder" / "arm"
+    path.parent.mkdir()
+    read_fd, write_fd = os.pipe()
+    command = [sys.executable, "-m", SERVER, "--task", "lift", "--seed", "0", "--port", str(path)]
+    process = subprocess.Popen([*command, "--lifeline", str(read_fd)], pass_fds=(read_fd,))
+    os.close(read_fd)
+    until(lambda: WorldPaths(path).control.exists())
+    os.close(write_fd)
+    assert process.wait(PATIENCE_S) == 0
+    assert not path.parent.exists()
+
+
+@pytest.mark.sim
+def test_the_command_says_how_to_attach_and_cleans_up(tmp_path: Path) -> None:
+    link = tmp_path / "arm"
+    command = [sys.executable, "-m", "sefa_edge", "sim", "--link", str(link)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    until(lambda: WorldPaths(link).control.exists() or process.poll() is not None)
+    until(link.is_symlink)
+    time.sleep(0.2)  # its message comes after its paths
+    process.send_signal(signal.SIGINT)
+    output, words = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, words
+    assert f"--arm sim --port {link}".encode() in output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_half_written_state_is_never_read(tmp_path: Path) -> None:
+    writer = StateWriter(tmp_path / "state", 2)
+    with contextlib.closing(StateReader(tmp_path / "state")) as reader:
+        assert reader.read() is None
+        writer.write(PublishedState(5, 1, 0.5, True, False, np.array([1.0, 2.0]), np.zeros(3)))
+        state = reader.read()
+        assert state is not None
+        assert (state.stamp_ns, state.placed_seed, state.success, state.qpos.tolist()) == (5, 1, True, [1.0, 2.0])
+        with (tmp_path / "state").open("r+b") as file:
+            file.seek(30)
+            file.write(b"\xaa")
+        assert reader.read() is None
+    writer.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_strangers_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(200))
+    with pytest.raises(InputError, match="not the state of a simulated world"):
+        StateReader(tmp_path / "file")
+    with pytest.raises(MissingError, match="no simulated world"):
+        StateReader(tmp_path / "absent")
+    with pytest.raises(MissingError, match="no simulated world"):
+        WorldClient(tmp_path / "absent")

@@ -1,0 +1,179 @@
+"""What is refused before anything starts, children that fail, and one whole run with real processes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from sefa_edge.edge import run
+from sefa_edge.edge.camera import CameraAddress
+from sefa_edge.edge.crew import split_cores
+from sefa_edge.edge.pictures import Capture, read_picture
+from sefa_edge.edge.process import Child, ChildSpec
+from sefa_edge.edge.run_plan import RunPlan, make_plan
+from sefa_edge.firmware_bridge.simulation.client import WorldPaths
+from sefa_edge.profiles.card import card_path
+from sefa_edge.profiles.errors import InputError
+
+PATIENCE_S = 120.0
+
+
+def plan(engine: Path, *words: str) -> RunPlan:
+    parser = argparse.ArgumentParser()
+    run.add_arguments(parser)
+    return make_plan(parser.parse_args(["--engine", str(engine), *words]))
+
+
+def test_the_simulated_arm_needs_nothing_but_an_engine(reach_engine: Path) -> None:
+    made = plan(reach_engine)
+    assert made.arm_name == "so101_sim"
+    assert made.cameras == {"front": CameraAddress("sim", "")}
+    assert (made.schedule.episodes, made.schedule.episode_s) == (5, 8.0)
+    assert made.film == Path("run.png")
+
+
+def test_a_real_arm_runs_until_it_is_told_otherwise(reach_engine: Path) -> None:
+    words = ("--arm", "so101", "--port", "/dev/ttyACM0", "--camera", "/dev/video0", "--video", "none")
+    made = plan(reach_engine, *words)
+    assert (made.schedule.episodes, made.schedule.episode_s, made.schedule.total_s) == (None, None, None)
+    assert made.cameras == {"front": CameraAddress("v4l2", "/dev/video0")}
+    assert (made.world, made.film) == (None, None)
+    assert plan(reach_engine, *words, "--episodes", "3").schedule.episode_s == 20.0
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--arm", "so101", "--camera", "/dev/video0"), "needs --port"),
+        (("--arm", "so101", "--port", "/dev/ttyACM0"), "looks through camera 'front'"),
+        (("--arm", "so101", "--port", "/dev/ttyACM0", "--camera", "sim"), "not seen by the simulated camera"),
+        (("--camera", "side=/dev/video0"), "looks through camera 'front'"),
+        (("--camera", "sim", "--camera", "side=/dev/video0"), "no camera 'side'"),
+        (("--camera", "webcam"), "is not a camera"),
+        (("--arm", "so9000", "--port", "/dev/ttyACM0"), "no arm is called 'so9000'"),
+        (("--task", "juggle"), "no task is called 'juggle'"),
+        (("--calibration", "arm.json"), "takes no --calibration"),
+        (("--video", "run.gif"), "unknown ending"),
+        (("--rate", "5000"), "--rate 5000 is out of range"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_the_reason(
+    reach_engine: Path, words: tuple[str, ...], complaint: str
+) -> None:
+    with pytest.raises(InputError, match=complaint) as caught:
+        plan(reach_engine, *words)
+    assert caught.value.hint
+
+
+def test_an_engine_for_another_arm_is_refused(tmp_path: Path, make_reach_engine) -> None:
+    engine = make_reach_engine(tmp_path)
+    card = json.loads(card_path(engine).read_text())
+    card["joints"][0]["name"], card["joints"][1]["name"] = "shoulder_lift", "shoulder_pan"
+    card_path(engine).write_text(json.dumps(card))
+    with pytest.raises(InputError, match="engine joints: shoulder_lift shoulder_pan"):
+        plan(engine)
+
+
+def test_control_has_a_core_of_its_own_where_there_are_two() -> None:
+    assert split_cores({0, 1, 2, 5}) == (frozenset({5}), frozenset({0, 1, 2}))
+    assert split_cores({3}) == (frozenset(), frozenset())
+
+
+def test_a_child_tells_its_last_words() -> None:
+    child = Child(ChildSpec("camera", "sefa_edge.edge.camera_process", "{}", ()))
+    assert child.wait(PATIENCE_S) == 1
+    failure = child.failure()
+    child.close()
+    assert str(failure) == "the camera process ended: exit code 1"
+    assert failure.exit_code == 3
+
+
+def test_a_child_that_is_killed_is_reported_as_such() -> None:
+    child = Child(ChildSpec("pause", "http.server", None, (), arguments=("0",)))
+    child.stop(patience_s=0.0)
+    failure = child.failure()
+    child.close()
+    assert "killed by SIG" in str(failure)
+
+
+def test_importing_the_command_imports_nothing_heavy() -> None:
+    code = "import sys, sefa_edge.edge.run; print(sorted({'cv2', 'onnxruntime', 'mujoco', 'numpy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stdout.strip() == b"[]"
+
+
+def test_the_supervisor_needs_no_heavy_library_either() -> None:
+    code = "import sys, sefa_edge.edge.supervisor; print(sorted({'cv2', 'onnxruntime', 'mujoco'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stdout.strip() == b"[]"
+
+
+@pytest.mark.sim
+def test_a_whole_run(tmp_path: Path, reach_engine: Path) -> None:
+    command = [sys.executable, "-m", "sefa_edge", "run", "--engine", str(reach_engine)]
+    done = subprocess.run(
+        [*command, "--episodes", "2", "--episode-seconds", "1", "--seed", "4", "--json", "-"],
+        capture_output=True,
+        cwd=tmp_path,
+        timeout=PATIENCE_S,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    found = json.loads(done.stdout)
+    assert [episode["seed"] for episode in found["episodes"]] == [4, 5]
+    assert [episode["outcome"] for episode in found["episodes"]] == ["timeout", "timeout"]
+    assert all(episode["chunks"] >= 1 for episode in found["episodes"])
+    assert found["ending"] == "arm parked and released"
+    assert found["loop"]["ticks"] > 100
+    assert (tmp_path / "run.png").is_file()
+    assert list(tmp_path.glob("sefa-edge-*")) == []
+
+
+@pytest.mark.sim
+def test_a_real_arm_is_run_by_the_same_words(tmp_path: Path, reach_engine: Path) -> None:
+    """The simulated world in the role of a real arm and a real camera: a port, a profile file, a picture source."""
+    port = tmp_path / "arm"
+    with resources.as_file(resources.files("sefa_edge.profiles") / "arms" / "so101_sim.yaml") as profile:
+        world = subprocess.Popen(
+            [sys.executable, "-m", "sefa_edge", "sim", "--link", str(port)], stdout=subprocess.DEVNULL
+        )
+        give_up = time.monotonic() + PATIENCE_S
+        while not WorldPaths(port).control.exists() and time.monotonic() < give_up:
+            time.sleep(0.02)
+        arm = ["--arm", str(profile), "--port", str(port), "--camera", f"front=sim:{WorldPaths(port).state}"]
+        command = [sys.executable, "-m", "sefa_edge", "run", "--engine", str(reach_engine), *arm]
+        done = subprocess.run([*command, "--seconds", "2"], capture_output=True, cwd=tmp_path, timeout=PATIENCE_S)
+        world.send_signal(signal.SIGINT)
+        assert world.wait(PATIENCE_S) == 0
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"nobody judges success on this arm" in done.stdout
+    assert read_picture(tmp_path / "run.png").shape[2] == 3
+
+
+@pytest.mark.sim
+def test_a_film_in_motion(tmp_path: Path, reach_engine: Path) -> None:
+    command = [sys.executable, "-m", "sefa_edge", "run", "--engine", str(reach_engine), "--seconds", "1"]
+    done = subprocess.run(
+        [*command, "--video", "run.mp4"], capture_output=True, cwd=tmp_path, timeout=PATIENCE_S, check=True
+    )
+    assert b"pictures of the run: run.mp4" in done.stderr
+    video = Capture.of_stream(str(tmp_path / "run.mp4"))
+    assert video.rate_hz == 10.0
+    assert video.grab()
+    video.close()
+
+
+def test_absent_engines_end_with_a_hint(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sefa_edge", "run", "--engine", str(tmp_path / "absent.onnx")]
+    done = subprocess.run(command, capture_output=True, cwd=tmp_path)
+    assert done.returncode == 2
+    assert b"absent.onnx does not exist\nhint: " in done.stderr

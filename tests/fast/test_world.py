@@ -1,0 +1,151 @@
+"""The simulated world: repeatable, fair, and worth looking at."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sefa_edge.firmware_bridge.simulation.expert import Expert
+from sefa_edge.firmware_bridge.simulation.joint_units import (
+    degrees_of_radians,
+    goal_ticks_of_radians,
+    radians_of_degrees,
+)
+from sefa_edge.firmware_bridge.simulation.scene import Renderer, build_model
+from sefa_edge.firmware_bridge.simulation.tasks import TASKS, Judge, Scene, task_named
+from sefa_edge.firmware_bridge.simulation.world import CENTRE_TICKS, World
+from sefa_edge.profiles.errors import InputError
+
+pytestmark = pytest.mark.sim
+STEPS_PER_TARGET = 50
+
+
+@pytest.fixture(scope="module")
+def lift() -> World:
+    return World("lift")
+
+
+def _play_expert(world: World, seed: int) -> None:
+    world.reset(seed)
+    expert, previous = Expert(world), world.joint_radians()
+    for _ in range(round(world.task.time_limit_s * 10)):
+        target = expert.joint_target()
+        for tick in range(1, 11):
+            for index, ticks in enumerate(goal_ticks_of_radians(previous + (target - previous) * tick / 10)):
+                world.set_goal_ticks(index, float(ticks))
+            world.step(STEPS_PER_TARGET // 10)
+        previous = target
+        if world.success:
+            return
+
+
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_the_expert_succeeds(task: str) -> None:
+    world = World(task)
+    for seed in (0, 1, 2):
+        _play_expert(world, seed)
+        assert world.success, f"{task}, seed {seed}"
+
+
+def test_the_same_seed_gives_the_same_world(lift: World) -> None:
+    states = []
+    for _ in range(2):
+        lift.reset(7)
+        lift.set_goal_ticks(0, CENTRE_TICKS + 300)
+        lift.step(200)
+        states.append(lift.snapshot().qpos)
+    np.testing.assert_array_equal(*states)
+
+
+def test_different_seeds_put_the_cube_elsewhere() -> None:
+    layouts = {task_named("lift").layout(seed).cube_xy_m for seed in range(100)}
+    assert len(layouts) == 100
+
+
+def test_place_moves_the_cube_and_leaves_the_arm(lift: World) -> None:
+    lift.reset(1)
+    lift.set_goal_ticks(1, CENTRE_TICKS - 400)
+    lift.step(300)
+    arm, cube = lift.joint_radians(), lift.scene().cube_position_m
+    lift.place(2)
+    np.testing.assert_array_equal(lift.joint_radians(), arm)
+    assert np.linalg.norm(lift.scene().cube_position_m - cube) > 0.001
+    assert not lift.success
+
+
+def test_an_arm_without_torque_falls_and_one_with_torque_stands(lift: World) -> None:
+    lift.reset(0)
+    lift.step(500)
+    assert np.abs(lift.joint_radians()).max() < 0.2
+    for index in range(6):
+        lift.set_torque(index, on=False)
+    lift.step(1500)
+    assert np.abs(lift.joint_radians()).max() > 0.3
+
+
+def test_goals_beyond_the_joint_are_clipped(lift: World) -> None:
+    lift.reset(0)
+    lift.set_goal_ticks(0, 1e9)
+    assert lift.data.ctrl[0] == lift.model.actuator_ctrlrange[0, 1]
+
+
+def test_units_round_trip() -> None:
+    degrees = np.array([10.0, -20.0, 30.0, 40.0, -50.0, 60.0])
+    np.testing.assert_allclose(degrees_of_radians(radians_of_degrees(degrees)), degrees, atol=1e-4)
+
+
+def _scene(rise_m: float, gap_m: float) -> Scene:
+    cube = np.array([0.2, 0.0, 0.02 + rise_m])
+    return Scene(cube, 0.0, cube + np.array([0, 0, gap_m]), np.array([0.2, 0.0, 0.0]), 100.0)
+
+
+def test_a_cube_must_stay_up_to_count_as_lifted() -> None:
+    judge = Judge(task_named("lift"))
+    for rise_m in (0.06, 0.06, 0.0, 0.06, 0.06):
+        judge.observe(_scene(rise_m, 0.0), 0.2)
+    assert not judge.success
+    judge.observe(_scene(0.06, 0.0), 0.2)
+    assert judge.success
+
+
+def test_a_flying_cube_is_not_lifted() -> None:
+    judge = Judge(task_named("lift"))
+    for _ in range(10):
+        judge.observe(_scene(0.2, 0.1), 0.2)
+    assert not judge.success
+
+
+def test_a_pushed_cube_is_not_placed() -> None:
+    judge = Judge(task_named("place"))
+    judge.observe(_scene(0.0, 0.0), 0.1)
+    assert not judge.success
+    judge.observe(_scene(0.05, 0.0), 0.1)
+    judge.observe(_scene(0.0, 0.0), 0.1)
+    assert judge.success
+
+
+def test_an_unknown_task_is_named() -> None:
+    with pytest.raises(InputError, match="juggle"):
+        World("juggle")
+
+
+def test_pictures_show_cube_and_goal_where_they_are() -> None:
+    world = World("place")
+    with Renderer(96, 96) as renderer:
+        images = []
+        for seed in (0, 1):
+            world.reset(seed)
+            state = world.snapshot()
+            images.append(renderer.render(state.qpos, state.goal_position_m).copy())
+            np.testing.assert_array_equal(images[-1], renderer.render(state.qpos, state.goal_position_m))
+    for image in images:
+        red, green, blue = image.astype(int).transpose(2, 0, 1)
+        assert 30 < ((red - green > 40) & (blue - green > 20)).sum() < 600, "the cube is magenta"
+        assert ((green - red > 60) & (green - blue > 60)).sum() > 10, "the goal marker is green"
+    assert (images[0] != images[1]).any()
+
+
+def test_drawn_meshes_are_thinned() -> None:
+    model = build_model()
+    drawn = [geom for geom in range(model.ngeom) if model.geom_group[geom] == 2]
+    assert sum(int(model.mesh_facenum[model.geom_dataid[geom]]) for geom in drawn) < 20_000

@@ -1,0 +1,119 @@
+"""What `record` writes is what `train` reads, and damaged datasets are refused with one clear error."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sefa_edge.edge.dataset_writer import DatasetInfo, DatasetWriter, Episode
+from sefa_edge.models.dataset import load_dataset
+from sefa_edge.profiles.errors import InputError
+
+NAMES = ("shoulder_pan", "gripper")
+LENGTHS = (5, 1, 7)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    writer = DatasetWriter(tmp_path / "demo", DatasetInfo("lift", "so101_follower", 10, NAMES, {"front": (24, 32)}))
+    for index, length in enumerate(LENGTHS):
+        writer.add(_episode(index, length))
+    writer.close()
+    return tmp_path / "demo"
+
+
+def _episode(index: int, length: int) -> Episode:
+    random, episode = np.random.default_rng(index), Episode()
+    for _ in range(length):
+        image = random.integers(0, 256, (24, 32, 3), np.uint8)
+        episode.append(random.normal(size=2), random.normal(size=2), {"front": image})
+    return episode
+
+
+def test_round_trip_is_exact(dataset: Path) -> None:
+    data = load_dataset(dataset)
+    assert (len(data), data.joint_names, data.rate_hz) == (sum(LENGTHS), NAMES, 10.0)
+    start = 0
+    for index, length in enumerate(LENGTHS):
+        episode, frames = _episode(index, length), slice(start, start + length)
+        np.testing.assert_array_equal(data.joint_deg[frames], np.stack(episode.joint_deg))
+        np.testing.assert_array_equal(data.action_deg[frames], np.stack(episode.action_deg))
+        np.testing.assert_array_equal(data.images["front"][frames], np.stack(episode.images["front"]))
+        assert data.episode_start[frames].unique().tolist() == [start]
+        assert data.episode_end[frames].unique().tolist() == [start + length]
+        start += length
+
+
+def test_windows_never_leave_their_episode(dataset: Path) -> None:
+    data = load_dataset(dataset)
+    index = torch.arange(len(data))
+    chunk, history = data.chunk(index, 4), data.history(index, 3)
+    torch.testing.assert_close(chunk[3], data.action_deg[[3, 4, 4, 4]])
+    assert history[5].tolist() == [5, 5, 5]
+    assert history[8].tolist() == [6, 7, 8]
+    assert (history >= data.episode_start[:, None]).all()
+
+
+def test_metadata_is_what_lerobot_expects(dataset: Path) -> None:
+    info = json.loads((dataset / "meta/info.json").read_text())
+    assert info["codebase_version"] == "v3.0"
+    assert (info["total_episodes"], info["total_frames"], info["fps"]) == (3, 13, 10)
+    assert info["features"]["observation.images.front"]["shape"] == [24, 32, 3]
+    stats = json.loads((dataset / "meta/stats.json").read_text())
+    assert set(stats["action"]) >= {"min", "max", "mean", "std", "count", "q01", "q50", "q99"}
+    assert np.shape(stats["observation.images.front"]["mean"]) == (3, 1, 1)
+
+
+def test_an_existing_folder_is_not_overwritten(dataset: Path) -> None:
+    with pytest.raises(InputError, match="exists already"):
+        DatasetWriter(dataset, DatasetInfo("lift", "so101_follower", 10, NAMES, {}))
+
+
+def test_an_abandoned_dataset_leaves_nothing(tmp_path: Path) -> None:
+    writer = DatasetWriter(tmp_path / "demo", DatasetInfo("lift", "so101_follower", 10, NAMES, {"front": (24, 32)}))
+    writer.add(_episode(0, 3))
+    writer.abandon()
+    assert list(tmp_path.iterdir()) == []
+
+
+def _no_info(folder: Path) -> None:
+    (folder / "meta/info.json").unlink()
+
+
+def _old_version(folder: Path) -> None:
+    _edit_info(folder, codebase_version="v2.1")
+
+
+def _video(folder: Path) -> None:
+    features = json.loads((folder / "meta/info.json").read_text())["features"]
+    features["observation.images.front"]["dtype"] = "video"
+    _edit_info(folder, features=features)
+
+
+def _truncated(folder: Path) -> None:
+    data = folder / "data/chunk-000/file-000.parquet"
+    data.write_bytes(data.read_bytes()[:1000])
+
+
+def _edit_info(folder: Path, **changes: object) -> None:
+    path = folder / "meta/info.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_no_info, "not a LeRobot dataset"),
+        (_old_version, "v2.1"),
+        (_video, "stored as video"),
+        (_truncated, "cannot be read"),
+    ],
+)
+def test_damage_is_named(dataset: Path, damage, message: str) -> None:
+    damage(dataset)
+    with pytest.raises(InputError, match=message):
+        load_dataset(dataset)

@@ -1,0 +1,39 @@
+"""Records between supervisor, policy and film survive packing; anything else is refused."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sefa_edge.edge.film_process import CAPTION_BYTES, FilmOrder, Scene
+from sefa_edge.edge.policy_records import Happening, Order, PolicyCommand, PolicyReport
+from sefa_edge.edge.transport import RecordError
+
+int64 = st.integers(-(2**63), 2**63 - 1)
+commands = st.builds(PolicyCommand, st.sampled_from(Order), int64, int64, int64)
+reports = st.builds(PolicyReport, st.sampled_from(Happening), int64, int64, int64, int64, int64)
+captions = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=CAPTION_BYTES)
+orders = st.builds(FilmOrder, st.sampled_from(Scene), int64, captions)
+
+
+@given(commands, reports, orders)
+def test_round_trips(command: PolicyCommand, report: PolicyReport, order: FilmOrder) -> None:
+    assert PolicyCommand.unpack(command.pack()) == command
+    assert PolicyReport.unpack(report.pack()) == report
+    assert FilmOrder.unpack(order.pack()) == order
+
+
+@given(commands, reports)
+def test_one_is_not_taken_for_another(command: PolicyCommand, report: PolicyReport) -> None:
+    with pytest.raises(RecordError):
+        PolicyReport.unpack(command.pack())
+    with pytest.raises(RecordError):
+        PolicyCommand.unpack(report.pack())
+
+
+@given(st.binary(max_size=120))
+def test_noise_is_refused(record: bytes) -> None:
+    for record_type in (PolicyCommand, PolicyReport, FilmOrder):
+        with pytest.raises(RecordError):
+            record_type.unpack(record)
