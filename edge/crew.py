@@ -153,7 +153,7 @@ class Crew:
             self._film_input[1].close()
         if self._lifeline is not None:
             os.close(self._lifeline)
-        abandoned = self.control is not None and self.control.exit_code is None
+        abandoned = self.control is not None and self.control.wait(GOODBYE_S) is None
         for child in self.children:
             if not (abandoned and child in (self.control, self.world)):
                 child.wait(GOODBYE_S)

@@ -33,7 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_setup_arguments(parser)
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--episodes", type=_count, metavar="N", help="episodes to run (default with sim: 5)")
-    length.add_argument("--seconds", type=_positive, metavar="S", help="end after this time")
+    length.add_argument(
+        "--seconds",
+        type=_positive,
+        metavar="S",
+        help="end after this time, counted from when the policy first moves the arm",
+    )
     parser.add_argument("--episode-seconds", type=_positive, metavar="S", help="give an episode up after this time")
     parser.add_argument(
         "--video",

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from sefa_edge.edge.crew import Crew
 from sefa_edge.edge.film_process import FilmOrder, Scene
-from sefa_edge.edge.homecoming import ControlLost, CutShort, Ending, Homecoming, StopAsked
+from sefa_edge.edge.homecoming import FAULT_EXIT_CODE, ControlLost, CutShort, Ending, Homecoming, StopAsked
 from sefa_edge.edge.modes import Command, Mode
 from sefa_edge.edge.policy_records import Order, PolicyCommand
 from sefa_edge.edge.process import Child
@@ -74,6 +74,7 @@ class Supervisor:
                 self._line.finish()
                 self._close()
         self.summary.ending, self.summary.exit_code = ending.message, ending.exit_code
+        self.summary.fault = ending.message if ending.exit_code == FAULT_EXIT_CODE else ""
         return ending
 
     def _attempt(self) -> CutShort:
@@ -103,7 +104,6 @@ class Supervisor:
 
     def _perform(self) -> None:
         schedule = self._plan.schedule
-        self._end_ns = None if schedule.total_s is None else time.monotonic_ns() + s_to_ns(schedule.total_s)
         number = 0
         while (schedule.episodes is None or number < schedule.episodes) and not self._time_is_over():
             number += 1
@@ -118,6 +118,8 @@ class Supervisor:
             self._world.place(seed)
         self._command(Command.RUN)
         self._until(lambda: self._watch.mode is Mode.RUNNING, MOVE_TIMEOUT_S, "the arm does not begin")
+        if self._plan.schedule.total_s is not None and self._end_ns is None:
+            self._end_ns = time.monotonic_ns() + s_to_ns(self._plan.schedule.total_s)  # the first move does not count
         after_ns = self._watch.tick.start_ns if self._watch.tick else 0
         self._send(self._crew.policy_channel, PolicyCommand(Order.RUN, number, seed, after_ns).pack())
         caption = f"{self._plan.card.name}  {self._episode}"

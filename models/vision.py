@@ -40,6 +40,9 @@ class SmallEncoder(nn.Module):
             nn.ReLU(),
             nn.Conv2d(64, keypoints, 1),
         )
+        for layer in self.trunk:
+            if isinstance(layer, nn.Conv2d):  # torch's default is so small that all keypoints start in the middle
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         self.keypoints = SpatialSoftmax(-(-height // 4), -(-width // 4))
 
     def forward(self, image: Tensor) -> Tensor:

@@ -23,6 +23,8 @@ ARM_JOINTS = JOINTS[:5]
 ROLL_INDEX = ARM_JOINTS.index("wrist_roll")
 APPROACH_AXIS, JAW_AXIS = 0, 2
 JAW_DIRECTION = np.array([0.0, 1.0, 0.0])
+CLEARANCE_M = 0.004
+"""The cube is as wide as the grasp; without this gap the fixed jaw comes down on its edge at the slightest error."""
 RESPONSE = 0.7
 """Share of the way to its command that the arm covers in one 10 Hz step."""
 LIFTING_PHASES = (Phase.HOVER, Phase.DESCEND, Phase.CLOSE, Phase.LIFT)
@@ -42,7 +44,9 @@ class Expert:
         self._scratch = mujoco.MjData(world.model)
         self._controller = PickPlaceController(ACTION_SCALE_M)
         self._arm = np.array([world.model.joint(name).id for name in ARM_JOINTS])
-        self._target_m = world.grasp_position_m()
+        self._offset_m = world.grasp_offset_m.copy()
+        self._offset_m[JAW_AXIS] += CLEARANCE_M
+        self._target_m = world.gripper_point_m(self._offset_m)
         self._expected_m = self._target_m
         self._lifted: np.ndarray | None = None
 
@@ -57,7 +61,7 @@ class Expert:
         held_m = under_way_m if self._controller.phase in HELD_PHASES else 0.0
         destination = (scene.goal_position_m if has_goal else scene.cube_position_m)[:2]
         action = self._controller.act(
-            scene.grasp_position_m + under_way_m,
+            self._world.gripper_point_m(self._offset_m) + under_way_m,
             scene.cube_position_m + held_m,
             np.array([*destination, CUBE_HALF_M]),
         )
@@ -82,7 +86,7 @@ class Expert:
             dof_ids=self._arm,
             target_pos=point_m,
             seed_q=np.clip(seed, low, high),
-            point_offset=self._world.grasp_offset_m,
+            point_offset=self._offset_m,
             approach_axis=APPROACH_AXIS,
         )
         return np.clip(angles, low, high)

@@ -122,8 +122,12 @@ class World:
 
     def grasp_position_m(self) -> np.ndarray:
         """Point between the fingertip pads, world coordinates [3]."""
+        return self.gripper_point_m(self.grasp_offset_m)
+
+    def gripper_point_m(self, offset_m: np.ndarray) -> np.ndarray:
+        """A point given in the frame of the gripper [3], in world coordinates [3]."""
         rotation = self.data.site_xmat[self.grasp_site].reshape(3, 3)
-        return self.data.site_xpos[self.grasp_site] + rotation @ self.grasp_offset_m
+        return self.data.site_xpos[self.grasp_site] + rotation @ offset_m
 
     def joint_radians(self) -> np.ndarray:
         return self.data.qpos[self._joint_qpos].copy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -160,11 +161,12 @@ def test_ctrl_c_before_anything_moved(start: StartRun) -> None:
 
 @pytest.mark.parametrize("module", ["policy_process", "camera_process"])
 def test_a_worker_is_killed(start: StartRun, world: Path, module: str) -> None:
-    run = start("--port", str(world))
+    run = start("--port", str(world), "--json", "run.json")
     run.wait_until_moving()
     children = run.children()
     os.kill(run.pid_of(module), signal.SIGKILL)
     assert run.end() == 3
+    assert json.loads((run.log.parent / "run.json").read_text())["fault"].endswith(PARKED)
     name = module.removesuffix("_process")
     assert f"error: the {name} process ended: killed by SIGKILL: {PARKED}" in run.words()
     assert torque_of(world) == {False}
@@ -203,7 +205,8 @@ def test_the_supervisor_is_killed(start: StartRun, world: Path) -> None:
     run.process.kill()
     run.process.wait()
     assert_all_gone(children)
-    assert f"error: the supervisor process is gone: {PARKED}" in run.words()
+    # On a busy machine the policy, which dies of it, may be missed first.
+    assert f"process is gone: {PARKED}" in run.words()
     assert torque_of(world) == {False}
 
 
@@ -215,7 +218,7 @@ def test_the_supervisor_is_killed_with_a_world_of_its_own(start: StartRun) -> No
     run.process.kill()
     run.process.wait()
     assert_all_gone(children)
-    assert f"error: the supervisor process is gone: {PARKED}" in run.words()
+    assert f"process is gone: {PARKED}" in run.words()
 
 
 def test_the_simulated_world_is_killed(start: StartRun) -> None:
