@@ -32,7 +32,7 @@ test: .venv/with-everything
 check: .venv/with-everything
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/pyright -p .typing --pythonpath $(CURDIR)/$(BIN)/python
 	PYTHONPATH=.typing $(BIN)/lint-imports --no-cache
 
 format: .venv/with-everything

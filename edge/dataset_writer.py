@@ -10,6 +10,7 @@ import json
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -192,8 +193,8 @@ class DatasetWriter:
             features[name] = {"dtype": "int64", "shape": [1], "names": None}
         return features
 
-    def _stats(self) -> dict[str, object]:
-        stats = {
+    def _stats(self) -> dict[str, dict[str, Any]]:
+        stats: dict[str, dict[str, Any]] = {
             "observation.state": _stats_of(np.stack(self._joints)),
             "action": _stats_of(np.stack(self._actions)),
         }

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as onnxruntime_errors
+from onnxruntime.capi import (
+    onnxruntime_pybind11_state as onnxruntime_errors,  # pyright: ignore[reportAttributeAccessIssue]  (compiled)
+)
 
 from sefa_edge.edge.engine import EngineError, EngineOptions
 from sefa_edge.edge.onnx_file import external_tensors

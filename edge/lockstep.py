@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from sefa_edge.edge.camera import Frame
+from sefa_edge.edge.chunks import ActionChunk
 from sefa_edge.edge.clock import ManualClock, Pacer
 from sefa_edge.edge.links import DirectLinks
 from sefa_edge.edge.loop import ControlLoop
@@ -103,15 +104,15 @@ class EpisodePlayer:
         chunk_ticks = self._settings.execute_steps * step_ticks
         delay_ticks = self._settings.delay_ns // self._period_ns
         observer = Observer(self._card, self._eyes)
-        chunks = clipped = tick = 0
+        planned: list[ActionChunk] = []
+        clipped = tick = 0
         for tick in range(round(world.task.time_limit_s * self._profile.control_rate_hz)):
             if tick % chunk_ticks == 0 or (tick % step_ticks == 0 and timing.n_obs_steps > 1):
                 observer.look(stage)
             if tick % chunk_ticks == 0:
-                chunk = self._policy.plan(observer.observation())
-                chunks += 1
+                planned.append(self._policy.plan(observer.observation()))
             if tick % chunk_ticks == delay_ticks:
-                stage.links.waiting_chunks.append(chunk)
+                stage.links.waiting_chunks.append(planned[-1])
             clipped += stage.tick().clipped_bits != 0
             if world.success or world.lost or stage.loop.state.mode is not Mode.RUNNING:
                 break
@@ -121,7 +122,7 @@ class EpisodePlayer:
             success=world.success,
             lost=world.lost,
             seconds=(tick + 1) / self._profile.control_rate_hz,
-            chunks=chunks,
+            chunks=len(planned),
             clipped_ticks=clipped,
             fault="" if fault is Fault.NONE else fault.name,
         )

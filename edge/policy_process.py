@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import select
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from sefa_edge.edge.camera import Frame
@@ -181,11 +182,11 @@ def main(content: bytes) -> int:
     process = PolicyProcess(config, engine)
     gc.freeze()
     try:
-        process.serve()
-    except ChannelClosed:
-        return 0
+        with suppress(ChannelClosed):
+            process.serve()
     finally:
         engine.close()
+    return 0
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,8 +87,25 @@ def make_plan(args: argparse.Namespace) -> RunPlan:
         control_rate_hz=args.rate or profile.control_rate_hz,
         threads=args.threads,
         schedule=_schedule(args, card, simulated),
-        film=None if str(args.video) == NO_FILM else args.video,
+        film=_film(args.video),
     )
+
+
+def _film(path: Path) -> Path | None:
+    if str(path) == NO_FILM:
+        return None
+    if path.suffix not in FILM_ENDINGS:
+        raise InputError(f"--video {path}: unknown ending", f"use one of {' '.join(FILM_ENDINGS)}, or 'none'")
+    return _writable(path)
+
+
+def _writable(path: Path) -> Path:
+    """The path, if a file can be made there: better told before the run than after it."""
+    if not path.parent.is_dir():
+        raise InputError(f"the folder {path.parent} does not exist", f"mkdir -p {path.parent}")
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise InputError(f"{path} cannot be written", "choose another place")
+    return path
 
 
 def _existing_engine(path: Path) -> Path:
@@ -105,8 +123,8 @@ def _check_options(args: argparse.Namespace, simulated: bool) -> None:
         )
     if simulated and args.calibration is not None:
         raise InputError("a simulated arm takes no --calibration", "leave it out")
-    if str(args.video) != NO_FILM and args.video.suffix not in FILM_ENDINGS:
-        raise InputError(f"--video {args.video}: unknown ending", f"use one of {' '.join(FILM_ENDINGS)}, or 'none'")
+    if args.json not in (None, "-"):
+        _writable(Path(args.json))
 
 
 def _world(args: argparse.Namespace, card: PolicyCard) -> SimulatedWorld:

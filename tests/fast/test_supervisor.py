@@ -64,6 +64,8 @@ def test_a_real_arm_runs_until_it_is_told_otherwise(reach_engine: Path) -> None:
         (("--calibration", "arm.json"), "takes no --calibration"),
         (("--video", "run.gif"), "unknown ending"),
         (("--rate", "5000"), "--rate 5000 is out of range"),
+        (("--video", "nowhere/run.mp4"), "folder nowhere does not exist"),
+        (("--json", "nowhere/run.json"), "folder nowhere does not exist"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_reason(
