@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sefa_edge.edge.pictures import encode_png
-from sefa_edge.profiles.card import write_atomic
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.files import write_atomic
 
 EPISODES_PER_FILE = 100
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}

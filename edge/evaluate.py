@@ -17,8 +17,9 @@ from sefa_edge.edge.lockstep import EpisodePlayer, EpisodeResult, Settings
 from sefa_edge.edge.policy import Policy
 from sefa_edge.edge.wilson import wilson_interval
 from sefa_edge.firmware_bridge.simulation.tasks import TASKS
-from sefa_edge.profiles.card import PolicyCard, load_card, write_atomic
+from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.files import writable, write_atomic
 from sefa_edge.profiles.progress import Progress
 from sefa_edge.profiles.units import ms_to_ns
 
@@ -42,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     card = load_card(arguments.engine)
+    if arguments.json not in (None, "-"):
+        writable(Path(arguments.json))
     seeds = _parse_seeds(arguments.seeds)
     settings = Settings(
         task=arguments.task or card.task,

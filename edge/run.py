@@ -55,8 +55,11 @@ def main(args: argparse.Namespace) -> int:
     from sefa_edge.edge.run_plan import make_plan
     from sefa_edge.edge.status import StatusLine
     from sefa_edge.edge.supervisor import Supervisor
+    from sefa_edge.profiles.files import writable
 
     plan = make_plan(args)
+    if args.json not in (None, "-"):
+        writable(Path(args.json))
     line = StatusLine(sys.stderr)
     card = plan.card
     line.say(f"engine {card.name} ({card.precision}, task {card.task}), arm {plan.arm_name}; Ctrl-C parks it")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from sefa_edge.edge.camera import CameraAddress, parse_address
 from sefa_edge.edge.engine import check_fits_arm, engine_kind
 from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.files import writable
 from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
 
 SIMULATED_ARM = "so101_sim"
@@ -96,16 +96,7 @@ def _film(path: Path) -> Path | None:
         return None
     if path.suffix not in FILM_ENDINGS:
         raise InputError(f"--video {path}: unknown ending", f"use one of {' '.join(FILM_ENDINGS)}, or 'none'")
-    return _writable(path)
-
-
-def _writable(path: Path) -> Path:
-    """The path, if a file can be made there: better told before the run than after it."""
-    if not path.parent.is_dir():
-        raise InputError(f"the folder {path.parent} does not exist", f"mkdir -p {path.parent}")
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise InputError(f"{path} cannot be written", "choose another place")
-    return path
+    return writable(path)
 
 
 def _existing_engine(path: Path) -> Path:
@@ -123,8 +114,6 @@ def _check_options(args: argparse.Namespace, simulated: bool) -> None:
         )
     if simulated and args.calibration is not None:
         raise InputError("a simulated arm takes no --calibration", "leave it out")
-    if args.json not in (None, "-"):
-        _writable(Path(args.json))
 
 
 def _world(args: argparse.Namespace, card: PolicyCard) -> SimulatedWorld:

@@ -9,17 +9,9 @@ from sefa_edge import __version__
 from sefa_edge.export.parity import check_parity
 from sefa_edge.export.to_onnx import CHUNK, JOINTS, NOISE, image_tensor_name, write_onnx
 from sefa_edge.models.checkpoint import CheckpointInfo, load_checkpoint
-from sefa_edge.profiles.card import (
-    CameraSpec,
-    JointSpec,
-    PolicyCard,
-    Provenance,
-    TensorSpec,
-    TimingSpec,
-    save_card,
-    sha256_of,
-)
+from sefa_edge.profiles.card import CameraSpec, JointSpec, PolicyCard, Provenance, TensorSpec, TimingSpec, save_card
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.files import sha256_of
 from sefa_edge.profiles.schema import load_arm_profile
 
 BASE_CALLS = 10

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from sefa_edge.models.config import TrainConfig
 from sefa_edge.models.policy import FlowPolicy
-from sefa_edge.profiles.card import sha256_of, write_atomic
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.files import sha256_of, write_atomic
 from sefa_edge.profiles.strict import StrictModel, parse_json
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "checkpoint.json"

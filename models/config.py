@@ -38,7 +38,7 @@ class NetworkConfig(StrictModel):
 class BaseConfig(StrictModel):
     """Stage 1: rectified flow on demonstrations."""
 
-    steps: Count = 24_000
+    steps: Count = 16_000
     batch: Count = 64
     noises_per_window: Count = 8
     learning_rate: Positive = 6e-4
@@ -61,7 +61,7 @@ class PairConfig(StrictModel):
 class StudentConfig(StrictModel):
     """Stage 3: the one-step student."""
 
-    steps: Count = 12_000
+    steps: Count = 16_000
     batch: Count = 512
     learning_rate: Positive = 4e-4
     warmup_steps: Count = 200

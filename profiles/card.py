@@ -5,9 +5,7 @@ The engine holds everything learned; the card says everything about the world th
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +13,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.files import sha256_of, write_atomic
 from sefa_edge.profiles.strict import StrictModel, parse_json
 
 Count = Annotated[int, Field(ge=1, le=1024)]
@@ -147,22 +146,3 @@ def save_card(card: PolicyCard, engine: Path) -> Path:
     path = card_path(engine)
     write_atomic(path, json.dumps(card.model_dump(mode="json"), indent=2).encode() + b"\n")
     return path
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file so that a crash leaves either the old one or the new one."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from sefa_edge.profiles.card import PolicyCard, save_card, sha256_of
+from sefa_edge.profiles.card import PolicyCard, save_card
+from sefa_edge.profiles.files import sha256_of
 
 settings.register_profile("house", deadline=None)  # a busy machine is no failure
 settings.load_profile("house")

@@ -44,20 +44,22 @@ VIEWS = (
 """`front` and `side` are for policies, `overview` for people."""
 
 
-def build_model() -> mujoco.MjModel:
-    """Compile the scene: SO-101, table, cube, goal marker, cameras.
+def build_physics_model() -> mujoco.MjModel:
+    """Compile the scene with what collides and nothing that is only drawn.
 
     Raises:
         MissingError: the package with the SO-101 model is not installed.
     """
-    assets = _assets()
-    spec = mujoco.MjSpec.from_file(str(assets / "pick_scene.xml"))
-    _thin_visual_meshes(spec, assets / "assets")
-    _enable_jaw_pads(spec)
-    _add_goal_marker(spec)
-    spec.delete(spec.camera("front"))  # the shipped one shows the cube as 6 pixels
-    for view in VIEWS:
-        _add_camera(spec, view)
+    spec, _ = _scene()
+    _delete_meshes_of_class(spec, "visual")
+    return spec.compile()
+
+
+def build_drawing_model() -> mujoco.MjModel:
+    """Compile the same scene, with the same state, for pictures: thinned meshes, no shadows. Raises MissingError."""
+    spec, meshes = _scene()
+    _thin_visual_meshes(spec, meshes)
+    _delete_meshes_of_class(spec, "collision")
     for light in spec.lights:
         light.castshadow = False
     spec.visual.quality.shadowsize = 0
@@ -67,12 +69,24 @@ def build_model() -> mujoco.MjModel:
     return spec.compile()
 
 
+def _scene() -> tuple[mujoco.MjSpec, Path]:
+    """SO-101, table, cube, goal marker and cameras, and the folder with the meshes."""
+    assets = _assets()
+    spec = mujoco.MjSpec.from_file(str(assets / "pick_scene.xml"))
+    _enable_jaw_pads(spec)
+    _add_goal_marker(spec)
+    spec.delete(spec.camera("front"))  # the shipped one shows the cube as 6 pixels
+    for view in VIEWS:
+        _add_camera(spec, view)
+    return spec, assets / "assets"
+
+
 class Renderer:
     """Draws the scene in a given state; owns one OpenGL context. Use as a context manager or call `close`."""
 
     def __init__(self, height: int, width: int, camera: str = "front") -> None:
         """Raises MissingError when no OpenGL library can be loaded."""
-        self._model = build_model()
+        self._model = build_drawing_model()
         self._data = mujoco.MjData(self._model)
         self._camera = camera
         try:
@@ -119,6 +133,16 @@ def _thin_visual_meshes(spec: mujoco.MjSpec, folder: Path) -> None:
     for geom in spec.geoms:
         if geom.type == mujoco.mjtGeom.mjGEOM_MESH and geom.classname.name == "visual":
             geom.meshname = f"{geom.meshname}_thin"
+
+
+def _delete_meshes_of_class(spec: mujoco.MjSpec, name: str) -> None:
+    """Delete the geoms of a class that are meshes, and the meshes that nobody uses any more: they fill memory."""
+    is_mesh = mujoco.mjtGeom.mjGEOM_MESH
+    for geom in [geom for geom in spec.geoms if geom.type == is_mesh and geom.classname.name == name]:
+        spec.delete(geom)
+    used = {geom.meshname for geom in spec.geoms if geom.type == is_mesh}
+    for mesh in [mesh for mesh in spec.meshes if _mesh_name(mesh) not in used]:
+        spec.delete(mesh)
 
 
 def _mesh_name(mesh: mujoco.MjsMesh) -> str:

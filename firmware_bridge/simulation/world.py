@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from sefa_edge.firmware_bridge.simulation.scene import JAW_PADS, build_model
+from sefa_edge.firmware_bridge.simulation.scene import JAW_PADS, build_physics_model
 from sefa_edge.firmware_bridge.simulation.tasks import CUBE_HALF_M, Judge, Layout, Scene, task_named
 from sefa_edge.profiles.units import SERVO_TICKS_PER_TURN
 
@@ -42,7 +42,7 @@ class World:
     def __init__(self, task: str, seed: int = 0) -> None:
         """Raises InputError for an unknown task, MissingError without the SO-101 model."""
         self.task = task_named(task)
-        self.model = build_model()
+        self.model = build_physics_model()
         self.data = mujoco.MjData(self.model)
         self._joint_qpos = np.array([self.model.joint(name).qposadr[0] for name in JOINTS])
         self._joint_dof = np.array([self.model.joint(name).dofadr[0] for name in JOINTS])

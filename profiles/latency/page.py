@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
-from sefa_edge.profiles.card import write_atomic
+from sefa_edge.profiles.files import write_atomic
 from sefa_edge.profiles.latency.drawing import draw_histogram, draw_waterfall, format_duration
 from sefa_edge.profiles.latency.environment import Environment
 from sefa_edge.profiles.latency.report import LatencyReport, StageReport, Subject

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from sefa_edge.profiles.card import write_atomic
+from sefa_edge.profiles.files import write_atomic
 from sefa_edge.profiles.latency.environment import Environment
 from sefa_edge.profiles.latency.percentiles import LatencyHistogram, percentiles
 from sefa_edge.profiles.strict import StrictModel, parse_json

@@ -12,8 +12,9 @@ import pytest
 from sefa_edge.edge.engine import Engine, EngineError, check_fits_arm, engine_kind, open_engine
 from sefa_edge.edge.engine_tensorrt import PlanHeader, read_plan_header
 from sefa_edge.edge.onnx_file import external_tensors
-from sefa_edge.profiles.card import card_path, load_card, sha256_of
+from sefa_edge.profiles.card import card_path, load_card
 from sefa_edge.profiles.errors import InputError, MissingError
+from sefa_edge.profiles.files import sha256_of
 from sefa_edge.profiles.schema import load_arm_profile
 
 PLAN = b"ftrt" + bytes(20) + bytes([10, 3, 0, 26]) + bytes(100)

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sefa_edge.edge.wilson import wilson_interval
-from sefa_edge.profiles.card import PolicyCard, load_card, write_atomic
+from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.files import write_atomic
 from sefa_edge.profiles.progress import Progress
 from sefa_edge.profiles.schema import load_arm_profile, shipped_arms
 from sefa_edge.profiles.strict import MAX_BYTES, parse_json

@@ -65,7 +65,6 @@ def test_a_real_arm_runs_until_it_is_told_otherwise(reach_engine: Path) -> None:
         (("--video", "run.gif"), "unknown ending"),
         (("--rate", "5000"), "--rate 5000 is out of range"),
         (("--video", "nowhere/run.mp4"), "folder nowhere does not exist"),
-        (("--json", "nowhere/run.json"), "folder nowhere does not exist"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_reason(
@@ -174,8 +173,12 @@ def test_a_film_in_motion(tmp_path: Path, reach_engine: Path) -> None:
     video.close()
 
 
-def test_absent_engines_end_with_a_hint(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "sefa_edge", "run", "--engine", str(tmp_path / "absent.onnx")]
-    done = subprocess.run(command, capture_output=True, cwd=tmp_path)
-    assert done.returncode == 2
-    assert b"absent.onnx does not exist\nhint: " in done.stderr
+def test_what_is_absent_ends_with_a_hint_and_before_anything_moves(tmp_path: Path, reach_engine: Path) -> None:
+    run = [sys.executable, "-m", "sefa_edge", "run", "--engine"]
+    for words, complaint in (
+        ((str(tmp_path / "absent.onnx"),), b"absent.onnx does not exist\nhint: "),
+        ((str(reach_engine), "--json", "nowhere/run.json"), b"the folder nowhere does not exist\nhint: "),
+    ):
+        done = subprocess.run([*run, *words], capture_output=True, cwd=tmp_path)
+        assert done.returncode == 2
+        assert complaint in done.stderr

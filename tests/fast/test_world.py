@@ -11,7 +11,7 @@ from sefa_edge.firmware_bridge.simulation.joint_units import (
     goal_ticks_of_radians,
     radians_of_degrees,
 )
-from sefa_edge.firmware_bridge.simulation.scene import Renderer, build_model
+from sefa_edge.firmware_bridge.simulation.scene import Renderer, build_drawing_model, build_physics_model
 from sefa_edge.firmware_bridge.simulation.tasks import TASKS, Judge, Scene, task_named
 from sefa_edge.firmware_bridge.simulation.world import CENTRE_TICKS, World
 from sefa_edge.profiles.errors import InputError
@@ -146,6 +146,10 @@ def test_pictures_show_cube_and_goal_where_they_are() -> None:
 
 
 def test_drawn_meshes_are_thinned() -> None:
-    model = build_model()
-    drawn = [geom for geom in range(model.ngeom) if model.geom_group[geom] == 2]
-    assert sum(int(model.mesh_facenum[model.geom_dataid[geom]]) for geom in drawn) < 20_000
+    assert build_drawing_model().nmeshface < 20_000
+
+
+def test_physics_and_pictures_share_their_state() -> None:
+    physics, drawing = build_physics_model(), build_drawing_model()
+    assert [physics.joint(i).name for i in range(physics.njnt)] == [drawing.joint(i).name for i in range(drawing.njnt)]
+    assert (physics.nq, physics.nmocap) == (drawing.nq, drawing.nmocap)

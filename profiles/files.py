@@ -1,0 +1,41 @@
+"""Files: fingerprints, and writing that leaves a whole file or none."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from sefa_edge.profiles.errors import InputError
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write a file so that a crash leaves either the old one or the new one."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def writable(path: Path) -> Path:
+    """The path, if a file can be made there: better told before long work than after it.
+
+    Raises:
+        InputError: the folder does not exist or may not be written to.
+    """
+    if not path.parent.is_dir():
+        raise InputError(f"the folder {path.parent} does not exist", f"mkdir -p {path.parent}")
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise InputError(f"{path} cannot be written", "choose another place")
+    return path
