@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from sefa_edge.edge.pictures import encode_png
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.files import write_atomic
+from sefa_edge.profiles.files import make_folder, write_atomic
 
 EPISODES_PER_FILE = 100
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
@@ -67,8 +67,8 @@ class DatasetWriter:
         self._folder = path.with_name(path.name + ".partial")
         if self._folder.exists():
             shutil.rmtree(self._folder)
-        (self._folder / "meta/episodes/chunk-000").mkdir(parents=True)
-        (self._folder / "data/chunk-000").mkdir(parents=True)
+        make_folder(self._folder / "meta/episodes/chunk-000")
+        make_folder(self._folder / "data/chunk-000")
         self._rows: list[dict[str, object]] = []
         self._joints: list[np.ndarray] = []
         self._actions: list[np.ndarray] = []

@@ -23,6 +23,7 @@ from sefa_edge.edge.status import Status, StatusLine
 from sefa_edge.edge.supervisor import Ending, Supervisor
 from sefa_edge.profiles.card import save_card
 from sefa_edge.profiles.errors import FaultError, SefaError
+from sefa_edge.profiles.files import make_folder
 from sefa_edge.profiles.latency.drawing import format_duration
 from sefa_edge.profiles.latency.environment import describe_environment
 from sefa_edge.profiles.latency.page import save_page
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Measure, write report and page, print the table. Raises SefaError when the run was cut short."""
     plan = make_plan(args)
-    args.out.mkdir(parents=True, exist_ok=True)
+    make_folder(args.out)
     samples, environment = PipelineSamples(max(args.samples, 1)), describe_environment()
     with _chunk_every_step(plan) as measured:
         ending = _listen(measured, samples)

@@ -11,7 +11,7 @@ from sefa_edge.export.to_onnx import CHUNK, JOINTS, NOISE, image_tensor_name, wr
 from sefa_edge.models.checkpoint import CheckpointInfo, load_checkpoint
 from sefa_edge.profiles.card import CameraSpec, JointSpec, PolicyCard, Provenance, TensorSpec, TimingSpec, save_card
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.files import sha256_of
+from sefa_edge.profiles.files import make_folder, sha256_of
 from sefa_edge.profiles.schema import load_arm_profile
 
 BASE_CALLS = 10
@@ -43,7 +43,7 @@ def main(arguments: argparse.Namespace) -> int:
         raise InputError(
             f"the checkpoint moves {', '.join(info.joint_names)}", f"arm '{arguments.arm}' has other joints"
         )
-    arguments.output.mkdir(parents=True, exist_ok=True)
+    make_folder(arguments.output)
     staged = arguments.output / ("staged-" + ENGINE)
     try:
         write_onnx(policy, calls, staged)

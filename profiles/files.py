@@ -39,3 +39,12 @@ def writable(path: Path) -> Path:
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise InputError(f"{path} cannot be written", "choose another place")
     return path
+
+
+def make_folder(path: Path) -> Path:
+    """Make a folder with its parents, or take the one that is there. Raises InputError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"the folder {path} cannot be made: {error.strerror}", "choose another place") from None
+    return writable(path / "file").parent
