@@ -1,6 +1,7 @@
 # make demo    a trained policy lifts a cube with the simulated SO-101; ends in out/demo.mp4
 # make test    the whole test suite, then the running half on the oldest and the newest Python of a Jetson
 # make check   formatting, lint, types, import contracts
+# make policy  the shipped policy again, from its demonstrations on: 45 minutes on two cores, into out/
 # make clean   forget environments and build results (recordings in out/ stay)
 #
 # Each needs nothing but Python 3.10 or newer, and installs into .venv. PYTHON=python3.12 chooses another one.
@@ -15,7 +16,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet install
 TORCH := $(shell grep -o 'torch==[0-9.]*' pyproject.toml)
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format policy clean
 .DELETE_ON_ERROR:
 
 demo: .venv/with-sim
@@ -38,6 +39,13 @@ check: .venv/with-everything
 format: .venv/with-everything
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+policy: .venv/with-everything
+	@.ci/opengl $(BIN)/python
+	$(BIN)/sefa-edge record --expert lift --episodes 1000 -o out/data/lift
+	$(BIN)/sefa-edge train --dataset out/data/lift -o out/checkpoints/lift --seed 0 --threads 1
+	$(BIN)/sefa-edge export out/checkpoints/lift/sefa -o out/engines/lift --execute-steps 4
+	$(BIN)/sefa-edge eval --engine out/engines/lift/model.onnx --seeds 0:200 --json out/eval.json --require 0.75
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
