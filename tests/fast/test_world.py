@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -147,6 +152,15 @@ def test_pictures_show_cube_and_goal_where_they_are() -> None:
 
 def test_drawn_meshes_are_thinned() -> None:
     assert build_drawing_model().nmeshface < 20_000
+
+
+def test_a_machine_that_cannot_draw_is_told_what_to_install(reach_engine: Path) -> None:
+    command = [sys.executable, "-m", "sefa_edge", "eval", "--engine", str(reach_engine), "--seeds", "0:1"]
+    without_drivers = {**os.environ, "MUJOCO_GL": "egl", "__EGL_VENDOR_LIBRARY_FILENAMES": "/nowhere.json"}
+    done = subprocess.run(command, env=without_drivers, capture_output=True, text=True)
+    assert done.returncode == 4
+    assert "cannot open OpenGL" in done.stderr
+    assert "hint: apt-get install" in done.stderr
 
 
 def test_physics_and_pictures_share_their_state() -> None:
