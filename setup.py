@@ -14,7 +14,7 @@ setup(
     package_dir={"sefa_edge": "edge/_root", **{f"sefa_edge.{folder}": folder for folder in FOLDERS}},
     package_data={
         "sefa_edge": ["py.typed"],
-        "sefa_edge.edge": ["shipped/*/*"],
+        "sefa_edge.edge": ["shipped/*/*.onnx", "shipped/*/*.json"],
         "sefa_edge.profiles": ["**/*.yaml", "**/*.json", "**/*.html"],
     },
 )
