@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -45,6 +46,8 @@ def help_of(command: str) -> str:
     done = subprocess.run(
         [BIN / "sefa-edge", command, "--help"], capture_output=True, text=True, timeout=60, check=False
     )
+    if done.returncode == 4 and find_spec("torch") is None:
+        pytest.skip("the learning half is not installed here")
     assert done.returncode == 0, done.stderr
     return done.stdout
 
