@@ -19,7 +19,7 @@ from sefa_edge.edge.wilson import wilson_interval
 from sefa_edge.firmware_bridge.simulation.tasks import TASKS
 from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.files import writable, write_atomic
+from sefa_edge.profiles.files import check_report_word, write_report
 from sefa_edge.profiles.progress import Progress
 from sefa_edge.profiles.units import ms_to_ns
 
@@ -43,8 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     card = load_card(arguments.engine)
-    if arguments.json not in (None, "-"):
-        writable(Path(arguments.json))
+    check_report_word(arguments.json)
     seeds = _parse_seeds(arguments.seeds)
     settings = Settings(
         task=arguments.task or card.task,
@@ -56,11 +55,8 @@ def main(arguments: argparse.Namespace) -> int:
         raise InputError("--execute-steps must be 1..horizon and --delay-ms 0..1000")
     results = evaluate(arguments.engine, settings, seeds)
     report = make_report(arguments.engine, card, settings, results)
-    if arguments.json == "-":
-        print(json.dumps(report, indent=2))
-    else:
-        if arguments.json:
-            write_atomic(Path(arguments.json), json.dumps(report, indent=2).encode() + b"\n")
+    write_report(arguments.json, json.dumps(report, indent=2) + "\n")
+    if arguments.json != "-":
         low, high = report["interval_95"]
         print(
             f"{report['successes']} of {len(results)} seeds: {report['success_rate']:.1%} (95 %: {low:.1%}..{high:.1%})"

@@ -136,9 +136,7 @@ class Stage:
         control_period_ns = period_ns(profile.control_rate_hz)
         self._physics_steps = round(control_period_ns / s_to_ns(PHYSICS_STEP_S))
         arm = PlantArm(profile, world, self._clock.now_ns)
-        self.loop: ControlLoop = ControlLoop(
-            self._clock, self.links, Motion.connect(lambda: arm, profile, control_period_ns)
-        )
+        self.loop = ControlLoop(self._clock, self.links, Motion.connect(lambda: arm, profile, control_period_ns))
         self._pacer = Pacer(self._clock, control_period_ns)
 
     @property

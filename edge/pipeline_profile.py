@@ -53,9 +53,7 @@ def main(args: argparse.Namespace) -> int:
         print(ending.message, file=sys.stderr)
         return ending.exit_code
     if ending.exit_code:
-        error = SefaError(ending.message, ending.hint)
-        error.exit_code = ending.exit_code
-        raise error
+        raise SefaError(ending.message, ending.hint, ending.exit_code)
     stages, others = stage_reports(samples, _budgets_ns(plan))
     report = LatencyReport(
         schema_version=1,

@@ -148,12 +148,9 @@ def _failure(name: str, exit_code: int | None, words: str) -> SefaError:
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     hints = [line.removeprefix("hint: ") for line in lines if line.startswith("hint: ")]
     if errors:
-        failure = SefaError(errors[-1], hints[-1] if hints else "")
-        failure.exit_code = exit_code if exit_code in (2, 3, 4) else 3
-        return failure
-    failure = SefaError(f"the {name} process ended: {_ending(exit_code)}", lines[-1] if lines else "")
-    failure.exit_code = 3
-    return failure
+        told = exit_code if exit_code in (2, 3, 4) else 3
+        return SefaError(errors[-1], hints[-1] if hints else "", told)
+    return SefaError(f"the {name} process ended: {_ending(exit_code)}", lines[-1] if lines else "", 3)
 
 
 def _ending(exit_code: int | None) -> str:

@@ -133,13 +133,14 @@ def _demonstrate(world: World, renderers: dict[str, Renderer], seed: int, distur
         disturbance = DISTURBANCE_MEMORY * disturbance + random.normal(0, sigma, len(JOINTS))
         disturbance[-1] = 0.0
         executed = target + disturbance
-        _interpolate(world, previous, executed)
+        follow_target(world, previous, executed)
         previous = executed
         frames_left = min(frames_left - 1, TAIL_FRAMES) if world.success else frames_left - 1
     return episode if world.success else None
 
 
-def _interpolate(world: World, start: np.ndarray, end: np.ndarray) -> None:
+def follow_target(world: World, start: np.ndarray, end: np.ndarray) -> None:
+    """One policy step of 100 ms: the straight line from `start` to `end`, radians [6], as the runtime plays it."""
     for tick in range(1, CONTROL_TICKS + 1):
         goal_ticks = goal_ticks_of_radians(start + (end - start) * (tick / CONTROL_TICKS))
         for index, ticks in enumerate(goal_ticks):

@@ -55,35 +55,24 @@ def main(args: argparse.Namespace) -> int:
     from sefa_edge.edge.run_plan import make_plan
     from sefa_edge.edge.status import StatusLine
     from sefa_edge.edge.supervisor import Supervisor
-    from sefa_edge.profiles.files import writable
+    from sefa_edge.profiles.files import check_report_word, write_report
 
     plan = make_plan(args)
-    if args.json not in (None, "-"):
-        writable(Path(args.json))
+    check_report_word(args.json)
     line = StatusLine(sys.stderr)
     card = plan.card
     line.say(f"engine {card.name} ({card.precision}, task {card.task}), arm {plan.arm_name}; Ctrl-C parks it")
     supervisor = Supervisor(plan, line)
     ending = supervisor.run()
     summary = supervisor.summary
-    if args.json:
-        _write(args.json, summary.as_json())
+    write_report(args.json, summary.as_json())
     print(summary.text(), file=sys.stderr if args.json == "-" else sys.stdout)
     if plan.film is not None and plan.film.is_file() and summary.episodes:
         line.say(f"pictures of the run: {plan.film}")
     if ending.exit_code in (2, 3, 4):
-        error = SefaError(ending.message, ending.hint)
-        error.exit_code = ending.exit_code
-        raise error
+        raise SefaError(ending.message, ending.hint, ending.exit_code)
     line.say(ending.message)
     return ending.exit_code
-
-
-def _write(path: str, content: str) -> None:
-    if path == "-":
-        sys.stdout.write(content)
-    else:
-        Path(path).write_text(content)
 
 
 def _positive(word: str) -> float:

@@ -277,6 +277,5 @@ class Supervisor:
 
 def _error_of(final: Final) -> SefaError:
     """A Final that nobody asked for."""
-    error = SefaError(final.message, final.hint)
-    error.exit_code = final.exit_code or 3  # control ended by itself (a SIGTERM of its own): not a success
-    return error
+    # Exit code 0: control ended by itself (a SIGTERM of its own), which is not a success either.
+    return SefaError(final.message, final.hint, final.exit_code or FAULT_EXIT_CODE)

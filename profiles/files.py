@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from pathlib import Path
 
 from sefa_edge.profiles.errors import InputError
@@ -48,3 +49,17 @@ def make_folder(path: Path) -> Path:
     except OSError as error:
         raise InputError(f"the folder {path} cannot be made: {error.strerror}", "choose another place") from None
     return writable(path / "file").parent
+
+
+def check_report_word(word: str | None) -> None:
+    """The value of a `--json F` option, before the work: None is no report, `-` standard output. Raises InputError."""
+    if word not in (None, "-"):
+        writable(Path(word))
+
+
+def write_report(word: str | None, content: str) -> None:
+    """Write a report to where its `--json F` option says; a file is written whole or not at all."""
+    if word == "-":
+        sys.stdout.write(content)
+    elif word is not None:
+        write_atomic(Path(word), content.encode())

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sefa_edge.edge.record import RATE_HZ, follow_target
 from sefa_edge.firmware_bridge.simulation.expert import Expert
 from sefa_edge.firmware_bridge.simulation.joint_units import (
     degrees_of_radians,
-    goal_ticks_of_radians,
     radians_of_degrees,
 )
 from sefa_edge.firmware_bridge.simulation.scene import Renderer, build_drawing_model, build_physics_model
@@ -22,7 +22,6 @@ from sefa_edge.firmware_bridge.simulation.world import CENTRE_TICKS, World
 from sefa_edge.profiles.errors import InputError
 
 pytestmark = pytest.mark.sim
-STEPS_PER_TARGET = 50
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +32,9 @@ def lift() -> World:
 def _play_expert(world: World, seed: int) -> None:
     world.reset(seed)
     expert, previous = Expert(world), world.joint_radians()
-    for _ in range(round(world.task.time_limit_s * 10)):
+    for _ in range(round(world.task.time_limit_s * RATE_HZ)):
         target = expert.joint_target()
-        for tick in range(1, 11):
-            for index, ticks in enumerate(goal_ticks_of_radians(previous + (target - previous) * tick / 10)):
-                world.set_goal_ticks(index, float(ticks))
-            world.step(STEPS_PER_TARGET // 10)
+        follow_target(world, previous, target)
         previous = target
         if world.success:
             return
