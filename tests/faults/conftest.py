@@ -180,8 +180,14 @@ class Rig:
                 self.ready = message
             else:
                 self.final = message
-        for _ in self.policy.drain() if self.feeding else ():
-            pass
+        self._drop_joint_samples()
+
+    def _drop_joint_samples(self) -> None:
+        try:
+            for _ in self.policy.drain() if self.feeding else ():
+                pass
+        except ChannelClosed:  # the process is on its way out; what it still has to say is on the other channel
+            self.feeding = False
 
 
 @pytest.fixture
