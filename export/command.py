@@ -7,15 +7,16 @@ from pathlib import Path
 
 from sefa_edge import __version__
 from sefa_edge.export.parity import check_parity
-from sefa_edge.export.to_onnx import CHUNK, JOINTS, NOISE, image_tensor_name, write_onnx
+from sefa_edge.export.to_onnx import CHUNK, JOINTS, NOISE, OPSET, image_tensor_name, write_onnx
 from sefa_edge.models.checkpoint import CheckpointInfo, load_checkpoint
 from sefa_edge.profiles.card import CameraSpec, JointSpec, PolicyCard, Provenance, TensorSpec, TimingSpec, save_card
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.files import make_folder, sha256_of
+from sefa_edge.profiles.files import make_folder, sha256_of, sha256_of_json
 from sefa_edge.profiles.schema import load_arm_profile
 
 BASE_CALLS = 10
 ENGINE = "model.onnx"
+ZERO_OF_UNIT = {"degrees": "range_middle", "percent": "range_end"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,20 +70,29 @@ def make_card(
     ranges = zip(info.joint_names, info.trained_min_deg, info.trained_max_deg, strict=True)
     shape = [network.n_obs_steps, network.height, network.width, 3]
     return PolicyCard(
-        schema_version=1,
+        schema_version=2,
         name=f"{info.task}-{info.stage}",
         task=info.task,
         arm=arguments.arm,
         engine_file=engine.name,
         engine_sha256=sha256_of(engine),
+        format="onnx",
         precision=arguments.precision,
+        strongly_typed=False,
+        opset=OPSET,
         cameras=[
             CameraSpec(name=camera, tensor=image_tensor_name(camera), height=network.height, width=network.width)
             for camera in network.cameras
         ],
         joints=[
             JointSpec.model_validate(
-                {"name": name, "unit": units[name], "trained_min_deg": low, "trained_max_deg": high}
+                {
+                    "name": name,
+                    "unit": units[name],
+                    "zero": ZERO_OF_UNIT[units[name]],
+                    "trained_min_deg": low,
+                    "trained_max_deg": high,
+                }
             )
             for name, low, high in ranges
         ],
@@ -102,6 +112,7 @@ def make_card(
             stage=info.stage,
             network_calls=network_calls,
             checkpoint_sha256=info.weights_sha256,
+            training_sha256=sha256_of_json(info.config.model_dump(mode="json")),
             dataset_sha256=info.dataset_sha256,
             seed=info.config.seed,
             sefa_edge_version=__version__,

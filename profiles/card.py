@@ -20,6 +20,8 @@ Count = Annotated[int, Field(ge=1, le=1024)]
 Pixels = Annotated[int, Field(ge=16, le=2048)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class TensorSpec(StrictModel):
@@ -46,8 +48,16 @@ class JointSpec(StrictModel):
 
     name: str
     unit: Literal["degrees", "percent"]
+    zero: Literal["range_middle", "range_end"]
+    """Where the calibrated range has its zero, as LeRobot calibrates: degrees in the middle, percent at the end."""
     trained_min_deg: float
     trained_max_deg: float
+
+    @model_validator(mode="after")
+    def _zero_fits_unit(self) -> Self:
+        if (self.unit == "degrees") != (self.zero == "range_middle"):
+            raise ValueError(f"a joint in {self.unit} has its zero elsewhere than at {self.zero}")
+        return self
 
 
 class TimingSpec(StrictModel):
@@ -55,6 +65,8 @@ class TimingSpec(StrictModel):
 
     policy_rate_hz: Positive
     n_obs_steps: Count
+    observation_spacing_steps: Count = 1
+    """Policy steps between the frames of an observation."""
     horizon: Count
     execute_steps: Count
     first_step_offset: Annotated[int, Field(ge=0, le=16)] = 1
@@ -66,6 +78,8 @@ class Provenance(StrictModel):
     stage: Literal["base", "reflow", "sefa"]
     network_calls: Count
     checkpoint_sha256: Sha256
+    training_sha256: Sha256
+    """Of the training configuration, as canonical JSON."""
     dataset_sha256: Sha256
     seed: int
     sefa_edge_version: str
@@ -73,16 +87,88 @@ class Provenance(StrictModel):
     """Share of pairs whose generated chunk was replaced by the demonstrated one (selective alignment)."""
 
 
+class CalibrationSummary(StrictModel):
+    """What the INT8 ranges were taken from."""
+
+    method: Literal["entropy", "percentile", "minmax"]
+    dataset_sha256: Sha256
+    episodes: Annotated[int, Field(ge=1)]
+    samples: Annotated[int, Field(ge=1)]
+    joint_coverage: Share
+    """Share of the trained range that the samples visit, at the joint where it is smallest."""
+
+
+class QuantisationSummary(StrictModel):
+    """Which layers compute in INT8."""
+
+    calibration: CalibrationSummary
+    int8_layers: list[str]
+    kept_layers: list[str]
+    """Could be INT8, but stay in higher precision: first, last, or more sensitive than the budget allows."""
+    int8_weight_share: Share
+
+
+class ClosedLoop(StrictModel):
+    """Success in the simulated world, beside that of the fp32 engine on the same seeds `first..last`."""
+
+    task: str
+    first_seed: Annotated[int, Field(ge=0)]
+    last_seed: Annotated[int, Field(ge=0)]
+    successes: Annotated[int, Field(ge=0)]
+    reference_successes: Annotated[int, Field(ge=0)]
+    interval_95: tuple[Share, Share]
+
+
+class GateResult(StrictModel):
+    """Does the engine still act as the network did? Differences to fp32 torch in joint units, on the same noise."""
+
+    dataset_sha256: Sha256
+    samples: Annotated[int, Field(ge=1)]
+    mean_deg: NotNegative
+    p99_deg: NotNegative
+    max_deg: NotNegative
+    worst_joint: str
+    budget_p99_deg: Positive
+    closed_loop: ClosedLoop | None = None
+    passed: bool
+    overridden: bool = False
+    """Failed, and exported all the same with --allow-worse."""
+
+
+class PlanSpec(StrictModel):
+    """Where a TensorRT plan may run: only where it was built, with what built it."""
+
+    onnx_sha256: Sha256
+    library_version: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+){2,3}$")]
+    """Of TensorRT or TensorRT-RTX."""
+    cuda_version: str
+    compute_capability: str
+    """SM of the GPU, `8.7` for every Orin; `none` for a plan that was built ahead of time."""
+    gpu_name: str
+    board: str | None
+    """Part number of the Jetson's module; None elsewhere."""
+    l4t: str | None
+    power_mode: str | None
+    workspace_mib: Annotated[int, Field(ge=1)]
+    optimisation_level: Annotated[int, Field(ge=0, le=5)]
+    build_seconds: NotNegative
+
+
 class PolicyCard(StrictModel):
     """Everything a runtime must know before it lets an engine move an arm."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     name: str
     task: str
     arm: str
     engine_file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     engine_sha256: Sha256
+    format: Literal["onnx", "tensorrt", "tensorrt_rtx"]
     precision: Literal["fp32", "fp16", "int8"]
+    strongly_typed: bool
+    """Whether every tensor carries its final type. Otherwise what is not INT8 is float32, and TensorRT may lower it."""
+    opset: Annotated[int, Field(ge=13, le=30)]
+    """Of the ONNX file, or of the one that a plan was built from."""
     cameras: Annotated[list[CameraSpec], Field(min_length=1, max_length=8)]
     joints: Annotated[list[JointSpec], Field(min_length=1, max_length=32)]
     timing: TimingSpec
@@ -91,9 +177,12 @@ class PolicyCard(StrictModel):
     chunk_tensor: TensorSpec
     image_tensors: list[TensorSpec]
     provenance: Provenance
+    quantisation: QuantisationSummary | None = None
+    gate: GateResult | None = None
+    plan: PlanSpec | None = None
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _tensors_consistent(self) -> Self:
         n, timing = len(self.joints), self.timing
         expected = {
             "joint_tensor": (self.joint_tensor, "float32", [timing.n_obs_steps, n]),
@@ -111,14 +200,22 @@ class PolicyCard(StrictModel):
             raise ValueError("execute_steps is larger than horizon")
         return self
 
+    @model_validator(mode="after")
+    def _engine_consistent(self) -> Self:
+        if (self.format == "onnx") != (self.plan is None):
+            raise ValueError(f"format is {self.format}, and plan is {'absent' if self.plan is None else 'given'}")
+        if (self.precision == "int8") != (self.quantisation is not None):
+            raise ValueError(f"precision is {self.precision}, but quantisation says otherwise")
+        return self
+
     @property
     def joint_names(self) -> tuple[str, ...]:
         return tuple(joint.name for joint in self.joints)
 
 
 def card_path(engine: Path) -> Path:
-    """The card of `model.onnx` is `model.json` in the same folder."""
-    return engine.with_suffix(".json")
+    """The card of `model.onnx` is `model.json` in the same folder, that of `model.plan` is `model.plan.json`."""
+    return engine.with_suffix(".json") if engine.suffix == ".onnx" else engine.with_name(engine.name + ".json")
 
 
 def load_card(engine: Path) -> PolicyCard:

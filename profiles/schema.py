@@ -44,6 +44,19 @@ class JointProfile(StrictModel):
         return self
 
 
+class ActionErrorBudget(StrictModel):
+    """How far an exported engine may act from the network it was made of: 99th percentile of all joints and steps."""
+
+    fp32_p99_deg: Positive = 0.005
+    fp16_p99_deg: Positive = 0.05
+    int8_p99_deg: Positive = 0.5
+    success_points: Positive = 2.0
+    """Percentage points of closed-loop success that may be lost, beyond what chance explains."""
+
+    def p99_deg(self, precision: Literal["fp32", "fp16", "int8"]) -> float:
+        return {"fp32": self.fp32_p99_deg, "fp16": self.fp16_p99_deg, "int8": self.int8_p99_deg}[precision]
+
+
 class ArmProfile(StrictModel):
     """An arm: its bus, its joints in policy order, its poses and its timing."""
 
@@ -58,6 +71,7 @@ class ArmProfile(StrictModel):
     """Speed of planned moves: to the start pose and to the park pose."""
     tracking_error_deg: Positive
     """A planned move aborts into hold when a joint lags by more than this."""
+    action_error_budget: ActionErrorBudget = ActionErrorBudget()
     start_pose_deg: list[Finite]
     park_pose_deg: list[Finite]
     joints: Annotated[list[JointProfile], Field(min_length=1, max_length=32)]

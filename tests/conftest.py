@@ -83,18 +83,22 @@ def _reach_card(engine_sha256: str) -> PolicyCard:
     n = len(JOINTS)
     return PolicyCard.model_validate(
         {
-            "schema_version": 1,
+            "schema_version": 2,
             "name": "reach",
             "task": "lift",
             "arm": "so101_sim",
             "engine_file": "model.onnx",
             "engine_sha256": engine_sha256,
+            "format": "onnx",
             "precision": "fp32",
+            "strongly_typed": False,
+            "opset": 18,
             "cameras": [{"name": "front", "tensor": "image_front", "height": PIXELS, "width": PIXELS}],
             "joints": [
                 {
                     "name": name,
                     "unit": "percent" if name == "gripper" else "degrees",
+                    "zero": "range_end" if name == "gripper" else "range_middle",
                     "trained_min_deg": 0.0 if name == "gripper" else -90.0,
                     "trained_max_deg": 100.0 if name == "gripper" else 90.0,
                 }
@@ -114,6 +118,7 @@ def _reach_card(engine_sha256: str) -> PolicyCard:
                 "stage": "sefa",
                 "network_calls": 1,
                 "checkpoint_sha256": "0" * 64,
+                "training_sha256": "0" * 64,
                 "dataset_sha256": "0" * 64,
                 "seed": 0,
                 "sefa_edge_version": "0.1.0",
