@@ -22,7 +22,7 @@ from sefa_edge.profiles.dataset_info import (
     DatasetInfo,
     read_info,
 )
-from sefa_edge.profiles.errors import InputError, MissingError
+from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import sha256_of
 from sefa_edge.profiles.parquet import read_numbers, read_pictures
 from sefa_edge.profiles.video import VideoFile, decode_frames

@@ -85,7 +85,9 @@ def _stored_values(file: pq.ParquetFile, name: str) -> int:
     """How many numbers a column says that it holds, before any of them is unpacked."""
     groups = (file.metadata.row_group(index) for index in range(file.metadata.num_row_groups))
     columns = (group.column(index) for group in groups for index in range(group.num_columns))
-    return sum(c.num_values for c in columns if c.path_in_schema == name or c.path_in_schema.startswith(name + ".list."))
+    return sum(
+        c.num_values for c in columns if c.path_in_schema == name or c.path_in_schema.startswith(name + ".list.")
+    )
 
 
 def _numbers(path: Path, table: pa.Table, name: str, width: int) -> np.ndarray:
