@@ -52,9 +52,9 @@ BIT_PATTERNS = {
 """Types that numpy lacks, and the integers that hold their bits."""
 
 VALUES_PER_BYTE = {"uint4": 2, "int4": 2, "float4_e2m1": 2, "uint2": 4, "int2": 4}
-"""Types of which several lie in one byte."""
+"""Types of which several lie in one byte. Those of 6 bits are stored either way."""
 
-FLOAT8_AND_LESS = frozenset(name for name in DTYPES.values() if name.startswith(("float8", "float6", "float4")))
+FLOAT8_AND_LESS = frozenset(name for name in DTYPES.values() if name.startswith(("float8_", "float6_", "float4_")))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

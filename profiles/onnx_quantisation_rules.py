@@ -150,6 +150,8 @@ def _weight_axis(quantiser: Quantiser, wiring: Wiring) -> Iterator[BrokenRule]:
     """Per-channel scales must follow the output channels of whatever multiplies with the weight."""
     if not quantiser.is_weight or quantiser.scale is None or quantiser.scale.size <= 1:
         return
+    if "int32" in quantiser.dtypes or quantiser.node.integer("block_size", 0):
+        return  # told already
     dims = _dims(wiring, quantiser.node.input(0))
     axis, label = quantiser.node.integer("axis", 1), quantiser.node.label
     if dims is None or not -len(dims) <= axis < len(dims):

@@ -18,7 +18,7 @@ from sefa_edge.profiles.onnx_graph import (
 )
 from sefa_edge.profiles.onnx_quantisation_rules import broken_quantisers
 from sefa_edge.profiles.onnx_targets import OLDEST_OPSET, BrokenRule, Target
-from sefa_edge.profiles.onnx_types import Wiring
+from sefa_edge.profiles.onnx_types import QUANTISERS, Wiring
 
 RANDOM_OPS = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
@@ -149,6 +149,8 @@ def _not_finite(wiring: Wiring) -> Iterator[BrokenRule]:
         if values is None or (bad := _count_not_finite(values)) == 0:
             continue
         users = wiring.consumers.get(tensor.name, [])
+        if any(user.op_type in QUANTISERS and user.input(1) == tensor.name for user in users):
+            continue  # told as a scale
         node = users[0].label if users else tensor.name
         problem = f"{bad} of {values.size} values of its constant '{tensor.name}' are NaN or infinite"
         yield BrokenRule(

@@ -103,7 +103,7 @@ def _dtype(number: int) -> str:
 
 def _storage(dtype: str) -> np.dtype:
     """How one value of a type, or one byte of several, lies in memory."""
-    if dtype in VALUES_PER_BYTE or dtype.startswith("float6"):
+    if _is_packed(dtype):
         return np.dtype(np.uint8)
     return np.dtype(BIT_PATTERNS.get(dtype, dtype)).newbyteorder("<")
 
@@ -132,14 +132,23 @@ def _values(message: Message, name: str, dtype: str) -> np.ndarray:
 
 
 def _shaped(values: np.ndarray, name: str, dtype: str, dims: tuple[int, ...]) -> np.ndarray:
-    expected, in_one = prod(dims), VALUES_PER_BYTE.get(dtype, 1)
-    if dtype.startswith("float6"):  # four in three bytes, or one in each: the standard has had both
-        return values
-    if values.size != -(-expected // in_one):
+    expected = prod(dims)
+    if values.size not in _stored_sizes(dtype, expected):
         raise OnnxFormatError(
             f"tensor '{name}' of the ONNX file holds {values.size} {dtype} where its shape {list(dims)} says {expected}"
         )
     if dtype == "bool" and values.size and values.view(np.uint8).max() > 1:
         raise OnnxFormatError(f"tensor '{name}' of the ONNX file holds a truth value that is neither 0 nor 1")
     values.flags.writeable = False
-    return values if in_one > 1 else values.reshape(dims)
+    return values if _is_packed(dtype) else values.reshape(dims)
+
+
+def _stored_sizes(dtype: str, count: int) -> tuple[int, ...]:
+    """How many `_storage` hold that many values; 6 bits lie one in a byte, or four in three."""
+    if dtype.startswith("float6_"):
+        return count, -(-count * 3 // 4)
+    return (-(-count // VALUES_PER_BYTE.get(dtype, 1)),)
+
+
+def _is_packed(dtype: str) -> bool:
+    return dtype in VALUES_PER_BYTE or dtype.startswith("float6_")

@@ -59,10 +59,10 @@ class Wiring:
         return (nodes[-1].input(0) if nodes else name) in self._constants
 
     def precision(self, node: Node) -> str:
-        """In what a computing node computes: `int8` when both factors come from int8, else its type."""
-        factors = {self._quantised_dtype(name) for name in node.inputs[:2]}
-        only = factors.pop() if len(factors) == 1 else None
-        return only or self.dtype(node.input(0))
+        """In what a computing node computes: the quantised type when both factors have one, else its own."""
+        factors = [self._quantised_dtype(name) for name in node.inputs[:2]]
+        quantised = sorted({factor for factor in factors if factor is not None})
+        return quantised[0] if quantised and None not in factors else self.dtype(node.input(0))
 
     def _quantised_dtype(self, name: str) -> str | None:
         nodes = self.chain(name, SHAPING_OPS)

@@ -17,6 +17,7 @@ COMMANDS = {
     "train": ("sefa_edge.models.command", "train a SeFA policy: base flow, pairs, one-step student"),
     "export": ("sefa_edge.export.command", "turn a checkpoint into an ONNX engine with its policy card"),
     "eval": ("sefa_edge.edge.evaluate", "measure an engine's success in the lock-step simulated world"),
+    "inspect": ("sefa_edge.edge.inspect_file", "show what an engine, a policy card or a checkpoint holds"),
     "profile": (
         "sefa_edge.edge.pipeline_profile",
         "measure the latency of every stage, as JSON and one page",
