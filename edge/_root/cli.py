@@ -18,6 +18,7 @@ COMMANDS = {
     "export": ("sefa_edge.export.command", "turn a checkpoint into an ONNX engine with its policy card"),
     "verify": ("sefa_edge.edge.verify", "compare the actions and the speed of two engines on recordings"),
     "eval": ("sefa_edge.edge.evaluate", "measure an engine's success in the lock-step simulated world"),
+    "inspect": ("sefa_edge.edge.inspect_file", "show what an engine, a policy card or a checkpoint holds"),
     "profile": (
         "sefa_edge.edge.pipeline_profile",
         "measure the latency of every stage, as JSON and one page",
