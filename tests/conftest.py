@@ -145,7 +145,7 @@ def video_picture(frame: int) -> np.ndarray:
     return picture
 
 
-def write_video_dataset(folder: Path, codec: str = "libx264", lengths: tuple[int, ...] = (5, 4, 6)) -> Path:
+def write_video_dataset(folder: Path, codec: str = "h264", lengths: tuple[int, ...] = (5, 4, 6)) -> Path:
     """Episodes one after another in two mp4 files (the first holds all but the last), a key frame every other frame."""
     import json
 

@@ -1,4 +1,4 @@
-"""Recordings as numpy: only the pictures that are asked for, and one clear line for whatever is wrong with a dataset."""
+"""Recordings as numpy: only the pictures that are asked for, and one clear line for whatever is wrong."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from sefa_edge.edge.dataset_writer import DatasetInfo, DatasetWriter, Episode
 from sefa_edge.edge.pictures import decode_png, encode_png
 from sefa_edge.profiles.dataset import open_dataset
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.windows import history, read_windows
 
 NAMES = ("shoulder_pan", "gripper")
 LENGTHS = (5, 1, 70)
@@ -113,6 +114,17 @@ def test_lists_of_any_length_are_read_when_they_fit(folder: Path) -> None:
         np.testing.assert_array_equal(dataset.action_deg[:5], episode(0, 5).action_deg)
 
 
+def test_a_window_looks_back_but_never_into_another_episode(folder: Path) -> None:
+    dataset = open_dataset(folder)
+    steps = history(dataset, np.array([0, 4, 5, 7, 20]), n_obs_steps=3, spacing_steps=2)
+    assert steps.tolist() == [[0, 0, 0], [0, 2, 4], [5, 5, 5], [6, 6, 7], [16, 18, 20]]
+    windows = read_windows(dataset, steps, ["front"], decode_png)
+    assert (len(windows), windows.joint_deg.shape) == (5, (5, 3, 2))
+    np.testing.assert_array_equal(windows.joint_deg[4, 1], dataset.joint_deg[18])
+    picture = dataset.pictures("front", np.array([18]), decode_png)[0]
+    np.testing.assert_array_equal(windows.images["front"][4, 1], picture)
+
+
 def edit_info(folder: Path, **changes: object) -> None:
     path = folder / "meta/info.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
@@ -142,6 +154,13 @@ def rename_feature(folder: Path, name: str, other: str) -> None:
 def put(index: int, value: object) -> Callable[[list], None]:
     def edit(values: list) -> None:
         values[index] = value
+
+    return edit
+
+
+def put_all(rows: list) -> Callable[[list], None]:
+    def edit(values: list) -> None:
+        values[:] = (rows * len(values))[: len(values)]
 
     return edit
 
@@ -200,14 +219,14 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "column missing": (lambda f: drop_column(f, "action"), "no column 'action'"),
     "NaN": (lambda f: edit_column(f, "observation.state", put(7, [0.0, float("nan")])), "of gripper at frame 7 is nan"),
     "infinity": (lambda f: edit_column(f, "action", put(2, [float("-inf"), 0.0])), "action of shoulder_pan at frame 2"),
-    "hole": (lambda f: edit_column(f, "action", put(2, None)), "not 2 number"),
+    "hole": (lambda f: edit_column(f, "action", put(2, None)), "not 2 number|lists to be of size=2"),
     "hole in a row": (lambda f: edit_column(f, "action", put(2, [0.0, None])), "not 2 number"),
     "ragged": (
-        lambda f: edit_column(f, "action", lambda v: v.__setitem__(slice(0, 2), [[1.0], [1.0] * 3]), pa.list_(pa.float32())),
+        lambda f: edit_column(f, "action", put_all([[1.0], [1.0] * 3]), pa.list_(pa.float32())),
         "not 2 number",
     ),
     "words": (
-        lambda f: edit_column(f, "action", lambda v: v.__setitem__(slice(None), [["a", "b"]] * len(v)), pa.list_(pa.string())),
+        lambda f: edit_column(f, "action", put_all([["a", "b"]]), pa.list_(pa.string())),
         "expected numbers",
     ),
     "episodes out of order": (lambda f: edit_column(f, "episode_index", put(0, 2)), "not in order"),
@@ -217,7 +236,7 @@ PICTURE_DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "column missing": (lambda f: drop_column(f, CAMERA), "no column 'observation.images.front'"),
     "kept elsewhere": (lambda f: edit_column(f, CAMERA, put(3, {"bytes": None, "path": "/etc/passwd"})), "no picture"),
     "numbers": (
-        lambda f: edit_column(f, CAMERA, lambda v: v.__setitem__(slice(None), range(len(v))), pa.int64()),
+        lambda f: edit_column(f, CAMERA, put_all([7]), pa.int64()),
         "no picture",
     ),
     "JPEG": (put_picture(b"\xff\xd8\xff\xe0" + bytes(100)), "row 3: camera picture is not PNG"),

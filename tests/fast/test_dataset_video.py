@@ -34,7 +34,7 @@ def frame_numbers(pictures: np.ndarray) -> list[int]:
     return np.rint((pictures[:, :, 40:].mean(axis=(1, 2, 3)) - 20) / 8).astype(int).tolist()
 
 
-@pytest.mark.parametrize("codec", ["libx264", "libsvtav1", "mpeg4"])
+@pytest.mark.parametrize("codec", ["h264", "av1", "mpeg4"])
 def test_the_very_frame_in_any_order(tmp_path: Path, make_video_dataset: Callable[..., Path], codec: str) -> None:
     dataset = open_dataset(make_video_dataset(tmp_path / "demo", codec))
     wanted = [14, 3, 0, 9, 3, 8, 10]
@@ -91,6 +91,11 @@ def blank_middle(path: Path) -> None:
     path.write_bytes(bytes(content))
 
 
+def one_line(error: InputError) -> None:
+    assert "\n" not in str(error)
+    assert "\n" not in error.hint
+
+
 PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/hostname\n#EXT-X-ENDLIST\n"
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "absent": (lambda f: (f / FIRST).unlink(), r"file-000\.mp4 does not exist"),
@@ -119,7 +124,7 @@ def test_a_damaged_video_is_refused_in_one_line(folder: Path, name: str) -> None
     dataset = open_dataset(folder)
     with pytest.raises(InputError, match=message) as caught:
         dataset.pictures("front", np.arange(FRAMES), decode_png)
-    assert "\n" not in str(caught.value)
+    one_line(caught.value)
 
 
 @pytest.mark.parametrize("name", TABLE_DAMAGES)
@@ -141,5 +146,5 @@ def test_flipped_bytes_never_end_in_a_traceback(folder: Path) -> None:
             open_dataset(folder).pictures("front", np.arange(9), decode_png)
         except InputError as error:
             refused += 1
-            assert "\n" not in str(error)
+            one_line(error)
     assert refused > 10

@@ -55,7 +55,7 @@ def test_what_always_holds(pair: tuple[np.ndarray, np.ndarray]) -> None:
 
 @given(chunks)
 def test_it_does_not_matter_which_is_which(pair: tuple[np.ndarray, np.ndarray]) -> None:
-    assert action_error(*pair, [PAN, GRIPPER]) == action_error(*reversed(pair), [PAN, GRIPPER])
+    assert action_error(pair[0], pair[1], [PAN, GRIPPER]) == action_error(pair[1], pair[0], [PAN, GRIPPER])
 
 
 @given(chunks, st.data())
