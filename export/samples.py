@@ -64,7 +64,7 @@ def open_samples(folder: Path, info: CheckpointInfo, count: int, seed: int) -> S
     return SampleSets(
         dataset_sha256=dataset.fingerprint(),
         calibration=Recordings(dataset, inputs, np.repeat(ranges, NOISES_PER_FRAME), seed, decode_png),
-        selection=Recordings(dataset, inputs, selection, seed + 1, decode_png),
+        selection=Recordings(dataset, inputs, np.repeat(selection, NOISES_PER_FRAME), seed + 1, decode_png),
         held_out=Recordings(dataset, inputs, held_out, seed + 2, decode_png),
         joint_coverage=float(coverage(dataset.joint_deg[ranges], *limits).min()),
     )
