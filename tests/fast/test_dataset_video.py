@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -148,3 +150,21 @@ def test_flipped_bytes_never_end_in_a_traceback(folder: Path) -> None:
             refused += 1
             one_line(error)
     assert refused > 10
+
+
+@pytest.mark.parametrize(("library", "extra"), [("pyarrow", "dataset"), ("av", "video")])
+def test_a_missing_library_is_named_with_its_extra(folder: Path, library: str, extra: str) -> None:
+    program = f"""
+import sys
+from pathlib import Path
+sys.modules[{library!r}] = None  # any import of it fails
+import numpy as np
+from sefa_edge.profiles.dataset import open_dataset
+from sefa_edge.profiles.errors import MissingError
+try:
+    open_dataset(Path({str(folder)!r})).pictures("front", np.array([0]), lambda content: None)
+except MissingError as error:
+    print(error, error.hint, sep="|")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert f"'{library}'|pip install 'sefa-edge[{extra}]'" in done.stdout
