@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -35,11 +35,17 @@ MODULES = {
 """What a library is called in Python: by JetPack and the full package, and by the package of bindings alone."""
 INSTALL = {
     "tensorrt": "it comes with JetPack: apt install python3-libnvinfer, and make the venv with --system-site-packages",
-    "tensorrt_rtx": "pip install tensorrt-rtx",
+    "tensorrt_rtx": "pip install tensorrt-rtx-cu13-bindings tensorrt-rtx-cu13-libs",
 }
 LOG_LINES_KEPT = 20
 LOG_CHARACTERS_TOLD = 600
 GRAPH_WARM_UP_RUNS = 3
+
+
+LibraryObject: TypeAlias = Any
+"""Of a class that only the library declares."""
+Tensor: TypeAlias = tuple[str, str, list[int]]
+"""Input or output, type, shape."""
 
 
 class Log(Protocol):
@@ -104,11 +110,6 @@ class PlanEngine:
     def card(self) -> PolicyCard:
         return self._card
 
-    @property
-    def launches_graph(self) -> bool:
-        """Whether a run is one CUDA graph; otherwise kernels are enqueued one by one."""
-        return self._graph is not None
-
     def infer(self, images: Mapping[str, np.ndarray], joint_deg: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """See `Engine.infer`. Raises EngineError for an input that the card does not name, FaultError from CUDA."""
         for camera, tensor in self._image_tensors.items():
@@ -154,7 +155,7 @@ class PlanEngine:
         self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if self._engine is None:
             raise EngineError(f"TensorRT refuses {path}: {_reason(self._log)}", BUILD_AGAIN)
-        _check_tensors(path, tensorrt, self._engine, self._card)
+        _check_tensors(path, _tensors_of(tensorrt, self._engine), self._card)
         self._execution = self._engine.create_execution_context()
         if self._execution is None:
             raise FaultError(f"TensorRT cannot prepare {path}: {_reason(self._log)}", "is the GPU's memory full?")
@@ -228,8 +229,7 @@ def _reason(log: Log) -> str:
     return " | ".join(" ".join(line.split()) for line in lines)[:LOG_CHARACTERS_TOLD]
 
 
-def _check_tensors(path: Path, tensorrt: ModuleType, engine: object, card: PolicyCard) -> None:
-    present = _tensors_of(tensorrt, engine)
+def _check_tensors(path: Path, present: Mapping[str, Tensor], card: PolicyCard) -> None:
     expected = {spec.name: ("input", spec.dtype, spec.shape) for spec in tensor_specs(card)}
     expected[card.chunk_tensor.name] = ("output", card.chunk_tensor.dtype, card.chunk_tensor.shape)
     if set(present) != set(expected):
@@ -246,8 +246,8 @@ def _check_tensors(path: Path, tensorrt: ModuleType, engine: object, card: Polic
             )
 
 
-def _tensors_of(tensorrt: ModuleType, engine) -> dict[str, tuple[str, str, list[int]]]:
-    """Per name: input or output, type, shape. `tensorrt.nptype` is left alone: that of 8.6 fails with numpy 1.24."""
+def _tensors_of(tensorrt: ModuleType, engine: LibraryObject) -> dict[str, Tensor]:
+    """By name. `tensorrt.nptype` is left alone: that of 8.6 fails with numpy 1.24."""
     modes = {tensorrt.TensorIOMode.INPUT: "input", tensorrt.TensorIOMode.OUTPUT: "output"}
     dtypes = {tensorrt.DataType.FLOAT: "float32", tensorrt.DataType.UINT8: "uint8"}
     tensors = {}

@@ -141,7 +141,7 @@ def test_without_the_library_it_is_told_where_it_comes_from(
     with pytest.raises(MissingError, match=words) as caught:
         open_engine(plan, EngineOptions(plan=PlanOptions(warm_up_s=0.0)))
     assert caught.value.exit_code == 4
-    assert ("JetPack" if library == "tensorrt" else "pip install tensorrt-rtx") in caught.value.hint
+    assert ("JetPack" if library == "tensorrt" else "pip install tensorrt-rtx-cu13") in caught.value.hint
 
 
 def test_card_and_bytes_must_agree_on_the_format(tmp_path: Path, make_reach_engine: Callable[[Path], Path]) -> None:
