@@ -109,10 +109,10 @@ def keep(best: Candidate, output: Path) -> PolicyCard:
 
 def table(candidates: Sequence[Candidate], best: Candidate | None) -> str:
     """All candidates, one line each."""
-    lines = [f"  {'flavour':<20} {'p99 error':>10} {'budget':>8} {'p50':>9} {'p99':>9}"]
+    lines = [f"  {'flavour':<36} {'p99 error':>10} {'budget':>8} {'p50':>9} {'p99':>9}"]
     for candidate in candidates:
         mark = "*" if candidate is best else " "
-        start = f"{mark} {candidate.recipe.label:<20}"
+        start = f"{mark} {candidate.recipe.flavour.onnx.name:<18} {candidate.recipe.label:<17}"
         done = candidate.measured
         if done is None:
             lines.append(f"{start} {candidate.problem}")
