@@ -235,7 +235,7 @@ class Checker(ast.NodeVisitor):
 
     def feature_test(self, node: ast.Call) -> None:
         receiver, word = self.kind(node.args[0]), node.args[1]
-        if receiver and receiver.kind != "own" and isinstance(word, ast.Constant):
+        if receiver and receiver.kind != "own" and isinstance(word, ast.Constant) and isinstance(word.value, str):
             owner = _name(receiver.value)
             if not self.is_optional(owner, word.value):
                 self.problem(node, f"{owner}.{word.value} is tested for, and OPTIONAL does not name it")

@@ -99,10 +99,9 @@ def _model(card: PolicyCard, kind: str) -> onnx.ModelProto:
             nodes.append(helper.make_node("QuantizeLinear", [name, scale, zero], [f"{name}_q"], axis=axis))
             nodes.append(helper.make_node("DequantizeLinear", [f"{name}_q", scale, zero], [f"{name}_dq"], axis=axis))
         inputs = ["planes_dq", "weights_dq"]
-    axes = {"axes": [0, 1, 2, 3]} if opset < 18 else {}  # from opset 18 on, all axes unless an input names them
     nodes += [
         helper.make_node("Conv", inputs, ["features"], name="conv"),
-        helper.make_node("ReduceMean", ["features"], ["mean"], keepdims=0, **axes),
+        helper.make_node("ReduceMean", ["features"], ["mean"], keepdims=0),
         helper.make_node("Cast", ["mean"], ["seen"], to=TensorProto.FLOAT),
         helper.make_node("Mul", ["seen", "nothing"], ["nothing_seen"]),
         helper.make_node("Mul", ["noise", "nothing"], ["nothing_drawn"]),
