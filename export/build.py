@@ -161,6 +161,8 @@ def _checked_output(arguments: argparse.Namespace) -> Path:
         raise InputError("--choose fastest and --dataset belong together", "give both or neither")
     if arguments.choose and not arguments.model.is_dir():
         raise InputError("--choose fastest compares the flavours of a folder", "give the export folder")
+    if arguments.dataset and not arguments.dataset.is_dir():
+        raise InputError(f"{arguments.dataset} is no dataset", "give the folder of recordings")
     return writable(arguments.output)
 
 

@@ -15,12 +15,10 @@ from typing import Protocol
 
 from sefa_edge.export.build_messages import LibraryEvent
 from sefa_edge.export.flavours import REFERENCE, Flavour, Recipe, fastest_candidates
-from sefa_edge.export.verified import Measurement, parse_measurement
 from sefa_edge.profiles.card import PolicyCard, save_card
 from sefa_edge.profiles.errors import InputError, MissingError, SefaError
-from sefa_edge.profiles.schema import load_arm_profile
-
-NS_PER_MS = 1e6
+from sefa_edge.profiles.units import ns_to_ms
+from sefa_edge.profiles.verification import VerificationReport, parse_verification
 
 
 class BuildsPlans(Protocol):
@@ -39,13 +37,12 @@ class Candidate:
     recipe: Recipe
     plan: Path
     card: PolicyCard | None
-    measured: Measurement | None
-    budget_deg: float
+    measured: VerificationReport | None
     problem: str = ""
 
     @property
     def is_within_budget(self) -> bool:
-        return self.measured is not None and self.measured.p99_deg <= self.budget_deg
+        return self.measured is not None and self.measured.passed
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,23 +75,26 @@ def choose_fastest(builder: BuildsPlans, flavours: list[Flavour], dataset: Path,
         return Choice(keep(best, output) if best else None, table(candidates, best))
 
 
-def measure(builder: BuildsPlans, recipe: Recipe, plan: Path, compare: Callable[[Path], Measurement]) -> Candidate:
+def measure(
+    builder: BuildsPlans, recipe: Recipe, plan: Path, compare: Callable[[Path], VerificationReport]
+) -> Candidate:
     """Build one flavour and compare it; one that does not build or run is a candidate with a problem."""
-    budget_deg = load_arm_profile(recipe.flavour.card.arm).action_error_budget.p99_deg(recipe.precision)
     card = None
     try:
         card = builder.build(recipe, plan)
-        return Candidate(recipe, plan, card, compare(plan), budget_deg)
+        return Candidate(recipe, plan, card, compare(plan))
     except MissingError:
         raise  # the others would miss it too
     except SefaError as error:
-        return Candidate(recipe, plan, card, None, budget_deg, str(error))
+        return Candidate(recipe, plan, card, None, str(error))
 
 
 def fastest(candidates: Sequence[Candidate]) -> Candidate | None:
     """The one with the lowest median latency among those within their budget."""
     allowed = [candidate for candidate in candidates if candidate.is_within_budget]
-    return min(allowed, key=lambda candidate: candidate.measured.p50_ns if candidate.measured else 0, default=None)
+    return min(
+        allowed, key=lambda candidate: candidate.measured.candidate.p50_ns if candidate.measured else 0, default=None
+    )
 
 
 def keep(best: Candidate, output: Path) -> PolicyCard:
@@ -109,20 +109,21 @@ def keep(best: Candidate, output: Path) -> PolicyCard:
 
 def table(candidates: Sequence[Candidate], best: Candidate | None) -> str:
     """All candidates, one line each."""
-    lines = [f"  {'flavour':<20} {'p99 error':>10} {'budget':>8} {'p50':>9} {'p99':>9}"]
+    lines = [f"  {'flavour':<36} {'p99 error':>10} {'budget':>8} {'p50':>9} {'p99':>9}"]
     for candidate in candidates:
         mark = "*" if candidate is best else " "
-        start = f"{mark} {candidate.recipe.label:<20}"
+        start = f"{mark} {candidate.recipe.flavour.onnx.name:<18} {candidate.recipe.label:<17}"
         done = candidate.measured
         if done is None:
             lines.append(f"{start} {candidate.problem}")
             continue
-        error = f"{done.p99_deg:>10.4f} {candidate.budget_deg:>8.3f}"
-        lines.append(f"{start} {error} {done.p50_ns / NS_PER_MS:>6.3f} ms {done.p99_ns / NS_PER_MS:>6.3f} ms")
+        error = f"{done.error.overall.p99:>10.4f} {done.budget_p99_deg:>8.3f}"
+        p50_ms, p99_ms = ns_to_ms(done.candidate.p50_ns), ns_to_ms(done.candidate.p99_ns)
+        lines.append(f"{start} {error} {p50_ms:>6.3f} ms {p99_ms:>6.3f} ms")
     return "\n".join(lines)
 
 
-def verify(reference: Path, candidate: Path, dataset: Path) -> Measurement:
+def verify(reference: Path, candidate: Path, dataset: Path) -> VerificationReport:
     """Run `sefa-edge verify` as a program: this half may not import the runtime.
 
     Raises:
@@ -130,8 +131,8 @@ def verify(reference: Path, candidate: Path, dataset: Path) -> Measurement:
     """
     words = ["verify", str(reference), str(candidate), "--dataset", str(dataset), "--json", "-"]
     done = subprocess.run([sys.executable, "-m", "sefa_edge", *words], capture_output=True, text=True, check=False)
-    if done.returncode in (0, 1):  # 1: outside the budget, which is for us to judge
-        return parse_measurement(done.stdout)
+    if done.stdout and done.returncode in (0, 1):  # 1: outside the budget
+        return parse_verification(done.stdout)
     said = [line for line in done.stderr.splitlines() if line.startswith("error: ")] or done.stderr.splitlines()
     reason = said[-1].removeprefix("error: ") if said else f"exit code {done.returncode}"
     kind = MissingError if done.returncode == MissingError.exit_code else SefaError

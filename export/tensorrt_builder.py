@@ -29,7 +29,6 @@ OPTIONAL = {
     "NetworkDefinitionCreationFlag": ("EXPLICIT_BATCH", "STRONGLY_TYPED"),
     "BuilderFlag": ("FP16", "INT8"),
     "tensorrt": ("IProgressMonitor", "ComputeCapability"),
-    "IProgressMonitor": ("__init__", "phase_start", "step_complete", "phase_finish"),
     "IBuilderConfig": ("progress_monitor", "num_compute_capabilities", "set_compute_capability"),
 }
 """What some version lacks, by owner. Used below only behind a feature test; everything else must exist everywhere."""

