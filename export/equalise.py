@@ -50,7 +50,9 @@ def equalise(model: onnx.ModelProto, samples: Sequence[Inputs]) -> int:
 def find_pairs(graph: Graph) -> Iterator[Pair]:
     """Convolutions with nothing but a ReLU between them, each weight used once."""
     for node in graph.model.graph.node:
-        relu = _only_consumer(graph, node.output[0], "Relu") if node.op_type == "Conv" and len(node.input) == 3 else None
+        relu = (
+            _only_consumer(graph, node.output[0], "Relu") if node.op_type == "Conv" and len(node.input) == 3 else None
+        )
         second = None if relu is None else _only_consumer(graph, relu.output[0], "Conv")
         if second is not None and all(len(graph.consumers[n.input[1]]) == 1 for n in (node, second)):
             yield Pair(node.input[1], node.input[2], second.input[0], second.input[1])

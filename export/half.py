@@ -38,10 +38,16 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def single_nodes(graph: Graph) -> set[str]:
     """Names of the nodes that stay in float32."""
-    single = {n.name for n in graph.model.graph.node if n.name not in graph.after_a_layer or n.name not in graph.before_a_layer}
+    single = {
+        n.name
+        for n in graph.model.graph.node
+        if n.name not in graph.after_a_layer or n.name not in graph.before_a_layer
+    }
     single -= {node.name for node in graph.weighted}
     for node in graph.model.graph.node:
-        behind_softmax = any(name in graph.producer and graph.producer[name].op_type == "Softmax" for name in node.input)
+        behind_softmax = any(
+            name in graph.producer and graph.producer[name].op_type == "Softmax" for name in node.input
+        )
         if node.op_type == "Softmax" or behind_softmax or _carries_state(node, graph, single):
             single.add(node.name)
     return single
@@ -119,7 +125,9 @@ class _HalfWriter:
 
 def _as_half(values: np.ndarray, name: str) -> np.ndarray:
     if np.abs(values).max(initial=0.0) > np.finfo(np.float16).max:
-        raise InputError(f"'{name}' holds {np.abs(values).max():.3g}, more than float16 can", "export with --precision fp32")
+        raise InputError(
+            f"'{name}' holds {np.abs(values).max():.3g}, more than float16 can", "export with --precision fp32"
+        )
     return values.astype(np.float16)
 
 

@@ -243,3 +243,15 @@ def test_a_library_that_lacks_functions_is_refused() -> None:
 def test_every_declared_function_has_its_stand_in(stand_in: StandIn) -> None:
     library = ctypes.CDLL(stand_in.path)
     assert [name for name in _FUNCTIONS if not hasattr(library, name)] == []
+
+
+def test_two_devices_may_be_closed_in_any_order(stand_in: StandIn) -> None:
+    first, second = open_device(stand_in), open_device(stand_in)
+    assert stand_in.live("context") == 2
+    first.close()
+    buffer = second.buffer((4,), "float32")
+    second.stream.upload(buffer)
+    second.stream.finish()
+    second.close()
+    second.close()
+    assert stand_in.live() == 0

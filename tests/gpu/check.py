@@ -173,7 +173,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, required=True, metavar="F", help="the report to write")
     parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="checkpoint of these engines, for torch")
     parser.add_argument("--runs", type=int, default=2000, help="timed runs of each, 1000 or more")
-    parser.add_argument("--limit-s", type=float, default=480, help="begin nothing more after this many seconds")
+    parser.add_argument("--limit-s", type=float, default=330, help="begin nothing more after this many seconds")
     parser.add_argument("--allow-no-gpu", action="store_true", help="without a GPU, run what needs none")
     return parser.parse_args()
 
