@@ -11,8 +11,8 @@ from onnxruntime.capi import (
     onnxruntime_pybind11_state as onnxruntime_errors,  # pyright: ignore[reportAttributeAccessIssue]  (compiled)
 )
 
-from sefa_edge.edge.engine import EngineError, EngineOptions
-from sefa_edge.profiles.card import PolicyCard, TensorSpec
+from sefa_edge.edge.engine import EngineError, EngineOptions, fill_input, tensor_specs
+from sefa_edge.profiles.card import PolicyCard
 from sefa_edge.profiles.onnx_reader import read_onnx
 
 TENSOR_TYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
@@ -36,7 +36,7 @@ class OnnxEngine:
         self._card = card
         self._session = _load(path, content, options.threads)
         _check_against_card(path, self._session, card)
-        self._arrays = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in _specs(card)}
+        self._arrays = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in tensor_specs(card)}
         self._binding = self._bind()
         self._image_tensors = {camera.name: self._arrays[camera.tensor] for camera in card.cameras}
         for _ in range(options.warm_up_runs):
@@ -49,9 +49,9 @@ class OnnxEngine:
     def infer(self, images: Mapping[str, np.ndarray], joint_deg: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """See `Engine.infer`. Raises EngineError for an input whose shape or type the card does not name."""
         for camera, tensor in self._image_tensors.items():
-            _fill(tensor, images[camera], camera)
-        _fill(self._arrays[self._card.joint_tensor.name], joint_deg, "joints")
-        _fill(self._arrays[self._card.noise_tensor.name], noise, "noise")
+            fill_input(tensor, images[camera], camera)
+        fill_input(self._arrays[self._card.joint_tensor.name], joint_deg, "joints")
+        fill_input(self._arrays[self._card.noise_tensor.name], noise, "noise")
         self._session.run_with_iobinding(self._binding)
         return self._arrays[self._card.chunk_tensor.name]
 
@@ -66,10 +66,6 @@ class OnnxEngine:
             bind = binding.bind_ortvalue_output if name == self._card.chunk_tensor.name else binding.bind_ortvalue_input
             bind(name, value)
         return binding
-
-
-def _specs(card: PolicyCard) -> list[TensorSpec]:
-    return [*card.image_tensors, card.joint_tensor, card.noise_tensor, card.chunk_tensor]
 
 
 def _load(path: Path, content: bytes, threads: int) -> onnxruntime.InferenceSession:
@@ -95,7 +91,7 @@ def _refuse_external_data(path: Path, content: bytes) -> None:
 
 
 def _check_against_card(path: Path, session: onnxruntime.InferenceSession, card: PolicyCard) -> None:
-    expected = {spec.name: spec for spec in _specs(card)}
+    expected = {spec.name: spec for spec in tensor_specs(card)}
     inputs = {node.name: node for node in session.get_inputs()}
     outputs = {node.name: node for node in session.get_outputs()}
     wanted_inputs = set(expected) - {card.chunk_tensor.name}
@@ -112,9 +108,3 @@ def _check_against_card(path: Path, session: onnxruntime.InferenceSession, card:
                 f"{path}: '{name}' is {node.type} {node.shape}, its card says {spec.dtype} {spec.shape}",
                 "engine and card do not belong together; export again",
             )
-
-
-def _fill(tensor: np.ndarray, value: np.ndarray, name: str) -> None:
-    if value.shape != tensor.shape or value.dtype != tensor.dtype:
-        raise EngineError(f"{name}: {value.dtype} {value.shape} given, the engine takes {tensor.dtype} {tensor.shape}")
-    tensor[...] = value
