@@ -12,7 +12,6 @@ from typing import cast
 from sefa_edge.export.build_child import build, describe
 from sefa_edge.export.build_messages import Backend, BuildRequest, DescribeRequest, LibraryEvent, Precision
 from sefa_edge.export.build_place import Place, find_place, plan_spec
-from sefa_edge.export.fastest import choose_fastest
 from sefa_edge.export.flavours import Recipe, choose_recipe, find_flavours
 from sefa_edge.export.tensorrt_builder import MODULES, missing_library
 from sefa_edge.export.timing_cache import timing_cache_path
@@ -68,8 +67,12 @@ class Builder:
             workspace_mib=self.workspace_mib,
             optimisation_level=self.optimisation_level,
             timing_cache=str(cache) if self.backend == "tensorrt" else None,  # TensorRT-RTX ignores it
-            compute_capabilities=list(self.place.targets),
+            compute_capabilities=list(self.place.targets) or self._this_gpu(),
         )
+
+    def _this_gpu(self) -> list[str]:
+        """TensorRT knows no other GPU; TensorRT-RTX would take none for every one."""
+        return ["CURRENT"] if self.backend == "tensorrt_rtx" else []
 
     def _card(self, recipe: Recipe, request: BuildRequest, seconds: float) -> PolicyCard:
         card = recipe.flavour.card
@@ -135,6 +138,8 @@ def main(arguments: argparse.Namespace) -> int:
         timing_cache=arguments.timing_cache,
     )
     if arguments.choose:
+        from sefa_edge.export.fastest import choose_fastest  # brings numpy
+
         chosen = choose_fastest(builder, flavours, arguments.dataset, output)
         print(chosen.table)
         if chosen.card is None:
