@@ -12,8 +12,8 @@ from onnxruntime.capi import (
 )
 
 from sefa_edge.edge.engine import EngineError, EngineOptions
-from sefa_edge.edge.onnx_file import external_tensors
 from sefa_edge.profiles.card import PolicyCard, TensorSpec
+from sefa_edge.profiles.onnx_reader import read_onnx
 
 TENSOR_TYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
 LOG_ERRORS_ONLY = 3
@@ -87,7 +87,7 @@ def _load(path: Path, content: bytes, threads: int) -> onnxruntime.InferenceSess
 
 
 def _refuse_external_data(path: Path, content: bytes) -> None:
-    if names := external_tensors(content):
+    if names := read_onnx(content).external_tensors:
         raise EngineError(
             f"{path} keeps the values of '{names[0]}' in another file, which its card does not vouch for",
             "export again into one file",

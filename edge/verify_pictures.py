@@ -11,7 +11,7 @@ from sefa_edge.edge.pictures import draw_line, draw_text
 from sefa_edge.profiles.card import JointSpec
 
 PANEL_WIDTH, PANEL_HEIGHT, PANEL_COLUMNS = 250, 150, 3
-TITLE_HEIGHT, MARGIN, BARS_HEIGHT = 26, 8, 30
+TITLE_HEIGHT, MARGIN, LABEL_WIDTH, BARS_HEIGHT = 26, 8, 44, 30
 WHITE, BLACK, GREY, LIGHT = (255, 255, 255), (20, 20, 20), (120, 120, 120), (235, 235, 235)
 REFERENCE, CANDIDATE, DIFFERENCE = (0, 90, 200), (230, 90, 0), (200, 60, 60)
 SMALLEST_SPAN_DEG = 1.0
@@ -55,8 +55,8 @@ def _panel(sample: Disagreement, index: int, peak: float) -> np.ndarray:
     reference, candidate = sample.reference[:, index], sample.candidate[:, index]
     difference = np.abs(candidate - reference)
     top, bottom = 20, PANEL_HEIGHT - BARS_HEIGHT - 12
-    panel[top:bottom, MARGIN : PANEL_WIDTH - MARGIN] = LIGHT
-    x = np.linspace(MARGIN + 2, PANEL_WIDTH - MARGIN - 3, len(reference))
+    panel[top:bottom, LABEL_WIDTH : PANEL_WIDTH - MARGIN] = LIGHT
+    x = np.linspace(LABEL_WIDTH + 3, PANEL_WIDTH - MARGIN - 4, len(reference))
     low, high = _span(np.concatenate([reference, candidate]))
     for values, colour in ((reference, REFERENCE), (candidate, CANDIDATE)):
         y = bottom - 3 - (values - low) / (high - low) * (bottom - top - 6)
@@ -66,8 +66,8 @@ def _panel(sample: Disagreement, index: int, peak: float) -> np.ndarray:
     joint = sample.joints[index]
     unit = "deg" if joint.unit == "degrees" else "%"
     draw_text(panel, f"{joint.name}: differs by {difference.max():.3g} {unit}", (MARGIN, 14), BLACK)
-    draw_text(panel, f"{high:.1f}", (MARGIN + 3, top + 13), GREY)
-    draw_text(panel, f"{low:.1f}", (MARGIN + 3, bottom - 4), GREY)
+    draw_text(panel, f"{high:.1f}", (MARGIN, top + 10), GREY)
+    draw_text(panel, f"{low:.1f}", (MARGIN, bottom), GREY)
     return panel
 
 

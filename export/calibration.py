@@ -7,7 +7,7 @@ loses least information (entropy; Migacz, "8-bit inference with TensorRT", GTC 2
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -25,6 +25,7 @@ ENTROPY_LEVELS = 128
 PERCENTILE = 99.99
 BLOCK_COLUMNS = 1024
 """Columns of a weight whose errors are compensated together: bounds the memory of wide layers."""
+WAITING_ROWS = 512
 ROWS_PER_SAMPLE = 64
 """Positions of a convolution that are looked at per inference: neighbouring pixels tell much the same."""
 
@@ -38,7 +39,8 @@ class RangeHistogram:
         self.largest = 0.0
 
     def add(self, values: np.ndarray) -> None:
-        magnitude = np.abs(values.ravel())
+        """Take in float32 values of any shape. Raises InputError when one is not finite."""
+        magnitude = np.abs(values).ravel()
         top = float(magnitude.max(initial=0.0))
         if not np.isfinite(top):
             raise InputError("an activation is not finite on these recordings", "train again, or look at the weights")
@@ -48,7 +50,7 @@ class RangeHistogram:
         while top > self.width * BINS:
             self.counts = np.concatenate([self.counts.reshape(-1, 2).sum(1), np.zeros(BINS // 2, np.int64)])
             self.width *= 2
-        index = np.minimum((magnitude / self.width).astype(np.int64), BINS - 1)
+        index = np.minimum(magnitude * (1 / self.width), BINS - 1).astype(np.int32)
         self.counts += np.bincount(index, minlength=BINS)
 
     def limit(self, method: Method) -> float:
@@ -83,24 +85,36 @@ def _divergence(inside: np.ndarray, clipped: int) -> float:
     return float((p[shared] * np.log(p[shared] / np.maximum(q[shared], 1e-12))).sum())
 
 
-@dataclass(slots=True)
 class Moments:
     """Second moments of a layer's inputs, block by block of columns: X^T X / rows, float64."""
 
-    blocks: list[np.ndarray] = field(default_factory=list)
-    rows: int = 0
+    def __init__(self) -> None:
+        self._blocks: list[np.ndarray] = []
+        self._waiting: list[np.ndarray] = []
+        self._waiting_rows = 0
+        self._rows = 0
 
     def add(self, rows: np.ndarray) -> None:
         """Take in input rows [N, columns]."""
-        parts = [rows[:, start : start + BLOCK_COLUMNS] for start in range(0, rows.shape[1], BLOCK_COLUMNS)]
-        if not self.blocks:
-            self.blocks = [np.zeros((part.shape[1],) * 2) for part in parts]
-        for block, part in zip(self.blocks, parts, strict=True):
-            block += part.T @ part
-        self.rows += len(rows)
+        self._waiting.append(rows)
+        self._waiting_rows += len(rows)
+        if self._waiting_rows >= WAITING_ROWS:
+            self._multiply()
 
     def mean(self) -> list[np.ndarray]:
-        return [block / max(self.rows, 1) for block in self.blocks]
+        if self._waiting:
+            self._multiply()
+        return [block / self._rows for block in self._blocks]
+
+    def _multiply(self) -> None:
+        rows = np.concatenate(self._waiting).astype(np.float64)
+        self._waiting, self._waiting_rows = [], 0
+        self._rows += len(rows)
+        parts = [rows[:, start : start + BLOCK_COLUMNS] for start in range(0, rows.shape[1], BLOCK_COLUMNS)]
+        if not self._blocks:
+            self._blocks = [np.zeros((part.shape[1],) * 2) for part in parts]
+        for block, part in zip(self._blocks, parts, strict=True):
+            block += part.T @ part
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,21 +156,24 @@ def calibrate(
     watched = sorted({name for layer in layers for name in layer.activations} | set(identities))
     ranges = {name: RangeHistogram() for name in watched}
     moments = {layer.name: Moments() for layer in layers}
+    before: dict[str, np.ndarray] = {}
     for count, values in enumerate(run_tensors(model, watched, samples), start=1):
-        for name in watched:
+        new = {name for name in watched if not np.array_equal(values[name], before.get(name, ()))}
+        before = values  # the same picture with another noise tells the encoder nothing new
+        for name in new:
             ranges[name].add(values[name])
         for layer in layers:
             for node_name, activation in zip(layer.nodes, layer.activations, strict=True):
-                rows = input_rows(graph.nodes[node_name], graph, values[activation], count)
-                moments[layer.name].add(rows)
+                if activation in new:
+                    moments[layer.name].add(input_rows(graph.nodes[node_name], graph, values[activation], count))
         on_progress(count)
     return Calibration(method, ranges, moments, len(samples))
 
 
 def input_rows(node: onnx.NodeProto, graph: Graph, activation: np.ndarray, seed: int) -> np.ndarray:
-    """What the rows of a layer's weight matrix are multiplied with, float64 [rows, columns]."""
+    """What the rows of a layer's weight matrix are multiplied with, float32 [rows, columns]."""
     if node.op_type == "Gemm":
-        return activation.astype(np.float64)
+        return activation
     height, width = graph.initialisers[node.input[1]].dims[2:]
     pads, strides = attribute(node, "pads", [0, 0, 0, 0]), attribute(node, "strides", [1, 1])
     assert isinstance(pads, list)
@@ -167,4 +184,4 @@ def input_rows(node: onnx.NodeProto, graph: Graph, activation: np.ndarray, seed:
     rows, columns = windows.shape[2:4]
     chosen = np.random.default_rng(seed).choice(rows * columns, min(rows * columns, ROWS_PER_SAMPLE), replace=False)
     picked = windows[:, :, chosen // columns, chosen % columns]
-    return picked.transpose(0, 2, 1, 3, 4).reshape(-1, activation.shape[1] * height * width).astype(np.float64)
+    return picked.transpose(0, 2, 1, 3, 4).reshape(-1, activation.shape[1] * height * width)

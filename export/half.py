@@ -1,7 +1,7 @@
 """Strongly typed float16: every tensor carries its final type, as TensorRT 10 (on request) and 11 (always) want it.
 
-Float32 stays where the signal itself is: scaling of inputs, the ODE's state and its last addition, joint units, and the
-softmax whose expected coordinates are the features. Everything between is float16, Q/DQ scales included.
+Float32 stays where the signal itself is: scaling of inputs, the softmax whose expected coordinates are the features, the
+last layer, the ODE's state, joint units. Everything between is float16, Q/DQ scales included.
 """
 
 from __future__ import annotations
@@ -38,8 +38,12 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def single_nodes(graph: Graph) -> set[str]:
     """Names of the nodes that stay in float32."""
-    single = {n.name for n in graph.model.graph.node if n.name not in graph.after_a_layer or n.name not in graph.before_a_layer}
-    single -= {node.name for node in graph.weighted}
+    inner = graph.after_a_layer & graph.before_a_layer
+    weighted = {node.name for node in graph.weighted}
+    single = set(graph.nodes) - inner - weighted
+    for node in graph.weighted:
+        if node.name not in graph.before_a_layer:  # the last layer, and what normalises its input
+            single |= {node.name, graph.producer[node.input[0]].name}
     for node in graph.model.graph.node:
         behind_softmax = any(name in graph.producer and graph.producer[name].op_type == "Softmax" for name in node.input)
         if node.op_type == "Softmax" or behind_softmax or _carries_state(node, graph, single):
@@ -115,6 +119,21 @@ class _HalfWriter:
         if half_name not in self._initialisers:
             self._initialisers[half_name] = numpy_helper.from_array(_as_half(self._graph.array(name), name), half_name)
         return half_name
+
+
+def store_matrices_as_half(model: onnx.ModelProto) -> None:
+    """Float32 matrices of an INT8 model lie in the file as float16 behind a Cast, which every engine folds away."""
+    graph = Graph(model)
+    nodes = []
+    for node in model.graph.node:
+        weight = graph.initialisers.get(node.input[1]) if node.op_type == "Gemm" else None
+        if weight is not None and weight.data_type == TensorProto.FLOAT:
+            name = weight.name
+            weight.CopyFrom(numpy_helper.from_array(_as_half(graph.array(name), name), f"{name}.half"))
+            nodes.append(helper.make_node("Cast", [f"{name}.half"], [name], f"{name}/Cast", to=TensorProto.FLOAT))
+        nodes.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
 
 
 def _as_half(values: np.ndarray, name: str) -> np.ndarray:

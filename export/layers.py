@@ -6,6 +6,7 @@ convolution or matrix on a learned activation, such as the expected coordinates 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -14,8 +15,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-QUANTISABLE = ("Conv", "Gemm")
-WEIGHTED = (*QUANTISABLE, "ConvTranspose", "MatMul")
+WEIGHTED = ("Conv", "Gemm", "ConvTranspose", "MatMul")
 Role = Literal["core", "first", "last", "fixed"]
 
 
@@ -104,18 +104,25 @@ def attribute(node: onnx.NodeProto, name: str, default: object) -> object:
     return default if found is None else onnx.helper.get_attribute_value(found)
 
 
-def residual_identities(graph: Graph, layers: list[Layer]) -> dict[str, str]:
-    """Residual adds of which exactly one side comes straight from a layer: node name -> the other, identity, tensor.
+@dataclass(frozen=True, slots=True)
+class Residual:
+    """An addition of which exactly one side comes straight from a layer; `identity` is the tensor on the other."""
 
-    TensorRT fuses layer and add into one INT8 kernel only when the identity side is quantised as well.
-    """
-    names = {name for layer in layers for name in layer.nodes}
-    found = {}
+    node: str
+    layer: str
+    identity: str
+
+
+def find_residuals(graph: Graph, layers: Sequence[Layer]) -> list[Residual]:
+    """All residual additions. TensorRT makes one INT8 kernel of layer and addition only when both sides are INT8."""
+    layer_of = {node: layer.name for layer in layers for node in layer.nodes}
+    found = []
     for node in graph.model.graph.node:
         if node.op_type == "Add" and all(name in graph.producer for name in node.input):
-            straight = [graph.producer[name].name in names for name in node.input]
-            if straight.count(True) == 1:
-                found[node.name] = node.input[straight.index(False)]
+            straight = [layer_of.get(graph.producer[name].name) for name in node.input]
+            if straight.count(None) == 1:
+                side = straight.index(None)
+                found.append(Residual(node.name, str(straight[1 - side]), node.input[side]))
     return found
 
 
@@ -135,8 +142,9 @@ def _layer(graph: Graph, weight: str, nodes: list[onnx.NodeProto]) -> Layer:
 
 def _role(graph: Graph, nodes: list[onnx.NodeProto]) -> Role:
     node = nodes[0]
-    transposed = node.op_type == "Gemm" and attribute(node, "transB", 0) == 1
-    if not (node.op_type == "Conv" or transposed) or graph.producer[node.input[0]].op_type == "Softmax":
+    matrix = node.op_type == "Gemm" and attribute(node, "transB", 0) == 1
+    convolution = node.op_type == "Conv" and attribute(node, "group", 1) == 1
+    if not (matrix or convolution) or graph.producer[node.input[0]].op_type == "Softmax":
         return "fixed"
     if not all(other.name in graph.after_a_layer for other in nodes):
         return "first"

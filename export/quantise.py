@@ -15,22 +15,14 @@ import onnx
 from onnx import helper, numpy_helper
 
 from sefa_edge.export.calibration import Calibration
-from sefa_edge.export.layers import Layer
+from sefa_edge.export.layers import Layer, Residual
 from sefa_edge.export.rounding import Int8Weight
 
 Mode = Literal["int8", "weights", "kept"]
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How each layer computes, by name, and which residual adds get a quantised identity side."""
-
-    modes: Mapping[str, Mode]
-    identities: Mapping[str, str]
-    """Add node -> its identity tensor."""
-
-    def with_mode(self, layer: str, mode: Mode) -> Recipe:
-        return Recipe({**self.modes, layer: mode}, self.identities)
+Recipe = Mapping[str, Mode]
+"""How each layer computes, by name; a layer that is not named is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,27 +31,28 @@ class Int8Source:
 
     model: onnx.ModelProto
     layers: tuple[Layer, ...]
+    residuals: tuple[Residual, ...]
     calibration: Calibration
     weights: Mapping[str, Int8Weight]
 
 
 def quantise(source: Int8Source, recipe: Recipe) -> onnx.ModelProto:
-    """The model with the recipe's layers in INT8."""
+    """The model with the recipe's layers in INT8. The identity side of a residual goes with the layer it is added to."""
     writer = _Writer(source)
-    weight_modes = {layer.weight: recipe.modes.get(layer.name, "kept") for layer in source.layers}
     layer_of = {name: layer for layer in source.layers for name in layer.nodes}
+    residual_of = {residual.node: residual for residual in source.residuals}
     for node in source.model.graph.node:
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
-        layer = layer_of.get(node.name)
-        mode = "kept" if layer is None else weight_modes[layer.weight]
-        if mode == "int8":
-            copy.input[0] = writer.quantised_tensor(node.input[0], node.name)
-        if layer is not None and mode != "kept":
-            copy.input[1] = writer.quantised_weight(layer, node.name)
-        if node.name in recipe.identities:
-            side = list(node.input).index(recipe.identities[node.name])
-            copy.input[side] = writer.quantised_tensor(node.input[side], node.name)
+        if (layer := layer_of.get(node.name)) is not None:
+            mode = recipe.get(layer.name, "kept")
+            if mode == "int8":
+                copy.input[0] = writer.quantised_tensor(node.input[0], node.name)
+            if mode != "kept":
+                copy.input[1] = writer.quantised_weight(layer, node.name)
+        elif (residual := residual_of.get(node.name)) is not None and recipe.get(residual.layer) == "int8":
+            side = list(node.input).index(residual.identity)
+            copy.input[side] = writer.quantised_tensor(residual.identity, node.name)
         writer.nodes.append(copy)
     return writer.finish()
 

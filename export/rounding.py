@@ -14,8 +14,10 @@ import numpy as np
 from sefa_edge.export.calibration import INT8_MAX, half_exact
 
 DAMPING = 0.01
-CLIPPING = np.linspace(1.0, 0.5, 26)
+CLIPPING = np.linspace(1.0, 0.6, 11)
 """Fractions of a channel's largest weight that are tried as its range."""
+LAZY_COLUMNS = 64
+"""Columns that are rounded before the rest is corrected in one multiplication."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,17 +61,29 @@ def _round_block(matrix: np.ndarray, moments: np.ndarray, scale: np.ndarray) -> 
     columns = len(moments)
     damped = moments + np.eye(columns) * (DAMPING * float(np.diag(moments).mean()) + 1e-9)
     order = np.argsort(-np.diag(damped))  # what matters most is rounded first, while others can still make up for it
-    inverse = np.linalg.inv(damped[np.ix_(order, order)])
-    upper = np.linalg.cholesky(inverse).T
-    remaining = matrix[:, order].copy()
-    rounded = np.zeros_like(remaining)
-    for column in range(columns):
-        rounded[:, column] = _on_grid(remaining[:, column], scale)
-        error = (remaining[:, column] - rounded[:, column] * scale) / upper[column, column]
-        remaining[:, column + 1 :] -= np.outer(error, upper[column, column + 1 :])
-    back = np.empty_like(rounded)
-    back[:, order] = rounded
+    upper = np.linalg.cholesky(np.linalg.inv(damped[np.ix_(order, order)])).T
+    remaining = np.ascontiguousarray(matrix[:, order].T)  # a column of the weight is a row here
+    rounded = np.empty_like(remaining)
+    for start in range(0, columns, LAZY_COLUMNS):
+        part = slice(start, min(start + LAZY_COLUMNS, columns))
+        errors = _round_columns(remaining[part], rounded[part], (upper[part, part], scale))
+        remaining[part.stop :] -= upper[part, part.stop :].T @ errors
+    back = np.empty_like(matrix)
+    back[:, order] = rounded.T
     return back
+
+
+def _round_columns(
+    remaining: np.ndarray, rounded: np.ndarray, solver: tuple[np.ndarray, np.ndarray]
+) -> np.ndarray:
+    """Round a few columns one after the other; returns the errors that all later columns have to make up for."""
+    upper, scale = solver
+    errors = np.empty_like(remaining)
+    for column in range(len(remaining)):
+        rounded[column] = _on_grid(remaining[column], scale)
+        errors[column] = (remaining[column] - rounded[column] * scale) / upper[column, column]
+        remaining[column + 1 :] -= np.outer(upper[column, column + 1 :], errors[column])
+    return errors
 
 
 def _on_grid(values: np.ndarray, scale: np.ndarray) -> np.ndarray:

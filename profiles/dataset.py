@@ -31,6 +31,7 @@ Decode = Callable[[bytes], np.ndarray]
 """From the bytes of a PNG to uint8 [H, W, 3] RGB; raises InputError. Each half has a library of its own for it."""
 
 PNG_HEAD = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
+PNG_END = b"IEND\xaeB`\x82"
 MAX_FILE_INDEX = 999_999
 MAX_START_S = 1e7
 
@@ -237,6 +238,8 @@ def _decoded(where: str, content: bytes, feature: CameraFeature, decode: Decode)
             f"{where}: the picture is {width}x{height}, meta/info.json says {feature.width}x{feature.height}",
             "record or convert it again",
         )
+    if not content.endswith(PNG_END):  # some decoders make do with half a picture
+        raise InputError(f"{where}: the picture ends too early", "was the copy complete?")
     try:
         picture = decode(content)
     except InputError as error:

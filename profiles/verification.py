@@ -1,4 +1,8 @@
-"""The verification report: what `sefa-edge verify --json` writes and what builds an engine on its say."""
+"""The verification report: what `sefa-edge verify --json` writes, for programs that build engines.
+
+Exit codes of `verify`: 0 within the budget; 1 with a report, over it; 1 without a report, the candidate gives NaN or
+infinity; 2 and 4 never ran.
+"""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def coverage(joint_deg: np.ndarray, minimum_deg: np.ndarray, maximum_deg: np.nda
     """
     span = maximum_deg - minimum_deg
     inside = (joint_deg >= minimum_deg) & (joint_deg <= maximum_deg)
-    place = (joint_deg - minimum_deg) / np.where(span > 0, span, 1)
+    place = (np.clip(joint_deg, minimum_deg, maximum_deg) - minimum_deg) / np.where(span > 0, span, 1)
     bins = np.minimum((place * COVERAGE_BINS).astype(np.int64), COVERAGE_BINS - 1)
     visited = [len(np.unique(bins[inside[:, joint], joint])) for joint in range(joint_deg.shape[1])]
     return np.array(visited) / np.where(span > 0, COVERAGE_BINS, 1)
@@ -107,12 +107,11 @@ def coverage(joint_deg: np.ndarray, minimum_deg: np.ndarray, maximum_deg: np.nda
 def _quotas(lengths: np.ndarray, count: int) -> np.ndarray:
     """How many frames to take of each episode: equally many, but never more than it has."""
     quotas = np.zeros_like(lengths)
-    while count > 0 and (quotas < lengths).any():
-        open_ = np.flatnonzero(quotas < lengths)
-        share, rest = divmod(count, len(open_))
-        wanted = share + (np.arange(len(open_)) < rest)
-        given = np.minimum(wanted, lengths[open_] - quotas[open_])
-        quotas[open_] += given
+    while count > 0 and len(unfilled := np.flatnonzero(quotas < lengths)):
+        share = count // len(unfilled)
+        fed = unfilled if share else unfilled[:count]
+        given = np.minimum(max(share, 1), lengths[fed] - quotas[fed])
+        quotas[fed] += given
         count -= int(given.sum())
     return quotas
 

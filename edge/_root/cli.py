@@ -19,6 +19,7 @@ COMMANDS = {
     "build": ("sefa_edge.export.build", "build a TensorRT plan from an ONNX engine, on the device that runs it"),
     "verify": ("sefa_edge.edge.verify", "compare the actions and the speed of two engines on recordings"),
     "eval": ("sefa_edge.edge.evaluate", "measure an engine's success in the lock-step simulated world"),
+    "inspect": ("sefa_edge.edge.inspect_file", "show what an engine, a policy card or a checkpoint holds"),
     "profile": (
         "sefa_edge.edge.pipeline_profile",
         "measure the latency of every stage, as JSON and one page",

@@ -11,10 +11,10 @@ import pytest
 
 from sefa_edge.edge.engine import Engine, EngineError, check_fits_arm, engine_kind, open_engine
 from sefa_edge.edge.engine_tensorrt import PlanHeader, read_plan_header
-from sefa_edge.edge.onnx_file import external_tensors
 from sefa_edge.profiles.card import card_path, load_card
 from sefa_edge.profiles.errors import InputError, MissingError
 from sefa_edge.profiles.files import sha256_of
+from sefa_edge.profiles.onnx_reader import read_onnx
 from sefa_edge.profiles.schema import load_arm_profile
 
 PLAN = b"ftrt" + bytes(20) + bytes([10, 3, 0, 26]) + bytes(100)
@@ -121,11 +121,11 @@ def test_refuses_values_kept_in_another_file(tmp_path: Path, make_reach_engine: 
 
     engine = make_reach_engine(tmp_path)
     model = onnx.load(engine)
-    assert external_tensors(engine.read_bytes()) == []
+    assert read_onnx(engine.read_bytes()).external_tensors == ()
     convert_model_to_external_data(model, location="weights.bin", size_threshold=0)
     onnx.save(model, engine)
     edit_card(engine)
-    assert set(external_tensors(engine.read_bytes())) == {"target", "ramp", "zero", "axes"}
+    assert set(read_onnx(engine.read_bytes()).external_tensors) == {"target", "ramp", "zero", "axes"}
     with pytest.raises(EngineError, match="in another file"):
         open_engine(engine)
 
