@@ -12,13 +12,14 @@ from typing import cast
 from sefa_edge.export.build_child import build, describe
 from sefa_edge.export.build_messages import Backend, BuildRequest, DescribeRequest, LibraryEvent, Precision
 from sefa_edge.export.build_place import Place, find_place, plan_spec
-from sefa_edge.export.fastest import choose_fastest
-from sefa_edge.export.flavours import Recipe, choose_recipe, find_flavours
+from sefa_edge.export.build_choice import PlanRecipe, choose_plan_recipe, find_sources, target_of
 from sefa_edge.export.tensorrt_builder import MODULES, missing_library
 from sefa_edge.export.timing_cache import timing_cache_path
 from sefa_edge.profiles.card import PolicyCard, save_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import sha256_of, writable
+from sefa_edge.profiles.onnx_reader import load_onnx
+from sefa_edge.profiles.onnx_rules import require_rules
 
 BACKENDS: dict[str, Backend] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 LABELS = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
@@ -35,12 +36,13 @@ class Builder:
     optimisation_level: int
     timing_cache: Path
 
-    def build(self, recipe: Recipe, plan: Path) -> PolicyCard:
+    def build(self, recipe: PlanRecipe, plan: Path) -> PolicyCard:
         """Build one plan with its card and its log; without success, what was there before stays.
 
         Raises:
             SefaError: the model is refused, or does not build; the log beside the plan tells more.
         """
+        require_rules(load_onnx(recipe.source.onnx), target_of(self.library.version))
         staged = plan.with_name(plan.name + ".staged")
         request = self._request(recipe, staged)
         try:
@@ -54,25 +56,29 @@ class Builder:
         save_card(card, plan)
         return card
 
-    def _request(self, recipe: Recipe, staged: Path) -> BuildRequest:
+    def _request(self, recipe: PlanRecipe, staged: Path) -> BuildRequest:
         gpu = self.place.gpu
         key = (self.backend, self.library.version, gpu.name, gpu.compute_capability) if gpu else ()
         cache = timing_cache_path(self.timing_cache, *key, self.place.power_mode or "none")
         return BuildRequest(
             backend=self.backend,
-            onnx=str(recipe.flavour.onnx.resolve()),
-            onnx_sha256=recipe.flavour.card.engine_sha256,
+            onnx=str(recipe.source.onnx.resolve()),
+            onnx_sha256=recipe.source.card.engine_sha256,
             plan=str(staged.resolve()),
             precision=recipe.precision,
             strongly_typed=recipe.strongly_typed,
             workspace_mib=self.workspace_mib,
             optimisation_level=self.optimisation_level,
             timing_cache=str(cache) if self.backend == "tensorrt" else None,  # TensorRT-RTX ignores it
-            compute_capabilities=list(self.place.targets),
+            compute_capabilities=list(self.place.targets) or self._this_gpu(),
         )
 
-    def _card(self, recipe: Recipe, request: BuildRequest, seconds: float) -> PolicyCard:
-        card = recipe.flavour.card
+    def _this_gpu(self) -> list[str]:
+        """TensorRT knows no other GPU; TensorRT-RTX would take none for every one."""
+        return ["CURRENT"] if self.backend == "tensorrt_rtx" else []
+
+    def _card(self, recipe: PlanRecipe, request: BuildRequest, seconds: float) -> PolicyCard:
+        card = recipe.source.card
         return PolicyCard.model_validate(
             {
                 **card.model_dump(),
@@ -124,7 +130,7 @@ def main(arguments: argparse.Namespace) -> int:
     backend = BACKENDS[arguments.backend]
     if all(find_spec(name) is None for name in MODULES[backend]):
         raise missing_library(backend)
-    flavours = find_flavours(arguments.model)
+    sources = find_sources(arguments.model)
     library = describe(DescribeRequest(backend=backend), log_path(output))
     builder = Builder(
         backend=backend,
@@ -135,7 +141,9 @@ def main(arguments: argparse.Namespace) -> int:
         timing_cache=arguments.timing_cache,
     )
     if arguments.choose:
-        chosen = choose_fastest(builder, flavours, arguments.dataset, output)
+        from sefa_edge.export.fastest import choose_fastest  # brings numpy
+
+        chosen = choose_fastest(builder, sources, arguments.dataset, output)
         print(chosen.table)
         if chosen.card is None:
             print("no plan is within the error budget; none was kept", file=sys.stderr)
@@ -143,7 +151,7 @@ def main(arguments: argparse.Namespace) -> int:
         card = chosen.card
     else:
         precision = None if arguments.precision == "auto" else cast(Precision, arguments.precision)
-        card = builder.build(choose_recipe(flavours, library, precision), output)
+        card = builder.build(choose_plan_recipe(sources, library, precision), output)
     print(_summary(card, output))
     return 0
 

@@ -88,31 +88,32 @@ def _last_event(
 
 @contextlib.contextmanager
 def _child(request: DescribeRequest | BuildRequest, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
-    """The running child and its events; however the block ends, nothing is left running."""
+    """The running child and its events. However this process ends, by Ctrl-C or by force, the child ends with it."""
     reading, writing = os.pipe()
-    command = [sys.executable, "-m", "sefa_edge.export.build_process", str(writing)]
     with os.fdopen(reading, "rb") as events, log.open("wb") as log_file:
+        process = _start(writing, log_file)
         try:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=log_file,
-                stderr=subprocess.STDOUT,
-                pass_fds=[writing],
-                start_new_session=True,  # Ctrl-C is for this process, which then ends the child
-            )
-        finally:
-            os.close(writing)
-        try:
-            with (
-                contextlib.suppress(BrokenPipeError),
-                cast(IO[bytes], process.stdin) as asked,
-            ):  # it may already be dead
-                asked.write(request.model_dump_json().encode())
+            with contextlib.suppress(BrokenPipeError), cast(IO[bytes], process.stdin) as asked:
+                asked.write(request.model_dump_json().encode())  # it may already be dead
             yield process, events
         finally:
             process.kill()
             process.wait(STOP_SECONDS)
+
+
+def _start(events: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    """The child, with the descriptor to write its events to, which this process then closes."""
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "sefa_edge.export.build_process", str(events), str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            pass_fds=[events],
+            start_new_session=True,  # Ctrl-C is for this process, which then ends the child
+        )
+    finally:
+        os.close(events)
 
 
 def _parse(line: bytes, log: Path) -> LibraryEvent | ProgressEvent | BuiltEvent | FailedEvent:

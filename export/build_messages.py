@@ -36,7 +36,7 @@ class BuildRequest(StrictModel):
     optimisation_level: Annotated[int, Field(ge=0, le=5)]
     timing_cache: str | None = None
     compute_capabilities: list[str] = Field(default_factory=list)
-    """TensorRT-RTX builds for these (`SM86`); none: for the GPU of this machine."""
+    """What TensorRT-RTX builds for: `SM86` and the like, or `CURRENT`. None for TensorRT."""
 
 
 class LibraryEvent(StrictModel):

@@ -1,7 +1,7 @@
 """The child process of `sefa-edge build`: TensorRT may crash here, or eat the memory, and only the build is lost.
 
-`python -m sefa_edge.export.build_process FD`: one request as JSON on standard input, events as lines of JSON on the
-descriptor FD. Standard output and error are the log.
+`python -m sefa_edge.export.build_process FD PARENT`: one request as JSON on standard input, events as lines of JSON on
+the descriptor FD, no longer than the process PARENT lives. Standard output and error are the log.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def main() -> int:
-    _die_with_parent()
+    _die_with_parent(int(sys.argv[2]))
     with os.fdopen(int(sys.argv[1]), "wb", buffering=0) as events:
         request = REQUEST.validate_json(sys.stdin.buffer.read(MAX_LINE_BYTES))
         try:
@@ -62,11 +62,10 @@ def _send(events: BinaryIO, event: StrictModel) -> None:
     events.write(event.model_dump_json().encode() + b"\n")
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(parent: int) -> None:
     """A build that nobody waits for would hold the GPU for minutes."""
-    parent = os.getppid()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
+    if os.getppid() != parent:  # it died before
         os._exit(1)
 
 

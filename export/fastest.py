@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sefa_edge.export.build_messages import LibraryEvent
-from sefa_edge.export.flavours import REFERENCE, Flavour, Recipe, fastest_candidates
+from sefa_edge.export.build_choice import REFERENCE, Source, PlanRecipe, fastest_candidates
 from sefa_edge.profiles.card import PolicyCard, save_card
 from sefa_edge.profiles.errors import InputError, MissingError, SefaError
 from sefa_edge.profiles.units import ns_to_ms
@@ -27,14 +27,14 @@ class BuildsPlans(Protocol):
     @property
     def library(self) -> LibraryEvent: ...
 
-    def build(self, recipe: Recipe, plan: Path) -> PolicyCard: ...
+    def build(self, recipe: PlanRecipe, plan: Path) -> PolicyCard: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A flavour, its plan if it could be built, and how it did."""
 
-    recipe: Recipe
+    recipe: PlanRecipe
     plan: Path
     card: PolicyCard | None
     measured: VerificationReport | None
@@ -53,14 +53,14 @@ class Choice:
     table: str
 
 
-def choose_fastest(builder: BuildsPlans, flavours: list[Flavour], dataset: Path, output: Path) -> Choice:
+def choose_fastest(builder: BuildsPlans, sources: list[Source], dataset: Path, output: Path) -> Choice:
     """Build every flavour, compare each with the fp32 engine on `dataset`, keep the fastest within the budget.
 
     Raises:
         InputError: no fp32 reference in the folder, or nothing to choose from.
     """
-    reference = next((flavour.onnx for flavour in flavours if flavour.onnx.name == REFERENCE), None)
-    recipes = fastest_candidates(flavours, builder.library)
+    reference = next((source.onnx for source in sources if source.onnx.name == REFERENCE), None)
+    recipes = fastest_candidates(sources, builder.library)
     if reference is None or not recipes:
         raise InputError(
             f"--choose fastest compares with {REFERENCE}, and needs something to choose from",
@@ -76,7 +76,7 @@ def choose_fastest(builder: BuildsPlans, flavours: list[Flavour], dataset: Path,
 
 
 def measure(
-    builder: BuildsPlans, recipe: Recipe, plan: Path, compare: Callable[[Path], VerificationReport]
+    builder: BuildsPlans, recipe: PlanRecipe, plan: Path, compare: Callable[[Path], VerificationReport]
 ) -> Candidate:
     """Build one flavour and compare it; one that does not build or run is a candidate with a problem."""
     card = None
@@ -112,7 +112,7 @@ def table(candidates: Sequence[Candidate], best: Candidate | None) -> str:
     lines = [f"  {'flavour':<36} {'p99 error':>10} {'budget':>8} {'p50':>9} {'p99':>9}"]
     for candidate in candidates:
         mark = "*" if candidate is best else " "
-        start = f"{mark} {candidate.recipe.flavour.onnx.name:<18} {candidate.recipe.label:<17}"
+        start = f"{mark} {candidate.recipe.source.onnx.name:<18} {candidate.recipe.label:<17}"
         done = candidate.measured
         if done is None:
             lines.append(f"{start} {candidate.problem}")

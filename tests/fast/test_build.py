@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sefa_edge.export.build_messages import LibraryEvent, ProgressEvent
 from sefa_edge.export.build_progress import BuildWatcher
 from sefa_edge.export.fastest import Candidate, fastest, keep, table
-from sefa_edge.export.flavours import Flavour, choose_recipe, fastest_candidates, opset_ceiling, recipes_for
+from sefa_edge.export.build_choice import Source, choose_plan_recipe, fastest_candidates, recipes_for, target_of
 from sefa_edge.export.timing_cache import (
     MAX_BYTES,
     MAX_FILES,
@@ -41,19 +41,19 @@ PLAN = {
 
 
 @pytest.fixture
-def export(reach_engine: Path) -> list[Flavour]:
+def export(reach_engine: Path) -> list[Source]:
     """The cards of an INT8 export, in the order in which its files are found."""
     card = load_card(reach_engine)
 
-    def flavour(name: str, **changed: object) -> Flavour:
-        return Flavour(Path(name), PolicyCard.model_validate({**card.model_dump(), "engine_file": name, **changed}))
+    def source(name: str, **changed: object) -> Source:
+        return Source(Path(name), PolicyCard.model_validate({**card.model_dump(), "engine_file": name, **changed}))
 
     int8 = {"precision": "int8", "quantisation": QUANTISATION}
     return [
-        flavour("model.onnx", opset=17, **int8, engine_sha256="1" * 64),
-        flavour("model.typed.onnx", opset=19, strongly_typed=True, **int8, engine_sha256="2" * 64),
-        flavour("model.fp16.onnx", opset=19, strongly_typed=True, precision="fp16", engine_sha256="3" * 64),
-        flavour("model.fp32.onnx", opset=17, engine_sha256="4" * 64),
+        source("model.onnx", opset=17, **int8, engine_sha256="1" * 64),
+        source("model.typed.onnx", opset=19, strongly_typed=True, **int8, engine_sha256="2" * 64),
+        source("model.fp16.onnx", opset=19, strongly_typed=True, precision="fp16", engine_sha256="3" * 64),
+        source("model.fp32.onnx", opset=17, engine_sha256="4" * 64),
     ]
 
 
@@ -72,29 +72,29 @@ def export(reach_engine: Path) -> list[Flavour]:
     ],
 )
 def test_the_flavour_that_fits_the_library(
-    export: list[Flavour], library: LibraryEvent, precision: str | None, file: str, typed: bool
+    export: list[Source], library: LibraryEvent, precision: str | None, file: str, typed: bool
 ) -> None:
-    recipe = choose_recipe(export, library, precision)  # type: ignore[arg-type]
-    assert (recipe.flavour.onnx.name, recipe.strongly_typed) == (file, typed)
+    recipe = choose_plan_recipe(export, library, precision)  # type: ignore[arg-type]
+    assert (recipe.source.onnx.name, recipe.strongly_typed) == (file, typed)
 
 
-def test_the_weak_flavour_where_there_is_no_typed_one(export: list[Flavour]) -> None:
-    recipe = choose_recipe(export[:1], TRT_11, None)
-    assert (recipe.flavour.onnx.name, recipe.precision, recipe.strongly_typed) == ("model.onnx", "int8", True)
+def test_the_weak_flavour_where_there_is_no_typed_one(export: list[Source]) -> None:
+    recipe = choose_plan_recipe(export[:1], TRT_11, None)
+    assert (recipe.source.onnx.name, recipe.precision, recipe.strongly_typed) == ("model.onnx", "int8", True)
 
 
-def test_a_typed_file_is_refused_by_a_library_that_cannot_type(export: list[Flavour]) -> None:
+def test_a_typed_file_is_refused_by_a_library_that_cannot_type(export: list[Source]) -> None:
     with pytest.raises(InputError, match=r"8\.6\.1 can build nothing of model\.typed\.onnx, not int8") as refused:
-        choose_recipe(export[1:2], TRT_8, None)
+        choose_plan_recipe(export[1:2], TRT_8, None)
     assert "opset 17" in refused.value.hint
 
 
 @pytest.mark.parametrize(
     ("version", "opset"),
-    [("8.6.1", 17), ("10.3.0", 20), ("10.9.0", 22), ("10.16.1.11", 24), ("11.4.0.106", 24), ("1.7.1.116", 24)],
+    [("8.6.1", 17), ("10.3.0", 20), ("10.16.1.11", 24), ("11.4.0.106", 24), ("1.7.1.116", 24)],
 )
 def test_newest_opset_of_a_version(version: str, opset: int) -> None:
-    assert opset_ceiling(version) == opset
+    assert target_of(version).newest_opset == opset
 
 
 @pytest.mark.parametrize(
@@ -105,11 +105,11 @@ def test_newest_opset_of_a_version(version: str, opset: int) -> None:
         (TRT_11, ["int8 typed", "int8 typed", "fp16 typed"]),
     ],
 )
-def test_candidates_for_the_fastest(export: list[Flavour], library: LibraryEvent, labels: list[str]) -> None:
+def test_candidates_for_the_fastest(export: list[Source], library: LibraryEvent, labels: list[str]) -> None:
     assert [recipe.label for recipe in fastest_candidates(export, library)] == labels
 
 
-def _candidate(export: list[Flavour], p99_deg: float | None, p50_ns: int) -> Candidate:
+def _candidate(export: list[Source], p99_deg: float | None, p50_ns: int) -> Candidate:
     (recipe, *_) = recipes_for(export[0], TRT_10)
     measured = None if p99_deg is None else _report(p99_deg, p50_ns)
     return Candidate(recipe, Path("model.plan"), export[0].card, measured, "" if measured else "it crashed")
@@ -154,8 +154,8 @@ measurements = st.tuples(st.none() | st.floats(0, 2), st.integers(1, 10**8))
 def test_the_fastest_is_within_its_budget_and_none_within_it_is_faster(
     reach_engine: Path, done: list[tuple[float | None, int]]
 ) -> None:
-    flavour = [Flavour(reach_engine, load_card(reach_engine))]
-    candidates = [_candidate(flavour, error, ns) for error, ns in done]
+    source = [Source(reach_engine, load_card(reach_engine))]
+    candidates = [_candidate(source, error, ns) for error, ns in done]
     allowed = [ns for error, ns in done if error is not None and error <= 0.5]
     best = fastest(candidates)
     if best is None:
@@ -167,7 +167,7 @@ def test_the_fastest_is_within_its_budget_and_none_within_it_is_faster(
     assert len(table(candidates, best).splitlines()) == 1 + len(done)
 
 
-def test_table_tells_errors_latencies_and_problems(export: list[Flavour]) -> None:
+def test_table_tells_errors_latencies_and_problems(export: list[Source]) -> None:
     rows = [_candidate(export, 0.3, 1_500_000), _candidate(export, 0.9, 900_000), _candidate(export, None, 1)]
     head, good, bad, broken = table(rows, fastest(rows)).splitlines()
     assert head.split() == ["flavour", "p99", "error", "budget", "p50", "p99"]
@@ -177,7 +177,7 @@ def test_table_tells_errors_latencies_and_problems(export: list[Flavour]) -> Non
     assert broken.split()[-2:] == ["it", "crashed"]
 
 
-def test_the_kept_plan_is_whole_and_its_card_describes_it(export: list[Flavour], tmp_path: Path) -> None:
+def test_the_kept_plan_is_whole_and_its_card_describes_it(export: list[Source], tmp_path: Path) -> None:
     plan = tmp_path / "0-int8.plan"
     plan.write_bytes(b"a plan")
     plan.with_name("0-int8.plan.log").write_text("log")

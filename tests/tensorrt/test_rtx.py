@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -285,8 +286,19 @@ def test_ctrl_c_leaves_no_partial_plan_and_no_child(
     _, said = command.communicate(timeout=60)
     assert command.returncode == 130
     assert "Traceback" not in said
-    assert not Path(f"/proc/{child}").exists()
+    _wait_for_end(child)
     assert _plans(tmp_path) == []
+
+
+def test_the_child_ends_with_a_parent_that_is_killed(
+    start: Callable[[Path], subprocess.Popen[str]], lift: Path, tmp_path: Path
+) -> None:
+    command = start(lift)
+    child = _building_child(command)
+    command.kill()
+    command.communicate(timeout=60)
+    _wait_for_end(child)
+    assert not (tmp_path / "model.plan").exists()
 
 
 def test_an_older_plan_survives_a_failed_build(build: SefaEdge, write_flavour: WriteFlavour, tmp_path: Path) -> None:
@@ -331,15 +343,25 @@ def _plans(folder: Path) -> list[str]:
     return [path.name for path in folder.glob("model.plan*") if path.suffix != ".log"]
 
 
+def _wait_for_end(child: int) -> None:
+    """Wakes a stopped child, if it is still there, and waits until it has ended by itself."""
+    status = Path(f"/proc/{child}/stat")
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        os.kill(child, signal.SIGCONT)
+        while status.read_text().rpartition(")")[2].split()[0] not in "ZX":
+            time.sleep(0.01)
+
+
 @pytest.fixture
 def start(
     tmp_path: Path, rtx: Path, with_paths: Callable[..., dict[str, str]]
-) -> Callable[[Path], subprocess.Popen[str]]:
+) -> Iterator[Callable[[Path], subprocess.Popen[str]]]:
     """Starts `sefa-edge build` and does not wait for it."""
+    started: list[subprocess.Popen[str]] = []
 
     def run(engine: Path) -> subprocess.Popen[str]:
         words = ["build", engine, "-o", tmp_path / "model.plan", "--backend", "tensorrt-rtx"]
-        return subprocess.Popen(
+        command = subprocess.Popen(
             [sys.executable, "-m", "sefa_edge", *map(str, words)],
             env=with_paths((rtx,), ()),
             stdout=subprocess.PIPE,
@@ -347,8 +369,13 @@ def start(
             text=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # pytest may run in background
         )
+        started.append(command)
+        return command
 
-    return run
+    yield run
+    for command in started:
+        with command:  # closes its pipes and waits
+            command.kill()
 
 
 def _building_child(command: subprocess.Popen[str]) -> int:
@@ -357,7 +384,8 @@ def _building_child(command: subprocess.Popen[str]) -> int:
     listing = Path(f"/proc/{command.pid}/task/{command.pid}/children")
     while command.poll() is None:
         seen += [pid for pid in map(int, listing.read_text().split()) if pid not in seen]
-        if len(seen) == 2:
+        # Before it runs our module it is a copy of its parent, which waits inside vfork and would be stopped with it.
+        if len(seen) == 2 and b"build_process" in Path(f"/proc/{seen[1]}/cmdline").read_bytes():
             os.kill(seen[1], signal.SIGSTOP)
             return seen[1]
         time.sleep(0.001)
