@@ -139,6 +139,7 @@ def _settings(
     settings.log_severity_level = LOG_FATAL_ONLY
     settings.add_session_config_entry("session.load_model_format", "ONNX")  # whatever the file's name ends in
     settings.add_session_config_entry("session.use_env_allocators", "1")  # the bounded one
+    # With spinning, two threads are 19 % faster on idle cores and 10 to 16 % slower on busy ones.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     settings.add_session_config_entry("session.inter_op.allow_spinning", "0")
     return settings
