@@ -78,7 +78,9 @@ def rebuilt(engine: Path, broken: Broken) -> Path:
 def node(operator: str, inputs: list[str], output: str = "chunk", domain: str = "", **numbers: int) -> NodeProto:
     from onnx import helper
 
-    return helper.make_node(operator, inputs, [output], domain=domain, **numbers)
+    made = helper.make_node(operator, inputs, [output], domain=domain)
+    made.attribute.extend(helper.make_attribute(name, number) for name, number in numbers.items())
+    return made
 
 
 def tensor(name: str, value: np.ndarray | np.float32) -> TensorProto:
