@@ -110,7 +110,8 @@ def _load(path: Path, card: PolicyCard, options: EngineOptions) -> onnxruntime.I
         session = onnxruntime.InferenceSession(str(path), _settings(options.threads), providers=PROVIDERS)
     except LIBRARY_ERRORS as error:
         raise EngineError(f"ONNX Runtime refuses {path}: {_line(error)}", "export again") from None
-    if time.monotonic_ns() - began_ns > options.cache_above_ms * NS_PER_MS:
+    slow = time.monotonic_ns() - began_ns > options.cache_above_ms * NS_PER_MS
+    if slow and path.stat().st_size <= engine_cache.MAX_BYTES:
         engine_cache.keep(key, functools.partial(_write_optimised, path))
     return session
 
