@@ -66,6 +66,8 @@ class EngineOptions:
 
     threads: int = 1
     warm_up_runs: int = 3
+    cache_above_ms: float = 50.0
+    """ONNX: an engine that takes longer to load is kept optimised for the next start; below, that gains nothing."""
     plan: PlanOptions = field(default_factory=PlanOptions)
 
 

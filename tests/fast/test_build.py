@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sefa_edge.export.build_choice import Source, choose_plan_recipe, fastest_candidates, recipes_for, target_of
 from sefa_edge.export.build_messages import LibraryEvent, ProgressEvent
 from sefa_edge.export.build_progress import BuildWatcher
 from sefa_edge.export.fastest import Candidate, fastest, keep, table
-from sefa_edge.export.build_choice import Source, choose_plan_recipe, fastest_candidates, recipes_for, target_of
 from sefa_edge.export.timing_cache import (
     MAX_BYTES,
     MAX_FILES,
