@@ -136,6 +136,9 @@ def _settings(
     settings.log_severity_level = LOG_FATAL_ONLY
     settings.add_session_config_entry("session.load_model_format", "ONNX")  # whatever the file's name ends in
     settings.add_session_config_entry("session.use_env_allocators", "1")  # the bounded one
+    # Its integer kernels want unsigned activations and integer biases, which TensorRT refuses. Left alone, it would
+    # turn the INT8 weights into floats anew in every call: 2.1 ms instead of 1.5.
+    settings.add_session_config_entry("session.disable_quant_qdq", "1")
     # With spinning, two threads are 19 % faster on idle cores and 10 to 16 % slower on busy ones.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     settings.add_session_config_entry("session.inter_op.allow_spinning", "0")

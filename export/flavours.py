@@ -26,10 +26,21 @@ from sefa_edge.export.sensitivity import (
 )
 from sefa_edge.export.session import Inputs, run_chunks
 from sefa_edge.profiles.card import CalibrationSummary, QuantisationSummary
+from sefa_edge.profiles.onnx_targets import (
+    ONNX_RUNTIME,
+    TENSORRT_8_6,
+    TENSORRT_10_3,
+    TENSORRT_10_16,
+    TENSORRT_11,
+    TENSORRT_RTX,
+    Target,
+)
 from sefa_edge.profiles.progress import Progress
 
 Precision = Literal["fp32", "fp16", "int8"]
 MODEL, TYPED, HALF, SINGLE = "model.onnx", "model.typed.onnx", "model.fp16.onnx", "model.fp32.onnx"
+WEAK_TARGETS = (TENSORRT_8_6, TENSORRT_10_3, TENSORRT_10_16, ONNX_RUNTIME)
+TYPED_TARGETS = (TENSORRT_10_3, TENSORRT_10_16, TENSORRT_11, TENSORRT_RTX, ONNX_RUNTIME)
 EQUALISING_SAMPLES = 64
 
 
@@ -41,6 +52,8 @@ class Flavour:
     model: onnx.ModelProto
     precision: Precision
     strongly_typed: bool
+    targets: tuple[Target, ...]
+    """What it is for, and has to be taken by."""
     quantisation: QuantisationSummary | None = None
 
     @property
@@ -52,7 +65,7 @@ class Flavour:
 class Int8Result:
     """INT8 in both typings, and how its layers were chosen."""
 
-    flavours: tuple[Flavour, Flavour]
+    flavours: tuple[Flavour, ...]
     recipe: Recipe
     sensitivities: Sequence[Sensitivity]
     summary: QuantisationSummary
@@ -61,11 +74,11 @@ class Int8Result:
 def float_flavours(single: onnx.ModelProto, precision: Precision) -> list[Flavour]:
     """The floating point files of an export, the asked precision under the name `model.onnx`."""
     if precision == "fp32":
-        return [Flavour(MODEL, single, "fp32", strongly_typed=False)]
+        return [Flavour(MODEL, single, "fp32", False, WEAK_TARGETS)]
     half_name = MODEL if precision == "fp16" else HALF
     return [
-        Flavour(half_name, to_half(single), "fp16", strongly_typed=True),
-        Flavour(SINGLE, single, "fp32", strongly_typed=False),
+        Flavour(half_name, to_half(single), "fp16", True, TYPED_TARGETS),
+        Flavour(SINGLE, single, "fp32", False, WEAK_TARGETS),
     ]
 
 
@@ -87,7 +100,10 @@ def int8_flavours(single: onnx.ModelProto, sets: SampleSets, method: Method, bud
     for model in (weak, typed):
         store_matrices_as_half(model)
         onnx.checker.check_model(model, full_check=True)
-    flavours = (Flavour(MODEL, weak, "int8", False, summary), Flavour(TYPED, typed, "int8", True, summary))
+    flavours = (
+        Flavour(MODEL, weak, "int8", False, WEAK_TARGETS, summary),
+        Flavour(TYPED, typed, "int8", True, TYPED_TARGETS, summary),
+    )
     return Int8Result(flavours, recipe, sensitivities, summary)
 
 

@@ -59,7 +59,7 @@ def trace(network: nn.Module, inputs: Mapping[str, Tensor], outputs: tuple[str, 
             opset_version=OPSET,
             dynamo=False,
         )
-        model = onnx.load(path)
+        model = onnx.shape_inference.infer_shapes(onnx.load(path))
     _tidy(model)
     model = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
     onnx.checker.check_model(model, full_check=True)
@@ -69,6 +69,7 @@ def trace(network: nn.Module, inputs: Mapping[str, Tensor], outputs: tuple[str, 
 def _tidy(model: onnx.ModelProto) -> None:
     """Constants become initialisers, equal ones one; what passes a tensor on unchanged goes."""
     graph = model.graph
+    types = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info)}
     model.producer_name, model.producer_version = "sefa-edge", __version__
     graph.name = "policy"
     same_as: dict[str, str] = {}
@@ -80,7 +81,7 @@ def _tidy(model: onnx.ModelProto) -> None:
         if node.op_type == "Constant":
             graph.initializer.append(node.attribute[0].t)
             graph.initializer[-1].name = node.output[0]
-        elif node.op_type == "Identity" or _casts_float_to_float(node, kept):
+        elif node.op_type == "Identity" or (node.op_type == "Cast" and types.get(node.input[0]) == node.attribute[0].i):
             same_as[node.output[0]] = node.input[0]
         else:
             kept.append(node)
@@ -104,11 +105,3 @@ def _merge_equal_initialisers(graph: onnx.GraphProto) -> None:
     for node in graph.node:
         for index, name in enumerate(node.input):
             node.input[index] = renamed.get(name, name)
-
-
-def _casts_float_to_float(node: onnx.NodeProto, before: list[onnx.NodeProto]) -> bool:
-    """`.float()` of what is float32 already: the network computes in nothing else but the picture's uint8."""
-    if node.op_type != "Cast" or node.attribute[0].i != onnx.TensorProto.FLOAT:
-        return False
-    producer = next((other for other in before if node.input[0] in other.output), None)
-    return producer is not None and producer.op_type != "Transpose"
