@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import cast
 
 from sefa_edge.export.build_child import build, describe
+from sefa_edge.export.build_choice import PlanRecipe, choose_plan_recipe, find_sources, target_of
 from sefa_edge.export.build_messages import Backend, BuildRequest, DescribeRequest, LibraryEvent, Precision
 from sefa_edge.export.build_place import Place, find_place, plan_spec
-from sefa_edge.export.build_choice import PlanRecipe, choose_plan_recipe, find_sources, target_of
 from sefa_edge.export.tensorrt_builder import MODULES, missing_library
 from sefa_edge.export.timing_cache import timing_cache_path
 from sefa_edge.profiles.card import PolicyCard, save_card

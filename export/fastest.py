@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from sefa_edge.export.build_choice import REFERENCE, PlanRecipe, Source, fastest_candidates
 from sefa_edge.export.build_messages import LibraryEvent
-from sefa_edge.export.build_choice import REFERENCE, Source, PlanRecipe, fastest_candidates
 from sefa_edge.profiles.card import PolicyCard, save_card
 from sefa_edge.profiles.errors import InputError, MissingError, SefaError
 from sefa_edge.profiles.units import ns_to_ms
