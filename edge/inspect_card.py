@@ -93,7 +93,11 @@ def card_lines(card: PolicyCard) -> Lines:
 
 def _quantisation_lines(quantisation: QuantisationSummary) -> Lines:
     share = f"{quantisation.int8_weight_share:.1%} of the weights"
-    yield "int8", f"{len(quantisation.int8_layers)} layers, {share}; {len(quantisation.kept_layers)} kept higher"
+    yield (
+        "int8",
+        f"{len(quantisation.int8_layers)} layers compute in INT8, {len(quantisation.int8_weight_layers)} more store it "
+        f"({share}); {len(quantisation.kept_layers)} kept higher",
+    )
     calibration = quantisation.calibration
     yield (
         "calibration",

@@ -14,14 +14,13 @@ from sefa_edge.edge.engine import (
     ONNX_IR_VERSION_TAG,
     PLAN_MAGIC,
     RTX_PLAN_MAGIC,
-    EngineError,
     engine_kind,
 )
-from sefa_edge.edge.engine_tensorrt import VERSION_BYTES, VERSION_OFFSET, PlanHeader, read_plan_header
 from sefa_edge.edge.inspect_card import CardState, card_of, state_of_card
 from sefa_edge.edge.inspect_checkpoint import read_checkpoint
 from sefa_edge.edge.inspect_onnx import summarise
 from sefa_edge.edge.inspect_text import card_text, checkpoint_text, onnx_text, plan_text
+from sefa_edge.edge.plan_file import PRODUCTS, read_plan_header
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import check_report_word, sha256_of, write_report
 from sefa_edge.profiles.onnx_reader import load_onnx
@@ -112,24 +111,13 @@ def _inspect_onnx(path: Path, target: str | None) -> Inspection:
 
 
 def _inspect_plan(path: Path) -> Inspection:
-    library, version = _plan_library(path)
+    header = read_plan_header(path)
     card = card_of(path)
-    machine = {"library": library, "library_version": str(version)}
+    machine = {"library": PRODUCTS[header.library], "library_version": ".".join(map(str, header.version))}
     return Inspection(
         machine={**_file(path, "plan"), "plan": machine, "card": _plain_card(card)},
-        text=plan_text(path, f"{library} {version}", card),
+        text=plan_text(path, str(header), card),
     )
-
-
-def _plan_library(path: Path) -> tuple[str, PlanHeader]:
-    with path.open("rb") as file:
-        head = file.read(HEADER_BYTES)
-    if not head.startswith(RTX_PLAN_MAGIC):
-        return "TensorRT", read_plan_header(path)
-    version = head[VERSION_OFFSET : VERSION_OFFSET + VERSION_BYTES]  # where TensorRT has its own (measured: 1.7.1.116)
-    if len(version) < VERSION_BYTES:
-        raise EngineError(f"{path} ends inside its header", "was it copied completely? build it again")
-    return "TensorRT-RTX", PlanHeader(*version)
 
 
 def _inspect_card(path: Path) -> Inspection:

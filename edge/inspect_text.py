@@ -10,11 +10,11 @@ from sefa_edge.edge.inspect_onnx import OnnxSummary, Verdict
 from sefa_edge.profiles.onnx_graph import ValueInfo
 from sefa_edge.profiles.onnx_targets import BrokenRule
 
-WORD_WIDTH = 13
+MAX_WORD_WIDTH = 40
 TEXT_WIDTH = 96
 SHOWN_NODES = 3
 """Of one broken rule; all are in the JSON."""
-SHOWN_CHARACTERS = 200
+SHOWN_CHARACTERS = 300
 
 Lines = Iterator[tuple[str, str]]
 
@@ -23,7 +23,6 @@ def onnx_text(path: Path, summary: OnnxSummary, card: CardState) -> str:
     producer = f", written by {summary.producer}" if summary.producer else ""
     values = _values((*summary.inputs, *summary.outputs))
     lines = [
-        ("", f"{path}: ONNX, {_size(path.stat().st_size)}"),
         ("opset", f"{summary.opset}, IR version {summary.ir_version}{producer}"),
         *_labelled("inputs", values[: len(summary.inputs)]),
         *_labelled("outputs", values[len(summary.inputs) :]),
@@ -35,22 +34,22 @@ def onnx_text(path: Path, summary: OnnxSummary, card: CardState) -> str:
         *((verdict.target, _verdict(verdict)) for verdict in summary.verdicts),
         *_broken(summary.verdicts),
     ]
-    return _aligned(lines)
+    return _aligned(f"{path}: ONNX, {_size(path.stat().st_size)}", lines)
 
 
 def plan_text(path: Path, library: str, card: CardState) -> str:
-    return _aligned([("", f"{path}: plan of {library}, {_size(path.stat().st_size)}"), *_card(card)])
+    return _aligned(f"{path}: plan of {library}, {_size(path.stat().st_size)}", _card(card))
 
 
 def card_text(path: Path, state: CardState) -> str:
     words = f"belongs to the {state.card.engine_file} beside it" if state.card and state.belongs else state.problem
     said = card_lines(state.card) if state.card else ()
-    return _aligned([("", f"{path}: policy card; {words}"), *said])
+    return _aligned(f"{path}: policy card; {words}", said)
 
 
 def checkpoint_text(folder: Path, content: object, problem: str) -> str:
     words = problem or "its weights are beside it"
-    return _aligned([("", f"{folder}: checkpoint; {words}"), *_flat("", content)])
+    return _aligned(f"{folder}: checkpoint; {words}", _flat("", content))
 
 
 def printable(text: str) -> str:
@@ -59,10 +58,10 @@ def printable(text: str) -> str:
     return shown if len(shown) <= SHOWN_CHARACTERS else shown[: SHOWN_CHARACTERS - 1] + "…"
 
 
-def _aligned(lines: Iterable[tuple[str, str]]) -> str:
-    lines = list(lines)
-    width = max(WORD_WIDTH, *(len(word) + 2 for word, _ in lines))
-    return "\n".join(f"  {word:<{width}}{text}" if at else text for at, (word, text) in enumerate(lines))
+def _aligned(heading: str, lines: Iterable[tuple[str, str]]) -> str:
+    rows = [(printable(word), printable(text)) for word, text in lines]
+    width = min(max(len(word) for word, _ in rows) + 2, MAX_WORD_WIDTH) if rows else 0
+    return "\n".join((heading, *(f"  {word:<{width}}{text}".rstrip() for word, text in rows)))
 
 
 def _labelled(word: str, values: Iterable[str]) -> Lines:
@@ -113,11 +112,11 @@ def _table(rows: Sequence[tuple[str, ...]], right_from: int) -> list[str]:
 
 def _card(state: CardState) -> Lines:
     if state.card is None:
-        yield "card", printable(f"{state.file}: {state.problem}")
+        yield "card", f"{state.file}: {state.problem}"
         return
     yield "card", f"{state.file}: " + ("belongs to this file" if state.belongs else f"DOES NOT BELONG: {state.problem}")
     for word, text in card_lines(state.card):
-        yield f"  {word}", printable(text)
+        yield f"  {word}", text
 
 
 def _verdict(verdict: Verdict) -> str:
@@ -142,11 +141,11 @@ def _flat(name: str, content: object) -> Lines:
     """Nested values as dotted names."""
     if isinstance(content, dict):
         for key, value in content.items():
-            yield from _flat(f"{name}.{key}" if name else printable(str(key)), value)
+            yield from _flat(f"{name}.{key}" if name else str(key), value)
     elif isinstance(content, list):
-        yield name, printable(" ".join(map(str, content)))
+        yield name, " ".join(map(str, content))
     else:
-        yield name, printable(str(content))
+        yield name, str(content)
 
 
 def _size(count: int) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from sefa_edge.edge.comparison import (
-    Recordings,
     check_cards_agree,
     compare,
     held_out_recordings,
@@ -24,6 +23,7 @@ from sefa_edge.profiles.dataset import open_dataset
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import check_report_word, make_folder, write_report
 from sefa_edge.profiles.latency.percentiles import percentiles
+from sefa_edge.profiles.recordings import Recordings
 from sefa_edge.profiles.schema import load_arm_profile
 from sefa_edge.profiles.units import ns_to_ms
 from sefa_edge.profiles.verification import VerificationReport, VerifiedEngine, report_text
@@ -64,7 +64,7 @@ def main(arguments: argparse.Namespace) -> int:
         error = action_error(*chunks, arm.joints)
         durations_ns = time_in_turn(recordings, reference, candidate)
     if arguments.worst_pictures:
-        draw_worst(arguments.worst_pictures, recordings, chunks, error)
+        draw_worst(arguments.worst_pictures, (recordings, cards[1]), chunks, error)
     paths = arguments.reference, arguments.candidate
     engines = [_described(*engine) for engine in zip(paths, cards, durations_ns, strict=True)]
     budget_deg = arguments.budget_p99_deg or arm.action_error_budget.p99_deg(cards[1].precision)
@@ -144,9 +144,15 @@ def told(report: VerificationReport) -> str:
     return "\n".join(lines)
 
 
-def draw_worst(folder: Path, recordings: Recordings, chunks: tuple[np.ndarray, np.ndarray], error: ActionError) -> None:
+def draw_worst(
+    folder: Path,
+    seen: tuple[Recordings, PolicyCard],
+    chunks: tuple[np.ndarray, np.ndarray],
+    error: ActionError,
+) -> None:
     """Write the samples that differ most as pictures `worst-1-….png`, the worst first."""
-    dataset, card = recordings.dataset, recordings.card
+    recordings, card = seen
+    dataset = recordings.dataset
     for rank, index in enumerate(error.worst_samples, start=1):
         frame = int(recordings.frames[index])
         episode, step = int(dataset.episode[frame]), frame - int(dataset.episode_start[frame])

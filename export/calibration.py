@@ -130,11 +130,12 @@ class Calibration:
 
     def scale(self, tensor: str) -> np.float32:
         """Step of the symmetric INT8 grid of a tensor; representable in float16, so that both flavours agree."""
-        return half_exact(np.float32(max(self.ranges[tensor].limit(self.method), 1e-3) / INT8_MAX))
+        limit = max(self.ranges[tensor].limit(self.method), 1e-3)
+        return np.float32(half_exact(np.array(limit / INT8_MAX, np.float32)))
 
 
-def half_exact(scale: np.ndarray | np.float32) -> np.ndarray | np.float32:
-    """The scale rounded to a normal float16: the same in the typed and in the weakly typed engine."""
+def half_exact(scale: np.ndarray) -> np.ndarray:
+    """Scales float32, rounded to normal float16 numbers: the same in the typed and in the weakly typed engine."""
     smallest = np.finfo(np.float16).tiny
     return np.maximum(scale, smallest).astype(np.float16).astype(np.float32)
 

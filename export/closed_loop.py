@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-
 from sefa_edge.export.gate import LostSuccess
 from sefa_edge.profiles.card import ClosedLoop
 from sefa_edge.profiles.errors import InputError, SefaError

@@ -1,4 +1,4 @@
-"""`sefa-edge export`: a checkpoint becomes ONNX files in the asked precision, judged, with a policy card beside each."""
+"""`sefa-edge export`: a checkpoint becomes ONNX files in the asked precision, judged, a policy card beside each."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from sefa_edge.export.closed_loop import NotPlayable, play_both
 from sefa_edge.export.flavours import Flavour, Int8Result, Precision, float_flavours, int8_flavours
@@ -80,7 +81,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("conv1d", ("conv2d", "conv1d")),
         ("group-norm", ("instance", "reduce")),
     ):
-        parser.add_argument(f"--{field}", choices=choices, default=choices[0], help="form of the graph; no result changes")
+        parser.add_argument(
+            f"--{field}", choices=choices, default=choices[0], help="form of the graph; no result changes"
+        )
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -168,9 +171,11 @@ class Export:
                 "any LeRobot v3 dataset of this arm and these cameras; `sefa-edge record` makes one in simulation",
             )
         if not re.fullmatch(r"auto|none|\d{1,8}:\d{1,8}", arguments.closed_loop):
-            raise InputError(f"--closed-loop {arguments.closed_loop} is neither auto, none nor A:B", "for example 0:200")
+            raise InputError(
+                f"--closed-loop {arguments.closed_loop} is neither auto, none nor A:B", "for example 0:200"
+            )
 
-    def _flavours(self, single) -> tuple[list[Flavour], Int8Result | None]:  # noqa: ANN001
+    def _flavours(self, single: onnx.ModelProto) -> tuple[list[Flavour], Int8Result | None]:
         precision: Precision = self._arguments.precision
         flavours = float_flavours(single, precision)
         if precision != "int8":

@@ -1,4 +1,4 @@
-"""Equalisation: channels of an activation that differ much in size are made alike before one INT8 scale covers them all.
+"""Equalisation: channels of an activation that differ in size are made alike before one INT8 scale covers them all.
 
 A ReLU between two convolutions lets a positive factor pass, so channel c of the first may be divided by s_c if the
 weights of the second that read it are multiplied by it. The function stays the same (Nagel et al., "Data-free
@@ -50,7 +50,9 @@ def equalise(model: onnx.ModelProto, samples: Sequence[Inputs]) -> int:
 def find_pairs(graph: Graph) -> Iterator[Pair]:
     """Convolutions with nothing but a ReLU between them, each weight used once."""
     for node in graph.model.graph.node:
-        relu = _only_consumer(graph, node.output[0], "Relu") if node.op_type == "Conv" and len(node.input) == 3 else None
+        relu = (
+            _only_consumer(graph, node.output[0], "Relu") if node.op_type == "Conv" and len(node.input) == 3 else None
+        )
         second = None if relu is None else _only_consumer(graph, relu.output[0], "Conv")
         if second is not None and all(len(graph.consumers[n.input[1]]) == 1 for n in (node, second)):
             yield Pair(node.input[1], node.input[2], second.input[0], second.input[1])
@@ -65,12 +67,11 @@ def _channel_maxima(
     model: onnx.ModelProto, activations: Sequence[str], samples: Sequence[Inputs]
 ) -> dict[str, np.ndarray]:
     """Largest value of every channel of the activations [1, C, H, W]."""
-    maxima: dict[str, np.ndarray] = {}
+    seen: dict[str, list[np.ndarray]] = {name: [] for name in activations}
     for values in run_tensors(model, activations, samples) if activations else ():
         for name in activations:
-            seen = values[name].max(axis=(0, 2, 3))
-            maxima[name] = np.maximum(maxima.get(name, seen), seen)
-    return maxima
+            seen[name].append(values[name].max(axis=(0, 2, 3)))
+    return {name: np.max(maxima, axis=0) for name, maxima in seen.items()}
 
 
 def _factor(activation: np.ndarray, weight: np.ndarray) -> np.ndarray:

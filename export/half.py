@@ -1,7 +1,7 @@
 """Strongly typed float16: every tensor carries its final type, as TensorRT 10 (on request) and 11 (always) want it.
 
-Float32 stays where the signal itself is: scaling of inputs, the softmax whose expected coordinates are the features, the
-last layer, the ODE's state, joint units. Everything between is float16, Q/DQ scales included.
+Float32 stays where the signal itself is: scaling of inputs, the softmax whose expected coordinates are the features,
+the last layer, the ODE's state, joint units. Everything between is float16, Q/DQ scales included.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def single_nodes(graph: Graph) -> set[str]:
         if node.name not in graph.before_a_layer:  # the last layer, and what normalises its input
             single |= {node.name, graph.producer[node.input[0]].name}
     for node in graph.model.graph.node:
-        behind_softmax = any(name in graph.producer and graph.producer[name].op_type == "Softmax" for name in node.input)
+        behind_softmax = any(
+            name in graph.producer and graph.producer[name].op_type == "Softmax" for name in node.input
+        )
         if node.op_type == "Softmax" or behind_softmax or _carries_state(node, graph, single):
             single.add(node.name)
     return single
@@ -138,7 +140,9 @@ def store_matrices_as_half(model: onnx.ModelProto) -> None:
 
 def _as_half(values: np.ndarray, name: str) -> np.ndarray:
     if np.abs(values).max(initial=0.0) > np.finfo(np.float16).max:
-        raise InputError(f"'{name}' holds {np.abs(values).max():.3g}, more than float16 can", "export with --precision fp32")
+        raise InputError(
+            f"'{name}' holds {np.abs(values).max():.3g}, more than float16 can", "export with --precision fp32"
+        )
     return values.astype(np.float16)
 
 

@@ -1,7 +1,7 @@
 """The trained policy as it is deployed: one observation, static shapes, everything constant folded away.
 
-What depends only on the time of an Euler step is a constant once the steps are unrolled: time features, the time net and
-their share of every FiLM layer become biases. All FiLM layers read the same condition, so they are one matrix.
+What depends only on the time of an Euler step is a constant once the steps are unrolled: time features, the time net
+and their share of every FiLM layer become biases. All FiLM layers read the same condition, so they are one matrix.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sefa_edge.models.policy import FlowPolicy, Range
-from sefa_edge.models.velocity import MlpVelocity, UnetVelocity
+from sefa_edge.models.velocity import FilmBlock, MlpVelocity, UnetVelocity
 from sefa_edge.models.vision import scaled
 
 
@@ -57,6 +57,11 @@ class InferenceNetwork(nn.Module):
 
 class FoldedRange(nn.Module):
     """`models.policy.Range` as one multiplication and one addition each way."""
+
+    half_span: Tensor
+    middle: Tensor
+    scale: Tensor
+    offset: Tensor
 
     def __init__(self, trained: Range) -> None:
         super().__init__()
@@ -122,9 +127,10 @@ class StaticMlp(nn.Module):
         self.first, self.second = linear(first.weight[:, :condition_width], biases[0]), second
         self.later = nn.ParameterList(bias - biases[0] for bias in biases[1:])
         self.enter, self.leave = net.enter, net.leave
-        self.norms = nn.ModuleList(block.norm for block in net.blocks)
-        self.bodies = nn.ModuleList(block.body for block in net.blocks)
-        self.film = FilmLayers([_with_one_added(block.film) for block in net.blocks], form)
+        blocks = [block for block in net.blocks if isinstance(block, FilmBlock)]
+        self.norms = nn.ModuleList(block.norm for block in blocks)
+        self.bodies = nn.ModuleList(block.body for block in blocks)
+        self.film = FilmLayers([_with_one_added(block.film) for block in blocks], form)
 
     def modulations(self, condition: Tensor) -> list[list[Tensor]]:
         hidden = self.first(condition)
@@ -149,7 +155,7 @@ class StaticUnet(nn.Module):
         with torch.no_grad():
             time_rows = functional.mish(net.time(torch.tensor(times)))
         # Mish acts on each element, so the matrix falls apart into a time part, now constant, and a condition part.
-        films = [block.film[1] for block in blocks]
+        films = [block.film_layer for block in blocks]
         width = time_rows.shape[1]
         offsets = [time_rows @ film.weight[:, :width].T for film in films]
         with torch.no_grad():

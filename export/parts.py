@@ -1,7 +1,7 @@
-"""Encoder and velocity network as two graphs, for a host that integrates the flow itself: to time it, not to move an arm.
+"""Encoder and velocity network as two graphs, for a host that integrates the flow itself: to time it, not an arm.
 
-`encoder.onnx`: pictures and joints in, condition [1, C] out. `velocity.onnx`: x [T, n], t [1] and condition in, velocity
-[T, n] out, everything normalised. `parts.json` names tensors, shapes and hashes.
+`encoder.onnx`: pictures and joints in, condition [1, C] out. `velocity.onnx`: x [T, n], t [1] and condition in,
+velocity [T, n] out, everything normalised. `parts.json` names tensors, shapes and hashes.
 """
 
 from __future__ import annotations

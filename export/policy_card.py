@@ -38,7 +38,8 @@ def check_moves(info: CheckpointInfo, arm: ArmProfile) -> None:
     """Raises InputError when the checkpoint's joints are not the arm's."""
     if arm.joint_names != info.joint_names:
         raise InputError(
-            f"the checkpoint moves {', '.join(info.joint_names)}", f"arm '{arm.name}' has other joints; name it by --arm"
+            f"the checkpoint moves {', '.join(info.joint_names)}",
+            f"arm '{arm.name}' has other joints; name it by --arm",
         )
 
 

@@ -37,7 +37,7 @@ class Int8Source:
 
 
 def quantise(source: Int8Source, recipe: Recipe) -> onnx.ModelProto:
-    """The model with the recipe's layers in INT8. The identity side of a residual goes with the layer it is added to."""
+    """The model with the recipe's layers in INT8. A residual's identity side goes with its layer."""
     writer = _Writer(source)
     layer_of = {name: layer for layer in source.layers for name in layer.nodes}
     residual_of = {residual.node: residual for residual in source.residuals}
@@ -79,7 +79,7 @@ class _Writer:
         weight = self._source.weights[layer.name]
         values = self._add(f"{layer.weight}.int8", weight.values)
         scale = self._add(f"{layer.weight}.scale", weight.scale)
-        return self._dequantise([values, scale, self._zero(len(weight.scale))], f"{consumer}/weight", axis=0)
+        return self._dequantise([values, scale, self._zero(len(weight.scale))], f"{consumer}/weight")
 
     def finish(self) -> onnx.ModelProto:
         model = onnx.ModelProto()
@@ -93,8 +93,8 @@ class _Writer:
         graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in self._new.items())
         return onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
 
-    def _dequantise(self, inputs: list[str], name: str, **attributes: int) -> str:
-        node = helper.make_node("DequantizeLinear", inputs, [f"{name}.float"], f"{name}/Dequantize", **attributes)
+    def _dequantise(self, inputs: list[str], name: str) -> str:
+        node = helper.make_node("DequantizeLinear", inputs, [f"{name}.float"], f"{name}/Dequantize", axis=0)
         self.nodes.append(node)
         return node.output[0]
 

@@ -31,7 +31,9 @@ def render_page(report: ExportReport, pictures: Sequence[Path]) -> str:
     return Template(template).substitute(
         style=page_style(),
         title=escape(f"Export of “{report.task}-{report.stage}”: {first.precision}"),
-        subtitle=escape(f"{report.checkpoint}, {report.network_calls} network call(s) per chunk, {report.date_utc[:10]}"),
+        subtitle=escape(
+            f"{report.checkpoint}, {report.network_calls} network call(s) per chunk, {report.date_utc[:10]}"
+        ),
         tiles="".join(_tiles(report)),
         files="".join(_file_row(flavour) for flavour in report.flavours),
         joints_of=escape(f"{first.file} on {first.gate.samples} observations"),
@@ -60,7 +62,9 @@ def _tiles(report: ExportReport) -> list[str]:
 
 
 def _tile(title: str, value: str, unit: str, words: str) -> str:
-    return f'<article class="tile"><h3>{title}</h3><p class="big">{value}<span> {unit}</span></p><p>{words}</p></article>'
+    return (
+        f'<article class="tile"><h3>{title}</h3><p class="big">{value}<span> {unit}</span></p><p>{words}</p></article>'
+    )
 
 
 def _file_row(flavour: FlavourReport) -> str:
@@ -78,7 +82,14 @@ def _file_row(flavour: FlavourReport) -> str:
 def _joint_rows(flavour: FlavourReport) -> list[str]:
     rows = []
     for joint in flavour.error.joints:
-        numbers = (joint.joint.mean, joint.joint.p99, joint.joint.max, joint.ticks.mean, joint.ticks.p99, joint.ticks.max)
+        numbers = (
+            joint.joint.mean,
+            joint.joint.p99,
+            joint.joint.max,
+            joint.ticks.mean,
+            joint.ticks.p99,
+            joint.ticks.max,
+        )
         cells = "".join(f"<td>{number:.3f}</td>" for number in numbers)
         rows.append(f"<tr><th>{escape(joint.name)}, {escape(joint.unit)}</th>{cells}</tr>")
     return rows
@@ -94,19 +105,24 @@ def draw_steps(flavours: Sequence[FlavourReport]) -> str:
     for share in (0, 0.5, 1):
         y = base - share * (base - 10)
         parts.append(f'<line class="grid" x1="{PLOT_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text class="tick" x="{PLOT_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{share * top:.3g}</text>')
+        parts.append(
+            f'<text class="tick" x="{PLOT_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{share * top:.3g}</text>'
+        )
+
+    def x_of(step: int) -> float:
+        return PLOT_LEFT + (right - PLOT_LEFT) * step / max(count - 1, 1)
+
     for index, flavour in enumerate(shown):
-        points = [
-            f"{PLOT_LEFT + (right - PLOT_LEFT) * step / max(count - 1, 1):.1f},{base - spread.p99 / top * (base - 10):.1f}"
-            for step, spread in enumerate(flavour.error.steps)
-        ]
+        heights = [spread.p99 / top * (base - 10) for spread in flavour.error.steps]
+        points = [f"{x_of(step):.1f},{base - height:.1f}" for step, height in enumerate(heights)]
         colour, y = COLOURS[index % len(COLOURS)], 24 + 22 * index
         parts.append(f'<polyline class="step" style="stroke:{colour}" points="{" ".join(points)}"/>')
-        parts.append(f'<line style="stroke:{colour};stroke-width:3" x1="{right + 14}" x2="{right + 34}" y1="{y}" y2="{y}"/>')
+        parts.append(
+            f'<line style="stroke:{colour};stroke-width:3" x1="{right + 14}" x2="{right + 34}" y1="{y}" y2="{y}"/>'
+        )
         parts.append(f'<text x="{right + 42}" y="{y + 4}">{escape(flavour.file)}</text>')
     for step in range(0, count, max(1, count // 8)):
-        x = PLOT_LEFT + (right - PLOT_LEFT) * step / max(count - 1, 1)
-        parts.append(f'<text class="tick" x="{x:.1f}" y="{base + 20}" text-anchor="middle">step {step}</text>')
+        parts.append(f'<text class="tick" x="{x_of(step):.1f}" y="{base + 20}" text-anchor="middle">step {step}</text>')
     return "".join([*parts, "</svg>"])
 
 
@@ -115,7 +131,7 @@ def _layers(report: ExportReport) -> str:
         return ""
     budget_deg = report.flavours[0].gate.budget_p99_deg
     rows = "".join(
-        f'<tr><th>{escape(layer.name)}</th><td>{layer.op}</td><td>{layer.macs / 1e6:.3f}</td><td>{layer.weights}</td>'
+        f"<tr><th>{escape(layer.name)}</th><td>{layer.op}</td><td>{layer.macs / 1e6:.3f}</td><td>{layer.weights}</td>"
         f"<td>{layer.int8_p99_deg:.3f}</td><td>{layer.weights_p99_deg:.3f}</td><td>{DECISIONS[layer.decision]}</td></tr>"
         for layer in report.layers
     )
@@ -123,7 +139,8 @@ def _layers(report: ExportReport) -> str:
         "<h2>What each layer does to the action</h2>"
         "<p>99th percentile of the action error when only this layer is quantised: input and weights (dark), weights "
         f"only (light). Dashed: the budget for all of them together, {budget_deg:g}.</p>"
-        f'<div class="card">{draw_layers(report.layers, budget_deg)}</div><div class="card" style="margin-top:16px"><table>'
+        f'<div class="card">{draw_layers(report.layers, budget_deg)}</div>'
+        '<div class="card" style="margin-top:16px"><table>'
         "<thead><tr><th>layer</th><th>kind</th><th>MMAC</th><th>weights</th><th>p99, INT8</th>"
         f"<th>p99, weights only</th><th>decision</th></tr></thead><tbody>{rows}</tbody></table></div>"
     )
@@ -139,10 +156,11 @@ def draw_layers(layers: Sequence[LayerReport], budget_deg: float) -> str:
         y = row * ROW_HEIGHT
         bars = (("median", layer.int8_p99_deg, 4, 12), ("tail", layer.weights_p99_deg, 16, 5))
         parts.append(f'<text class="label" x="{LABEL_WIDTH - 12}" y="{y + 16}">{escape(layer.name)}</text>')
-        parts += [
-            f'<rect class="{kind}" x="{LABEL_WIDTH}" y="{y + dy}" width="{max(value / top * width, 1):.1f}" height="{h}"/>'
-            for kind, value, dy, h in bars
-        ]
+        for kind, value, dy, bar_height in bars:
+            length = max(value / top * width, 1)
+            parts.append(
+                f'<rect class="{kind}" x="{LABEL_WIDTH}" y="{y + dy}" width="{length:.1f}" height="{bar_height}"/>'
+            )
         words = f"{layer.int8_p99_deg:.3f} · {DECISIONS[layer.decision]}"
         parts.append(f'<text class="value" x="{WIDTH - 4}" y="{y + 16}">{words}</text>')
     x = LABEL_WIDTH + budget_deg / top * width
@@ -159,8 +177,8 @@ def _worst(pictures: Sequence[Path]) -> str:
         for path in pictures
     )
     return (
-        "<h2>Where it differs most</h2><p>The held-out frames with the largest difference: what the camera saw, and both "
-        f"chunks, joint by joint.</p>{figures}"
+        "<h2>Where it differs most</h2><p>The held-out frames with the largest difference: what the camera saw, and "
+        f"both chunks, joint by joint.</p>{figures}"
     )
 
 

@@ -50,7 +50,7 @@ def _channel_scales(matrix: np.ndarray, importance: np.ndarray) -> np.ndarray:
     best = np.full(len(matrix), np.inf)
     chosen = np.zeros(len(matrix))
     for fraction in CLIPPING:
-        scale = np.asarray(half_exact((largest * fraction / INT8_MAX).astype(np.float32)), np.float64)
+        scale = half_exact((largest * fraction / INT8_MAX).astype(np.float32)).astype(np.float64)
         error = ((matrix - _on_grid(matrix, scale[:, None]) * scale[:, None]) ** 2 * importance).sum(axis=1)
         better = error < best
         best[better], chosen[better] = error[better], scale[better]
@@ -73,9 +73,7 @@ def _round_block(matrix: np.ndarray, moments: np.ndarray, scale: np.ndarray) -> 
     return back
 
 
-def _round_columns(
-    remaining: np.ndarray, rounded: np.ndarray, solver: tuple[np.ndarray, np.ndarray]
-) -> np.ndarray:
+def _round_columns(remaining: np.ndarray, rounded: np.ndarray, solver: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     """Round a few columns one after the other; returns the errors that all later columns have to make up for."""
     upper, scale = solver
     errors = np.empty_like(remaining)

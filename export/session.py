@@ -23,7 +23,7 @@ def open_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
 def run_chunks(model: onnx.ModelProto, samples: Iterable[Inputs]) -> np.ndarray:
     """The model's only output for every sample, [N, T, n]."""
     session = open_session(model)
-    return np.stack([session.run(None, dict(sample))[0] for sample in samples])
+    return np.stack([np.asarray(session.run(None, dict(sample))[0]) for sample in samples])
 
 
 def run_tensors(model: onnx.ModelProto, names: Sequence[str], samples: Iterable[Inputs]) -> Iterator[dict]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import io
+import tempfile
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 
 import onnx
 import torch
@@ -45,20 +46,20 @@ def policy_graph(policy: FlowPolicy, network_calls: int, form: GraphForm) -> onn
 
 def trace(network: nn.Module, inputs: Mapping[str, Tensor], outputs: tuple[str, ...]) -> onnx.ModelProto:
     """A network as a tidy, checked model, opset 17."""
-    file = io.BytesIO()
-    with torch.no_grad(), warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad(), warnings.catch_warnings():
+        path = Path(folder) / "traced.onnx"
         # The TorchScript exporter is the one whose graphs TensorRT 8.6 parses; its deprecation is known.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network.eval(),
             tuple(inputs.values()),
-            file,
+            str(path),
             input_names=list(inputs),
             output_names=list(outputs),
             opset_version=OPSET,
             dynamo=False,
         )
-    model = onnx.load_from_string(file.getvalue())
+        model = onnx.load(path)
     _tidy(model)
     model = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
     onnx.checker.check_model(model, full_check=True)

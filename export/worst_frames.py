@@ -15,7 +15,7 @@ WITHIN_BUDGET_OR_NOT = (0, 1)
 
 
 def draw_worst_frames(staged: Path, arguments: argparse.Namespace) -> list[Path]:
-    """Pictures of the worst held-out frames of `model.onnx`, the worst first. Raises SefaError when none can be drawn."""
+    """Pictures of the worst held-out frames of `model.onnx`, the worst first. Raises SefaError."""
     folder = staged / FOLDER
     options = {
         "--dataset": arguments.calibration,

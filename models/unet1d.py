@@ -30,6 +30,13 @@ class ResidualBlock1d(nn.Module):
         self.film = nn.Sequential(nn.Mish(), nn.Linear(condition_width, 2 * channels))
         self.shortcut = nn.Conv1d(in_channels, channels, 1) if in_channels != channels else nn.Identity()
 
+    @property
+    def film_layer(self) -> nn.Linear:
+        """The matrix of FiLM."""
+        layer = self.film[1]
+        assert isinstance(layer, nn.Linear)
+        return layer
+
     def forward(self, x: Tensor, film_row: Tensor) -> Tensor:
         """x [B, C, ..., T], film_row [B, 2 channels], what `self.film` makes of the condition."""
         scale, bias = film_row.reshape(*film_row.shape, *[1] * (x.dim() - 2)).split(self.channels, dim=1)

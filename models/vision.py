@@ -100,7 +100,7 @@ ENCODERS = {"small": SmallEncoder, "resnet18": ResNet18Encoder}
 
 def scaled(image: Tensor) -> Tensor:
     """uint8 [B, H, W, 3] -> float [B, 3, H, W] in -1..1 (channels-last memory, for free)."""
-    return image.permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    return image.float().permute(0, 3, 1, 2) / 127.5 - 1.0  # cast first: TensorRT can do nothing else with uint8
 
 
 class Vision(nn.Module):

@@ -1,4 +1,4 @@
-"""OWNS THE RESIZE: one function brings pictures to the policy's size in training, calibration, evaluation and running."""
+"""OWNS THE RESIZE: one function brings pictures to the policy's size in training, calibration and running."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ def resize_to_policy(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """
     if image.shape[:2] == (height, width):
         return image
-    import cv2  # the policy process never needs it for a camera that delivers the policy's size
+    import cv2  # only the process that has a picture to resize loads it
 
+    cv2.setNumThreads(1)
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
