@@ -32,7 +32,13 @@ TRT_8 = LibraryEvent(version="8.6.1", strongly_typed=False, weakly_typed=True, c
 TRT_10 = LibraryEvent(version="10.3.0", strongly_typed=True, weakly_typed=True, compute_capabilities=[])
 TRT_11 = LibraryEvent(version="11.4.0.106", strongly_typed=True, weakly_typed=False, compute_capabilities=[])
 CALIBRATION = {"method": "entropy", "dataset_sha256": "0" * 64, "episodes": 2, "samples": 64, "joint_coverage": 0.9}
-QUANTISATION = {"calibration": CALIBRATION, "int8_layers": ["conv"], "kept_layers": [], "int8_weight_share": 0.9}
+QUANTISATION = {
+    "calibration": CALIBRATION,
+    "int8_layers": ["conv"],
+    "int8_weight_layers": [],
+    "kept_layers": [],
+    "int8_weight_share": 0.9,
+}
 PLAN = {
     "onnx_sha256": "0" * 64, "library_version": "10.3.0", "cuda_version": "12.6", "compute_capability": "8.7",
     "gpu_name": "Orin", "board": "p3767-0005", "l4t": "36.4.3", "power_mode": "MAXN_SUPER", "workspace_mib": 256,

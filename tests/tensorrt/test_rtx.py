@@ -44,6 +44,7 @@ QUANTISATION = {
         "joint_coverage": 1.0,
     },
     "int8_layers": ["conv"],
+    "int8_weight_layers": [],
     "kept_layers": [],
     "int8_weight_share": 1.0,
 }
@@ -213,7 +214,7 @@ def test_a_folder_of_two_checkpoints_is_refused(build: SefaEdge, write_flavour: 
 
 
 @pytest.mark.parametrize(
-    ("kind", "reason"), [("uint8", "UINT8 zero_point"), ("shifted", "Non-zero zero point is not supported")]
+    ("kind", "reason"), [("uint8", "means uint8, which TensorRT reads as int8"), ("shifted", "is not 0")]
 )
 def test_what_would_compute_wrong_numbers_is_refused(
     build: SefaEdge, write_flavour: WriteFlavour, tmp_path: Path, kind: str, reason: str
@@ -222,13 +223,50 @@ def test_what_would_compute_wrong_numbers_is_refused(
     _refused(build(engine, "-o", tmp_path / "model.plan"), 2, reason, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("kind", "reason"), [("uint8", "UINT8 zero_point"), ("shifted", "Non-zero zero point is not supported")]
+)
+def test_the_library_itself_has_the_last_word(
+    rtx: Path,
+    with_paths: Callable[..., dict[str, str]],
+    write_flavour: WriteFlavour,
+    tmp_path: Path,
+    kind: str,
+    reason: str,
+) -> None:
+    """What the rules would let through, the child still refuses: also where the parser merely warns (uint8)."""
+    engine = write_flavour(tmp_path / "model.onnx", kind)
+    program = f"""
+from pathlib import Path
+from sefa_edge.export.build_child import build
+from sefa_edge.export.build_messages import BuildRequest
+from sefa_edge.profiles.errors import SefaError
+request = BuildRequest(
+    backend="tensorrt_rtx", onnx={str(engine)!r}, onnx_sha256={sha256_of(engine)!r},
+    plan={str(tmp_path / "model.plan")!r}, precision="int8", strongly_typed=True, workspace_mib=64,
+    optimisation_level=3, compute_capabilities=["SM86"],
+)
+try:
+    build(request, Path({str(tmp_path / "model.plan.log")!r}), "building")
+except SefaError as error:
+    print(error.exit_code, error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=with_paths((rtx,), ()), capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert done.stdout.startswith("2 TensorRT ")
+    assert reason in done.stdout
+    assert _plans(tmp_path) == []
+
+
 def test_truncated_model_is_refused(build: SefaEdge, write_flavour: WriteFlavour, tmp_path: Path) -> None:
     engine = write_flavour(tmp_path / "model.onnx", "fp32")
     engine.write_bytes(engine.read_bytes()[:-100])
     _refused(build(engine, "-o", tmp_path / "model.plan"), 2, "is not the file that its card describes", tmp_path)
     card = json.loads(card_path(engine).read_text())
     card_path(engine).write_text(json.dumps({**card, "engine_sha256": sha256_of(engine)}))
-    _refused(build(engine, "-o", tmp_path / "model.plan"), 2, "Failed to parse the ONNX model", tmp_path)
+    _refused(build(engine, "-o", tmp_path / "model.plan"), 2, "the ONNX file ends too early", tmp_path)
 
 
 @pytest.mark.parametrize(
