@@ -117,7 +117,8 @@ class Export:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
         self._policy, self._info = load_checkpoint(arguments.checkpoint)
-        self._calls = arguments.network_calls or (BASE_CALLS if self._info.stage == "base" else 1)
+        usual_calls = BASE_CALLS if self._info.stage == "base" else 1
+        self._calls = usual_calls if arguments.network_calls is None else arguments.network_calls
         self._check_options()
         self._arm = load_arm_profile(arguments.arm)
         check_moves(self._info, self._arm)

@@ -43,7 +43,7 @@ def single_nodes(graph: Graph) -> set[str]:
     single = set(graph.nodes) - inner - weighted
     for node in graph.weighted:
         if node.name not in graph.before_a_layer:  # the last layer, and what normalises its input
-            single |= {node.name, graph.producer[node.input[0]].name}
+            single |= {node.name, *(graph.producer[name].name for name in node.input[:1] if name in graph.producer)}
     for node in graph.model.graph.node:
         behind_softmax = any(
             name in graph.producer and graph.producer[name].op_type == "Softmax" for name in node.input

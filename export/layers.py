@@ -61,11 +61,11 @@ class Graph:
     @cached_property
     def weighted(self) -> list[onnx.NodeProto]:
         """Nodes that multiply an activation by stored weights, in graph order."""
-        return [
-            node
-            for node in self.model.graph.node
-            if node.op_type in WEIGHTED and node.input[1] in self.initialisers and node.input[0] in self.producer
-        ]
+        return [node for node in self.model.graph.node if node.op_type in WEIGHTED and self._is_stored(node)]
+
+    def _is_stored(self, node: onnx.NodeProto) -> bool:
+        activation, weight = node.input[:2]
+        return weight in self.initialisers and activation not in self.initialisers
 
     @cached_property
     def after_a_layer(self) -> set[str]:
@@ -144,7 +144,8 @@ def _role(graph: Graph, nodes: list[onnx.NodeProto]) -> Role:
     node = nodes[0]
     matrix = node.op_type == "Gemm" and attribute(node, "transB", 0) == 1
     convolution = node.op_type == "Conv" and attribute(node, "group", 1) == 1
-    if not (matrix or convolution) or graph.producer[node.input[0]].op_type == "Softmax":
+    behind_softmax = node.input[0] in graph.producer and graph.producer[node.input[0]].op_type == "Softmax"
+    if behind_softmax or not (matrix or convolution):
         return "fixed"
     if not all(other.name in graph.after_a_layer for other in nodes):
         return "first"

@@ -219,3 +219,36 @@ def write_video(path: Path, frames: range, codec: str) -> None:
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(video_picture(frame), format="rgb24")))
         container.mux(stream.encode())
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight demonstrations of lift, on seeds of their own."""
+    from sefa_edge.cli import main
+
+    path = tmp_path_factory.mktemp("data") / "lift"
+    words = ["record", "--expert", "lift", "--episodes", "8", "--first-seed", "400000", "-o", str(path)]
+    assert main(words) == 0
+    return path
+
+
+@pytest.fixture(scope="session")
+def int8_export(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Everything that an export of the shipped checkpoint can make. Needs torch."""
+    import yaml
+
+    from sefa_edge.cli import main
+    from sefa_edge.profiles.schema import load_arm_profile
+
+    folder = tmp_path_factory.mktemp("int8")
+    # So few recordings judge coarsely: the budget is wide here, and the published numbers come from more.
+    profile = load_arm_profile("so101_sim").model_dump()
+    profile["action_error_budget"]["int8_p99_deg"] = 1.0
+    (folder / "arm.yaml").write_text(yaml.safe_dump(profile), encoding="utf-8")
+    words = ["--precision", "int8", "--calibration", str(recordings), "--arm", str(folder / "arm.yaml"), "--parts"]
+    words += ["--samples", "64", "--closed-loop", "0:3", "--execute-steps", "4"]
+    assert main(["export", str(CHECKPOINT), "-o", str(folder / "out"), *words]) == 0
+    return folder / "out"
+
+
+CHECKPOINT = Path(__file__).resolve().parents[1] / "models/results/lift"
