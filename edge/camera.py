@@ -98,15 +98,3 @@ def make_source(request: CameraRequest) -> CameraSource:
     if request.address.kind == "file":
         return camera_file.VideoFileCamera(request)
     return camera_file.StreamCamera(request)
-
-
-def resize_to_policy(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The picture uint8 [height, width, 3] as the policy was trained on it: the whole picture, INTER_AREA.
-
-    Recording and running both call this; a picture that already fits is returned as it is.
-    """
-    if image.shape[:2] == (height, width):
-        return image
-    from sefa_edge.edge.pictures import resize_area
-
-    return resize_area(image, height, width)

@@ -11,10 +11,10 @@ from sefa_edge.edge.camera import (
     Frame,
     make_source,
     parse_address,
-    resize_to_policy,
 )
 from sefa_edge.edge.process import child_main
 from sefa_edge.edge.transport import Channel, ChannelClosed, FrameDescriptor, FrameRing
+from sefa_edge.profiles.resize import resize_to_policy
 from sefa_edge.profiles.strict import StrictModel
 
 MAX_SILENT_READS = 3

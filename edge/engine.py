@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
-from sefa_edge.profiles.card import PolicyCard, load_card
+from sefa_edge.edge.cuda.device import CudaOptions
+from sefa_edge.profiles.card import PolicyCard, TensorSpec, load_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.schema import ArmProfile
 
@@ -18,6 +19,7 @@ RTX_PLAN_MAGIC = b"vtrt"  # TensorRT-RTX plan
 ORT_FORMAT_MAGIC = b"ORTM"  # ONNX Runtime's own flatbuffer, at offset 4
 ONNX_IR_VERSION_TAG = 0x08  # ModelProto field 1, a varint, which every writer puts first
 HEADER_BYTES = 64
+EngineKind = Literal["onnx", "tensorrt", "tensorrt_rtx"]
 
 
 class EngineError(InputError):
@@ -47,6 +49,18 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """How a TensorRT plan uses the GPU."""
+
+    device: CudaOptions = field(default_factory=CudaOptions)
+    launch: Literal["graph", "enqueue"] = "graph"
+    """As one CUDA graph, or kernel by kernel; the latter is what happens, too, where capture fails."""
+    warm_up_runs: int = 20
+    warm_up_s: float = 0.5
+    """Kernels are loaded at their first use, and clocks need a while to rise: both limits have to be met."""
+
+
+@dataclass(frozen=True, slots=True)
 class EngineOptions:
     """How an engine may use the machine."""
 
@@ -54,29 +68,34 @@ class EngineOptions:
     warm_up_runs: int = 3
     cache_above_ms: float = 50.0
     """ONNX: an engine that takes longer to load is kept optimised for the next start; below, that gains nothing."""
+    plan: PlanOptions = field(default_factory=PlanOptions)
 
 
 def open_engine(path: Path, options: EngineOptions | None = None) -> Engine:
     """Check an engine against its card, load it and run it until it is warm.
 
     Raises:
-        InputError: no card, another file's card, an unknown format, tensors that differ from the card.
-        MissingError: the library that this format needs is not installed.
+        InputError: no card, another file's card, an unknown format, tensors that differ from the card, a plan of
+            another GPU or TensorRT.
+        MissingError: the library or the GPU that this format needs is not there.
+        FaultError: CUDA or TensorRT fails.
     """
     card = load_card(path)
     kind = engine_kind(path)
+    if kind != card.format:
+        raise EngineError(f"{path} is of format {kind}, its card says {card.format}", "export or build it again")
     chosen = options or EngineOptions()
-    if kind == "plan":
+    if card.plan is not None:
         from sefa_edge.edge.engine_tensorrt import open_plan
 
-        return open_plan(path, card)
+        return open_plan(path, card, chosen.plan)
     from sefa_edge.edge.engine_onnx import OnnxEngine
 
     return OnnxEngine(path, card, chosen)
 
 
-def engine_kind(path: Path) -> str:
-    """`onnx` or `plan`, by the file's first bytes; its name does not matter.
+def engine_kind(path: Path) -> EngineKind:
+    """What an engine is, by the file's first bytes; its name does not matter.
 
     Raises:
         EngineError: neither, with what it seems to be.
@@ -84,10 +103,24 @@ def engine_kind(path: Path) -> str:
     with path.open("rb") as file:
         head = file.read(HEADER_BYTES)
     if head.startswith(PLAN_MAGIC):
-        return "plan"
+        return "tensorrt"
+    if head.startswith(RTX_PLAN_MAGIC):
+        return "tensorrt_rtx"
     if head[:1] == bytes([ONNX_IR_VERSION_TAG]):
         return "onnx"
     raise EngineError(f"{path} is not an engine: {_what_it_seems(head)}", "give a model.onnx or a TensorRT model.plan")
+
+
+def tensor_specs(card: PolicyCard) -> list[TensorSpec]:
+    """Every input, then the one output."""
+    return [*card.image_tensors, card.joint_tensor, card.noise_tensor, card.chunk_tensor]
+
+
+def fill_input(tensor: np.ndarray, value: np.ndarray, name: str) -> None:
+    """Copy an input into its place. Raises EngineError for another shape or type than the card names."""
+    if value.shape != tensor.shape or value.dtype != tensor.dtype:
+        raise EngineError(f"{name}: {value.dtype} {value.shape} given, the engine takes {tensor.dtype} {tensor.shape}")
+    tensor[...] = value
 
 
 def check_fits_arm(card: PolicyCard, arm: ArmProfile) -> None:
@@ -112,8 +145,6 @@ def check_fits_arm(card: PolicyCard, arm: ArmProfile) -> None:
 def _what_it_seems(head: bytes) -> str:
     if not head:
         return "the file is empty"
-    if head.startswith(RTX_PLAN_MAGIC):
-        return "a TensorRT-RTX plan, which this version does not run"
     if head[4:8] == ORT_FORMAT_MAGIC:
         return "a model in ONNX Runtime's own format"
     if head.startswith(b"PK"):

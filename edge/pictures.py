@@ -42,6 +42,27 @@ def encode_png(picture: np.ndarray) -> bytes:
     return encoded.tobytes()
 
 
+def decode_png(content: bytes) -> np.ndarray:
+    """The picture uint8 [H, W, 3] in the bytes of a PNG. Raises InputError when they are none, or damaged."""
+    try:
+        picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise InputError(f"the picture is damaged: {error.err}", "was the copy complete?") from None
+    if picture is None:
+        raise InputError("the picture is damaged", "was the copy complete?")
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def draw_line(picture: np.ndarray, points: np.ndarray, colour: tuple[int, int, int]) -> None:
+    """Draw the line through `points` [K, 2], x and y in pixels, into the picture."""
+    cv2.polylines(picture, [np.rint(points).astype(np.int32)], False, colour, 1, cv2.LINE_AA)
+
+
+def draw_text(picture: np.ndarray, text: str, at: tuple[int, int], colour: tuple[int, int, int]) -> None:
+    """Write a small line of ASCII text into the picture, its lower left corner at `at`, x and y in pixels."""
+    cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour, 1, cv2.LINE_AA)
+
+
 def captioned(picture: np.ndarray, text: str) -> np.ndarray:
     """A copy of the picture with a line of text in its lower left corner."""
     written = picture.copy()

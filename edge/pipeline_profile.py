@@ -30,7 +30,7 @@ from sefa_edge.profiles.latency.page import save_page
 from sefa_edge.profiles.latency.report import LatencyReport, StageReport, Subject, save_report
 from sefa_edge.profiles.units import period_ns
 
-BACK_ENDS = {"onnx": "ONNX Runtime", "plan": "TensorRT"}
+BACK_ENDS = {"onnx": "ONNX Runtime", "tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
 BAR_CELLS = 24
 
 

@@ -1,30 +1,73 @@
-"""`sefa-edge export`: a checkpoint becomes model.onnx and its policy card model.json."""
+"""`sefa-edge export`: a checkpoint becomes ONNX files in the asked precision, judged, a policy card beside each."""
 
 from __future__ import annotations
 
 import argparse
+import re
+import shutil
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from datetime import datetime, timezone
 from pathlib import Path
 
-from sefa_edge import __version__
-from sefa_edge.export.parity import check_parity
-from sefa_edge.export.to_onnx import CHUNK, JOINTS, NOISE, OPSET, image_tensor_name, write_onnx
+import numpy as np
+import onnx
+
+from sefa_edge.export.closed_loop import NotPlayable, play_both
+from sefa_edge.export.flavours import Flavour, Int8Result, Precision, float_flavours, int8_flavours
+from sefa_edge.export.gate import Trial, judge, require_passed, torch_chunks, with_closed_loop
+from sefa_edge.export.inference_network import GraphForm
+from sefa_edge.export.parts import write_parts
+from sefa_edge.export.policy_card import CardFacts, check_moves, make_card
+from sefa_edge.export.report import ExportReport, FlavourReport, flavour_report, layer_reports, report_text
+from sefa_edge.export.report_page import save_page
+from sefa_edge.export.rules import require_buildable
+from sefa_edge.export.samples import SampleSets, as_inputs, open_samples
+from sefa_edge.export.session import Inputs
+from sefa_edge.export.to_onnx import example_inputs, policy_graph
+from sefa_edge.export.worst_frames import draw_worst_frames
 from sefa_edge.models.checkpoint import CheckpointInfo, load_checkpoint
-from sefa_edge.profiles.card import CameraSpec, JointSpec, PolicyCard, Provenance, TensorSpec, TimingSpec, save_card
+from sefa_edge.models.policy import FlowPolicy
+from sefa_edge.profiles.card import ClosedLoop, GateResult, save_card
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.files import make_folder, sha256_of, sha256_of_json
+from sefa_edge.profiles.files import make_folder, write_atomic
 from sefa_edge.profiles.schema import load_arm_profile
 
 BASE_CALLS = 10
-ENGINE = "model.onnx"
-ZERO_OF_UNIT = {"degrees": "range_middle", "percent": "range_end"}
+RANDOM_SAMPLES = 64
+AUTO_SEEDS = "0:40"
+"""Played by default: 30 seconds on two cores. A verdict to publish takes 200."""
+REPORT, PAGE = "report.json", "report.html"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, help="folder with model.safetensors and checkpoint.json")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for engines and cards")
+    parser.add_argument("--precision", choices=("fp32", "fp16", "int8"), default="fp32", help="of model.onnx")
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder for model.onnx and model.json"
+        "--calibration",
+        type=Path,
+        metavar="DATASET",
+        help="recordings to calibrate INT8 with and to judge by: a LeRobot v3 dataset of three episodes or more",
     )
-    parser.add_argument("--precision", choices=("fp32",), default="fp32", help="precision of the engine")
+    parser.add_argument("--samples", type=int, default=256, help="observations to calibrate with, and to judge by")
+    parser.add_argument(
+        "--method",
+        choices=("minmax", "percentile", "entropy"),
+        default="minmax",
+        help="how INT8 ranges are chosen; minmax keeps the outliers that small policies live on",
+    )
+    parser.add_argument(
+        "--closed-loop",
+        default="auto",
+        metavar="A:B",
+        help=f"seeds to play in the simulated world, none, or auto: {AUTO_SEEDS} when --precision is not fp32 "
+        "and the world knows the task (default: auto)",
+    )
+    parser.add_argument("--allow-worse", action="store_true", help="keep files that fail the gate; the card says so")
+    parser.add_argument("--seed", type=int, default=0, help="of noise, and of which episodes calibrate and judge")
     parser.add_argument(
         "--network-calls",
         type=int,
@@ -32,90 +75,183 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--execute-steps", type=int, default=8, help="steps of each chunk that are played")
     parser.add_argument("--arm", default="so101_sim", help="arm profile whose joints the policy moves")
+    parser.add_argument("--parts", action="store_true", help="also encoder.onnx and velocity.onnx, for a host loop")
+    for field, choices in (
+        ("film", ("fused", "separate")),
+        ("conv1d", ("conv2d", "conv1d")),
+        ("group-norm", ("instance", "reduce")),
+    ):
+        parser.add_argument(
+            f"--{field}", choices=choices, default=choices[0], help="form of the graph; no result changes"
+        )
 
 
 def main(arguments: argparse.Namespace) -> int:
-    policy, info = load_checkpoint(arguments.checkpoint)
-    calls = arguments.network_calls or (BASE_CALLS if info.stage == "base" else 1)
-    if not 1 <= calls <= 100 or not 1 <= arguments.execute_steps <= policy.config.horizon:
-        raise InputError("--network-calls must be 1..100 and --execute-steps 1..horizon")
-    units = {joint.name: joint.unit for joint in load_arm_profile(arguments.arm).joints}
-    if tuple(units) != info.joint_names:
-        raise InputError(
-            f"the checkpoint moves {', '.join(info.joint_names)}", f"arm '{arguments.arm}' has other joints"
-        )
-    make_folder(arguments.output)
-    staged = arguments.output / ("staged-" + ENGINE)
-    try:
-        write_onnx(policy, calls, staged)
-        parity = check_parity(policy, calls, staged)
-        engine = staged.replace(arguments.output / ENGINE)
-    finally:
-        staged.unlink(missing_ok=True)
-    save_card(make_card(info, engine, units, calls, arguments), engine)
-    print(f"{engine}: {engine.stat().st_size / 1e6:.1f} MB, {calls} network call(s) per chunk")
-    print(f"against torch: max {parity.max_deg:.2g} deg, mean {parity.mean_deg:.2g} deg")
+    export = Export(arguments)
+    with ExitStack() as stack:
+        make_folder(arguments.output)
+        staged = Path(tempfile.mkdtemp(prefix=".staged-", dir=arguments.output))
+        stack.callback(shutil.rmtree, staged, ignore_errors=True)
+        report = export.run(staged)
+        for name in (REPORT, PAGE):
+            (staged / name).replace(arguments.output / name)
+        print(report_text(report))
+        export.require_passed()
+        publish(staged, arguments.output)
+    print(f"report: {arguments.output / PAGE}")
     return 0
 
 
-def make_card(
-    info: CheckpointInfo,
-    engine: Path,
-    units: dict[str, str],
-    network_calls: int,
-    arguments: argparse.Namespace,
-) -> PolicyCard:
-    """The card of an exported checkpoint."""
-    network, n = info.config.network, len(info.joint_names)
-    ranges = zip(info.joint_names, info.trained_min_deg, info.trained_max_deg, strict=True)
-    shape = [network.n_obs_steps, network.height, network.width, 3]
-    return PolicyCard(
-        schema_version=2,
-        name=f"{info.task}-{info.stage}",
-        task=info.task,
-        arm=arguments.arm,
-        engine_file=engine.name,
-        engine_sha256=sha256_of(engine),
-        format="onnx",
-        precision=arguments.precision,
-        strongly_typed=False,
-        opset=OPSET,
-        cameras=[
-            CameraSpec(name=camera, tensor=image_tensor_name(camera), height=network.height, width=network.width)
-            for camera in network.cameras
-        ],
-        joints=[
-            JointSpec.model_validate(
-                {
-                    "name": name,
-                    "unit": units[name],
-                    "zero": ZERO_OF_UNIT[units[name]],
-                    "trained_min_deg": low,
-                    "trained_max_deg": high,
-                }
+def publish(staged: Path, output: Path) -> None:
+    """Move everything into place, cards last: an engine without its card is refused by everybody."""
+    for path in sorted(staged.iterdir(), key=lambda path: path.suffix == ".json"):
+        target = output / path.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        path.replace(target)
+
+
+class Export:
+    """One export, from the checkpoint to files in a staging folder."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self._arguments = arguments
+        self._policy, self._info = load_checkpoint(arguments.checkpoint)
+        self._calls = arguments.network_calls or (BASE_CALLS if self._info.stage == "base" else 1)
+        self._check_options()
+        self._arm = load_arm_profile(arguments.arm)
+        check_moves(self._info, self._arm)
+        self._sets = open_calibration(arguments, self._info)
+        self._form = GraphForm(arguments.film, arguments.conv1d, arguments.group_norm)
+        self._notes: list[str] = []
+        self._judged: list[tuple[Flavour, GateResult]] = []
+        self._started_s = time.monotonic()
+
+    def run(self, staged: Path) -> ExportReport:
+        """Make, judge and write everything; the gate's verdict is `require_passed`."""
+        single = policy_graph(self._policy, self._calls, self._form)
+        flavours, int8 = self._flavours(single)
+        trial = self._trial()
+        errors = {}
+        for flavour in flavours:
+            require_buildable(flavour)
+            gate, errors[flavour.file] = judge(flavour, trial)
+            self._judged.append((flavour, gate))
+            write_atomic(staged / flavour.file, flavour.model.SerializeToString())
+        self._write_cards(staged)
+        closed_loop = self._play(staged)
+        if not all(gate.passed for _, gate in self._judged) and self._arguments.allow_worse:
+            self._judged = [
+                (flavour, gate if gate.passed else gate.model_copy(update={"overridden": True}))
+                for flavour, gate in self._judged
+            ]
+        self._write_cards(staged)
+        if self._arguments.parts:
+            write_parts(self._policy, self._info.weights_sha256, staged)
+        reports = [flavour_report(f, gate, errors[f.file], single.ByteSize()) for f, gate in self._judged]
+        report = self._report(reports, int8, closed_loop)
+        self._draw(report, staged)
+        return report
+
+    def require_passed(self) -> None:
+        """Raises GateError for the first file that failed, unless that was asked for."""
+        for flavour, gate in self._judged:
+            if not gate.overridden:
+                require_passed(flavour, gate)
+
+    def _check_options(self) -> None:
+        arguments, horizon = self._arguments, self._policy.config.horizon
+        if not 1 <= self._calls <= 100 or not 1 <= arguments.execute_steps <= horizon:
+            raise InputError(f"--network-calls must be 1..100 and --execute-steps 1..{horizon}")
+        if not 16 <= arguments.samples <= 10_000 or not 0 <= arguments.seed < 2**31:
+            raise InputError("--samples must be 16..10000 and --seed 0..2147483647")
+        if arguments.precision == "int8" and arguments.calibration is None:
+            raise InputError(
+                "INT8 needs recordings to calibrate with: --calibration DATASET",
+                "any LeRobot v3 dataset of this arm and these cameras; `sefa-edge record` makes one in simulation",
             )
-            for name, low, high in ranges
-        ],
-        timing=TimingSpec(
-            policy_rate_hz=info.rate_hz,
-            n_obs_steps=network.n_obs_steps,
-            horizon=network.horizon,
-            execute_steps=arguments.execute_steps,
-        ),
-        joint_tensor=TensorSpec(name=JOINTS, dtype="float32", shape=[network.n_obs_steps, n]),
-        noise_tensor=TensorSpec(name=NOISE, dtype="float32", shape=[network.horizon, n]),
-        chunk_tensor=TensorSpec(name=CHUNK, dtype="float32", shape=[network.horizon, n]),
-        image_tensors=[
-            TensorSpec(name=image_tensor_name(camera), dtype="uint8", shape=shape) for camera in network.cameras
-        ],
-        provenance=Provenance(
-            stage=info.stage,
-            network_calls=network_calls,
-            checkpoint_sha256=info.weights_sha256,
-            training_sha256=sha256_of_json(info.config.model_dump(mode="json")),
-            dataset_sha256=info.dataset_sha256,
-            seed=info.config.seed,
-            sefa_edge_version=__version__,
-            replaced_fraction=info.replaced_fraction,
-        ),
-    )
+        if not re.fullmatch(r"auto|none|\d{1,8}:\d{1,8}", arguments.closed_loop):
+            raise InputError(
+                f"--closed-loop {arguments.closed_loop} is neither auto, none nor A:B", "for example 0:200"
+            )
+
+    def _flavours(self, single: onnx.ModelProto) -> tuple[list[Flavour], Int8Result | None]:
+        precision: Precision = self._arguments.precision
+        flavours = float_flavours(single, precision)
+        if precision != "int8":
+            return flavours, None
+        assert self._sets is not None
+        budget_deg = self._arm.action_error_budget.int8_p99_deg
+        result = int8_flavours(single, self._sets, self._arguments.method, budget_deg)
+        return [*result.flavours, *flavours], result
+
+    def _trial(self) -> Trial:
+        samples = random_samples(self._policy) if self._sets is None else as_inputs(self._sets.held_out)
+        reference = torch_chunks(self._policy, self._calls, samples)
+        return Trial(self._arm, samples, reference, None if self._sets is None else self._sets.dataset_sha256)
+
+    def _write_cards(self, staged: Path) -> None:
+        facts = CardFacts(self._arguments.arm, self._arm, self._calls, self._arguments.execute_steps)
+        for flavour, gate in self._judged:
+            engine = staged / flavour.file
+            save_card(make_card(self._info, facts, flavour, (engine, gate)), engine)
+
+    def _play(self, staged: Path) -> ClosedLoop | None:
+        """Play `model.onnx` against the float32 file, and let the result count."""
+        asked, (flavour, gate) = self._arguments.closed_loop, self._judged[0]
+        if asked == "none" or self._arguments.precision == "fp32":
+            return None
+        reference = next(f for f, _ in self._judged if f.precision == "fp32")
+        seeds = AUTO_SEEDS if asked == "auto" else asked
+        print(f"playing seeds {seeds} with fp32 and {flavour.precision}", file=sys.stderr)
+        try:
+            played, lost = play_both(staged / reference.file, staged / flavour.file, seeds)
+        except NotPlayable as reason:
+            if asked != "auto":
+                raise InputError(f"the closed loop cannot be played: {reason}", "--closed-loop none") from None
+            self._notes.append(f"not judged in closed loop: {reason}")
+            return None
+        self._judged[0] = (flavour, with_closed_loop(gate, played, lost, self._arm))
+        return played
+
+    def _report(
+        self, flavours: list[FlavourReport], int8: Int8Result | None, closed_loop: ClosedLoop | None
+    ) -> ExportReport:
+        arguments = self._arguments
+        return ExportReport(
+            checkpoint=str(arguments.checkpoint),
+            task=self._info.task,
+            stage=self._info.stage,
+            network_calls=self._calls,
+            graph_form={"film": self._form.film, "conv1d": self._form.conv1d, "group_norm": self._form.group_norm},
+            dataset=None if arguments.calibration is None else str(arguments.calibration),
+            date_utc=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - self._started_s, 1),
+            flavours=flavours,
+            layers=[] if int8 is None else layer_reports(int8),
+            calibration=None if int8 is None else int8.summary.calibration,
+            closed_loop=closed_loop,
+            notes=self._notes,
+        )
+
+    def _draw(self, report: ExportReport, staged: Path) -> None:
+        pictures: list[Path] = []
+        if self._arguments.calibration is not None and self._arguments.precision != "fp32":
+            pictures = draw_worst_frames(staged, self._arguments)
+        write_atomic(staged / REPORT, report.model_dump_json(indent=1).encode() + b"\n")
+        save_page(report, pictures, staged / PAGE)
+
+
+def open_calibration(arguments: argparse.Namespace, info: CheckpointInfo) -> SampleSets | None:
+    """The recordings, if any were given. Raises InputError when they do not show what the policy takes."""
+    if arguments.calibration is None:
+        return None
+    return open_samples(arguments.calibration, info, arguments.samples, arguments.seed)
+
+
+def random_samples(policy: FlowPolicy) -> list[Inputs]:
+    """Observations that no camera ever saw: enough to tell a wrong graph from a right one."""
+    return [
+        {name: np.asarray(tensor.numpy()) for name, tensor in example_inputs(policy.config, seed).items()}
+        for seed in range(RANDOM_SAMPLES)
+    ]

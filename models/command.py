@@ -30,7 +30,7 @@ PRESETS: dict[str, dict[str, object]] = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dataset", type=Path, required=True, help="LeRobot v3 dataset with lossless pictures")
+    parser.add_argument("--dataset", type=Path, required=True, help="LeRobot v3 dataset, pictures or videos")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the checkpoints base/ and sefa/")
     parser.add_argument("--stage", choices=("base", "student", "all"), default="all", help="student starts from base/")
     parser.add_argument(

@@ -1,27 +1,24 @@
-"""Reads a LeRobot v3.0 dataset into memory and serves training windows.
-
-Pictures must be stored losslessly (feature type `image`); the files are Parquet and PNG only, nothing is executed.
-"""
+"""A LeRobot v3.0 dataset as tensors: all of it in memory, and training windows from it."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-import json
+import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from PIL import Image
 from torch import Tensor
 
+from sefa_edge.profiles.dataset import DataFile, RecordedDataset, open_dataset
 from sefa_edge.profiles.errors import InputError
 
-MAX_FRAMES = 5_000_000
-IMAGE_PREFIX = "observation.images."
+DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error)
+"""What Pillow raises for damaged files."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,82 +53,60 @@ class Demonstrations:
 
 
 def load_dataset(folder: Path) -> Demonstrations:
-    """Read the dataset in `folder`.
+    """Read the dataset in `folder`, pictures included.
 
     Raises:
-        InputError: not a LeRobot v3.0 dataset, or one whose pictures are video.
+        InputError: not a LeRobot v3.0 dataset, or a damaged one.
+        MissingError: it holds videos, and PyAV is not installed.
     """
-    info = _read_info(folder)
-    features = info["features"]
-    cameras = [key.removeprefix(IMAGE_PREFIX) for key in features if key.startswith(IMAGE_PREFIX)]
-    for camera in cameras:
-        if features[IMAGE_PREFIX + camera]["dtype"] != "image":
-            raise InputError(
-                f"{folder}: camera '{camera}' is stored as video",
-                "record with lossless pictures: sefa-edge record",
-            )
-    if not cameras:
-        raise InputError(f"{folder} has no pictures", "SeFA policies see; record with a camera")
-    files = sorted((folder / "data").glob("chunk-*/file-*.parquet"))
-    if not files:
-        raise InputError(f"{folder} has no data files", "was the copy complete?")
-    digest = hashlib.sha256()
-    parts = [_read_file(path, cameras, digest) for path in files]
-    joined = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
-    start, end = _episode_bounds(joined["episode"])
+    dataset = open_dataset(folder)
+    images = {
+        camera: _stream_into(dataset, camera, np.empty((len(dataset), feature.height, feature.width, 3), np.uint8))
+        for camera, feature in dataset.info.cameras.items()
+    }
     return Demonstrations(
-        joint_names=tuple(name.removesuffix(".pos") for name in features["action"]["names"]),
-        rate_hz=float(info["fps"]),
+        joint_names=dataset.info.joint_names,
+        rate_hz=dataset.info.rate_hz,
         task=folder.name,
-        joint_deg=joined["observation.state"],
-        action_deg=joined["action"],
-        images={camera: joined[IMAGE_PREFIX + camera] for camera in cameras},
-        episode_start=start,
-        episode_end=end,
-        sha256=digest.hexdigest(),
+        joint_deg=torch.from_numpy(dataset.joint_deg),
+        action_deg=torch.from_numpy(dataset.action_deg),
+        images={camera: torch.from_numpy(pictures) for camera, pictures in images.items()},
+        episode_start=torch.from_numpy(dataset.episode_start),
+        episode_end=torch.from_numpy(dataset.episode_end),
+        sha256=_sha256(dataset, images),
     )
 
 
-def _read_info(folder: Path) -> dict:
-    path = folder / "meta" / "info.json"
+def decode_png(content: bytes) -> np.ndarray:
+    """A PNG as uint8 [H, W, 3] RGB. Raises InputError when it is none, or damaged."""
     try:
-        info = json.loads(path.read_text())
-        version, frames, features = info["codebase_version"], info["total_frames"], info["features"]
-        names = features["action"]["names"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(
-            f"{folder} is not a LeRobot dataset", "it needs meta/info.json; see sefa-edge record"
-        ) from None
-    if version != "v3.0":
-        raise InputError(f"{folder} has format {version}", "convert it to v3.0 with LeRobot's converter")
-    if not 0 < int(frames) <= MAX_FRAMES or features["observation.state"]["shape"] != [len(names)]:
-        raise InputError(f"{folder}: meta/info.json contradicts itself", "record or convert it again")
-    return info
+        with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+            return np.asarray(image.convert("RGB"))
+    except DECODE_ERRORS as error:
+        raise InputError(f"the picture is damaged: {error}", "was the copy complete?") from None
 
 
-def _read_file(path: Path, cameras: list[str], digest: hashlib._Hash) -> dict[str, Tensor]:
-    columns = ["observation.state", "action", "episode_index", *(IMAGE_PREFIX + camera for camera in cameras)]
-    try:
-        table = pq.read_table(path, columns=columns)
-        part = {key: torch.from_numpy(np.stack(table[key].to_numpy())) for key in ("observation.state", "action")}
-        part["episode"] = torch.from_numpy(table["episode_index"].to_numpy().copy())
-        for camera in cameras:
-            encoded = [row["bytes"] for row in table[IMAGE_PREFIX + camera].to_pylist()]
-            part[IMAGE_PREFIX + camera] = torch.from_numpy(np.stack([_decode(content) for content in encoded]))
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} cannot be read: {error}", "was the copy complete?") from None
-    for key in sorted(part):
-        digest.update(part[key].numpy().tobytes())
-    return part
+def _stream_into(dataset: RecordedDataset, camera: str, pictures: np.ndarray) -> np.ndarray:
+    """All pictures of a camera, decoded one by one into their place: no second copy of the dataset is ever held."""
+    for index, picture in enumerate(dataset.stream(camera, np.arange(len(dataset)), decode_png)):
+        pictures[index] = picture
+    return pictures
 
 
-def _decode(content: bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
-        return np.asarray(image.convert("RGB"))
+def _sha256(dataset: RecordedDataset, images: dict[str, np.ndarray]) -> str:
+    """Of all that training sees, file by file, keys in order."""
+    digest = hashlib.sha256()
+    columns = {
+        "observation.state": dataset.joint_deg,
+        "action": dataset.action_deg,
+        "episode": dataset.episode,
+        **{f"observation.images.{camera}": pictures for camera, pictures in images.items()},
+    }
+    for file in dataset.files:
+        for key in sorted(columns):
+            digest.update(_rows(columns[key], file))
+    return digest.hexdigest()
 
 
-def _episode_bounds(episode: Tensor) -> tuple[Tensor, Tensor]:
-    """First frame and one past the last frame of every frame's episode [N]."""
-    _, index, count = torch.unique_consecutive(episode, return_inverse=True, return_counts=True)
-    end = count.cumsum(0)
-    return (end - count)[index], end[index]
+def _rows(column: np.ndarray, file: DataFile) -> memoryview:
+    return np.ascontiguousarray(column[file.start : file.end]).data.cast("B")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -22,13 +24,22 @@ class ResidualBlock1d(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, condition_width: int) -> None:
         super().__init__()
+        self.channels = channels
         self.first = convolution_block(in_channels, channels)
         self.second = convolution_block(channels, channels)
         self.film = nn.Sequential(nn.Mish(), nn.Linear(condition_width, 2 * channels))
         self.shortcut = nn.Conv1d(in_channels, channels, 1) if in_channels != channels else nn.Identity()
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        scale, bias = self.film(condition).unsqueeze(-1).chunk(2, dim=1)
+    @property
+    def film_layer(self) -> nn.Linear:
+        """The matrix of FiLM."""
+        layer = self.film[1]
+        assert isinstance(layer, nn.Linear)
+        return layer
+
+    def forward(self, x: Tensor, film_row: Tensor) -> Tensor:
+        """x [B, C, ..., T], film_row [B, 2 channels], what `self.film` makes of the condition."""
+        scale, bias = film_row.reshape(*film_row.shape, *[1] * (x.dim() - 2)).split(self.channels, dim=1)
         return self.second(scale * self.first(x) + bias) + self.shortcut(x)
 
 
@@ -49,16 +60,26 @@ class ConditionalUnet1d(nn.Module):
         self.grow = nn.ModuleList(nn.ConvTranspose1d(a, a, 4, 2, 1) for a, _ in reversed(pairs[1:]))
         self.leave = nn.Sequential(convolution_block(channels[0], channels[0]), nn.Conv1d(channels[0], joints, 1))
 
+    def blocks(self) -> list[ResidualBlock1d]:
+        """All blocks in the order in which `run` meets them."""
+        stages = [*self.down, self.middle, *self.up]
+        return [block for stage in stages for block in stage]  # type: ignore[union-attr]
+
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        return self.run(x, [block.film(condition) for block in self.blocks()])
+
+    def run(self, x: Tensor, film_rows: Sequence[Tensor]) -> Tensor:
+        """x [B, n, ..., T] with one FiLM row per block."""
+        rows = iter(film_rows)
         skips: list[Tensor] = []
         for level, (first, second) in enumerate(self.down):  # type: ignore[misc]
-            x = second(first(x, condition), condition)
+            x = second(first(x, next(rows)), next(rows))
             skips.append(x)
             if level < len(self.shrink):
                 x = self.shrink[level](x)
         for block in self.middle:
-            x = block(x, condition)
+            x = block(x, next(rows))
         for (first, second), grow in zip(self.up, self.grow, strict=True):  # type: ignore[misc]
             x = torch.cat([x, skips.pop()], dim=1)
-            x = grow(second(first(x, condition), condition))
+            x = grow(second(first(x, next(rows)), next(rows)))
         return self.leave(x)

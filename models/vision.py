@@ -13,15 +13,16 @@ class SpatialSoftmax(nn.Module):
 
     grid: Tensor
 
-    def __init__(self, height: int, width: int) -> None:
+    def __init__(self, keypoints: int, height: int, width: int) -> None:
         super().__init__()
+        self.keypoints, self.cells = keypoints, height * width  # numbers, so that an export has no shapes to compute
         y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
         self.register_buffer("grid", torch.stack([x.flatten(), y.flatten()], dim=1), persistent=False)
 
     def forward(self, maps: Tensor) -> Tensor:
         # One MatMul with a constant grid; in float32, since the coordinates are the signal.
-        weights = maps.float().flatten(2).softmax(dim=-1)
-        return (weights @ self.grid).flatten(1)
+        weights = maps.float().reshape(-1, self.keypoints, self.cells).softmax(dim=-1)
+        return (weights @ self.grid).reshape(-1, 2 * self.keypoints)
 
 
 class SmallEncoder(nn.Module):
@@ -43,7 +44,7 @@ class SmallEncoder(nn.Module):
         for layer in self.trunk:
             if isinstance(layer, nn.Conv2d):  # torch's default is so small that all keypoints start in the middle
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-        self.keypoints = SpatialSoftmax(-(-height // 4), -(-width // 4))
+        self.keypoints = SpatialSoftmax(keypoints, -(-height // 4), -(-width // 4))
 
     def forward(self, image: Tensor) -> Tensor:
         return self.keypoints(self.trunk(image))
@@ -87,7 +88,7 @@ class ResNet18Encoder(nn.Module):
             *(ResidualBlock2d(*stage) for stage in stages),
             nn.Conv2d(512, keypoints, 1),
         )
-        self.keypoints = SpatialSoftmax(-(-height // 32), -(-width // 32))
+        self.keypoints = SpatialSoftmax(keypoints, -(-height // 32), -(-width // 32))
         self.head = nn.Linear(2 * keypoints, 2 * keypoints)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -99,7 +100,7 @@ ENCODERS = {"small": SmallEncoder, "resnet18": ResNet18Encoder}
 
 def scaled(image: Tensor) -> Tensor:
     """uint8 [B, H, W, 3] -> float [B, 3, H, W] in -1..1 (channels-last memory, for free)."""
-    return image.permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    return image.float().permute(0, 3, 1, 2) / 127.5 - 1.0  # cast first: TensorRT can do nothing else with uint8
 
 
 class Vision(nn.Module):

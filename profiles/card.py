@@ -99,12 +99,15 @@ class CalibrationSummary(StrictModel):
 
 
 class QuantisationSummary(StrictModel):
-    """Which layers compute in INT8."""
+    """Which layers are in INT8."""
 
     calibration: CalibrationSummary
     int8_layers: list[str]
+    """Input and weights: these compute in INT8."""
+    int8_weight_layers: list[str]
+    """Weights only: INT8 in the file, computed in floating point, because their inputs do not bear it."""
     kept_layers: list[str]
-    """Could be INT8, but stay in higher precision: first, last, or more sensitive than the budget allows."""
+    """Floating point: first, last, or more sensitive than the budget allows."""
     int8_weight_share: Share
 
 
@@ -122,7 +125,8 @@ class ClosedLoop(StrictModel):
 class GateResult(StrictModel):
     """Does the engine still act as the network did? Differences to fp32 torch in joint units, on the same noise."""
 
-    dataset_sha256: Sha256
+    dataset_sha256: Sha256 | None
+    """None: judged on random observations, for want of recordings."""
     samples: Annotated[int, Field(ge=1)]
     mean_deg: NotNegative
     p99_deg: NotNegative

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -17,6 +18,7 @@ settings.load_profile("house")
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 TARGET_DEG = (20.0, -20.0, 20.0, 15.0, 10.0, 50.0)
 HORIZON, EXECUTE_STEPS, PIXELS = 16, 8, 96
+VIDEO_KEY, VIDEO_RATE_HZ = "observation.images.front", 10
 EngineMaker = Callable[[Path], Path]
 
 
@@ -125,3 +127,95 @@ def _reach_card(engine_sha256: str) -> PolicyCard:
             },
         }
     )
+
+
+VideoDatasetMaker = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def make_video_dataset() -> VideoDatasetMaker:
+    """Writes a small dataset whose camera is a video, laid out as LeRobot 0.4 does."""
+    return write_video_dataset
+
+
+def video_picture(frame: int) -> np.ndarray:
+    """Picture uint8 [48, 64, 3] of one frame: grey that tells the frame's number, and a red stripe."""
+    picture = np.full((48, 64, 3), 20 + 8 * frame, np.uint8)
+    picture[:, 16:32] = (200, 30, 30)
+    return picture
+
+
+def write_video_dataset(folder: Path, codec: str = "h264", lengths: tuple[int, ...] = (5, 4, 6)) -> Path:
+    """Episodes one after another in two mp4 files (the first holds all but the last), a key frame every other frame."""
+    import json
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for name in ("data", "meta/episodes", f"videos/{VIDEO_KEY}"):
+        (folder / name / "chunk-000").mkdir(parents=True)
+    rows, frames, first = [], [], 0
+    for index, length in enumerate(lengths):
+        is_last = index == len(lengths) - 1
+        start = 0 if is_last else first
+        rows.append(
+            {
+                "episode_index": index,
+                "length": length,
+                "dataset_from_index": first,
+                "dataset_to_index": first + length,
+                "data/chunk_index": 0,
+                "data/file_index": 0,
+                f"videos/{VIDEO_KEY}/chunk_index": 0,
+                f"videos/{VIDEO_KEY}/file_index": int(is_last),
+                f"videos/{VIDEO_KEY}/from_timestamp": start / VIDEO_RATE_HZ,
+                f"videos/{VIDEO_KEY}/to_timestamp": (start + length) / VIDEO_RATE_HZ,
+            }
+        )
+        frames += [(index, step) for step in range(length)]
+        first += length
+    split = first - lengths[-1]
+    write_video(folder / f"videos/{VIDEO_KEY}/chunk-000/file-000.mp4", range(split), codec)
+    write_video(folder / f"videos/{VIDEO_KEY}/chunk-000/file-001.mp4", range(split, first), codec)
+    vectors = pa.array([[float(frame), 50.0] for frame in range(first)], pa.list_(pa.float32(), 2))
+    columns = {
+        "observation.state": vectors,
+        "action": vectors,
+        "timestamp": pa.array([step / VIDEO_RATE_HZ for _, step in frames], pa.float32()),
+        "frame_index": pa.array([step for _, step in frames], pa.int64()),
+        "episode_index": pa.array([index for index, _ in frames], pa.int64()),
+        "index": pa.array(range(first), pa.int64()),
+        "task_index": pa.array([0] * first, pa.int64()),
+    }
+    pq.write_table(pa.table(columns), folder / "data/chunk-000/file-000.parquet")
+    pq.write_table(pa.Table.from_pylist(rows), folder / "meta/episodes/chunk-000/file-000.parquet")
+    joints = {"dtype": "float32", "shape": [2], "names": ["shoulder_pan.pos", "gripper.pos"]}
+    camera = {
+        "dtype": "video",
+        "shape": [48, 64, 3],
+        "names": ["height", "width", "channels"],
+        "info": {"has_audio": False},
+    }
+    info = {
+        "codebase_version": "v3.0",
+        "fps": VIDEO_RATE_HZ,
+        "total_frames": first,
+        "total_episodes": len(lengths),
+        "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
+        "video_path": "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4",
+        "features": {"observation.state": joints, "action": joints, VIDEO_KEY: camera},
+    }
+    (folder / "meta/info.json").write_text(json.dumps(info))
+    return folder
+
+
+def write_video(path: Path, frames: range, codec: str) -> None:
+    """An mp4 of `video_picture` for each of `frames`, nearly lossless."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=VIDEO_RATE_HZ, options={"crf": "10", "g": "2"})
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(video_picture(frame), format="rgb24")))
+        container.mux(stream.encode())

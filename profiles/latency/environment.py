@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 
+from sefa_edge.profiles.jetson import find_jetson, first_line, read_text
 from sefa_edge.profiles.strict import StrictModel
 
 PACKAGES = ("sefa-edge", "numpy", "onnxruntime", "opencv-python-headless", "pyserial", "mujoco", "tensorrt")
@@ -29,7 +30,7 @@ class Environment(StrictModel):
     jetson: str | None
     """Release line of the Jetson's board support package; None on any other machine."""
     power_mode: str | None
-    """The Jetson's nvpmodel mode, e.g. `pmode:0002`."""
+    """The Jetson's nvpmodel mode by name, e.g. `MAXN_SUPER`."""
     load_average: float
     """One-minute load when the measurement began: other work beside it makes tails longer."""
     date_utc: str
@@ -37,8 +38,9 @@ class Environment(StrictModel):
 
 def describe_environment(root: Path = Path("/")) -> Environment:
     """Describe this machine from the files under `root` (another root: a captured unit)."""
+    jetson = find_jetson(root)
     return Environment(
-        machine=_first_line(root / "proc/device-tree/model") or platform.machine(),
+        machine=first_line(root / "proc/device-tree/model") or platform.machine(),
         cpu=_value(root / "proc/cpuinfo", "model name", ":") or platform.machine(),
         cores=len(os.sched_getaffinity(0)),
         memory_mb=_memory_mb(root),
@@ -46,9 +48,9 @@ def describe_environment(root: Path = Path("/")) -> Environment:
         kernel=platform.release(),
         python=platform.python_version(),
         packages=_versions(),
-        governor=_first_line(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or None,
-        jetson=_first_line(root / "etc/nv_tegra_release").lstrip("# ") or None,
-        power_mode=_first_line(root / "var/lib/nvpmodel/status") or None,
+        governor=first_line(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or None,
+        jetson=jetson.release_line if jetson else None,
+        power_mode=jetson.power_mode if jetson else None,
         load_average=round(os.getloadavg()[0], 2),
         date_utc=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
@@ -64,21 +66,9 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _first_line(path: Path) -> str:
-    """First line of a small kernel file; empty when this machine has no such file."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").split("\n", 1)[0].strip("\0 ")
-    except OSError:
-        return ""
-
-
 def _value(path: Path, key: str, separator: str) -> str:
     """Value of the first line that gives `key`; empty when there is none."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ""
-    for line in lines:
+    for line in read_text(path).splitlines():
         name, found, value = line.partition(separator)
         if found and name.strip() == key:
             return value.strip()

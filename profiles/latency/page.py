@@ -11,6 +11,7 @@ from sefa_edge.profiles.files import write_atomic
 from sefa_edge.profiles.latency.drawing import draw_histogram, draw_waterfall, format_duration
 from sefa_edge.profiles.latency.environment import Environment
 from sefa_edge.profiles.latency.report import LatencyReport, StageReport, Subject
+from sefa_edge.profiles.page_style import page_style
 
 
 def save_page(report: LatencyReport, path: Path) -> None:
@@ -24,6 +25,7 @@ def render_page(report: LatencyReport) -> str:
     subject, measured = report.subject, [*report.others, *report.stages]
     headlines = [stage for stage in measured if stage.budget_ns is not None]
     return Template(template).substitute(
+        style=page_style(),
         title=escape(f"Latency of “{subject.policy}”"),
         subtitle=escape(_subtitle(subject, report.environment)),
         tiles="".join(_tile(stage) for stage in headlines),

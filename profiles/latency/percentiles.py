@@ -42,12 +42,12 @@ def percentiles(samples_ns: np.ndarray) -> Percentiles:
     if samples_ns.size == 0:
         raise ValueError("percentiles of no samples")
     ranked = np.sort(samples_ns.reshape(-1))
-    p50, p90, p99, p999 = (int(ranked[_rank(q, ranked.size)]) for q in (0.5, 0.9, 0.99, 0.999))
+    p50, p90, p99, p999 = (int(ranked[nearest_rank(q, ranked.size)]) for q in (0.5, 0.9, 0.99, 0.999))
     mean = float(ranked.mean(dtype=np.float64))
     return Percentiles(ranked.size, mean, int(ranked[0]), p50, p90, p99, p999, int(ranked[-1]))
 
 
-def _rank(quantile: float, count: int) -> int:
+def nearest_rank(quantile: float, count: int) -> int:
     """Index of the smallest sample that at least `quantile` of all samples do not exceed."""
     return max(math.ceil(quantile * count - 1e-9), 1) - 1
 
@@ -104,7 +104,7 @@ class LatencyHistogram:
         if self._min_ns is None:
             raise ValueError("percentiles of no samples")
         count = len(self)
-        p50, p90, p99, p999 = (self._at_rank(_rank(q, count)) for q in (0.5, 0.9, 0.99, 0.999))
+        p50, p90, p99, p999 = (self._at_rank(nearest_rank(q, count)) for q in (0.5, 0.9, 0.99, 0.999))
         return Percentiles(count, self._sum_ns / count, self._min_ns, p50, p90, p99, p999, self._max_ns)
 
     def bins(self, at_most: int) -> list[tuple[int, int, int]]:

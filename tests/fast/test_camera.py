@@ -17,11 +17,11 @@ from sefa_edge.edge.camera import (
     CameraSource,
     make_source,
     parse_address,
-    resize_to_policy,
 )
 from sefa_edge.edge.camera_v4l2 import capture_stamp_ns
 from sefa_edge.edge.pictures import VideoFile, captioned, read_picture, write_picture
 from sefa_edge.profiles.errors import InputError, MissingError
+from sefa_edge.profiles.resize import resize_to_policy
 
 
 def request(address: CameraAddress, rate_hz: float = 1000.0) -> CameraRequest:

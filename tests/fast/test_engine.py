@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from sefa_edge.edge.engine import Engine, EngineError, check_fits_arm, engine_kind, open_engine
-from sefa_edge.edge.engine_tensorrt import PlanHeader, read_plan_header
-from sefa_edge.edge.onnx_file import external_tensors
 from sefa_edge.profiles.card import card_path, load_card
-from sefa_edge.profiles.errors import InputError, MissingError
+from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import sha256_of
+from sefa_edge.profiles.onnx_reader import read_onnx
 from sefa_edge.profiles.schema import load_arm_profile
 
 PLAN = b"ftrt" + bytes(20) + bytes([10, 3, 0, 26]) + bytes(100)
@@ -58,7 +57,6 @@ def test_refuses_inputs_of_another_shape_or_type(reach_engine: Path) -> None:
     ("head", "words"),
     [
         (b"", "empty"),
-        (b"vtrt" + bytes(60), "TensorRT-RTX"),
         (b"\x10\x00\x00\x00ORTM" + bytes(60), "ONNX Runtime's own format"),
         (b"PK\x03\x04" + bytes(60), "checkpoint"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
@@ -76,20 +74,8 @@ def test_the_name_does_not_decide(tmp_path: Path, reach_engine: Path) -> None:
     plan, onnx = tmp_path / "model.onnx", tmp_path / "model.plan"
     plan.write_bytes(PLAN)
     onnx.write_bytes(reach_engine.read_bytes())
-    assert engine_kind(plan) == "plan"
+    assert engine_kind(plan) == "tensorrt"
     assert engine_kind(onnx) == "onnx"
-
-
-def test_plan_header_without_tensorrt(tmp_path: Path, make_reach_engine: Callable[[Path], Path]) -> None:
-    engine = make_reach_engine(tmp_path)
-    engine.write_bytes(PLAN)
-    edit_card(engine)
-    assert read_plan_header(engine) == PlanHeader(10, 3, 0, 26)
-    with pytest.raises((MissingError, EngineError), match=r"TensorRT 10\.3\.0\.26 plan"):
-        open_engine(engine)
-    engine.write_bytes(PLAN[:26])
-    with pytest.raises(EngineError, match="header"):
-        read_plan_header(engine)
 
 
 def test_refuses_a_damaged_file(tmp_path: Path, make_reach_engine: Callable[[Path], Path]) -> None:
@@ -121,11 +107,11 @@ def test_refuses_values_kept_in_another_file(tmp_path: Path, make_reach_engine: 
 
     engine = make_reach_engine(tmp_path)
     model = onnx.load(engine)
-    assert external_tensors(engine.read_bytes()) == []
+    assert read_onnx(engine.read_bytes()).external_tensors == ()
     convert_model_to_external_data(model, location="weights.bin", size_threshold=0)
     onnx.save(model, engine)
     edit_card(engine)
-    assert set(external_tensors(engine.read_bytes())) == {"target", "ramp", "zero", "axes"}
+    assert set(read_onnx(engine.read_bytes()).external_tensors) == {"target", "ramp", "zero", "axes"}
     with pytest.raises(EngineError, match="in another file"):
         open_engine(engine)
 

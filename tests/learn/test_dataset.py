@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 import torch
 
 from sefa_edge.edge.dataset_writer import DatasetInfo, DatasetWriter, Episode
-from sefa_edge.models.dataset import load_dataset
+from sefa_edge.edge.pictures import encode_png
+from sefa_edge.models.dataset import decode_png, load_dataset
 from sefa_edge.profiles.errors import InputError
 
 NAMES = ("shoulder_pan", "gripper")
@@ -109,7 +111,7 @@ def _edit_info(folder: Path, **changes: object) -> None:
     [
         (_no_info, "not a LeRobot dataset"),
         (_old_version, "v2.1"),
-        (_video, "stored as video"),
+        (_video, "no column .videos"),
         (_truncated, "cannot be read"),
     ],
 )
@@ -117,3 +119,34 @@ def test_damage_is_named(dataset: Path, damage, message: str) -> None:
     damage(dataset)
     with pytest.raises(InputError, match=message):
         load_dataset(dataset)
+
+
+def test_the_fingerprint_of_a_dataset_stays(dataset: Path) -> None:
+    """Checkpoints and cards carry it: what was trained must still be recognised."""
+    assert load_dataset(dataset).sha256 == "f95a2cd54245c4d1924b74e7b4b6fcfddba5ec3a81319ae4603cfe9c69a43757"
+
+
+def test_several_files_are_read_and_fingerprinted_in_order(tmp_path: Path) -> None:
+    writer = DatasetWriter(tmp_path / "demo", DatasetInfo("lift", "so101_follower", 10, NAMES, {"front": (24, 32)}))
+    for index in range(103):
+        writer.add(_episode(index, 2))
+    writer.close()
+    data = load_dataset(tmp_path / "demo")
+    assert data.sha256 == "a5c3e9173d89681c2a9ca26f34d36eaaeba8a8e0df24843c913db83da8d43022"
+    np.testing.assert_array_equal(data.images["front"][204:206], np.stack(_episode(102, 2).images["front"]))
+
+
+def test_videos_train_as_well(tmp_path: Path, make_video_dataset: Callable[..., Path]) -> None:
+    data = load_dataset(make_video_dataset(tmp_path / "demo"))
+    assert (len(data), data.joint_names, data.rate_hz) == (15, NAMES, 10.0)
+    assert data.images["front"].shape == (15, 48, 64, 3)
+    grey = data.images["front"][:, :, 40:].float().mean(dim=(1, 2, 3))
+    torch.testing.assert_close(grey, 20.0 + 8 * torch.arange(15), atol=2, rtol=0)
+    assert data.joint_deg[:, 0].tolist() == list(range(15))
+
+
+def test_pillow_and_opencv_see_the_same_picture() -> None:
+    picture = _episode(0, 1).images["front"][0]
+    np.testing.assert_array_equal(decode_png(encode_png(picture)), picture)
+    with pytest.raises(InputError, match="damaged"):
+        decode_png(encode_png(picture)[:200])

@@ -57,7 +57,7 @@ def test_shapes(config: NetworkConfig) -> None:
 def test_spatial_softmax_points_at_the_peak() -> None:
     maps = torch.zeros(1, 1, 5, 5)
     maps[0, 0, 1, 4] = 100.0
-    torch.testing.assert_close(SpatialSoftmax(5, 5)(maps), torch.tensor([[1.0, -0.5]]))
+    torch.testing.assert_close(SpatialSoftmax(1, 5, 5)(maps), torch.tensor([[1.0, -0.5]]))
 
 
 def test_range_maps_the_data_to_one_and_back() -> None:

@@ -23,7 +23,10 @@ LEARNING = ("torch", "onnx", "safetensors")
         ("sefa_edge.edge.control_process", (*HEAVY, "logging", "asyncio")),
         ("sefa_edge.edge.safety", HEAVY),
         ("sefa_edge.edge.run", HEAVY),
+        ("sefa_edge.edge.inspect_file", HEAVY),
         ("sefa_edge.profiles.latency.page", HEAVY),
+        ("sefa_edge.profiles.windows", HEAVY),
+        ("sefa_edge.profiles.verification", HEAVY),
     ],
 )
 def test_import_stays_light(module: str, kept_out: tuple[str, ...]) -> None:

@@ -1,0 +1,72 @@
+"""What a checkpoint says about itself: its description alone, without the learning half that wrote it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from sefa_edge.profiles.card import Sha256
+from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.files import sha256_of
+from sefa_edge.profiles.strict import StrictModel, read_bounded, validate
+
+DESCRIPTION, WEIGHTS = "checkpoint.json", "model.safetensors"
+MAX_BRACKETS = 256
+
+
+class CheckpointSummary(StrictModel):
+    """What every checkpoint says, whatever else the learning half writes there."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    schema_version: Literal[1]
+    stage: Literal["base", "reflow", "sefa"]
+    task: str
+    joint_names: Annotated[list[str], Field(min_length=1, max_length=32)]
+    weights_sha256: Sha256
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Its whole description as plain JSON values, and why the weights do not belong to it; empty when they do."""
+
+    content: object
+    problem: str
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Read the description of a checkpoint, and compare its weights with it.
+
+    Raises:
+        InputError: no checkpoint, or a description that is damaged.
+    """
+    path, weights = folder / DESCRIPTION, folder / WEIGHTS
+    if not path.is_file():
+        raise InputError(f"{folder} is a folder without a {DESCRIPTION}", "give a file, or the folder of a checkpoint")
+    content = _parsed(path)
+    summary = validate(path, content, CheckpointSummary)
+    if not weights.is_file():
+        return Checkpoint(content, f"{WEIGHTS} is not here")
+    belongs = sha256_of(weights) == summary.weights_sha256
+    return Checkpoint(content, "" if belongs else f"{WEIGHTS} is another file than the one described")
+
+
+def _parsed(path: Path) -> object:
+    """Plain JSON, shallow enough to be walked, with numbers that are numbers. Raises InputError."""
+    text = read_bounded(path)
+    if text.count("{") + text.count("[") > MAX_BRACKETS:
+        raise InputError(
+            f"{path} is no description of a checkpoint: it has over {MAX_BRACKETS} brackets", "train again"
+        )
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except ValueError as error:
+        raise InputError(f"{path} is not valid JSON: {error}", "was it written completely?") from None
+
+
+def _refuse_constant(word: str) -> float:
+    raise ValueError(f"{word} is no number")

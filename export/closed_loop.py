@@ -1,0 +1,83 @@
+"""Success of two engines in the simulated world, seed by seed: `sefa-edge eval`, run as a program, both at once."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from sefa_edge.export.gate import LostSuccess
+from sefa_edge.profiles.card import ClosedLoop
+from sefa_edge.profiles.errors import InputError, SefaError
+
+REFUSED = (2, 4)
+"""Exit codes of a program that cannot play this policy here: no such task, or no simulator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What one engine did: success per seed."""
+
+    task: str
+    success: dict[int, bool]
+    interval_95: tuple[float, float]
+
+
+class NotPlayable(SefaError):
+    """This policy cannot be judged in the simulated world here; says why."""
+
+
+def play_both(reference: Path, candidate: Path, seeds: str) -> tuple[ClosedLoop, LostSuccess]:
+    """Evaluate both engines on the seeds `A:B`.
+
+    Raises:
+        NotPlayable: the simulated world has no such task, or is not installed.
+        SefaError: the evaluation failed.
+    """
+    with ExitStack() as stack:
+        running = [stack.enter_context(_start(engine, seeds)) for engine in (reference, candidate)]
+        try:
+            of_reference, of_candidate = (_finish(process) for process in running)
+        except BaseException:
+            for process in running:
+                process.kill()
+            raise
+    both = sorted(of_candidate.success)
+    closed_loop = ClosedLoop(
+        task=of_candidate.task,
+        first_seed=both[0],
+        last_seed=both[-1],
+        successes=sum(of_candidate.success.values()),
+        reference_successes=sum(of_reference.success.values()),
+        interval_95=of_candidate.interval_95,
+    )
+    only = [(of_reference.success[seed], of_candidate.success[seed]) for seed in both]
+    return closed_loop, LostSuccess(len(both), only.count((True, False)), only.count((False, True)))
+
+
+def _start(engine: Path, seeds: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "sefa_edge", "eval", "--engine", str(engine), "--seeds", seeds, "--json", "-"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def _finish(process: subprocess.Popen[str]) -> Played:
+    output, words = process.communicate()
+    if process.returncode in REFUSED:
+        errors = [line.removeprefix("error: ") for line in words.splitlines() if line.startswith("error: ")]
+        raise NotPlayable(errors[-1] if errors else "sefa-edge eval refused")
+    if process.returncode != 0:
+        raise SefaError("`sefa-edge eval` failed", words.strip().splitlines()[-1] if words.strip() else "", 1)
+    return _parse(output)
+
+
+def _parse(output: str) -> Played:
+    try:
+        report = json.loads(output)
+        success = {int(episode["seed"]): bool(episode["success"]) for episode in report["episodes"]}
+        low, high = report["interval_95"]
+        return Played(str(report["settings"]["task"]), success, (float(low), float(high)))
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"`sefa-edge eval` wrote no report: {error}", "run it by hand to see what it says") from None

@@ -1,0 +1,149 @@
+"""The files that one export writes: the same network in every precision and typing that a device may ask for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import onnx
+
+from sefa_edge.export.calibration import Calibration, Method, calibrate
+from sefa_edge.export.equalise import equalise
+from sefa_edge.export.half import store_matrices_as_half, to_half
+from sefa_edge.export.layers import Graph, Layer, find_layers, find_residuals
+from sefa_edge.export.quantise import Int8Source, Recipe, quantise
+from sefa_edge.export.rounding import round_weight
+from sefa_edge.export.samples import SampleSets, as_inputs
+from sefa_edge.export.sensitivity import (
+    Judge,
+    Sensitivity,
+    choose_recipe,
+    core_layers,
+    layers_in,
+    measure_sensitivity,
+)
+from sefa_edge.export.session import Inputs, run_chunks
+from sefa_edge.profiles.card import CalibrationSummary, QuantisationSummary
+from sefa_edge.profiles.onnx_targets import (
+    ONNX_RUNTIME,
+    TENSORRT_8_6,
+    TENSORRT_10_3,
+    TENSORRT_10_16,
+    TENSORRT_11,
+    TENSORRT_RTX,
+    Target,
+)
+from sefa_edge.profiles.progress import Progress
+
+Precision = Literal["fp32", "fp16", "int8"]
+MODEL, TYPED, HALF, SINGLE = "model.onnx", "model.typed.onnx", "model.fp16.onnx", "model.fp32.onnx"
+WEAK_TARGETS = (TENSORRT_8_6, TENSORRT_10_3, TENSORRT_10_16, ONNX_RUNTIME)
+TYPED_TARGETS = (TENSORRT_10_3, TENSORRT_10_16, TENSORRT_11, TENSORRT_RTX, ONNX_RUNTIME)
+EQUALISING_SAMPLES = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Flavour:
+    """One file to be written."""
+
+    file: str
+    model: onnx.ModelProto
+    precision: Precision
+    strongly_typed: bool
+    targets: tuple[Target, ...]
+    """What it is for, and has to be taken by."""
+    quantisation: QuantisationSummary | None = None
+
+    @property
+    def opset(self) -> int:
+        return next(entry.version for entry in self.model.opset_import if entry.domain == "")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Int8Result:
+    """INT8 in both typings, and how its layers were chosen."""
+
+    flavours: tuple[Flavour, ...]
+    recipe: Recipe
+    sensitivities: Sequence[Sensitivity]
+    summary: QuantisationSummary
+
+
+def float_flavours(single: onnx.ModelProto, precision: Precision) -> list[Flavour]:
+    """The floating point files of an export, the asked precision under the name `model.onnx`."""
+    if precision == "fp32":
+        return [Flavour(MODEL, single, "fp32", False, WEAK_TARGETS)]
+    half_name = MODEL if precision == "fp16" else HALF
+    return [
+        Flavour(half_name, to_half(single), "fp16", True, TYPED_TARGETS),
+        Flavour(SINGLE, single, "fp32", False, WEAK_TARGETS),
+    ]
+
+
+def int8_flavours(single: onnx.ModelProto, sets: SampleSets, method: Method, budget_deg: float) -> Int8Result:
+    """Calibrate, find out which layers bear INT8, and quantise those.
+
+    Raises:
+        InputError: an activation or weight that is not finite, or that float16 cannot hold.
+    """
+    calibration, selection = as_inputs(sets.calibration), as_inputs(sets.selection)
+    judge = Judge(selection, run_chunks(single, selection))
+    source = prepare(single, calibration, method)
+    with Progress("sensitivity", len(core_layers(source.layers)), sys.stderr) as progress:
+        sensitivities = measure_sensitivity(source, judge, progress.update)
+    recipe = choose_recipe(source, sensitivities, judge, budget_deg)
+    summary = _summary(source, recipe, sets)
+    weak = quantise(source, recipe)
+    typed = to_half(weak)
+    for model in (weak, typed):
+        store_matrices_as_half(model)
+        onnx.checker.check_model(model, full_check=True)
+    flavours = (
+        Flavour(MODEL, weak, "int8", False, WEAK_TARGETS, summary),
+        Flavour(TYPED, typed, "int8", True, TYPED_TARGETS, summary),
+    )
+    return Int8Result(flavours, recipe, sensitivities, summary)
+
+
+def prepare(single: onnx.ModelProto, calibration: Sequence[Inputs], method: Method) -> Int8Source:
+    """Everything that any choice of layers needs: an equalised copy of the model, ranges and rounded weights."""
+    model = onnx.ModelProto()
+    model.CopyFrom(single)
+    equalise(model, calibration[:: max(1, len(calibration) // EQUALISING_SAMPLES)])
+    graph = Graph(model)
+    layers = find_layers(graph)
+    residuals = find_residuals(graph, layers)
+    core = core_layers(layers)
+    with Progress("calibrating", len(calibration), sys.stderr) as progress:
+        identities = [residual.identity for residual in residuals]
+        seen = calibrate(model, core, identities, calibration, method, progress.update)
+    return Int8Source(model, tuple(layers), tuple(residuals), seen, _round(graph, core, seen))
+
+
+def _round(graph: Graph, layers: Sequence[Layer], calibration: Calibration) -> dict:
+    rounded = {}
+    with Progress("rounding weights", len(layers), sys.stderr) as progress:
+        for layer in layers:
+            rounded[layer.name] = round_weight(graph.array(layer.weight), calibration.moments[layer.name].mean())
+            progress.update(len(rounded), layer.name)
+    return rounded
+
+
+def _summary(source: Int8Source, recipe: Recipe, sets: SampleSets) -> QuantisationSummary:
+    stored = [layer.weights for layer in source.layers if recipe.get(layer.name, "kept") != "kept"]
+    kept = [layer.name for layer in source.layers if layer.role != "fixed" and recipe.get(layer.name) in (None, "kept")]
+    return QuantisationSummary(
+        calibration=CalibrationSummary(
+            method=source.calibration.method,
+            dataset_sha256=sets.dataset_sha256,
+            episodes=sets.episodes,
+            samples=source.calibration.samples,
+            joint_coverage=sets.joint_coverage,
+        ),
+        int8_layers=layers_in(recipe, "int8"),
+        int8_weight_layers=layers_in(recipe, "weights"),
+        kept_layers=kept,
+        int8_weight_share=sum(stored) / sum(layer.weights for layer in source.layers),
+    )

@@ -1,0 +1,122 @@
+"""The accuracy gate: does an exported file still act as the trained network does, in joint units and in success."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from sefa_edge.export.flavours import Flavour
+from sefa_edge.export.session import Inputs, run_chunks
+from sefa_edge.models.policy import EnginePolicy, FlowPolicy
+from sefa_edge.profiles.action_error import ActionError, action_error
+from sefa_edge.profiles.card import ClosedLoop, GateResult
+from sefa_edge.profiles.errors import SefaError
+from sefa_edge.profiles.schema import ArmProfile
+
+ONE_SIDED_95 = 1.645
+"""Standard deviations."""
+HINTS = {
+    "fp32": "this is a fault of the export: report it with the checkpoint",
+    "fp16": "export with --precision fp32, or raise action_error_budget in the arm profile",
+    "int8": (
+        "calibrate on more recordings (--samples, another --calibration), try --method percentile, "
+        "or raise action_error_budget in the arm profile; --allow-worse keeps the files as they are"
+    ),
+}
+
+
+class GateError(SefaError):
+    """The engine acts otherwise than the network it was made of."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trial:
+    """What every file of an export is judged by: samples, and what the float32 network does on them."""
+
+    arm: ArmProfile
+    samples: Sequence[Inputs]
+    reference: np.ndarray
+    """Chunks float32 [N, T, n] of the network in torch."""
+    dataset_sha256: str | None
+
+
+def torch_chunks(policy: FlowPolicy, network_calls: int, samples: Sequence[Inputs]) -> np.ndarray:
+    """Chunks float32 [N, T, n] of the trained network itself."""
+    network = EnginePolicy(policy, network_calls).eval()
+    with torch.no_grad():
+        return np.stack([network(*(torch.from_numpy(v) for v in sample.values())).numpy() for sample in samples])
+
+
+def judge(flavour: Flavour, trial: Trial) -> tuple[GateResult, ActionError]:
+    """Run one file on the trial's samples.
+
+    Raises:
+        NotFiniteError: it gives NaN or infinity.
+    """
+    error = action_error(trial.reference, run_chunks(flavour.model, trial.samples), trial.arm.joints)
+    budget_deg = trial.arm.action_error_budget.p99_deg(flavour.precision)
+    result = GateResult(
+        dataset_sha256=trial.dataset_sha256,
+        samples=error.samples,
+        mean_deg=error.overall.mean,
+        p99_deg=error.overall.p99,
+        max_deg=error.overall.max,
+        worst_joint=error.worst_joint,
+        budget_p99_deg=budget_deg,
+        passed=error.overall.p99 <= budget_deg,
+    )
+    return result, error
+
+
+def with_closed_loop(gate: GateResult, closed_loop: ClosedLoop, lost: LostSuccess, arm: ArmProfile) -> GateResult:
+    """The result with success in the simulated world taken into account."""
+    passed = gate.passed and lost.surely_points <= arm.action_error_budget.success_points
+    return gate.model_copy(update={"closed_loop": closed_loop, "passed": passed})
+
+
+@dataclass(frozen=True, slots=True)
+class LostSuccess:
+    """Seeds on which only one of two engines succeeded."""
+
+    seeds: int
+    only_reference: int
+    only_candidate: int
+
+    @property
+    def points(self) -> float:
+        """Percentage points of success that the candidate lost; negative when it gained."""
+        return 100 * (self.only_reference - self.only_candidate) / self.seeds
+
+    @property
+    def surely_points(self) -> float:
+        """What is lost even if chance was unkind to the candidate: lower end of a one-sided 95 % interval.
+
+        Both played the same seeds, so only seeds with different outcomes tell anything (McNemar).
+        """
+        deviation = math.sqrt(self.only_reference + self.only_candidate)
+        return self.points - 100 * ONE_SIDED_95 * deviation / self.seeds
+
+
+def require_passed(flavour: Flavour, gate: GateResult) -> None:
+    """Raises GateError when the gate failed, with what to try."""
+    if gate.passed:
+        return
+    if gate.p99_deg > gate.budget_p99_deg:
+        raise GateError(
+            f"{flavour.file}: 99 % of the actions are within {gate.p99_deg:.3g} of the network's, the budget is "
+            f"{gate.budget_p99_deg:g} (worst joint: {gate.worst_joint})",
+            HINTS[flavour.precision],
+        )
+    closed_loop = gate.closed_loop
+    assert closed_loop is not None
+    raise GateError(
+        f"{flavour.file}: {closed_loop.successes} successes in the simulated world, the fp32 engine has "
+        f"{closed_loop.reference_successes} on the same seeds",
+        HINTS[flavour.precision],
+    )

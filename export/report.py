@@ -1,0 +1,126 @@
+"""What an export found out: written beside the engines as `report.json`, and drawn as `report.html`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from sefa_edge.export.flavours import Flavour, Int8Result
+from sefa_edge.profiles.action_error import ActionError
+from sefa_edge.profiles.card import CalibrationSummary, ClosedLoop, GateResult
+from sefa_edge.profiles.strict import StrictModel
+
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class FlavourReport(StrictModel):
+    """One file, its size and its errors against the network in torch."""
+
+    file: str
+    precision: Literal["fp32", "fp16", "int8"]
+    strongly_typed: bool
+    opset: int
+    file_bytes: int
+    share_of_fp32: NotNegative
+    gate: GateResult
+    error: ActionError
+
+
+class LayerReport(StrictModel):
+    """One layer that may be INT8: its work, what it does to the action alone, and what was decided."""
+
+    name: str
+    op: str
+    macs: int
+    weights: int
+    int8_p99_deg: NotNegative
+    weights_p99_deg: NotNegative
+    decision: Literal["int8", "weights", "kept"]
+
+
+class ExportReport(StrictModel):
+    """Everything that one export measured."""
+
+    schema_version: Literal[1] = 1
+    checkpoint: str
+    task: str
+    stage: str
+    network_calls: int
+    graph_form: dict[str, str]
+    dataset: str | None
+    date_utc: str
+    seconds: NotNegative
+    flavours: list[FlavourReport]
+    layers: list[LayerReport]
+    calibration: CalibrationSummary | None
+    closed_loop: ClosedLoop | None
+    notes: list[str]
+
+
+def flavour_report(flavour: Flavour, gate: GateResult, error: ActionError, fp32_bytes: int) -> FlavourReport:
+    size = flavour.model.ByteSize()
+    return FlavourReport(
+        file=flavour.file,
+        precision=flavour.precision,
+        strongly_typed=flavour.strongly_typed,
+        opset=flavour.opset,
+        file_bytes=size,
+        share_of_fp32=size / fp32_bytes,
+        gate=gate,
+        error=error,
+    )
+
+
+def layer_reports(result: Int8Result) -> list[LayerReport]:
+    return [
+        LayerReport(
+            name=found.layer.name,
+            op=found.layer.op,
+            macs=found.layer.macs,
+            weights=found.layer.weights,
+            int8_p99_deg=found.int8_p99_deg,
+            weights_p99_deg=found.weights_p99_deg,
+            decision=result.recipe[found.layer.name],
+        )
+        for found in result.sensitivities
+    ]
+
+
+def report_text(report: ExportReport) -> str:
+    """The result for a person at a terminal."""
+    lines = [f"{'file':18} {'MB':>6} {'of fp32':>7} {'mean':>8} {'p99':>8} {'max':>8} {'budget':>7}"]
+    for flavour in report.flavours:
+        gate = flavour.gate
+        verdict = "" if gate.passed else "  OVER, kept on request" if gate.overridden else "  OVER"
+        lines.append(
+            f"{flavour.file:18} {flavour.file_bytes / 1e6:6.2f} {flavour.share_of_fp32:7.3f} {gate.mean_deg:8.4f} "
+            f"{gate.p99_deg:8.4f} {gate.max_deg:8.3f} {gate.budget_p99_deg:7.3f}{verdict}"
+        )
+    judged = report.flavours[0].gate
+    where = "held-out observations" if judged.dataset_sha256 else "random observations (no --calibration given)"
+    lines.append(f"differences to torch in joint units on {judged.samples} {where}; worst joint {judged.worst_joint}")
+    if report.layers:
+        lines += ["", *layer_table(report)]
+    if report.closed_loop is not None:
+        played = report.closed_loop
+        count = played.last_seed - played.first_seed + 1
+        lines.append(
+            f"\nclosed loop, task {played.task}: {played.successes} of {count} seeds, "
+            f"fp32 {played.reference_successes} of the same"
+        )
+    return "\n".join([*lines, *report.notes])
+
+
+def layer_table(report: ExportReport) -> list[str]:
+    """The sensitivity of every layer, one line each."""
+    lines = [f"{'layer':32} {'MMAC':>8} {'weights':>9} {'p99 int8':>9} {'weights only':>12}  decision"]
+    lines += [
+        f"{layer.name:32} {layer.macs / 1e6:8.3f} {layer.weights:9d} {layer.int8_p99_deg:9.3f} "
+        f"{layer.weights_p99_deg:12.3f}  {layer.decision}"
+        for layer in report.layers
+    ]
+    total = sum(layer.macs for layer in report.layers)
+    in_int8 = sum(layer.macs for layer in report.layers if layer.decision == "int8")
+    lines.append(f"{in_int8 / max(total, 1):.0%} of the multiplications of these layers are INT8")
+    return lines

@@ -1,0 +1,91 @@
+"""Three sets of observations from one dataset that share no episode: to calibrate, to choose layers, to judge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sefa_edge.export.to_onnx import JOINTS, NOISE, image_tensor_name
+from sefa_edge.models.checkpoint import CheckpointInfo
+from sefa_edge.models.dataset import decode_png
+from sefa_edge.profiles.dataset import RecordedDataset, open_dataset
+from sefa_edge.profiles.recordings import PolicyInputs, Recordings, Sample, check_shows
+from sefa_edge.profiles.windows import Choice, choose_frames, coverage
+
+SELECTION_SHARE = 1 / 3
+"""Share of the calibration frames (whole episodes) that choose layers instead of measuring ranges."""
+NOISES_PER_FRAME = 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SampleSets:
+    """`calibration` measures ranges, `selection` decides which layers stay in higher precision, `held_out` judges."""
+
+    dataset_sha256: str
+    calibration: Recordings
+    selection: Recordings
+    held_out: Recordings
+    joint_coverage: float
+    """Share of the trained range that calibration visits, at the joint where it is smallest."""
+
+    @property
+    def episodes(self) -> int:
+        """How many episodes calibrate."""
+        return len(np.unique(self.calibration.dataset.episode[self.calibration.frames]))
+
+
+def policy_inputs(info: CheckpointInfo) -> PolicyInputs:
+    """What the checkpoint's policy takes."""
+    network = info.config.network
+    return PolicyInputs(
+        joint_names=info.joint_names,
+        cameras=dict.fromkeys(network.cameras, (network.height, network.width)),
+        rate_hz=info.rate_hz,
+        n_obs_steps=network.n_obs_steps,
+        observation_spacing_steps=1,
+        horizon=network.horizon,
+    )
+
+
+def open_samples(folder: Path, info: CheckpointInfo, count: int, seed: int) -> SampleSets:
+    """Choose `count` observations to calibrate and select with, and as many held-out ones.
+
+    Raises:
+        InputError: the dataset does not show what the policy takes, or has fewer than three episodes.
+    """
+    dataset, inputs = open_dataset(folder), policy_inputs(info)
+    check_shows(dataset, inputs)
+    held_out = choose_frames(dataset.episode, Choice("held_out", count, seed))
+    ranges, selection = _by_episode(dataset, choose_frames(dataset.episode, Choice("calibration", count, seed)))
+    limits = (np.array(info.trained_min_deg), np.array(info.trained_max_deg))
+    return SampleSets(
+        dataset_sha256=dataset.fingerprint(),
+        calibration=Recordings(dataset, inputs, np.repeat(ranges, NOISES_PER_FRAME), seed, decode_png),
+        selection=Recordings(dataset, inputs, np.repeat(selection, NOISES_PER_FRAME), seed + 1, decode_png),
+        held_out=Recordings(dataset, inputs, held_out, seed + 2, decode_png),
+        joint_coverage=float(coverage(dataset.joint_deg[ranges], *limits).min()),
+    )
+
+
+def as_inputs(samples: Recordings) -> list[Mapping[str, np.ndarray]]:
+    """The samples under the graph's tensor names."""
+    return [feed(sample) for sample in samples]
+
+
+def feed(sample: Sample) -> Mapping[str, np.ndarray]:
+    """One sample under the graph's tensor names."""
+    images = {image_tensor_name(camera): image for camera, image in sample.images.items()}
+    return {**images, JOINTS: sample.joint_deg, NOISE: sample.noise}
+
+
+def _by_episode(dataset: RecordedDataset, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Frames of the first two thirds of the episodes, and of the rest; with one episode both are the same."""
+    episodes = np.unique(dataset.episode[frames])
+    if len(episodes) == 1:
+        return frames, frames
+    border = episodes[max(1, round(len(episodes) * (1 - SELECTION_SHARE))) - 1]
+    first = dataset.episode[frames] <= border
+    return frames[first], frames[~first]

@@ -1,0 +1,32 @@
+"""The frames on which the exported file acts most unlike float32, drawn by `sefa-edge verify`, run as a program."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from sefa_edge.export.flavours import MODEL, SINGLE
+from sefa_edge.profiles.errors import SefaError
+
+FOLDER = "worst"
+WITHIN_BUDGET_OR_NOT = (0, 1)
+
+
+def draw_worst_frames(staged: Path, arguments: argparse.Namespace) -> list[Path]:
+    """Pictures of the worst held-out frames of `model.onnx`, the worst first. Raises SefaError."""
+    folder = staged / FOLDER
+    options = {
+        "--dataset": arguments.calibration,
+        "--samples": arguments.samples,
+        "--seed": arguments.seed,
+        "--arm": arguments.arm,
+        "--worst-pictures": folder,
+    }
+    command = [sys.executable, "-m", "sefa_edge", "verify", staged / SINGLE, staged / MODEL, "--json", "-"]
+    words = [str(word) for option in options.items() for word in option]
+    done = subprocess.run([*map(str, command), *words], capture_output=True, text=True, check=False)
+    if done.returncode not in WITHIN_BUDGET_OR_NOT:
+        raise SefaError("`sefa-edge verify` could not draw the worst frames", done.stderr.strip()[-300:], 1)
+    return sorted(folder.glob("*.png"))

@@ -1,0 +1,86 @@
+"""Which Jetson this is: module, board support package, power mode. Read from files, without root.
+
+Another `root` than `/` describes a captured unit. Formats: NVIDIA Jetson Linux Developer Guide, releases 36.4 and 39.2.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+MAX_BYTES = 1_000_000
+MODULE_NAMES = {
+    "p3767-0000": "Orin NX 16GB",
+    "p3767-0001": "Orin NX 8GB",
+    "p3767-0003": "Orin Nano 8GB",
+    "p3767-0004": "Orin Nano 4GB",
+    "p3767-0005": "Orin Nano 8GB (developer kit)",
+    "p3701-0000": "AGX Orin (developer kit)",
+    "p3701-0004": "AGX Orin 32GB",
+    "p3701-0005": "AGX Orin 64GB",
+}
+_PART_NUMBER = re.compile(r"nvidia,(?:p\d{4}-\d{4}\+)?(p\d{4}-\d{4})")
+"""In the device tree: `nvidia,p3768-0000+p3767-0005-super` (carrier + module) or `nvidia,p3767-0005`."""
+_RELEASE = re.compile(r"R(\d+) \(release\), REVISION: (\d+(?:\.\d+)*)")
+_MODE_IN_USE = re.compile(r"pmode:(\d+)")
+_MODE_NAME = re.compile(r"^\s*<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Jetson:
+    """A Jetson as its own files describe it; what they do not tell is None."""
+
+    model: str
+    """What the device tree calls it."""
+    part_number: str | None
+    """Of the module, e.g. `p3767-0003`."""
+    l4t: str | None
+    """Board support package, e.g. `36.4.3`."""
+    release_line: str | None
+    """The first line of etc/nv_tegra_release, without its `# `."""
+    power_mode: str | None
+    """By name (`MAXN_SUPER`), since a number means another mode elsewhere; `pmode:0002` where nothing names it."""
+
+    @property
+    def module_name(self) -> str:
+        return MODULE_NAMES.get(self.part_number or "", self.part_number or self.model)
+
+
+def find_jetson(root: Path = Path("/")) -> Jetson | None:
+    """The Jetson whose files lie under `root`; None on any other machine. Never raises."""
+    compatible = read_text(root / "proc/device-tree/compatible")
+    release = first_line(root / "etc/nv_tegra_release").lstrip("# ")
+    if "nvidia,tegra" not in compatible and not release:
+        return None
+    module = _PART_NUMBER.search(compatible)
+    revision = _RELEASE.search(release)
+    return Jetson(
+        model=first_line(root / "proc/device-tree/model") or "Jetson",
+        part_number=module[1] if module else None,
+        l4t=f"{revision[1]}.{revision[2]}" if revision else None,
+        release_line=release or None,
+        power_mode=_power_mode(root),
+    )
+
+
+def first_line(path: Path) -> str:
+    """First line of a small system file; empty when this machine has no such file."""
+    return read_text(path).split("\n", 1)[0].strip("\0 ")
+
+
+def read_text(path: Path) -> str:
+    """Text of a small system file, at most 1 MB of it; empty when this machine has no such file."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES).decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _power_mode(root: Path) -> str | None:
+    in_use = _MODE_IN_USE.search(first_line(root / "var/lib/nvpmodel/status"))
+    if not in_use:
+        return None
+    names = {int(number): name for number, name in _MODE_NAME.findall(read_text(root / "etc/nvpmodel.conf"))}
+    return names.get(int(in_use[1]), in_use[0])

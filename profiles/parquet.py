@@ -1,0 +1,121 @@
+"""Columns of a dataset's Parquet files as numpy. pyarrow is imported here to read, and not before a file is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sefa_edge.profiles.errors import InputError, MissingError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+ROWS_AT_ONCE = 64
+"""A row holds a picture: few at a time keep the memory small, whatever the size of a row group."""
+
+HINT = "was the copy complete? record or convert it again"
+
+
+def read_numbers(path: Path, widths: Mapping[str, int], max_rows: int) -> dict[str, np.ndarray]:
+    """Columns of numbers, or of lists of `widths[name]` numbers per row, as arrays [rows, width].
+
+    Raises:
+        InputError: damaged, more than `max_rows` rows, a column that is absent or of another type or width.
+        MissingError: pyarrow is not installed.
+    """
+    with _opened(path) as file:
+        rows = file.metadata.num_rows
+        if rows > max_rows:
+            raise InputError(f"{path} holds {rows} rows, expected at most {max_rows}", HINT)
+        for name, width in widths.items():
+            if name not in file.schema_arrow.names:
+                raise InputError(f"{path} has no column '{name}'", HINT)
+            if _stored_values(file, name) > rows * width:
+                raise InputError(f"{path}: '{name}' is not {width} number(s) per row", HINT)
+        table = file.read(list(widths))
+        return {name: _numbers(path, table, name, width) for name, width in widths.items()}
+
+
+def read_pictures(path: Path, column: str, rows: np.ndarray) -> Iterator[tuple[int, bytes]]:
+    """Row number and encoded picture of `rows` int64 [K], ascending. Row groups without any of them are not read.
+
+    Raises:
+        InputError: damaged, or the column is absent or holds no encoded pictures.
+        MissingError: pyarrow is not installed.
+    """
+    if not len(rows):
+        return
+    with _opened(path) as file:
+        if column not in file.schema_arrow.names:
+            raise InputError(f"{path} has no column '{column}'", HINT)
+        start = 0
+        for group in range(file.metadata.num_row_groups):
+            end = start + file.metadata.row_group(group).num_rows
+            first, last = np.searchsorted(rows, (start, end))
+            if first < last:
+                batches = file.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=[column])
+                yield from _pictures(path, batches, column, rows[first:last] - start, start)
+            start = end
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+    """An open Parquet file; whatever pyarrow finds wrong with it becomes one line."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ModuleNotFoundError:
+        raise MissingError(
+            "reading a dataset needs the Python package 'pyarrow'", "pip install 'sefa-edge[dataset]'"
+        ) from None
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        reason = (str(error).splitlines() or ["damaged"])[0]
+        raise InputError(f"{path} cannot be read: {reason}", HINT) from None
+
+
+def _stored_values(file: pq.ParquetFile, name: str) -> int:
+    """How many numbers a column says that it holds, before any of them is unpacked."""
+    groups = (file.metadata.row_group(index) for index in range(file.metadata.num_row_groups))
+    columns = (group.column(index) for group in groups for index in range(group.num_columns))
+    return sum(
+        c.num_values for c in columns if c.path_in_schema == name or c.path_in_schema.startswith(name + ".list.")
+    )
+
+
+def _numbers(path: Path, table: pa.Table, name: str, width: int) -> np.ndarray:
+    column = table.column(name).combine_chunks()
+    values, fits = column, True
+    if hasattr(column, "value_lengths"):
+        values = column.flatten()
+        fits = set(column.value_lengths().unique().to_pylist()) <= {width}
+    if column.null_count or values.null_count or not fits or len(values) != len(column) * width:
+        raise InputError(f"{path}: '{name}' is not {width} number(s) per row", HINT)
+    numbers = values.to_numpy(zero_copy_only=False)
+    if numbers.dtype.kind not in "fiu":
+        raise InputError(f"{path}: '{name}' holds {column.type}, expected numbers", HINT)
+    return numbers.reshape(-1, width)
+
+
+def _pictures(
+    path: Path, batches: Iterator[pa.RecordBatch], column: str, rows: np.ndarray, group_start: int
+) -> Iterator[tuple[int, bytes]]:
+    """The wanted rows of one row group, counted from its start."""
+    start = 0
+    for batch in batches:
+        cells = batch.column(batch.schema.get_field_index(column))
+        first, last = np.searchsorted(rows, (start, start + batch.num_rows))
+        for row in rows[first:last].tolist():
+            cell = cells[row - start].as_py()
+            content = cell.get("bytes") if isinstance(cell, dict) else None
+            if not isinstance(content, bytes):
+                raise InputError(f"{path} row {group_start + row}: '{column}' holds no picture", HINT)
+            yield group_start + row, content
+        start += batch.num_rows

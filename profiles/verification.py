@@ -1,0 +1,75 @@
+"""The verification report: what `sefa-edge verify --json` writes, for programs that build engines.
+
+Exit codes of `verify`: 0 within the budget; 1 with a report, over it; 1 without a report, the candidate gives NaN or
+infinity; 2 and 4 never ran.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from sefa_edge.profiles.action_error import ActionError
+from sefa_edge.profiles.card import Sha256
+from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.strict import StrictModel, parse_json, validate
+
+Nanoseconds = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class VerifiedEngine(StrictModel):
+    """One of the two engines, and how long its calls took."""
+
+    file: str
+    sha256: Sha256
+    format: Literal["onnx", "tensorrt", "tensorrt_rtx"]
+    precision: Literal["fp32", "fp16", "int8"]
+    calls: Count
+    p50_ns: Nanoseconds
+    p99_ns: Nanoseconds
+
+
+class VerificationReport(StrictModel):
+    """A candidate against a reference: the same held-out observations, the same noise, calls in turn."""
+
+    schema_version: Literal[1]
+    reference: VerifiedEngine
+    candidate: VerifiedEngine
+    latency_ratio_p50: Positive
+    """Median call of the candidate over that of the reference: below 1 is faster."""
+    latency_ratio_p99: Positive
+    threads: Count
+    dataset: str
+    dataset_sha256: Sha256
+    episodes: Count
+    """Held-out episodes that the samples come from."""
+    frames: list[int]
+    """Number in the dataset of each sample's frame."""
+    seed: int
+    error: ActionError
+    budget_p99_deg: Positive
+    passed: bool
+
+
+def report_text(report: VerificationReport) -> str:
+    """The report as JSON."""
+    return json.dumps(report.model_dump(mode="json"), indent=1) + "\n"
+
+
+def load_verification(path: Path) -> VerificationReport:
+    """Read a report from a file. Raises InputError naming file and key."""
+    return parse_json(path, VerificationReport)
+
+
+def parse_verification(text: str) -> VerificationReport:
+    """Read a report from a program's output (`--json -`). Raises InputError naming the key."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"`sefa-edge verify` wrote no report: {error}", "see what it said above") from None
+    return validate(Path("-"), content, VerificationReport)

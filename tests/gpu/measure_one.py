@@ -1,0 +1,105 @@
+"""One contender on one engine, in a process of its own, since a driver or library that fails may end it.
+
+    python tests/gpu/measure_one.py --contender NAME --engine FILE --work DIR --runs N --outcome OUT.json
+
+Writes an `Outcome`; ends with 0 whenever it could.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import time
+from pathlib import Path
+
+import numpy as np
+from contenders import CONTENDERS, Absent, Ready, Task
+from samples import Sample, make_samples
+
+from sefa_edge.edge.engine import open_engine
+from sefa_edge.profiles.card import PolicyCard, load_card
+from sefa_edge.profiles.files import write_atomic
+from sefa_edge.profiles.gpu_report import Outcome, compare_chunks, summarise_latency
+from sefa_edge.profiles.schema import load_arm_profile
+
+SAMPLES = 64
+SEED = 0
+WARM_UP_RUNS, WARM_UP_S = 20, 0.5
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("--contender", choices=tuple(CONTENDERS), required=True)
+    parser.add_argument("--engine", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--runs", type=int, required=True)
+    parser.add_argument("--outcome", type=Path, required=True)
+    parser.add_argument("--checkpoint", type=Path)
+    arguments = parser.parse_args()
+    task = Task(arguments.engine, arguments.checkpoint, arguments.work)
+    outcome = run(arguments.contender, task, arguments.runs)
+    write_atomic(arguments.outcome, outcome.model_dump_json().encode())
+    return 0
+
+
+def run(name: str, task: Task, runs: int) -> Outcome:
+    """Whatever the contender does becomes an outcome; only a crash of the whole process does not."""
+    card = load_card(task.engine)
+    told: dict[str, object] = {"contender": name, "engine": task.engine.name, "precision": card.precision}
+    try:
+        told |= {"status": "measured", **_measure(CONTENDERS[name].open(task), task.engine, card, runs)}
+    except Absent as reason:
+        told |= {"status": "absent", "reason": str(reason)}
+    except Exception as error:  # a library of someone else may raise anything, and it belongs in the report
+        told |= {"status": "failed", "reason": f"{type(error).__name__}: {error}"[:1000]}
+    return Outcome.model_validate(told)
+
+
+def _measure(ready: Ready, engine: Path, card: PolicyCard, runs: int) -> dict[str, object]:
+    samples = make_samples(card, SAMPLES, SEED)
+    budget = load_arm_profile(card.arm).action_error_budget.p99_deg(card.precision)
+    try:
+        chunks = _chunks(ready, samples)
+        error = compare_chunks(chunks, _reference(engine, samples), budget)
+        latency_ns = _time(ready, samples, runs)
+        device = ready.device_p50_ms() if ready.device_p50_ms else None
+    finally:
+        ready.runner.close()
+    return {"error": error, "latency": summarise_latency(latency_ns, device), "notes": ready.notes}
+
+
+def _chunks(ready: Ready, samples: list[Sample]) -> np.ndarray:
+    return np.stack([ready.runner.infer(s.images, s.joint_deg, s.noise).copy() for s in samples])
+
+
+def _reference(engine: Path, samples: list[Sample]) -> np.ndarray:
+    """ONNX Runtime on the CPU, of the very same file."""
+    reference = open_engine(engine)
+    try:
+        return _chunks(Ready(reference), samples)
+    finally:
+        reference.close()
+
+
+def _time(ready: Ready, samples: list[Sample], runs: int) -> np.ndarray:
+    """int64[runs] nanoseconds from arrays to array."""
+    infer, count = ready.runner.infer, len(samples)
+    warm, until = 0, time.monotonic() + WARM_UP_S
+    while warm < WARM_UP_RUNS or time.monotonic() < until:
+        sample = samples[warm % count]
+        infer(sample.images, sample.joint_deg, sample.noise)
+        warm += 1
+    took = np.zeros(runs, np.int64)
+    gc.collect()
+    gc.disable()
+    for index in range(runs):
+        sample = samples[index % count]
+        started = time.perf_counter_ns()
+        infer(sample.images, sample.joint_deg, sample.noise)
+        took[index] = time.perf_counter_ns() - started
+    gc.enable()
+    return took
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,94 @@
+"""The GPU check where there is no GPU: it says so, and what needs none really runs and is reported."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sefa_edge.profiles.card import card_path
+from sefa_edge.profiles.gpu_report import load_gpu_report
+
+ROOT = Path(__file__).resolve().parents[2]
+GPU_CONTENDERS = {"onnxruntime_cuda", "torch_cuda", "torch_cuda_compiled", "tensorrt_graph", "tensorrt_enqueue"}
+needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs torch")
+
+
+def run_check(report: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`tests/gpu/run.sh`, with any GPU of this machine hidden."""
+    told = {"PYTHON": sys.executable, "OUT": str(report), "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(
+        [str(ROOT / "tests" / "gpu" / "run.sh"), *options],
+        env=os.environ | told | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_without_a_gpu_it_says_so_and_ends_with_4(tmp_path: Path) -> None:
+    done = run_check(tmp_path / "gpu.json")
+    assert done.returncode == 4, done.stderr
+    assert done.stderr.splitlines()[0].startswith("error: no NVIDIA GPU: ")
+    assert not (tmp_path / "gpu.json").exists()
+
+
+@pytest.mark.learn
+@needs_torch
+def test_what_needs_no_gpu_is_measured_and_the_rest_listed_with_its_reason(tmp_path: Path) -> None:
+    done = run_check(tmp_path / "gpu.json", "--allow-no-gpu", "--runs", "1000")
+    assert done.returncode == 0, done.stderr + done.stdout
+    report = load_gpu_report(tmp_path / "gpu.json")
+    outcomes = {outcome.contender: outcome for outcome in report.outcomes}
+    assert report.gpu is None
+    assert report.passed
+    for measured in (outcomes.pop("onnxruntime_cpu"), outcomes.pop("torch_cpu")):
+        assert measured.error is not None
+        assert measured.error.is_within_budget
+        assert measured.latency is not None
+        assert measured.latency.runs == 1000
+    assert set(outcomes) == {*GPU_CONTENDERS, "tensorrt_rtx"}
+    assert all(outcome.status == "absent" and "no NVIDIA GPU" in outcome.reason for outcome in outcomes.values())
+
+
+@pytest.mark.learn
+@needs_torch
+def test_a_back_end_that_acts_differently_fails_the_check(
+    tmp_path: Path, make_reach_engine: Callable[[Path], Path]
+) -> None:
+    engine = make_reach_engine(tmp_path)
+    shipped = json.loads((ROOT / "edge" / "shipped" / "lift" / "model.json").read_text())
+    card = json.loads(card_path(engine).read_text())
+    card_path(engine).write_text(json.dumps(card | {"provenance": shipped["provenance"]}))
+    done = run_check(tmp_path / "gpu.json", "--allow-no-gpu", "--runs", "1000", ENGINES=str(tmp_path))
+    assert done.returncode == 1, done.stderr
+    assert "torch_cpu" in done.stdout
+    assert "OUTSIDE the budget of 0.005 deg" in done.stdout
+    report = load_gpu_report(tmp_path / "gpu.json")
+    assert not report.passed
+    assert [outcome.contender for outcome in report.outcomes if outcome.is_failure] == ["torch_cpu"]
+
+
+def test_an_engine_of_another_checkpoint_is_not_compared_with_it(
+    tmp_path: Path, make_reach_engine: Callable[[Path], Path]
+) -> None:
+    make_reach_engine(tmp_path)
+    done = run_check(tmp_path / "gpu.json", "--allow-no-gpu", "--runs", "1000", ENGINES=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    outcomes = {outcome.contender: outcome for outcome in load_gpu_report(tmp_path / "gpu.json").outcomes}
+    assert outcomes["onnxruntime_cpu"].status == "measured"
+    assert outcomes["torch_cpu"].status == "absent"
+
+
+def test_wrong_use_is_one_line(tmp_path: Path) -> None:
+    few = run_check(tmp_path / "gpu.json", "--allow-no-gpu", "--runs", "10")
+    assert (few.returncode, few.stderr.splitlines()[0]) == (2, "error: 10 runs tell no p99.9")
+    empty = run_check(tmp_path / "gpu.json", "--allow-no-gpu", ENGINES=str(tmp_path))
+    assert empty.returncode == 2
+    assert "holds no engine with its card" in empty.stderr

@@ -1,0 +1,101 @@
+"""The runner with the genuine TensorRT-RTX, on a stand-in driver: what NVIDIA's library refuses is told, and released.
+
+The library wants more of a driver than the stand-in has and says so itself, which is as far as one gets without a GPU.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sefa_edge.profiles.card import card_path
+
+STAND_IN = Path(__file__).parents[1] / "fast" / "stub_libcuda.c"
+PROGRAM = """
+import ctypes, json, sys
+from pathlib import Path
+from sefa_edge.edge.cuda.device import CudaOptions
+from sefa_edge.edge.engine import EngineOptions, PlanOptions, open_engine
+from sefa_edge.profiles.errors import SefaError
+plan, driver = sys.argv[1:]
+device = CudaOptions(library=driver, context_owner="driver")
+try:
+    open_engine(Path(plan), EngineOptions(plan=PlanOptions(device=device)))
+except SefaError as error:
+    told = {"kind": type(error).__name__, "message": str(error), "hint": error.hint, "exit_code": error.exit_code}
+try:
+    told["live"] = ctypes.CDLL(driver).stub_live(None)
+except OSError:
+    told["live"] = 0
+print(json.dumps(told))
+"""
+Open = Callable[[Path, Path], dict[str, object]]
+
+
+@pytest.fixture(scope="session")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    library = tmp_path_factory.mktemp("driver") / "libcuda.so.1"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(library), str(STAND_IN)], check=True, capture_output=True)
+    return library
+
+
+@pytest.fixture
+def plan(
+    sefa_edge: Callable[..., subprocess.CompletedProcess[str]],
+    rtx: Path,
+    make_reach_engine: Callable[[Path], Path],
+    tmp_path: Path,
+) -> Path:
+    built = tmp_path / "model.plan"
+    options = ("--backend", "tensorrt-rtx", "--compute-capability", "SM86")
+    done = sefa_edge("build", make_reach_engine(tmp_path), "-o", built, *options, python=(rtx,))
+    assert done.returncode == 0, done.stderr
+    return built
+
+
+@pytest.fixture
+def open_plan(rtx: Path, with_paths: Callable[..., dict[str, str]]) -> Open:
+    def run(plan: Path, driver: Path) -> dict[str, object]:
+        command = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(plan), str(driver)]
+        done = subprocess.run(
+            command, env=with_paths((rtx,), ()), capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, f"{done.returncode}: {done.stderr}"  # negative: it crashed
+        return json.loads(done.stdout)
+
+    return run
+
+
+def test_the_librarys_own_reason_is_told_and_everything_released(open_plan: Open, plan: Path, driver: Path) -> None:
+    told = open_plan(plan, driver)
+    assert (told["kind"], told["exit_code"], told["live"]) == ("EngineError", 2, 0)
+    assert "TensorRT refuses" in str(told["message"])
+    assert "CUDA driver version is insufficient" in str(told["message"])
+    assert "sefa-edge build" in str(told["hint"])
+
+
+def test_without_a_driver_the_library_is_never_asked(open_plan: Open, plan: Path) -> None:
+    told = open_plan(plan, Path("libcuda-absent.so.1"))
+    assert (told["kind"], told["exit_code"]) == ("MissingError", 4)
+    assert "no NVIDIA GPU: the NVIDIA driver is not installed" in str(told["message"])
+
+
+def test_another_version_and_another_card_are_refused_before_the_library(
+    open_plan: Open, plan: Path, driver: Path
+) -> None:
+    card = json.loads(card_path(plan).read_text())
+    content = plan.read_bytes()
+    card["plan"]["library_version"] = "1.6.0.10"
+    card_path(plan).write_text(json.dumps(card))
+    assert "its card says 1.6.0.10" in str(open_plan(plan, driver)["message"])
+    plan.write_bytes(content[:-1])
+    assert "not the file that its card describes" in str(open_plan(plan, driver)["message"])
