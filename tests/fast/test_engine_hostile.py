@@ -117,7 +117,16 @@ def hostile(case: str) -> Broken:
         "10 GB declared": Broken(largest_of_w(), [declared([2_500_000_000])]),
         "negative size": Broken(largest_of_w(), [declared([-1, 6])]),
         "size overflows": Broken(largest_of_w(), [declared([1 << 33, 1 << 33])]),
-        "2.4 GB filled": Broken([node("ConstantOfShape", ["s"], "w"), *largest_of_w()], [tensor("s", shape)]),
+        "2.4 GB filled": Broken(
+            [
+                node("ReduceMax", ["noise"], "top", keepdims=0),
+                node("Cast", ["top"], "none", to=TensorProto.INT64),
+                node("Add", ["s", "none"], "shape"),  # known only when it runs
+                node("ConstantOfShape", ["shape"], "w"),
+                *largest_of_w(),
+            ],
+            [tensor("s", shape)],
+        ),
         "2.4 GB tiled": Broken([node("Tile", ["noise", "s"], "w"), *largest_of_w()], [tensor("s", repeats)]),
         "2.4 GB padded": Broken([node("Pad", ["noise", "s"], "w"), *largest_of_w()], [tensor("s", pads)]),
         "opset of the future": Broken(same, opset=99),
