@@ -17,7 +17,10 @@ from onnxruntime.capi import (
 from sefa_edge.edge import engine_cache
 from sefa_edge.edge.engine import EngineError, EngineOptions, fill_input, tensor_specs
 from sefa_edge.profiles.card import PolicyCard
+from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.onnx_reader import load_onnx
+from sefa_edge.profiles.onnx_rules import require_rules
+from sefa_edge.profiles.onnx_targets import ONNX_RUNTIME
 from sefa_edge.profiles.units import NS_PER_MS
 
 TENSOR_TYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
@@ -47,7 +50,7 @@ class OnnxEngine:
 
     def __init__(self, path: Path, card: PolicyCard, options: EngineOptions) -> None:
         """Raises EngineError for a file that is damaged, keeps data elsewhere, differs from its card or cannot run."""
-        _refuse_external_data(path)
+        _refuse_what_nobody_vouches_for(path)
         self._card = card
         self._session = _load(path, card, options)
         _check_against_card(path, self._session, card)
@@ -164,12 +167,18 @@ def _line(error: Exception) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in words)[:MESSAGE_LETTERS]
 
 
-def _refuse_external_data(path: Path) -> None:
-    if names := load_onnx(path).external_tensors:
+def _refuse_what_nobody_vouches_for(path: Path) -> None:
+    """Values in other files, and graphs that may never end: ONNX Runtime would follow both."""
+    graph = load_onnx(path)
+    if names := graph.external_tensors:
         raise EngineError(
             f"{path} keeps the values of '{names[0]}' in another file, which its card does not vouch for",
             "export again into one file",
         )
+    try:
+        require_rules(graph, ONNX_RUNTIME)
+    except InputError as broken:
+        raise EngineError(f"{path}: {broken}", broken.hint) from None
 
 
 def _check_against_card(path: Path, session: onnxruntime.InferenceSession, card: PolicyCard) -> None:

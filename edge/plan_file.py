@@ -74,11 +74,7 @@ def check_unit(path: Path, plan: PlanSpec, gpu: Gpu, jetson: Jetson | None) -> l
         EngineError: another GPU, module or board support package; names the difference.
     """
     _check_module(path, plan, jetson)
-    if plan.compute_capability != AHEAD_OF_TIME:
-        built_on = f"{plan.gpu_name} (SM {plan.compute_capability})"
-        here = f"{gpu.name} (SM {gpu.compute_capability})"
-        if built_on != here:
-            raise EngineError(f"{path} was built on GPU {built_on}, this one is {here}", BUILD_AGAIN)
+    _check_gpu(path, plan, gpu)
     power_mode = jetson.power_mode if jetson else None
     if plan.power_mode == power_mode:
         return []
@@ -86,6 +82,15 @@ def check_unit(path: Path, plan: PlanSpec, gpu: Gpu, jetson: Jetson | None) -> l
         f"the plan was built and timed in power mode {plan.power_mode}, and {power_mode} is set: "
         "other kernels might be faster now"
     ]
+
+
+def _check_gpu(path: Path, plan: PlanSpec, gpu: Gpu) -> None:
+    here = f"{gpu.name} (SM {gpu.compute_capability})"
+    if plan.compute_capability == AHEAD_OF_TIME:
+        if f"SM{gpu.compute_capability.replace('.', '')}" not in plan.gpu_name.split():
+            raise EngineError(f"{path} was built for {plan.gpu_name}, this GPU is {here}", BUILD_AGAIN)
+    elif here != (built_on := f"{plan.gpu_name} (SM {plan.compute_capability})"):
+        raise EngineError(f"{path} was built on GPU {built_on}, this one is {here}", BUILD_AGAIN)
 
 
 def _check_module(path: Path, plan: PlanSpec, jetson: Jetson | None) -> None:

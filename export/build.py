@@ -86,7 +86,10 @@ class Builder:
                 "precision": recipe.precision,
                 "strongly_typed": recipe.strongly_typed,
                 "gate": None,  # was measured of the ONNX file, not of this plan
-                "plan": plan_spec(self.place, request, self.library.version, seconds).model_dump(),
+                "plan": {
+                    **plan_spec(self.place, request, self.library.version, seconds).model_dump(),
+                    "onnx_gate": card.gate and card.gate.model_dump(),
+                },
             }
         )
 

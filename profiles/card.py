@@ -156,6 +156,8 @@ class PlanSpec(StrictModel):
     workspace_mib: Annotated[int, Field(ge=1)]
     optimisation_level: Annotated[int, Field(ge=0, le=5)]
     build_seconds: NotNegative
+    onnx_gate: GateResult | None = None
+    """What was measured of that ONNX file; nothing is known of the plan until `sefa-edge verify` has run."""
 
 
 class PolicyCard(StrictModel):

@@ -118,12 +118,19 @@ def _operator(node: Node, _wiring: Wiring, target: Target) -> Iterator[BrokenRul
     if node.op_type in RANDOM_OPS:
         problem = f"{node.op_type} draws numbers of its own; the same noise must give the same chunk"
         yield BrokenRule(node.label, "random", problem, "make the noise an input")
-    if target.is_tensorrt and (node.op_type in CONTROL_FLOW or node.subgraphs):
-        problem = f"{node.op_type} is control flow, which no CUDA graph can hold"
+    if node.op_type in CONTROL_FLOW or node.subgraphs:
+        problem = f"{node.op_type} is control flow; an engine takes the same steps in every call, and ends"
         yield BrokenRule(node.label, "control-flow", problem, "unroll loops and decide at export")
     if not node.domain and node.op_type in target.missing_ops:
         problem = f"{target.name} cannot run {node.op_type} as one operator"
         yield BrokenRule(node.label, "missing-operator", problem, "export it decomposed into simpler ones")
+
+
+def _pictures(node: Node, wiring: Wiring, target: Target) -> Iterator[BrokenRule]:
+    inputs = {value.name for value in wiring.graph.inputs if value.dtype == "uint8"}
+    if target.is_tensorrt and node.op_type != "Cast" and (found := inputs & set(node.inputs)):
+        problem = f"{node.op_type} reads the uint8 input '{min(found)}'; TensorRT can only cast such a tensor"
+        yield BrokenRule(node.label, "uint8-input", problem, "cast the picture before anything else")
 
 
 def _small_floats(node: Node, wiring: Wiring, target: Target) -> Iterator[BrokenRule]:
@@ -184,4 +191,9 @@ MODEL_RULES: tuple[Callable[[OnnxGraph, Target], Iterator[BrokenRule]], ...] = (
     _input_types,
     _small_float_values,
 )
-NODE_RULES: tuple[Callable[[Node, Wiring, Target], Iterator[BrokenRule]], ...] = (_domain, _operator, _small_floats)
+NODE_RULES: tuple[Callable[[Node, Wiring, Target], Iterator[BrokenRule]], ...] = (
+    _domain,
+    _operator,
+    _pictures,
+    _small_floats,
+)

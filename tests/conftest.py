@@ -246,7 +246,7 @@ def int8_export(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     profile["action_error_budget"]["int8_p99_deg"] = 1.0
     (folder / "arm.yaml").write_text(yaml.safe_dump(profile), encoding="utf-8")
     words = ["--precision", "int8", "--calibration", str(recordings), "--arm", str(folder / "arm.yaml"), "--parts"]
-    words += ["--samples", "64", "--closed-loop", "0:3", "--execute-steps", "4"]
+    words += ["--samples", "160", "--closed-loop", "0:3", "--execute-steps", "4"]
     assert main(["export", str(CHECKPOINT), "-o", str(folder / "out"), *words]) == 0
     return folder / "out"
 

@@ -119,9 +119,15 @@ def test_another_power_mode_is_a_note() -> None:
     assert "power mode 15W, and MAXN_SUPER is set" in notes[0]
 
 
-def test_a_plan_built_ahead_of_time_fits_any_gpu() -> None:
-    changes = {"compute_capability": "none", "gpu_name": "none", "board": None, "l4t": None, "power_mode": None}
-    assert check_unit(Path("model.plan"), SPEC.model_copy(update=changes), ORIN, None) == []
+def test_a_plan_built_ahead_of_time_fits_the_gpus_that_it_names() -> None:
+    changes = {"compute_capability": "none", "board": None, "l4t": None, "power_mode": None}
+    for targets, fits in (("SM86 SM87", True), ("SM86 SM120", False), ("SM870", False)):
+        spec = SPEC.model_copy(update={**changes, "gpu_name": targets})
+        if fits:
+            assert check_unit(Path("model.plan"), spec, ORIN, None) == []
+        else:
+            with pytest.raises(EngineError, match=f"was built for {targets}, this GPU is Orin"):
+                check_unit(Path("model.plan"), spec, ORIN, None)
 
 
 @pytest.mark.parametrize(

@@ -64,8 +64,8 @@ def test_shows_the_shipped_engine() -> None:
     for words in (
         "17, IR version 8",
         "image_front  uint8    1 x 96 x 96 x 3",
-        "22 float32",
-        "1,828,514",
+        "19 float32",
+        "1,812,058",
         "belongs to this",
     ):
         assert words in done.stdout
@@ -79,7 +79,7 @@ def test_json_says_the_same() -> None:
     onnx = report["onnx"]
     assert isinstance(onnx, dict)
     assert onnx["inputs"][0] == {"name": "image_front", "dtype": "uint8", "shape": [1, 96, 96, 3]}
-    assert onnx["layers"] == {"float32": 22}
+    assert onnx["layers"] == {"float32": 19}
     assert onnx["parameters"] == onnx["stored"]["float32"]["values"]
     assert [verdict["broken"] for verdict in onnx["verdicts"]] == [[]] * 6
     card = report["card"]
@@ -151,7 +151,7 @@ def test_shows_every_part_of_a_full_card(tmp_path: Path, make_reach_engine: Call
     calibration = {"method": "entropy", "dataset_sha256": sha, "episodes": 9, "samples": 512, "joint_coverage": 0.9}
     loop = {"task": "lift", "first_seed": 0, "last_seed": 199, "successes": 150, "reference_successes": 152}
     gate = {"dataset_sha256": sha, "samples": 99, "mean_deg": 0.02, "p99_deg": 0.3, "max_deg": 1.5, "passed": True}
-    layers = {"int8_layers": ["a", "b"], "kept_layers": ["c"], "int8_weight_share": 0.75}
+    layers = {"int8_layers": ["a", "b"], "int8_weight_layers": ["d"], "kept_layers": ["c"], "int8_weight_share": 0.75}
     more = {
         "precision": "int8",
         "name": "evil\x1b[2J",
@@ -166,7 +166,7 @@ def test_shows_every_part_of_a_full_card(tmp_path: Path, make_reach_engine: Call
     path.write_text(json.dumps(json.loads(path.read_text()) | more))
     text = inspect(path).stdout
     for words in (
-        "2 layers, 75.0% of the weights",
+        "2 layers compute in INT8",
         "entropy, 512 samples",
         "passed: p99 0.3 deg of 0.5",
         "150 of 200 seeds",

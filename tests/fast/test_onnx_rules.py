@@ -217,6 +217,14 @@ def control_flow(d: Draft) -> None:
     d.nodes.append(h.make_node("If", ["yes"], ["decided"], "decide", then_branch=inner, else_branch=inner))
 
 
+def uncast_picture(d: Draft) -> None:
+    d.inputs.append(h.make_tensor_value_info("picture", t.UINT8, [2, 3]))
+    d.nodes += [
+        h.make_node("Transpose", ["picture"], ["turned"], "turn"),
+        h.make_node("Cast", ["turned"], ["cast"], "late", to=t.FLOAT),
+    ]
+
+
 def dynamic_input(d: Draft) -> None:
     d.inputs[0] = h.make_tensor_value_info("x", t.FLOAT, ["batch", FEATURES])
 
@@ -304,6 +312,8 @@ CASES = {
     "opset too old": Case(opset(12), "opset", "model", TENSORRT_8_6),
     "random": Case(random_normal, "random", "draw"),
     "control flow": Case(control_flow, "control-flow", "decide"),
+    "control flow in ONNX Runtime": Case(control_flow, "control-flow", "decide", ONNX_RUNTIME),
+    "picture not cast": Case(uncast_picture, "uint8-input", "turn"),
     "dynamic input": Case(dynamic_input, "dynamic-shape", "x"),
     "dynamic output": Case(dynamic_output, "dynamic-shape", "y"),
     "int64 input": Case(input_of(t.INT64), "input-type", "extra"),

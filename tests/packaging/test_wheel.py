@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("edge", "export", "firmware_bridge", "models", "profiles")
-DATA_SUFFIXES = (".yaml", ".json", ".html", ".typed")
+DATA_SUFFIXES = (".yaml", ".json", ".html", ".css", ".typed")
 
 
 @pytest.fixture(scope="module")

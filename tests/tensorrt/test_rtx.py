@@ -21,11 +21,7 @@ from sefa_edge.profiles.card import PolicyCard, card_path, load_card, save_card
 from sefa_edge.profiles.files import sha256_of
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = (ROOT / "edge/shipped/lift",)
-"""Export folders of which every ONNX file must build."""
-CASTS_TOO_LATE = pytest.mark.xfail(
-    strict=True, reason="the shipped graph reshapes uint8 pictures before it casts them, which TensorRT refuses"
-)
+EXPORTED = ("model.onnx", "model.typed.onnx", "model.fp16.onnx", "model.fp32.onnx")
 PLAN_MAGIC = b"vtrt"
 KINDS = {  # precision, strongly typed, opset, type between the layers, type and value of the zero points
     "fp32": ("fp32", False, 17, np.float32, None, 0),
@@ -44,6 +40,7 @@ QUANTISATION = {
         "joint_coverage": 1.0,
     },
     "int8_layers": ["conv"],
+    "int8_weight_layers": [],
     "int8_weight_layers": [],
     "kept_layers": [],
     "int8_weight_share": 1.0,
@@ -137,31 +134,18 @@ def build(sefa_edge: SefaEdge, rtx: Path) -> SefaEdge:
 
 
 @pytest.fixture
-def lift(tmp_path: Path) -> Path:
-    """The shipped policy with its cast where TensorRT wants it: directly behind the pictures."""
-    path = tmp_path / "lift" / "model.onnx"
-    path.parent.mkdir()
-    model = onnx.load(ROOT / "edge/shipped/lift/model.onnx")
-    cast = next(node for node in model.graph.node if node.op_type == "Cast")
-    for node in model.graph.node:
-        renamed = {cast.output[0]: cast.input[0], "image_front": "image_front_float"}
-        node.input[:] = [renamed.get(name, name) for name in node.input]
-    model.graph.node.remove(cast)
-    model.graph.node.insert(0, helper.make_node("Cast", ["image_front"], ["image_front_float"], to=TensorProto.FLOAT))
-    onnx.save(model, path)
-    card = load_card(ROOT / "edge/shipped/lift/model.onnx")
-    save_card(card.model_copy(update={"engine_sha256": sha256_of(path)}), path)
-    return path
+def lift() -> Path:
+    """The shipped policy."""
+    return ROOT / "edge/shipped/lift/model.onnx"
 
 
-@pytest.mark.parametrize(
-    "engine",
-    [pytest.param(path, marks=CASTS_TOO_LATE) for folder in FOLDERS for path in sorted(folder.glob("*.onnx"))],
-    ids=lambda path: f"{path.parent.name}-{path.stem}",
-)
-def test_every_flavour_of_an_export_builds(build: SefaEdge, tmp_path: Path, engine: Path) -> None:
-    done = build(engine, "-o", tmp_path / "model.plan")
+@pytest.mark.learn
+@pytest.mark.sim
+@pytest.mark.parametrize("name", EXPORTED)
+def test_every_flavour_of_an_export_builds(build: SefaEdge, tmp_path: Path, int8_export: Path, name: str) -> None:
+    done = build(int8_export / name, "-o", tmp_path / "model.plan")
     assert done.returncode == 0, done.stderr
+    assert load_card(tmp_path / "model.plan").precision == load_card(int8_export / name).precision
 
 
 def test_the_shipped_policy_builds(build: SefaEdge, tmp_path: Path, lift: Path) -> None:

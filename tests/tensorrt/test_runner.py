@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sefa_edge.profiles.card import card_path
+from sefa_edge.profiles.card import card_path, load_card, save_card
 
 STAND_IN = Path(__file__).parents[1] / "fast" / "stub_libcuda.c"
 PROGRAM = """
@@ -59,6 +59,9 @@ def plan(
     options = ("--backend", "tensorrt-rtx", "--compute-capability", "SM86")
     done = sefa_edge("build", make_reach_engine(tmp_path), "-o", built, *options, python=(rtx,))
     assert done.returncode == 0, done.stderr
+    card = load_card(built)  # of the stand-in's GPU, for which TensorRT-RTX cannot build, so that it is asked at all
+    assert card.plan is not None
+    save_card(card.model_copy(update={"plan": card.plan.model_copy(update={"gpu_name": "SM87"})}), built)
     return built
 
 
