@@ -7,6 +7,7 @@ import functools
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnxruntime
@@ -18,11 +19,14 @@ from sefa_edge.edge import engine_cache
 from sefa_edge.edge.engine import EngineError, EngineOptions, fill_input, tensor_specs
 from sefa_edge.profiles.card import PolicyCard
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.onnx_graph import OnnxGraph
 from sefa_edge.profiles.onnx_reader import load_onnx
 from sefa_edge.profiles.onnx_rules import require_rules
 from sefa_edge.profiles.onnx_targets import ONNX_RUNTIME
 from sefa_edge.profiles.units import NS_PER_MS
 
+Kernels = Literal["float", "integer"]
+"""How a graph with Q/DQ is computed."""
 TENSOR_TYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
 LOG_FATAL_ONLY = 4  # errors come as exceptions; said once is enough
 SAME_AS_REQUESTED = 1
@@ -50,9 +54,9 @@ class OnnxEngine:
 
     def __init__(self, path: Path, card: PolicyCard, options: EngineOptions) -> None:
         """Raises EngineError for a file that is damaged, keeps data elsewhere, differs from its card or cannot run."""
-        _refuse_what_nobody_vouches_for(path)
+        graph = _read_what_its_card_vouches_for(path)
         self._card = card
-        self._session = _load(path, card, options)
+        self._session = _load(path, card, options, _kernels_for(graph))
         _check_against_card(path, self._session, card)
         self._arrays = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in tensor_specs(card)}
         self._binding = self._bind()
@@ -95,31 +99,30 @@ class OnnxEngine:
         return binding
 
 
-def _load(path: Path, card: PolicyCard, options: EngineOptions) -> onnxruntime.InferenceSession:
+def _load(path: Path, card: PolicyCard, options: EngineOptions, kernels: Kernels) -> onnxruntime.InferenceSession:
     """The engine's session, from the cache where that is worth it and the cache is sound."""
     _bound_memory()
-    key = engine_cache.cache_key(
-        card.engine_sha256, f"onnxruntime {onnxruntime.__version__}", "CPU, optimised fully, no integers"
-    )
+    library = f"onnxruntime {onnxruntime.__version__}"
+    key = engine_cache.cache_key(card.engine_sha256, library, f"CPU, optimised fully, {kernels} kernels")
     if (graph := engine_cache.recall(key)) is not None:
         with contextlib.suppress(*LIBRARY_ERRORS):
-            settings = _settings(options.threads, onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL)
+            settings = _settings(options.threads, kernels, onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL)
             return onnxruntime.InferenceSession(graph, settings, providers=PROVIDERS)
     began_ns = time.monotonic_ns()
     try:
         # By its path: ONNX Runtime maps the file, which loads 300 MB in 170 ms; as bytes they take 470 ms.
-        session = onnxruntime.InferenceSession(str(path), _settings(options.threads), providers=PROVIDERS)
+        session = onnxruntime.InferenceSession(str(path), _settings(options.threads, kernels), providers=PROVIDERS)
     except LIBRARY_ERRORS as error:
         raise EngineError(f"ONNX Runtime refuses {path}: {_line(error)}", "export again") from None
     slow = time.monotonic_ns() - began_ns > options.cache_above_ms * NS_PER_MS
     if slow and path.stat().st_size <= engine_cache.MAX_BYTES:
-        engine_cache.keep(key, functools.partial(_write_optimised, path))
+        engine_cache.keep(key, functools.partial(_write_optimised, path, kernels))
     return session
 
 
-def _write_optimised(path: Path, target: Path) -> None:
+def _write_optimised(path: Path, kernels: Kernels, target: Path) -> None:
     """Load once more, for the optimised graph alone. Raises OSError when it cannot be written."""
-    settings = _settings(threads=1)
+    settings = _settings(1, kernels)
     settings.optimized_model_filepath = str(target)
     settings.add_session_config_entry("session.disable_prepacking", "1")
     try:
@@ -130,6 +133,7 @@ def _write_optimised(path: Path, target: Path) -> None:
 
 def _settings(
     threads: int,
+    kernels: Kernels,
     level: onnxruntime.GraphOptimizationLevel = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
 ) -> onnxruntime.SessionOptions:
     """Measured without effect, and left as they are: arena, memory pattern, denormals, parallel execution."""
@@ -141,10 +145,10 @@ def _settings(
     settings.log_severity_level = LOG_FATAL_ONLY
     settings.add_session_config_entry("session.load_model_format", "ONNX")  # whatever the file's name ends in
     settings.add_session_config_entry("session.use_env_allocators", "1")  # the bounded one
-    # Its integer kernels want unsigned activations and integer biases, which TensorRT refuses. Left alone, it would
-    # turn the INT8 weights into floats anew in every call, 2.1 ms instead of 1.5, and round biases to int32, which
-    # where a channel's scale is tiny made 2.8 degrees of difference to the graph as it is written.
-    settings.add_session_config_entry("session.disable_quant_qdq", "1")
+    if kernels == "float":
+        # Left alone, it would turn the INT8 weights into floats anew in every call, 2.1 ms instead of 1.5, and round
+        # biases to int32, which where a channel's scale is tiny made 2.8 degrees of difference to the graph as written.
+        settings.add_session_config_entry("session.disable_quant_qdq", "1")
     # With spinning, two threads are 19 % faster on idle cores and 10 to 16 % slower on busy ones.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     settings.add_session_config_entry("session.inter_op.allow_spinning", "0")
@@ -167,8 +171,14 @@ def _line(error: Exception) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in words)[:MESSAGE_LETTERS]
 
 
-def _refuse_what_nobody_vouches_for(path: Path) -> None:
-    """Values in other files, and graphs that may never end: ONNX Runtime would follow both."""
+def _kernels_for(model: OnnxGraph) -> Kernels:
+    """Integers only for the form that was made for them: the zero points of TensorRT's form are all int8."""
+    zeros = {node.input(2) for node in model.nodes if node.op_type == "QuantizeLinear"} & model.initializers.keys()
+    return "integer" if any(model.initializers[name].dtype == "uint8" for name in zeros) else "float"
+
+
+def _read_what_its_card_vouches_for(path: Path) -> OnnxGraph:
+    """Refuses values in other files, and graphs that may never end: ONNX Runtime would follow both."""
     graph = load_onnx(path)
     if names := graph.external_tensors:
         raise EngineError(
@@ -179,6 +189,7 @@ def _refuse_what_nobody_vouches_for(path: Path) -> None:
         require_rules(graph, ONNX_RUNTIME)
     except InputError as broken:
         raise EngineError(f"{path}: {broken}", broken.hint) from None
+    return graph
 
 
 def _check_against_card(path: Path, session: onnxruntime.InferenceSession, card: PolicyCard) -> None:

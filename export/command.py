@@ -230,7 +230,7 @@ class Export:
             seconds=round(time.monotonic() - self._started_s, 1),
             flavours=flavours,
             layers=[] if int8 is None else layer_reports(int8),
-            calibration=None if int8 is None else int8.summary.calibration,
+            calibration=None if int8 is None else int8.calibration,
             closed_loop=closed_loop,
             notes=self._notes,
         )

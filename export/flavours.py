@@ -10,6 +10,7 @@ from typing import Literal
 import onnx
 
 from sefa_edge.export.calibration import Calibration, Method, calibrate
+from sefa_edge.export.cpu_form import to_cpu_form
 from sefa_edge.export.equalise import equalise
 from sefa_edge.export.half import store_matrices_as_half, to_half
 from sefa_edge.export.layers import Graph, Layer, find_layers, find_residuals
@@ -17,6 +18,7 @@ from sefa_edge.export.quantise import Int8Source, Recipe, quantise
 from sefa_edge.export.rounding import round_weight
 from sefa_edge.export.samples import SampleSets, as_inputs
 from sefa_edge.export.sensitivity import (
+    Form,
     Judge,
     Sensitivity,
     choose_recipe,
@@ -24,7 +26,7 @@ from sefa_edge.export.sensitivity import (
     layers_in,
     measure_sensitivity,
 )
-from sefa_edge.export.session import Inputs, run_chunks
+from sefa_edge.export.session import Inputs, Kernels, run_chunks
 from sefa_edge.profiles.card import CalibrationSummary, QuantisationSummary
 from sefa_edge.profiles.onnx_targets import (
     ONNX_RUNTIME,
@@ -39,6 +41,7 @@ from sefa_edge.profiles.progress import Progress
 
 Precision = Literal["fp32", "fp16", "int8"]
 MODEL, TYPED, HALF, SINGLE = "model.onnx", "model.typed.onnx", "model.fp16.onnx", "model.fp32.onnx"
+CPU = "model.cpu.onnx"
 WEAK_TARGETS = (TENSORRT_8_6, TENSORRT_10_3, TENSORRT_10_16, ONNX_RUNTIME)
 TYPED_TARGETS = (TENSORRT_10_3, TENSORRT_10_16, TENSORRT_11, TENSORRT_RTX, ONNX_RUNTIME)
 EQUALISING_SAMPLES = 64
@@ -57,18 +60,31 @@ class Flavour:
     quantisation: QuantisationSummary | None = None
 
     @property
+    def kernels(self) -> Kernels:
+        """What its engine computes with: TensorRT's rounding is judged as written, a CPU's by its own kernels."""
+        return "integer" if self.file == CPU else "as_written"
+
+    @property
     def opset(self) -> int:
         return next(entry.version for entry in self.model.opset_import if entry.domain == "")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Int8Result:
-    """INT8 in both typings, and how its layers were chosen."""
+class Choice:
+    """How the layers of one form were chosen."""
 
-    flavours: tuple[Flavour, ...]
     recipe: Recipe
     sensitivities: Sequence[Sensitivity]
-    summary: QuantisationSummary
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Int8Result:
+    """INT8 for TensorRT in both typings, and for CPUs."""
+
+    flavours: tuple[Flavour, ...]
+    tensorrt: Choice
+    cpu: Choice
+    calibration: CalibrationSummary
 
 
 def float_flavours(single: onnx.ModelProto, precision: Precision) -> list[Flavour]:
@@ -89,22 +105,37 @@ def int8_flavours(single: onnx.ModelProto, sets: SampleSets, method: Method, bud
         InputError: an activation or weight that is not finite, or that float16 cannot hold.
     """
     calibration, selection = as_inputs(sets.calibration), as_inputs(sets.selection)
-    judge = Judge(selection, run_chunks(single, selection))
+    reference = run_chunks(single, selection)
     source = prepare(single, calibration, method)
-    with Progress("sensitivity", len(core_layers(source.layers)), sys.stderr) as progress:
-        sensitivities = measure_sensitivity(source, judge, progress.update)
-    recipe = choose_recipe(source, sensitivities, judge, budget_deg)
-    summary = _summary(source, recipe, sets)
-    weak = quantise(source, recipe)
-    typed = to_half(weak)
-    for model in (weak, typed):
-        store_matrices_as_half(model)
-        onnx.checker.check_model(model, full_check=True)
+    tensorrt_form = Form(source.layers, lambda recipe: quantise(source, recipe), ("weights", "kept"))
+    # A CPU computes with integers or with floats: weights that are turned into floats in every call gain nothing.
+    cpu_form = Form(source.layers, lambda recipe: to_cpu_form(quantise(source, recipe)), ("kept",))
+    tensorrt = _choose(tensorrt_form, Judge(selection, reference), budget_deg)
+    cpu = _choose(cpu_form, Judge(selection, reference, "integer"), budget_deg)
+    seen = CalibrationSummary(
+        method=method,
+        dataset_sha256=sets.dataset_sha256,
+        episodes=sets.episodes,
+        samples=source.calibration.samples,
+        joint_coverage=sets.joint_coverage,
+    )
+    summary = _summary(source, tensorrt.recipe, seen)
+    weak, for_cpu = tensorrt_form.render(tensorrt.recipe), cpu_form.render(cpu.recipe)
     flavours = (
         Flavour(MODEL, weak, "int8", False, WEAK_TARGETS, summary),
-        Flavour(TYPED, typed, "int8", True, TYPED_TARGETS, summary),
+        Flavour(TYPED, to_half(weak), "int8", True, TYPED_TARGETS, summary),
+        Flavour(CPU, for_cpu, "int8", False, (ONNX_RUNTIME,), _summary(source, cpu.recipe, seen)),
     )
-    return Int8Result(flavours, recipe, sensitivities, summary)
+    for flavour in flavours:
+        store_matrices_as_half(flavour.model)
+        onnx.checker.check_model(flavour.model, full_check=True)
+    return Int8Result(flavours, tensorrt, cpu, seen)
+
+
+def _choose(form: Form, judge: Judge, budget_deg: float) -> Choice:
+    with Progress("sensitivity", len(core_layers(form.layers)), sys.stderr) as progress:
+        sensitivities = measure_sensitivity(form, judge, progress.update)
+    return Choice(choose_recipe(form, sensitivities, judge, budget_deg), sensitivities)
 
 
 def prepare(single: onnx.ModelProto, calibration: Sequence[Inputs], method: Method) -> Int8Source:
@@ -131,17 +162,11 @@ def _round(graph: Graph, layers: Sequence[Layer], calibration: Calibration) -> d
     return rounded
 
 
-def _summary(source: Int8Source, recipe: Recipe, sets: SampleSets) -> QuantisationSummary:
+def _summary(source: Int8Source, recipe: Recipe, calibration: CalibrationSummary) -> QuantisationSummary:
     stored = [layer.weights for layer in source.layers if recipe.get(layer.name, "kept") != "kept"]
     kept = [layer.name for layer in source.layers if layer.role != "fixed" and recipe.get(layer.name) in (None, "kept")]
     return QuantisationSummary(
-        calibration=CalibrationSummary(
-            method=source.calibration.method,
-            dataset_sha256=sets.dataset_sha256,
-            episodes=sets.episodes,
-            samples=source.calibration.samples,
-            joint_coverage=sets.joint_coverage,
-        ),
+        calibration=calibration,
         int8_layers=layers_in(recipe, "int8"),
         int8_weight_layers=layers_in(recipe, "weights"),
         kept_layers=kept,

@@ -59,7 +59,7 @@ def judge(flavour: Flavour, trial: Trial) -> tuple[GateResult, ActionError]:
     Raises:
         NotFiniteError: it gives NaN or infinity.
     """
-    error = action_error(trial.reference, run_chunks(flavour.model, trial.samples), trial.arm.joints)
+    error = action_error(trial.reference, run_chunks(flavour.model, trial.samples, flavour.kernels), trial.arm.joints)
     budget_deg = trial.arm.action_error_budget.p99_deg(flavour.precision)
     result = GateResult(
         dataset_sha256=trial.dataset_sha256,

@@ -37,6 +37,9 @@ class LayerReport(StrictModel):
     int8_p99_deg: NotNegative
     weights_p99_deg: NotNegative
     decision: Literal["int8", "weights", "kept"]
+    cpu_int8_p99_deg: NotNegative
+    """In the form for CPUs, whose activations are unsigned and so twice as fine behind a ReLU."""
+    cpu_decision: Literal["int8", "weights", "kept"]
 
 
 class ExportReport(StrictModel):
@@ -79,11 +82,13 @@ def layer_reports(result: Int8Result) -> list[LayerReport]:
             op=found.layer.op,
             macs=found.layer.macs,
             weights=found.layer.weights,
-            int8_p99_deg=found.int8_p99_deg,
-            weights_p99_deg=found.weights_p99_deg,
-            decision=result.recipe[found.layer.name],
+            int8_p99_deg=found.p99_deg["int8"],
+            weights_p99_deg=found.p99_deg["weights"],
+            decision=result.tensorrt.recipe[found.layer.name],
+            cpu_int8_p99_deg=on_cpu.p99_deg["int8"],
+            cpu_decision=result.cpu.recipe[found.layer.name],
         )
-        for found in result.sensitivities
+        for found, on_cpu in zip(result.tensorrt.sensitivities, result.cpu.sensitivities, strict=True)
     ]
 
 
@@ -114,13 +119,19 @@ def report_text(report: ExportReport) -> str:
 
 def layer_table(report: ExportReport) -> list[str]:
     """The sensitivity of every layer, one line each."""
-    lines = [f"{'layer':32} {'MMAC':>8} {'weights':>9} {'p99 int8':>9} {'weights only':>12}  decision"]
+    lines = [
+        f"{'p99 when only it is quantised':30} {'MMAC':>7} {'weights':>8} {'INT8':>7} {'weights':>8}  {'decision':8} "
+        f"{'CPU':>7}  decision"
+    ]
     lines += [
-        f"{layer.name:32} {layer.macs / 1e6:8.3f} {layer.weights:9d} {layer.int8_p99_deg:9.3f} "
-        f"{layer.weights_p99_deg:12.3f}  {layer.decision}"
+        f"{layer.name:30} {layer.macs / 1e6:7.3f} {layer.weights:8d} {layer.int8_p99_deg:7.3f} "
+        f"{layer.weights_p99_deg:8.3f}  {layer.decision:8} {layer.cpu_int8_p99_deg:7.3f}  {layer.cpu_decision}"
         for layer in report.layers
     ]
-    total = sum(layer.macs for layer in report.layers)
-    in_int8 = sum(layer.macs for layer in report.layers if layer.decision == "int8")
-    lines.append(f"{in_int8 / max(total, 1):.0%} of the multiplications of these layers are INT8")
+    total = max(1, sum(layer.macs for layer in report.layers))
+    shares = [
+        sum(layer.macs for layer in report.layers if decided(layer) == "int8") / total
+        for decided in (lambda layer: layer.decision, lambda layer: layer.cpu_decision)
+    ]
+    lines.append(f"INT8 takes {shares[0]:.0%} of their multiplications for TensorRT, {shares[1]:.0%} for CPUs")
     return lines

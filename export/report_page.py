@@ -132,7 +132,8 @@ def _layers(report: ExportReport) -> str:
     budget_deg = report.flavours[0].gate.budget_p99_deg
     rows = "".join(
         f"<tr><th>{escape(layer.name)}</th><td>{layer.op}</td><td>{layer.macs / 1e6:.3f}</td><td>{layer.weights}</td>"
-        f"<td>{layer.int8_p99_deg:.3f}</td><td>{layer.weights_p99_deg:.3f}</td><td>{DECISIONS[layer.decision]}</td></tr>"
+        f"<td>{layer.int8_p99_deg:.3f}</td><td>{layer.weights_p99_deg:.3f}</td><td>{DECISIONS[layer.decision]}</td>"
+        f"<td>{layer.cpu_int8_p99_deg:.3f}</td><td>{DECISIONS[layer.cpu_decision]}</td></tr>"
         for layer in report.layers
     )
     return (
@@ -142,7 +143,8 @@ def _layers(report: ExportReport) -> str:
         f'<div class="card">{draw_layers(report.layers, budget_deg)}</div>'
         '<div class="card" style="margin-top:16px"><table>'
         "<thead><tr><th>layer</th><th>kind</th><th>MMAC</th><th>weights</th><th>p99, INT8</th>"
-        f"<th>p99, weights only</th><th>decision</th></tr></thead><tbody>{rows}</tbody></table></div>"
+        f"<th>p99, weights only</th><th>decision</th><th>p99, CPU</th><th>decision</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table></div>"
     )
 
 

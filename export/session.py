@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import onnx
 import onnxruntime
 
 Inputs = Mapping[str, np.ndarray]
+Kernels = Literal["as_written", "integer"]
+"""How Q/DQ graphs are computed: in float32, rounding where they say; or on integers, where the library has kernels."""
 LOG_ERRORS_ONLY = 3
 
 
-def open_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+def open_session(model: onnx.ModelProto, kernels: Kernels = "as_written") -> onnxruntime.InferenceSession:
     """A single-threaded session: results do not depend on how work is split."""
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = settings.inter_op_num_threads = 1
     settings.log_severity_level = LOG_ERRORS_ONLY
-    # Q/DQ exactly as written. Left alone, ONNX Runtime quantises the float biases too, and a channel with a tiny scale
-    # overflows: 2.8 degrees that TensorRT does not have.
-    settings.add_session_config_entry("session.disable_quant_qdq", "1")
+    if kernels == "as_written":
+        # Left alone, ONNX Runtime quantises float biases too, and a channel with a tiny scale overflows: 2.8 degrees
+        # that TensorRT does not have.
+        settings.add_session_config_entry("session.disable_quant_qdq", "1")
     return onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
 
 
-def run_chunks(model: onnx.ModelProto, samples: Iterable[Inputs]) -> np.ndarray:
+def run_chunks(model: onnx.ModelProto, samples: Iterable[Inputs], kernels: Kernels = "as_written") -> np.ndarray:
     """The model's only output for every sample, [N, T, n]."""
-    session = open_session(model)
+    session = open_session(model, kernels)
     return np.stack([np.asarray(session.run(None, dict(sample))[0]) for sample in samples])
 
 

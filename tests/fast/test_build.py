@@ -36,7 +36,6 @@ QUANTISATION = {
     "calibration": CALIBRATION,
     "int8_layers": ["conv"],
     "int8_weight_layers": [],
-    "int8_weight_layers": [],
     "kept_layers": [],
     "int8_weight_share": 0.9,
 }

@@ -38,7 +38,8 @@ try:
 except SefaError as error:
     print(f"error: {{error}}")
     print(f"hint: {{error.hint}}")
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    status = Path("/proc/self/status").read_text()  # ru_maxrss would count the parent before the exec
+    print(int(status.split("VmHWM:")[1].split()[0]) // 1024)
     raise SystemExit(error.exit_code)
 """
 

@@ -31,7 +31,7 @@ from sefa_edge.profiles.strict import parse_json
 
 pytestmark = pytest.mark.sim
 CHECKPOINT = Path(__file__).resolve().parents[2] / "models/results/lift"
-INT8_FILES = ["model.fp16.onnx", "model.fp32.onnx", "model.onnx", "model.typed.onnx"]
+INT8_FILES = ["model.cpu.onnx", "model.fp16.onnx", "model.fp32.onnx", "model.onnx", "model.typed.onnx"]
 QUICK = ["--samples", "48", "--closed-loop", "none"]
 
 
@@ -39,7 +39,7 @@ def test_every_flavour_lies_there_with_its_card_and_passed(int8_export: Path) ->
     assert sorted(path.name for path in int8_export.glob("model*.onnx")) == INT8_FILES
     cards = {name: load_card(int8_export / name) for name in INT8_FILES}
     assert [(c.precision, c.strongly_typed) for c in cards.values()] == [
-        ("fp16", True), ("fp32", False), ("int8", False), ("int8", True),
+        ("int8", False), ("fp16", True), ("fp32", False), ("int8", False), ("int8", True),
     ]  # fmt: skip
     assert cards["model.onnx"].opset == 17
     assert cards["model.typed.onnx"].opset >= 19
@@ -71,7 +71,7 @@ def test_both_typings_hold_the_same_integers(int8_export: Path) -> None:
 def test_the_report_says_it_all(int8_export: Path) -> None:
     report = parse_json(int8_export / "report.json", ExportReport)
     assert [flavour.file for flavour in report.flavours] == [
-        "model.onnx", "model.typed.onnx", "model.fp16.onnx", "model.fp32.onnx",
+        "model.onnx", "model.typed.onnx", "model.cpu.onnx", "model.fp16.onnx", "model.fp32.onnx",
     ]  # fmt: skip
     assert len(report.layers) == 15
     assert {layer.decision for layer in report.layers} == {"int8", "weights"}
@@ -91,10 +91,18 @@ def test_verify_and_inspect_agree_with_the_gate(
     assert main(["verify", *engines, "--dataset", str(recordings), "--samples", "64"]) == 0
     assert "within the budget" in capsys.readouterr().out
     for name in INT8_FILES:
-        target = "tensorrt-10.3"
-        assert main(["inspect", str(int8_export / name), "--target", target]) == 0
+        for target, takes_it in (("tensorrt-10.3", name != "model.cpu.onnx"), ("onnxruntime", True)):
+            assert main(["inspect", str(int8_export / name), "--target", target]) == (0 if takes_it else 1)
     assert main(["inspect", str(int8_export / "model.onnx"), "--target", "tensorrt-8.6"]) == 0
     assert "compute in INT8" in capsys.readouterr().out
+
+
+def test_the_file_for_cpus_holds_more_int8(int8_export: Path) -> None:
+    weak, cpu = (load_card(int8_export / name).quantisation for name in ("model.onnx", "model.cpu.onnx"))
+    assert weak is not None
+    assert cpu is not None
+    assert len(cpu.int8_layers) > len(weak.int8_layers)  # its activations are twice as fine behind a ReLU
+    assert not cpu.int8_weight_layers
 
 
 def test_parts_integrate_to_what_the_engine_does(int8_export: Path) -> None:

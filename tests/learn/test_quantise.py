@@ -19,7 +19,7 @@ from sefa_edge.export.half import store_matrices_as_half, to_half
 from sefa_edge.export.layers import Graph, find_layers, find_residuals
 from sefa_edge.export.quantise import Int8Source, Mode, quantise
 from sefa_edge.export.rounding import round_weight
-from sefa_edge.export.sensitivity import Judge, choose_recipe, core_layers, layers_in, measure_sensitivity
+from sefa_edge.export.sensitivity import Form, Judge, choose_recipe, core_layers, layers_in, measure_sensitivity
 from sefa_edge.export.session import run_chunks
 from sefa_edge.export.to_onnx import trace
 from sefa_edge.profiles.errors import InputError
@@ -135,16 +135,17 @@ def test_int8_stays_close(source: Int8Source, samples: list[Mapping[str, np.ndar
 
 def test_the_recipe_keeps_to_the_budget(source: Int8Source, samples: list[Mapping[str, np.ndarray]]) -> None:
     judge = Judge(samples, run_chunks(source.model, samples))
-    found = measure_sensitivity(source, judge, lambda count: None)
+    form = Form(source.layers, lambda recipe: quantise(source, recipe), ("weights", "kept"))
+    found = measure_sensitivity(form, judge, lambda count: None)
     assert [s.layer.name for s in found] == ["inner", "outer", "middle"]
-    assert all(s.weights_p99_deg < s.int8_p99_deg for s in found)
+    assert all(s.p99_deg["weights"] < s.p99_deg["int8"] for s in found)
     everything = judge.p99_deg(quantise(source, dict.fromkeys(("inner", "outer", "middle"), "int8")))
-    generous = choose_recipe(source, found, judge, 10 * everything)
+    generous = choose_recipe(form, found, judge, 10 * everything)
     assert layers_in(generous, "int8") == ["inner", "outer", "middle"]
-    tight = choose_recipe(source, found, judge, everything)  # less than all of it has to do
+    tight = choose_recipe(form, found, judge, everything)  # less than all of it has to do
     assert 0 < len(layers_in(tight, "int8")) < 3
     assert judge.p99_deg(quantise(source, tight)) <= everything
-    assert not layers_in(choose_recipe(source, found, judge, 1e-9), "int8")
+    assert not layers_in(choose_recipe(form, found, judge, 1e-9), "int8")
 
 
 def test_equalising_changes_ranges_and_nothing_else(

@@ -41,7 +41,6 @@ QUANTISATION = {
     },
     "int8_layers": ["conv"],
     "int8_weight_layers": [],
-    "int8_weight_layers": [],
     "kept_layers": [],
     "int8_weight_share": 1.0,
 }

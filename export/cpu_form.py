@@ -1,0 +1,127 @@
+"""INT8 as ONNX Runtime computes it fast on a CPU, made from the form that TensorRT wants.
+
+TensorRT takes signed activations with zero point 0 and float biases, and nothing else. ONNX Runtime fuses neither a
+ReLU into a signed quantiser nor a float bias into an integer Gemm: it computes in float32 and adds the rounding on
+top, slower than the float32 engine. The same ranges, said differently, meet its integer kernels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
+
+BIASED = ("Conv", "Gemm")
+INT32 = np.iinfo(np.int32)
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """How a tensor is rounded: names of scale and zero point, and the scale itself."""
+
+    scale_name: str
+    zero_name: str
+    scale: np.ndarray
+
+
+def to_cpu_form(model: ModelProto) -> ModelProto:
+    """A copy in which activations are unsigned and biases int32; a graph without Q/DQ comes back as it was.
+
+    Behind a ReLU the grid has zero point 0 and 255 steps where it had 127, up to the same largest value; elsewhere
+    zero point 128 and the same steps. Weights stay signed and symmetric, per channel.
+    """
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    graph = copy.graph
+    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    grids = _make_activations_unsigned(graph, values)
+    _make_biases_integers(graph, values, grids)
+    _drop_unused(graph)
+    del graph.value_info[:]  # the types that were inferred before
+    return onnx.shape_inference.infer_shapes(copy, check_type=True, strict_mode=True)
+
+
+def _make_activations_unsigned(graph: GraphProto, values: dict[str, np.ndarray]) -> dict[str, Grid]:
+    """The grid of every quantised activation, by the name of its integers."""
+    makers = _makers(graph)
+    grids: dict[str, Grid] = {}
+    for node in graph.node:
+        if node.op_type == "QuantizeLinear" and _is_symmetric(node, values):
+            grid = _unsigned(graph, node, values[node.input[1]], makers.get(node.input[0]))
+            grids[node.output[0]] = grid
+        elif node.op_type == "DequantizeLinear" and node.input[0] in grids:
+            grid = grids[node.input[0]]
+        else:
+            continue
+        del node.input[1:]
+        node.input.extend([grid.scale_name, grid.zero_name])
+    return grids
+
+
+def _is_symmetric(node: NodeProto, values: dict[str, np.ndarray]) -> bool:
+    zero = values.get(node.input[2]) if len(node.input) > 2 else None
+    return node.input[1] in values and zero is not None and zero.dtype == np.int8 and zero.size == 1 and not zero.any()
+
+
+def _unsigned(graph: GraphProto, node: NodeProto, scale: np.ndarray, maker: NodeProto | None) -> Grid:
+    behind_relu = maker is not None and maker.op_type == "Relu"
+    scale = np.asarray(scale * np.float32(127 / 255) if behind_relu else scale, np.float32)
+    zero = np.full(scale.shape, 0 if behind_relu else 128, np.uint8)
+    name = node.output[0]
+    return Grid(_add(graph, f"{name}.scale", scale), _add(graph, f"{name}.zero", zero), scale)
+
+
+def _make_biases_integers(graph: GraphProto, values: dict[str, np.ndarray], grids: dict[str, Grid]) -> None:
+    makers = _makers(graph)
+    nodes: list[NodeProto] = []
+    for node in graph.node:
+        if node.op_type in BIASED and len(node.input) == 3 and node.input[2] in values:
+            scale = _accumulator_scale(node, makers, values, grids)
+            if scale is not None:
+                nodes.append(_integer_bias(graph, node, values[node.input[2]], scale))
+        nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _accumulator_scale(
+    node: NodeProto, makers: dict[str, NodeProto], values: dict[str, np.ndarray], grids: dict[str, Grid]
+) -> np.ndarray | None:
+    """Scale of input times scale of weights, one per output channel; None unless both are quantised."""
+    data, weights = (makers.get(name) for name in node.input[:2])
+    if data is None or weights is None or data.op_type != "DequantizeLinear" or weights.op_type != "DequantizeLinear":
+        return None
+    if data.input[0] not in grids or weights.input[0] not in values:
+        return None
+    return np.asarray(grids[data.input[0]].scale * values[weights.input[1]], np.float32)
+
+
+def _integer_bias(graph: GraphProto, node: NodeProto, bias: np.ndarray, scale: np.ndarray) -> NodeProto:
+    """Give the node its bias as int32, and return what turns that back into numbers."""
+    name = f"{node.output[0]}.bias"
+    steps = np.clip(np.rint(bias / scale.astype(np.float64)), INT32.min, INT32.max).astype(np.int32)
+    inputs = [
+        _add(graph, f"{name}.integer", steps),
+        _add(graph, f"{name}.scale", scale),
+        _add(graph, f"{name}.zero", np.zeros(scale.shape, np.int32)),
+    ]
+    node.input[2] = name
+    return helper.make_node("DequantizeLinear", inputs, [name], axis=0)
+
+
+def _makers(graph: GraphProto) -> dict[str, NodeProto]:
+    return {output: node for node in graph.node for output in node.output}
+
+
+def _add(graph: GraphProto, name: str, value: np.ndarray) -> str:
+    graph.initializer.append(numpy_helper.from_array(value, name))
+    return name
+
+
+def _drop_unused(graph: GraphProto) -> None:
+    used = {name for node in graph.node for name in node.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
