@@ -65,4 +65,4 @@ policy: .venv/with-everything
 	@touch $@ .venv/with-sim
 
 clean:
-	rm -rf .venv .venv310 .venv312 build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv310 .venv312 build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .cache

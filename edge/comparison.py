@@ -11,11 +11,11 @@ import numpy as np
 from sefa_edge.edge.engine import Engine
 from sefa_edge.edge.pictures import decode_png
 from sefa_edge.profiles.card import PolicyCard
-from sefa_edge.profiles.dataset import RecordedDataset
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.progress import Progress
-from sefa_edge.profiles.recordings import BLOCK, PolicyInputs, Recordings, Sample, check_shows
-from sefa_edge.profiles.windows import Choice, choose_frames
+from sefa_edge.profiles.recording.dataset import RecordedDataset
+from sefa_edge.profiles.recording.recordings import BLOCK, PolicyInputs, Recordings, Sample, check_shows
+from sefa_edge.profiles.recording.windows import Choice, choose_frames
 
 WARM_UP_CALLS, TIMED_CALLS = 20, 200
 

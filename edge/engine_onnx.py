@@ -19,10 +19,10 @@ from sefa_edge.edge import engine_cache
 from sefa_edge.edge.engine import EngineError, EngineOptions, fill_input, tensor_specs
 from sefa_edge.profiles.card import PolicyCard
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.onnx_graph import OnnxGraph
-from sefa_edge.profiles.onnx_reader import load_onnx
-from sefa_edge.profiles.onnx_rules import require_rules
-from sefa_edge.profiles.onnx_targets import ONNX_RUNTIME
+from sefa_edge.profiles.onnxfile.graph import OnnxGraph
+from sefa_edge.profiles.onnxfile.reader import load_onnx
+from sefa_edge.profiles.onnxfile.rules import require_rules
+from sefa_edge.profiles.onnxfile.targets import ONNX_RUNTIME
 from sefa_edge.profiles.units import NS_PER_MS
 
 Kernels = Literal["float", "integer"]

@@ -23,8 +23,8 @@ from sefa_edge.edge.inspect_text import card_text, checkpoint_text, onnx_text, p
 from sefa_edge.edge.plan_file import PRODUCTS, read_plan_header
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import check_report_word, sha256_of, write_report
-from sefa_edge.profiles.onnx_reader import load_onnx
-from sefa_edge.profiles.onnx_targets import ALL_TARGETS, TARGETS
+from sefa_edge.profiles.onnxfile.reader import load_onnx
+from sefa_edge.profiles.onnxfile.targets import ALL_TARGETS, TARGETS
 
 FILES = "model.onnx, model.plan, a policy card (model.json) or the folder of a checkpoint"
 

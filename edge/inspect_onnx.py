@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from sefa_edge.profiles.onnx_graph import Graph, OnnxGraph, Tensor, ValueInfo, graphs_of, tensors_of
-from sefa_edge.profiles.onnx_rules import broken_rules
-from sefa_edge.profiles.onnx_targets import BrokenRule, Target
-from sefa_edge.profiles.onnx_types import COMPUTING_OPS, Wiring
+from sefa_edge.profiles.onnxfile.graph import Graph, OnnxGraph, Tensor, ValueInfo, graphs_of, tensors_of
+from sefa_edge.profiles.onnxfile.rules import broken_rules
+from sefa_edge.profiles.onnxfile.targets import BrokenRule, Target
+from sefa_edge.profiles.onnxfile.wiring import COMPUTING_OPS, Wiring
 
 INDEX_DTYPES = frozenset({"int32", "int64", "bool", "string"})
 """Constants of these types are shapes, axes and indices; all others count as parameters."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from sefa_edge.edge.inspect_card import CardState, card_lines
 from sefa_edge.edge.inspect_onnx import OnnxSummary, Verdict
-from sefa_edge.profiles.onnx_graph import ValueInfo
-from sefa_edge.profiles.onnx_targets import BrokenRule
+from sefa_edge.profiles.onnxfile.graph import ValueInfo
+from sefa_edge.profiles.onnxfile.targets import BrokenRule
 
 MAX_WORD_WIDTH = 40
 TEXT_WIDTH = 96

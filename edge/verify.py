@@ -19,15 +19,15 @@ from sefa_edge.edge.pictures import decode_png, write_picture
 from sefa_edge.edge.verify_pictures import Disagreement, draw_disagreement
 from sefa_edge.profiles.action_error import ActionError, action_error, error_table
 from sefa_edge.profiles.card import PolicyCard, load_card
-from sefa_edge.profiles.dataset import open_dataset
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import check_report_word, make_folder, write_report
 from sefa_edge.profiles.latency.percentiles import percentiles
-from sefa_edge.profiles.recordings import Recordings
+from sefa_edge.profiles.recording.dataset import open_dataset
+from sefa_edge.profiles.recording.recordings import Recordings
+from sefa_edge.profiles.recording.windows import Choice
 from sefa_edge.profiles.schema import load_arm_profile
 from sefa_edge.profiles.units import ns_to_ms
 from sefa_edge.profiles.verification import VerificationReport, VerifiedEngine, report_text
-from sefa_edge.profiles.windows import Choice
 
 MAX_SAMPLES = 10_000
 

@@ -16,21 +16,21 @@ import numpy as np
 import onnx
 
 from sefa_edge.export.closed_loop import NotPlayable, play_both
-from sefa_edge.export.flavours import Flavour, Int8Result, Precision, float_flavours, int8_flavours
+from sefa_edge.export.flavours import FILES, Flavour, Int8Result, Precision, float_flavours, int8_flavours
 from sefa_edge.export.gate import Trial, judge, require_passed, torch_chunks, with_closed_loop
-from sefa_edge.export.inference_network import GraphForm
-from sefa_edge.export.parts import write_parts
+from sefa_edge.export.graph.inference_network import GraphForm
+from sefa_edge.export.graph.parts import write_parts
+from sefa_edge.export.graph.to_onnx import example_inputs, policy_graph
 from sefa_edge.export.policy_card import CardFacts, check_moves, make_card
 from sefa_edge.export.report import ExportReport, FlavourReport, flavour_report, layer_reports, report_text
 from sefa_edge.export.report_page import save_page
 from sefa_edge.export.rules import require_buildable
 from sefa_edge.export.samples import SampleSets, as_inputs, open_samples
 from sefa_edge.export.session import Inputs
-from sefa_edge.export.to_onnx import example_inputs, policy_graph
 from sefa_edge.export.worst_frames import draw_worst_frames
 from sefa_edge.models.checkpoint import CheckpointInfo, load_checkpoint
 from sefa_edge.models.policy import FlowPolicy
-from sefa_edge.profiles.card import ClosedLoop, GateResult, save_card
+from sefa_edge.profiles.card import ClosedLoop, GateResult, card_path, save_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import make_folder, write_atomic
 from sefa_edge.profiles.schema import load_arm_profile
@@ -103,7 +103,13 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def publish(staged: Path, output: Path) -> None:
-    """Move everything into place, cards last: an engine without its card is refused by everybody."""
+    """Move everything into place, cards last: an engine without its card is refused by everybody.
+
+    What an earlier export left goes: files of two calibrations in one folder would be built and compared as one.
+    """
+    for name in FILES:
+        for stale in (output / name, card_path(output / name)):
+            stale.unlink(missing_ok=True)
     for path in sorted(staged.iterdir(), key=lambda path: path.suffix == ".json"):
         target = output / path.name
         if target.is_dir():

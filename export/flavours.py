@@ -9,15 +9,14 @@ from typing import Literal
 
 import onnx
 
-from sefa_edge.export.calibration import Calibration, Method, calibrate
-from sefa_edge.export.cpu_form import to_cpu_form
-from sefa_edge.export.equalise import equalise
-from sefa_edge.export.half import store_matrices_as_half, to_half
-from sefa_edge.export.layers import Graph, Layer, find_layers, find_residuals
-from sefa_edge.export.quantise import Int8Source, Recipe, quantise
-from sefa_edge.export.rounding import round_weight
-from sefa_edge.export.samples import SampleSets, as_inputs
-from sefa_edge.export.sensitivity import (
+from sefa_edge.export.int8.calibration import Calibration, Method, calibrate
+from sefa_edge.export.int8.cpu_form import to_cpu_form
+from sefa_edge.export.int8.equalise import equalise
+from sefa_edge.export.int8.half import store_matrices_as_half, to_half
+from sefa_edge.export.int8.layers import Graph, Layer, find_layers, find_residuals
+from sefa_edge.export.int8.quantise import Int8Source, Recipe, quantise
+from sefa_edge.export.int8.rounding import round_weight
+from sefa_edge.export.int8.sensitivity import (
     Form,
     Judge,
     Sensitivity,
@@ -26,9 +25,10 @@ from sefa_edge.export.sensitivity import (
     layers_in,
     measure_sensitivity,
 )
+from sefa_edge.export.samples import SampleSets, as_inputs
 from sefa_edge.export.session import Inputs, Kernels, run_chunks
 from sefa_edge.profiles.card import CalibrationSummary, QuantisationSummary
-from sefa_edge.profiles.onnx_targets import (
+from sefa_edge.profiles.onnxfile.targets import (
     ONNX_RUNTIME,
     TENSORRT_8_6,
     TENSORRT_10_3,
@@ -42,6 +42,7 @@ from sefa_edge.profiles.progress import Progress
 Precision = Literal["fp32", "fp16", "int8"]
 MODEL, TYPED, HALF, SINGLE = "model.onnx", "model.typed.onnx", "model.fp16.onnx", "model.fp32.onnx"
 CPU = "model.cpu.onnx"
+FILES = (MODEL, TYPED, CPU, HALF, SINGLE)
 WEAK_TARGETS = (TENSORRT_8_6, TENSORRT_10_3, TENSORRT_10_16, ONNX_RUNTIME)
 TYPED_TARGETS = (TENSORRT_10_3, TENSORRT_10_16, TENSORRT_11, TENSORRT_RTX, ONNX_RUNTIME)
 EQUALISING_SAMPLES = 64

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sefa_edge import __version__
 from sefa_edge.export.flavours import Flavour
-from sefa_edge.export.to_onnx import CHUNK, JOINTS, NOISE, image_tensor_name
+from sefa_edge.export.graph.to_onnx import CHUNK, JOINTS, NOISE, image_tensor_name
 from sefa_edge.models.checkpoint import CheckpointInfo
 from sefa_edge.profiles.card import (
     CameraSpec,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sefa_edge.export.flavours import Flavour
-from sefa_edge.profiles.onnx_reader import read_onnx
-from sefa_edge.profiles.onnx_rules import require_rules
+from sefa_edge.profiles.onnxfile.reader import read_onnx
+from sefa_edge.profiles.onnxfile.rules import require_rules
 
 
 def require_buildable(flavour: Flavour) -> None:

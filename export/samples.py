@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from sefa_edge.export.to_onnx import JOINTS, NOISE, image_tensor_name
+from sefa_edge.export.graph.to_onnx import JOINTS, NOISE, image_tensor_name
 from sefa_edge.models.checkpoint import CheckpointInfo
 from sefa_edge.models.dataset import decode_png
-from sefa_edge.profiles.dataset import RecordedDataset, open_dataset
-from sefa_edge.profiles.recordings import PolicyInputs, Recordings, Sample, check_shows
-from sefa_edge.profiles.windows import Choice, choose_frames, coverage
+from sefa_edge.profiles.recording.dataset import RecordedDataset, open_dataset
+from sefa_edge.profiles.recording.recordings import PolicyInputs, Recordings, Sample, check_shows
+from sefa_edge.profiles.recording.windows import Choice, choose_frames, coverage
 
 SELECTION_SHARE = 1 / 3
 """Share of the calibration frames (whole episodes) that choose layers instead of measuring ranges."""

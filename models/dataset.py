@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sefa_edge.profiles.dataset import DataFile, RecordedDataset, open_dataset
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.recording.dataset import DataFile, RecordedDataset, open_dataset
 
 DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error)
 """What Pillow raises for damaged files."""

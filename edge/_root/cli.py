@@ -16,7 +16,7 @@ COMMANDS = {
     "record": ("sefa_edge.edge.record", "record demonstrations of a scripted expert as a LeRobot v3 dataset"),
     "train": ("sefa_edge.models.command", "train a SeFA policy: base flow, pairs, one-step student"),
     "export": ("sefa_edge.export.command", "turn a checkpoint into an ONNX engine with its policy card"),
-    "build": ("sefa_edge.export.build", "build a TensorRT plan from an ONNX engine, on the device that runs it"),
+    "build": ("sefa_edge.export.plan.build", "build a TensorRT plan from an ONNX engine, on the device that runs it"),
     "verify": ("sefa_edge.edge.verify", "compare the actions and the speed of two engines on recordings"),
     "eval": ("sefa_edge.edge.evaluate", "measure an engine's success in the lock-step simulated world"),
     "inspect": ("sefa_edge.edge.inspect_file", "show what an engine, a policy card or a checkpoint holds"),

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sefa_edge.export.build_choice import Source, choose_plan_recipe, fastest_candidates, recipes_for, target_of
-from sefa_edge.export.build_messages import LibraryEvent, ProgressEvent
-from sefa_edge.export.build_progress import BuildWatcher
-from sefa_edge.export.fastest import Candidate, fastest, keep, table
-from sefa_edge.export.timing_cache import (
+from sefa_edge.export.plan.build_choice import Source, choose_plan_recipe, fastest_candidates, recipes_for, target_of
+from sefa_edge.export.plan.build_messages import LibraryEvent, ProgressEvent
+from sefa_edge.export.plan.build_progress import BuildWatcher
+from sefa_edge.export.plan.fastest import Candidate, fastest, keep, table
+from sefa_edge.export.plan.timing_cache import (
     MAX_BYTES,
     MAX_FILES,
     read_timing_cache,
@@ -301,9 +301,9 @@ def test_the_command_needs_nothing_of_the_learning_half() -> None:
 import sys
 for name in {heavy[:3]!r}:
     sys.modules[name] = None
-import sefa_edge.export.build_process
+import sefa_edge.export.plan.build_process
 print(*(set({heavy[3:]!r}) & set(sys.modules)))
-import sefa_edge.export.build
+import sefa_edge.export.plan.build
 print(*(set({heavy[4:]!r}) & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)

@@ -15,9 +15,9 @@ import pytest
 
 from sefa_edge.edge.dataset_writer import DatasetInfo, DatasetWriter, Episode
 from sefa_edge.edge.pictures import decode_png, encode_png
-from sefa_edge.profiles.dataset import open_dataset
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.windows import history, read_windows
+from sefa_edge.profiles.recording.dataset import open_dataset
+from sefa_edge.profiles.recording.windows import history, read_windows
 
 NAMES = ("shoulder_pan", "gripper")
 LENGTHS = (5, 1, 70)

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from sefa_edge.edge.pictures import decode_png
-from sefa_edge.profiles.dataset import open_dataset
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.recording.dataset import open_dataset
 
 FRAMES = 15
 FIRST, SECOND = (f"videos/observation.images.front/chunk-000/file-00{index}.mp4" for index in (0, 1))
@@ -159,7 +159,7 @@ import sys
 from pathlib import Path
 sys.modules[{library!r}] = None  # any import of it fails
 import numpy as np
-from sefa_edge.profiles.dataset import open_dataset
+from sefa_edge.profiles.recording.dataset import open_dataset
 from sefa_edge.profiles.errors import MissingError
 try:
     open_dataset(Path({str(folder)!r})).pictures("front", np.array([0]), lambda content: None)

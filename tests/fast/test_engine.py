@@ -13,7 +13,7 @@ from sefa_edge.edge.engine import Engine, EngineError, check_fits_arm, engine_ki
 from sefa_edge.profiles.card import card_path, load_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import sha256_of
-from sefa_edge.profiles.onnx_reader import read_onnx
+from sefa_edge.profiles.onnxfile.reader import read_onnx
 from sefa_edge.profiles.schema import load_arm_profile
 
 PLAN = b"ftrt" + bytes(20) + bytes([10, 3, 0, 26]) + bytes(100)

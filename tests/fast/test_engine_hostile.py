@@ -1,7 +1,7 @@
 """Engines that mean harm, or were broken on the way: each is one clear line, in bounded memory.
 
 What ONNX Runtime would obey for ever (loops, functions that double each other) is for the reader of the file to
-refuse before; see `profiles/onnx_rules.py`. Here is what only loading or running finds.
+refuse before; see `profiles/onnxfile/rules.py`. Here is what only loading or running finds.
 """
 
 from __future__ import annotations

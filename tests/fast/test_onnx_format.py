@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.onnx_reader import load_onnx, read_onnx
-from sefa_edge.profiles.onnx_types import Wiring
-from sefa_edge.profiles.onnx_wire import MAX_NAME_BYTES, OnnxFormatError
+from sefa_edge.profiles.onnxfile.reader import load_onnx, read_onnx
+from sefa_edge.profiles.onnxfile.wire import MAX_NAME_BYTES, OnnxFormatError
+from sefa_edge.profiles.onnxfile.wiring import Wiring
 
 onnx = pytest.importorskip("onnx")
 h, t = onnx.helper, onnx.TensorProto

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.onnx_graph import OnnxGraph
-from sefa_edge.profiles.onnx_reader import load_onnx, read_onnx
-from sefa_edge.profiles.onnx_rules import broken_rules, require_rules
-from sefa_edge.profiles.onnx_targets import (
+from sefa_edge.profiles.onnxfile.graph import OnnxGraph
+from sefa_edge.profiles.onnxfile.reader import load_onnx, read_onnx
+from sefa_edge.profiles.onnxfile.rules import broken_rules, require_rules
+from sefa_edge.profiles.onnxfile.targets import (
     ALL_TARGETS,
     ONNX_RUNTIME,
     TENSORRT_8_6,

@@ -9,7 +9,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, checker, helper, numpy_helper
 
-from sefa_edge.export.cpu_form import to_cpu_form
+from sefa_edge.export.int8.cpu_form import to_cpu_form
 
 SHIPPED = Path(__file__).parents[2] / "edge" / "shipped" / "lift" / "model.onnx"
 INPUT_MAX, HIDDEN_MAX = 3.0, 6.0

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 from sefa_edge.cli import main
 from sefa_edge.export.gate import LostSuccess
-from sefa_edge.export.parts import Parts
+from sefa_edge.export.graph.parts import Parts
 from sefa_edge.export.report import ExportReport
 from sefa_edge.export.session import run_chunks
 from sefa_edge.models.checkpoint import load_checkpoint
@@ -166,6 +166,14 @@ def test_without_recordings_the_judge_sees_noise(tmp_path: Path, capsys: pytest.
     gate = load_card(tmp_path / "model.onnx").gate
     assert gate is not None
     assert gate.dataset_sha256 is None
+
+
+def test_files_of_an_earlier_export_go(tmp_path: Path) -> None:
+    words = ["export", str(CHECKPOINT), "-o", str(tmp_path), "--closed-loop", "none"]
+    assert main([*words, "--precision", "fp16"]) == 0
+    assert (tmp_path / "model.fp32.json").exists()
+    assert main(words) == 0
+    assert sorted(path.name for path in tmp_path.glob("model*")) == ["model.json", "model.onnx"]
 
 
 def test_a_base_flow_with_its_steps_unrolled(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ import onnx
 import pytest
 import torch
 
-from sefa_edge.export.inference_network import GraphForm
+from sefa_edge.export.graph.inference_network import GraphForm
+from sefa_edge.export.graph.to_onnx import example_inputs, policy_graph
 from sefa_edge.export.session import run_chunks
-from sefa_edge.export.to_onnx import example_inputs, policy_graph
 from sefa_edge.models.config import NetworkConfig
 from sefa_edge.models.policy import EnginePolicy, FlowPolicy
 

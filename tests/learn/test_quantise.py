@@ -13,19 +13,19 @@ from hypothesis import strategies as st
 from onnx import TensorProto, numpy_helper
 from torch import Tensor, nn
 
-from sefa_edge.export.calibration import INT8_MAX, Calibration, Moments, RangeHistogram, calibrate, half_exact
-from sefa_edge.export.equalise import equalise
-from sefa_edge.export.half import store_matrices_as_half, to_half
-from sefa_edge.export.layers import Graph, find_layers, find_residuals
-from sefa_edge.export.quantise import Int8Source, Mode, quantise
-from sefa_edge.export.rounding import round_weight
-from sefa_edge.export.sensitivity import Form, Judge, choose_recipe, core_layers, layers_in, measure_sensitivity
+from sefa_edge.export.graph.to_onnx import trace
+from sefa_edge.export.int8.calibration import INT8_MAX, Calibration, Moments, RangeHistogram, calibrate, half_exact
+from sefa_edge.export.int8.equalise import equalise
+from sefa_edge.export.int8.half import store_matrices_as_half, to_half
+from sefa_edge.export.int8.layers import Graph, find_layers, find_residuals
+from sefa_edge.export.int8.quantise import Int8Source, Mode, quantise
+from sefa_edge.export.int8.rounding import round_weight
+from sefa_edge.export.int8.sensitivity import Form, Judge, choose_recipe, core_layers, layers_in, measure_sensitivity
 from sefa_edge.export.session import run_chunks
-from sefa_edge.export.to_onnx import trace
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.onnx_reader import read_onnx
-from sefa_edge.profiles.onnx_rules import broken_rules
-from sefa_edge.profiles.onnx_targets import TENSORRT_8_6, TENSORRT_10_3, TENSORRT_11
+from sefa_edge.profiles.onnxfile.reader import read_onnx
+from sefa_edge.profiles.onnxfile.rules import broken_rules
+from sefa_edge.profiles.onnxfile.targets import TENSORRT_8_6, TENSORRT_10_3, TENSORRT_11
 
 SAMPLES = 24
 

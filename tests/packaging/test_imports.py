@@ -25,7 +25,7 @@ LEARNING = ("torch", "onnx", "safetensors")
         ("sefa_edge.edge.run", HEAVY),
         ("sefa_edge.edge.inspect_file", HEAVY),
         ("sefa_edge.profiles.latency.page", HEAVY),
-        ("sefa_edge.profiles.windows", HEAVY),
+        ("sefa_edge.profiles.recording.windows", HEAVY),
         ("sefa_edge.profiles.verification", HEAVY),
     ],
 )

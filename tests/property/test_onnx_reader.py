@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sefa_edge.profiles.onnx_graph import DTYPES, VALUES_PER_BYTE, Graph, SparseTensor, Tensor, ValueInfo
-from sefa_edge.profiles.onnx_reader import read_onnx
-from sefa_edge.profiles.onnx_rules import broken_rules
-from sefa_edge.profiles.onnx_targets import ONNX_RUNTIME, TENSORRT_8_6
-from sefa_edge.profiles.onnx_wire import OnnxFormatError
+from sefa_edge.profiles.onnxfile.graph import DTYPES, VALUES_PER_BYTE, Graph, SparseTensor, Tensor, ValueInfo
+from sefa_edge.profiles.onnxfile.reader import read_onnx
+from sefa_edge.profiles.onnxfile.rules import broken_rules
+from sefa_edge.profiles.onnxfile.targets import ONNX_RUNTIME, TENSORRT_8_6
+from sefa_edge.profiles.onnxfile.wire import OnnxFormatError
 
 onnx = pytest.importorskip("onnx")
 MODELS = sorted((Path(onnx.__file__).parent / "backend/test/data").glob("*/*/model.onnx"))

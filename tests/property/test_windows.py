@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.windows import HELD_OUT_SHARE, Choice, choose_frames, coverage, noises
+from sefa_edge.profiles.recording.windows import HELD_OUT_SHARE, Choice, choose_frames, coverage, noises
 
 lengths = st.lists(st.integers(1, 40), min_size=2, max_size=30)
 seeds = st.integers(0, 2**32 - 1)

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKER = Path(__file__).with_name("api_use.py")
-SOURCES = (ROOT / "export/tensorrt_builder.py", ROOT / "edge/engine_tensorrt.py")
+SOURCES = (ROOT / "export/plan/tensorrt_builder.py", ROOT / "edge/engine_tensorrt.py")
 VERSIONS = {
     "8.6.1": "tensorrt-bindings",
     "10.3.0": "tensorrt-cu12-bindings",
@@ -130,7 +130,7 @@ def test_what_a_version_can_do_is_found_without_asking_its_number(
     version: str,
 ) -> None:
     program = """
-from sefa_edge.export.tensorrt_builder import describe_library, load_library
+from sefa_edge.export.plan.tensorrt_builder import describe_library, load_library
 print(describe_library(load_library("tensorrt")).model_dump_json())
 """
     paths = with_paths((package(VERSIONS[version], version),), (stub_libraries(int(version.split(".")[0])),))

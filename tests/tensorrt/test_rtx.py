@@ -221,8 +221,8 @@ def test_the_library_itself_has_the_last_word(
     engine = write_flavour(tmp_path / "model.onnx", kind)
     program = f"""
 from pathlib import Path
-from sefa_edge.export.build_child import build
-from sefa_edge.export.build_messages import BuildRequest
+from sefa_edge.export.plan.build_child import build
+from sefa_edge.export.plan.build_messages import BuildRequest
 from sefa_edge.profiles.errors import SefaError
 request = BuildRequest(
     backend="tensorrt_rtx", onnx={str(engine)!r}, onnx_sha256={sha256_of(engine)!r},

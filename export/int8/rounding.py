@@ -1,0 +1,88 @@
+"""Weights to INT8, column by column, each rounding error made up for by the columns that are still to come.
+
+Frantar et al., "GPTQ", 2022: with the second moments H of a layer's inputs, the remaining columns are moved so that the
+layer's output on the recordings changes least. Scales per output channel, symmetric, -127..127.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sefa_edge.export.int8.calibration import INT8_MAX, half_exact
+
+DAMPING = 0.01
+CLIPPING = np.linspace(1.0, 0.6, 11)
+"""Fractions of a channel's largest weight that are tried as its range."""
+LAZY_COLUMNS = 64
+"""Columns that are rounded before the rest is corrected in one multiplication."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Int8Weight:
+    """`values` int8 in the weight's shape; `scale` float32 [output channels]."""
+
+    values: np.ndarray
+    scale: np.ndarray
+
+    def dequantised(self) -> np.ndarray:
+        return self.values * self.scale.reshape(-1, *[1] * (self.values.ndim - 1))
+
+
+def round_weight(weight: np.ndarray, moments: Sequence[np.ndarray]) -> Int8Weight:
+    """INT8 version of a weight [channels, ...]; `moments` are the blocks of `calibration.Moments`."""
+    matrix = weight.reshape(len(weight), -1).astype(np.float64)
+    importance = np.concatenate([np.diag(block) for block in moments])
+    scale = _channel_scales(matrix, importance)
+    parts, start = [], 0
+    for block in moments:
+        parts.append(_round_block(matrix[:, start : start + len(block)], block, scale))
+        start += len(block)
+    values = np.concatenate(parts, axis=1).astype(np.int8).reshape(weight.shape)
+    return Int8Weight(values, scale.astype(np.float32))
+
+
+def _channel_scales(matrix: np.ndarray, importance: np.ndarray) -> np.ndarray:
+    """Per channel the scale with the smallest error, weighted by how large each input is."""
+    largest = np.abs(matrix).max(axis=1)
+    best = np.full(len(matrix), np.inf)
+    chosen = np.zeros(len(matrix))
+    for fraction in CLIPPING:
+        scale = half_exact((largest * fraction / INT8_MAX).astype(np.float32)).astype(np.float64)
+        error = ((matrix - _on_grid(matrix, scale[:, None]) * scale[:, None]) ** 2 * importance).sum(axis=1)
+        better = error < best
+        best[better], chosen[better] = error[better], scale[better]
+    return chosen
+
+
+def _round_block(matrix: np.ndarray, moments: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    columns = len(moments)
+    damped = moments + np.eye(columns) * (DAMPING * float(np.diag(moments).mean()) + 1e-9)
+    order = np.argsort(-np.diag(damped))  # what matters most is rounded first, while others can still make up for it
+    upper = np.linalg.cholesky(np.linalg.inv(damped[np.ix_(order, order)])).T
+    remaining = np.ascontiguousarray(matrix[:, order].T)  # a column of the weight is a row here
+    rounded = np.empty_like(remaining)
+    for start in range(0, columns, LAZY_COLUMNS):
+        part = slice(start, min(start + LAZY_COLUMNS, columns))
+        errors = _round_columns(remaining[part], rounded[part], (upper[part, part], scale))
+        remaining[part.stop :] -= upper[part, part.stop :].T @ errors
+    back = np.empty_like(matrix)
+    back[:, order] = rounded.T
+    return back
+
+
+def _round_columns(remaining: np.ndarray, rounded: np.ndarray, solver: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Round a few columns one after the other; returns the errors that all later columns have to make up for."""
+    upper, scale = solver
+    errors = np.empty_like(remaining)
+    for column in range(len(remaining)):
+        rounded[column] = _on_grid(remaining[column], scale)
+        errors[column] = (remaining[column] - rounded[column] * scale) / upper[column, column]
+        remaining[column + 1 :] -= np.outer(upper[column, column + 1 :], errors[column])
+    return errors
+
+
+def _on_grid(values: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    return np.clip(np.round(values / scale), -INT8_MAX, INT8_MAX)

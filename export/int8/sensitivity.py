@@ -1,0 +1,118 @@
+"""How far the action moves when only one layer is in INT8, and from that which layers may be.
+
+Errors of layers add up roughly like variances, so what counts is the squared error that a layer brings for the work it
+saves. The layers with the worst ratio go first to INT8 weights only, then back to floating point, as few as the budget
+asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from sefa_edge.export.int8.layers import Layer
+from sefa_edge.export.int8.quantise import Mode, Recipe
+from sefa_edge.export.session import Inputs, Kernels, run_chunks
+from sefa_edge.profiles.latency.percentiles import nearest_rank
+
+BUDGET_SHARE = 0.8
+"""Of the budget is aimed at: other recordings than those that choose will be a little worse."""
+WORTH_A_SECOND_LOOK = 0.01
+"""Share of all multiplications above which a demoted layer is tried again on its own."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Form:
+    """How a recipe becomes a model, and what a layer that does not bear INT8 falls back to, step by step."""
+
+    layers: Sequence[Layer]
+    render: Callable[[Recipe], onnx.ModelProto]
+    fallbacks: tuple[Mode, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """99th percentile of the action error, joint units, when only this layer is quantised."""
+
+    layer: Layer
+    p99_deg: Mapping[Mode, float]
+    """By mode; 0 for `kept`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judge:
+    """Samples with the chunks float32 [N, T, n] that are right for them, and the kernels that they are run on."""
+
+    samples: Sequence[Inputs]
+    reference: np.ndarray
+    kernels: Kernels = "as_written"
+
+    def p99_deg(self, model: onnx.ModelProto) -> float:
+        error = np.sort(np.abs(run_chunks(model, self.samples, self.kernels) - self.reference), axis=None)
+        return float(error[nearest_rank(0.99, error.size)])
+
+
+def core_layers(layers: Sequence[Layer]) -> list[Layer]:
+    """The layers that may be INT8."""
+    return [layer for layer in layers if layer.role == "core"]
+
+
+def measure_sensitivity(form: Form, judge: Judge, on_progress: Callable[[int], None]) -> list[Sensitivity]:
+    """The sensitivity of every layer that may be INT8, in graph order."""
+    found: list[Sensitivity] = []
+    modes: list[Mode] = ["int8", *(mode for mode in form.fallbacks if mode != "kept")]
+    for layer in core_layers(form.layers):
+        errors: dict[Mode, float] = {mode: judge.p99_deg(form.render({layer.name: mode})) for mode in modes}
+        found.append(Sensitivity(layer, {**errors, "kept": 0.0}))
+        on_progress(len(found))
+    return found
+
+
+def choose_recipe(form: Form, sensitivities: Sequence[Sensitivity], judge: Judge, budget_deg: float) -> Recipe:
+    """The most INT8 whose 99th percentile of the action error is within `BUDGET_SHARE` of the budget."""
+
+    def fits(recipe: Recipe) -> bool:
+        return judge.p99_deg(form.render(recipe)) <= budget_deg * BUDGET_SHARE
+
+    steps = demotions(sensitivities, form.fallbacks)
+    low, high = 0, len(steps)  # after all of them nothing is quantised, which always fits
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fits(recipe_after(sensitivities, steps[:middle])) else (middle + 1, high)
+    recipe = recipe_after(sensitivities, steps[:low])
+    total = sum(found.layer.macs for found in sensitivities)
+    for found in sorted(sensitivities, key=lambda s: s.layer.macs, reverse=True):
+        again: Recipe = {**recipe, found.layer.name: "int8"}
+        if again != recipe and found.layer.macs > WORTH_A_SECOND_LOOK * total and fits(again):
+            recipe = again
+    return recipe
+
+
+def demotions(sensitivities: Sequence[Sensitivity], fallbacks: Sequence[Mode]) -> list[tuple[str, Mode]]:
+    """Layers in the order in which they give up INT8: first its computing, then the weights in the file."""
+    steps: list[tuple[str, Mode]] = []
+    gives_up: Mode = "int8"
+    for mode in fallbacks:
+        worst_first = sorted(sensitivities, key=lambda s, m=gives_up: _error_per_saving(s, m), reverse=True)
+        steps.extend((found.layer.name, mode) for found in worst_first)
+        gives_up = mode
+    return steps
+
+
+def _error_per_saving(found: Sensitivity, mode: Mode) -> float:
+    return found.p99_deg[mode] ** 2 / (found.layer.macs if mode == "int8" else found.layer.weights)
+
+
+def recipe_after(sensitivities: Sequence[Sensitivity], steps: Sequence[tuple[str, Mode]]) -> Recipe:
+    """Everything in INT8, less the given demotions."""
+    recipe: dict[str, Mode] = {s.layer.name: "int8" for s in sensitivities}
+    recipe.update(steps)
+    return recipe
+
+
+def layers_in(recipe: Mapping[str, Mode], mode: Mode) -> list[str]:
+    """Names of the layers in a mode, in the recipe's order."""
+    return [name for name, chosen in recipe.items() if chosen == mode]

@@ -1,0 +1,187 @@
+"""`sefa-edge build`: an ONNX engine becomes a TensorRT plan, on the device that will run it. Needs no torch."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import cast
+
+from sefa_edge.export.plan.build_child import build, describe
+from sefa_edge.export.plan.build_choice import PlanRecipe, choose_plan_recipe, find_sources, target_of
+from sefa_edge.export.plan.build_messages import Backend, BuildRequest, DescribeRequest, LibraryEvent, Precision
+from sefa_edge.export.plan.build_place import Place, find_place, plan_spec
+from sefa_edge.export.plan.tensorrt_builder import MODULES, missing_library
+from sefa_edge.export.plan.timing_cache import timing_cache_path
+from sefa_edge.profiles.card import PolicyCard, save_card
+from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.files import sha256_of, writable
+from sefa_edge.profiles.onnxfile.reader import load_onnx
+from sefa_edge.profiles.onnxfile.rules import require_rules
+
+BACKENDS: dict[str, Backend] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+LABELS = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
+
+
+@dataclass(frozen=True, slots=True)
+class Builder:
+    """What every plan of one command has in common."""
+
+    backend: Backend
+    library: LibraryEvent
+    place: Place
+    workspace_mib: int
+    optimisation_level: int
+    timing_cache: Path
+
+    def build(self, recipe: PlanRecipe, plan: Path) -> PolicyCard:
+        """Build one plan with its card and its log; without success, what was there before stays.
+
+        Raises:
+            SefaError: the model is refused, or does not build; the log beside the plan tells more.
+        """
+        require_rules(load_onnx(recipe.source.onnx), target_of(self.library.version))
+        staged = plan.with_name(plan.name + ".staged")
+        request = self._request(recipe, staged)
+        try:
+            built = build(request, log_path(plan), f"building {recipe.label}")
+            card = self._card(recipe, request, built.seconds).model_copy(
+                update={"engine_file": plan.name, "engine_sha256": sha256_of(staged)}
+            )
+            staged.replace(plan)
+        finally:
+            staged.unlink(missing_ok=True)
+        save_card(card, plan)
+        return card
+
+    def _request(self, recipe: PlanRecipe, staged: Path) -> BuildRequest:
+        gpu = self.place.gpu
+        key = (self.backend, self.library.version, gpu.name, gpu.compute_capability) if gpu else ()
+        cache = timing_cache_path(self.timing_cache, *key, self.place.power_mode or "none")
+        return BuildRequest(
+            backend=self.backend,
+            onnx=str(recipe.source.onnx.resolve()),
+            onnx_sha256=recipe.source.card.engine_sha256,
+            plan=str(staged.resolve()),
+            precision=recipe.precision,
+            strongly_typed=recipe.strongly_typed,
+            workspace_mib=self.workspace_mib,
+            optimisation_level=self.optimisation_level,
+            timing_cache=str(cache) if self.backend == "tensorrt" else None,  # TensorRT-RTX ignores it
+            compute_capabilities=list(self.place.targets) or self._this_gpu(),
+        )
+
+    def _this_gpu(self) -> list[str]:
+        """TensorRT knows no other GPU; TensorRT-RTX would take none for every one."""
+        return ["CURRENT"] if self.backend == "tensorrt_rtx" else []
+
+    def _card(self, recipe: PlanRecipe, request: BuildRequest, seconds: float) -> PolicyCard:
+        card = recipe.source.card
+        return PolicyCard.model_validate(
+            {
+                **card.model_dump(),
+                "format": self.backend,
+                "precision": recipe.precision,
+                "strongly_typed": recipe.strongly_typed,
+                "gate": None,  # was measured of the ONNX file, not of this plan
+                "plan": {
+                    **plan_spec(self.place, request, self.library.version, seconds).model_dump(),
+                    "onnx_gate": card.gate and card.gate.model_dump(),
+                },
+            }
+        )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, metavar="MODEL.onnx|FOLDER", help="an ONNX engine, or an export folder")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="model.plan", help="the plan to write")
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "fp16", "int8"),
+        default="auto",
+        help="auto: the model's own; of a folder, the flavour that fits is taken",
+    )
+    parser.add_argument("--backend", choices=tuple(BACKENDS), default="tensorrt", help="which library builds")
+    parser.add_argument(
+        "--compute-capability",
+        nargs="+",
+        default=[],
+        metavar="SM",
+        help="TensorRT-RTX: build for these GPUs, e.g. SM86 SM120, without having one",
+    )
+    parser.add_argument(
+        "--workspace-mib", type=int, default=256, help="memory that a kernel may use while it is chosen"
+    )
+    parser.add_argument("--optimisation-level", type=int, default=3, choices=range(6), help="5 searches longest")
+    parser.add_argument(
+        "--timing-cache",
+        type=Path,
+        default=Path.home() / ".cache" / "sefa-edge" / "timing",
+        metavar="DIR",
+        help="measured kernel times, kept between builds",
+    )
+    parser.add_argument(
+        "--choose", choices=("fastest",), help="build every flavour of a folder and keep the fastest within the budget"
+    )
+    parser.add_argument("--dataset", type=Path, metavar="D", help="recordings that --choose compares the flavours on")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    output = _checked_output(arguments)
+    backend = BACKENDS[arguments.backend]
+    if all(find_spec(name) is None for name in MODULES[backend]):
+        raise missing_library(backend)
+    sources = find_sources(arguments.model)
+    library = describe(DescribeRequest(backend=backend), log_path(output))
+    builder = Builder(
+        backend=backend,
+        library=library,
+        place=find_place(backend, library, arguments.compute_capability),
+        workspace_mib=arguments.workspace_mib,
+        optimisation_level=arguments.optimisation_level,
+        timing_cache=arguments.timing_cache,
+    )
+    if arguments.choose:
+        from sefa_edge.export.plan.fastest import choose_fastest  # brings numpy
+
+        chosen = choose_fastest(builder, sources, arguments.dataset, output)
+        print(chosen.table)
+        if chosen.card is None:
+            print("no plan is within the error budget; none was kept", file=sys.stderr)
+            return 1
+        card = chosen.card
+    else:
+        precision = None if arguments.precision == "auto" else cast(Precision, arguments.precision)
+        card = builder.build(choose_plan_recipe(sources, library, precision), output)
+    print(_summary(card, output))
+    return 0
+
+
+def log_path(plan: Path) -> Path:
+    return plan.with_name(plan.name + ".log")
+
+
+def _checked_output(arguments: argparse.Namespace) -> Path:
+    if arguments.output.suffix != ".plan":
+        raise InputError(f"{arguments.output} is no name for a plan", "name it model.plan")
+    if not 1 <= arguments.workspace_mib <= 1 << 20:
+        raise InputError("--workspace-mib must be 1..1048576")
+    if (arguments.choose is None) != (arguments.dataset is None):
+        raise InputError("--choose fastest and --dataset belong together", "give both or neither")
+    if arguments.choose and not arguments.model.is_dir():
+        raise InputError("--choose fastest compares the flavours of a folder", "give the export folder")
+    if arguments.dataset and not arguments.dataset.is_dir():
+        raise InputError(f"{arguments.dataset} is no dataset", "give the folder of recordings")
+    return writable(arguments.output)
+
+
+def _summary(card: PolicyCard, plan: Path) -> str:
+    assert card.plan is not None
+    typing = "strongly typed" if card.strongly_typed else "weakly typed"
+    size_mb, target = plan.stat().st_size / 1e6, card.plan.gpu_name
+    library = f"{LABELS[card.format]} {card.plan.library_version}"
+    return (
+        f"{plan}: {size_mb:.1f} MB, {card.precision}, {typing}, {library} for {target}, {card.plan.build_seconds:.1f} s"
+    )

@@ -1,0 +1,73 @@
+"""The child process of `sefa-edge build`: TensorRT may crash here, or eat the memory, and only the build is lost.
+
+`python -m sefa_edge.export.plan.build_process FD PARENT`: one request as JSON on standard input, events as lines of
+JSON on the descriptor FD, no longer than the process PARENT lives. Standard output and error are the log.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+from sefa_edge.export.plan.build_messages import (
+    MAX_LINE_BYTES,
+    REQUEST,
+    BuildRequest,
+    BuiltEvent,
+    DescribeRequest,
+    FailedEvent,
+    LibraryEvent,
+    ProgressEvent,
+)
+from sefa_edge.export.plan.build_progress import BuildWatcher
+from sefa_edge.export.plan.tensorrt_builder import build_plan, describe_library, load_library
+from sefa_edge.profiles.errors import SefaError
+from sefa_edge.profiles.strict import StrictModel
+
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> int:
+    _die_with_parent(int(sys.argv[2]))
+    with os.fdopen(int(sys.argv[1]), "wb", buffering=0) as events:
+        request = REQUEST.validate_json(sys.stdin.buffer.read(MAX_LINE_BYTES))
+        try:
+            _send(events, _answer(request, events))
+        except SefaError as error:
+            _send(events, FailedEvent(message=str(error), hint=error.hint, exit_code=error.exit_code))
+            return error.exit_code
+    return 0
+
+
+def _answer(request: DescribeRequest | BuildRequest, events: BinaryIO) -> LibraryEvent | BuiltEvent:
+    trt = load_library(request.backend)
+    if isinstance(request, DescribeRequest):
+        return describe_library(trt)
+
+    def report(event: ProgressEvent) -> None:
+        _send(events, event)
+
+    start_s = time.monotonic()
+    plan = build_plan(trt, request, BuildWatcher(report))
+    Path(request.plan).write_bytes(plan)
+    return BuiltEvent(seconds=round(time.monotonic() - start_s, 3))
+
+
+def _send(events: BinaryIO, event: StrictModel) -> None:
+    events.write(event.model_dump_json().encode() + b"\n")
+
+
+def _die_with_parent(parent: int) -> None:
+    """A build that nobody waits for would hold the GPU for minutes."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

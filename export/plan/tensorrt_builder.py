@@ -1,0 +1,208 @@
+"""The one TensorRT builder, for 8.6 to 11.x and for TensorRT-RTX: what a version can do is tested, not looked up.
+
+Runs in a child process (build_process.py), because the library may crash. Nothing here has run on a GPU yet: the calls
+are checked against the genuine bindings of each version, and executed for real by TensorRT-RTX (tests/tensorrt).
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeAlias
+
+from sefa_edge.export.plan.build_messages import Backend, BuildRequest, LibraryEvent
+from sefa_edge.export.plan.build_progress import BuildWatcher, one_line
+from sefa_edge.export.plan.timing_cache import read_timing_cache, write_timing_cache
+from sefa_edge.profiles.errors import InputError, MissingError, SefaError
+from sefa_edge.profiles.files import sha256_of
+
+LibraryObject: TypeAlias = Any
+"""Of a class that only the library declares; tests/tensorrt checks every use against each version's own declaration."""
+
+MODULES = {"tensorrt": ("tensorrt", "tensorrt_bindings"), "tensorrt_rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings")}
+"""JetPack installs the first; the registry's packages of bindings alone are the second."""
+
+OPTIONAL = {
+    "NetworkDefinitionCreationFlag": ("EXPLICIT_BATCH", "STRONGLY_TYPED"),
+    "BuilderFlag": ("FP16", "INT8"),
+    "tensorrt": ("IProgressMonitor", "ComputeCapability"),
+    "IBuilderConfig": ("progress_monitor", "num_compute_capabilities", "set_compute_capability"),
+}
+"""What some version lacks, by owner. Used below only behind a feature test; everything else must exist everywhere."""
+
+NOT_TARGETS = ("NONE", "CURRENT")
+WRONG_NUMBERS = ("UINT8 zero_point", "Defaulting to INT8")
+"""Warnings of the parser after which the plan would compute something else than the model."""
+
+
+class BuildError(SefaError):
+    """TensorRT could not build the plan."""
+
+    exit_code = 1
+
+
+def load_library(backend: Backend) -> ModuleType:
+    """Import TensorRT or TensorRT-RTX.
+
+    Raises:
+        MissingError: it is not installed, or its libraries do not load.
+    """
+    name = next((name for name in MODULES[backend] if find_spec(name) is not None), None)
+    if name is None:
+        raise missing_library(backend)
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise MissingError(f"the Python package '{name}' does not load: {error}", INSTALL_HINTS[backend]) from None
+
+
+INSTALL_HINTS = {
+    "tensorrt": (
+        "on a Jetson: sudo apt-get install python3-libnvinfer, and a virtual environment made with"
+        " --system-site-packages; elsewhere: pip install tensorrt"
+    ),
+    "tensorrt_rtx": "pip install tensorrt-rtx-cu13-bindings tensorrt-rtx-cu13-libs",
+}
+
+
+def missing_library(backend: Backend) -> MissingError:
+    label = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}[backend]
+    return MissingError(f"{label} is not installed for this Python", INSTALL_HINTS[backend])
+
+
+def describe_library(trt: ModuleType) -> LibraryEvent:
+    """What this version can do."""
+    has_targets = hasattr(trt, "ComputeCapability")
+    targets = [name for name in trt.ComputeCapability.__members__ if name not in NOT_TARGETS] if has_targets else []
+    return LibraryEvent(
+        version=trt.__version__,
+        strongly_typed=hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"),
+        weakly_typed=hasattr(trt.BuilderFlag, "INT8"),
+        compute_capabilities=sorted(targets, key=capability_number),
+    )
+
+
+def capability_number(name: str) -> int:
+    """86 for `SM86`."""
+    return int("".join(filter(str.isdigit, name)) or "0")
+
+
+def build_plan(trt: ModuleType, request: BuildRequest, watcher: BuildWatcher) -> bytes:
+    """Build the plan that is asked for.
+
+    Raises:
+        InputError: the parser refuses the model, or reads it as another one.
+        MissingError: TensorRT cannot use this machine's GPU.
+        BuildError: the model is accepted, and no plan comes out.
+    """
+    logger = _logger(trt, watcher.log)
+    builder = _builder(trt, logger, watcher)
+    network = builder.create_network(_network_flags(trt, request))
+    parser = trt.OnnxParser(network, logger)
+    _parse(parser, request, watcher)
+    config = builder.create_builder_config()
+    _configure(trt, config, request)
+    if hasattr(trt, "IProgressMonitor"):
+        config.progress_monitor = _monitor(trt, watcher)
+    uses_cache = request.timing_cache is not None and _attach_cache(config, Path(request.timing_cache), watcher)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise BuildError(f"{request.onnx} cannot be built: {watcher.reason()}", "the log tells more")
+    if uses_cache:
+        write_timing_cache(Path(request.timing_cache or ""), bytes(config.get_timing_cache().serialize()))
+    return bytes(plan)
+
+
+def _builder(trt: ModuleType, logger: LibraryObject, watcher: BuildWatcher) -> LibraryObject:
+    try:
+        return trt.Builder(logger)
+    except TypeError:  # its factory returned a null pointer; why, is only in the log
+        raise MissingError(
+            f"TensorRT cannot use the GPU of this machine: {watcher.reason()}",
+            "is the NVIDIA driver running, and does this TensorRT support this GPU?",
+        ) from None
+
+
+def _network_flags(trt: ModuleType, request: BuildRequest) -> int:
+    kinds, flags = trt.NetworkDefinitionCreationFlag, 0
+    if hasattr(kinds, "EXPLICIT_BATCH"):  # 8.6 needs it, 10.x ignores it
+        flags |= 1 << int(kinds.EXPLICIT_BATCH)
+    if request.strongly_typed and hasattr(kinds, "STRONGLY_TYPED"):
+        flags |= 1 << int(kinds.STRONGLY_TYPED)
+    return flags
+
+
+def _parse(parser: LibraryObject, request: BuildRequest, watcher: BuildWatcher) -> None:
+    path = Path(request.onnx)
+    if sha256_of(path) != request.onnx_sha256:
+        raise InputError(f"{path} changed while it was being built", "build again")
+    if not parser.parse(path.read_bytes()):
+        reason = one_line(str(parser.get_error(0))) if parser.num_errors else watcher.reason()
+        raise InputError(f"TensorRT refuses {path}: {reason}", "export again; the log tells more")
+    if wrong := watcher.find(WRONG_NUMBERS):
+        raise InputError(f"TensorRT would compute {path} wrongly: {wrong}", "quantise to signed INT8 with zero point 0")
+
+
+def _configure(trt: ModuleType, config: LibraryObject, request: BuildRequest) -> None:
+    flags = trt.BuilderFlag
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace_mib << 20)
+    config.builder_optimization_level = request.optimisation_level
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # lets the runner tell which layers compute in INT8
+    if request.precision == "fp32":
+        config.clear_flag(flags.TF32)  # 10 bits of mantissa are no fp32
+    if not request.strongly_typed and request.precision != "fp32":
+        config.set_flag(flags.FP16)
+    if not request.strongly_typed and request.precision == "int8":
+        config.set_flag(flags.INT8)  # Q/DQ without it is an error
+    if request.compute_capabilities:
+        _set_targets(trt, config, request.compute_capabilities)
+
+
+def _set_targets(trt: ModuleType, config: LibraryObject, names: list[str]) -> None:
+    config.num_compute_capabilities = len(names)
+    for index, name in enumerate(names):
+        if not config.set_compute_capability(trt.ComputeCapability.__members__[name], index):
+            raise InputError(f"TensorRT-RTX does not build for {name}", "see --compute-capability")
+
+
+def _attach_cache(config: LibraryObject, path: Path, watcher: BuildWatcher) -> bool:
+    """Let the build use and fill the cache; one of another machine or version is replaced by an empty one."""
+    for content in (read_timing_cache(path), b""):
+        cache = config.create_timing_cache(content)
+        if cache is not None and config.set_timing_cache(cache, False):
+            return True
+    watcher.log("WARNING", "the timing cache is not used")
+    return False
+
+
+def _logger(trt: ModuleType, write: Callable[[str, str], None]) -> LibraryObject:
+    class Logger(trt.ILogger):  # TensorRT returns None or False, and tells the reason only here
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: object, message: str) -> None:
+            if severity != trt.ILogger.VERBOSE:
+                write(str(severity).rpartition(".")[2], message)
+
+    return Logger()
+
+
+def _monitor(trt: ModuleType, watcher: BuildWatcher) -> LibraryObject:
+    class Monitor(trt.IProgressMonitor):
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            watcher.phase_start(phase_name, parent_phase, num_steps)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            watcher.step_complete(phase_name, step)
+            return True  # go on
+
+        def phase_finish(self, phase_name: str) -> None:
+            watcher.phase_finish(phase_name)
+
+    return Monitor()

@@ -1,0 +1,1 @@
+"""Recordings: LeRobot datasets read, windows chosen, observations as a policy sees them."""

@@ -1,0 +1,249 @@
+"""OWNS READING DATASETS: recordings in LeRobot's format v3.0, for training, calibration and verification.
+
+Joints and actions are read at once, pictures only where they are asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.files import sha256_of
+from sefa_edge.profiles.recording.dataset_info import (
+    IMAGE_PREFIX,
+    MAX_FRAMES,
+    VIDEO_PATH,
+    CameraFeature,
+    DatasetInfo,
+    read_info,
+)
+from sefa_edge.profiles.recording.parquet import read_numbers, read_pictures
+from sefa_edge.profiles.recording.video import VideoFile, decode_frames
+
+Decode = Callable[[bytes], np.ndarray]
+"""From the bytes of a PNG to uint8 [H, W, 3] RGB; raises InputError. Each half has a library of its own for it."""
+
+PNG_HEAD = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
+PNG_END = b"IEND\xaeB`\x82"
+MAX_FILE_INDEX = 999_999
+MAX_START_S = 1e7
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """One Parquet file and the frames `start..end - 1` that it holds."""
+
+    path: Path
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class VideoPart:
+    """Where one episode lies in one camera's videos."""
+
+    path: Path
+    start_s: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordedDataset:
+    """All frames of a dataset but their pictures. Episodes follow each other; frame i belongs to `episode[i]`."""
+
+    folder: Path
+    info: DatasetInfo
+    files: tuple[DataFile, ...]
+    joint_deg: np.ndarray
+    """float32 [N, n]: joints as measured, in joint units."""
+    action_deg: np.ndarray
+    """float32 [N, n]: joints as commanded."""
+    episode: np.ndarray
+    """int64 [N], never falling."""
+    time_s: np.ndarray
+    """float64 [N], since the episode began."""
+    videos: dict[str, dict[int, VideoPart]]
+    """Per camera that is stored as video: per episode."""
+
+    def __len__(self) -> int:
+        return len(self.episode)
+
+    @property
+    def episode_start(self) -> np.ndarray:
+        """First frame of every frame's episode, int64 [N]."""
+        return np.searchsorted(self.episode, self.episode, side="left")
+
+    @property
+    def episode_end(self) -> np.ndarray:
+        """One past the last frame of every frame's episode, int64 [N]."""
+        return np.searchsorted(self.episode, self.episode, side="right")
+
+    def pictures(self, camera: str, frames: np.ndarray, decode: Decode) -> np.ndarray:
+        """Pictures uint8 [K, H, W, 3] of `frames` int64 [K], in any order; no others are decoded.
+
+        Raises:
+            InputError: no such camera, or a picture that is damaged or of another size.
+            MissingError: the camera is stored as video, and PyAV is not installed.
+        """
+        feature = self._feature(camera)
+        wanted, place = np.unique(frames, return_inverse=True)
+        decoded = np.empty((len(wanted), feature.height, feature.width, 3), np.uint8)
+        for index, picture in enumerate(self.stream(camera, wanted, decode)):
+            decoded[index] = picture
+        return decoded if np.array_equal(wanted, frames) else decoded[place.reshape(-1)]
+
+    def stream(self, camera: str, frames: np.ndarray, decode: Decode) -> Iterator[np.ndarray]:
+        """Pictures uint8 [H, W, 3] of `frames` int64 [K], ascending, one by one: any number fits into memory.
+
+        Raises InputError and MissingError as `pictures` does.
+        """
+        feature = self._feature(camera)
+        if feature.storage == "video":
+            yield from self._video_frames(camera, frames)
+            return
+        for file in self.files:
+            first, last = np.searchsorted(frames, (file.start, file.end))
+            for row, content in read_pictures(file.path, IMAGE_PREFIX + camera, frames[first:last] - file.start):
+                yield _decoded(f"{file.path} row {row}", content, feature, decode)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over all files of the dataset, without decoding them."""
+        videos = {part.path for parts in self.videos.values() for part in parts.values()}
+        digest = hashlib.sha256()
+        for path in [self.folder / "meta/info.json", *(file.path for file in self.files), *sorted(videos)]:
+            if not path.is_file():
+                raise InputError(f"{path} does not exist", "was the copy complete?")
+            digest.update(f"{path.relative_to(self.folder).as_posix()} {sha256_of(path)}\n".encode())
+        return digest.hexdigest()
+
+    def _feature(self, camera: str) -> CameraFeature:
+        if camera not in self.info.cameras:
+            raise InputError(f"{self.folder} has no camera '{camera}'", f"it has {', '.join(self.info.cameras)}")
+        return self.info.cameras[camera]
+
+    def _video_frames(self, camera: str, frames: np.ndarray) -> Iterator[np.ndarray]:
+        feature, parts = self.info.cameras[camera], self.videos[camera]
+        shots = [(parts[int(self.episode[frame])], float(self.time_s[frame])) for frame in frames]
+        for path, group in groupby(shots, key=lambda shot: shot[0].path):
+            times_s = np.array([part.start_s + time_s for part, time_s in group])
+            yield from decode_frames(VideoFile(path, feature.height, feature.width, self.info.rate_hz), times_s)
+
+
+def open_dataset(folder: Path) -> RecordedDataset:
+    """Read everything but the pictures of the LeRobot v3.0 dataset in `folder`.
+
+    Raises:
+        InputError: it is not such a dataset, is damaged, or holds joints that are not numbers.
+        MissingError: pyarrow is not installed.
+    """
+    info = read_info(folder)
+    paths = sorted((folder / "data").glob("chunk-*/file-*.parquet"))
+    if not paths:
+        raise InputError(f"{folder} has no data files", "was the copy complete?")
+    n, files, parts = len(info.joint_names), [], []
+    start = 0
+    for path in paths:
+        part = _read_frames(path, n, info.total_frames - start)
+        files.append(DataFile(path, start, start + len(part["episode_index"])))
+        parts.append(part)
+        start = files[-1].end
+    if start != info.total_frames:
+        raise InputError(
+            f"{folder} holds {start} frames, meta/info.json says {info.total_frames}", "was the copy complete?"
+        )
+    columns = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    _check_frames(folder, info, columns)
+    return RecordedDataset(
+        folder=folder,
+        info=info,
+        files=tuple(files),
+        joint_deg=columns["observation.state"],
+        action_deg=columns["action"],
+        episode=columns["episode_index"],
+        time_s=columns["timestamp"],
+        videos=_read_videos(folder, info, np.unique(columns["episode_index"])),
+    )
+
+
+def _check_frames(folder: Path, info: DatasetInfo, columns: dict[str, np.ndarray]) -> None:
+    for key in ("observation.state", "action"):
+        wrong = np.argwhere(~np.isfinite(columns[key]))
+        if len(wrong):
+            frame, joint = wrong[0].tolist()
+            raise InputError(
+                f"{folder}: {key} of {info.joint_names[joint]} at frame {frame} is {columns[key][frame, joint]}",
+                "record it again, or remove the episode",
+            )
+    if (np.diff(columns["episode_index"]) < 0).any() or columns["episode_index"][0] < 0:
+        raise InputError(f"{folder}: its episodes are not in order", "record or convert it again")
+
+
+def _read_frames(path: Path, n: int, frames_left: int) -> dict[str, np.ndarray]:
+    """Joints, actions, episode numbers and times of one data file."""
+    widths = {"observation.state": n, "action": n, "episode_index": 1, "timestamp": 1}
+    part = read_numbers(path, widths, frames_left)
+    return {
+        "observation.state": part["observation.state"].astype(np.float32),
+        "action": part["action"].astype(np.float32),
+        "episode_index": part["episode_index"][:, 0].astype(np.int64),
+        "timestamp": part["timestamp"][:, 0].astype(np.float64),
+    }
+
+
+def _read_videos(folder: Path, info: DatasetInfo, episodes: np.ndarray) -> dict[str, dict[int, VideoPart]]:
+    """Where each episode lies in the videos, from `meta/episodes`; empty when no camera is stored as video."""
+    keys = [IMAGE_PREFIX + name for name, camera in info.cameras.items() if camera.storage == "video"]
+    if not keys:
+        return {}
+    videos: dict[str, dict[int, VideoPart]] = {key.removeprefix(IMAGE_PREFIX): {} for key in keys}
+    for path in sorted((folder / "meta/episodes").glob("chunk-*/file-*.parquet")):
+        for key in keys:
+            videos[key.removeprefix(IMAGE_PREFIX)] |= _read_parts(folder, path, key)
+    for camera, parts in videos.items():
+        missing = sorted(set(episodes.tolist()) - set(parts))
+        if missing:
+            raise InputError(
+                f"{folder}: meta/episodes names no video of camera '{camera}' for episode {missing[0]}",
+                "was the copy complete?",
+            )
+    return videos
+
+
+def _read_parts(folder: Path, path: Path, key: str) -> dict[int, VideoPart]:
+    """Episode by episode: which file of a camera's videos, and from which second on."""
+    names = ["episode_index", *(f"videos/{key}/{name}" for name in ("chunk_index", "file_index", "from_timestamp"))]
+    columns = read_numbers(path, dict.fromkeys(names, 1), MAX_FRAMES)
+    parts = {}
+    for episode, chunk, file, start_s in zip(*(columns[name][:, 0].tolist() for name in names), strict=True):
+        if not (0 <= chunk <= MAX_FILE_INDEX and 0 <= file <= MAX_FILE_INDEX and 0 <= start_s <= MAX_START_S):
+            raise InputError(f"{path}: the video of episode {episode} is impossible", "convert the dataset again")
+        name = VIDEO_PATH.format(video_key=key, chunk_index=int(chunk), file_index=int(file))
+        parts[int(episode)] = VideoPart(folder / name, float(start_s))
+    return parts
+
+
+def _decoded(where: str, content: bytes, feature: CameraFeature, decode: Decode) -> np.ndarray:
+    """One picture. Its size is read from its head first, so that a small file cannot ask for much memory."""
+    if len(content) < len(PNG_HEAD) + 8 or not content.startswith(PNG_HEAD):
+        raise InputError(f"{where}: camera picture is not PNG", "record lossless pictures, or videos")
+    width, height = struct.unpack_from(">II", content, len(PNG_HEAD))
+    if (height, width) != (feature.height, feature.width):
+        raise InputError(
+            f"{where}: the picture is {width}x{height}, meta/info.json says {feature.width}x{feature.height}",
+            "record or convert it again",
+        )
+    if not content.endswith(PNG_END):  # some decoders make do with half a picture
+        raise InputError(f"{where}: the picture ends too early", "was the copy complete?")
+    try:
+        picture = decode(content)
+    except InputError as error:
+        raise InputError(f"{where}: {error}", error.hint) from None
+    if picture.dtype != np.uint8 or picture.shape != (feature.height, feature.width, 3):
+        raise InputError(f"{where}: the picture decodes to {picture.dtype} {picture.shape}", "record it again")
+    return picture

@@ -1,0 +1,87 @@
+"""Recordings as a policy sees them: observations at its size, history and noise, for calibrating and for judging."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.recording.dataset import Decode, RecordedDataset
+from sefa_edge.profiles.recording.windows import history, noises, read_windows
+from sefa_edge.profiles.resize import resize_to_policy
+
+BLOCK = 32
+"""Observations that are decoded together."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyInputs:
+    """What a policy takes. `cameras` maps a name to (height, width) in pixels."""
+
+    joint_names: tuple[str, ...]
+    cameras: Mapping[str, tuple[int, int]]
+    rate_hz: float
+    n_obs_steps: int
+    observation_spacing_steps: int
+    horizon: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """One call: images uint8 [n_obs, H, W, 3] per camera, joint_deg float32 [n_obs, n], noise float32 [T, n]."""
+
+    images: Mapping[str, np.ndarray]
+    joint_deg: np.ndarray
+    noise: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recordings:
+    """Chosen observations of a dataset. Iterating reads the pictures anew each time; nothing is kept."""
+
+    dataset: RecordedDataset
+    inputs: PolicyInputs
+    frames: np.ndarray
+    """Frame of each sample, int64 [N], ascending; a frame that stands there twice is seen with two noises."""
+    seed: int
+    decode: Decode
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __iter__(self) -> Iterator[Sample]:
+        inputs = self.inputs
+        noise = noises(len(self.frames), inputs.horizon, len(inputs.joint_names), self.seed)
+        steps = history(self.dataset, self.frames, inputs.n_obs_steps, inputs.observation_spacing_steps)
+        for first in range(0, len(steps), BLOCK):
+            windows = read_windows(self.dataset, steps[first : first + BLOCK], list(inputs.cameras), self.decode)
+            for index in range(len(windows)):
+                images = {
+                    name: np.stack([resize_to_policy(picture, *size) for picture in windows.images[name][index]])
+                    for name, size in inputs.cameras.items()
+                }
+                yield Sample(images, windows.joint_deg[index], noise[first + index])
+
+
+def check_shows(dataset: RecordedDataset, inputs: PolicyInputs) -> None:
+    """Refuse a dataset that does not show what the policy takes.
+
+    Raises:
+        InputError: other joints, a camera that is missing, or another rate for a policy that looks back.
+    """
+    info = dataset.info
+    if info.joint_names != inputs.joint_names:
+        raise InputError(
+            f"dataset joints: {' '.join(info.joint_names)}; policy joints: {' '.join(inputs.joint_names)}",
+            "give a dataset of the arm that the policy was made for",
+        )
+    missing = [name for name in inputs.cameras if name not in info.cameras]
+    if missing:
+        raise InputError(f"{dataset.folder} has no camera '{missing[0]}'", f"it has {', '.join(info.cameras)}")
+    if inputs.n_obs_steps > 1 and info.rate_hz != inputs.rate_hz:
+        raise InputError(
+            f"the dataset runs at {info.rate_hz:g} Hz, the policy at {inputs.rate_hz:g} Hz",
+            "the policy looks back in time: give a dataset of its own rate",
+        )
