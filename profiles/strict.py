@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
@@ -28,12 +29,16 @@ def read_bounded(path: Path) -> str:
     """Text of a small file.
 
     Raises:
-        InputError: it is absent, unreadable, over 1 MB, or not UTF-8.
+        InputError: it is absent, no file (a device never ends), unreadable, over 1 MB, or not UTF-8.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputError(f"{path} is not a file", "check the path")
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
             raise InputError(f"{path} is larger than {MAX_BYTES} bytes", "is this the right file?")
-        return path.read_text(encoding="utf-8")
+        return content.decode("utf-8")
     except FileNotFoundError:
         raise InputError(f"{path} does not exist", "check the path") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -72,12 +77,17 @@ def validate(path: Path, content: object, model: type[ModelT]) -> ModelT:
             raise InputError(f"{path} holds a value that has no place here: {error}", "use plain values") from None
         # A misspelt key is also a missing one; the misspelling is the better answer.
         first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-        key = ".".join(str(part) for part in first["loc"]) or "top level"
+        key = ".".join(_printable(str(part)) for part in first["loc"]) or "top level"
         hint = ""
         if first["type"] == "extra_forbidden":
             near = get_close_matches(str(first["loc"][-1]), sorted(_all_keys(model)), n=1)
             hint = f"did you mean '{near[0]}'?" if near else "remove the key"
         raise InputError(f"{path}: {key}: {first['msg']}", hint) from None
+
+
+def _printable(word: str) -> str:
+    """A word from a file, which may hold what commands a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in word)
 
 
 def _all_keys(model: type[BaseModel]) -> set[str]:

@@ -17,7 +17,7 @@ from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import write_atomic
 from sefa_edge.profiles.progress import Progress
 from sefa_edge.profiles.schema import load_arm_profile, shipped_arms
-from sefa_edge.profiles.strict import MAX_BYTES, parse_json
+from sefa_edge.profiles.strict import MAX_BYTES, parse_json, read_bounded
 
 GOOD = Path(__file__).parents[2] / "profiles/arms/so101_sim.yaml"
 
@@ -73,6 +73,19 @@ def test_unknown_and_missing_arms() -> None:
         load_arm_profile("so999")
     with pytest.raises(InputError, match="does not exist"):
         load_arm_profile("/nowhere/arm.yaml")
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/null", "/tmp"])
+def test_what_is_no_file_is_refused(path: str) -> None:
+    with pytest.raises(InputError, match="is not a file"):
+        read_bounded(Path(path))
+
+
+def test_a_key_from_a_file_commands_no_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps({"evil\x1b[2J": 1}))
+    with pytest.raises(InputError, match=r"evil\?\[2J"):
+        parse_json(path, PolicyCard)
 
 
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
