@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
+from sefa_edge.export.flavours import CPU
 from sefa_edge.export.report import ExportReport, FlavourReport, LayerReport
 from sefa_edge.profiles.files import write_atomic
 from sefa_edge.profiles.page_style import page_style
@@ -69,7 +70,7 @@ def _tile(title: str, value: str, unit: str, words: str) -> str:
 
 def _file_row(flavour: FlavourReport) -> str:
     gate = flavour.gate
-    typing = "strongly typed" if flavour.strongly_typed else "weakly typed"
+    typing = "for a CPU" if flavour.file == CPU else "strongly typed" if flavour.strongly_typed else "weakly typed"
     over = "" if gate.passed else ' class="over"'
     return (
         f'<tr><th class="name">{escape(flavour.file)}</th><td class="name">{flavour.precision}, {typing}</td>'
