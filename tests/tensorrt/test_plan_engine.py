@@ -1,0 +1,169 @@
+"""What the runner does with an engine once TensorRT has given it one: a stand-in library on the stand-in driver."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sefa_edge.profiles.card import PlanSpec, card_path
+from sefa_edge.profiles.files import sha256_of
+
+ROOT = Path(__file__).resolve().parents[2]
+DRIVER_SOURCE = ROOT / "tests/fast/stub_libcuda.c"
+HEADER = b"ftrt" + bytes(20) + bytes([10, 3, 0, 0]) + bytes(36)
+TENSORS = {
+    "image_front": ("INPUT", "UINT8", [1, 96, 96, 3]),
+    "joints": ("INPUT", "FLOAT", [1, 6]),
+    "noise": ("INPUT", "FLOAT", [16, 6]),
+    "chunk": ("OUTPUT", "FLOAT", [16, 6]),
+}
+SPEC = PlanSpec(
+    onnx_sha256="0" * 64,
+    library_version="10.3.0",
+    cuda_version="12.6",
+    compute_capability="8.7",
+    gpu_name="Stand-in",
+    board=None,
+    l4t=None,
+    power_mode=None,
+    workspace_mib=256,
+    optimisation_level=3,
+    build_seconds=1.0,
+)
+PROGRAM = """
+import ctypes, json, os, sys
+import numpy as np
+from pathlib import Path
+from sefa_edge.edge.cuda.device import CudaOptions
+from sefa_edge.edge.engine import EngineOptions, PlanOptions, open_engine
+from sefa_edge.profiles.errors import SefaError
+plan, launch = sys.argv[1:]
+driver = os.environ["STAND_IN_DRIVER"]
+device = CudaOptions(library=driver, context_owner="driver")
+options = EngineOptions(plan=PlanOptions(device=device, launch=launch, warm_up_runs=3, warm_up_s=0.0))
+stub = ctypes.CDLL(driver)
+calls = lambda name: stub.stub_calls(name.encode())
+told = {"error": "", "hint": ""}
+try:
+    engine = open_engine(Path(plan), options)
+    enqueued, launched = calls("stub_enqueue_add"), calls("cuGraphLaunch")
+    pictures, joints = {"front": np.ones((1, 96, 96, 3), np.uint8)}, np.zeros((1, 6), np.float32)
+    differences, answers = [], []
+    for seed in range(4):
+        noise = np.random.default_rng(seed).standard_normal((16, 6), np.float32)
+        answers.append(engine.infer(pictures, joints, noise))
+        differences.append(float(np.abs(answers[-1] - (noise + np.float32(0.5))).max()))
+    told |= {
+        "largest": max(differences),
+        "same_array": all(answer is answers[0] for answer in answers),
+        "enqueued": calls("stub_enqueue_add") - enqueued,
+        "launched": calls("cuGraphLaunch") - launched,
+        "device_ms": engine.device_ms(),
+    }
+    try:
+        engine.infer(pictures, joints.astype(np.float64), noise)
+    except SefaError as error:
+        told["wrong_input"] = str(error)
+    engine.close()
+    told["after_close"] = float(answers[0].sum())  # still the caller's to read
+except SefaError as error:
+    told |= {"error": type(error).__name__ + ": " + str(error), "hint": error.hint}
+print(json.dumps({**told, "live": stub.stub_live(None)}))
+"""
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    library = tmp_path_factory.mktemp("driver") / "libcuda.so.1"
+    command = [compiler, "-shared", "-fPIC", "-o", str(library), str(DRIVER_SOURCE)]
+    subprocess.run(command, check=True, capture_output=True)
+    return library
+
+
+@pytest.fixture
+def run(driver: Path, make_reach_engine: Callable[[Path], Path], tmp_path: Path) -> Run:
+    """Opens a plan in a process of its own, infers four times and closes it."""
+
+    def opened(launch: str = "graph", fails: str = "", tensors: dict = TENSORS, **variables: str) -> dict[str, Any]:
+        card = json.loads(card_path(make_reach_engine(tmp_path)).read_text())
+        plan = tmp_path / "model.plan"
+        plan.write_bytes(HEADER + json.dumps({"tensors": tensors, "fails": fails}).encode())
+        told = {"engine_file": plan.name, "engine_sha256": sha256_of(plan), "format": "tensorrt"}
+        card_path(plan).write_text(json.dumps(card | told | {"plan": SPEC.model_dump()}))
+        paths = os.pathsep.join([str(Path(__file__).parent / "stand_in"), os.environ.get("PYTHONPATH", "")])
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM, str(plan), launch],
+            env={**os.environ, "PYTHONPATH": paths, "STAND_IN_DRIVER": str(driver), **variables},
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return {**json.loads(done.stdout), "notes": done.stderr}
+
+    return opened
+
+
+@pytest.mark.parametrize("integrated", ["1", ""], ids=["integrated", "discrete"])
+@pytest.mark.parametrize("launch", ["graph", "enqueue"])
+def test_every_call_answers_its_own_noise(run: Run, launch: str, integrated: str) -> None:
+    told = run(launch, **({"STUB_CUDA_INTEGRATED": integrated} if integrated else {}))
+    assert told["error"] == ""
+    assert told["largest"] == 0
+    assert told["same_array"]
+    assert (told["launched"], told["enqueued"]) == ((4, 0) if launch == "graph" else (0, 4))
+    assert "joints: float64" in told["wrong_input"]
+    assert told["live"] == 0  # nothing of the driver's is left after close
+    assert told["notes"] == ""
+
+
+@pytest.mark.parametrize("function", ["cuStreamBeginCapture_v2", "cuStreamEndCapture", "cuGraphInstantiateWithFlags"])
+def test_where_capture_fails_kernels_are_enqueued_and_it_is_told(run: Run, function: str) -> None:
+    told = run(STUB_CUDA_FAIL=f"{function}:900")
+    assert (told["error"], told["largest"], told["launched"], told["enqueued"]) == ("", 0, 0, 4)
+    assert told["notes"].startswith("note: no CUDA graph, every run is enqueued kernel by kernel")
+    assert told["live"] == 0
+
+
+@pytest.mark.parametrize(
+    ("fails", "error"),
+    [
+        ("deserialise", "EngineError: TensorRT refuses .*Version tag does not match"),
+        ("context", "FaultError: TensorRT cannot prepare"),
+        ("address", "FaultError: TensorRT does not take the address of"),
+        ("run 2", "FaultError: TensorRT does not run the plan: an illegal memory access"),
+    ],
+)
+def test_what_the_library_refuses_is_told_and_everything_released(run: Run, fails: str, error: str) -> None:
+    told = run(fails=fails)
+    assert re.match(error, told["error"]), told["error"]
+    assert told["live"] == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {"chunk": ("OUTPUT", "HALF", [16, 6])},
+            "'chunk' is output DataType.HALF [16, 6], its card says output float32",
+        ),
+        ({"noise": ("INPUT", "FLOAT", [8, 6])}, "'noise' is input float32 [8, 6], its card says input float32 [16, 6]"),
+        ({"extra": ("INPUT", "FLOAT", [1])}, "has tensors ['chunk', 'extra', 'image_front', 'joints', 'noise']"),
+    ],
+)
+def test_a_plan_of_other_tensors_is_refused(run: Run, change: dict, words: str) -> None:
+    told = run(tensors=TENSORS | change)
+    assert words in told["error"]
+    assert "build it again" in told["hint"]
+    assert told["live"] == 0
