@@ -8,7 +8,6 @@ inference itself has not run yet.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 import time
 from collections import deque
@@ -23,20 +22,12 @@ import numpy as np
 from sefa_edge.edge.cuda.device import CudaDevice
 from sefa_edge.edge.cuda.stream import Graph
 from sefa_edge.edge.engine import EngineError, PlanOptions, fill_input, tensor_specs
-from sefa_edge.edge.plan_file import BUILD_AGAIN, PRODUCTS, PlanHeader, check_unit, check_version, read_plan_header
+from sefa_edge.edge.plan_file import BUILD_AGAIN, PlanHeader, check_unit, check_version, read_plan_header
 from sefa_edge.profiles.card import PolicyCard
 from sefa_edge.profiles.errors import FaultError, MissingError
 from sefa_edge.profiles.jetson import find_jetson
+from sefa_edge.profiles.plan_libraries import PLAN_LIBRARIES
 
-MODULES = {
-    "tensorrt": ("tensorrt", "tensorrt_bindings"),
-    "tensorrt_rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings"),
-}
-"""What a library is called in Python: by JetPack and the full package, and by the package of bindings alone."""
-INSTALL = {
-    "tensorrt": "it comes with JetPack: apt install python3-libnvinfer, and make the venv with --system-site-packages",
-    "tensorrt_rtx": "pip install tensorrt-rtx-cu13-bindings tensorrt-rtx-cu13-libs",
-}
 LOG_LINES_KEPT = 20
 LOG_CHARACTERS_TOLD = 600
 GRAPH_WARM_UP_RUNS = 3
@@ -196,16 +187,17 @@ class PlanEngine:
 
 def _import_library(path: Path, header: PlanHeader) -> ModuleType:
     """The Python module of the library that built the plan. Raises MissingError."""
-    names = [name for name in MODULES[header.library] if importlib.util.find_spec(name) is not None]
-    if not names:
+    library = PLAN_LIBRARIES[header.library]
+    name = library.installed_module()
+    if name is None:
         raise MissingError(
-            f"{path} is a {header} plan, and {PRODUCTS[header.library]} is not installed for this Python",
-            f"{INSTALL[header.library]}; or run the model.onnx that the plan was built from",
+            f"{path} is a {header} plan, and {library.title} is not installed for this Python",
+            f"{library.install_hint}; or run the model.onnx that the plan was built from",
         )
     try:
-        return importlib.import_module(names[0])
+        return importlib.import_module(name)
     except ImportError as error:
-        raise MissingError(f"{PRODUCTS[header.library]} cannot be loaded: {error}", INSTALL[header.library]) from None
+        raise MissingError(f"{library.title} cannot be loaded: {error}", library.install_hint) from None
 
 
 def _make_log(tensorrt: ModuleType) -> Log:

@@ -20,11 +20,12 @@ from sefa_edge.edge.inspect_card import CardState, card_of, state_of_card
 from sefa_edge.edge.inspect_checkpoint import read_checkpoint
 from sefa_edge.edge.inspect_onnx import summarise
 from sefa_edge.edge.inspect_text import card_text, checkpoint_text, onnx_text, plan_text
-from sefa_edge.edge.plan_file import PRODUCTS, read_plan_header
+from sefa_edge.edge.plan_file import read_plan_header
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import check_report_word, sha256_of, write_report
 from sefa_edge.profiles.onnxfile.reader import load_onnx
 from sefa_edge.profiles.onnxfile.targets import ALL_TARGETS, TARGETS
+from sefa_edge.profiles.plan_libraries import PLAN_LIBRARIES
 
 FILES = "model.onnx, model.plan, a policy card (model.json) or the folder of a checkpoint"
 
@@ -113,7 +114,7 @@ def _inspect_onnx(path: Path, target: str | None) -> Inspection:
 def _inspect_plan(path: Path) -> Inspection:
     header = read_plan_header(path)
     card = card_of(path)
-    machine = {"library": PRODUCTS[header.library], "library_version": ".".join(map(str, header.version))}
+    machine = {"library": PLAN_LIBRARIES[header.library].title, "library_version": ".".join(map(str, header.version))}
     return Inspection(
         machine={**_file(path, "plan"), "plan": machine, "card": _plain_card(card)},
         text=plan_text(path, str(header), card),

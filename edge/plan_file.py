@@ -16,13 +16,13 @@ from sefa_edge.edge.engine import HEADER_BYTES, PLAN_MAGIC, RTX_PLAN_MAGIC, Engi
 from sefa_edge.profiles.card import PlanSpec
 from sefa_edge.profiles.gpu import Gpu
 from sefa_edge.profiles.jetson import Jetson
+from sefa_edge.profiles.plan_libraries import PLAN_LIBRARIES
 
 VERSION_OFFSET = 24
 VERSION_BYTES = 4
 BUILD_AGAIN = "build it again on this machine: sefa-edge build MODEL.onnx -o model.plan"
 AHEAD_OF_TIME = "none"
 """As compute capability: built without a GPU, for several (TensorRT-RTX)."""
-PRODUCTS = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class PlanHeader:
         return len(numbers) >= 3 and self.version[: len(numbers)] == numbers[: len(self.version)]
 
     def __str__(self) -> str:
-        return f"{PRODUCTS[self.library]} {'.'.join(map(str, self.version))}"
+        return f"{PLAN_LIBRARIES[self.library].title} {'.'.join(map(str, self.version))}"
 
 
 def read_plan_header(path: Path) -> PlanHeader:
@@ -60,7 +60,7 @@ def check_version(path: Path, header: PlanHeader, plan: PlanSpec, installed: str
     if not header.is_of(plan.library_version):
         raise EngineError(f"{path} was built by {header}, its card says {plan.library_version}", BUILD_AGAIN)
     if not header.is_of(installed):
-        product = PRODUCTS[header.library]
+        product = PLAN_LIBRARIES[header.library].title
         raise EngineError(f"{path} was built by {header}, and {product} {installed} is installed", BUILD_AGAIN)
 
 

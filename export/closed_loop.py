@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from sefa_edge.export.gate import LostSuccess
+from sefa_edge.export.program import sefa_edge_command, told_reason
 from sefa_edge.profiles.card import ClosedLoop
 from sefa_edge.profiles.errors import InputError, SefaError
 
@@ -59,17 +59,16 @@ def play_both(reference: Path, candidate: Path, seeds: str) -> tuple[ClosedLoop,
 
 
 def _start(engine: Path, seeds: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "sefa_edge", "eval", "--engine", str(engine), "--seeds", seeds, "--json", "-"]
+    command = sefa_edge_command("eval", "--engine", engine, "--seeds", seeds, "--json", "-")
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def _finish(process: subprocess.Popen[str]) -> Played:
     output, words = process.communicate()
     if process.returncode in REFUSED:
-        errors = [line.removeprefix("error: ") for line in words.splitlines() if line.startswith("error: ")]
-        raise NotPlayable(errors[-1] if errors else "sefa-edge eval refused")
+        raise NotPlayable(told_reason(words) or "sefa-edge eval refused")
     if process.returncode != 0:
-        raise SefaError("`sefa-edge eval` failed", words.strip().splitlines()[-1] if words.strip() else "", 1)
+        raise SefaError("`sefa-edge eval` failed", told_reason(words), 1)
     return _parse(output)
 
 

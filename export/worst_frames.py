@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 from pathlib import Path
 
 from sefa_edge.export.flavours import MODEL, SINGLE
+from sefa_edge.export.program import run_sefa_edge, told_reason
 from sefa_edge.profiles.errors import SefaError
 
 FOLDER = "worst"
@@ -24,9 +23,8 @@ def draw_worst_frames(staged: Path, arguments: argparse.Namespace) -> list[Path]
         "--arm": arguments.arm,
         "--worst-pictures": folder,
     }
-    command = [sys.executable, "-m", "sefa_edge", "verify", staged / SINGLE, staged / MODEL, "--json", "-"]
-    words = [str(word) for option in options.items() for word in option]
-    done = subprocess.run([*map(str, command), *words], capture_output=True, text=True, check=False)
+    words = [word for option in options.items() for word in option]
+    done = run_sefa_edge(["verify", staged / SINGLE, staged / MODEL, "--json", "-", *words])
     if done.returncode not in WITHIN_BUDGET_OR_NOT:
-        raise SefaError("`sefa-edge verify` could not draw the worst frames", done.stderr.strip()[-300:], 1)
+        raise SefaError("`sefa-edge verify` could not draw the worst frames", told_reason(done.stderr), 1)
     return sorted(folder.glob("*.png"))

@@ -62,7 +62,10 @@ class FlowPolicy(nn.Module):
 
 
 class EnginePolicy(nn.Module):
-    """Exactly what is traced: one observation, no batch axis, joint units in and out."""
+    """What an engine of this policy computes: one observation, no batch axis, joint units in and out.
+
+    Exported is `export/graph/inference_network.py`, the same function with its constants folded; this one judges it.
+    """
 
     def __init__(self, policy: FlowPolicy, network_calls: int) -> None:
         super().__init__()

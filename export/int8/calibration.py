@@ -14,11 +14,10 @@ import numpy as np
 import onnx
 
 from sefa_edge.export.int8.layers import Graph, Layer, attribute
-from sefa_edge.export.session import run_tensors
+from sefa_edge.export.session import Inputs, run_tensors
 from sefa_edge.profiles.errors import InputError
 
 Method = Literal["entropy", "percentile", "minmax"]
-Inputs = Mapping[str, np.ndarray]
 BINS = 2048
 INT8_MAX = 127
 ENTROPY_LEVELS = 128

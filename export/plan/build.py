@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import cast
 
@@ -13,16 +12,16 @@ from sefa_edge.export.plan.build_child import build, describe
 from sefa_edge.export.plan.build_choice import PlanRecipe, choose_plan_recipe, find_sources, target_of
 from sefa_edge.export.plan.build_messages import Backend, BuildRequest, DescribeRequest, LibraryEvent, Precision
 from sefa_edge.export.plan.build_place import Place, find_place, plan_spec
-from sefa_edge.export.plan.tensorrt_builder import MODULES, missing_library
+from sefa_edge.export.plan.tensorrt_builder import missing_library
 from sefa_edge.export.plan.timing_cache import timing_cache_path
 from sefa_edge.profiles.card import PolicyCard, save_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import sha256_of, writable
 from sefa_edge.profiles.onnxfile.reader import load_onnx
 from sefa_edge.profiles.onnxfile.rules import require_rules
+from sefa_edge.profiles.plan_libraries import PLAN_LIBRARIES
 
 BACKENDS: dict[str, Backend] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
-LABELS = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +130,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     output = _checked_output(arguments)
     backend = BACKENDS[arguments.backend]
-    if all(find_spec(name) is None for name in MODULES[backend]):
+    if PLAN_LIBRARIES[backend].installed_module() is None:
         raise missing_library(backend)
     sources = find_sources(arguments.model)
     library = describe(DescribeRequest(backend=backend), log_path(output))
@@ -181,7 +180,7 @@ def _summary(card: PolicyCard, plan: Path) -> str:
     assert card.plan is not None
     typing = "strongly typed" if card.strongly_typed else "weakly typed"
     size_mb, target = plan.stat().st_size / 1e6, card.plan.gpu_name
-    library = f"{LABELS[card.format]} {card.plan.library_version}"
+    library = f"{PLAN_LIBRARIES[card.format].title} {card.plan.library_version}"
     return (
         f"{plan}: {size_mb:.1f} MB, {card.precision}, {typing}, {library} for {target}, {card.plan.build_seconds:.1f} s"
     )

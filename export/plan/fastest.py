@@ -5,8 +5,6 @@ Which it is differs by board and release: INT8 is not always faster than FP16 at
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from typing import Protocol
 
 from sefa_edge.export.plan.build_choice import REFERENCE, PlanRecipe, Source, fastest_candidates
 from sefa_edge.export.plan.build_messages import LibraryEvent
+from sefa_edge.export.program import run_sefa_edge, told_reason
 from sefa_edge.profiles.card import PolicyCard, save_card
 from sefa_edge.profiles.errors import InputError, MissingError, SefaError
 from sefa_edge.profiles.units import ns_to_ms
@@ -130,10 +129,9 @@ def verify(reference: Path, candidate: Path, dataset: Path) -> VerificationRepor
         SefaError: it could not compare, with its reason and its exit code.
     """
     words = ["verify", str(reference), str(candidate), "--dataset", str(dataset), "--json", "-"]
-    done = subprocess.run([sys.executable, "-m", "sefa_edge", *words], capture_output=True, text=True, check=False)
+    done = run_sefa_edge(words)
     if done.stdout and done.returncode in (0, 1):  # 1: outside the budget
         return parse_verification(done.stdout)
-    said = [line for line in done.stderr.splitlines() if line.startswith("error: ")] or done.stderr.splitlines()
-    reason = said[-1].removeprefix("error: ") if said else f"exit code {done.returncode}"
+    reason = told_reason(done.stderr) or f"exit code {done.returncode}"
     kind = MissingError if done.returncode == MissingError.exit_code else SefaError
     raise kind(f"the plan could not be compared: {reason}", "sefa-edge " + " ".join(words))

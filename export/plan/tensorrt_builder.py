@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -18,12 +17,10 @@ from sefa_edge.export.plan.build_progress import BuildWatcher, one_line
 from sefa_edge.export.plan.timing_cache import read_timing_cache, write_timing_cache
 from sefa_edge.profiles.errors import InputError, MissingError, SefaError
 from sefa_edge.profiles.files import sha256_of
+from sefa_edge.profiles.plan_libraries import PLAN_LIBRARIES
 
 LibraryObject: TypeAlias = Any
 """Of a class that only the library declares; tests/tensorrt checks every use against each version's own declaration."""
-
-MODULES = {"tensorrt": ("tensorrt", "tensorrt_bindings"), "tensorrt_rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings")}
-"""JetPack installs the first; the registry's packages of bindings alone are the second."""
 
 OPTIONAL = {
     "NetworkDefinitionCreationFlag": ("EXPLICIT_BATCH", "STRONGLY_TYPED"),
@@ -50,27 +47,19 @@ def load_library(backend: Backend) -> ModuleType:
     Raises:
         MissingError: it is not installed, or its libraries do not load.
     """
-    name = next((name for name in MODULES[backend] if find_spec(name) is not None), None)
+    library = PLAN_LIBRARIES[backend]
+    name = library.installed_module()
     if name is None:
         raise missing_library(backend)
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise MissingError(f"the Python package '{name}' does not load: {error}", INSTALL_HINTS[backend]) from None
-
-
-INSTALL_HINTS = {
-    "tensorrt": (
-        "on a Jetson: sudo apt-get install python3-libnvinfer, and a virtual environment made with"
-        " --system-site-packages; elsewhere: pip install tensorrt"
-    ),
-    "tensorrt_rtx": "pip install tensorrt-rtx-cu13-bindings tensorrt-rtx-cu13-libs",
-}
+        raise MissingError(f"the Python package '{name}' does not load: {error}", library.install_hint) from None
 
 
 def missing_library(backend: Backend) -> MissingError:
-    label = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}[backend]
-    return MissingError(f"{label} is not installed for this Python", INSTALL_HINTS[backend])
+    library = PLAN_LIBRARIES[backend]
+    return MissingError(f"{library.title} is not installed for this Python", library.install_hint)
 
 
 def describe_library(trt: ModuleType) -> LibraryEvent:

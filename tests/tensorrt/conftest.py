@@ -65,6 +65,14 @@ def stub_cuda(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def stand_in_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The libcuda.so.1 whose device is the host."""
+    library = tmp_path_factory.mktemp("driver") / "libcuda.so.1"
+    _compile(ROOT / "tests/fast/stub_libcuda.c", library)
+    return library
+
+
 def _unpacked(name: str, version: str) -> Path:
     wheel = _wheel(name, version)
     folder = CACHE / wheel.stem

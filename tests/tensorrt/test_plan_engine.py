@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,8 +16,6 @@ import pytest
 from sefa_edge.profiles.card import PlanSpec, card_path
 from sefa_edge.profiles.files import sha256_of
 
-ROOT = Path(__file__).resolve().parents[2]
-DRIVER_SOURCE = ROOT / "tests/fast/stub_libcuda.c"
 HEADER = b"ftrt" + bytes(20) + bytes([10, 3, 0, 0]) + bytes(36)
 TENSORS = {
     "image_front": ("INPUT", "UINT8", [1, 96, 96, 3]),
@@ -82,19 +79,8 @@ print(json.dumps({**told, "live": stub.stub_live(None)}))
 Run = Callable[..., dict[str, Any]]
 
 
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler")
-    library = tmp_path_factory.mktemp("driver") / "libcuda.so.1"
-    command = [compiler, "-shared", "-fPIC", "-o", str(library), str(DRIVER_SOURCE)]
-    subprocess.run(command, check=True, capture_output=True)
-    return library
-
-
 @pytest.fixture
-def run(driver: Path, make_reach_engine: Callable[[Path], Path], tmp_path: Path) -> Run:
+def run(stand_in_driver: Path, make_reach_engine: Callable[[Path], Path], tmp_path: Path) -> Run:
     """Opens a plan in a process of its own, infers four times and closes it."""
 
     def opened(launch: str = "graph", fails: str = "", tensors: dict = TENSORS, **variables: str) -> dict[str, Any]:
@@ -106,7 +92,7 @@ def run(driver: Path, make_reach_engine: Callable[[Path], Path], tmp_path: Path)
         paths = os.pathsep.join([str(Path(__file__).parent / "stand_in"), os.environ.get("PYTHONPATH", "")])
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM, str(plan), launch],
-            env={**os.environ, "PYTHONPATH": paths, "STAND_IN_DRIVER": str(driver), **variables},
+            env={**os.environ, "PYTHONPATH": paths, "STAND_IN_DRIVER": str(stand_in_driver), **variables},
             capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

@@ -6,7 +6,6 @@ The library wants more of a driver than the stand-in has and says so itself, whi
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,7 +15,6 @@ import pytest
 
 from sefa_edge.profiles.card import card_path, load_card, save_card
 
-STAND_IN = Path(__file__).parents[1] / "fast" / "stub_libcuda.c"
 PROGRAM = """
 import ctypes, json, sys
 from pathlib import Path
@@ -36,16 +34,6 @@ except OSError:
 print(json.dumps(told))
 """
 Open = Callable[[Path, Path], dict[str, object]]
-
-
-@pytest.fixture(scope="session")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler")
-    library = tmp_path_factory.mktemp("driver") / "libcuda.so.1"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(library), str(STAND_IN)], check=True, capture_output=True)
-    return library
 
 
 @pytest.fixture
@@ -78,8 +66,10 @@ def open_plan(rtx: Path, with_paths: Callable[..., dict[str, str]]) -> Open:
     return run
 
 
-def test_the_librarys_own_reason_is_told_and_everything_released(open_plan: Open, plan: Path, driver: Path) -> None:
-    told = open_plan(plan, driver)
+def test_the_librarys_own_reason_is_told_and_everything_released(
+    open_plan: Open, plan: Path, stand_in_driver: Path
+) -> None:
+    told = open_plan(plan, stand_in_driver)
     assert (told["kind"], told["exit_code"], told["live"]) == ("EngineError", 2, 0)
     assert "TensorRT refuses" in str(told["message"])
     assert "CUDA driver version is insufficient" in str(told["message"])
@@ -93,12 +83,12 @@ def test_without_a_driver_the_library_is_never_asked(open_plan: Open, plan: Path
 
 
 def test_another_version_and_another_card_are_refused_before_the_library(
-    open_plan: Open, plan: Path, driver: Path
+    open_plan: Open, plan: Path, stand_in_driver: Path
 ) -> None:
     card = json.loads(card_path(plan).read_text())
     content = plan.read_bytes()
     card["plan"]["library_version"] = "1.6.0.10"
     card_path(plan).write_text(json.dumps(card))
-    assert "its card says 1.6.0.10" in str(open_plan(plan, driver)["message"])
+    assert "its card says 1.6.0.10" in str(open_plan(plan, stand_in_driver)["message"])
     plan.write_bytes(content[:-1])
-    assert "not the file that its card describes" in str(open_plan(plan, driver)["message"])
+    assert "not the file that its card describes" in str(open_plan(plan, stand_in_driver)["message"])

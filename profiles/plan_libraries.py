@@ -1,0 +1,36 @@
+"""The libraries that build and run plans: their names for people and in Python, and where they come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+
+@dataclass(frozen=True, slots=True)
+class PlanLibrary:
+    """One of them."""
+
+    title: str
+    modules: tuple[str, str]
+    """JetPack and the full package install the first; the registry's packages of bindings alone are the second."""
+    install_hint: str
+
+    def installed_module(self) -> str | None:
+        """Name of the module that this Python has, not imported yet; None when it has none."""
+        return next((name for name in self.modules if find_spec(name) is not None), None)
+
+
+PLAN_LIBRARIES = {
+    "tensorrt": PlanLibrary(
+        "TensorRT",
+        ("tensorrt", "tensorrt_bindings"),
+        "it comes with JetPack: sudo apt-get install python3-libnvinfer, and a virtual environment made with"
+        " --system-site-packages; elsewhere: pip install tensorrt",
+    ),
+    "tensorrt_rtx": PlanLibrary(
+        "TensorRT-RTX",
+        ("tensorrt_rtx", "tensorrt_rtx_bindings"),
+        "pip install tensorrt-rtx-cu13-bindings tensorrt-rtx-cu13-libs",
+    ),
+}
+"""By the word that cards use as format."""
