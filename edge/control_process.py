@@ -2,7 +2,7 @@
 
     python -m sefa_edge.edge.control_process --config FD
 
-Contract with whoever starts it (edge/supervisor.py):
+Contract with whoever starts it (edge/running/supervisor.py):
 
 - `FD` is an inherited file descriptor (pipe, or memory file positioned at its start) that holds one
   ControlConfig as JSON; it is read to its end and closed.

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sefa_edge.edge.camera import Frame
+from sefa_edge.edge.cameras.camera import Frame
 from sefa_edge.edge.chunks import ActionChunk
-from sefa_edge.edge.engine import Engine
+from sefa_edge.edge.engines.engine import Engine
 from sefa_edge.edge.records import JointSample
 from sefa_edge.profiles.units import period_ns, s_to_ns
 

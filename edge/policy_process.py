@@ -14,8 +14,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from sefa_edge.edge.camera import Frame
-from sefa_edge.edge.engine import Engine, EngineOptions, open_engine
+from sefa_edge.edge.cameras.camera import Frame
+from sefa_edge.edge.engines.engine import Engine, EngineOptions, open_engine
 from sefa_edge.edge.policy import FrameHistory, JointHistory, Policy
 from sefa_edge.edge.policy_records import Happening, Order, PolicyCommand, PolicyReport
 from sefa_edge.edge.process import child_main

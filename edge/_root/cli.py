@@ -11,17 +11,20 @@ from sefa_edge import __version__
 from sefa_edge.profiles.errors import MissingError, SefaError
 
 COMMANDS = {
-    "run": ("sefa_edge.edge.run", "run a policy on an arm, simulated or real"),
+    "run": ("sefa_edge.edge.running.command", "run a policy on an arm, simulated or real"),
     "sim": ("sefa_edge.firmware_bridge.simulation.command", "start the simulated SO-101 world on its own"),
-    "record": ("sefa_edge.edge.record", "record demonstrations of a scripted expert as a LeRobot v3 dataset"),
+    "record": (
+        "sefa_edge.edge.demonstrations.command",
+        "record demonstrations of a scripted expert as a LeRobot v3 dataset",
+    ),
     "train": ("sefa_edge.models.command", "train a SeFA policy: base flow, pairs, one-step student"),
     "export": ("sefa_edge.export.command", "turn a checkpoint into an ONNX engine with its policy card"),
     "build": ("sefa_edge.export.plan.build", "build a TensorRT plan from an ONNX engine, on the device that runs it"),
-    "verify": ("sefa_edge.edge.verify", "compare the actions and the speed of two engines on recordings"),
-    "eval": ("sefa_edge.edge.evaluate", "measure an engine's success in the lock-step simulated world"),
-    "inspect": ("sefa_edge.edge.inspect_file", "show what an engine, a policy card or a checkpoint holds"),
+    "verify": ("sefa_edge.edge.verification.command", "compare the actions and the speed of two engines on recordings"),
+    "eval": ("sefa_edge.edge.evaluation.command", "measure an engine's success in the lock-step simulated world"),
+    "inspect": ("sefa_edge.edge.inspection.command", "show what an engine, a policy card or a checkpoint holds"),
     "profile": (
-        "sefa_edge.edge.pipeline_profile",
+        "sefa_edge.edge.profiling.command",
         "measure the latency of every stage, as JSON and one page",
     ),
 }

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from sefa_edge.edge.engine import EngineOptions, open_engine
+from sefa_edge.edge.engines.engine import EngineOptions, open_engine
 from sefa_edge.profiles.card import PolicyCard, TensorSpec, load_card
 from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.files import write_report

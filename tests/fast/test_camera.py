@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sefa_edge.edge.camera import (
+from sefa_edge.edge.cameras.camera import (
     CameraAddress,
     CameraLost,
     CameraRequest,
@@ -18,8 +18,8 @@ from sefa_edge.edge.camera import (
     make_source,
     parse_address,
 )
-from sefa_edge.edge.camera_v4l2 import capture_stamp_ns
-from sefa_edge.edge.pictures import VideoFile, captioned, read_picture, write_picture
+from sefa_edge.edge.cameras.pictures import VideoFile, captioned, read_picture, write_picture
+from sefa_edge.edge.cameras.v4l2 import capture_stamp_ns
 from sefa_edge.profiles.errors import InputError, MissingError
 from sefa_edge.profiles.resize import resize_to_policy
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sefa_edge.edge.cuda.device import CudaDevice, CudaOptions
-from sefa_edge.edge.cuda.driver import _FUNCTIONS, CudaDriver, CudaError
-from sefa_edge.edge.cuda.stream import Buffer, Synchronise
+from sefa_edge.edge.engines.cuda.device import CudaDevice, CudaOptions
+from sefa_edge.edge.engines.cuda.driver import _FUNCTIONS, CudaDriver, CudaError
+from sefa_edge.edge.engines.cuda.stream import Buffer, Synchronise
 from sefa_edge.profiles.errors import FaultError, MissingError
 
 SOURCE = Path(__file__).with_name("stub_libcuda.c")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sefa_edge.edge.engine import Engine, EngineError, check_fits_arm, engine_kind, open_engine
+from sefa_edge.edge.engines.engine import Engine, EngineError, check_fits_arm, engine_kind, open_engine
 from sefa_edge.profiles.card import card_path, load_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import sha256_of

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sefa_edge.edge import engine_cache
-from sefa_edge.edge.engine import EngineOptions, open_engine
+from sefa_edge.edge.engines import cache as engine_cache
+from sefa_edge.edge.engines.engine import EngineOptions, open_engine
 
 KEY = engine_cache.cache_key("a" * 64, "onnxruntime 1.2.3", "CPU")
 ALWAYS, NEVER = EngineOptions(cache_above_ms=0.0), EngineOptions(cache_above_ms=float("inf"))
@@ -138,7 +138,7 @@ def test_xdg_home_and_neither(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_writers_at_the_same_time(folder: Path) -> None:
     program = (
-        "import sys; from sefa_edge.edge import engine_cache\n"
+        "import sys; from sefa_edge.edge.engines import cache as engine_cache\n"
         "for _ in range(50):\n"
         "    engine_cache.keep(sys.argv[1], lambda path: path.write_bytes(sys.argv[2].encode() * 20_000))\n"
         "    content = engine_cache.recall(sys.argv[1])\n"
@@ -179,7 +179,7 @@ def test_engine_opens_on_a_full_disk(folder: Path, reach_engine: Path) -> None:
     # A limit on file sizes makes every write fail as a full disk does, in ONNX Runtime's code too.
     program = (
         "import resource, sys; from pathlib import Path\n"
-        "from sefa_edge.edge.engine import EngineOptions, open_engine\n"
+        "from sefa_edge.edge.engines.engine import EngineOptions, open_engine\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))\n"
         "open_engine(Path(sys.argv[1]), EngineOptions(cache_above_ms=0.0)).close()\n"
     )

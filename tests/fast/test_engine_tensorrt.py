@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sefa_edge.edge.engine import EngineError, EngineOptions, PlanOptions, open_engine
-from sefa_edge.edge.plan_file import PlanHeader, check_unit, check_version, read_plan_header
+from sefa_edge.edge.engines.engine import EngineError, EngineOptions, PlanOptions, open_engine
+from sefa_edge.edge.engines.plan_file import PlanHeader, check_unit, check_version, read_plan_header
 from sefa_edge.profiles.card import PlanSpec, card_path
 from sefa_edge.profiles.errors import InputError, MissingError
 from sefa_edge.profiles.files import sha256_of

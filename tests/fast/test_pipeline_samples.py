@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from sefa_edge.edge.modes import Fault, Mode
-from sefa_edge.edge.pipeline_samples import OTHERS, STAGES, PipelineSamples, stage_reports
 from sefa_edge.edge.policy_records import Happening, PolicyReport
+from sefa_edge.edge.profiling.samples import OTHERS, STAGES, PipelineSamples, stage_reports
 from sefa_edge.edge.records import NONE_NS, TickReport
 from sefa_edge.edge.transport import FrameDescriptor
 from sefa_edge.profiles.errors import InputError

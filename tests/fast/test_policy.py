@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sefa_edge.edge.camera import Frame
+from sefa_edge.edge.cameras.camera import Frame
 from sefa_edge.edge.chunks import ActionChunk
-from sefa_edge.edge.engine import open_engine
+from sefa_edge.edge.engines.engine import open_engine
 from sefa_edge.edge.policy import FrameHistory, JointHistory, Observation, Policy
 from sefa_edge.edge.policy_process import CameraInput, PolicyConfig
 from sefa_edge.edge.policy_records import Happening, Order, PolicyCommand, PolicyReport

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from sefa_edge.edge.film import chosen_moments, write_film
+from sefa_edge.edge.cameras.pictures import read_picture
+from sefa_edge.edge.film.film import chosen_moments, write_film
+from sefa_edge.edge.film.reel import MAX_SAMPLES, Reel, Sample
 from sefa_edge.edge.modes import Fault, Mode
-from sefa_edge.edge.pictures import read_picture
 from sefa_edge.edge.records import NONE_NS, TickReport
-from sefa_edge.edge.reel import MAX_SAMPLES, Reel, Sample
-from sefa_edge.edge.status import RateMeter, Status, StatusLine
-from sefa_edge.edge.summary import EpisodeResult, RunSummary
+from sefa_edge.edge.running.status import RateMeter, Status, StatusLine
+from sefa_edge.edge.running.summary import EpisodeResult, RunSummary
 from sefa_edge.profiles.units import ms_to_ns, s_to_ns
 
 STATUS = Status("episode 2/5", "running", 99.97, ms_to_ns(21), ms_to_ns(14), "success 1/1")

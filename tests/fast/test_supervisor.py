@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from sefa_edge.edge import run
-from sefa_edge.edge.camera import CameraAddress
-from sefa_edge.edge.crew import split_cores
-from sefa_edge.edge.pictures import Capture, read_picture
+from sefa_edge.edge.cameras.camera import CameraAddress
+from sefa_edge.edge.cameras.pictures import Capture, read_picture
 from sefa_edge.edge.process import Child, ChildSpec
-from sefa_edge.edge.run_plan import RunPlan, make_plan
+from sefa_edge.edge.running import command as run
+from sefa_edge.edge.running.crew import split_cores
+from sefa_edge.edge.running.run_plan import RunPlan, make_plan
 from sefa_edge.firmware_bridge.simulation.client import WorldPaths
 from sefa_edge.profiles.card import card_path
 from sefa_edge.profiles.errors import InputError
@@ -90,7 +90,7 @@ def test_control_has_a_core_of_its_own_where_there_are_two() -> None:
 
 
 def test_a_child_tells_its_last_words() -> None:
-    child = Child(ChildSpec("camera", "sefa_edge.edge.camera_process", "{}", ()))
+    child = Child(ChildSpec("camera", "sefa_edge.edge.cameras.camera_process", "{}", ()))
     assert child.wait(PATIENCE_S) == 1
     failure = child.failure()
     child.close()
@@ -107,13 +107,15 @@ def test_a_child_that_is_killed_is_reported_as_such() -> None:
 
 
 def test_importing_the_command_imports_nothing_heavy() -> None:
-    code = "import sys, sefa_edge.edge.run; print(sorted({'cv2', 'onnxruntime', 'mujoco', 'numpy'} & set(sys.modules)))"
+    code = "import sys, sefa_edge.edge.running.command\n"
+    code += "print(sorted({'cv2', 'onnxruntime', 'mujoco', 'numpy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert done.stdout.strip() == b"[]"
 
 
 def test_the_supervisor_needs_no_heavy_library_either() -> None:
-    code = "import sys, sefa_edge.edge.supervisor; print(sorted({'cv2', 'onnxruntime', 'mujoco'} & set(sys.modules)))"
+    code = "import sys, sefa_edge.edge.running.supervisor\n"
+    code += "print(sorted({'cv2', 'onnxruntime', 'mujoco'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert done.stdout.strip() == b"[]"
 

@@ -13,8 +13,8 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
-from sefa_edge.edge.engine import EngineOptions, PlanOptions, fill_input, open_engine
-from sefa_edge.edge.engine_tensorrt import PlanEngine
+from sefa_edge.edge.engines.engine import EngineOptions, PlanOptions, fill_input, open_engine
+from sefa_edge.edge.engines.tensorrt_plan import PlanEngine
 from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.gpu import find_gpu
 

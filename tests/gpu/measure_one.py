@@ -16,7 +16,7 @@ import numpy as np
 from contenders import CONTENDERS, Absent, Ready, Task
 from samples import Sample, make_samples
 
-from sefa_edge.edge.engine import open_engine
+from sefa_edge.edge.engines.engine import open_engine
 from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.files import write_atomic
 from sefa_edge.profiles.gpu_report import Outcome, compare_chunks, summarise_latency

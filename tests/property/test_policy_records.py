@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sefa_edge.edge.film_process import CAPTION_BYTES, FilmOrder, Scene
+from sefa_edge.edge.film.film_process import CAPTION_BYTES, FilmOrder, Scene
 from sefa_edge.edge.policy_records import Happening, Order, PolicyCommand, PolicyReport
 from sefa_edge.edge.transport import RecordError
 

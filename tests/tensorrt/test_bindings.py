@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKER = Path(__file__).with_name("api_use.py")
-SOURCES = (ROOT / "export/plan/tensorrt_builder.py", ROOT / "edge/engine_tensorrt.py")
+SOURCES = (ROOT / "export/plan/tensorrt_builder.py", ROOT / "edge/engines/tensorrt_plan.py")
 VERSIONS = {
     "8.6.1": "tensorrt-bindings",
     "10.3.0": "tensorrt-cu12-bindings",

@@ -40,8 +40,8 @@ PROGRAM = """
 import ctypes, json, os, sys
 import numpy as np
 from pathlib import Path
-from sefa_edge.edge.cuda.device import CudaOptions
-from sefa_edge.edge.engine import EngineOptions, PlanOptions, open_engine
+from sefa_edge.edge.engines.cuda.device import CudaOptions
+from sefa_edge.edge.engines.engine import EngineOptions, PlanOptions, open_engine
 from sefa_edge.profiles.errors import SefaError
 plan, launch = sys.argv[1:]
 driver = os.environ["STAND_IN_DRIVER"]

@@ -18,8 +18,8 @@ from sefa_edge.profiles.card import card_path, load_card, save_card
 PROGRAM = """
 import ctypes, json, sys
 from pathlib import Path
-from sefa_edge.edge.cuda.device import CudaOptions
-from sefa_edge.edge.engine import EngineOptions, PlanOptions, open_engine
+from sefa_edge.edge.engines.cuda.device import CudaOptions
+from sefa_edge.edge.engines.engine import EngineOptions, PlanOptions, open_engine
 from sefa_edge.profiles.errors import SefaError
 plan, driver = sys.argv[1:]
 device = CudaOptions(library=driver, context_owner="driver")

@@ -1,0 +1,100 @@
+"""OWNS CAMERAS: what a frame is, what a camera back end must do, and which one a `--camera` word means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from sefa_edge.profiles.errors import InputError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """A picture uint8 [H, W, 3] RGB; `capture_ns` is when the light was caught (CLOCK_MONOTONIC)."""
+
+    camera: str
+    sequence: int
+    capture_ns: int
+    received_ns: int
+    image: np.ndarray
+
+
+class CameraSource(Protocol):
+    """A camera back end. `read` gives the newest frame, never one that waited in a queue."""
+
+    def open(self) -> None:
+        """Raises MissingError or InputError, with the reason, when there are no pictures to be had."""
+        ...
+
+    def read(self) -> Frame | None:
+        """Wait for the next frame, for at most about a second; None when none came.
+
+        Raises:
+            CameraLost: there will be no more.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+class CameraLost(InputError):
+    """The camera was unplugged, the stream ended, the file is over."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True, slots=True)
+class CameraAddress:
+    """What the user wrote: `sim[:PATH]`, `/dev/video0`, `v4l2:…`, `file:…`, `images:DIR`, `http://…`."""
+
+    kind: str
+    target: str
+
+
+def parse_address(word: str) -> CameraAddress:
+    """Raises InputError for a word that names no kind of camera."""
+    if word == "sim":
+        return CameraAddress("sim", "")
+    if word.startswith(("http://", "https://", "rtsp://")):
+        return CameraAddress("stream", word)
+    if word.startswith("/dev/"):
+        return CameraAddress("v4l2", word)
+    kind, _, target = word.partition(":")
+    if kind in ("sim", "v4l2", "file", "images") and target:
+        return CameraAddress(kind, target)
+    raise InputError(
+        f"'{word}' is not a camera",
+        "use sim, sim:PATH, /dev/video0, v4l2:PATH, file:VIDEO, images:FOLDER or http://…",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CameraRequest:
+    """A camera as the policy wants it: its name on the card, where it is, how often, and how large."""
+
+    name: str
+    address: CameraAddress
+    rate_hz: float
+    height: int
+    width: int
+
+
+def make_source(request: CameraRequest) -> CameraSource:
+    """The back end for a request, not opened yet. Imports only what that back end needs."""
+    if request.address.kind == "sim":
+        from sefa_edge.edge.cameras.simulated import SimulatedCamera
+
+        return SimulatedCamera(request)
+    if request.address.kind == "v4l2":
+        from sefa_edge.edge.cameras.v4l2 import V4l2Camera
+
+        return V4l2Camera(request)
+    from sefa_edge.edge.cameras import files
+
+    if request.address.kind == "images":
+        return files.ImageFolderCamera(request)
+    if request.address.kind == "file":
+        return files.VideoFileCamera(request)
+    return files.StreamCamera(request)

@@ -1,0 +1,118 @@
+"""Pictures from a video file, a folder of images, or an HTTP stream, in real time.
+
+A file or a folder starts again at its end, so that a run without a camera can last as long as it likes.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from sefa_edge.edge.cameras.camera import CameraLost, CameraRequest, Frame
+from sefa_edge.edge.cameras.pictures import Capture, read_picture
+from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.units import NS_PER_S, period_ns
+
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+DEFAULT_RATE_HZ = 30.0
+
+
+class ImageFolderCamera:
+    """The pictures of a folder in the order of their names."""
+
+    def __init__(self, request: CameraRequest) -> None:
+        self._name = request.name
+        self._folder = Path(request.address.target)
+        self._grid = _Grid(request.rate_hz)
+        self._sequence = 0
+
+    def open(self) -> None:
+        if not self._folder.is_dir():
+            raise InputError(f"{self._folder} is not a folder", "images: takes a folder of PNG or JPEG files")
+        self._paths = sorted(path for path in self._folder.iterdir() if path.suffix.lower() in PICTURE_ENDINGS)
+        if not self._paths:
+            raise InputError(f"{self._folder} holds no pictures", f"known endings: {' '.join(PICTURE_ENDINGS)}")
+
+    def read(self) -> Frame | None:
+        picture = read_picture(self._paths[self._sequence % len(self._paths)])
+        self._sequence += 1
+        stamp_ns = self._grid.wait()
+        return Frame(self._name, self._sequence, stamp_ns, stamp_ns, picture)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class VideoFileCamera:
+    """A video file at the speed at which it was taken."""
+
+    def __init__(self, request: CameraRequest) -> None:
+        self._name = request.name
+        self._path = request.address.target
+        self._sequence = 0
+
+    def open(self) -> None:
+        self._capture = Capture.of_stream(self._path)
+        self._grid = _Grid(self._capture.rate_hz or DEFAULT_RATE_HZ)
+
+    def read(self) -> Frame | None:
+        picture = self._next_picture()
+        self._sequence += 1
+        stamp_ns = self._grid.wait()
+        return Frame(self._name, self._sequence, stamp_ns, stamp_ns, picture)
+
+    def close(self) -> None:
+        self._capture.close()
+
+    def _next_picture(self) -> np.ndarray:
+        picture = _grabbed(self._capture)
+        if picture is None:
+            self._capture.close()
+            self._capture = Capture.of_stream(self._path)
+            picture = _grabbed(self._capture)
+        if picture is None:
+            raise CameraLost(f"video {self._path} holds no pictures", "is it a video file?")
+        return picture
+
+
+class StreamCamera:
+    """An HTTP (MJPEG) or RTSP stream; a frame counts as caught when it arrives."""
+
+    def __init__(self, request: CameraRequest) -> None:
+        self._name = request.name
+        self._location = request.address.target
+        self._sequence = 0
+
+    def open(self) -> None:
+        self._capture = Capture.of_stream(self._location)
+
+    def read(self) -> Frame | None:
+        picture = _grabbed(self._capture)
+        stamp_ns = time.monotonic_ns()
+        if picture is None:
+            raise CameraLost(f"stream {self._location} ended", "is the sender still running?")
+        self._sequence += 1
+        return Frame(self._name, self._sequence, stamp_ns, stamp_ns, picture)
+
+    def close(self) -> None:
+        self._capture.close()
+
+
+class _Grid:
+    """Waits for the next multiple of the frame period; what was missed is skipped."""
+
+    def __init__(self, rate_hz: float) -> None:
+        self._period_ns = period_ns(rate_hz)
+        self._start_ns = time.monotonic_ns()
+
+    def wait(self) -> int:
+        now_ns = time.monotonic_ns()
+        due_ns = now_ns + self._period_ns - (now_ns - self._start_ns) % self._period_ns
+        time.sleep((due_ns - now_ns) / NS_PER_S)
+        return time.monotonic_ns()
+
+
+def _grabbed(capture: Capture) -> np.ndarray | None:
+    return capture.retrieve() if capture.grab() else None

@@ -1,0 +1,1 @@
+"""`sefa-edge record`: demonstrations of a scripted expert."""

@@ -1,0 +1,154 @@
+"""OWNS THE ENGINE: what an engine is, and how one is opened. What a file is, is read from its bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+
+from sefa_edge.edge.engines.cuda.device import CudaOptions
+from sefa_edge.profiles.card import PolicyCard, TensorSpec, load_card
+from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.schema import ArmProfile
+
+PLAN_MAGIC = b"ftrt"  # TensorRT plan, u32 0x74727466 little endian
+RTX_PLAN_MAGIC = b"vtrt"  # TensorRT-RTX plan
+ORT_FORMAT_MAGIC = b"ORTM"  # ONNX Runtime's own flatbuffer, at offset 4
+ONNX_IR_VERSION_TAG = 0x08  # ModelProto field 1, a varint, which every writer puts first
+HEADER_BYTES = 64
+EngineKind = Literal["onnx", "tensorrt", "tensorrt_rtx"]
+
+
+class EngineError(InputError):
+    """An engine that cannot be used as it is, with the reason."""
+
+
+class Engine(Protocol):
+    """One static function (images, joints, noise) -> chunk, ready to run. Used by one thread."""
+
+    @property
+    def card(self) -> PolicyCard: ...
+
+    def infer(self, images: Mapping[str, np.ndarray], joint_deg: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """Run once.
+
+        Args:
+            images: per camera name, uint8 [n_obs, H, W, 3] RGB.
+            joint_deg: float32 [n_obs, n].
+            noise: float32 [T, n], standard normal.
+
+        Returns:
+            The chunk float32 [T, n] in joint units. The next call overwrites it: copy it to keep it.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """How a TensorRT plan uses the GPU."""
+
+    device: CudaOptions = field(default_factory=CudaOptions)
+    launch: Literal["graph", "enqueue"] = "graph"
+    """As one CUDA graph, or kernel by kernel; the latter is what happens, too, where capture fails."""
+    warm_up_runs: int = 20
+    warm_up_s: float = 0.5
+    """Kernels are loaded at their first use, and clocks need a while to rise: both limits have to be met."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How an engine may use the machine."""
+
+    threads: int = 1
+    warm_up_runs: int = 3
+    cache_above_ms: float = 50.0
+    """ONNX: an engine that takes longer to load is kept optimised for the next start; below, that gains nothing."""
+    plan: PlanOptions = field(default_factory=PlanOptions)
+
+
+def open_engine(path: Path, options: EngineOptions | None = None) -> Engine:
+    """Check an engine against its card, load it and run it until it is warm.
+
+    Raises:
+        InputError: no card, another file's card, an unknown format, tensors that differ from the card, a plan of
+            another GPU or TensorRT.
+        MissingError: the library or the GPU that this format needs is not there.
+        FaultError: CUDA or TensorRT fails.
+    """
+    card = load_card(path)
+    kind = engine_kind(path)
+    if kind != card.format:
+        raise EngineError(f"{path} is of format {kind}, its card says {card.format}", "export or build it again")
+    chosen = options or EngineOptions()
+    if card.plan is not None:
+        from sefa_edge.edge.engines.tensorrt_plan import open_plan
+
+        return open_plan(path, card, chosen.plan)
+    from sefa_edge.edge.engines.onnx_runtime import OnnxEngine
+
+    return OnnxEngine(path, card, chosen)
+
+
+def engine_kind(path: Path) -> EngineKind:
+    """What an engine is, by the file's first bytes; its name does not matter.
+
+    Raises:
+        EngineError: neither, with what it seems to be.
+    """
+    with path.open("rb") as file:
+        head = file.read(HEADER_BYTES)
+    if head.startswith(PLAN_MAGIC):
+        return "tensorrt"
+    if head.startswith(RTX_PLAN_MAGIC):
+        return "tensorrt_rtx"
+    if head[:1] == bytes([ONNX_IR_VERSION_TAG]):
+        return "onnx"
+    raise EngineError(f"{path} is not an engine: {_what_it_seems(head)}", "give a model.onnx or a TensorRT model.plan")
+
+
+def tensor_specs(card: PolicyCard) -> list[TensorSpec]:
+    """Every input, then the one output."""
+    return [*card.image_tensors, card.joint_tensor, card.noise_tensor, card.chunk_tensor]
+
+
+def fill_input(tensor: np.ndarray, value: np.ndarray, name: str) -> None:
+    """Copy an input into its place. Raises EngineError for another shape or type than the card names."""
+    if value.shape != tensor.shape or value.dtype != tensor.dtype:
+        raise EngineError(f"{name}: {value.dtype} {value.shape} given, the engine takes {tensor.dtype} {tensor.shape}")
+    tensor[...] = value
+
+
+def check_fits_arm(card: PolicyCard, arm: ArmProfile) -> None:
+    """Refuse an engine whose joints are not this arm's joints, in the same order and units.
+
+    Raises:
+        EngineError: names the first difference.
+    """
+    if card.joint_names != arm.joint_names:
+        raise EngineError(
+            f"engine joints: {' '.join(card.joint_names)}; arm '{arm.name}': {' '.join(arm.joint_names)}",
+            f"this engine was made for arm '{card.arm}'",
+        )
+    for wanted, present in zip(card.joints, arm.joints, strict=True):
+        if wanted.unit != present.unit:
+            raise EngineError(
+                f"joint {wanted.name}: the engine speaks {wanted.unit}, arm '{arm.name}' {present.unit}",
+                f"this engine was made for arm '{card.arm}'",
+            )
+
+
+def _what_it_seems(head: bytes) -> str:
+    if not head:
+        return "the file is empty"
+    if head[4:8] == ORT_FORMAT_MAGIC:
+        return "a model in ONNX Runtime's own format"
+    if head.startswith(b"PK"):
+        return "a zip archive, perhaps a torch checkpoint; export it first"
+    if head.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer; run `git lfs pull`"
+    return f"it begins with {head[:4].hex(' ')}"

@@ -1,0 +1,106 @@
+"""A TensorRT plan before TensorRT sees it: which version built it, and whether this unit is the one it was built for.
+
+A plan is bound to the library version and the GPU that built it. Its first 28 bytes tell the version (magic `ftrt`, for
+TensorRT-RTX `vtrt`, at 0; version bytes at 24: major, minor, patch, build; trtexec reads the same). All else is in its
+card: TensorRT itself only warns when an AGX Orin's plan is loaded on an Orin Nano.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from sefa_edge.edge.engines.engine import HEADER_BYTES, PLAN_MAGIC, RTX_PLAN_MAGIC, EngineError
+from sefa_edge.profiles.card import PlanSpec
+from sefa_edge.profiles.gpu import Gpu
+from sefa_edge.profiles.jetson import Jetson
+from sefa_edge.profiles.plan_libraries import PLAN_LIBRARIES
+
+VERSION_OFFSET = 24
+VERSION_BYTES = 4
+BUILD_AGAIN = "build it again on this machine: sefa-edge build MODEL.onnx -o model.plan"
+AHEAD_OF_TIME = "none"
+"""As compute capability: built without a GPU, for several (TensorRT-RTX)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanHeader:
+    """What built a plan."""
+
+    library: Literal["tensorrt", "tensorrt_rtx"]
+    version: tuple[int, int, int, int]
+
+    def is_of(self, version: str) -> bool:
+        """Whether that is the version, as far as it is given: JetPack's module tells three numbers of four."""
+        told = re.match(r"\d+(\.\d+)*", version)
+        numbers = tuple(int(part) for part in told[0].split(".")) if told else ()
+        return len(numbers) >= 3 and self.version[: len(numbers)] == numbers[: len(self.version)]
+
+    def __str__(self) -> str:
+        return f"{PLAN_LIBRARIES[self.library].title} {'.'.join(map(str, self.version))}"
+
+
+def read_plan_header(path: Path) -> PlanHeader:
+    """Raises EngineError when the file is not a plan or ends inside its header."""
+    with path.open("rb") as file:
+        head = file.read(HEADER_BYTES)
+    if not head.startswith((PLAN_MAGIC, RTX_PLAN_MAGIC)):
+        raise EngineError(f"{path} is not a TensorRT plan", "give a model.plan")
+    version = head[VERSION_OFFSET : VERSION_OFFSET + VERSION_BYTES]
+    if len(version) < VERSION_BYTES:
+        raise EngineError(f"{path} ends inside its header", "was it copied completely? build it again")
+    major, minor, patch, build = version
+    return PlanHeader("tensorrt" if head.startswith(PLAN_MAGIC) else "tensorrt_rtx", (major, minor, patch, build))
+
+
+def check_version(path: Path, header: PlanHeader, plan: PlanSpec, installed: str) -> None:
+    """Raises EngineError unless header, card and installed library are of one version."""
+    if not header.is_of(plan.library_version):
+        raise EngineError(f"{path} was built by {header}, its card says {plan.library_version}", BUILD_AGAIN)
+    if not header.is_of(installed):
+        product = PLAN_LIBRARIES[header.library].title
+        raise EngineError(f"{path} was built by {header}, and {product} {installed} is installed", BUILD_AGAIN)
+
+
+def check_unit(path: Path, plan: PlanSpec, gpu: Gpu, jetson: Jetson | None) -> list[str]:
+    """Whether the plan was built on a machine like this one.
+
+    Returns:
+        Notes: what is different and may make it slower, but not wrong.
+
+    Raises:
+        EngineError: another GPU, module or board support package; names the difference.
+    """
+    _check_module(path, plan, jetson)
+    _check_gpu(path, plan, gpu)
+    power_mode = jetson.power_mode if jetson else None
+    if plan.power_mode == power_mode:
+        return []
+    return [
+        f"the plan was built and timed in power mode {plan.power_mode}, and {power_mode} is set: "
+        "other kernels might be faster now"
+    ]
+
+
+def _check_gpu(path: Path, plan: PlanSpec, gpu: Gpu) -> None:
+    here = f"{gpu.name} (SM {gpu.compute_capability})"
+    if plan.compute_capability == AHEAD_OF_TIME:
+        if f"SM{gpu.compute_capability.replace('.', '')}" not in plan.gpu_name.split():
+            raise EngineError(f"{path} was built for {plan.gpu_name}, this GPU is {here}", BUILD_AGAIN)
+    elif here != (built_on := f"{plan.gpu_name} (SM {plan.compute_capability})"):
+        raise EngineError(f"{path} was built on GPU {built_on}, this one is {here}", BUILD_AGAIN)
+
+
+def _check_module(path: Path, plan: PlanSpec, jetson: Jetson | None) -> None:
+    module = jetson.part_number if jetson else None
+    if plan.board != module:
+        raise EngineError(f"{path} was built on {_module(plan.board)}, this is {_module(module)}", BUILD_AGAIN)
+    l4t = jetson.l4t if jetson else None
+    if plan.l4t != l4t:
+        raise EngineError(f"{path} was built under L4T {plan.l4t}, this unit runs {l4t}", BUILD_AGAIN)
+
+
+def _module(part_number: str | None) -> str:
+    return f"module {part_number}" if part_number else "no Jetson"

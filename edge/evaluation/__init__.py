@@ -1,0 +1,1 @@
+"""`sefa-edge eval`: an engine in the lock-step simulated world."""

@@ -1,0 +1,106 @@
+"""`sefa-edge eval`: an engine in the lock-step simulated world, seed by seed.
+
+The very loop, chunk hand-over and limiter of `run`, with a clock that waits for the physics instead of the wall.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sefa_edge.edge.engines.engine import EngineOptions, open_engine
+from sefa_edge.edge.evaluation.lockstep import EpisodePlayer, EpisodeResult, Settings
+from sefa_edge.edge.evaluation.wilson import wilson_interval
+from sefa_edge.edge.policy import Policy
+from sefa_edge.firmware_bridge.simulation.tasks import TASKS
+from sefa_edge.profiles.card import PolicyCard, load_card
+from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.files import check_report_word, write_report
+from sefa_edge.profiles.progress import Progress
+from sefa_edge.profiles.units import ms_to_ns
+
+MAX_SEEDS = 100_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--engine", type=Path, required=True, help="model.onnx with its model.json beside it")
+    parser.add_argument("--task", choices=tuple(TASKS), help="task to judge by (default: the one on the card)")
+    parser.add_argument(
+        "--seeds", default="0:200", metavar="A:B", help="episodes A to B - 1; training uses 100000 and up"
+    )
+    parser.add_argument("--execute-steps", type=int, help="steps played of each chunk (default: the card's)")
+    parser.add_argument("--delay-ms", type=float, default=0.0, help="age of the picture when its chunk arrives")
+    parser.add_argument(
+        "--blank-camera", action="store_true", help="show the policy a black picture: success must collapse"
+    )
+    parser.add_argument("--require", type=float, metavar="RATE", help="exit with 1 when the success rate is below RATE")
+    parser.add_argument("--json", metavar="F", help="write results here; - is standard output")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    card = load_card(arguments.engine)
+    check_report_word(arguments.json)
+    seeds = _parse_seeds(arguments.seeds)
+    settings = Settings(
+        task=arguments.task or card.task,
+        execute_steps=arguments.execute_steps or card.timing.execute_steps,
+        delay_ns=ms_to_ns(arguments.delay_ms),
+        blank_camera=arguments.blank_camera,
+    )
+    if not 1 <= settings.execute_steps <= card.timing.horizon or not 0 <= arguments.delay_ms <= 1000:
+        raise InputError("--execute-steps must be 1..horizon and --delay-ms 0..1000")
+    results = evaluate(arguments.engine, settings, seeds)
+    report = make_report(arguments.engine, card, settings, results)
+    write_report(arguments.json, json.dumps(report, indent=2) + "\n")
+    if arguments.json != "-":
+        low, high = report["interval_95"]
+        print(
+            f"{report['successes']} of {len(results)} seeds: {report['success_rate']:.1%} (95 %: {low:.1%}..{high:.1%})"
+        )
+    failed = arguments.require is not None and report["success_rate"] < arguments.require
+    return 1 if failed else 0
+
+
+def evaluate(engine_path: Path, settings: Settings, seeds: range) -> list[EpisodeResult]:
+    """Play all seeds with one engine."""
+    engine = open_engine(engine_path, EngineOptions())
+    player = EpisodePlayer(Policy(engine), engine.card, settings)
+    try:
+        results: list[EpisodeResult] = []
+        with Progress("evaluating", len(seeds), sys.stderr) as progress:
+            for seed in seeds:
+                results.append(player.play(seed))
+                progress.update(len(results), f"{sum(result.success for result in results)} succeeded")
+        return results
+    finally:
+        player.close()
+        engine.close()
+
+
+def make_report(engine: Path, card: PolicyCard, settings: Settings, results: list[EpisodeResult]) -> dict[str, Any]:
+    """What `--json` writes."""
+    successes = sum(result.success for result in results)
+    return {
+        "schema_version": 1,
+        "engine": engine.name,
+        "engine_sha256": card.engine_sha256,
+        "stage": card.provenance.stage,
+        "network_calls": card.provenance.network_calls,
+        "settings": asdict(settings),
+        "seeds": [results[0].seed, results[-1].seed + 1],
+        "successes": successes,
+        "success_rate": successes / len(results),
+        "interval_95": list(wilson_interval(successes, len(results))),
+        "episodes": [asdict(result) for result in results],
+    }
+
+
+def _parse_seeds(text: str) -> range:
+    first, _, last = text.partition(":")
+    if first.isdecimal() and last.isdecimal() and len(text) < 20 and 0 < int(last) - int(first) <= MAX_SEEDS:
+        return range(int(first), int(last))
+    raise InputError(f"--seeds {text} is not A:B with A < B", f"for example 0:200; at most {MAX_SEEDS} seeds")

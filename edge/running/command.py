@@ -1,0 +1,96 @@
+"""`sefa-edge run`: a policy on an arm, simulated or real."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from sefa_edge.profiles.errors import SefaError
+
+
+def add_setup_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which engine, arm, cameras and rates: also the words of `sefa-edge profile`."""
+    parser.add_argument("--engine", type=Path, required=True, metavar="E", help="model.onnx, its card beside it")
+    parser.add_argument("--arm", default="sim", metavar="ARM", help="sim, so101, so100 or an arm profile (.yaml)")
+    parser.add_argument("--port", metavar="P", help="serial port of the arm; with sim: the --link of `sefa-edge sim`")
+    parser.add_argument("--calibration", type=Path, metavar="FILE", help="LeRobot calibration of a real arm")
+    parser.add_argument(
+        "--camera",
+        action="append",
+        metavar="[NAME=]C",
+        help="sim, /dev/video0, file:VIDEO, images:FOLDER or http://…; once per camera of the engine",
+    )
+    parser.add_argument("--camera-rate", type=_positive, default=30.0, metavar="HZ", help="pictures per second")
+    parser.add_argument("--rate", type=_positive, metavar="HZ", help="control rate (default: the arm profile's)")
+    parser.add_argument("--threads", type=_count, default=1, metavar="N", help="threads of the inference")
+    parser.add_argument("--task", metavar="T", help="task of the simulated world (default: the engine's)")
+    parser.add_argument("--seed", type=_natural, default=0, metavar="N", help="seed of the first episode")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The words of `sefa-edge run`."""
+    add_setup_arguments(parser)
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--episodes", type=_count, metavar="N", help="episodes to run (default with sim: 5)")
+    length.add_argument(
+        "--seconds",
+        type=_positive,
+        metavar="S",
+        help="end after this time, counted from when the policy first moves the arm",
+    )
+    parser.add_argument("--episode-seconds", type=_positive, metavar="S", help="give an episode up after this time")
+    parser.add_argument(
+        "--video",
+        type=Path,
+        default=Path("run.png"),
+        metavar="F",
+        help="pictures of the run: a contact sheet (.png) or a video (.mp4, .webm, .avi); 'none' for nothing",
+    )
+    parser.add_argument("--json", metavar="F", help="write the summary as JSON; - is standard output")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run it; returns the exit code. Raises SefaError for what must be told with a hint."""
+    from sefa_edge.edge.running.run_plan import make_plan
+    from sefa_edge.edge.running.status import StatusLine
+    from sefa_edge.edge.running.supervisor import Supervisor
+    from sefa_edge.profiles.files import check_report_word, write_report
+
+    plan = make_plan(args)
+    check_report_word(args.json)
+    line = StatusLine(sys.stderr)
+    card = plan.card
+    line.say(f"engine {card.name} ({card.precision}, task {card.task}), arm {plan.arm_name}; Ctrl-C parks it")
+    supervisor = Supervisor(plan, line)
+    ending = supervisor.run()
+    summary = supervisor.summary
+    write_report(args.json, summary.as_json())
+    print(summary.text(), file=sys.stderr if args.json == "-" else sys.stdout)
+    if plan.film is not None and plan.film.is_file() and summary.episodes:
+        line.say(f"pictures of the run: {plan.film}")
+    if ending.exit_code in (2, 3, 4):
+        raise SefaError(ending.message, ending.hint, ending.exit_code)
+    line.say(ending.message)
+    return ending.exit_code
+
+
+def _positive(word: str) -> float:
+    value = float(word)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError("must be above 0")
+    return value
+
+
+def _count(word: str) -> int:
+    value = int(word)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return value
+
+
+def _natural(word: str) -> int:
+    value = int(word)
+    if value < 0:
+        raise argparse.ArgumentTypeError("must be 0 or more")
+    return value

@@ -1,0 +1,268 @@
+"""The processes of a run and the channels between them: who exists, who talks to whom, on which cores.
+
+simulated world <--serial port--> control <--chunks, joints--> policy <--pictures-- camera(s)
+                                     \\________ supervisor ________/___________________/ \\-- film
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from sefa_edge.edge.cameras.camera_process import CameraConfig
+from sefa_edge.edge.control_process import ControlConfig
+from sefa_edge.edge.film.film_process import FilmConfig, RingInput
+from sefa_edge.edge.policy_process import CameraInput, PolicyConfig
+from sefa_edge.edge.process import Child, ChildSpec
+from sefa_edge.edge.running.run_plan import RunPlan
+from sefa_edge.edge.transport import Channel, FrameRing, channel_pair
+from sefa_edge.firmware_bridge.simulation.client import WorldPaths
+from sefa_edge.profiles.card import CameraSpec
+
+GOODBYE_S = 3.0
+WORKERS = {
+    "camera": "sefa_edge.edge.cameras.camera_process",
+    "policy": "sefa_edge.edge.policy_process",
+    "film": "sefa_edge.edge.film.film_process",
+}
+"""The module of each process that looks, thinks or draws."""
+
+
+class Crew:
+    """Starts processes and remembers them. A child's ends of channels are closed here once it has them."""
+
+    def __init__(self, plan: RunPlan) -> None:
+        self._plan = plan
+        self._folder: Path | None = None
+        self._lifeline: int | None = None
+        self._lifeline_end: int | None = None
+        self._control_cpus, self._worker_cpus = split_cores(os.sched_getaffinity(0))
+        self._control_end: Channel | None = None
+        self._rings: list[FrameRing] = []
+        self._film_input: tuple[FrameRing, Channel] | None = None
+        self.world_paths = self._paths()
+        self.world: Child | None = None
+        self.policy: Child | None = None
+        self.control: Child | None = None
+        self.film: Child | None = None
+        self.cameras: dict[str, Child] = {}
+        self.control_channel: Channel | None = None
+        self.policy_channel: Channel | None = None
+        self.film_channel: Channel | None = None
+        self.camera_channels: dict[str, Channel] = {}
+        self._former: list[Child] = []
+
+    @property
+    def children(self) -> list[Child]:
+        """Everybody who was started, also those who have ended."""
+        present = [self.world, *self.cameras.values(), self.policy, self.control, self.film]
+        return [child for child in (*present, *self._former) if child is not None]
+
+    # -- starting ---------------------------------------------------------
+
+    def start_world(self) -> None:
+        """Start the simulated world, which lives until nobody holds its lifeline any more."""
+        if self._plan.world is None or self._plan.world.port is not None or self.world_paths is None:
+            return
+        self._lifeline_end, self._lifeline = os.pipe()
+        arguments = {
+            "--task": self._plan.world.task,
+            "--seed": str(self._plan.schedule.first_seed),
+            "--port": str(self.world_paths.port),
+            "--lifeline": str(self._lifeline_end),
+        }
+        self.world = Child(
+            ChildSpec(
+                "simulated world",
+                "sefa_edge.firmware_bridge.simulation.server",
+                None,
+                (self._lifeline_end,),
+                arguments=tuple(word for pair in arguments.items() for word in pair),
+                cpus=self._worker_cpus,
+            )
+        )
+        os.close(self._lifeline_end)
+
+    def start_senses(self) -> None:
+        """Start the cameras and the policy."""
+        inputs = [self._start_camera(spec) for spec in self._plan.card.cameras]
+        self.policy_channel, own_end = channel_pair()
+        self._control_end, to_control = channel_pair()
+        config = PolicyConfig(
+            engine=str(self._plan.engine),
+            cameras=[camera for camera, _ in inputs],
+            supervisor_fd=own_end.fileno(),
+            control_fd=to_control.fileno(),
+            max_age_ms=self._plan.profile.goal_timeout_ms,
+            threads=self._plan.threads,
+        )
+        fds = [fd for camera, _ in inputs for fd in (camera.ring_fd, camera.channel_fd)]
+        self.policy = self._worker("policy", config.model_dump_json(), (*fds, own_end.fileno(), to_control.fileno()))
+        for channel in (own_end, to_control, *(end for _, end in inputs)):
+            channel.close()
+
+    def start_control(self) -> None:
+        """Start the process that moves the arm. Its port must exist by now."""
+        assert self._control_end is not None
+        self.control, self.control_channel = self._control_process(self._control_end)
+        self._control_end.close()
+        self._control_end = None
+
+    def start_rescue(self) -> None:
+        """Start another control process after the first one died. Its policy channel stays silent."""
+        silent, self._control_end = channel_pair()
+        if self.control is not None:
+            self._former.append(self.control)
+        if self.control_channel is not None:
+            self.control_channel.close()
+        self.control, self.control_channel = self._control_process(silent)
+        silent.close()
+
+    def start_film(self) -> None:
+        """Start collecting for the film, if one is wanted."""
+        if self._plan.film is None:
+            return
+        self.film_channel, own_end = channel_pair()
+        fds, ring, state_path = [own_end.fileno()], None, None
+        if self._film_input is not None:
+            frames, channel = self._film_input
+            (height, width), fds = frames.size, [*fds, frames.fd, channel.fileno()]
+            ring = RingInput(height=height, width=width, ring_fd=frames.fd, channel_fd=channel.fileno())
+        elif self.world_paths is not None:
+            state_path = str(self.world_paths.state)
+        config = FilmConfig(path=str(self._plan.film), supervisor_fd=own_end.fileno(), state_path=state_path, ring=ring)
+        self.film = self._worker("film", config.model_dump_json(), tuple(fds))
+        own_end.close()
+
+    def unplug_world(self) -> None:
+        """After the death of the simulated world: its link leads nowhere, and soon to a stranger's terminal."""
+        if self.world_paths is not None:
+            self.world_paths.port.unlink(missing_ok=True)
+
+    # -- ending ---------------------------------------------------------
+
+    def dismiss(self) -> None:
+        """End everybody and leave nothing behind.
+
+        Only a control process that is still there is left alone, with the world that it moves in: this call is then
+        part of a crash, and control, which has just lost its supervisor, parks the arm before it ends by itself.
+        """
+        for channel in (self.control_channel, self.policy_channel, self.film_channel, self._control_end):
+            if channel is not None:
+                channel.close()
+        for channel in self.camera_channels.values():
+            channel.close()
+        if self._film_input is not None:
+            self._film_input[1].close()
+        if self._lifeline is not None:
+            os.close(self._lifeline)
+        abandoned = self.control is not None and self.control.wait(GOODBYE_S) is None
+        for child in self.children:
+            if not (abandoned and child in (self.control, self.world)):
+                child.wait(GOODBYE_S)
+                child.stop(GOODBYE_S)
+            child.close()
+        for ring in self._rings:
+            ring.close()
+        if not abandoned:
+            self._remove_folder()
+
+    # -- inside ---------------------------------------------------------
+
+    def _paths(self) -> WorldPaths | None:
+        world = self._plan.world
+        if world is None:
+            return None
+        if world.port is not None:
+            return WorldPaths(world.port)
+        self._folder = Path(tempfile.mkdtemp(prefix="sefa-edge-"))  # mode 0700
+        return WorldPaths(self._folder / "arm")
+
+    def _remove_folder(self) -> None:
+        if self._folder is None:
+            return
+        for path in (*self._folder.glob("*"), *self._folder.glob(".*")):  # only after the world was killed
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            self._folder.rmdir()
+
+    def _start_camera(self, spec: CameraSpec) -> tuple[CameraInput, Channel]:
+        """Start one camera process; returns what the policy needs to read it, and that end of the channel."""
+        ring = FrameRing.create(spec.height, spec.width)
+        self._rings.append(ring)
+        pairs = [channel_pair() for _ in range(3 if self._films(spec) else 2)]
+        (_, policy_end), (_, self.camera_channels[spec.name]) = pairs[:2]
+        if self._films(spec):
+            self._film_input = (ring, pairs[2][1])
+        readers = [near.fileno() for near, _ in pairs]
+        config = CameraConfig(
+            name=spec.name,
+            address=self._address(spec.name),
+            rate_hz=self._plan.camera_rate_hz,
+            height=spec.height,
+            width=spec.width,
+            ring_fd=ring.fd,
+            reader_fds=readers,
+        )
+        self.cameras[spec.name] = self._worker("camera", config.model_dump_json(), (ring.fd, *readers))
+        for near, _ in pairs:
+            near.close()
+        camera = CameraInput(
+            name=spec.name,
+            height=spec.height,
+            width=spec.width,
+            ring_fd=ring.fd,
+            channel_fd=policy_end.fileno(),
+        )
+        return camera, policy_end
+
+    def _films(self, spec: CameraSpec) -> bool:
+        """Whether the film is made of this camera: the first one, where there is no world to draw."""
+        wanted = self._plan.film is not None and self._plan.world is None
+        return wanted and spec.name == self._plan.card.cameras[0].name
+
+    def _address(self, name: str) -> str:
+        address = self._plan.cameras[name]
+        if address.kind == "sim" and not address.target and self.world_paths is not None:
+            return f"sim:{self.world_paths.state}"
+        return address.target if address.kind == "stream" else f"{address.kind}:{address.target}"
+
+    def _control_process(self, policy_end: Channel) -> tuple[Child, Channel]:
+        channel, own_end = channel_pair()
+        config = ControlConfig(
+            arm=self._plan.arm_name,
+            port=self._plan.port if self.world_paths is None else str(self.world_paths.port),
+            calibration=None if self._plan.calibration is None else str(self._plan.calibration),
+            horizon=self._plan.card.timing.horizon,
+            supervisor_fd=own_end.fileno(),
+            policy_fd=policy_end.fileno(),
+            control_rate_hz=self._plan.control_rate_hz,
+            cpu=min(self._control_cpus) if self._control_cpus else None,
+        )
+        # It also holds the lifeline of the simulated world, which must not end before the arm is parked.
+        lifeline = () if self._lifeline is None else (self._lifeline,)
+        child = Child(
+            ChildSpec(
+                "control",
+                "sefa_edge.edge.control_process",
+                config.model_dump_json(),
+                (own_end.fileno(), policy_end.fileno(), *lifeline),
+                stderr_fd=sys.stderr.fileno(),
+            )
+        )
+        own_end.close()
+        return child, channel
+
+    def _worker(self, name: str, config: str, fds: tuple[int, ...]) -> Child:
+        return Child(ChildSpec(name, WORKERS[name], config, fds, cpus=self._worker_cpus))
+
+
+def split_cores(cores: set[int]) -> tuple[frozenset[int], frozenset[int]]:
+    """A core for control and the others for everybody else; nothing is pinned where there is only one."""
+    if len(cores) < 2:
+        return frozenset(), frozenset()
+    control = max(cores)
+    return frozenset({control}), frozenset(cores - {control})

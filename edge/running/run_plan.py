@@ -1,0 +1,158 @@
+"""What a run is going to be: engine, arm, cameras, episodes, checked against each other beforehand."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from sefa_edge.edge.cameras.camera import CameraAddress, parse_address
+from sefa_edge.edge.engines.engine import check_fits_arm, engine_kind
+from sefa_edge.profiles.card import PolicyCard, load_card
+from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.files import writable
+from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
+
+SIMULATED_ARM = "so101_sim"
+SIMULATED_EPISODES = 5
+REAL_EPISODE_S = 20.0
+MIN_RATE_HZ, MAX_RATE_HZ = 20.0, 500.0  # those of an arm profile
+NO_FILM = "none"
+FILM_ENDINGS = (".png", ".mp4", ".webm", ".avi")
+_NAMED_CAMERA = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)=(.+)")
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedWorld:
+    """The world of a simulated arm. `port` None: one is started for this run and ends with it."""
+
+    task: str
+    port: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long a run lasts. None: no such limit."""
+
+    first_seed: int
+    episodes: int | None
+    episode_s: float | None
+    total_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """Everything that the supervisor needs to know."""
+
+    engine: Path
+    card: PolicyCard
+    arm_name: str
+    profile: ArmProfile
+    port: str
+    """Serial port of a real arm; empty in the simulated world."""
+    calibration: Path | None
+    world: SimulatedWorld | None
+    cameras: dict[str, CameraAddress]
+    camera_rate_hz: float
+    control_rate_hz: float
+    threads: int
+    schedule: Schedule
+    film: Path | None
+
+
+def make_plan(args: argparse.Namespace) -> RunPlan:
+    """Check what was asked for.
+
+    Raises:
+        InputError: something does not exist or does not fit something else; says which and why.
+    """
+    engine_kind(_existing_engine(args.engine))
+    card = load_card(args.engine)
+    simulated = args.arm == "sim"
+    arm_name = SIMULATED_ARM if simulated else args.arm
+    profile = load_arm_profile(arm_name)
+    check_fits_arm(card, profile)
+    _check_options(args, simulated)
+    return RunPlan(
+        engine=args.engine,
+        card=card,
+        arm_name=arm_name,
+        profile=profile,
+        port="" if simulated else args.port,
+        calibration=args.calibration,
+        world=_world(args, card) if simulated else None,
+        cameras=_cameras(args.camera, card, simulated),
+        camera_rate_hz=args.camera_rate,
+        control_rate_hz=args.rate or profile.control_rate_hz,
+        threads=args.threads,
+        schedule=_schedule(args, card, simulated),
+        film=_film(args.video),
+    )
+
+
+def _film(path: Path) -> Path | None:
+    if str(path) == NO_FILM:
+        return None
+    if path.suffix not in FILM_ENDINGS:
+        raise InputError(f"--video {path}: unknown ending", f"use one of {' '.join(FILM_ENDINGS)}, or 'none'")
+    return writable(path)
+
+
+def _existing_engine(path: Path) -> Path:
+    if not path.is_file():
+        raise InputError(f"{path} does not exist", "give the path of a model.onnx or model.plan")
+    return path
+
+
+def _check_options(args: argparse.Namespace, simulated: bool) -> None:
+    if not simulated and args.port is None:
+        raise InputError(f"arm '{args.arm}' needs --port", "for example --port /dev/ttyACM0")
+    if args.rate is not None and not MIN_RATE_HZ <= args.rate <= MAX_RATE_HZ:
+        raise InputError(
+            f"--rate {args.rate:g} is out of range", f"use {MIN_RATE_HZ:g} to {MAX_RATE_HZ:g}, or leave it out"
+        )
+    if simulated and args.calibration is not None:
+        raise InputError("a simulated arm takes no --calibration", "leave it out")
+
+
+def _world(args: argparse.Namespace, card: PolicyCard) -> SimulatedWorld:
+    return SimulatedWorld(args.task or card.task, None if args.port is None else Path(args.port))
+
+
+def _cameras(words: list[str] | None, card: PolicyCard, simulated: bool) -> dict[str, CameraAddress]:
+    wanted = [camera.name for camera in card.cameras]
+    if words is None:
+        words = [f"{name}=sim" for name in wanted] if simulated else []
+    given = dict(_named(word, wanted) for word in words)
+    for name in wanted:
+        if name not in given:
+            raise InputError(f"the engine looks through camera '{name}'", f"give --camera {name}=/dev/video0")
+    for name, address in given.items():
+        if name not in wanted:
+            raise InputError(f"the engine has no camera '{name}'", f"its cameras: {', '.join(wanted)}")
+        if address.kind == "sim" and not address.target and not simulated:
+            raise InputError("a real arm is not seen by the simulated camera", f"give --camera {name}=/dev/video0")
+    return given
+
+
+def _named(word: str, wanted: list[str]) -> tuple[str, CameraAddress]:
+    match = _NAMED_CAMERA.fullmatch(word)
+    if match:
+        return match[1], parse_address(match[2])
+    if len(wanted) > 1:
+        raise InputError(f"which camera is '{word}'?", f"write NAME={word}; names: {', '.join(wanted)}")
+    return wanted[0], parse_address(word)
+
+
+def _schedule(args: argparse.Namespace, card: PolicyCard, simulated: bool) -> Schedule:
+    episodes, episode_s = args.episodes, args.episode_seconds
+    if simulated:
+        from sefa_edge.firmware_bridge.simulation.tasks import task_named
+
+        episode_s = episode_s or task_named(args.task or card.task).time_limit_s
+        if episodes is None and args.seconds is None:
+            episodes = SIMULATED_EPISODES
+    elif episodes is not None:
+        episode_s = episode_s or REAL_EPISODE_S
+    return Schedule(args.seed, episodes, episode_s, args.seconds)

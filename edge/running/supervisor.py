@@ -1,0 +1,281 @@
+"""Starts, watches and stops everything. Whatever ends a run, the arm goes home and nobody is left behind.
+
+A run reads top to bottom in `_start` and `_perform`. Every wait notices a signal, a fault of the arm, the end
+of a process and a silent control process; what went wrong is raised, told once, and the arm is parked and
+released (edge/running/homecoming.py) before anything else ends.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from sefa_edge.edge.film.film_process import FilmOrder, Scene
+from sefa_edge.edge.modes import Command, Mode
+from sefa_edge.edge.policy_records import Order, PolicyCommand
+from sefa_edge.edge.process import Child
+from sefa_edge.edge.records import ControlCommand, Final
+from sefa_edge.edge.running.crew import Crew
+from sefa_edge.edge.running.homecoming import FAULT_EXIT_CODE, ControlLost, CutShort, Ending, Homecoming, StopAsked
+from sefa_edge.edge.running.run_plan import RunPlan
+from sefa_edge.edge.running.status import RateMeter, Status, StatusLine
+from sefa_edge.edge.running.stop_signals import StopSignals
+from sefa_edge.edge.running.summary import EpisodeResult, RunSummary
+from sefa_edge.edge.running.watch import Listener, Watch
+from sefa_edge.edge.transport import Channel, ChannelClosed
+from sefa_edge.firmware_bridge.simulation.client import WorldClient
+from sefa_edge.firmware_bridge.simulation.state_file import StateReader
+from sefa_edge.profiles.errors import FaultError, InputError, MissingError, SefaError
+from sefa_edge.profiles.units import NS_PER_S, s_to_ns
+
+START_TIMEOUT_S = 60.0
+MOVE_TIMEOUT_S = 60.0
+FILM_TIMEOUT_S = 180.0
+POLL_S = 0.05
+STATE_WORDS = {
+    Mode.IDLE: "starting",
+    Mode.ARMED: "to start",
+    Mode.RUNNING: "running",
+    Mode.HOLD: "holding",
+    Mode.PARK: "parking",
+    Mode.RELEASED: "released",
+    Mode.FAULT: "fault",
+}
+
+
+class Supervisor:
+    """One run, from the first process to the last."""
+
+    def __init__(self, plan: RunPlan, line: StatusLine, listener: Listener | None = None) -> None:
+        self.summary = RunSummary(plan.card.name, plan.arm_name, plan.control_rate_hz)
+        self._plan = plan
+        self._line = line
+        self._listener = listener
+        self._crew = Crew(plan)
+        self._watch = Watch(self._crew, len(plan.profile.joints), self.summary, listener)
+        self._signals = StopSignals()
+        self._rate = RateMeter()
+        self._world: WorldClient | None = None
+        self._state: StateReader | None = None
+        self._episode = ""
+        self._end_ns: int | None = None
+
+    def run(self) -> Ending:
+        """Perform the run, then bring the arm home. Nothing that is started here outlives this call."""
+        with self._signals:
+            self._watch.watch_signals(self._signals)
+            try:
+                cut_short = self._attempt()
+                home = Homecoming(self._crew, self._watch, self._take_in, self._line)
+                ending = home.bring(cut_short, self._signals)
+                self._develop_film()
+            finally:
+                self._line.finish()
+                self._close()
+        self.summary.ending, self.summary.exit_code = ending.message, ending.exit_code
+        self.summary.fault = ending.message if ending.exit_code == FAULT_EXIT_CODE else ""
+        return ending
+
+    def _attempt(self) -> CutShort:
+        """What cut the run short, if anything did."""
+        try:
+            self._start()
+            self._perform()
+        except (StopAsked, SefaError) as cut_short:
+            return cut_short
+        return None
+
+    # -- the run ---------------------------------------------------------
+
+    def _start(self) -> None:
+        self._crew.start_world()
+        self._crew.start_senses()
+        self._watch.watch_workers()
+        if self._crew.world_paths is not None:
+            self._until(self._world_answers, START_TIMEOUT_S, "the simulated world does not start")
+            self._check_world()
+        self._until(self._senses_ready, START_TIMEOUT_S, "the cameras and the policy do not get ready")
+        self._crew.start_film()
+        self._crew.start_control()  # last: nobody opens the arm's port before everything else works
+        self._watch.watch_control()
+        self._until(lambda: self._watch.ready is not None, START_TIMEOUT_S, "control does not get ready")
+        self._tell_refusals()
+
+    def _perform(self) -> None:
+        schedule = self._plan.schedule
+        number = 0
+        while (schedule.episodes is None or number < schedule.episodes) and not self._time_is_over():
+            number += 1
+            self._perform_episode(number, schedule.first_seed + number - 1)
+
+    def _perform_episode(self, number: int, seed: int) -> None:
+        of = f"/{self._plan.schedule.episodes}" if self._plan.schedule.episodes else ""
+        self._episode = f"episode {number}{of}"
+        self._command(Command.ARM)
+        self._until(self._at_start_pose, MOVE_TIMEOUT_S, "the arm does not reach its start pose")
+        if self._world is not None:
+            self._world.place(seed)
+        self._command(Command.RUN)
+        self._until(lambda: self._watch.mode is Mode.RUNNING, MOVE_TIMEOUT_S, "the arm does not begin")
+        if self._plan.schedule.total_s is not None and self._end_ns is None:
+            self._end_ns = time.monotonic_ns() + s_to_ns(self._plan.schedule.total_s)  # the first move does not count
+        after_ns = self._watch.tick.start_ns if self._watch.tick else 0
+        self._send(self._crew.policy_channel, PolicyCommand(Order.RUN, number, seed, after_ns).pack())
+        caption = f"{self._plan.card.name}  {self._episode}"
+        self._send(self._crew.film_channel, FilmOrder(Scene.ROLL, number, caption).pack())
+        self._follow_and_note(number, seed)
+        self._send(self._crew.policy_channel, PolicyCommand(Order.PAUSE).pack())
+
+    def _follow_and_note(self, number: int, seed: int) -> None:
+        start_ns, first_chunk = time.monotonic_ns(), self._watch.newest_chunk_id
+        outcome = "stopped"
+        try:
+            outcome = self._follow(start_ns, seed)
+        finally:
+            self._send(self._crew.film_channel, FilmOrder(Scene.CUT, number, outcome).pack())
+            duration_s = round((time.monotonic_ns() - start_ns) / NS_PER_S, 3)
+            chunks = self._watch.newest_chunk_id - first_chunk
+            self.summary.episodes.append(EpisodeResult(number, seed, outcome, duration_s, chunks))
+
+    def _follow(self, start_ns: int, seed: int) -> str:
+        """Watch one episode to its end; returns its outcome."""
+        episode_s = self._plan.schedule.episode_s
+        end_ns = None if episode_s is None else start_ns + s_to_ns(episode_s)
+        while True:
+            self._pump()
+            if verdict := self._verdict(seed):
+                return verdict
+            if end_ns is not None and time.monotonic_ns() >= end_ns:
+                return "ended" if self._world is None else "timeout"
+            if self._time_is_over():
+                return "ended"
+
+    def _verdict(self, seed: int) -> str:
+        state = None if self._state is None else self._state.read()
+        if state is None or state.placed_seed != seed:
+            return ""
+        return "success" if state.success else "lost" if state.lost else ""
+
+    # -- conditions ---------------------------------------------------------
+
+    def _time_is_over(self) -> bool:
+        if self._listener is not None and self._listener.satisfied:
+            return True
+        return self._end_ns is not None and time.monotonic_ns() >= self._end_ns
+
+    def _at_start_pose(self) -> bool:
+        tick = self._watch.tick
+        return tick is not None and tick.mode is Mode.ARMED and tick.settled
+
+    def _senses_ready(self) -> bool:
+        return self._watch.policy_ready and self._watch.seeing == set(self._crew.cameras)
+
+    def _world_answers(self) -> bool:
+        paths = self._crew.world_paths
+        assert paths is not None
+        try:
+            self._state = self._state or StateReader(paths.state)
+            self._world = WorldClient(paths.port)
+        except MissingError:
+            if self._crew.world is None:
+                raise  # one that was started elsewhere must be there already
+            return False
+        return True
+
+    def _check_world(self) -> None:
+        task = None if self._world is None else self._world.status().task
+        if self._plan.world is not None and task != self._plan.world.task:
+            raise InputError(
+                f"this simulated world plays '{task}', not '{self._plan.world.task}'",
+                f"start another one: sefa-edge sim --task {self._plan.world.task}",
+            )
+
+    # -- waiting ---------------------------------------------------------
+
+    def _until(self, condition: Callable[[], bool], timeout_s: float, complaint: str) -> None:
+        """Wait. Raises StopAsked, the SefaError of whatever failed, or in the end the complaint."""
+        give_up_ns = time.monotonic_ns() + s_to_ns(timeout_s)
+        while not condition():
+            self._pump()
+            if time.monotonic_ns() > give_up_ns:
+                raise FaultError(f"{complaint} within {timeout_s:g} s", "is this machine overloaded?")
+
+    def _pump(self) -> None:
+        """Take in whatever happened, then raise what cannot be ignored."""
+        self._take_in()
+        for number in self._signals.take():
+            raise StopAsked(number)
+        if self._watch.final is not None:
+            raise _error_of(self._watch.final)
+        for child in self._watch.dead:
+            self._raise_death(child)
+        if self._watch.control_is_silent:
+            raise ControlLost("the control process fell silent", "was it stopped, or is this machine overloaded?")
+
+    def _raise_death(self, child: Child) -> None:
+        if child is self._crew.control:
+            raise ControlLost(str(child.failure()), "its last words, if it had any, are above")
+        if child is self._crew.world:
+            self._crew.unplug_world()
+        if child is not self._crew.film:  # a run without its pictures is still a run
+            raise child.failure()
+
+    def _take_in(self) -> None:
+        self._watch.take_in(POLL_S)
+        tick, report = self._watch.tick, self._watch.policy_report
+        if tick is not None:
+            self._rate.add(tick.tick - tick.skipped_ticks, tick.start_ns)
+        judged = len(self.summary.judged)
+        status = Status(
+            self._episode,
+            STATE_WORDS[self._watch.mode],
+            self._rate.rate_hz,
+            report.inference_ns if report else None,
+            report.frame_age_ns if report else None,
+            f"success {self.summary.successes}/{judged}" if judged else "",
+        )
+        self._line.update(status, time.monotonic_ns())
+
+    # -- telling ---------------------------------------------------------
+
+    def _command(self, command: Command) -> None:
+        self._send(self._crew.control_channel, ControlCommand(command).pack())
+
+    def _send(self, channel: Channel | None, record: bytes) -> None:
+        with suppress(ChannelClosed):  # the end of the process is noticed, and told, by the next wait
+            if channel is not None:
+                channel.send(record)
+
+    def _tell_refusals(self) -> None:
+        if self._watch.ready is not None and (refused := self._watch.ready.refused):
+            names = str(refused).removeprefix("Privilege.").replace("|", ", ")
+            self._line.say(f"note: not permitted here, so the loop may jitter: {names}")
+
+    # -- the end ---------------------------------------------------------
+
+    def _develop_film(self) -> None:
+        film = self._crew.film
+        if film is None or film.exit_code is not None or not self.summary.episodes:
+            return
+        self._line.say(f"drawing {self._plan.film}")
+        self._send(self._crew.film_channel, FilmOrder(Scene.DEVELOP).pack())
+        give_up_ns = time.monotonic_ns() + s_to_ns(FILM_TIMEOUT_S)
+        while film.wait(POLL_S) is None and time.monotonic_ns() < give_up_ns:
+            if self._signals.take():
+                self._line.say("the pictures are given up")
+                film.stop(patience_s=0.0)
+        if film.exit_code:
+            self._line.say(f"no pictures: {film.failure()}")
+
+    def _close(self) -> None:
+        self._crew.dismiss()
+        for resource in (self._world, self._state, self._watch):
+            if resource is not None:
+                resource.close()
+
+
+def _error_of(final: Final) -> SefaError:
+    """A Final that nobody asked for."""
+    # Exit code 0: control ended by itself (a SIGTERM of its own), which is not a success either.
+    return SefaError(final.message, final.hint, final.exit_code or FAULT_EXIT_CODE)

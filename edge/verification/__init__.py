@@ -1,0 +1,1 @@
+"""`sefa-edge verify`: two engines on the same observations."""
