@@ -14,7 +14,7 @@ Contract with whoever starts it (edge/running/supervisor.py):
 - It sends on `supervisor_fd`: one Ready (or, when the arm cannot be opened, straight away the Final), one
   TickReport per tick, one Final. It reads ControlCommand records there. A reader that is behind loses tick
   reports (they are counted), never Ready or Final.
-- It reads ActionChunk records on `policy_fd` and sends one JointSample per tick there. Chunks count only in
+- It reads ActionChunk and Trouble records on `policy_fd` and sends one JointSample per tick there. Chunks count only in
   RUNNING, and only if they observed the world after RUNNING began.
 - Exit code: 0 after STOP, 3 after a fault (or an arm that does not answer at the start), 2 or 4 when it could
   not start (bad input, something is missing); always equal to `Final.exit_code`. It prints only when nobody
@@ -122,18 +122,19 @@ def _serve(config: ControlConfig, supervisor: Channel, policy: Channel) -> Final
         quiet_collector()
         with suppress(ChannelClosed):  # the first tick meets the end of the channel
             supervisor.send(Ready(period, asked, granted, loop.arm.state.joint_deg).pack())
-        return _run(loop, Pacer(clock, period, us_to_ns(config.spin_us)), profile)
+        return _run(loop, links, Pacer(clock, period, us_to_ns(config.spin_us)), profile)
 
 
-def _run(loop: ControlLoop, pacer: Pacer, profile: ArmProfile) -> Final:
+def _run(loop: ControlLoop, links: ProcessLinks, pacer: Pacer, profile: ArmProfile) -> Final:
     ticks = 0
     while not loop.state.finished:
         loop.tick(pacer.wait())
         ticks += 1
     joints = loop.motion.fault_joints
     named = tuple(name for index, name in enumerate(profile.joint_names) if joints >> index & 1)
-    message, hint = describe(loop.state, named)
-    state, torque = loop.state, loop.arm.torque
+    state, torque, trouble = loop.state, loop.arm.torque, links.trouble
+    about = (trouble.about,) if trouble is not None and trouble.fault is state.fault else named
+    message, hint = describe(state, about)
     return Final(state.mode, state.fault, joints, torque, state.exit_code, ticks, pacer.skipped, message, hint)
 
 

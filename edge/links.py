@@ -11,7 +11,8 @@ import numpy as np
 
 from sefa_edge.edge.chunks import ActionChunk
 from sefa_edge.edge.modes import Command, Event, Fault
-from sefa_edge.edge.records import ControlCommand, JointSample, TickReport
+from sefa_edge.edge.policy_records import Trouble
+from sefa_edge.edge.records import ControlCommand, JointSample, Kind, TickReport, kind_of
 from sefa_edge.edge.transport import Channel, ChannelClosed, RecordError
 from sefa_edge.firmware_bridge.host.messages import JointState
 
@@ -85,6 +86,8 @@ class ProcessLinks:
         self._policy: Channel | None = policy
         self._horizon, self._joints = horizon, joints
         self._chunk: ActionChunk | None = None
+        self.trouble: Trouble | None = None
+        """The last one that the policy told."""
         self._stop_asked = False
 
     @property
@@ -130,7 +133,11 @@ class ProcessLinks:
             return
         try:
             for record in self._policy.drain():
-                self._chunk = ActionChunk.unpack(record, self._horizon, self._joints)
+                if kind_of(record) is Kind.TROUBLE:
+                    self.trouble = Trouble.unpack(record)
+                    yield self.trouble.fault
+                else:
+                    self._chunk = ActionChunk.unpack(record, self._horizon, self._joints)
         except RecordError:
             yield Fault.BAD_CHUNK
         except ChannelClosed:

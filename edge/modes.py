@@ -63,6 +63,11 @@ class Fault(IntEnum):
     SERVO_STATUS = 8
     LOOP_OVERRUN = 9
     TORQUE_REFUSED = 10
+    CAMERA_STALE = 11
+    CAMERA_FROZEN = 12
+    CAMERA_DARK = 13
+    CAMERA_SKEW = 14
+    ENGINE_FAILED = 15
 
 
 class Outcome(IntEnum):
@@ -138,6 +143,31 @@ FAULTS = {
         Outcome.LEAVE,
         "a servo did not confirm its torque setting",
         "check cables and power; support the arm before you switch its power off",
+    ),
+    Fault.CAMERA_STALE: FaultRow(
+        Outcome.PARK,
+        "a camera gives no fresh picture",
+        "check its cable, or try another USB port; `sefa-edge profile` measures the age of pictures",
+    ),
+    Fault.CAMERA_FROZEN: FaultRow(
+        Outcome.PARK,
+        "a camera repeats the same picture",
+        "its driver hangs: unplug it and plug it in again",
+    ),
+    Fault.CAMERA_DARK: FaultRow(
+        Outcome.PARK,
+        "a camera sees nothing",
+        "take its cap off, switch the light on, and check its exposure",
+    ),
+    Fault.CAMERA_SKEW: FaultRow(
+        Outcome.PARK,
+        "the pictures of the cameras are too far apart in time",
+        "give each camera a USB port of its own, or ask for a lower rate",
+    ),
+    Fault.ENGINE_FAILED: FaultRow(
+        Outcome.PARK,
+        "the engine failed while it ran",
+        "the GPU or its memory may be in trouble; `sefa-edge inspect` checks the file, `dmesg` the device",
     ),
 }
 """THE fault table. Every fault ends with exit code 3."""
@@ -283,8 +313,8 @@ def _on_fault_while_parking(state: ModeState, fault: Fault) -> ModeState:
     return replace(state, mode=Mode.HOLD, target=blocked)
 
 
-def describe(state: ModeState, joints: tuple[str, ...] = ()) -> tuple[str, str]:
-    """Message and hint for the end of a run; `joints` are the ones that a fault is about."""
+def describe(state: ModeState, subjects: tuple[str, ...] = ()) -> tuple[str, str]:
+    """Message and hint for the end of a run; `subjects` are the joints, or the camera, that a fault is about."""
     ending = _ENDINGS[state.mode]
     if (state.mode, state.fault) == (Mode.FAULT, Fault.TORQUE_REFUSED):
         ending = "arm left as it is, its torque may be on or off"
@@ -293,7 +323,7 @@ def describe(state: ModeState, joints: tuple[str, ...] = ()) -> tuple[str, str]:
     if not state.fault:
         return ending, ""
     row = FAULTS[state.fault]
-    about = f" ({', '.join(joints)})" if joints else ""
+    about = f" ({', '.join(subjects)})" if subjects else ""
     left = "; support the arm before you switch its power off" if state.mode in POWERED | {Mode.FAULT} else ""
     return f"{row.message}{about}: {ending}", f"{row.hint}{left}"
 

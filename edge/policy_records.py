@@ -1,4 +1,4 @@
-"""Records between the supervisor and the policy process; the others are in edge/records.py."""
+"""Records that the policy process sends and takes, besides chunks and joints; the others are in edge/records.py."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import struct
 from dataclasses import dataclass
 from enum import IntEnum
 
-from sefa_edge.edge.records import Kind, seal, unseal
+from sefa_edge.edge.modes import Fault
+from sefa_edge.edge.records import Kind, clipped, seal, text_of, unseal
 from sefa_edge.edge.transport import RecordError
 
 
@@ -73,5 +74,30 @@ class PolicyReport:
         return cls(Happening(happening), *fields)
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Policy to control: the run cannot go on. `about` says which camera, or what; at most 64 bytes of it travel."""
+
+    fault: Fault
+    about: str = ""
+
+    def pack(self) -> bytes:
+        return seal(Kind.TROUBLE, _TROUBLE.pack(self.fault, clipped(self.about, _ABOUT_BYTES)))
+
+    @classmethod
+    def unpack(cls, record: bytes) -> Trouble:
+        """Raises RecordError, also for a fault that is not the policy's to tell."""
+        fault, about = _TROUBLE.unpack(unseal(record, Kind.TROUBLE, _TROUBLE.size))
+        if fault not in TOLD_BY_POLICY:
+            raise RecordError(f"{fault} is no trouble of a policy")
+        return cls(Fault(fault), text_of(about))
+
+
+TOLD_BY_POLICY = frozenset(
+    {Fault.CAMERA_STALE, Fault.CAMERA_FROZEN, Fault.CAMERA_DARK, Fault.CAMERA_SKEW, Fault.ENGINE_FAILED}
+)
+
+_ABOUT_BYTES = 64
+_TROUBLE = struct.Struct(f"<B{_ABOUT_BYTES}s")
 _COMMAND = struct.Struct("<Iqqq")
 _REPORT = struct.Struct("<Iqqqqq")

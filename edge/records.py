@@ -5,7 +5,7 @@ of joints n (and the horizon T): another size, kind or version is refused. One d
 
     supervisor -> control    ControlCommand
     control -> supervisor    Ready once, TickReport every tick, Final once
-    policy -> control        ActionChunk (edge/chunks.py)
+    policy -> control        ActionChunk (edge/chunks.py), Trouble (edge/policy_records.py)
     control -> policy        JointSample every tick
 
 All times are nanoseconds of CLOCK_MONOTONIC; joints are degrees (gripper 0..100) in the arm profile's order.
@@ -41,6 +41,7 @@ class Kind(IntEnum):
     POLICY_COMMAND = 7
     POLICY_REPORT = 8
     FILM_ORDER = 9
+    TROUBLE = 10
 
 
 _HEADER = struct.Struct("<BBxxI")
@@ -232,7 +233,7 @@ class Final:
         body = _FINAL.pack(
             self.mode, self.fault, self.torque, self.exit_code, self.fault_joints,
             self.ticks, self.skipped_ticks,
-            _clip(self.message), _clip(self.hint),
+            clipped(self.message, _TEXT_BYTES), clipped(self.hint, _TEXT_BYTES),
         )  # fmt: skip
         return seal(Kind.FINAL, body)
 
@@ -243,7 +244,7 @@ class Final:
         mode, fault, torque, exit_code, fault_joints, ticks, skipped, message, hint = _FINAL.unpack(body)
         return cls(
             _member(Mode, mode), _member(Fault, fault), fault_joints, _member(Torque, torque), exit_code,
-            ticks, skipped, _text(message), _text(hint),
+            ticks, skipped, text_of(message), text_of(hint),
         )  # fmt: skip
 
 
@@ -277,9 +278,11 @@ def _packed(joint_deg: np.ndarray) -> bytes:
     return joint_deg.astype("<f4").tobytes()
 
 
-def _clip(text: str) -> bytes:
-    return text.encode()[:_TEXT_BYTES]
+def clipped(text: str, size: int) -> bytes:
+    """Text as at most `size` bytes of UTF-8."""
+    return text.encode()[:size]
 
 
-def _text(raw: bytes) -> str:
+def text_of(raw: bytes) -> str:
+    """The text of a zero-padded field; half a character at its end is dropped."""
     return raw.rstrip(b"\0").decode(errors="ignore")

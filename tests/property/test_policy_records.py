@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sefa_edge.edge.film.film_process import CAPTION_BYTES, FilmOrder, Scene
-from sefa_edge.edge.policy_records import Happening, Order, PolicyCommand, PolicyReport
+from sefa_edge.edge.modes import Fault
+from sefa_edge.edge.policy_records import TOLD_BY_POLICY, Happening, Order, PolicyCommand, PolicyReport, Trouble
 from sefa_edge.edge.transport import RecordError
 
 int64 = st.integers(-(2**63), 2**63 - 1)
@@ -32,8 +33,21 @@ def test_one_is_not_taken_for_another(command: PolicyCommand, report: PolicyRepo
         PolicyCommand.unpack(report.pack())
 
 
+@given(st.sampled_from(sorted(TOLD_BY_POLICY)), st.text(max_size=80))
+def test_trouble_keeps_as_much_of_its_words_as_fits(fault: Fault, about: str) -> None:
+    trouble = Trouble.unpack(Trouble(fault, about).pack())
+    assert trouble.fault is fault
+    assert about.rstrip("\0").startswith(trouble.about)
+    assert len(about.encode()) > 60 or trouble.about == about.rstrip("\0")
+
+
+def test_a_policy_may_not_tell_a_fault_of_somebody_else() -> None:
+    with pytest.raises(RecordError):
+        Trouble.unpack(Trouble(Fault.TORQUE_REFUSED).pack())
+
+
 @given(st.binary(max_size=120))
 def test_noise_is_refused(record: bytes) -> None:
-    for record_type in (PolicyCommand, PolicyReport, FilmOrder):
+    for record_type in (PolicyCommand, PolicyReport, FilmOrder, Trouble):
         with pytest.raises(RecordError):
             record_type.unpack(record)
