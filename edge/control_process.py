@@ -5,7 +5,8 @@
 Contract with whoever starts it (edge/running/supervisor.py):
 
 - `FD` is an inherited file descriptor (pipe, or memory file positioned at its start) that holds one
-  ControlConfig as JSON; it is read to its end and closed.
+  ControlConfig as JSON; it is read to its end and closed. A pipe makes it wait, its modules loaded, and a pipe that
+  ends without a word makes it end: the run was called off.
 - `supervisor_fd` and `policy_fd` in it are inherited ends of AF_UNIX SOCK_SEQPACKET pairs (`channel_pair()`),
   because only those keep record boundaries and show the death of the peer. All three go into `pass_fds`. The
   parent closes its copies of the child's ends, or nobody will ever see an end of file.
@@ -85,7 +86,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="control_process", allow_abbrev=False)
     parser.add_argument("--config", type=int, required=True, metavar="FD")
     try:
-        config = parse_config(read_config(parser.parse_args(argv).config))
+        content = read_config(parser.parse_args(argv).config)
+        if not content:
+            return 0
+        config = parse_config(content)
     except SefaError as error:
         _print_last_words(_not_started(error))
         return error.exit_code

@@ -27,13 +27,38 @@ class ChildSpec:
 
     name: str
     module: str
-    config: str | None
+    config: str | Briefing | None
     inherited_fds: tuple[int, ...]
     arguments: tuple[str, ...] = ()
-    cpus: frozenset[int] = frozenset()
-    """Cores that it may use; empty: any."""
     stderr_fd: int | None = None
     """Where its standard error goes; None: kept in memory, so that the supervisor can tell its last words."""
+
+
+class Briefing:
+    """A configuration that is told later: the child loads its modules meanwhile, and waits.
+
+    `close` without `give`, and the end of this process, tell it nothing: `read_config` is empty, and it ends.
+    """
+
+    def __init__(self, config: str) -> None:
+        self._config = config.encode()
+        self._read_fd, self._write_fd = os.pipe2(os.O_CLOEXEC)
+
+    def hand_over(self) -> int:
+        """The child's end; whoever takes it closes it."""
+        return self._read_fd
+
+    def give(self) -> None:
+        """Let the child begin."""
+        with contextlib.suppress(BrokenPipeError):  # it has died; that is noticed elsewhere
+            os.write(self._write_fd, self._config)
+        self.close()
+
+    def close(self) -> None:
+        """Forget a child that is not needed, or has begun."""
+        if self._write_fd >= 0:
+            os.close(self._write_fd)
+            self._write_fd = -1
 
 
 class Child:
@@ -42,7 +67,7 @@ class Child:
     def __init__(self, spec: ChildSpec) -> None:
         self.name = spec.name
         self._words_fd = os.memfd_create(f"sefa-{spec.name}-stderr", os.MFD_CLOEXEC)
-        config_fd = None if spec.config is None else _memory_file(spec.config)
+        config_fd = _config_fd(spec.config)
         try:
             self._process = self._start(spec, config_fd)
         finally:
@@ -50,9 +75,6 @@ class Child:
                 os.close(config_fd)
         self.exit_fd = os.pidfd_open(self._process.pid)
         """Readable once the process has ended."""
-        if spec.cpus:
-            with contextlib.suppress(OSError):  # not permitted: it runs anywhere
-                os.sched_setaffinity(self._process.pid, spec.cpus)
 
     def _start(self, spec: ChildSpec, config_fd: int | None) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", spec.module, *spec.arguments]
@@ -73,6 +95,12 @@ class Child:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    def pin(self, cpus: frozenset[int]) -> None:
+        """Keep all its threads on these cores; empty: on any."""
+        with contextlib.suppress(OSError):  # it has ended, or it is not permitted: it runs anywhere
+            for thread in os.listdir(f"/proc/{self.pid}/task") if cpus else ():
+                os.sched_setaffinity(int(thread), cpus)
 
     @property
     def exit_code(self) -> int | None:
@@ -134,6 +162,12 @@ def die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _config_fd(config: str | Briefing | None) -> int | None:
+    if isinstance(config, Briefing):
+        return config.hand_over()
+    return None if config is None else _memory_file(config)
 
 
 def _memory_file(content: str) -> int:

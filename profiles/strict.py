@@ -19,7 +19,7 @@ MAX_BYTES = 1_000_000
 class StrictModel(BaseModel):
     """Frozen, refuses unknown keys, converts no types."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
 
 ModelT = TypeVar("ModelT", bound=StrictModel)

@@ -16,13 +16,14 @@ from sefa_edge.edge.cameras.camera_process import CameraConfig
 from sefa_edge.edge.control_process import ControlConfig
 from sefa_edge.edge.film.film_process import FilmConfig, RingInput
 from sefa_edge.edge.policy_process import CameraInput, PolicyConfig
-from sefa_edge.edge.process import Child, ChildSpec
+from sefa_edge.edge.process import Briefing, Child, ChildSpec
 from sefa_edge.edge.running.run_plan import RunPlan
 from sefa_edge.edge.transport import Channel, FrameRing, channel_pair
 from sefa_edge.firmware_bridge.simulation.client import WorldPaths
 from sefa_edge.profiles.card import CameraSpec
 
 GOODBYE_S = 3.0
+CONTROL = "sefa_edge.edge.control_process"
 WORKERS = {
     "camera": "sefa_edge.edge.cameras.camera_process",
     "policy": "sefa_edge.edge.policy_process",
@@ -40,7 +41,9 @@ class Crew:
         self._lifeline: int | None = None
         self._lifeline_end: int | None = None
         self._control_cpus, self._worker_cpus = split_cores(os.sched_getaffinity(0))
-        self._control_end: Channel | None = None
+        self._briefing: Briefing | None = None
+        self._waiting: Child | None = None
+        self._silent_end: Channel | None = None
         self._rings: list[FrameRing] = []
         self._film_input: tuple[FrameRing, Channel] | None = None
         self.world_paths = self._paths()
@@ -58,7 +61,7 @@ class Crew:
     @property
     def children(self) -> list[Child]:
         """Everybody who was started, also those who have ended."""
-        present = [self.world, *self.cameras.values(), self.policy, self.control, self.film]
+        present = [self.world, *self.cameras.values(), self.policy, self._waiting, self.control, self.film]
         return [child for child in (*present, *self._former) if child is not None]
 
     # -- starting ---------------------------------------------------------
@@ -81,16 +84,15 @@ class Crew:
                 None,
                 (self._lifeline_end,),
                 arguments=tuple(word for pair in arguments.items() for word in pair),
-                cpus=self._worker_cpus,
             )
         )
         os.close(self._lifeline_end)
 
     def start_senses(self) -> None:
-        """Start the cameras and the policy."""
+        """Start the cameras, the policy, and control, which loads its modules and waits for `start_control`."""
         inputs = [self._start_camera(spec) for spec in self._plan.card.cameras]
         self.policy_channel, own_end = channel_pair()
-        self._control_end, to_control = channel_pair()
+        control_end, to_control = channel_pair()
         config = PolicyConfig(
             engine=str(self._plan.engine),
             cameras=[camera for camera, _ in inputs],
@@ -103,23 +105,27 @@ class Crew:
         self.policy = self._worker("policy", config.model_dump_json(), (*fds, own_end.fileno(), to_control.fileno()))
         for channel in (own_end, to_control, *(end for _, end in inputs)):
             channel.close()
+        self._waiting = self._control_process(control_end)
+        control_end.close()
 
     def start_control(self) -> None:
-        """Start the process that moves the arm. Its port must exist by now."""
-        assert self._control_end is not None
-        self.control, self.control_channel = self._control_process(self._control_end)
-        self._control_end.close()
-        self._control_end = None
+        """Let control open the arm's port, which must exist by now. From here on it has its core to itself."""
+        for child in self.children:
+            if child is not self._waiting:
+                child.pin(self._worker_cpus)
+        self.control, self._waiting = self._waiting, None
+        self._brief()
 
     def start_rescue(self) -> None:
         """Start another control process after the first one died. Its policy channel stays silent."""
-        silent, self._control_end = channel_pair()
+        self._silent_end, policy_end = channel_pair()
         if self.control is not None:
             self._former.append(self.control)
         if self.control_channel is not None:
             self.control_channel.close()
-        self.control, self.control_channel = self._control_process(silent)
-        silent.close()
+        self.control = self._control_process(policy_end)
+        policy_end.close()
+        self._brief()
 
     def start_film(self) -> None:
         """Start collecting for the film, if one is wanted."""
@@ -150,13 +156,15 @@ class Crew:
         Only a control process that is still there is left alone, with the world that it moves in: this call is then
         part of a crash, and control, which has just lost its supervisor, parks the arm before it ends by itself.
         """
-        for channel in (self.control_channel, self.policy_channel, self.film_channel, self._control_end):
+        for channel in (self.control_channel, self.policy_channel, self.film_channel, self._silent_end):
             if channel is not None:
                 channel.close()
         for channel in self.camera_channels.values():
             channel.close()
         if self._film_input is not None:
             self._film_input[1].close()
+        if self._briefing is not None:
+            self._briefing.close()
         if self._lifeline is not None:
             os.close(self._lifeline)
         abandoned = self.control is not None and self.control.wait(GOODBYE_S) is None
@@ -230,8 +238,9 @@ class Crew:
             return f"sim:{self.world_paths.state}"
         return address.target if address.kind == "stream" else f"{address.kind}:{address.target}"
 
-    def _control_process(self, policy_end: Channel) -> tuple[Child, Channel]:
-        channel, own_end = channel_pair()
+    def _control_process(self, policy_end: Channel) -> Child:
+        """A control process that has its channels and waits for its configuration."""
+        self.control_channel, own_end = channel_pair()
         config = ControlConfig(
             arm=self._plan.arm_name,
             port=self._plan.port if self.world_paths is None else str(self.world_paths.port),
@@ -244,20 +253,18 @@ class Crew:
         )
         # It also holds the lifeline of the simulated world, which must not end before the arm is parked.
         lifeline = () if self._lifeline is None else (self._lifeline,)
-        child = Child(
-            ChildSpec(
-                "control",
-                "sefa_edge.edge.control_process",
-                config.model_dump_json(),
-                (own_end.fileno(), policy_end.fileno(), *lifeline),
-                stderr_fd=sys.stderr.fileno(),
-            )
-        )
+        self._briefing = Briefing(config.model_dump_json())
+        fds = (own_end.fileno(), policy_end.fileno(), *lifeline)
+        child = Child(ChildSpec("control", CONTROL, self._briefing, fds, stderr_fd=sys.stderr.fileno()))
         own_end.close()
-        return child, channel
+        return child
+
+    def _brief(self) -> None:
+        if self._briefing is not None:
+            self._briefing.give()
 
     def _worker(self, name: str, config: str, fds: tuple[int, ...]) -> Child:
-        return Child(ChildSpec(name, WORKERS[name], config, fds, cpus=self._worker_cpus))
+        return Child(ChildSpec(name, WORKERS[name], config, fds))
 
 
 def split_cores(cores: set[int]) -> tuple[frozenset[int], frozenset[int]]:

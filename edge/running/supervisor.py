@@ -96,9 +96,9 @@ class Supervisor:
             self._until(self._world_answers, START_TIMEOUT_S, "the simulated world does not start")
             self._check_world()
         self._until(self._senses_ready, START_TIMEOUT_S, "the cameras and the policy do not get ready")
-        self._crew.start_film()
         self._crew.start_control()  # last: nobody opens the arm's port before everything else works
         self._watch.watch_control()
+        self._crew.start_film()
         self._until(lambda: self._watch.ready is not None, START_TIMEOUT_S, "control does not get ready")
         self._tell_refusals()
 

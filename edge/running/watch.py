@@ -72,7 +72,7 @@ class Watch:
         self._selector.register(signals.fileno(), selectors.EVENT_READ, lambda: None)
 
     def watch_workers(self) -> None:
-        """Listen to everybody who has been started so far, except control."""
+        """Listen to everybody who has been started so far; control is only watched, it has nothing to say yet."""
         for child in self._crew.children:
             self._watch_exit(child)
         if (policy := self._crew.policy_channel) is not None:
@@ -85,12 +85,13 @@ class Watch:
             )
 
     def watch_control(self) -> None:
-        """Listen to the control process that has just been started, and forget what another one said."""
+        """Listen to the control process that may begin now, and forget what another one said."""
         control, channel = self._crew.control, self._crew.control_channel
         assert control is not None
         assert channel is not None
         self.ready = self.tick = self.final = None
-        self._watch_exit(control)
+        if control.exit_fd not in self._selector.get_map():
+            self._watch_exit(control)
         self._selector.register(channel, selectors.EVENT_READ, lambda: self._hear_control(channel))
 
     def hear_control_out(self) -> None:
