@@ -8,7 +8,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sefa_edge.profiles.errors import InputError
@@ -47,6 +46,8 @@ def read_bounded(path: Path) -> str:
 
 def parse_yaml(path: Path, model: type[ModelT]) -> ModelT:
     """Parse and validate a YAML file as `model`. Raises InputError naming file and key."""
+    import yaml  # most processes read JSON alone
+
     try:
         content = yaml.load(read_bounded(path), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError as error:

@@ -52,6 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run it; returns the exit code. Raises SefaError for what must be told with a hint."""
+    from sefa_edge.edge.process import be_lean
+
+    be_lean()
     from sefa_edge.edge.running.run_plan import make_plan
     from sefa_edge.edge.running.status import StatusLine
     from sefa_edge.edge.running.supervisor import Supervisor

@@ -13,7 +13,6 @@ import tempfile
 from pathlib import Path
 
 from sefa_edge.edge.cameras.camera_process import CameraConfig
-from sefa_edge.edge.control_process import ControlConfig
 from sefa_edge.edge.film.film_process import FilmConfig, RingInput
 from sefa_edge.edge.policy_process import CameraInput, PolicyConfig
 from sefa_edge.edge.process import Briefing, Child, ChildSpec
@@ -240,6 +239,8 @@ class Crew:
 
     def _control_process(self, policy_end: Channel) -> Child:
         """A control process that has its channels and waits for its configuration."""
+        from sefa_edge.edge.control_process import ControlConfig  # the others are loading by now
+
         self.control_channel, own_end = channel_pair()
         config = ControlConfig(
             arm=self._plan.arm_name,

@@ -58,6 +58,8 @@ class RunSummary:
     engine: str
     arm: str
     control_rate_hz: float
+    started_ns: int = 0
+    """When the supervisor's process was started."""
     episodes: list[EpisodeResult] = field(default_factory=list)
     lateness: Durations = field(default_factory=Durations)
     work: Durations = field(default_factory=Durations)
@@ -69,6 +71,8 @@ class RunSummary:
     lost_reports: int = 0
     clipped_ticks: int = 0
     _newest_chunk_id: int = 0
+    first_command_ns: int = 0
+    """When the first goal had been written to the port; torque goes on in the same tick."""
     first_tick_ns: int = 0
     last_tick_ns: int = 0
     ending: str = ""
@@ -85,6 +89,8 @@ class RunSummary:
         self.skipped_ticks = report.skipped_ticks
         self.clipped_ticks += bool(report.clipped_bits)
         work_ns = sum(report.stage_ns)
+        if not self.first_command_ns and not np.isnan(report.goal_deg).all():
+            self.first_command_ns = report.start_ns + work_ns
         self.lateness.add(report.lateness_ns)
         self.work.add(work_ns)
         if report.chunk_id > self._newest_chunk_id:
@@ -99,6 +105,13 @@ class RunSummary:
     @property
     def successes(self) -> int:
         return sum(episode.outcome == "success" for episode in self.episodes)
+
+    @property
+    def start_to_first_command_s(self) -> float | None:
+        """From the start of the process `sefa-edge run`, its own modules not loaded yet, to the first goal."""
+        if not self.first_command_ns or not self.started_ns:
+            return None
+        return round((self.first_command_ns - self.started_ns) / NS_PER_S, 3)
 
     @property
     def loop_rate_hz(self) -> float | None:
@@ -116,6 +129,7 @@ class RunSummary:
             "arm": self.arm,
             "successes": self.successes,
             "judged_episodes": len(self.judged),
+            "start_to_first_command_s": self.start_to_first_command_s,
             "episodes": [asdict(episode) for episode in self.episodes],
             "loop": {
                 "asked_rate_hz": self.control_rate_hz,

@@ -14,7 +14,7 @@ from contextlib import suppress
 from sefa_edge.edge.film.film_process import FilmOrder, Scene
 from sefa_edge.edge.modes import Command, Mode
 from sefa_edge.edge.policy_records import Order, PolicyCommand
-from sefa_edge.edge.process import Child
+from sefa_edge.edge.process import Child, started_ns
 from sefa_edge.edge.records import ControlCommand, Final
 from sefa_edge.edge.running.crew import Crew
 from sefa_edge.edge.running.homecoming import FAULT_EXIT_CODE, ControlLost, CutShort, Ending, Homecoming, StopAsked
@@ -48,7 +48,7 @@ class Supervisor:
     """One run, from the first process to the last."""
 
     def __init__(self, plan: RunPlan, line: StatusLine, listener: Listener | None = None) -> None:
-        self.summary = RunSummary(plan.card.name, plan.arm_name, plan.control_rate_hz)
+        self.summary = RunSummary(plan.card.name, plan.arm_name, plan.control_rate_hz, started_ns())
         self._plan = plan
         self._line = line
         self._listener = listener
