@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sefa_edge.profiles.errors import SefaError
+from sefa_edge.profiles.errors import MissingError, SefaError
 from sefa_edge.profiles.units import NS_PER_S
 
 PR_SET_PDEATHSIG = 1
@@ -29,6 +29,7 @@ LEAN = {
     "MKL_NUM_THREADS": "1",
     # Otherwise pydantic reads the metadata of every installed package, in search of plugins.
     "PYDANTIC_DISABLE_PLUGINS": "__all__",
+    "ORT_DISABLE_TELEMETRY": "1",  # as in the command `sefa-edge`; a thread less
 }
 """Environment of a process of the runtime, for a quick start and a small memory."""
 
@@ -57,7 +58,7 @@ class Briefing:
         self._read_fd, self._write_fd = os.pipe2(os.O_CLOEXEC)
 
     def hand_over(self) -> int:
-        """The child's end; whoever takes it closes it."""
+        """The child's end, once; whoever takes it closes it."""
         return self._read_fd
 
     def give(self) -> None:
@@ -94,15 +95,19 @@ class Child:
         if config_fd is not None:
             command += ["--config", str(config_fd)]
             fds += (config_fd,)
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=self._words_fd,
-            stderr=self._words_fd if spec.stderr_fd is None else spec.stderr_fd,
-            pass_fds=fds,
-            start_new_session=True,
-            env=os.environ | LEAN,
-        )
+        try:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=self._words_fd,
+                stderr=self._words_fd if spec.stderr_fd is None else spec.stderr_fd,
+                pass_fds=fds,
+                start_new_session=True,
+                env=os.environ | LEAN,
+            )
+        except OSError as error:
+            message = f"the {spec.name} process cannot be started: {error.strerror}"
+            raise MissingError(message, "is there memory left, and room for another process?") from None
 
     @property
     def pid(self) -> int:

@@ -11,7 +11,7 @@ from sefa_edge.edge.records import Privilege
 
 _PR_SET_TIMERSLACK = 29
 _MCL_CURRENT_FUTURE_ON_FAULT = 1 | 2 | 4
-"""What is used stays in memory. Without the last bit, whole libraries are loaded of which a page or two is used: 60 MB."""
+"""What is used stays in memory. Without the last bit whole libraries are loaded for a page or two: 60 MB more."""
 
 
 def claim_privileges(priority: int, cpu: int | None) -> tuple[Privilege, Privilege]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from importlib import import_module
 from typing import Protocol, cast
@@ -73,6 +74,7 @@ class DefaultsFormatter(argparse.ArgumentDefaultsHelpFormatter):
 def main(argv: list[str] | None = None) -> int:
     """Entry point. Expected failures become one `error:` line and one `hint:` line, never a traceback."""
     arguments = sys.argv[1:] if argv is None else argv
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime would report to its makers
     try:
         return _dispatch(arguments)
     except SefaError as error:

@@ -58,6 +58,11 @@ class Crew:
         self._former: list[Child] = []
 
     @property
+    def port(self) -> Path:
+        """Where the arm is, or where the simulated world will put it."""
+        return Path(self._plan.port) if self.world_paths is None else self.world_paths.port
+
+    @property
     def children(self) -> list[Child]:
         """Everybody who was started, also those who have ended."""
         present = [self.world, *self.cameras.values(), self.policy, self._waiting, self.control, self.film]
@@ -244,7 +249,7 @@ class Crew:
         self.control_channel, own_end = channel_pair()
         config = ControlConfig(
             arm=self._plan.arm_name,
-            port=self._plan.port if self.world_paths is None else str(self.world_paths.port),
+            port=str(self.port),
             calibration=None if self._plan.calibration is None else str(self._plan.calibration),
             horizon=self._plan.card.timing.horizon,
             supervisor_fd=own_end.fileno(),

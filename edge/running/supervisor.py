@@ -24,12 +24,15 @@ from sefa_edge.edge.running.stop_signals import StopSignals
 from sefa_edge.edge.running.summary import EpisodeResult, RunSummary
 from sefa_edge.edge.running.watch import Listener, Watch
 from sefa_edge.edge.transport import Channel, ChannelClosed
+from sefa_edge.firmware_bridge.host.port_lock import require_free
 from sefa_edge.firmware_bridge.simulation.client import WorldClient
 from sefa_edge.firmware_bridge.simulation.state_file import StateReader
 from sefa_edge.profiles.errors import FaultError, InputError, MissingError, SefaError
 from sefa_edge.profiles.units import NS_PER_S, s_to_ns
 
 START_TIMEOUT_S = 60.0
+CONTROL_TIMEOUT_S = 20.0
+"""Control has nothing to load any more when it may begin."""
 MOVE_TIMEOUT_S = 60.0
 FILM_TIMEOUT_S = 180.0
 POLL_S = 0.05
@@ -89,6 +92,7 @@ class Supervisor:
     # -- the run ---------------------------------------------------------
 
     def _start(self) -> None:
+        require_free(self._crew.port)
         self._crew.start_world()
         self._crew.start_senses()
         self._watch.watch_workers()
@@ -99,7 +103,7 @@ class Supervisor:
         self._crew.start_control()  # last: nobody opens the arm's port before everything else works
         self._watch.watch_control()
         self._crew.start_film()
-        self._until(lambda: self._watch.ready is not None, START_TIMEOUT_S, "control does not get ready")
+        self._until(lambda: self._watch.ready is not None, CONTROL_TIMEOUT_S, "control does not get ready")
         self._tell_refusals()
 
     def _perform(self) -> None:

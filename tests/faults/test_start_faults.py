@@ -1,0 +1,167 @@
+"""Whoever is killed while `sefa-edge run` starts, nobody and nothing is left behind; two runs never share an arm."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sefa_edge.edge.cameras.pictures import write_picture
+from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
+from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
+from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
+from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
+
+PATIENCE_S = 120.0  # only ever waited for when something is broken
+ARM = "so101_sim"
+MARK = "SEFA_EDGE_TEST_RUN"
+CAMERA, POLICY, CONTROL = "camera_process", "policy_process", "control_process"
+
+
+class WatchedPlant(KinematicPlant):
+    """Counts how often a motor was switched on or given a goal."""
+
+    def __init__(self, profile: ArmProfile) -> None:
+        super().__init__([(joint.range_min_ticks + joint.range_max_ticks) / 2 for joint in profile.joints])
+        self.on = [False] * len(profile.joints)
+        self.touched = 0
+
+    def set_torque(self, index: int, on: bool) -> None:
+        self.touched += on
+        self.on[index] = on
+        super().set_torque(index, on)
+
+    def set_goal_ticks(self, index: int, ticks: float) -> None:
+        self.touched += 1
+        super().set_goal_ticks(index, ticks)
+
+
+@dataclass
+class Unit:
+    """An arm that is already there, a camera's pictures, and the runs that were started on it."""
+
+    folder: Path
+    engine: Path
+    plant: WatchedPlant
+    port: PtyPort
+    runs: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def start(self) -> subprocess.Popen[str]:
+        words = ["--arm", ARM, "--port", self.port.path, "--camera", f"images:{self.folder / 'pictures'}"]
+        command = [sys.executable, "-m", "sefa_edge", "run", "--engine", str(self.engine), "--video", "none", *words]
+        self.runs.append(
+            subprocess.Popen(
+                [*command, "--seconds", "100"],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+                env=os.environ | {MARK: self.folder.name, "TMPDIR": str(self.folder)},
+            )
+        )
+        return self.runs[-1]
+
+    def everybody(self) -> dict[int, str]:
+        """Process id and module name of whoever carries the mark of these runs, orphans too."""
+        found = {}
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError, IndexError):
+                if f"{MARK}={self.folder.name}\0".encode() in (entry / "environ").read_bytes():
+                    found[int(entry.name)] = (entry / "cmdline").read_text().split("\0")[2].rpartition(".")[2]
+        return found
+
+    def pid_of(self, module: str) -> int | None:
+        return next((pid for pid, name in self.everybody().items() if name == module), None)
+
+    def assert_nothing_is_left(self) -> None:
+        until(lambda: not self.everybody(), "the end of everybody")
+        assert sorted(path.name for path in self.folder.iterdir()) == ["arm", "pictures"]
+
+
+@pytest.fixture
+def unit(tmp_path: Path, reach_engine: Path) -> Iterator[Unit]:
+    profile = load_arm_profile(ARM)
+    plant = WatchedPlant(profile)
+    (tmp_path / "pictures").mkdir()
+    write_picture(tmp_path / "pictures/0.jpg", np.full((480, 640, 3), 90, np.uint8))
+    with PtyPort(SimulatedBus.of_arm(profile, plant), tmp_path / "arm") as port:
+        made = Unit(tmp_path, reach_engine, plant, port)
+        yield made
+        for run in made.runs:
+            if run.poll() is None:
+                run.terminate()
+            run.communicate(timeout=PATIENCE_S)
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    give_up_s = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < give_up_s, f"waited in vain for {what}"
+        time.sleep(0.005)
+
+
+def present(unit: Unit, module: str) -> Callable[[], bool]:
+    return lambda: unit.pid_of(module) is not None
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.1])
+@pytest.mark.parametrize("module", [CAMERA, POLICY, CONTROL])
+def test_a_process_is_killed_while_it_starts(unit: Unit, module: str, delay_s: float) -> None:
+    run = unit.start()
+    until(present(unit, module), module)
+    time.sleep(delay_s)
+    pid = unit.pid_of(module)
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    _, words = run.communicate(timeout=PATIENCE_S)
+    name = module.removesuffix("_process")
+    assert run.returncode == 3, words
+    assert f"error: the {name} process ended: killed by SIGKILL" in words
+    assert unit.plant.touched == 0
+    unit.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.1, 0.3])
+def test_the_supervisor_is_killed_while_it_starts(unit: Unit, delay_s: float) -> None:
+    run = unit.start()
+    until(present(unit, CONTROL), CONTROL)
+    time.sleep(delay_s)
+    run.kill()
+    run.wait(PATIENCE_S)
+    unit.assert_nothing_is_left()
+    assert not any(unit.plant.on)
+
+
+def test_nobody_touches_the_arm_before_the_cameras_work(unit: Unit) -> None:
+    (unit.folder / "pictures/0.jpg").write_bytes(b"no picture")
+    run = unit.start()
+    _, words = run.communicate(timeout=PATIENCE_S)
+    assert run.returncode == 2
+    assert "0.jpg is not a picture" in words
+    assert unit.plant.touched == 0
+    unit.assert_nothing_is_left()
+
+
+def test_a_second_run_on_the_same_arm_is_refused(unit: Unit) -> None:
+    first = unit.start()
+    until(lambda: all(unit.plant.on), "torque")
+    control = unit.pid_of(CONTROL)
+    second = unit.start()
+    _, words = second.communicate(timeout=PATIENCE_S)
+    assert second.returncode == 4
+    assert f"error: {unit.port.path} is in use by another program (process {control})\n" in words
+    assert first.poll() is None
+    first.terminate()
+    _, words = first.communicate(timeout=PATIENCE_S)
+    assert "stopped by SIGTERM: arm parked and released" in words
+    assert not any(unit.plant.on)
+    unit.assert_nothing_is_left()
