@@ -69,6 +69,8 @@ class RunSummary:
     ticks: int = 0
     skipped_ticks: int = 0
     lost_reports: int = 0
+    dropped_records: int = 0
+    """Of control, to whoever was too slow to take them."""
     clipped_ticks: int = 0
     _newest_chunk_id: int = 0
     first_command_ns: int = 0
@@ -87,6 +89,7 @@ class RunSummary:
         self.ticks += 1
         self.last_tick_ns = report.start_ns
         self.skipped_ticks = report.skipped_ticks
+        self.dropped_records = report.dropped_records
         self.clipped_ticks += bool(report.clipped_bits)
         work_ns = sum(report.stage_ns)
         if not self.first_command_ns and not np.isnan(report.goal_deg).all():
@@ -138,6 +141,7 @@ class RunSummary:
                 "skipped_ticks": self.skipped_ticks,
                 "clipped_ticks": self.clipped_ticks,
                 "lost_reports": self.lost_reports,
+                "dropped_records": self.dropped_records,
                 "lateness_ms": self.lateness.as_ms(),
                 "work_ms": self.work.as_ms(),
             },

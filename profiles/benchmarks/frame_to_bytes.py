@@ -1,0 +1,362 @@
+"""From a picture to bytes on the wire, without the inference. A program to run, not a module to import:
+
+    python profiles/benchmarks/frame_to_bytes.py --frames 600 --json out/frame_to_bytes.json
+
+The way is the real one: the camera process (pictures of 640 x 480) resizes into the ring and sends a descriptor; this
+program takes the place of the policy process, with its parts, the shipped engine among them, but plans as soon as a
+picture is there instead of on a grid; the control process, on servos behind a pseudo-terminal, plays the chunk.
+
+Two waits are nobody's work: control looks for chunks once per period, and it reads the servos before that, which is
+mostly time on the wire. Without them and the inference, two numbers are given:
+
+    work   the sum of what is done: resize, observe, plan, choose, shape, check, send
+    wall   from the picture in memory to the bytes written, less inference and waits: work, waking up, lateness
+
+Decoding a JPEG is the camera's and stands apart: a driver that gives YUYV needs none. Exit code 1 when the 99th
+percentile of the wall time is over 2 ms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import select
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import numpy as np
+from simulated_unit import ARM, CAMERA_SIZE, ENGINE, OVERLOADED, Unit, simulated_unit
+
+from sefa_edge.edge.cameras.camera import Frame
+from sefa_edge.edge.cameras.camera_process import CameraConfig
+from sefa_edge.edge.cameras.pictures import read_picture
+from sefa_edge.edge.control_process import ControlConfig
+from sefa_edge.edge.engines.engine import Engine, open_engine
+from sefa_edge.edge.modes import Command, Mode
+from sefa_edge.edge.policy import FrameHistory, JointHistory, Policy
+from sefa_edge.edge.process import Child, ChildSpec
+from sefa_edge.edge.records import ControlCommand, Final, JointSample, TickReport, unpack_for_supervisor
+from sefa_edge.edge.running.crew import split_cores
+from sefa_edge.edge.transport import Channel, ChannelClosed, FrameDescriptor, FrameRing, channel_pair
+from sefa_edge.profiles.card import PolicyCard
+from sefa_edge.profiles.errors import FaultError, SefaError
+from sefa_edge.profiles.latency.environment import describe_environment
+from sefa_edge.profiles.latency.report import StageReport, summarise
+from sefa_edge.profiles.units import NS_PER_S, ms_to_ns, ns_to_ms
+
+LIMIT_MS = 2.0
+RATE_HZ = 30.0
+PATIENCE_S = 30.0
+WORK = ("resize", "observe", "plan", "choose", "shape", "check", "send")
+DECODES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Durations in ns on the way of one picture. `wake`: until the policy runs; `late`: the tick after its time."""
+
+    resize: int
+    wake: int
+    observe: int
+    inference: int
+    plan: int
+    wait: int
+    late: int
+    choose: int
+    shape: int
+    check: int
+    send: int
+    wall: int
+
+    @property
+    def work(self) -> int:
+        return sum(getattr(self, name) for name in WORK)
+
+
+@dataclass(slots=True)
+class Planned:
+    """Stamps of a chunk up to the moment it was sent."""
+
+    descriptor: FrameDescriptor
+    woken_ns: int
+    observed_ns: int
+    inference_ns: int
+    sent_ns: int
+
+
+class StampedEngine:
+    """The engine, and how long its last inference took."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.last_ns = 0
+
+    @property
+    def card(self) -> PolicyCard:
+        return self._engine.card
+
+    def infer(self, images: Mapping[str, np.ndarray], joint_deg: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        began_ns = time.monotonic_ns()
+        chunk = self._engine.infer(images, joint_deg, noise)
+        self.last_ns = time.monotonic_ns() - began_ns
+        return chunk
+
+    def close(self) -> None:
+        self._engine.close()
+
+
+@dataclass
+class Rig:
+    """Camera and control as processes, and this process's ends of what they talk through."""
+
+    engine: StampedEngine
+    ring: FrameRing
+    camera: Channel
+    control: Channel
+    reports: Channel
+    children: tuple[Child, ...]
+    planned: dict[int, Planned] = field(default_factory=dict)
+    ways: list[Way] = field(default_factory=list)
+    mode: Mode = Mode.IDLE
+    settled: bool = False
+    newest_chunk_id: int = 0
+
+    def hear_control(self) -> None:
+        """Take in the ticks so far; the first one that plays a chunk completes its way."""
+        for record in self.reports.drain():
+            report = unpack_for_supervisor(record, len(self.engine.card.joints))
+            if isinstance(report, Final):
+                raise FaultError(report.message, report.hint)
+            if isinstance(report, TickReport):
+                self.mode, self.settled = report.mode, report.settled
+                if report.chunk_id > self.newest_chunk_id:
+                    self.newest_chunk_id = report.chunk_id
+                    if (planned := self.planned.pop(report.chunk_id, None)) is not None:
+                        self.ways.append(_way(planned, report))
+
+    def until(self, mode: Mode, command: Command) -> None:
+        """Give a command and wait until control rests in that mode, or runs."""
+        self.reports.send(ControlCommand(command).pack())
+        give_up_s = time.monotonic() + PATIENCE_S
+        while self.mode is not mode or not (self.settled or mode is Mode.RUNNING):
+            self.reports.wait(0.1)
+            self.hear_control()
+            self.control.newest()
+            if time.monotonic() > give_up_s:
+                raise FaultError(f"control does not reach {mode.name}", OVERLOADED)
+
+
+def main(words: Sequence[str]) -> int:
+    options = _parse(words)
+    with simulated_unit() as unit, _rig(unit, options.engine) as rig:
+        rig.until(Mode.ARMED, Command.ARM)
+        rig.until(Mode.RUNNING, Command.RUN)
+        _fly(rig, options.frames)
+        decode_ns = _decode_ns(unit)
+    reports = [*_reports(rig.ways), _report("decode", decode_ns)]
+    _print(reports)
+    wall = next(report for report in reports if report.key == "wall")
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(_as_json(reports))
+    kept = wall.p99_ns <= ms_to_ns(LIMIT_MS)
+    print(f"wall p99 {ns_to_ms(wall.p99_ns):.3f} ms of {LIMIT_MS:g} ms: {'kept' if kept else 'OVER'}")
+    return 0 if kept else 1
+
+
+def _fly(rig: Rig, frames: int) -> None:
+    """Plan on every new picture until that many chunks have been played. The policy's part."""
+    card = rig.engine.card
+    policy, joints = Policy(rig.engine), JointHistory()
+    pictures = FrameHistory([camera.name for camera in card.cameras], card.timing.n_obs_steps)
+    poller = select.poll()
+    for channel in (rig.camera, rig.control):
+        poller.register(channel, select.POLLIN)
+    rig.camera.newest()
+    idle_ns = give_up_ns = time.monotonic_ns()
+    give_up_ns += round((frames / RATE_HZ * 4 + PATIENCE_S) * NS_PER_S)
+    while len(rig.ways) < frames:
+        poller.poll(100)
+        woken_ns = time.monotonic_ns()
+        for record in rig.control.drain():
+            joints.add(JointSample.unpack(record, len(card.joints)))
+        newest = rig.camera.newest()
+        if newest is None or joints.newest_ns is None:
+            continue
+        descriptor = FrameDescriptor.unpack(newest)
+        image = rig.ring.read(descriptor)
+        if image is None:
+            continue
+        name = card.cameras[0].name
+        pictures.add(Frame(name, descriptor.sequence, descriptor.capture_ns, descriptor.received_ns, image))
+        observation = pictures.observe(joints)
+        observed_ns = time.monotonic_ns()
+        chunk = policy.plan(observation)
+        rig.control.send(chunk.pack())
+        sent_ns = time.monotonic_ns()
+        if descriptor.received_ns >= idle_ns:  # else it waited for the inference before, not for a wake-up
+            rig.planned[chunk.chunk_id] = Planned(descriptor, woken_ns, observed_ns, rig.engine.last_ns, sent_ns)
+        rig.hear_control()
+        if rig.mode is not Mode.RUNNING or sent_ns > give_up_ns:
+            raise FaultError(f"control went to {rig.mode.name} after {len(rig.ways)} chunks", OVERLOADED)
+        idle_ns = time.monotonic_ns()
+
+
+def _way(planned: Planned, tick: TickReport) -> Way:
+    read_ns, choose_ns, shape_ns, check_ns, send_ns = tick.stage_ns
+    due_ns, frame = tick.start_ns - tick.lateness_ns, planned.descriptor
+    taken_ns = tick.start_ns + read_ns
+    in_time = planned.sent_ns <= due_ns
+    late_ns = tick.lateness_ns if in_time else 0
+    wait_ns = taken_ns - planned.sent_ns - late_ns
+    written_ns = tick.start_ns + sum(tick.stage_ns)
+    return Way(
+        resize=frame.published_ns - frame.received_ns,
+        wake=planned.woken_ns - frame.published_ns,
+        observe=planned.observed_ns - planned.woken_ns,
+        inference=planned.inference_ns,
+        plan=planned.sent_ns - planned.observed_ns - planned.inference_ns,
+        wait=wait_ns,
+        late=late_ns,
+        choose=choose_ns,
+        shape=shape_ns,
+        check=check_ns,
+        send=send_ns,
+        wall=written_ns - frame.received_ns - planned.inference_ns - wait_ns,
+    )
+
+
+@contextmanager
+def _rig(unit: Unit, engine_path: Path) -> Iterator[Rig]:
+    """The processes, pinned as in a run, until the block ends; the arm is parked then."""
+    engine = StampedEngine(open_engine(engine_path))
+    control_cpus, worker_cpus = split_cores(os.sched_getaffinity(0))
+    spec = engine.card.cameras[0]
+    ring = FrameRing.create(spec.height, spec.width)
+    camera, camera_end = channel_pair()
+    control, policy_end = channel_pair()
+    reports, supervisor_end = channel_pair()
+    camera_config = CameraConfig(
+        name=spec.name,
+        address=f"images:{unit.pictures}",
+        rate_hz=RATE_HZ,
+        height=spec.height,
+        width=spec.width,
+        ring_fd=ring.fd,
+        reader_fds=[camera_end.fileno()],
+    )
+    control_config = ControlConfig(
+        arm=ARM,
+        port=str(unit.port),
+        calibration=None,
+        horizon=engine.card.timing.horizon,
+        supervisor_fd=supervisor_end.fileno(),
+        policy_fd=policy_end.fileno(),
+        cpu=min(control_cpus) if control_cpus else None,
+    )
+    children = (
+        _child("camera", "sefa_edge.edge.cameras.camera_process", camera_config.model_dump_json(), ring, camera_end),
+        _child(
+            "control", "sefa_edge.edge.control_process", control_config.model_dump_json(), supervisor_end, policy_end
+        ),
+    )
+    children[0].pin(worker_cpus)
+    if worker_cpus:
+        os.sched_setaffinity(0, worker_cpus)
+    rig = Rig(engine, ring, camera, control, reports, children)
+    with ExitStack() as stack:
+        for channel in (camera, control, reports):
+            stack.enter_context(closing(channel))
+        try:
+            yield rig
+        finally:
+            _go_home(rig)
+
+
+def _child(name: str, module: str, config: str, *ends: Channel | FrameRing) -> Child:
+    fds = tuple(end.fd if isinstance(end, FrameRing) else end.fileno() for end in ends)
+    child = Child(ChildSpec(name, module, config, fds))
+    for end in ends:
+        if isinstance(end, Channel):
+            end.close()
+    return child
+
+
+def _go_home(rig: Rig) -> None:
+    camera, control = rig.children
+    with suppress(ChannelClosed):
+        rig.reports.send(ControlCommand(Command.STOP).pack())
+        while rig.reports.wait(PATIENCE_S):
+            rig.control.newest()
+            if any(
+                isinstance(unpack_for_supervisor(r, len(rig.engine.card.joints)), Final) for r in rig.reports.drain()
+            ):
+                break
+    for child in (control, camera):
+        child.wait(1.0)
+        child.stop(PATIENCE_S)
+        child.close()
+    rig.engine.close()
+
+
+def _decode_ns(unit: Unit) -> np.ndarray:
+    """How long it takes to read and decode a JPEG of that size, int64[N]."""
+    paths = sorted(unit.pictures.iterdir())
+    durations = []
+    for number in range(DECODES):
+        began_ns = time.monotonic_ns()
+        read_picture(paths[number % len(paths)])
+        durations.append(time.monotonic_ns() - began_ns)
+    return np.array(durations, np.int64)
+
+
+def _reports(ways: Sequence[Way]) -> list[StageReport]:
+    names = [stage.name for stage in fields(Way) if stage.name != "wall"]
+    return [
+        _report(name, np.array([getattr(way, name) for way in ways], np.int64)) for name in (*names, "work", "wall")
+    ]
+
+
+def _report(key: str, samples_ns: np.ndarray) -> StageReport:
+    return summarise(
+        samples_ns, key=key, title=key, process="all", meaning="See profiles/benchmarks/frame_to_bytes.py."
+    )
+
+
+def _print(reports: Sequence[StageReport]) -> None:
+    print(f"{reports[0].count} pictures of {CAMERA_SIZE[1]} x {CAMERA_SIZE[0]}; milliseconds")
+    print(f"{'':12}{'p50':>9}{'p90':>9}{'p99':>9}{'p99.9':>9}{'max':>9}")
+    for report in reports:
+        numbers = (report.p50_ns, report.p90_ns, report.p99_ns, report.p999_ns, report.max_ns)
+        print(f"{report.key:12}" + "".join(f"{ns_to_ms(number):9.3f}" for number in numbers))
+
+
+def _as_json(reports: Sequence[StageReport]) -> str:
+    content = {
+        "limit_ms": LIMIT_MS,
+        "load": os.getloadavg()[0],
+        "stages": [report.model_dump(mode="json") for report in reports],
+        "environment": describe_environment().model_dump(mode="json"),
+    }
+    return json.dumps(content, indent=1) + "\n"
+
+
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="From a picture to bytes on the wire, without the inference.")
+    parser.add_argument("--frames", type=int, default=600, help="pictures to follow, 30 a second")
+    parser.add_argument("--engine", type=Path, default=ENGINE, metavar="E", help="model.onnx of one camera")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything as JSON")
+    return parser.parse_args(words)
+
+
+if __name__ == "__main__":
+    try:
+        raise SystemExit(main(sys.argv[1:]))
+    except SefaError as error:
+        print(f"error: {error}\nhint: {error.hint}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None

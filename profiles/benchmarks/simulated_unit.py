@@ -1,0 +1,173 @@
+"""What the benchmarks of whole runs share: an arm that is already there, a camera's pictures, what processes hold.
+
+Not a program. The programs beside it import it by its name, because a program's own folder is on the path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sefa_edge.edge.cameras.pictures import write_picture
+from sefa_edge.profiles.errors import SefaError
+
+ARM = "so101_sim"
+ENGINE = Path(__file__).resolve().parents[2] / "edge/shipped/lift/model.onnx"
+PICTURES = 30
+CAMERA_SIZE = (480, 640)
+PATIENCE_S = 30.0
+OVERLOADED = "is this machine overloaded?"
+
+SERVOS = f"""
+import sys, time
+from pathlib import Path
+from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
+from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
+from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
+from sefa_edge.profiles.schema import load_arm_profile
+
+class Plant(KinematicPlant):
+    powered = frozenset()
+
+    def set_torque(self, index, on):
+        if on and not self.powered:
+            print(time.monotonic_ns(), flush=True)
+        self.powered = self.powered | {{index}} if on else self.powered - {{index}}
+        super().set_torque(index, on)
+
+profile = load_arm_profile("{ARM}")
+port = PtyPort(SimulatedBus.of_arm(profile, Plant.of_arm(profile)), Path(sys.argv[1]))
+while True:
+    port.serve_until(time.monotonic_ns() + 10**9)
+"""
+"""The servos, in a process of their own as the real ones are hardware of their own. Tells when torque goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """An arm behind a serial port, and a folder with what its camera sees: JPEGs of 640 x 480."""
+
+    port: Path
+    pictures: Path
+    servos: subprocess.Popen[str]
+
+    def run_words(self, engine: Path, *words: str) -> list[str]:
+        """A `sefa-edge run` on this unit, as a command."""
+        command = [sys.executable, "-m", "sefa_edge", "run", "--engine", str(engine), "--video", "none"]
+        return [*command, "--arm", ARM, "--port", str(self.port), "--camera", f"images:{self.pictures}", *words]
+
+    def wait_for_torque(self) -> int:
+        """When the next torque goes on, as the servos see it (CLOCK_MONOTONIC)."""
+        assert self.servos.stdout is not None
+        return int(self.servos.stdout.readline())
+
+
+@contextlib.contextmanager
+def simulated_unit() -> Iterator[Unit]:
+    """A unit that lasts as long as the block."""
+    with tempfile.TemporaryDirectory(prefix="sefa-edge-unit-") as folder:
+        port, pictures = Path(folder) / "arm", Path(folder) / "pictures"
+        pictures.mkdir()
+        _take_pictures(pictures)
+        servos = subprocess.Popen([sys.executable, "-c", SERVOS, str(port)], stdout=subprocess.PIPE, text=True)
+        try:
+            _wait_for(port)
+            yield Unit(port, pictures, servos)
+        finally:
+            servos.kill()
+            servos.wait()
+
+
+def error_in(words: str) -> str:
+    """The error line among what a run said, if there is one."""
+    return next((line for line in words.splitlines() if line.startswith("error: ")), "")
+
+
+def _take_pictures(folder: Path) -> None:
+    random = np.random.default_rng(0)
+    height, width = CAMERA_SIZE
+    for number in range(PICTURES):
+        picture = random.integers(80, 110, (height, width, 3), np.uint8)
+        left = number * (width - 80) // PICTURES
+        picture[200:280, left : left + 80] = (200, 30, 30)
+        write_picture(folder / f"{number:03}.jpg", picture)
+
+
+def _wait_for(path: Path) -> None:
+    give_up_s = time.monotonic() + PATIENCE_S
+    while not path.exists():
+        if time.monotonic() > give_up_s:
+            raise SefaError("the simulated servos do not start", OVERLOADED)
+        time.sleep(0.02)
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What one process holds. `rss_kb` counts a page for everybody who maps it, `pss_kb` shares it out."""
+
+    pid: int
+    name: str
+    rss_kb: int
+    pss_kb: int
+    anonymous_kb: int
+    files_kb: dict[tuple[str, str], int]
+    """Resident pages of files and shared memory, by device and inode with offset."""
+    descriptors: int
+    threads: int
+
+
+def runtime_processes(supervisor_pid: int) -> list[int]:
+    """A supervisor and its children, oldest first."""
+    children = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            if int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == supervisor_pid:
+                children.append(int(entry.name))
+    return [supervisor_pid, *sorted(children)]
+
+
+def footprint(pid: int) -> Footprint:
+    """What a process holds now. Raises OSError when it has ended."""
+    folder = Path(f"/proc/{pid}")
+    totals, files = defaultdict(int), defaultdict(int)
+    mapping = ("", "")
+    for line in (folder / "smaps").read_text().splitlines():
+        words = line.split()
+        if not words[0].endswith(":"):
+            mapping = (f"{words[3]} {words[4]}", words[2])
+        elif words[0] in ("Rss:", "Pss:", "Anonymous:"):
+            totals[words[0]] += int(words[1])
+            files[mapping] += {"Rss:": 1, "Anonymous:": -1}.get(words[0], 0) * int(words[1])
+    module = (folder / "cmdline").read_text().split("\0")[2].rpartition(".")[2]
+    return Footprint(
+        pid=pid,
+        name="supervisor" if module == "sefa_edge" else module.removesuffix("_process"),
+        rss_kb=totals["Rss:"],
+        pss_kb=totals["Pss:"],
+        anonymous_kb=totals["Anonymous:"],
+        files_kb={key: size for key, size in files.items() if size > 0},
+        descriptors=len(os.listdir(folder / "fd")),
+        threads=len(os.listdir(folder / "task")),
+    )
+
+
+def resident_once_kb(footprints: Sequence[Footprint]) -> int:
+    """Memory that these processes keep resident, a page of a file counted once.
+
+    PSS says less wherever anybody else maps the same libraries, so this is what a limit is held against.
+    """
+    shared: dict[tuple[str, str], int] = {}
+    for process in footprints:
+        for key, size in process.files_kb.items():
+            shared[key] = max(shared.get(key, 0), size)
+    return sum(process.anonymous_kb for process in footprints) + sum(shared.values())

@@ -1,0 +1,206 @@
+"""Does a run grow? A program to run, not a module to import:
+
+    python profiles/benchmarks/soak.py --minutes 60 --json out/soak.json
+
+Runs `sefa-edge run` with the shipped engine on servos behind a pseudo-terminal and a folder of 640 x 480 JPEGs as
+camera, and looks at every process each 10 seconds: resident memory, file descriptors, threads. After the first tenth
+(what is loaded late is loaded then) a line is fitted through each. Exit code 1 when a process gains more memory than
+the limit, when its descriptors or threads are not as many at the end as before, or when a record or tick was lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from simulated_unit import (
+    ENGINE,
+    OVERLOADED,
+    Footprint,
+    error_in,
+    footprint,
+    resident_once_kb,
+    runtime_processes,
+    simulated_unit,
+)
+
+from sefa_edge.profiles.errors import FaultError, SefaError
+from sefa_edge.profiles.latency.environment import describe_environment
+
+PERIOD_S = 10.0
+GROWTH_LIMIT_KB_H = 1000.0
+"""Fitted growth of one process per hour that is still called none: a thousandth of the runtime, and 24 MB a day."""
+SETTLING_SHARE = 0.1
+FEWEST_SAMPLES = 12
+"""A line through fewer says nothing."""
+END_PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What every process held at one moment."""
+
+    at_s: float
+    processes: list[Footprint]
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """One process over the run. Growth per hour with the standard error of the fit; counts at begin and end."""
+
+    name: str
+    rss_mb: float
+    pss_mb: float
+    own_growth_kb_h: float
+    own_error_kb_h: float
+    descriptors: tuple[int, int]
+    threads: tuple[int, int]
+
+    @property
+    def grows(self) -> bool:
+        significant = self.own_growth_kb_h - 2 * self.own_error_kb_h
+        more = self.descriptors[1] > self.descriptors[0] or self.threads[1] > self.threads[0]
+        return significant > GROWTH_LIMIT_KB_H or more
+
+
+def main(words: Sequence[str]) -> int:
+    options = _parse(words)
+    samples, summary = _soak(options.engine, options.minutes * 60)
+    settled = [sample for sample in samples if sample.at_s >= SETTLING_SHARE * samples[-1].at_s]
+    if len(settled) < FEWEST_SAMPLES:
+        raise FaultError(f"only {len(settled)} samples of a settled run", "soak longer: --minutes 3 at least")
+    trends = _trends(settled)
+    losses = _losses(summary)
+    _print(samples, trends, losses, summary)
+    passed = not any(trend.grows for trend in trends) and not any(losses.values())
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(_as_json(samples, trends, losses, summary))
+    print("no growth, nothing lost" if passed else "FAILED")
+    return 0 if passed else 1
+
+
+def _soak(engine: Path, seconds: float) -> tuple[list[Sample], dict[str, object]]:
+    """The samples of a run of that length, and the summary that it wrote."""
+    with simulated_unit() as unit, tempfile.TemporaryDirectory() as folder:
+        report, log = Path(folder) / "run.json", Path(folder) / "log"
+        with log.open("wb") as output:
+            command = unit.run_words(engine, "--seconds", str(seconds), "--json", str(report))
+            run = subprocess.Popen(command, stdout=output, stderr=output)
+        try:
+            unit.wait_for_torque()
+            samples = _samples(run, seconds)
+            code = run.wait(END_PATIENCE_S)
+        finally:
+            run.terminate()
+            run.wait()
+        if code:
+            raise FaultError(f"the run ended with exit code {code}: {error_in(log.read_text())}", OVERLOADED)
+        return samples, json.loads(report.read_text())
+
+
+def _samples(run: subprocess.Popen[bytes], seconds: float) -> list[Sample]:
+    samples: list[Sample] = []
+    began_s = time.monotonic()
+    while (at_s := time.monotonic() - began_s) < seconds and run.poll() is None:
+        with contextlib.suppress(OSError):  # a process that ended while it was looked at ends the run, too
+            samples.append(Sample(at_s, [footprint(pid) for pid in runtime_processes(run.pid)]))
+        time.sleep(max(0.0, began_s + (len(samples) + 1) * PERIOD_S - time.monotonic()))
+    return samples
+
+
+def _trends(samples: Sequence[Sample]) -> list[Trend]:
+    by_process: dict[str, list[tuple[float, Footprint]]] = defaultdict(list)
+    for sample in samples:
+        for process in sample.processes:
+            by_process[f"{process.name} {process.pid}"].append((sample.at_s, process))
+    return [_trend(seen) for seen in by_process.values()]
+
+
+def _trend(seen: Sequence[tuple[float, Footprint]]) -> Trend:
+    hours = np.array([at_s / 3600 for at_s, _ in seen])
+    growth, error = _slope(hours, np.array([process.anonymous_kb for _, process in seen], np.float64))
+    first, last = seen[0][1], seen[-1][1]
+    return Trend(
+        name=last.name,
+        rss_mb=last.rss_kb / 1e3,
+        pss_mb=last.pss_kb / 1e3,
+        own_growth_kb_h=growth,
+        own_error_kb_h=error,
+        descriptors=(first.descriptors, last.descriptors),
+        threads=(first.threads, last.threads),
+    )
+
+
+def _slope(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Slope of the least-squares line and its standard error."""
+    centred = x - x.mean()
+    spread = float(centred @ centred)
+    if len(x) < 3 or spread == 0:
+        return 0.0, 0.0
+    slope = float(centred @ y) / spread
+    left = y - y.mean() - slope * centred
+    return slope, float(np.sqrt(left @ left / (len(x) - 2) / spread))
+
+
+def _losses(summary: dict[str, object]) -> dict[str, int]:
+    loop = summary["loop"]
+    assert isinstance(loop, dict)
+    return {"lost_reports": int(loop["lost_reports"]), "dropped_records": int(loop["dropped_records"])}
+
+
+def _print(
+    samples: Sequence[Sample], trends: Sequence[Trend], losses: dict[str, int], summary: dict[str, object]
+) -> None:
+    print(f"{len(samples)} samples in {samples[-1].at_s / 60:.1f} minutes")
+    print(f"{'process':14}{'RSS MB':>9}{'PSS MB':>9}{'kB/h':>9}{'+-':>7}{'files':>12}{'threads':>12}")
+    for trend in trends:
+        counts = "".join(f"{f'{before} -> {after}':>12}" for before, after in (trend.descriptors, trend.threads))
+        growth = f"{trend.own_growth_kb_h:9.0f}{trend.own_error_kb_h:7.0f}"
+        print(f"{trend.name:14}{trend.rss_mb:9.1f}{trend.pss_mb:9.1f}{growth}{counts}{'  GROWS' * trend.grows}")
+    print(f"resident, shared once: {resident_once_kb(samples[-1].processes) / 1e3:.1f} MB")
+    print(f"lost: {losses}; loop: {summary['loop']}")
+
+
+def _as_json(
+    samples: Sequence[Sample], trends: Sequence[Trend], losses: dict[str, int], summary: dict[str, object]
+) -> str:
+    def row(process: Footprint) -> dict[str, object]:
+        return {key: value for key, value in asdict(process).items() if key != "files_kb"}
+
+    content = {
+        "samples": [
+            {"at_s": round(s.at_s, 2), "processes": [row(process) for process in s.processes]} for s in samples
+        ],
+        "trends": [asdict(trend) | {"grows": trend.grows} for trend in trends],
+        "losses": losses,
+        "summary": summary,
+        "environment": describe_environment().model_dump(mode="json"),
+    }
+    return json.dumps(content, indent=1) + "\n"
+
+
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Does a run grow?")
+    parser.add_argument("--minutes", type=float, default=60.0, help="length of the run")
+    parser.add_argument("--engine", type=Path, default=ENGINE, metavar="E", help="model.onnx, its card beside it")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything as JSON")
+    return parser.parse_args(words)
+
+
+if __name__ == "__main__":
+    try:
+        raise SystemExit(main(sys.argv[1:]))
+    except SefaError as error:
+        print(f"error: {error}\nhint: {error.hint}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
