@@ -1,6 +1,7 @@
 # make demo    a trained policy lifts a cube with the simulated SO-101; ends in out/demo.mp4
 # make test    the whole test suite, then the running half on the oldest and the newest Python of a Jetson
 # make check   formatting, lint, types, import contracts
+# make soak    an hour of a run without hardware: does any process grow, is anything lost?
 # make policy  the shipped policy again, from its demonstrations on: 45 minutes on two cores, into out/
 # make clean   forget environments and build results (recordings in out/ stay)
 #
@@ -16,7 +17,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet install
 TORCH := $(shell grep -o 'torch==[0-9.]*' pyproject.toml)
 
-.PHONY: demo test check format policy clean
+.PHONY: demo test check format soak policy clean
 .DELETE_ON_ERROR:
 
 demo: .venv/with-sim
@@ -39,6 +40,10 @@ check: .venv/with-everything
 format: .venv/with-everything
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+soak: .venv/with-sim
+	@mkdir -p out
+	$(BIN)/python profiles/benchmarks/soak.py --minutes 60 --json out/soak.json
 
 policy: .venv/with-everything
 	@.ci/opengl $(BIN)/python

@@ -18,7 +18,7 @@ from sefa_edge.edge.cameras.camera import Frame
 from sefa_edge.edge.engines.engine import Engine, EngineOptions, open_engine
 from sefa_edge.edge.policy import FrameHistory, JointHistory, Policy
 from sefa_edge.edge.policy_records import Happening, Order, PolicyCommand, PolicyReport
-from sefa_edge.edge.process import child_main
+from sefa_edge.edge.process import child_main, give_memory_back
 from sefa_edge.edge.records import JointSample
 from sefa_edge.edge.transport import Channel, ChannelClosed, FrameDescriptor, FrameRing
 from sefa_edge.profiles.strict import StrictModel
@@ -180,6 +180,7 @@ def main(content: bytes) -> int:
     config = PolicyConfig.model_validate_json(content)
     engine = open_engine(Path(config.engine), EngineOptions(threads=config.threads))
     process = PolicyProcess(config, engine)
+    give_memory_back()
     gc.freeze()
     try:
         with suppress(ChannelClosed):

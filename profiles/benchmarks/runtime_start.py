@@ -39,6 +39,8 @@ from sefa_edge.profiles.errors import FaultError, SefaError
 from sefa_edge.profiles.latency.environment import describe_environment
 from sefa_edge.profiles.units import NS_PER_S
 
+KB = 1024 / 1e6
+"""What the kernel calls kB, in MB of a million bytes."""
 START_LIMIT_S, IMPORT_LIMIT_S, MEMORY_LIMIT_MB = 1.0, 0.25, 200.0
 MOVING_S = 2.0
 """From the first command to the look at the memory: the arm moves, the engine has run."""
@@ -88,7 +90,7 @@ def main(words: Sequence[str]) -> int:
         Verdict("start to first command", "s", *_middle_and_worst([start.seen_s for start in starts]), START_LIMIT_S),
         *(Verdict(f"import {name}", "s", *_middle_and_worst(s), IMPORT_LIMIT_S) for name, s in imports.items()),
         Verdict(
-            "resident, shared once", "MB", *_middle_and_worst([resident_once_kb(footprints) / 1e3]), MEMORY_LIMIT_MB
+            "resident, shared once", "MB", *_middle_and_worst([resident_once_kb(footprints) * KB]), MEMORY_LIMIT_MB
         ),
     ]
     _print(starts, footprints, verdicts)
@@ -137,10 +139,10 @@ def _print(starts: Sequence[Start], footprints: Sequence[Footprint], verdicts: S
     print(f"\n{'process':14}{'RSS MB':>9}{'PSS MB':>9}{'own MB':>9}{'files':>7}{'threads':>9}")
     for process in footprints:
         sizes = (process.rss_kb, process.pss_kb, process.anonymous_kb)
-        columns = "".join(f"{size / 1e3:9.1f}" for size in sizes)
+        columns = "".join(f"{size * KB:9.1f}" for size in sizes)
         print(f"{process.name:14}{columns}{process.descriptors:7}{process.threads:9}")
     rss_kb, pss_kb = sum(p.rss_kb for p in footprints), sum(p.pss_kb for p in footprints)
-    print(f"{'sum':14}{rss_kb / 1e3:9.1f}{pss_kb / 1e3:9.1f}")
+    print(f"{'sum':14}{rss_kb * KB:9.1f}{pss_kb * KB:9.1f}")
     print(f"\n{'':26}{'median':>9}{'worst':>9}{'limit':>9}{'of limit':>10}")
     for verdict in verdicts:
         numbers = f"{verdict.median:9.3f}{verdict.worst:9.3f}{verdict.limit:9.2f}{verdict.median / verdict.limit:10.0%}"

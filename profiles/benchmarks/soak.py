@@ -37,6 +37,8 @@ from simulated_unit import (
 from sefa_edge.profiles.errors import FaultError, SefaError
 from sefa_edge.profiles.latency.environment import describe_environment
 
+KB = 1024 / 1e6
+"""What the kernel calls kB, in MB of a million bytes."""
 PERIOD_S = 10.0
 GROWTH_LIMIT_KB_H = 1000.0
 """Fitted growth of one process per hour that is still called none: a thousandth of the runtime, and 24 MB a day."""
@@ -133,8 +135,8 @@ def _trend(seen: Sequence[tuple[float, Footprint]]) -> Trend:
     first, last = seen[0][1], seen[-1][1]
     return Trend(
         name=last.name,
-        rss_mb=last.rss_kb / 1e3,
-        pss_mb=last.pss_kb / 1e3,
+        rss_mb=last.rss_kb * KB,
+        pss_mb=last.pss_kb * KB,
         own_growth_kb_h=growth,
         own_error_kb_h=error,
         descriptors=(first.descriptors, last.descriptors),
@@ -168,7 +170,7 @@ def _print(
         counts = "".join(f"{f'{before} -> {after}':>12}" for before, after in (trend.descriptors, trend.threads))
         growth = f"{trend.own_growth_kb_h:9.0f}{trend.own_error_kb_h:7.0f}"
         print(f"{trend.name:14}{trend.rss_mb:9.1f}{trend.pss_mb:9.1f}{growth}{counts}{'  GROWS' * trend.grows}")
-    print(f"resident, shared once: {resident_once_kb(samples[-1].processes) / 1e3:.1f} MB")
+    print(f"resident, shared once: {resident_once_kb(samples[-1].processes) * KB:.1f} MB")
     print(f"lost: {losses}; loop: {summary['loop']}")
 
 

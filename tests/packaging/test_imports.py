@@ -21,6 +21,9 @@ LEARNING = ("torch", "onnx", "safetensors")
     [
         ("sefa_edge.cli", (*HEAVY, "numpy", "pydantic", "yaml")),
         ("sefa_edge.edge.control_process", (*HEAVY, "logging", "asyncio")),
+        ("sefa_edge.edge.running.supervisor", (*HEAVY, "yaml", "logging", "asyncio")),
+        ("sefa_edge.edge.cameras.camera_process", (*HEAVY, "yaml", "logging", "asyncio")),
+        ("sefa_edge.edge.policy_process", (*HEAVY, "yaml", "logging", "asyncio")),
         ("sefa_edge.edge.safety", HEAVY),
         ("sefa_edge.edge.running.command", HEAVY),
         ("sefa_edge.edge.inspection.command", HEAVY),

@@ -1,0 +1,49 @@
+"""Whether an arm's port is taken, told without opening it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sefa_edge.firmware_bridge.host.port_lock import lock_holder, require_free
+from sefa_edge.profiles.errors import MissingError
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, Path]]:
+    master, slave = os.openpty()
+    yield slave, Path(os.ttyname(slave))
+    os.close(master)
+    os.close(slave)
+
+
+def test_a_free_port_is_free(terminal: tuple[int, Path]) -> None:
+    require_free(terminal[1])
+
+
+def test_a_locked_port_names_its_holder_also_through_a_link(terminal: tuple[int, Path], tmp_path: Path) -> None:
+    slave, path = terminal
+    fcntl.flock(slave, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    link = tmp_path / "arm"
+    link.symlink_to(path)
+    assert lock_holder(link) == os.getpid()
+    with pytest.raises(MissingError, match=f"arm is in use by another program .process {os.getpid()}"):
+        require_free(link)
+    fcntl.flock(slave, fcntl.LOCK_UN)
+    require_free(link)
+
+
+def test_a_lock_on_something_else_is_no_matter(terminal: tuple[int, Path], tmp_path: Path) -> None:
+    other = tmp_path / "file"
+    with other.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        require_free(terminal[1])
+        require_free(other)  # opening it as a port tells what is wrong with it
+
+
+def test_a_port_that_is_not_there_is_told_elsewhere(tmp_path: Path) -> None:
+    require_free(tmp_path / "nowhere")

@@ -1,0 +1,105 @@
+"""Children that wait for their configuration, and what a process knows of its own start."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sefa_edge.edge.process import LEAN, Briefing, Child, ChildSpec, give_memory_back, started_ns
+from sefa_edge.profiles.errors import MissingError
+from sefa_edge.profiles.units import ms_to_ns
+
+PATIENCE_S = 60.0
+ECHO = """
+import os, sys
+from sefa_edge.edge.process import read_config
+print("waiting", flush=True)
+sys.stderr.write(repr((read_config(int(sys.argv[2])), sorted(os.environ.keys() & set(sys.argv[3:])))))
+"""
+
+
+@pytest.fixture
+def echo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Child, Briefing]]:
+    """A child that tells what it was told."""
+    (tmp_path / "echo_config.py").write_text(ECHO.replace("sys.argv[2]", "sys.argv[-1]").replace("[3:]", "[1:-2]"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    briefing = Briefing('{"a": 1}')
+    child = Child(ChildSpec("echo", "echo_config", briefing, (), arguments=tuple(LEAN)))
+    yield child, briefing
+    briefing.close()
+    child.stop(0.0)
+    child.close()
+
+
+def until_it_waits(child: Child) -> None:
+    give_up_s = time.monotonic() + PATIENCE_S
+    while "waiting" not in child.last_words():
+        assert time.monotonic() < give_up_s
+        time.sleep(0.01)
+
+
+def test_a_child_waits_for_its_configuration(echo: tuple[Child, Briefing]) -> None:
+    child, briefing = echo
+    until_it_waits(child)
+    assert child.exit_code is None
+    briefing.give()
+    assert child.wait(PATIENCE_S) == 0
+    assert child.last_words().endswith(repr((b'{"a": 1}', sorted(LEAN))))
+
+
+def test_a_run_that_is_called_off_tells_nothing(echo: tuple[Child, Briefing]) -> None:
+    child, briefing = echo
+    briefing.close()
+    assert child.wait(PATIENCE_S) == 0
+    assert "(b''," in child.last_words()
+
+
+def test_a_child_that_has_died_is_no_surprise_to_its_briefing(echo: tuple[Child, Briefing]) -> None:
+    child, briefing = echo
+    child.stop(0.0)
+    briefing.give()
+    child.pin(frozenset({0}))
+
+
+def test_a_child_is_pinned_with_all_its_threads(echo: tuple[Child, Briefing]) -> None:
+    child, _ = echo
+    core = min(os.sched_getaffinity(0))
+    child.pin(frozenset({core}))
+    child.pin(frozenset())
+    assert os.sched_getaffinity(child.pid) == {core}
+
+
+def test_no_descriptor_is_left_open() -> None:
+    before = os.listdir("/proc/self/fd")
+    briefing = Briefing("{}")
+    child = Child(ChildSpec("python", "platform", briefing, ()))
+    assert child.wait(PATIENCE_S) is not None
+    briefing.give()
+    child.close()
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_program_that_cannot_be_started_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    with pytest.raises(MissingError, match="the echo process cannot be started: No such file"):
+        Child(ChildSpec("echo", "echo", None, ()))
+
+
+def test_a_process_knows_when_it_was_started() -> None:
+    before_ns = time.monotonic_ns()
+    program = "from sefa_edge.edge.process import started_ns; print(started_ns())"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE_S, check=True
+    )
+    assert before_ns - ms_to_ns(20) <= int(done.stdout) <= time.monotonic_ns()
+    assert started_ns() < before_ns
+
+
+def test_memory_is_given_back_without_complaint() -> None:
+    give_memory_back()
