@@ -148,7 +148,10 @@ def footprint(pid: int) -> Footprint:
         elif words[0] in ("Rss:", "Pss:", "Anonymous:"):
             totals[words[0]] += int(words[1])
             files[mapping] += {"Rss:": 1, "Anonymous:": -1}.get(words[0], 0) * int(words[1])
-    module = (folder / "cmdline").read_text().split("\0")[2].rpartition(".")[2]
+    command = (folder / "cmdline").read_text().split("\0")
+    if len(command) < 3:
+        raise ProcessLookupError(f"process {pid} has ended")
+    module = command[2].rpartition(".")[2]
     return Footprint(
         pid=pid,
         name="supervisor" if module == "sefa_edge" else module.removesuffix("_process"),

@@ -102,7 +102,7 @@ def _soak(engine: Path, seconds: float) -> tuple[list[Sample], dict[str, object]
         try:
             unit.wait_for_torque()
             samples = _samples(run, seconds)
-            code = run.wait(END_PATIENCE_S)
+            code = run.wait(END_PATIENCE_S)  # it parks
         finally:
             run.terminate()
             run.wait()
