@@ -41,7 +41,13 @@ from sefa_edge.edge.loop import ControlLoop
 from sefa_edge.edge.modes import Fault, Mode, describe
 from sefa_edge.edge.motion import Motion
 from sefa_edge.edge.process import read_config
-from sefa_edge.edge.realtime import claim_privileges, quiet_collector
+from sefa_edge.edge.realtime import (
+    DEFAULT_PRIORITY,
+    DEFAULT_SPIN_US,
+    MAX_SPIN_US,
+    claim_privileges,
+    quiet_collector,
+)
 from sefa_edge.edge.records import Final, Ready, Torque
 from sefa_edge.edge.transport import Channel, ChannelClosed
 from sefa_edge.firmware_bridge.host.arm import Arm
@@ -72,11 +78,11 @@ class ControlConfig(StrictModel):
     policy_fd: FileDescriptor
     control_rate_hz: Annotated[float, Field(ge=20, le=500)] | None = None
     """Null: the profile's rate."""
-    realtime_priority: Annotated[int, Field(ge=0, le=99)] = 55
+    realtime_priority: Annotated[int, Field(ge=0, le=99)] = DEFAULT_PRIORITY
     """SCHED_FIFO priority; 0: do not ask for it."""
     cpu: Annotated[int, Field(ge=0)] | None = None
     """Core to stay on; null: any."""
-    spin_us: Annotated[int, Field(ge=0, le=2000)] = 300
+    spin_us: Annotated[int, Field(ge=0, le=MAX_SPIN_US)] = DEFAULT_SPIN_US
     """Wait actively for the last so many microseconds before each tick."""
 
 
