@@ -47,6 +47,7 @@ from sefa_edge.edge.realtime import (
     MAX_SPIN_US,
     claim_privileges,
     quiet_collector,
+    reserve_heap,
 )
 from sefa_edge.edge.records import Final, Ready, Torque
 from sefa_edge.edge.transport import Channel, ChannelClosed
@@ -124,8 +125,9 @@ def _serve(config: ControlConfig, supervisor: Channel, policy: Channel) -> Final
     except SefaError as error:
         return _not_started(error)
     with closing(loop.arm):
+        _reserve = reserve_heap()  # held to the end of this call
+        quiet_collector()  # before the priority: it takes tens of milliseconds, which others may need
         asked, granted = claim_privileges(config.realtime_priority, config.cpu)
-        quiet_collector()
         with suppress(ChannelClosed):  # the first tick meets the end of the channel
             supervisor.send(Ready(period, asked, granted, loop.arm.state.joint_deg).pack())
         return _run(loop, links, Pacer(clock, period, us_to_ns(config.spin_us)), profile)
@@ -137,11 +139,20 @@ def _run(loop: ControlLoop, links: ProcessLinks, pacer: Pacer, profile: ArmProfi
         loop.tick(pacer.wait())
         ticks += 1
     joints = loop.motion.fault_joints
-    named = tuple(name for index, name in enumerate(profile.joint_names) if joints >> index & 1)
-    state, torque, trouble = loop.state, loop.arm.torque, links.trouble
-    about = (trouble.about,) if trouble is not None and trouble.fault is state.fault else named
-    message, hint = describe(state, about)
+    state, torque = loop.state, loop.arm.torque
+    message, hint = describe(state, _subjects(loop, links, profile))
     return Final(state.mode, state.fault, joints, torque, state.exit_code, ticks, pacer.skipped, message, hint)
+
+
+def _subjects(loop: ControlLoop, links: ProcessLinks, profile: ArmProfile) -> tuple[str, ...]:
+    """What the latched fault is about."""
+    fault, trouble = loop.state.fault, links.trouble
+    if fault is Fault.LOOP_OVERRUN:
+        return (f"{loop.motion.patience_ticks} ticks in a row",)
+    if trouble is not None and trouble.fault is fault:
+        return (trouble.about,)
+    joints = loop.motion.fault_joints
+    return tuple(name for index, name in enumerate(profile.joint_names) if joints >> index & 1)
 
 
 def _arm_opener(config: ControlConfig, profile: ArmProfile) -> Callable[[], Arm]:

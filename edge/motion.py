@@ -45,7 +45,8 @@ class Motion:
         self.commanded = Commanded.standing(arm.state.joint_deg)
         self.arm = arm
         self._profile = profile
-        self._patience_ticks = max(1, self.limits.goal_timeout_ns // period_ns)
+        self.patience_ticks = max(1, self.limits.goal_timeout_ns // period_ns)
+        """So many ticks skipped in a row are the fault LOOP_OVERRUN: the profile's `goal_timeout_ms`."""
         # A gripper is meant to be stopped by what it grips.
         self._must_follow = np.array([joint.unit == "degrees" for joint in profile.joints])
         self._plan = PlannedMove(self.commanded.joint_deg, self.commanded.joint_deg, 0, 0)
@@ -216,7 +217,7 @@ class Motion:
         self._switched_torque = False
         late = slot.skipped_before > 0 and not excused
         self._skipped_in_a_row = self._skipped_in_a_row + slot.skipped_before if late else 0
-        return self._skipped_in_a_row >= self._patience_ticks and self.state.powered
+        return self._skipped_in_a_row >= self.patience_ticks and self.state.powered
 
     def _starved(self, now_ns: int) -> bool:
         if self.state.mode is not Mode.RUNNING:
@@ -234,7 +235,7 @@ class Motion:
         return bool(self._lag_ticks.max() >= self._lag_patience())
 
     def _lag_patience(self) -> int:
-        return self._patience_ticks if self.state.mode is Mode.RUNNING else PLANNED_LAG_TICKS
+        return self.patience_ticks if self.state.mode is Mode.RUNNING else PLANNED_LAG_TICKS
 
     def _joints_of(self, fault: Fault) -> int:
         if fault is Fault.FOLLOWING_ERROR:
