@@ -45,8 +45,7 @@ class Motion:
         self.commanded = Commanded.standing(arm.state.joint_deg)
         self.arm = arm
         self._profile = profile
-        self.patience_ticks = max(1, self.limits.goal_timeout_ns // period_ns)
-        """So many ticks skipped in a row are the fault LOOP_OVERRUN: the profile's `goal_timeout_ms`."""
+        self._patience_ticks = max(1, self.limits.goal_timeout_ns // period_ns)
         # A gripper is meant to be stopped by what it grips.
         self._must_follow = np.array([joint.unit == "degrees" for joint in profile.joints])
         self._plan = PlannedMove(self.commanded.joint_deg, self.commanded.joint_deg, 0, 0)
@@ -136,6 +135,11 @@ class Motion:
         waiting = self.state.target is Target.AWAIT_ARM and self._standing()
         return not self.state.powered or waiting
 
+    @property
+    def patience_ticks(self) -> int:
+        """So many ticks skipped in a row are the fault LOOP_OVERRUN: the profile's `goal_timeout_ms`."""
+        return self._patience_ticks
+
     def settled(self, now_ns: int) -> bool:
         """At rest where the mode leads."""
         if self.state.mode in (Mode.ARMED, Mode.PARK):
@@ -217,7 +221,7 @@ class Motion:
         self._switched_torque = False
         late = slot.skipped_before > 0 and not excused
         self._skipped_in_a_row = self._skipped_in_a_row + slot.skipped_before if late else 0
-        return self._skipped_in_a_row >= self.patience_ticks and self.state.powered
+        return self._skipped_in_a_row >= self._patience_ticks and self.state.powered
 
     def _starved(self, now_ns: int) -> bool:
         if self.state.mode is not Mode.RUNNING:
@@ -235,7 +239,7 @@ class Motion:
         return bool(self._lag_ticks.max() >= self._lag_patience())
 
     def _lag_patience(self) -> int:
-        return self.patience_ticks if self.state.mode is Mode.RUNNING else PLANNED_LAG_TICKS
+        return self._patience_ticks if self.state.mode is Mode.RUNNING else PLANNED_LAG_TICKS
 
     def _joints_of(self, fault: Fault) -> int:
         if fault is Fault.FOLLOWING_ERROR:
