@@ -67,26 +67,25 @@ def claim_privileges(priority: int, cpu: int | None) -> tuple[Privilege, Privile
     return asked, granted
 
 
-def refusal_words(refused: Privilege, priority: int) -> list[str]:
-    """What to tell a person whose control process was refused something: one line that says so, then what to do."""
+def refusal_words(refused: Privilege, priority: int, user: str) -> list[str]:
+    """What to tell `user` whose control process was refused something: one line that says so, then what to do."""
     if not refused:
         return []
     names = ", ".join(name for privilege, name in _NAMES.items() if privilege & refused)
     words = [f"note: the control loop got no {names}, so it may run late under load"]
     if refused & (Privilege.FIFO | Privilege.MEMORY_LOCK):
-        words += _permission_words(refused, priority)
+        words += _permission_words(refused, priority, user)
     if refused & Privilege.AFFINITY:
         words.append("hint: a control group keeps it off that core; systemd: AllowedCPUs=, docker: --cpuset-cpus")
     return words
 
 
-def _permission_words(refused: Privilege, priority: int) -> list[str]:
-    if os.geteuid() == 0:
+def _permission_words(refused: Privilege, priority: int, user: str) -> list[str]:
+    if user == "root":
         return [
             "hint: even root is refused: a container needs docker run --cap-add=SYS_NICE --cap-add=IPC_LOCK, "
             "a kernel with real-time groups sysctl -w kernel.sched_rt_runtime_us=-1",
         ]
-    user = _user_name()
     rows = ((Privilege.FIFO, "rtprio", "RTPRIO", str(priority)), (Privilege.MEMORY_LOCK, "memlock", "MEMLOCK", ""))
     wanted = [row for row in rows if row[0] & refused]
     limits = "".join(f"{user} - {key} {value or 'unlimited'}\\n" for _, key, _, value in wanted)
@@ -97,7 +96,8 @@ def _permission_words(refused: Privilege, priority: int) -> list[str]:
     ]
 
 
-def _user_name() -> str:
+def user_name() -> str:
+    """The user of this process as limits.conf names it."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:  # a container's user need not have a name

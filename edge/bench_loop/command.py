@@ -11,8 +11,6 @@ import argparse
 import contextlib
 import os
 import sys
-import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib import resources
@@ -20,10 +18,9 @@ from pathlib import Path
 
 from sefa_edge.edge.bench_loop.report import Findings, as_json, judge, table, verdict
 from sefa_edge.edge.bench_loop.samples import Footprint, LoopMeasurement, LoopSamples, footprint_of
-from sefa_edge.edge.bench_loop.servos import ServosConfig
+from sefa_edge.edge.bench_loop.servos import simulated_servos
 from sefa_edge.edge.bench_loop.timer_control import TimerControl, TimerRequest, TimerResult, timer_control
 from sefa_edge.edge.modes import Mode
-from sefa_edge.edge.process import Child, ChildSpec
 from sefa_edge.edge.records import Privilege
 from sefa_edge.edge.running.command import add_realtime_arguments
 from sefa_edge.edge.running.crew import split_cores
@@ -32,13 +29,11 @@ from sefa_edge.edge.running.run_plan import SIMULATED_ARM, RunPlan, make_plan
 from sefa_edge.edge.running.status import Status, StatusLine
 from sefa_edge.edge.running.supervisor import Ending, Supervisor
 from sefa_edge.profiles.card import load_card
-from sefa_edge.profiles.errors import FaultError, InputError, SefaError
+from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.files import check_report_word, writable, write_atomic, write_report
 from sefa_edge.profiles.latency.environment import describe_environment
 from sefa_edge.profiles.units import NS_PER_S, period_ns
 
-SERVOS_TIMEOUT_S = 20.0
-POLL_S = 0.02
 MAX_SECONDS = 3600.0
 BAR_CELLS = 24
 
@@ -126,7 +121,7 @@ class Bench:
     def _findings(self) -> Findings:
         refused = self._supervisor.refused
         return Findings(
-            loop=LoopMeasurement.of(self._samples.ticks),
+            loop=LoopMeasurement.of(self._samples.ticks, self._plan.control_rate_hz),
             control=self._timer_result,
             grown=self._grown,
             beside=self._samples.beside,
@@ -174,28 +169,9 @@ def _arm(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
     if args.arm is not None:
         yield args.arm, args.port
         return
-    with tempfile.TemporaryDirectory(prefix="sefa-edge-") as folder:
-        port = Path(folder) / "arm"
-        _, cores = split_cores(os.sched_getaffinity(0), args.cpu)
-        config = ServosConfig(arm=SIMULATED_ARM, port=str(port)).model_dump_json()
-        servos = Child(
-            ChildSpec("simulated servos", "sefa_edge.edge.bench_loop.servos", config, (), cpus=frozenset(cores))
-        )
-        try:
-            _await_port(servos, port)
-            yield SIMULATED_ARM, str(port)
-        finally:
-            servos.stop(patience_s=1.0)
-            servos.close()
-
-
-def _await_port(servos: Child, port: Path) -> None:
-    give_up_s = time.monotonic() + SERVOS_TIMEOUT_S
-    while not port.is_symlink():
-        if servos.wait(POLL_S) is not None:
-            raise servos.failure()
-        if time.monotonic() > give_up_s:
-            raise FaultError("the simulated servos do not start", "is this machine overloaded?")
+    _, cores = split_cores(os.sched_getaffinity(0), args.cpu)
+    with simulated_servos(SIMULATED_ARM, cores) as port:
+        yield SIMULATED_ARM, str(port)
 
 
 def _draw(findings: Findings, path: Path) -> None:

@@ -80,6 +80,7 @@ def table(findings: Findings) -> Iterator[str]:
         yield f"{'ratio':28}" + "".join(f"{f'{ratio:.2g} x':>10}" for ratio in ratios)
     else:
         yield "no control beside it: neither a C compiler nor cyclictest (`apt-get install rt-tests`) here"
+    yield _row("period error", percentiles(findings.loop.period_error_ns), None)
     yield _row("work of a tick", percentiles(findings.loop.work_ns), None)
     for stage, durations_ns in findings.loop.stage_ns.items():
         yield _row(f"  {stage}", percentiles(durations_ns), None)
@@ -104,6 +105,7 @@ def as_json(findings: Findings, criteria: list[Criterion], plan: RunPlan, enviro
         "skipped_ticks": findings.loop.skipped,
         "lost_reports": findings.loop.lost_reports,
         "lateness": _stage("lateness", findings.loop.lateness_ns),
+        "period_error": _stage("period_error", findings.loop.period_error_ns),
         "work": _stage("work", findings.loop.work_ns),
         "stages": [_stage(stage, durations_ns) for stage, durations_ns in findings.loop.stage_ns.items()],
         "control": None

@@ -13,7 +13,7 @@ from sefa_edge.edge.policy_records import Happening, PolicyReport
 from sefa_edge.edge.records import STAGES, TickReport
 from sefa_edge.edge.transport import FrameDescriptor
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.units import NS_PER_S, s_to_ns
+from sefa_edge.profiles.units import NS_PER_S, period_ns, s_to_ns
 
 WARM_UP_NS = s_to_ns(2.0)
 """Not counted: until then caches fill, and the first chunks arrive."""
@@ -119,6 +119,8 @@ class LoopMeasurement:
     """The loop over the whole measurement; arrays int64."""
 
     lateness_ns: np.ndarray
+    period_error_ns: np.ndarray
+    """How far the time [N - 1] between two wake-ups is from a period: what a loop without a grid can be judged by."""
     work_ns: np.ndarray
     """Time [N] from the wake-up of a tick to its last stamp; most of it is the wait for the servos."""
     stage_ns: dict[str, np.ndarray]
@@ -129,7 +131,7 @@ class LoopMeasurement:
     """Ticks that happened, per second."""
 
     @classmethod
-    def of(cls, ticks: list[TickReport]) -> LoopMeasurement:
+    def of(cls, ticks: list[TickReport], asked_rate_hz: float) -> LoopMeasurement:
         """Raises InputError when there are fewer than two ticks."""
         if len(ticks) < 2:
             raise InputError("the run gave nothing to measure", "measure for longer: --seconds")
@@ -138,9 +140,11 @@ class LoopMeasurement:
         happened = last.tick - first.tick - skipped
         # From grid point to grid point: how late the first and the last tick woke up is no error of the rate.
         grid_ns = (last.start_ns - last.lateness_ns) - (first.start_ns - first.lateness_ns)
+        starts_ns = np.array([tick.start_ns for tick in ticks], np.int64)
         stages = np.array([tick.stage_ns for tick in ticks], np.int64)
         return cls(
             lateness_ns=np.array([tick.lateness_ns for tick in ticks], np.int64),
+            period_error_ns=np.abs(np.diff(starts_ns) - period_ns(asked_rate_hz)),
             work_ns=stages.sum(axis=1),
             stage_ns=dict(zip(STAGES, stages.T, strict=True)),
             skipped=skipped,

@@ -15,7 +15,7 @@ from sefa_edge.edge.film.film_process import FilmOrder, Scene
 from sefa_edge.edge.modes import Command, Mode
 from sefa_edge.edge.policy_records import Order, PolicyCommand
 from sefa_edge.edge.process import Child
-from sefa_edge.edge.realtime import refusal_words
+from sefa_edge.edge.realtime import refusal_words, user_name
 from sefa_edge.edge.records import ControlCommand, Final, Privilege
 from sefa_edge.edge.running.crew import Crew
 from sefa_edge.edge.running.homecoming import FAULT_EXIT_CODE, ControlLost, CutShort, Ending, Homecoming, StopAsked
@@ -268,7 +268,7 @@ class Supervisor:
                 channel.send(record)
 
     def _tell_refusals(self) -> None:
-        for words in refusal_words(self.refused, self._plan.realtime.priority):
+        for words in refusal_words(self.refused, self._plan.realtime.priority, user_name()):
             self._line.say(words)
 
     # -- the end ---------------------------------------------------------
