@@ -16,7 +16,7 @@ HEIGHT, WIDTH = 480, 640
 VARIETY = 16
 """Different pictures, one after another; each moves on from the one before."""
 SQUARE = 96
-GRAIN = 12
+GRAIN = 24
 """Noise of a real sensor, grey levels: without it a JPEG is small, and decoded too easily."""
 
 
