@@ -10,7 +10,8 @@ Kinder than the original: the serial code is ours, which sleeps while it waits w
 picture is prepared by numpy, and the engine is run by our ONNX Runtime back end, not by torch. No privileges
 are asked for, as LeRobot asks for none. `--lerobot FOLDER` takes camera and sleep from LeRobot itself,
 installed there by `pip install --no-deps --target FOLDER lerobot==0.4.4 draccus mergedeep pyyaml-include
-typing-inspect mypy-extensions toml`. The arm is read, and its present position is commanded: nothing moves.
+typing-inspect mypy-extensions toml`. A silent arm ends the original; this one goes on. The arm's
+present position is commanded: nothing moves.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Protocol
@@ -29,6 +31,7 @@ import cv2
 import numpy as np
 
 from sefa_edge.edge.engines.engine import Engine, EngineOptions, open_engine
+from sefa_edge.firmware_bridge.host.errors import ArmTimeout
 from sefa_edge.firmware_bridge.host.feetech import FeetechArm, open_feetech_arm
 from sefa_edge.firmware_bridge.host.messages import JointGoal
 from sefa_edge.profiles.resize import resize_to_policy
@@ -91,20 +94,22 @@ class LeRobotLoop:
         timing = engine.card.timing
         self._ticks_per_step = max(1, round(rate_hz / timing.policy_rate_hz))
         self._execute_steps = timing.execute_steps
+        self._joint_deg = arm.read_state().joint_deg
         self._actions: deque[np.ndarray] = deque()
         self._noise = np.zeros(engine.card.noise_tensor.shape, np.float32)
         self.inferences = 0
 
     def run(self, seconds: float, sleep: Callable[[float], None]) -> list[int]:
         """Loop for that long; returns when every iteration began, nanoseconds of CLOCK_MONOTONIC."""
-        begun_ns = []
+        begun_ns: list[int] = []
         end_s = time.perf_counter() + seconds
         while (start_s := time.perf_counter()) < end_s:
             begun_ns.append(round(start_s * 1e9))
-            state = self._arm.read_state()
+            with suppress(ArmTimeout):  # the original ends here: its `sync_read` is not tried again
+                self._joint_deg = self._arm.read_state().joint_deg
             picture = self._camera.read_latest()
-            self._select_action(picture, state.joint_deg)
-            self._arm.send(JointGoal(len(begun_ns), begun_ns[-1], begun_ns[-1] + GOAL_LIFE_NS, state.joint_deg))
+            self._select_action(picture, self._joint_deg)
+            self._arm.send(JointGoal(len(begun_ns), begun_ns[-1], begun_ns[-1] + GOAL_LIFE_NS, self._joint_deg))
             sleep(max(self._period_s - (time.perf_counter() - start_s), 0.0))
         return begun_ns
 

@@ -235,12 +235,13 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     words = [*COMMAND, "--seconds", "60", "--realtime-priority", "0"]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment)
     assert process.stderr is not None
-    seen = next((line for line in process.stderr if " to start " in line or " running " in line), "")
+    seen = next((line for line in process.stderr if " starting " in line), "")
     process.send_signal(signal.SIGINT)
     _, rest = process.communicate(timeout=60)
     assert seen
     assert process.returncode == 130, rest
-    assert rest.splitlines()[-1] == "stopped by Ctrl-C: arm parked and released"
+    # Where it got to in the meantime depends on the machine.
+    assert rest.splitlines()[-1] in ("stopped by Ctrl-C: arm not touched", "stopped by Ctrl-C: arm parked and released")
     assert list(tmp_path.glob("sefa-edge*")) == []
 
 
