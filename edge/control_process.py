@@ -42,7 +42,14 @@ from sefa_edge.edge.loop import ControlLoop
 from sefa_edge.edge.modes import Fault, Mode, describe
 from sefa_edge.edge.motion import Motion
 from sefa_edge.edge.process import read_config
-from sefa_edge.edge.realtime import claim_privileges, quiet_collector
+from sefa_edge.edge.realtime import (
+    DEFAULT_PRIORITY,
+    DEFAULT_SPIN_US,
+    MAX_SPIN_US,
+    claim_privileges,
+    quiet_collector,
+    reserve_heap,
+)
 from sefa_edge.edge.records import Final, Ready, Torque
 from sefa_edge.edge.transport import Channel, ChannelClosed
 from sefa_edge.firmware_bridge.host.arm import Arm
@@ -73,11 +80,11 @@ class ControlConfig(StrictModel):
     policy_fd: FileDescriptor
     control_rate_hz: Annotated[float, Field(ge=20, le=500)] | None = None
     """Null: the profile's rate."""
-    realtime_priority: Annotated[int, Field(ge=0, le=99)] = 55
+    realtime_priority: Annotated[int, Field(ge=0, le=99)] = DEFAULT_PRIORITY
     """SCHED_FIFO priority; 0: do not ask for it."""
     cpu: Annotated[int, Field(ge=0)] | None = None
     """Core to stay on; null: any."""
-    spin_us: Annotated[int, Field(ge=0, le=2000)] = 300
+    spin_us: Annotated[int, Field(ge=0, le=MAX_SPIN_US)] = DEFAULT_SPIN_US
     """Wait actively for the last so many microseconds before each tick."""
 
 
@@ -122,8 +129,9 @@ def _serve(config: ControlConfig, supervisor: Channel, policy: Channel) -> Final
     except SefaError as error:
         return _not_started(error)
     with closing(loop.arm):
+        _reserve = reserve_heap()  # held to the end of this call
+        quiet_collector()  # before the priority: it takes tens of milliseconds, which others may need
         asked, granted = claim_privileges(config.realtime_priority, config.cpu)
-        quiet_collector()
         with suppress(ChannelClosed):  # the first tick meets the end of the channel
             supervisor.send(Ready(period, asked, granted, loop.arm.state.joint_deg).pack())
         return _run(loop, links, Pacer(clock, period, us_to_ns(config.spin_us)), profile)
@@ -135,11 +143,20 @@ def _run(loop: ControlLoop, links: ProcessLinks, pacer: Pacer, profile: ArmProfi
         loop.tick(pacer.wait())
         ticks += 1
     joints = loop.motion.fault_joints
-    named = tuple(name for index, name in enumerate(profile.joint_names) if joints >> index & 1)
-    state, torque, trouble = loop.state, loop.arm.torque, links.trouble
-    about = (trouble.about,) if trouble is not None and trouble.fault is state.fault else named
-    message, hint = describe(state, about)
+    state, torque = loop.state, loop.arm.torque
+    message, hint = describe(state, _subjects(loop, links, profile))
     return Final(state.mode, state.fault, joints, torque, state.exit_code, ticks, pacer.skipped, message, hint)
+
+
+def _subjects(loop: ControlLoop, links: ProcessLinks, profile: ArmProfile) -> tuple[str, ...]:
+    """What the latched fault is about."""
+    fault, trouble = loop.state.fault, links.trouble
+    if fault is Fault.LOOP_OVERRUN:
+        return (f"{loop.motion.patience_ticks} ticks in a row",)
+    if trouble is not None and trouble.fault is fault:
+        return (trouble.about,)
+    joints = loop.motion.fault_joints
+    return tuple(name for index, name in enumerate(profile.joint_names) if joints >> index & 1)
 
 
 def _arm_opener(config: ControlConfig, profile: ArmProfile) -> Callable[[], Arm]:

@@ -135,6 +135,11 @@ class Motion:
         waiting = self.state.target is Target.AWAIT_ARM and self._standing()
         return not self.state.powered or waiting
 
+    @property
+    def patience_ticks(self) -> int:
+        """So many ticks skipped in a row are the fault LOOP_OVERRUN: the profile's `goal_timeout_ms`."""
+        return self._patience_ticks
+
     def settled(self, now_ns: int) -> bool:
         """At rest where the mode leads."""
         if self.state.mode in (Mode.ARMED, Mode.PARK):

@@ -28,6 +28,10 @@ COMMANDS = {
         "sefa_edge.edge.profiling.command",
         "measure the latency of every stage, as JSON and one page",
     ),
+    "bench-loop": (
+        "sefa_edge.edge.bench_loop.command",
+        "prove the control loop on this very unit: how late it wakes up, beside a loop in C",
+    ),
 }
 
 EXTRAS = {

@@ -47,7 +47,7 @@ class CameraLost(InputError):
 
 @dataclass(frozen=True, slots=True)
 class CameraAddress:
-    """What the user wrote: `sim[:PATH]`, `/dev/video0`, `v4l2:…`, `file:…`, `images:DIR`, `http://…`."""
+    """What the user wrote: `sim[:PATH]`, `test`, `/dev/video0`, `v4l2:…`, `file:…`, `images:DIR`, `http://…`."""
 
     kind: str
     target: str
@@ -57,6 +57,8 @@ def parse_address(word: str) -> CameraAddress:
     """Raises InputError for a word that names no kind of camera."""
     if word == "sim":
         return CameraAddress("sim", "")
+    if word.removesuffix(":") == "test":
+        return CameraAddress("test", "")
     if word.startswith(("http://", "https://", "rtsp://")):
         return CameraAddress("stream", word)
     if word.startswith("/dev/"):
@@ -66,7 +68,7 @@ def parse_address(word: str) -> CameraAddress:
         return CameraAddress(kind, target)
     raise InputError(
         f"'{word}' is not a camera",
-        "use sim, sim:PATH, /dev/video0, v4l2:PATH, file:VIDEO, images:FOLDER or http://…",
+        "use sim, sim:PATH, test, /dev/video0, v4l2:PATH, file:VIDEO, images:FOLDER or http://…",
     )
 
 
@@ -91,6 +93,10 @@ def make_source(request: CameraRequest) -> CameraSource:
         from sefa_edge.edge.cameras.v4l2 import V4l2Camera
 
         return V4l2Camera(request)
+    if request.address.kind == "test":
+        from sefa_edge.edge.cameras.test_picture import TestPictureCamera
+
+        return TestPictureCamera(request)
     from sefa_edge.edge.cameras import files
 
     if request.address.kind == "images":

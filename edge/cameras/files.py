@@ -25,7 +25,7 @@ class ImageFolderCamera:
     def __init__(self, request: CameraRequest) -> None:
         self._name = request.name
         self._folder = Path(request.address.target)
-        self._grid = _Grid(request.rate_hz)
+        self._grid = Grid(request.rate_hz)
         self._sequence = 0
 
     def open(self) -> None:
@@ -55,7 +55,7 @@ class VideoFileCamera:
 
     def open(self) -> None:
         self._capture = Capture.of_stream(self._path)
-        self._grid = _Grid(self._capture.rate_hz or DEFAULT_RATE_HZ)
+        self._grid = Grid(self._capture.rate_hz or DEFAULT_RATE_HZ)
 
     def read(self) -> Frame | None:
         picture = self._next_picture()
@@ -100,7 +100,7 @@ class StreamCamera:
         self._capture.close()
 
 
-class _Grid:
+class Grid:
     """Waits for the next multiple of the frame period; what was missed is skipped."""
 
     def __init__(self, rate_hz: float) -> None:

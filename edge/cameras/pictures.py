@@ -53,6 +53,19 @@ def decode_png(content: bytes) -> np.ndarray:
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
+def encode_jpeg(picture: np.ndarray) -> bytes:
+    """JPEG of a picture uint8 [H, W, 3], as a USB camera sends it. Raises InputError when OpenCV cannot encode it."""
+    done, encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])
+    if not done:
+        raise InputError(f"OpenCV cannot encode a picture of shape {picture.shape}")
+    return encoded.tobytes()
+
+
+def decode_jpeg(content: bytes) -> np.ndarray:
+    """The picture uint8 [H, W, 3] in the bytes of a JPEG. Raises InputError when they are none, or damaged."""
+    return decode_png(content)  # OpenCV looks at the content
+
+
 def draw_line(picture: np.ndarray, points: np.ndarray, colour: tuple[int, int, int]) -> None:
     """Draw the line through `points` [K, 2], x and y in pixels, into the picture."""
     cv2.polylines(picture, [np.rint(points).astype(np.int32)], False, colour, 1, cv2.LINE_AA)

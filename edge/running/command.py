@@ -24,8 +24,20 @@ def add_setup_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--camera-rate", type=_positive, default=30.0, metavar="HZ", help="pictures per second")
     parser.add_argument("--rate", type=_positive, metavar="HZ", help="control rate (default: the arm profile's)")
     parser.add_argument("--threads", type=_count, default=1, metavar="N", help="threads of the inference")
+    add_realtime_arguments(parser)
     parser.add_argument("--task", metavar="T", help="task of the simulated world (default: the engine's)")
     parser.add_argument("--seed", type=_natural, default=0, metavar="N", help="seed of the first episode")
+
+
+def add_realtime_arguments(parser: argparse.ArgumentParser) -> None:
+    """How the control loop waits, and where."""
+    parser.add_argument("--cpu", type=_natural, metavar="N", help="core of the control loop (default: the highest)")
+    parser.add_argument(
+        "--realtime-priority", type=int, default=55, metavar="N", help="SCHED_FIFO priority of the loop; 0: none"
+    )
+    parser.add_argument(
+        "--spin-us", type=_natural, default=300, metavar="N", help="wait actively that long before each tick"
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from sefa_edge.edge.cameras.camera import CameraAddress, parse_address
 from sefa_edge.edge.engines.engine import check_fits_arm, engine_kind
+from sefa_edge.edge.realtime import MAX_SPIN_US, RealtimeSettings
 from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import writable
@@ -56,9 +58,12 @@ class RunPlan:
     cameras: dict[str, CameraAddress]
     camera_rate_hz: float
     control_rate_hz: float
+    realtime: RealtimeSettings
     threads: int
     schedule: Schedule
     film: Path | None
+    untouched: bool = False
+    """The arm is read and never switched on; the policy thinks, and nothing moves. For a program that measures."""
 
 
 def make_plan(args: argparse.Namespace) -> RunPlan:
@@ -85,10 +90,23 @@ def make_plan(args: argparse.Namespace) -> RunPlan:
         cameras=_cameras(args.camera, card, simulated),
         camera_rate_hz=args.camera_rate,
         control_rate_hz=args.rate or profile.control_rate_hz,
+        realtime=realtime_settings(args),
         threads=args.threads,
         schedule=_schedule(args, card, simulated),
         film=_film(args.video),
     )
+
+
+def realtime_settings(args: argparse.Namespace) -> RealtimeSettings:
+    """What `--cpu`, `--realtime-priority` and `--spin-us` say. Raises InputError."""
+    cores = sorted(os.sched_getaffinity(0))
+    if args.cpu is not None and args.cpu not in cores:
+        raise InputError(f"--cpu {args.cpu} may not be used here", f"use one of {', '.join(map(str, cores))}")
+    if not 0 <= args.realtime_priority <= 99:
+        raise InputError(f"--realtime-priority {args.realtime_priority} is out of range", "use 1 to 99, or 0 for none")
+    if args.spin_us > MAX_SPIN_US:
+        raise InputError(f"--spin-us {args.spin_us} is out of range", f"use 0 to {MAX_SPIN_US}")
+    return RealtimeSettings(args.realtime_priority, args.cpu, args.spin_us)
 
 
 def _film(path: Path) -> Path | None:

@@ -184,3 +184,8 @@ def test_what_is_absent_ends_with_a_hint_and_before_anything_moves(tmp_path: Pat
         done = subprocess.run([*run, *words], capture_output=True, cwd=tmp_path)
         assert done.returncode == 2
         assert complaint in done.stderr
+
+
+def test_control_gets_the_core_that_is_asked_for() -> None:
+    assert split_cores({0, 1, 2, 5}, 1) == (frozenset({1}), frozenset({0, 2, 5}))
+    assert split_cores({3}, 3) == (frozenset(), frozenset())
