@@ -97,6 +97,8 @@ class Crew:
             supervisor_fd=own_end.fileno(),
             control_fd=to_control.fileno(),
             max_age_ms=self._plan.profile.goal_timeout_ms,
+            max_frame_age_ms=self._plan.camera_checks.max_frame_age_ms,
+            max_skew_ms=self._plan.camera_checks.max_skew_ms,
             threads=self._plan.threads,
         )
         fds = [fd for camera, _ in inputs for fd in (camera.ring_fd, camera.channel_fd)]
@@ -216,6 +218,8 @@ class Crew:
             width=spec.width,
             ring_fd=ring.fd,
             channel_fd=policy_end.fileno(),
+            frozen_ns=self._plan.camera_checks.patience[spec.name].frozen_ns,
+            dark_ns=self._plan.camera_checks.patience[spec.name].dark_ns,
         )
         return camera, policy_end
 
