@@ -98,7 +98,7 @@ class FfmpegTap:
 
 @contextmanager
 def _live_options() -> Iterator[None]:
-    """OpenCV takes FFmpeg's options from the environment only, at every opening; files must not be opened with these."""
+    """OpenCV takes FFmpeg's options only from the environment, at every opening; files do not bear these."""
     asked = os.environ.get(FFMPEG_OPTIONS)
     os.environ[FFMPEG_OPTIONS] = LIVE if asked is None else asked
     try:
