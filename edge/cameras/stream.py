@@ -18,10 +18,12 @@ from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.units import ms_to_ns, s_to_ns
 
 FFMPEG_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
-LIVE = "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay|analyzeduration;500000|reorder_queue_size;0"
+LIVE = "rtsp_transport;tcp+udp|rtsp_flags;prefer_tcp|fflags;nobuffer|flags;low_delay|analyzeduration;500000|reorder_queue_size;0"
 """No queue inside FFmpeg, and no long look at the stream before it begins. A variable that is set already wins."""
 OPEN_MS = 5000
-READ_MS = 1000
+READ_MS = 5000
+FIRST_NS = s_to_ns(5.0)
+"""The first picture after opening may wait for the next key frame."""
 STALL_NS = s_to_ns(1.0)
 """A stream that sends nothing for so long is lost; it is opened again from the beginning."""
 QUEUED_NS = ms_to_ns(3)
@@ -46,12 +48,14 @@ class StreamCamera:
         except InputError as error:
             raise InputError(f"stream {self._shown} cannot be opened: {error}", error.hint) from None
         self._pictures = NewestPicture(tap)
+        self._patience_ns = FIRST_NS
 
     def read(self) -> Frame | None:
         try:
-            arrival = self._pictures.next(STALL_NS)
+            arrival = self._pictures.next(self._patience_ns)
         except CameraLost as error:
             raise CameraLost(f"stream {self._shown}: {error}", error.hint) from None
+        self._patience_ns = STALL_NS
         self._sequence += 1
         return Frame(self._camera, self._sequence, arrival.stamp_ns, arrival.stamp_ns, arrival.picture)
 
