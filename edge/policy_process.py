@@ -37,10 +37,6 @@ class CameraInput(StrictModel):
     width: int
     ring_fd: int
     channel_fd: int
-    frozen_ns: int | None = None
-    """It may repeat a picture for so long; null: for ever."""
-    dark_ns: int | None = None
-    """It may see nothing for so long; null: for ever."""
 
 
 class PolicyConfig(StrictModel):
@@ -55,11 +51,16 @@ class PolicyConfig(StrictModel):
     max_frame_age_ms: float | None = None
     """Of pictures alone; null: `max_age_ms`."""
     max_skew_ms: float = DEFAULT_MAX_SKEW_MS
+    frozen_ns: dict[str, int] = {}
+    """How long a camera may repeat a picture, by its name; one that is not named: for ever."""
+    dark_ns: dict[str, int] = {}
+    """How long a camera may see nothing, likewise."""
     threads: int = 1
 
     def watch_limits(self) -> WatchLimits:
         age_ms = self.max_age_ms if self.max_frame_age_ms is None else self.max_frame_age_ms
-        patience = {camera.name: Patience(camera.frozen_ns, camera.dark_ns) for camera in self.cameras}
+        names = [camera.name for camera in self.cameras]
+        patience = {name: Patience(self.frozen_ns.get(name), self.dark_ns.get(name)) for name in names}
         return WatchLimits(ms_to_ns(age_ms), ms_to_ns(self.max_skew_ms), patience)
 
 

@@ -99,6 +99,8 @@ class Crew:
             max_age_ms=self._plan.profile.goal_timeout_ms,
             max_frame_age_ms=self._plan.camera_checks.max_frame_age_ms,
             max_skew_ms=self._plan.camera_checks.max_skew_ms,
+            frozen_ns=self._plan.camera_checks.frozen_ns,
+            dark_ns=self._plan.camera_checks.dark_ns,
             threads=self._plan.threads,
         )
         fds = [fd for camera, _ in inputs for fd in (camera.ring_fd, camera.channel_fd)]
@@ -218,8 +220,6 @@ class Crew:
             width=spec.width,
             ring_fd=ring.fd,
             channel_fd=policy_end.fileno(),
-            frozen_ns=self._plan.camera_checks.patience[spec.name].frozen_ns,
-            dark_ns=self._plan.camera_checks.patience[spec.name].dark_ns,
         )
         return camera, policy_end
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sefa_edge.edge.cameras.camera import CameraAddress, parse_address
-from sefa_edge.edge.cameras.watch import DEFAULT_MAX_SKEW_MS, Patience, patience_for
+from sefa_edge.edge.cameras.watch import DEFAULT_MAX_SKEW_MS, patience_for
 from sefa_edge.edge.engines.engine import check_fits_arm, engine_kind
 from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.errors import InputError
@@ -44,11 +44,12 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class CameraChecks:
-    """What the pictures are held to; `patience` by the name of the camera."""
+    """What the pictures are held to. A camera that is not named may repeat a picture, or see nothing, for ever."""
 
     max_frame_age_ms: float
     max_skew_ms: float
-    patience: dict[str, Patience]
+    frozen_ns: dict[str, int]
+    dark_ns: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +151,12 @@ def _cameras(words: list[str] | None, card: PolicyCard, simulated: bool) -> dict
 
 
 def _camera_checks(args: argparse.Namespace, cameras: dict[str, CameraAddress], profile: ArmProfile) -> CameraChecks:
+    patience = {name: patience_for(address.kind, args.frozen_ms, args.dark_ms) for name, address in cameras.items()}
     return CameraChecks(
         args.max_frame_age_ms or profile.goal_timeout_ms,
         args.max_skew_ms or DEFAULT_MAX_SKEW_MS,
-        {name: patience_for(address.kind, args.frozen_ms, args.dark_ms) for name, address in cameras.items()},
+        {name: limits.frozen_ns for name, limits in patience.items() if limits.frozen_ns is not None},
+        {name: limits.dark_ns for name, limits in patience.items() if limits.dark_ns is not None},
     )
 
 

@@ -36,12 +36,13 @@ class Bench:
         inputs = [
             CameraInput(
                 name=name, height=96, width=96, ring_fd=self.rings[name].fd, channel_fd=far[name].fileno(),
-                frozen_ns=FROZEN_NS, dark_ns=DARK_NS,
+                
             )
             for name in SIDES
         ]  # fmt: skip
         config = PolicyConfig(
             engine=str(engine), cameras=inputs, max_age_ms=1e5, max_frame_age_ms=AGE_MS, max_skew_ms=50.0,
+            frozen_ns=dict.fromkeys(SIDES, FROZEN_NS), dark_ns=dict.fromkeys(SIDES, DARK_NS),
             supervisor_fd=far_supervisor.fileno(), control_fd=far_control.fileno(),
         )  # fmt: skip
         fds = [end.fileno() for end in (far_supervisor, far_control, *far.values())]
