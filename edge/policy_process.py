@@ -14,6 +14,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from pydantic import Field
+
 from sefa_edge.edge.cameras.camera import Frame
 from sefa_edge.edge.cameras.watch import DEFAULT_MAX_SKEW_MS, CameraWatch, Patience, WatchLimits
 from sefa_edge.edge.engines.engine import Engine, EngineOptions, open_engine
@@ -51,9 +53,9 @@ class PolicyConfig(StrictModel):
     max_frame_age_ms: float | None = None
     """Of pictures alone; null: `max_age_ms`."""
     max_skew_ms: float = DEFAULT_MAX_SKEW_MS
-    frozen_ns: dict[str, int] = {}
+    frozen_ns: dict[str, int] = Field(default_factory=dict)
     """How long a camera may repeat a picture, by its name; one that is not named: for ever."""
-    dark_ns: dict[str, int] = {}
+    dark_ns: dict[str, int] = Field(default_factory=dict)
     """How long a camera may see nothing, likewise."""
     threads: int = 1
 

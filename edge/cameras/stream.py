@@ -18,7 +18,10 @@ from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.units import ms_to_ns, s_to_ns
 
 FFMPEG_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
-LIVE = "rtsp_transport;tcp+udp|rtsp_flags;prefer_tcp|fflags;nobuffer|flags;low_delay|analyzeduration;500000|reorder_queue_size;0"
+LIVE = (
+    "rtsp_transport;tcp+udp|rtsp_flags;prefer_tcp"
+    "|fflags;nobuffer|flags;low_delay|analyzeduration;500000|reorder_queue_size;0"
+)
 """No queue inside FFmpeg, and no long look at the stream before it begins. A variable that is set already wins."""
 OPEN_MS = 5000
 READ_MS = 5000

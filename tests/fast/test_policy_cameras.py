@@ -34,12 +34,9 @@ class Bench:
         self.rings = {name: FrameRing.create(96, 96) for name in SIDES}
         far = {name: end for name, (_, end) in pairs.items()}
         inputs = [
-            CameraInput(
-                name=name, height=96, width=96, ring_fd=self.rings[name].fd, channel_fd=far[name].fileno(),
-                
-            )
+            CameraInput(name=name, height=96, width=96, ring_fd=self.rings[name].fd, channel_fd=far[name].fileno())
             for name in SIDES
-        ]  # fmt: skip
+        ]
         config = PolicyConfig(
             engine=str(engine), cameras=inputs, max_age_ms=1e5, max_frame_age_ms=AGE_MS, max_skew_ms=50.0,
             frozen_ns=dict.fromkeys(SIDES, FROZEN_NS), dark_ns=dict.fromkeys(SIDES, DARK_NS),
