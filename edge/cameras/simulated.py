@@ -25,8 +25,11 @@ class SimulatedCamera:
         self._newest_ns = 0
 
     def open(self) -> None:
+        path = Path(self._request.address.target)
+        if self._sequence:  # a world that was there and has gone is not waited for
+            StateReader(path).close()
         self._renderer = Renderer(self._request.height, self._request.width, self._request.name)
-        self._state = _await_world(Path(self._request.address.target))
+        self._state = _await_world(path)
         self._due_ns = time.monotonic_ns()
 
     def read(self) -> Frame | None:
