@@ -52,9 +52,9 @@ class InferenceSchedule:
         self.due_ns = 0
         """When the next inference begins."""
         self.skipped_steps = 0
-        """Policy steps by which inferences began late, since `start`."""
+        """Policy steps by which inferences began late."""
         self.overlong = 0
-        """Inferences that took longer than their period, since `start`."""
+        """Inferences that took longer than their period."""
 
     @property
     def expected_ns(self) -> int:
@@ -63,7 +63,7 @@ class InferenceSchedule:
 
     def start(self, now_ns: int) -> None:
         """An episode begins: the first inference is due at once. What was learnt about durations stays."""
-        self.due_ns, self.skipped_steps, self.overlong = now_ns, 0, 0
+        self.due_ns = now_ns
 
     def begin(self, now_ns: int) -> None:
         """An inference begins."""

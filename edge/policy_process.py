@@ -144,7 +144,6 @@ class PolicyProcess:
         self._episode, self._after_ns = command.episode, command.after_ns
         self._policy.start_episode(command.seed)
         self._frames.clear()
-        self._late_steps = 0
         self._schedule.start(time.monotonic_ns())
 
     def _see(self) -> None:

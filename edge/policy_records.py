@@ -60,11 +60,11 @@ class PolicyReport:
     inference_ns: int = 0
     frame_age_ns: int = 0
     skipped_steps: int = 0
-    """Policy steps by which inferences began late, since the start of the episode."""
+    """Policy steps by which inferences began late, since the process started; the next two likewise."""
     overlong: int = 0
-    """Inferences that took longer than their period, since the start of the episode."""
+    """Inferences that took longer than their period."""
     late_steps: int = 0
-    """Steps of chunks that were due before they could be sent, since the start of the episode."""
+    """Steps of chunks that were due before they could be sent."""
 
     def pack(self) -> bytes:
         return seal(

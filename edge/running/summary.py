@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
+from sefa_edge.edge.policy_records import PolicyReport
 from sefa_edge.edge.records import TickReport
 from sefa_edge.profiles.latency.percentiles import LatencyHistogram
 from sefa_edge.profiles.units import NS_PER_S, ns_to_ms
@@ -68,6 +69,9 @@ class RunSummary:
     skipped_ticks: int = 0
     lost_reports: int = 0
     clipped_ticks: int = 0
+    skipped_steps: int = 0
+    overlong_inferences: int = 0
+    late_steps: int = 0
     _newest_chunk_id: int = 0
     first_tick_ns: int = 0
     last_tick_ns: int = 0
@@ -91,6 +95,14 @@ class RunSummary:
             self._newest_chunk_id = report.chunk_id
             # The age is that at the grid point; the command leaves after the lateness and the tick's work.
             self.camera_to_command.add(report.frame_age_ns + report.lateness_ns + work_ns)
+
+    def count_inference(self, report: PolicyReport) -> None:
+        """Take in one chunk of the policy."""
+        self.inference.add(report.inference_ns)
+        self.frame_age.add(report.frame_age_ns)
+        self.skipped_steps = report.skipped_steps
+        self.overlong_inferences = report.overlong
+        self.late_steps = report.late_steps
 
     @property
     def judged(self) -> list[EpisodeResult]:
@@ -126,6 +138,11 @@ class RunSummary:
                 "lost_reports": self.lost_reports,
                 "lateness_ms": self.lateness.as_ms(),
                 "work_ms": self.work.as_ms(),
+            },
+            "policy": {
+                "skipped_steps": self.skipped_steps,
+                "overlong_inferences": self.overlong_inferences,
+                "late_steps": self.late_steps,
             },
             "inference_ms": self.inference.as_ms(),
             "frame_age_ms": self.frame_age.as_ms(),
