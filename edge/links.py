@@ -91,7 +91,7 @@ class ProcessLinks:
         """The last one that the policy told."""
         self._stop_asked = False
         self._inference_begun_ns: int | None = None
-        self._inference_ns: int | None = None
+        self._inference_ns = self._step_ns = 0
 
     @property
     def dropped(self) -> int:
@@ -121,12 +121,11 @@ class ProcessLinks:
             self._offer(self._supervisor, report.pack())
 
     def inference_words(self, now_ns: int) -> str:
-        """What is known of inference when its chunk is missing; empty before the first one."""
+        """How inference explains that a chunk is missing; empty when it does not."""
         if self._inference_begun_ns is not None:
             return f"inference has taken {ns_to_ms(now_ns - self._inference_begun_ns):.0f} ms so far"
-        if self._inference_ns is not None:
-            return f"the last inference took {ns_to_ms(self._inference_ns):.0f} ms"
-        return ""
+        slow = self._inference_ns > self._step_ns
+        return f"the last inference took {ns_to_ms(self._inference_ns):.0f} ms" if slow else ""
 
     def _from_supervisor(self) -> Iterator[Event]:
         if self._supervisor is None:
@@ -152,7 +151,8 @@ class ProcessLinks:
                     self._inference_begun_ns = InferenceBegun.unpack(record).begun_ns
                 else:
                     self._chunk = ActionChunk.unpack(record, self._horizon, self._joints)
-                    self._inference_begun_ns, self._inference_ns = None, self._chunk.inference_ns
+                    self._inference_begun_ns = None
+                    self._inference_ns, self._step_ns = self._chunk.inference_ns, self._chunk.step_period_ns
         except RecordError:
             yield Fault.BAD_CHUNK
         except ChannelClosed:

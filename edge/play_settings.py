@@ -22,7 +22,7 @@ MAX_DECAY = 100.0
 class HandOver:
     """How a newer chunk takes over; edge/handover.py says what the modes do."""
 
-    mode: HandOverMode = "blend"
+    mode: HandOverMode = "ensemble"
     fade_ms: float = 200.0
     """Blend and ensemble: how long the offset between the arm and the new plan takes to fade."""
     decay: float = 0.01

@@ -65,9 +65,11 @@ def test_a_missing_chunk_is_explained_by_how_long_inference_takes(ends: Ends) ->
     assert list(links.events()) == []
     assert links.newest_chunk() is None
     assert links.inference_words(ms_to_ns(912)) == "inference has taken 812 ms so far"
-    policy.send(ActionChunk(1, 0, 0, 1, np.zeros((HORIZON, JOINTS), np.float32), ms_to_ns(950)).pack())
-    assert list(links.events()) == []
-    assert links.inference_words(ms_to_ns(2000)) == "the last inference took 950 ms"
+    for inference_ms, words in ((950, "the last inference took 950 ms"), (100, "")):
+        path = np.zeros((HORIZON, JOINTS), np.float32)
+        policy.send(ActionChunk(1, 0, 0, ms_to_ns(100), path, ms_to_ns(inference_ms)).pack())
+        assert list(links.events()) == []
+        assert links.inference_words(ms_to_ns(2000)) == words
 
 
 def test_a_chunk_of_another_shape_is_a_fault(ends: Ends) -> None:
