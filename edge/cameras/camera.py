@@ -47,7 +47,7 @@ class CameraLost(InputError):
 
 @dataclass(frozen=True, slots=True)
 class CameraAddress:
-    """What the user wrote: `sim[:PATH]`, `test`, `/dev/video0`, `v4l2:…`, `file:…`, `images:DIR`, `http://…`."""
+    """What the user wrote: `sim[:PATH]`, `test`, `/dev/video0`, `v4l2:…`, `file:…`, `images:DIR`, `run:…`, `http://…`."""
 
     kind: str
     target: str
@@ -64,11 +64,11 @@ def parse_address(word: str) -> CameraAddress:
     if word.startswith("/dev/"):
         return CameraAddress("v4l2", word)
     kind, _, target = word.partition(":")
-    if kind in ("sim", "v4l2", "file", "images") and target:
+    if kind in ("sim", "v4l2", "file", "images", "run") and target:
         return CameraAddress(kind, target)
     raise InputError(
         f"'{word}' is not a camera",
-        "use sim, sim:PATH, test, /dev/video0, v4l2:PATH, file:VIDEO, images:FOLDER or http://…",
+        "use sim, sim:PATH, test, /dev/video0, v4l2:PATH, file:VIDEO, images:FOLDER, run:RECORDING, http://… or rtsp://…",
     )
 
 
@@ -97,10 +97,16 @@ def make_source(request: CameraRequest) -> CameraSource:
         from sefa_edge.edge.cameras.test_picture import TestPictureCamera
 
         return TestPictureCamera(request)
+    if request.address.kind == "stream":
+        from sefa_edge.edge.cameras.stream import StreamCamera
+
+        return StreamCamera(request)
+    if request.address.kind == "run":
+        from sefa_edge.edge.cameras.recorded import RecordedCamera
+
+        return RecordedCamera(request)
     from sefa_edge.edge.cameras import files
 
     if request.address.kind == "images":
         return files.ImageFolderCamera(request)
-    if request.address.kind == "file":
-        return files.VideoFileCamera(request)
-    return files.StreamCamera(request)
+    return files.VideoFileCamera(request)

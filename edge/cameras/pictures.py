@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 26))  # OpenCV's own limit takes 3 GB to decode
 
 import cv2
 import numpy as np
@@ -44,6 +47,11 @@ def encode_png(picture: np.ndarray) -> bytes:
 
 def decode_png(content: bytes) -> np.ndarray:
     """The picture uint8 [H, W, 3] in the bytes of a PNG. Raises InputError when they are none, or damaged."""
+    return decode_picture(content)
+
+
+def decode_picture(content: bytes) -> np.ndarray:
+    """The picture uint8 [H, W, 3] in the bytes of a PNG or JPEG. Raises InputError when they are none, or damaged."""
     try:
         picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
@@ -120,6 +128,15 @@ class Capture:
         capture = cv2.VideoCapture(location)
         if not capture.isOpened():
             raise InputError(f"video {location} cannot be opened", "check the path, or that the stream is running")
+        return cls(capture, location)
+
+    @classmethod
+    def of_network(cls, location: str, open_ms: int, read_ms: int) -> Capture:
+        """A network stream that is waited for no longer than so. Raises InputError when it cannot be opened."""
+        patience = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, open_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, read_ms]
+        capture = cv2.VideoCapture(location, cv2.CAP_FFMPEG, patience)
+        if not capture.isOpened():
+            raise InputError("the stream cannot be opened", "check its address, and that the sender is running")
         return cls(capture, location)
 
     @property

@@ -103,7 +103,12 @@ class Crew:
             supervisor_fd=own_end.fileno(),
             control_fd=to_control.fileno(),
             max_age_ms=self._plan.profile.goal_timeout_ms,
+            max_frame_age_ms=self._plan.camera_checks.max_frame_age_ms,
+            max_skew_ms=self._plan.camera_checks.max_skew_ms,
+            frozen_ns=self._plan.camera_checks.frozen_ns,
+            dark_ns=self._plan.camera_checks.dark_ns,
             threads=self._plan.threads,
+            noise=self._plan.noise,
         )
         fds = [fd for camera, _ in inputs for fd in (camera.ring_fd, camera.channel_fd)]
         self.policy = self._worker("policy", config.model_dump_json(), (*fds, own_end.fileno(), to_control.fileno()))
@@ -255,6 +260,7 @@ class Crew:
             supervisor_fd=own_end.fileno(),
             policy_fd=policy_end.fileno(),
             control_rate_hz=self._plan.control_rate_hz,
+            hand_over=self._plan.hand_over,
             cpu=min(self._control_cpus) if self._control_cpus else None,
             realtime_priority=self._plan.realtime.priority,
             spin_us=self._plan.realtime.spin_us,
