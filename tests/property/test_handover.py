@@ -47,6 +47,7 @@ def points(path: Path) -> np.ndarray:
     return np.unique(np.linspace(path.times_ns[0], path.times_ns[-1], 97).astype(np.int64))
 
 
+@settings(max_examples=50)
 @given(overlaps(), setpoints, settings_of)
 def test_no_jump_in_place_or_velocity(overlap: tuple[list[Path], int], here: Setpoint, wanted: HandOver) -> None:
     chunks, now_ns = overlap
@@ -71,6 +72,7 @@ def test_replace_is_the_new_chunk_from_its_next_step_on(overlap: tuple[list[Path
     np.testing.assert_array_equal(path.joint_deg[1:], newest.joint_deg[left])
 
 
+@settings(max_examples=50)
 @given(overlaps(), setpoints, st.floats(0, 400))
 def test_blend_is_the_new_chunk_once_the_offset_has_faded(
     overlap: tuple[list[Path], int], here: Setpoint, fade_ms: float
@@ -83,6 +85,7 @@ def test_blend_is_the_new_chunk_once_the_offset_has_faded(
     np.testing.assert_allclose(path.at(after).velocity_deg_s, newest.at(after).velocity_deg_s, atol=1e-4)
 
 
+@settings(max_examples=50)
 @given(overlaps(), setpoints, st.floats(1, 400))
 def test_the_offset_never_grows_beyond_what_its_velocity_explains(
     overlap: tuple[list[Path], int], here: Setpoint, fade_ms: float
@@ -98,6 +101,7 @@ def test_the_offset_never_grows_beyond_what_its_velocity_explains(
     assert (offset <= bound + 1e-6).all()
 
 
+@settings(max_examples=50)
 @given(overlaps(), st.floats(-800, 800))
 def test_the_mean_lies_between_its_chunks(overlap: tuple[list[Path], int], decay: float) -> None:
     chunks, _ = overlap
@@ -122,6 +126,7 @@ def test_a_mean_counts_only_chunks_that_speak_about_the_moment() -> None:
     np.testing.assert_allclose(average([old, new], 0.0).joint_deg[:, 0], [5, 5, 10, 10])
 
 
+@settings(max_examples=50)
 @given(ways)
 def test_the_way_stays_between_its_knots(way: np.ndarray) -> None:
     path = path_at(START_NS, way)
