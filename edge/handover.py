@@ -20,6 +20,10 @@ from sefa_edge.edge.shaping import Path, Setpoint, path_through
 from sefa_edge.profiles.units import ms_to_ns
 
 
+SHORTEST_FADE_NS = ms_to_ns(1)
+"""A shorter one is none: no control period is shorter, and velocities would drown in rounding."""
+
+
 def hand_over(chunks: Sequence[Path], here: Setpoint, now_ns: int, settings: HandOver) -> Path:
     """The way from now on, at least two knots. `chunks` oldest first; the last one ends after `now_ns`."""
     newest = chunks[-1]
@@ -54,7 +58,7 @@ def _lead(plan: Path, here: Setpoint, now_ns: int) -> Path:
 
 def _fade(plan: Path, here: Setpoint, now_ns: int, fade_ns: int) -> Path:
     """The plan plus an offset that leads from here to nothing: a cubic as well, so their sum is exact."""
-    if fade_ns <= 0:
+    if fade_ns < SHORTEST_FADE_NS:
         return _lead(plan, here, now_ns)
     end_ns = now_ns + fade_ns
     inner = plan.times_ns[plan.times_ns > now_ns]
