@@ -47,7 +47,7 @@ class CameraLost(InputError):
 
 @dataclass(frozen=True, slots=True)
 class CameraAddress:
-    """What the user wrote: `sim[:PATH]`, `/dev/video0`, `v4l2:…`, `file:…`, `images:DIR`, `http://…`."""
+    """What the user wrote: `sim[:PATH]`, `/dev/video0`, `v4l2:…`, `csi:0`, `gst:…`, `file:…`, `images:DIR`, `http://…`."""
 
     kind: str
     target: str
@@ -62,11 +62,11 @@ def parse_address(word: str) -> CameraAddress:
     if word.startswith("/dev/"):
         return CameraAddress("v4l2", word)
     kind, _, target = word.partition(":")
-    if kind in ("sim", "v4l2", "file", "images") and target:
+    if kind in ("sim", "v4l2", "csi", "gst", "file", "images") and target:
         return CameraAddress(kind, target)
     raise InputError(
         f"'{word}' is not a camera",
-        "use sim, sim:PATH, /dev/video0, v4l2:PATH, file:VIDEO, images:FOLDER or http://…",
+        "use sim, sim:PATH, /dev/video0, v4l2:NAME[@PROFILE], csi:0, gst:PIPELINE, file:VIDEO, images:FOLDER or http://…",
     )
 
 
@@ -88,9 +88,13 @@ def make_source(request: CameraRequest) -> CameraSource:
 
         return SimulatedCamera(request)
     if request.address.kind == "v4l2":
-        from sefa_edge.edge.cameras.v4l2 import V4l2Camera
+        from sefa_edge.edge.cameras.v4l2.source import V4l2Camera
 
         return V4l2Camera(request)
+    if request.address.kind in ("csi", "gst"):
+        from sefa_edge.edge.cameras.gstreamer import GstreamerCamera
+
+        return GstreamerCamera(request)
     from sefa_edge.edge.cameras import files
 
     if request.address.kind == "images":
