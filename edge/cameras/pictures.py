@@ -124,7 +124,7 @@ def _rows(content: np.ndarray, layout: PictureLayout) -> np.ndarray | None:
 
 def has_gstreamer() -> bool:
     """Whether this OpenCV can play GStreamer pipelines: Jetson's and Debian's can, those of PyPI cannot."""
-    return cv2.CAP_GSTREAMER in cv2.videoio_registry.getBackends()
+    return cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER)
 
 
 class Capture:

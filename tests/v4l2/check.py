@@ -173,7 +173,7 @@ def obeys_a_profile() -> str:
 
 
 def stamps_are_the_kernels() -> str:
-    """Strictly rising, never after arrival, and close to it. (vivid's stamps of the end of a frame lie in the future.)"""
+    """Strictly rising, never after arrival, close to it. (vivid's stamps of the end of a frame lie in the future.)"""
     device = Device("/dev/video0")
     device.write_control(control_named(device, "Timestamp Source"), 1)
     device.close()

@@ -213,6 +213,8 @@ class Device:
             self._ioctl(v4l2.QUERYCAP, v4l2.Capability())  # a device that has gone says so here
             return False
         if not events[0][1] & select.POLLIN:
+            with contextlib.suppress(OSError):
+                self.take()  # it knows why
             raise self._lost(errno.ENODEV)
         return True
 
