@@ -2,8 +2,8 @@
 
     python -m sefa_edge.edge.policy_process --config FD
 
-It ends when its supervisor or the control process is gone. A camera that dies is the supervisor's to notice;
-here it only means that there is no fresh picture, and without one nothing is sent.
+It ends when its supervisor or the control process is gone. Every picture is judged (edge/cameras/watch.py); when the
+cameras make it impossible to go on, control is told why, and nothing more is sent in this episode.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from pydantic import Field
+
 from sefa_edge.edge.cameras.camera import Frame
+from sefa_edge.edge.cameras.watch import DEFAULT_MAX_SKEW_MS, CameraWatch, Patience, WatchLimits
 from sefa_edge.edge.engines.engine import Engine, EngineOptions, open_engine
 from sefa_edge.edge.policy import FrameHistory, JointHistory, Policy
 from sefa_edge.edge.policy_records import Happening, Order, PolicyCommand, PolicyReport
@@ -47,7 +50,20 @@ class PolicyConfig(StrictModel):
     control_fd: int
     max_age_ms: float
     """A picture or joint sample older than this is not acted upon."""
+    max_frame_age_ms: float | None = None
+    """Of pictures alone; null: `max_age_ms`."""
+    max_skew_ms: float = DEFAULT_MAX_SKEW_MS
+    frozen_ns: dict[str, int] = Field(default_factory=dict)
+    """How long a camera may repeat a picture, by its name; one that is not named: for ever."""
+    dark_ns: dict[str, int] = Field(default_factory=dict)
+    """How long a camera may see nothing, likewise."""
     threads: int = 1
+
+    def watch_limits(self) -> WatchLimits:
+        age_ms = self.max_age_ms if self.max_frame_age_ms is None else self.max_frame_age_ms
+        names = [camera.name for camera in self.cameras]
+        patience = {name: Patience(self.frozen_ns.get(name), self.dark_ns.get(name)) for name in names}
+        return WatchLimits(ms_to_ns(age_ms), ms_to_ns(self.max_skew_ms), patience)
 
 
 class CameraEnd:
@@ -60,10 +76,11 @@ class CameraEnd:
         self._newest: FrameDescriptor | None = None
         self.is_open = True
 
-    def drain(self) -> None:
+    def drain(self, watch: CameraWatch) -> None:
         try:
             for record in self.channel.drain():
                 self._newest = FrameDescriptor.unpack(record)
+                watch.hear(self.name, self._newest)
         except ChannelClosed:
             self.is_open = False
 
@@ -85,6 +102,7 @@ class PolicyProcess:
         self._policy = Policy(engine)
         self._step_ns = period_ns(self._timing.policy_rate_hz)
         self._max_age_ns = ms_to_ns(config.max_age_ms)
+        self._watch = CameraWatch(config.watch_limits())
         self._supervisor = Channel.from_fd(config.supervisor_fd)
         self._control = Channel.from_fd(config.control_fd)
         self._cameras = [CameraEnd(camera) for camera in config.cameras]
@@ -105,6 +123,7 @@ class PolicyProcess:
         while True:
             self._poller.poll(self._wait_ms())
             self._take_in()
+            self._judge_cameras()
             if self._episode is not None and time.monotonic_ns() >= self._due_ns():
                 self._make_step()
 
@@ -121,7 +140,7 @@ class PolicyProcess:
             self._joints.add(JointSample.unpack(record, self._joint_count))
         for camera in self._cameras:
             if camera.is_open:
-                camera.drain()
+                camera.drain(self._watch)
                 if not camera.is_open:
                     self._poller.unregister(camera.channel)
         for record in self._supervisor.drain():
@@ -135,7 +154,15 @@ class PolicyProcess:
         self._episode, self._after_ns = command.episode, command.after_ns
         self._policy.start_episode(command.seed)
         self._frames.clear()
+        self._watch.start(command.after_ns)
         self._start_ns, self._step, self._skipped_steps = time.monotonic_ns(), 0, 0
+
+    def _judge_cameras(self) -> None:
+        if self._episode is None:
+            return
+        trouble = self._watch.trouble(time.monotonic_ns())
+        if trouble is not None and self._control.send(trouble.pack()):
+            self._episode = None
 
     def _make_step(self) -> None:
         self._skip_overrun_steps()
@@ -158,7 +185,8 @@ class PolicyProcess:
     def _plan(self) -> bool:
         now_ns = time.monotonic_ns()
         captured_ns, joints_ns = self._frames.oldest_newest_ns, self._joints.newest_ns
-        if captured_ns is None or now_ns - captured_ns > self._max_age_ns:
+        max_age_ns = self._watch.limits.max_age_ns
+        if captured_ns is None or now_ns - captured_ns > max_age_ns or not self._watch.together:
             self._report(Happening.NO_FRAME)
             return False
         if joints_ns is None or now_ns - joints_ns > self._max_age_ns:

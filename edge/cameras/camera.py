@@ -9,6 +9,9 @@ import numpy as np
 
 from sefa_edge.profiles.errors import InputError
 
+KINDS = ("sim", "v4l2", "csi", "gst", "file", "images", "run")
+"""What stands before the colon of a camera word."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
@@ -47,7 +50,7 @@ class CameraLost(InputError):
 
 @dataclass(frozen=True, slots=True)
 class CameraAddress:
-    """What the user wrote: `sim[:PATH]`, `/dev/video0`, `v4l2:…`, `csi:0`, `gst:…`, `file:…`, `images:DIR`, `http://…`."""
+    """What the user wrote: `sim[:PATH]`, `/dev/video0`, `v4l2:…`, `csi:0`, `file:…`, `run:…`, `http://…` and so on."""
 
     kind: str
     target: str
@@ -62,11 +65,12 @@ def parse_address(word: str) -> CameraAddress:
     if word.startswith("/dev/"):
         return CameraAddress("v4l2", word)
     kind, _, target = word.partition(":")
-    if kind in ("sim", "v4l2", "csi", "gst", "file", "images") and target:
+    if kind in KINDS and target:
         return CameraAddress(kind, target)
     raise InputError(
         f"'{word}' is not a camera",
-        "use sim, sim:PATH, /dev/video0, v4l2:NAME[@PROFILE], csi:0, gst:PIPELINE, file:VIDEO, images:FOLDER or http://…",
+        "use sim, sim:PATH, /dev/video0, v4l2:NAME[@PROFILE], csi:0, gst:PIPELINE, file:VIDEO, images:FOLDER, "
+        "run:RECORDING, http://… or rtsp://…",
     )
 
 
@@ -95,10 +99,16 @@ def make_source(request: CameraRequest) -> CameraSource:
         from sefa_edge.edge.cameras.gstreamer import GstreamerCamera
 
         return GstreamerCamera(request)
+    if request.address.kind == "stream":
+        from sefa_edge.edge.cameras.stream import StreamCamera
+
+        return StreamCamera(request)
+    if request.address.kind == "run":
+        from sefa_edge.edge.cameras.recorded import RecordedCamera
+
+        return RecordedCamera(request)
     from sefa_edge.edge.cameras import files
 
     if request.address.kind == "images":
         return files.ImageFolderCamera(request)
-    if request.address.kind == "file":
-        return files.VideoFileCamera(request)
-    return files.StreamCamera(request)
+    return files.VideoFileCamera(request)

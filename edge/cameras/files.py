@@ -1,4 +1,4 @@
-"""Pictures from a video file, a folder of images, or an HTTP stream, in real time.
+"""Pictures from a video file or a folder of images, in real time.
 
 A file or a folder starts again at its end, so that a run without a camera can last as long as it likes.
 """
@@ -75,29 +75,6 @@ class VideoFileCamera:
         if picture is None:
             raise CameraLost(f"video {self._path} holds no pictures", "is it a video file?")
         return picture
-
-
-class StreamCamera:
-    """An HTTP (MJPEG) or RTSP stream; a frame counts as caught when it arrives."""
-
-    def __init__(self, request: CameraRequest) -> None:
-        self._name = request.name
-        self._location = request.address.target
-        self._sequence = 0
-
-    def open(self) -> None:
-        self._capture = Capture.of_stream(self._location)
-
-    def read(self) -> Frame | None:
-        picture = _grabbed(self._capture)
-        stamp_ns = time.monotonic_ns()
-        if picture is None:
-            raise CameraLost(f"stream {self._location} ended", "is the sender still running?")
-        self._sequence += 1
-        return Frame(self._name, self._sequence, stamp_ns, stamp_ns, picture)
-
-    def close(self) -> None:
-        self._capture.close()
 
 
 class _Grid:

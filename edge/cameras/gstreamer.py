@@ -6,15 +6,19 @@ image processing.
 
 from __future__ import annotations
 
-import time
+import numpy as np
 
 from sefa_edge.edge.cameras.camera import CameraLost, CameraRequest, Frame
-from sefa_edge.edge.cameras.pictures import Capture
-from sefa_edge.profiles.errors import InputError
+from sefa_edge.edge.cameras.newest import NewestPicture
+from sefa_edge.edge.cameras.pictures import GSTREAMER_HINT, Capture, has_gstreamer
+from sefa_edge.profiles.errors import InputError, MissingError
+from sefa_edge.profiles.units import s_to_ns
 
 CSI_SIZE = (1280, 720)
 """Asked of the image processor, which scales the sensor's nearest larger mode."""
-TIMEOUT_S = 5.0
+FIRST_NS = s_to_ns(5.0)
+STALL_NS = s_to_ns(1.0)
+HINT = "try it with `gst-launch-1.0`; GStreamer's own words are on standard error"
 NEWEST_ONLY = "appsink drop=true max-buffers=1 sync=false"
 MAX_SENSOR = 7
 
@@ -59,21 +63,52 @@ class GstreamerCamera:
 
     def __init__(self, request: CameraRequest) -> None:
         self._name = request.name
-        address = request.address
-        csi = address.kind == "csi"
-        self._pipeline = csi_pipeline(address.target, request.rate_hz) if csi else user_pipeline(address.target)
+        self._address = request.address
+        self._rate_hz = request.rate_hz
         self._sequence = 0
 
     def open(self) -> None:
-        self._capture = Capture.of_pipeline(self._pipeline, TIMEOUT_S)
+        csi = self._address.kind == "csi"
+        pipeline = csi_pipeline(self._address.target, self._rate_hz) if csi else user_pipeline(self._address.target)
+        if not has_gstreamer():
+            raise MissingError("this OpenCV was built without GStreamer", GSTREAMER_HINT)
+        self._pictures = NewestPicture(PipelineTap(pipeline))
+        try:
+            self._pictures.next(FIRST_NS)
+        except CameraLost as error:
+            self._pictures.close()
+            raise InputError(f"{self._address.kind}: {error} (pipeline: {pipeline})", HINT) from None
 
     def read(self) -> Frame | None:
-        picture = self._capture.retrieve() if self._capture.grab() else None
-        stamp_ns = time.monotonic_ns()
-        if picture is None:
-            raise CameraLost(f"the pipeline ended: {self._pipeline}", "GStreamer's own words are above")
+        arrival = self._pictures.next(STALL_NS)
         self._sequence += 1
-        return Frame(self._name, self._sequence, stamp_ns, stamp_ns, picture)
+        return Frame(self._name, self._sequence, arrival.stamp_ns, arrival.stamp_ns, arrival.picture)
 
     def close(self) -> None:
-        self._capture.close()
+        self._pictures.close()
+
+
+class PipelineTap:
+    """A pipeline that OpenCV plays, started at the first grab, because starting may take for ever. See `newest.Tap`."""
+
+    def __init__(self, pipeline: str) -> None:
+        self._pipeline = pipeline
+        self._capture: Capture | None = None
+
+    def grab(self) -> None:
+        try:
+            self._capture = self._capture or Capture.of_pipeline(self._pipeline)
+        except InputError as error:
+            raise CameraLost(str(error), HINT) from None
+        if not self._capture.grab():
+            raise CameraLost("the pipeline ended", HINT)
+
+    def picture(self) -> np.ndarray | None:
+        return None if self._capture is None else self._capture.retrieve()
+
+    def interrupt(self) -> None:
+        """Nothing wakes a pipeline that waits: its thread ends with the process."""
+
+    def close(self) -> None:
+        if self._capture is not None:
+            self._capture.close()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 26))  # OpenCV's own limit takes 3 GB to decode
 
 import cv2
 import numpy as np
@@ -50,6 +53,11 @@ def encode_png(picture: np.ndarray) -> bytes:
 
 def decode_png(content: bytes) -> np.ndarray:
     """The picture uint8 [H, W, 3] in the bytes of a PNG. Raises InputError when they are none, or damaged."""
+    return decode_picture(content)
+
+
+def decode_picture(content: bytes) -> np.ndarray:
+    """The picture uint8 [H, W, 3] in the bytes of a PNG or JPEG. Raises InputError when they are none, or damaged."""
     try:
         picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
@@ -143,8 +151,8 @@ class Capture:
         return cls(capture, location)
 
     @classmethod
-    def of_pipeline(cls, pipeline: str, timeout_s: float) -> Capture:
-        """A GStreamer pipeline that ends in an appsink of BGR pictures; a picture may take `timeout_s`.
+    def of_pipeline(cls, pipeline: str) -> Capture:
+        """A GStreamer pipeline that ends in an appsink of BGR pictures. OpenCV 4.6 waits for ever if none come.
 
         Raises:
             MissingError: this OpenCV was built without GStreamer.
@@ -152,12 +160,19 @@ class Capture:
         """
         if not has_gstreamer():
             raise MissingError("this OpenCV was built without GStreamer", GSTREAMER_HINT)
-        timeout_ms = round(timeout_s * 1000)
-        limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms]
-        capture = cv2.VideoCapture(pipeline, cv2.CAP_GSTREAMER, limits)
+        capture = cv2.VideoCapture(pipeline, cv2.CAP_GSTREAMER)
         if not capture.isOpened():
-            raise InputError(f"the pipeline does not start: {pipeline}", "try it with `gst-launch-1.0`")
+            raise InputError("the pipeline does not start", "try it with `gst-launch-1.0`")
         return cls(capture, pipeline)
+
+    @classmethod
+    def of_network(cls, location: str, open_ms: int, read_ms: int) -> Capture:
+        """A network stream that is waited for no longer than so. Raises InputError when it cannot be opened."""
+        patience = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, open_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, read_ms]
+        capture = cv2.VideoCapture(location, cv2.CAP_FFMPEG, patience)
+        if not capture.isOpened():
+            raise InputError("the stream cannot be opened", "check its address, and that the sender is running")
+        return cls(capture, location)
 
     @property
     def rate_hz(self) -> float:

@@ -19,13 +19,29 @@ def add_setup_arguments(parser: argparse.ArgumentParser) -> None:
         "--camera",
         action="append",
         metavar="[NAME=]C",
-        help="sim, /dev/video0, file:VIDEO, images:FOLDER or http://…; once per camera of the engine",
+        help="sim, /dev/video0, file:VIDEO, images:FOLDER, run:RECORDING, http://…, rtsp://…; one per camera",
     )
     parser.add_argument("--camera-rate", type=_positive, default=30.0, metavar="HZ", help="pictures per second")
+    _add_camera_limits(parser)
     parser.add_argument("--rate", type=_positive, metavar="HZ", help="control rate (default: the arm profile's)")
     parser.add_argument("--threads", type=_count, default=1, metavar="N", help="threads of the inference")
     parser.add_argument("--task", metavar="T", help="task of the simulated world (default: the engine's)")
     parser.add_argument("--seed", type=_natural, default=0, metavar="N", help="seed of the first episode")
+
+
+def _add_camera_limits(parser: argparse.ArgumentParser) -> None:
+    limits = (
+        ("--max-frame-age-ms", _positive, "park when a picture is older (default: the arm profile's goal_timeout_ms)"),
+        ("--max-skew-ms", _positive, "park when the cameras stay further apart in time (default: 50)"),
+        ("--frozen-ms", _not_negative, "park when a picture repeats for so long, 0: never (default for sensors: 1000)"),
+        (
+            "--dark-ms",
+            _not_negative,
+            "park when a camera sees nothing for so long, 0: never (default for sensors: 500)",
+        ),
+    )
+    for word, kind, help_text in limits:
+        parser.add_argument(word, type=kind, metavar="MS", help=help_text)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,6 +96,10 @@ def _positive(word: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError("must be above 0")
     return value
+
+
+def _not_negative(word: str) -> float:
+    return 0.0 if float(word) == 0 else _positive(word)
 
 
 def _count(word: str) -> int:

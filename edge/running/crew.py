@@ -97,6 +97,10 @@ class Crew:
             supervisor_fd=own_end.fileno(),
             control_fd=to_control.fileno(),
             max_age_ms=self._plan.profile.goal_timeout_ms,
+            max_frame_age_ms=self._plan.camera_checks.max_frame_age_ms,
+            max_skew_ms=self._plan.camera_checks.max_skew_ms,
+            frozen_ns=self._plan.camera_checks.frozen_ns,
+            dark_ns=self._plan.camera_checks.dark_ns,
             threads=self._plan.threads,
         )
         fds = [fd for camera, _ in inputs for fd in (camera.ring_fd, camera.channel_fd)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sefa_edge.edge.cameras.camera import CameraAddress, parse_address
+from sefa_edge.edge.cameras.watch import DEFAULT_MAX_SKEW_MS, patience_for
 from sefa_edge.edge.engines.engine import check_fits_arm, engine_kind
 from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.errors import InputError
@@ -42,6 +43,16 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
+class CameraChecks:
+    """What the pictures are held to. A camera that is not named may repeat a picture, or see nothing, for ever."""
+
+    max_frame_age_ms: float
+    max_skew_ms: float
+    frozen_ns: dict[str, int]
+    dark_ns: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class RunPlan:
     """Everything that the supervisor needs to know."""
 
@@ -54,6 +65,7 @@ class RunPlan:
     calibration: Path | None
     world: SimulatedWorld | None
     cameras: dict[str, CameraAddress]
+    camera_checks: CameraChecks
     camera_rate_hz: float
     control_rate_hz: float
     threads: int
@@ -74,6 +86,7 @@ def make_plan(args: argparse.Namespace) -> RunPlan:
     profile = load_arm_profile(arm_name)
     check_fits_arm(card, profile)
     _check_options(args, simulated)
+    cameras = _cameras(args.camera, card, simulated)
     return RunPlan(
         engine=args.engine,
         card=card,
@@ -82,7 +95,8 @@ def make_plan(args: argparse.Namespace) -> RunPlan:
         port="" if simulated else args.port,
         calibration=args.calibration,
         world=_world(args, card) if simulated else None,
-        cameras=_cameras(args.camera, card, simulated),
+        cameras=cameras,
+        camera_checks=_camera_checks(args, cameras, profile),
         camera_rate_hz=args.camera_rate,
         control_rate_hz=args.rate or profile.control_rate_hz,
         threads=args.threads,
@@ -134,6 +148,16 @@ def _cameras(words: list[str] | None, card: PolicyCard, simulated: bool) -> dict
         if address.kind == "sim" and not address.target and not simulated:
             raise InputError("a real arm is not seen by the simulated camera", f"give --camera {name}=/dev/video0")
     return given
+
+
+def _camera_checks(args: argparse.Namespace, cameras: dict[str, CameraAddress], profile: ArmProfile) -> CameraChecks:
+    patience = {name: patience_for(address.kind, args.frozen_ms, args.dark_ms) for name, address in cameras.items()}
+    return CameraChecks(
+        args.max_frame_age_ms or profile.goal_timeout_ms,
+        args.max_skew_ms or DEFAULT_MAX_SKEW_MS,
+        {name: limits.frozen_ns for name, limits in patience.items() if limits.frozen_ns is not None},
+        {name: limits.dark_ns for name, limits in patience.items() if limits.dark_ns is not None},
+    )
 
 
 def _named(word: str, wanted: list[str]) -> tuple[str, CameraAddress]:

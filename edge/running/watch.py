@@ -149,8 +149,10 @@ class Watch:
         try:
             for record in channel.drain():
                 self.seeing.add(name)
+                descriptor = FrameDescriptor.unpack(record)
+                self._summary.count_picture(name, descriptor)
                 if self._listener is not None:
-                    self._listener.hear_frame(FrameDescriptor.unpack(record), time.monotonic_ns())
+                    self._listener.hear_frame(descriptor, time.monotonic_ns())
         except ChannelClosed:
             self._stop_listening(channel)
 
