@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run it; returns the exit code. Raises SefaError for what must be told with a hint."""
-    from sefa_edge.edge.running.run_plan import make_plan
+    from sefa_edge.edge.running.run_plan import look_at_cameras, make_plan
     from sefa_edge.edge.running.status import StatusLine
     from sefa_edge.edge.running.supervisor import Supervisor
     from sefa_edge.profiles.files import check_report_word, write_report
@@ -76,6 +76,8 @@ def main(args: argparse.Namespace) -> int:
     plan = make_plan(args)
     check_report_word(args.json)
     line = StatusLine(sys.stderr)
+    for note in look_at_cameras(plan):
+        line.say(note)
     card = plan.card
     line.say(f"engine {card.name} ({card.precision}, task {card.task}), arm {plan.arm_name}; Ctrl-C parks it")
     supervisor = Supervisor(plan, line)

@@ -24,7 +24,8 @@ from sefa_edge.edge.cameras.v4l2 import structures as v4l2
 from sefa_edge.edge.cameras.v4l2.controls import AUTO_GAIN, GAIN
 from sefa_edge.edge.cameras.v4l2.device import Device, Mode
 from sefa_edge.edge.cameras.v4l2.negotiation import USUAL_SIZE
-from sefa_edge.edge.cameras.v4l2.source import V4l2Camera, negotiate
+from sefa_edge.edge.cameras.v4l2.opening import negotiate
+from sefa_edge.edge.cameras.v4l2.source import V4l2Camera
 from sefa_edge.edge.process import Child, ChildSpec
 from sefa_edge.edge.transport import FrameDescriptor, FrameRing, channel_pair
 from sefa_edge.profiles.errors import InputError, MissingError, SefaError

@@ -51,6 +51,18 @@ class Setting:
     """A switch between automatic and by hand, which a camera that can only do the one does not have."""
 
 
+def keys_of() -> dict[str, int]:
+    """The control of each key of a camera profile."""
+    return {
+        "exposure_100us": EXPOSURE_ABSOLUTE,
+        "keep_rate_in_the_dark": EXPOSURE_AUTO_PRIORITY,
+        "gain": GAIN,
+        "white_balance_k": WHITE_BALANCE_TEMPERATURE,
+        "focus": FOCUS_ABSOLUTE,
+        "power_line_hz": POWER_LINE_FREQUENCY,
+    }
+
+
 def settings_of(profile: CameraProfile) -> list[Setting]:
     """What a profile means, in the order in which it must be written: a value is refused while its automatic is on."""
     settings: list[Setting] = []

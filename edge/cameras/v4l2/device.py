@@ -47,6 +47,9 @@ class ControlRange:
     maximum: int
     step: int
 
+    def __str__(self) -> str:
+        return f"{self.minimum} to {self.maximum} in steps of {self.step} ('{self.name}')"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Filled:

@@ -5,6 +5,7 @@ Another `root` than `/` describes a captured machine.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +65,12 @@ def capture_names(folder: Path) -> list[str]:
     except OSError:
         return []
     return [name for name in names if "-video-index" not in name or name.endswith("-video-index0")]
+
+
+def names_of(path: str, root: Path = Path("/")) -> list[str]:
+    """The names in /dev/v4l/by-id that lead to a device, as a camera word takes them."""
+    names = capture_names(root / BY_ID)
+    return [f"by-id/{name}" for name in names if os.path.realpath(root / BY_ID / name) == os.path.realpath(path)]
 
 
 def video_nodes(root: Path = Path("/")) -> list[str]:
