@@ -14,8 +14,8 @@ Contract with whoever starts it (edge/running/supervisor.py):
 - It sends on `supervisor_fd`: one Ready (or, when the arm cannot be opened, straight away the Final), one
   TickReport per tick, one Final. It reads ControlCommand records there. A reader that is behind loses tick
   reports (they are counted), never Ready or Final.
-- It reads ActionChunk and Trouble records on `policy_fd` and sends one JointSample per tick there. Chunks count only in
-  RUNNING, and only if they observed the world after RUNNING began.
+- It reads ActionChunk, InferenceBegun and Trouble records on `policy_fd` and sends one JointSample per tick there.
+  Chunks count only in RUNNING, and only if they observed the world after RUNNING began.
 - Exit code: 0 after STOP, 3 after a fault (or an arm that does not answer at the start), 2 or 4 when it could
   not start (bad input, something is missing); always equal to `Final.exit_code`. It prints only when nobody
   is left to take the Final record: then message and hint go to standard error.
@@ -35,11 +35,13 @@ from typing import Annotated
 
 from pydantic import Field
 
+from sefa_edge.edge.chunks import ChunkPlayer
 from sefa_edge.edge.clock import MonotonicClock, Pacer
 from sefa_edge.edge.links import ProcessLinks
 from sefa_edge.edge.loop import ControlLoop
 from sefa_edge.edge.modes import Fault, Mode, describe
 from sefa_edge.edge.motion import Motion
+from sefa_edge.edge.play_settings import HandOver
 from sefa_edge.edge.process import read_config
 from sefa_edge.edge.realtime import claim_privileges, quiet_collector
 from sefa_edge.edge.records import Final, Ready, Torque
@@ -76,6 +78,8 @@ class ControlConfig(StrictModel):
     """SCHED_FIFO priority; 0: do not ask for it."""
     cpu: Annotated[int, Field(ge=0)] | None = None
     """Core to stay on; null: any."""
+    hand_over: HandOver = HandOver()
+    """How a newer chunk takes over."""
     spin_us: Annotated[int, Field(ge=0, le=2000)] = 300
     """Wait actively for the last so many microseconds before each tick."""
 
@@ -114,7 +118,9 @@ def _serve(config: ControlConfig, supervisor: Channel, policy: Channel) -> Final
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: links.ask_stop())
         period = period_ns(config.control_rate_hz or profile.control_rate_hz)
-        loop = ControlLoop(clock, links, Motion.connect(_arm_opener(config, profile), profile, period))
+        motion = Motion.connect(_arm_opener(config, profile), profile, period)
+        motion.player = ChunkPlayer(config.hand_over)
+        loop = ControlLoop(clock, links, motion)
     except SefaError as error:
         return _not_started(error)
     with closing(loop.arm):
@@ -126,14 +132,19 @@ def _serve(config: ControlConfig, supervisor: Channel, policy: Channel) -> Final
 
 
 def _run(loop: ControlLoop, links: ProcessLinks, pacer: Pacer, profile: ArmProfile) -> Final:
-    ticks = 0
+    ticks, waited_for = 0, ""
     while not loop.state.finished:
-        loop.tick(pacer.wait())
+        slot = pacer.wait()
+        loop.tick(slot)
         ticks += 1
+        if loop.state.fault is Fault.CHUNK_TIMEOUT and not waited_for:
+            waited_for = links.inference_words(slot.due_ns)
     joints = loop.motion.fault_joints
     named = tuple(name for index, name in enumerate(profile.joint_names) if joints >> index & 1)
     state, torque, trouble = loop.state, loop.arm.torque, links.trouble
     about = (trouble.about,) if trouble is not None and trouble.fault is state.fault else named
+    if state.fault is Fault.CHUNK_TIMEOUT and waited_for:
+        about = (waited_for,)
     message, hint = describe(state, about)
     return Final(state.mode, state.fault, joints, torque, state.exit_code, ticks, pacer.skipped, message, hint)
 

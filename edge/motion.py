@@ -144,9 +144,15 @@ class Motion:
 
     def _take(self, chunk: ActionChunk, now_ns: int) -> None:
         if chunk.is_motion(now_ns):
-            self.player.accept(chunk, now_ns, self.commanded.joint_deg)
+            if self.player.accept(chunk, now_ns, self._going_on()):
+                self._fed_ns = now_ns  # the first one may come after more than the goal timeout
         else:
             self.apply(Fault.BAD_CHUNK, now_ns)
+
+    def _going_on(self) -> Setpoint:
+        """Where the joints would be in this tick, and how fast, if they went on as they were told last."""
+        joint_deg, step_deg = self.commanded.joint_deg, self.commanded.step_deg
+        return Setpoint(joint_deg + step_deg, step_deg / self.envelope.period_s)
 
     def _observe(self, slot: Slot) -> Iterator[Event]:
         if self._starved(slot.due_ns):

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from sefa_edge.edge.play_settings import add_play_arguments
 from sefa_edge.profiles.errors import SefaError
 
 
@@ -27,6 +28,7 @@ def add_setup_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=_count, default=1, metavar="N", help="threads of the inference")
     parser.add_argument("--task", metavar="T", help="task of the simulated world (default: the engine's)")
     parser.add_argument("--seed", type=_natural, default=0, metavar="N", help="seed of the first episode")
+    add_play_arguments(parser)
 
 
 def _add_camera_limits(parser: argparse.ArgumentParser) -> None:

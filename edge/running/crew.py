@@ -102,6 +102,7 @@ class Crew:
             frozen_ns=self._plan.camera_checks.frozen_ns,
             dark_ns=self._plan.camera_checks.dark_ns,
             threads=self._plan.threads,
+            noise=self._plan.noise,
         )
         fds = [fd for camera, _ in inputs for fd in (camera.ring_fd, camera.channel_fd)]
         self.policy = self._worker("policy", config.model_dump_json(), (*fds, own_end.fileno(), to_control.fileno()))
@@ -244,6 +245,7 @@ class Crew:
             supervisor_fd=own_end.fileno(),
             policy_fd=policy_end.fileno(),
             control_rate_hz=self._plan.control_rate_hz,
+            hand_over=self._plan.hand_over,
             cpu=min(self._control_cpus) if self._control_cpus else None,
         )
         # It also holds the lifeline of the simulated world, which must not end before the arm is parked.

@@ -10,6 +10,7 @@ from pathlib import Path
 from sefa_edge.edge.cameras.camera import CameraAddress, CameraRequest, parse_address
 from sefa_edge.edge.cameras.watch import DEFAULT_MAX_SKEW_MS, patience_for
 from sefa_edge.edge.engines.engine import check_fits_arm, engine_kind
+from sefa_edge.edge.play_settings import HandOver, NoiseMode, hand_over_of
 from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import writable
@@ -69,6 +70,8 @@ class RunPlan:
     camera_rate_hz: float
     control_rate_hz: float
     threads: int
+    hand_over: HandOver
+    noise: NoiseMode
     schedule: Schedule
     film: Path | None
 
@@ -100,6 +103,8 @@ def make_plan(args: argparse.Namespace) -> RunPlan:
         camera_rate_hz=args.camera_rate,
         control_rate_hz=args.rate or profile.control_rate_hz,
         threads=args.threads,
+        hand_over=hand_over_of(args),
+        noise=args.noise,
         schedule=_schedule(args, card, simulated),
         film=_film(args.video),
     )

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
+from sefa_edge.edge.policy_records import PolicyReport
 from sefa_edge.edge.records import TickReport
 from sefa_edge.edge.transport import FrameDescriptor
 from sefa_edge.profiles.latency.percentiles import LatencyHistogram
@@ -78,6 +79,9 @@ class RunSummary:
     skipped_ticks: int = 0
     lost_reports: int = 0
     clipped_ticks: int = 0
+    skipped_steps: int = 0
+    overlong_inferences: int = 0
+    late_steps: int = 0
     _newest_chunk_id: int = 0
     first_tick_ns: int = 0
     last_tick_ns: int = 0
@@ -107,6 +111,14 @@ class RunSummary:
         count = self.cameras.setdefault(camera, CameraCount())
         count.pictures += 1
         count.reconnections = descriptor.reconnections
+
+    def count_inference(self, report: PolicyReport) -> None:
+        """Take in one chunk of the policy."""
+        self.inference.add(report.inference_ns)
+        self.frame_age.add(report.frame_age_ns)
+        self.skipped_steps = report.skipped_steps
+        self.overlong_inferences = report.overlong
+        self.late_steps = report.late_steps
 
     @property
     def judged(self) -> list[EpisodeResult]:
@@ -144,6 +156,11 @@ class RunSummary:
                 "work_ms": self.work.as_ms(),
             },
             "cameras": {name: asdict(count) for name, count in self.cameras.items()},
+            "policy": {
+                "skipped_steps": self.skipped_steps,
+                "overlong_inferences": self.overlong_inferences,
+                "late_steps": self.late_steps,
+            },
             "inference_ms": self.inference.as_ms(),
             "frame_age_ms": self.frame_age.as_ms(),
             "camera_to_command_ms": self.camera_to_command.as_ms(),

@@ -140,8 +140,7 @@ class Watch:
         self.policy_ready |= report.happening is Happening.READY
         if report.happening is Happening.CHUNK:
             self.policy_report = report
-            self._summary.inference.add(report.inference_ns)
-            self._summary.frame_age.add(report.frame_age_ns)
+            self._summary.count_inference(report)
         if self._listener is not None:
             self._listener.hear_policy(report)
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sefa_edge.edge.cameras.camera import CameraAddress, CameraRequest, make_source
-from sefa_edge.edge.cameras.camera_process import CameraConfig, LastingCamera
+from sefa_edge.edge.cameras.camera import CameraAddress, CameraRequest, Frame, make_source
+from sefa_edge.edge.cameras.camera_process import CameraConfig, LastingCamera, Outlet
 from sefa_edge.edge.cameras.pictures import write_picture
 from sefa_edge.edge.process import Child, ChildSpec
 from sefa_edge.edge.transport import FrameDescriptor, FrameRing, channel_pair
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.resize import resize_to_policy
 
 PATIENCE_S = 60.0
 
@@ -173,3 +174,31 @@ def test_a_camera_that_stays_at_another_size_is_lost_for_that_reason(tmp_path: P
     with pytest.raises(InputError, match="changed its picture size from 64 x 48 to 64 x 24") as caught:
         camera.read()
     assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize("policy", [(96, 96), (224, 224)])
+@pytest.mark.parametrize("source", [(480, 640), (240, 320), (720, 1280), (1080, 1920), (486, 731)])
+def test_what_lies_in_the_ring_is_the_whole_picture_averaged_by_area_as_training_sees_it(
+    source: tuple[int, int], policy: tuple[int, int]
+) -> None:
+    picture = np.random.default_rng(source[0]).integers(0, 256, (*source, 3), np.uint8)
+    ring, (near, far) = FrameRing.create(*policy), channel_pair()
+    Outlet(ring, [near]).hand_on(Frame("front", 1, 5, 6, picture), reconnections=0)
+    published = ring.read(FrameDescriptor.unpack(far.newest() or b""))
+    assert published is not None
+    np.testing.assert_array_equal(published, resize_to_policy(picture, *policy))  # what calibration data goes through
+    rows, columns = area_weights(source[0], policy[0]), area_weights(source[1], policy[1])
+    narrow = rows @ picture.reshape(source[0], -1).astype(np.float32)  # [h, W * 3]
+    expected = columns @ narrow.reshape(policy[0], source[1], 3)
+    np.testing.assert_allclose(published, expected, atol=1.01)
+    near.close()
+    far.close()
+    ring.close()
+
+
+def area_weights(source: int, target: int) -> np.ndarray:
+    """float32 [target, source]: which share of each source pixel an output pixel averages."""
+    edges = np.linspace(0, source, target + 1)
+    pixels = np.arange(source)
+    covered = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    return (covered.clip(0) * target / source).astype(np.float32)

@@ -67,14 +67,15 @@ class Bench:
     def answer(self, behind_ns: int = 0, still_ns: int = 0, dark_ns: int = 0) -> ActionChunk | Trouble:
         """What control hears while both cameras go on like that."""
         give_up = time.monotonic() + PATIENCE_S
-        while not self.control.wait(0.02):
+        while (heard := self._heard(0.02)) is None:
             assert time.monotonic() < give_up
             self.see(behind_ns, still_ns, dark_ns)
-        return self._heard()
+        return heard
 
     def answer_to_silence(self) -> ActionChunk | Trouble:
-        assert self.control.wait(PATIENCE_S)
-        return self._heard()
+        while (heard := self._heard(PATIENCE_S)) is None:
+            pass
+        return heard
 
     def close(self) -> None:
         for channel in (self.supervisor, self.control, *self.cameras.values()):
@@ -87,9 +88,12 @@ class Bench:
     def happenings(self) -> set[Happening]:
         return {PolicyReport.unpack(record).happening for record in self.supervisor.drain()}
 
-    def _heard(self) -> ActionChunk | Trouble:
-        record = self.control.receive()
-        assert record is not None
+    def _heard(self, patience_s: float) -> ActionChunk | Trouble | None:
+        """None: nothing yet, or only that an inference began."""
+        record = self.control.receive() if self.control.wait(patience_s) else None
+        assert record is not None or patience_s < PATIENCE_S
+        if record is None or kind_of(record) is Kind.INFERENCE_BEGUN:
+            return None
         return Trouble.unpack(record) if kind_of(record) is Kind.TROUBLE else ActionChunk.unpack(record, 16, 6)
 
     def _send(self, name: str, capture_ns: int, still_ns: int = 0, dark_ns: int = 0) -> None:
