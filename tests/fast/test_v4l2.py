@@ -64,7 +64,7 @@ def test_layout_is_that_of_the_kernels_header(tmp_path: Path) -> None:
     assert len(header) > 50
 
 
-def value_here(name: str) -> int:
+def value_here(name: str) -> object:
     kind, _, field = name.partition(".")
     known = getattr(v4l2, kind)
     if field:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -21,13 +22,14 @@ from sefa_edge.edge.cameras.camera import CameraLost, CameraRequest, Frame, pars
 from sefa_edge.edge.cameras.camera_process import CameraConfig
 from sefa_edge.edge.cameras.pictures import PictureLayout, rgb_of
 from sefa_edge.edge.cameras.v4l2 import structures as v4l2
+from sefa_edge.edge.cameras.v4l2.before_run import look_at
 from sefa_edge.edge.cameras.v4l2.controls import AUTO_GAIN, GAIN
 from sefa_edge.edge.cameras.v4l2.device import Device, Mode
 from sefa_edge.edge.cameras.v4l2.negotiation import USUAL_SIZE
 from sefa_edge.edge.cameras.v4l2.opening import negotiate
 from sefa_edge.edge.cameras.v4l2.source import V4l2Camera
 from sefa_edge.edge.process import Child, ChildSpec
-from sefa_edge.edge.transport import FrameDescriptor, FrameRing, channel_pair
+from sefa_edge.edge.transport import Channel, FrameDescriptor, FrameRing, channel_pair
 from sefa_edge.profiles.errors import InputError, MissingError, SefaError
 from sefa_edge.profiles.units import ns_to_ms
 
@@ -362,8 +364,29 @@ def unplugged_while_reading() -> str:
     return f"noticed after {' and '.join(told)}; came back under the same name"
 
 
-def camera_process_publishes() -> str:
-    """The process of a real run: pictures of the policy's size with the kernel's stamps."""
+def looks_before_the_run() -> str:
+    """What `sefa-edge run` does before it starts anything."""
+    words = {"a": "v4l2:Camera_000", "b": f"v4l2:Camera_001@{profile('small')}"}
+    notes = look_at(CameraRequest(name, parse_address(word), 200.0, 96, 96) for name, word in words.items())
+    assert len(notes) == 1, notes
+    assert notes[0].startswith("camera a: asked for YUYV 640x480 at 200 Hz, the camera gives YUYV 640x480 at")
+    return notes[0]
+
+
+def command_describes_cameras() -> str:
+    command = [sys.executable, "-m", "sefa_edge", "cameras"]
+    listed, described = (
+        subprocess.run([*command, *more], capture_output=True, text=True, check=True).stdout
+        for more in ((), ("Camera_000",))
+    )
+    assert "/dev/video0  vivid (vivid, not on USB)  by-id/usb-Vivid_Camera_000-video-index0" in listed
+    assert "/dev/video2" not in listed
+    assert "gain: 0 to 255 in steps of 1 ('Gain')" in described
+    return " / ".join(described.splitlines()[:3])
+
+
+def camera_process_survives_unplugging() -> str:
+    """The process of a real run: pictures of the policy's size, and again after the camera was away for a second."""
     ring = FrameRing.create(96, 96)
     near, far = channel_pair()
     config = CameraConfig(
@@ -375,24 +398,37 @@ def camera_process_publishes() -> str:
         ring_fd=ring.fd,
         reader_fds=[near.fileno()],
     )
-    fds = (ring.fd, near.fileno())
     module = "sefa_edge.edge.cameras.camera_process"
-    child = Child(ChildSpec("camera", module, config.model_dump_json(), fds))
+    child = Child(ChildSpec("camera", module, config.model_dump_json(), (ring.fd, near.fileno())))
     near.close()
-    records: list[FrameDescriptor] = []
-    give_up = time.monotonic() + 60
-    while len(records) < 20 and time.monotonic() < give_up and child.exit_code is None:
-        records += [FrameDescriptor.unpack(record) for record in far.drain()]
-        time.sleep(0.01)
+    first = descriptors(far, child, 0)
+    unplug()
+    away_ns = time.monotonic_ns()
+    time.sleep(1.0)
+    plug_in()
+    again = descriptors(far, child, away_ns)
     child.stop(5.0)
     words = child.last_words()
-    assert len(records) >= 20, words
-    delays_ms = [ns_to_ms(record.published_ns - record.capture_ns) for record in records]
     child.close()
     far.close()
     ring.close()
+    assert first, words
+    assert again, words
+    delays_ms = [ns_to_ms(record.published_ns - record.capture_ns) for record in first]
     assert min(delays_ms) > 0
-    return f"{len(records)} pictures, published {np.median(delays_ms):.1f} ms after the stamp (median)"
+    gap_ms = ns_to_ms(again[0].capture_ns - away_ns)
+    return f"published {np.median(delays_ms):.1f} ms after the stamp (median); again {gap_ms:.0f} ms after the loss"
+
+
+def descriptors(channel: Channel, child: Child, since_ns: int) -> list[FrameDescriptor]:
+    """Twenty pictures that were caught after that time, or fewer if they do not come."""
+    found: list[FrameDescriptor] = []
+    give_up = time.monotonic() + 60
+    while len(found) < 20 and time.monotonic() < give_up and child.exit_code is None:
+        records = [FrameDescriptor.unpack(record) for record in channel.drain()]
+        found += [record for record in records if record.capture_ns > since_ns]
+        time.sleep(0.01)
+    return found
 
 
 CHECKS = (
@@ -413,7 +449,9 @@ CHECKS = (
     is_refused_while_in_use,
     ends_when_the_stream_fails,
     unplugged_while_reading,
-    camera_process_publishes,
+    looks_before_the_run,
+    command_describes_cameras,
+    camera_process_survives_unplugging,
 )
 
 if __name__ == "__main__":
