@@ -23,7 +23,7 @@ class CameraProfile(StrictModel):
     """
 
     schema_version: Literal[1]
-    name: str
+    name: Annotated[str, Field(max_length=64, pattern=r"^[\w .-]+$")]
     format: Literal["mjpg", "yuyv"]
     width: Annotated[int, Field(ge=16, le=8192)]
     height: Annotated[int, Field(ge=16, le=8192)]

@@ -20,7 +20,8 @@ def add_setup_arguments(parser: argparse.ArgumentParser) -> None:
         "--camera",
         action="append",
         metavar="[NAME=]C",
-        help="sim, /dev/video0, file:VIDEO, images:FOLDER, run:RECORDING, http://…, rtsp://…; one per camera",
+        help="sim, /dev/video0, v4l2:NAME[@PROFILE], csi:0, gst:PIPELINE, file:VIDEO, images:FOLDER, "
+        "run:RECORDING, http://… or rtsp://…; one per camera",
     )
     parser.add_argument("--camera-rate", type=_positive, default=30.0, metavar="HZ", help="pictures per second")
     _add_camera_limits(parser)

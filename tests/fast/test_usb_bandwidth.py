@@ -88,7 +88,7 @@ def test_two_raw_cameras_do_not_fit_on_usb_2(tmp_path: Path) -> None:
     assert check_bandwidth([front]) == []
     with pytest.raises(InputError, match=r"2 cameras do not fit on USB bus 1: a YUYV 640x480 at 30 Hz 18\.4 MB") as no:
         check_bandwidth([front, wrist])
-    assert "MJPG" in bad.value.hint
+    assert "MJPG" in no.value.hint
 
 
 def test_other_buses_and_usb_3_are_another_matter() -> None:

@@ -194,6 +194,8 @@ def test_what_the_driver_changed_is_told_and_with_a_profile_refused() -> None:
     told = check_given(wanted, Mode("MJPG", 640, 480, 15.0), camera_profile())
     assert told == "asked for MJPG 640x480 at 30 Hz, the camera gives MJPG 640x480 at 15 Hz"
     assert check_given(wanted, Mode("MJPG", 800, 600, 30.0), None) is not None
+    with pytest.raises(InputError, match="gives YUYV 333x222"):
+        check_given(wanted, Mode("YUYV", 333, 222, 30.0), None)
     with pytest.raises(InputError, match="the camera gives MJPG 800x600"):
         check_given(wanted, Mode("MJPG", 800, 600, 30.0), camera_profile())
 
@@ -322,6 +324,7 @@ def test_shipped_profiles_lock_nothing() -> None:
         ("exposure: 3", "did you mean 'exposure_100us'"),
         ("gain: -1", "gain"),
         ("white_balance_k: automatic", "white_balance_k"),
+        ('name: "\\e[2J"', "name"),
         ("power_line_hz: 55", "power_line_hz"),
         ("rate_hz: .inf", "rate_hz"),
         ("width: 1000000", "width"),

@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 python=$(realpath -s "${1:-.venv/bin/python}")
 cache=.cache/v4l2
-seconds=${V4L2_TIMEOUT:-600}
+seconds=${V4L2_TIMEOUT:-900}
 
 for tool in qemu-system-x86_64 busybox cpio modprobe depmod apt-get dpkg-deb; do
     PATH=$PATH:/sbin:/usr/sbin command -v $tool >/dev/null || {
@@ -31,8 +31,9 @@ release=$(basename $cache/lib/modules/*)
 depmod -b $cache "$release"
 
 # -- initramfs: busybox, what vivid and 9p need, and init ---------------------------------------------------------
-tree=$(mktemp -d)
-trap 'rm -rf "$tree"' EXIT
+work=$(mktemp -d)
+tree=$work/tree
+trap 'rm -rf "$work"' EXIT
 mkdir -p "$tree/bin" "$tree/modules" "$tree/host" "$tree/proc"
 cp "$(command -v busybox)" "$tree/bin/busybox"
 for module in virtio_pci 9pnet_virtio 9p vivid; do
@@ -64,15 +65,15 @@ poweroff -f
 GUEST
 chmod 755 "$tree/init"
 rm "$tree/list"
-(cd "$tree" && find . | cpio --quiet -o -H newc | gzip -1) >$cache/initramfs.gz
+(cd "$tree" && find . | cpio --quiet -o -H newc | gzip -1) >"$work/initramfs.gz"
 
 # -- boot ---------------------------------------------------------------------------------------------------------
 status=0
 timeout "$seconds" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 -m 1024 -display none -no-reboot \
-    -nodefaults -kernel $cache/boot/vmlinuz-* -initrd $cache/initramfs.gz \
+    -nodefaults -kernel $cache/boot/vmlinuz-* -initrd "$work/initramfs.gz" \
     -append "console=ttyS0 quiet panic=-1 random.trust_cpu=on" -serial stdio -monitor none \
     -fsdev local,id=host,path=/,security_model=none,readonly=on,multidevs=remap \
-    -device virtio-9p-pci,fsdev=host,mount_tag=host </dev/null >$cache/console.log 2>&1 || status=$?
-tr -d '\r' <$cache/console.log
+    -device virtio-9p-pci,fsdev=host,mount_tag=host </dev/null >"$work/console.log" 2>&1 || status=$?
+tr -d '\r' <"$work/console.log"
 [ "$status" != 124 ] || echo "error: the emulated machine did not end within $seconds s"
-grep -q '^check ended with 0' $cache/console.log
+grep -q '^check ended with 0' "$work/console.log"

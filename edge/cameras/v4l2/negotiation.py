@@ -64,6 +64,8 @@ def check_given(wanted: Mode, given: Mode, profile: CameraProfile | None) -> str
         raise InputError(
             f"the camera gives {printable(given.fourcc)}, which is not decoded", f"known: {', '.join(DECODED)}"
         )
+    if given.fourcc in RAW and given.width % 2:
+        raise InputError(f"the camera gives {given}", "raw pictures need an even width: choose another size")
     same_pictures = (wanted.fourcc, wanted.width, wanted.height) == (given.fourcc, given.width, given.height)
     if profile is not None and not same_pictures:
         raise InputError(
