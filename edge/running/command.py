@@ -20,7 +20,8 @@ def add_setup_arguments(parser: argparse.ArgumentParser) -> None:
         "--camera",
         action="append",
         metavar="[NAME=]C",
-        help="sim, /dev/video0, file:VIDEO, images:FOLDER, run:RECORDING, http://…, rtsp://…; one per camera",
+        help="sim, /dev/video0, v4l2:NAME[@PROFILE], csi:0, gst:PIPELINE, file:VIDEO, images:FOLDER, "
+        "run:RECORDING, http://… or rtsp://…; one per camera",
     )
     parser.add_argument("--camera-rate", type=_positive, default=30.0, metavar="HZ", help="pictures per second")
     _add_camera_limits(parser)
@@ -85,7 +86,7 @@ def main(args: argparse.Namespace) -> int:
     from sefa_edge.edge.process import be_lean
 
     be_lean()
-    from sefa_edge.edge.running.run_plan import make_plan
+    from sefa_edge.edge.running.run_plan import look_at_cameras, make_plan
     from sefa_edge.edge.running.status import StatusLine
     from sefa_edge.edge.running.supervisor import Supervisor
     from sefa_edge.profiles.files import check_report_word, write_report
@@ -93,6 +94,8 @@ def main(args: argparse.Namespace) -> int:
     plan = make_plan(args)
     check_report_word(args.json)
     line = StatusLine(sys.stderr)
+    for note in look_at_cameras(plan):
+        line.say(note)
     card = plan.card
     line.say(f"engine {card.name} ({card.precision}, task {card.task}), arm {plan.arm_name}; Ctrl-C parks it")
     supervisor = Supervisor(plan, line)

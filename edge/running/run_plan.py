@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from sefa_edge.edge.cameras.camera import CameraAddress, parse_address
+from sefa_edge.edge.cameras.camera import CameraAddress, CameraRequest, parse_address
 from sefa_edge.edge.cameras.watch import DEFAULT_MAX_SKEW_MS, patience_for
 from sefa_edge.edge.engines.engine import check_fits_arm, engine_kind
 from sefa_edge.edge.play_settings import HandOver, NoiseMode, hand_over_of
@@ -126,6 +126,18 @@ def realtime_settings(args: argparse.Namespace) -> RealtimeSettings:
     if args.spin_us > MAX_SPIN_US:
         raise InputError(f"--spin-us {args.spin_us} is out of range", f"use 0 to {MAX_SPIN_US}")
     return RealtimeSettings(args.realtime_priority, args.cpu, args.spin_us)
+
+
+def look_at_cameras(plan: RunPlan) -> list[str]:
+    """What a person should know about the V4L2 cameras of a run. Raises SefaError when one cannot be used."""
+    devices = {name: address for name, address in plan.cameras.items() if address.kind == "v4l2"}
+    if not devices:
+        return []
+    from sefa_edge.edge.cameras.v4l2.before_run import look_at
+
+    sizes = {camera.name: (camera.height, camera.width) for camera in plan.card.cameras}
+    rate_hz = plan.camera_rate_hz
+    return look_at(CameraRequest(name, address, rate_hz, *sizes[name]) for name, address in devices.items())
 
 
 def _film(path: Path) -> Path | None:

@@ -15,7 +15,6 @@ from sefa_edge.edge.cameras.camera import (
     parse_address,
 )
 from sefa_edge.edge.cameras.pictures import VideoFile, captioned, read_picture, write_picture
-from sefa_edge.edge.cameras.v4l2 import capture_stamp_ns
 from sefa_edge.profiles.errors import InputError, MissingError
 from sefa_edge.profiles.resize import resize_to_policy
 
@@ -58,12 +57,6 @@ def test_resizing_averages_areas_of_the_whole_picture() -> None:
     picture[:2, :2] = [[[0], [100]], [[100], [200]]]
     resized = resize_to_policy(picture, 2, 2)
     np.testing.assert_array_equal(resized, [[[100] * 3, [0] * 3], [[0] * 3, [0] * 3]])
-
-
-def test_kernel_stamps_are_believed_only_when_plausible() -> None:
-    assert capture_stamp_ns(1000.0, 1_020_000_000) == 1_000_000_000
-    assert capture_stamp_ns(0.0, 5_000_000_000) == 5_000_000_000
-    assert capture_stamp_ns(9000.0, 5_000_000_000) == 5_000_000_000
 
 
 def test_image_folder_in_order_again_and_again(tmp_path: Path) -> None:
