@@ -19,6 +19,8 @@ from sefa_edge.edge.engines.engine import Engine, EngineOptions, open_engine
 from sefa_edge.edge.policy import FrameHistory, JointHistory, Policy
 from sefa_edge.edge.policy_records import Happening, Order, PolicyCommand, PolicyReport
 from sefa_edge.edge.process import child_main
+from sefa_edge.edge.recorder.control_tap import PatientSink
+from sefa_edge.edge.recorder.policy_tap import PolicyTap, TappedEngine
 from sefa_edge.edge.records import JointSample
 from sefa_edge.edge.transport import Channel, ChannelClosed, FrameDescriptor, FrameRing
 from sefa_edge.profiles.strict import StrictModel
@@ -48,6 +50,8 @@ class PolicyConfig(StrictModel):
     max_age_ms: float
     """A picture or joint sample older than this is not acted upon."""
     threads: int = 1
+    recorder_fd: int | None = None
+    """End of a channel to the recorder, which gets an Inference each time; None: nobody records."""
 
 
 class CameraEnd:
@@ -79,7 +83,8 @@ class CameraEnd:
 class PolicyProcess:
     """Waits for the next policy step while taking in joints, frames and orders."""
 
-    def __init__(self, config: PolicyConfig, engine: Engine) -> None:
+    def __init__(self, config: PolicyConfig, engine: Engine, tap: PolicyTap | None = None) -> None:
+        self._tap = tap
         self._timing = engine.card.timing
         self._joint_count = len(engine.card.joints)
         self._policy = Policy(engine)
@@ -164,8 +169,11 @@ class PolicyProcess:
         if joints_ns is None or now_ns - joints_ns > self._max_age_ns:
             self._report(Happening.NO_JOINTS)
             return False
-        chunk = self._policy.plan(self._frames.observe(self._joints))
+        observation = self._frames.observe(self._joints)
+        chunk = self._policy.plan(observation)
         self._control.send(chunk.pack())
+        if self._tap is not None:
+            self._tap.tell(observation, chunk)
         self._report(Happening.CHUNK, chunk.chunk_id, chunk.inference_ns, now_ns - chunk.observed_ns)
         return True
 
@@ -178,8 +186,12 @@ class PolicyProcess:
 def main(content: bytes) -> int:
     """Open and warm the engine, then serve until the others are gone."""
     config = PolicyConfig.model_validate_json(content)
-    engine = open_engine(Path(config.engine), EngineOptions(threads=config.threads))
-    process = PolicyProcess(config, engine)
+    engine: Engine = open_engine(Path(config.engine), EngineOptions(threads=config.threads))
+    tap = None
+    if config.recorder_fd is not None:
+        engine = TappedEngine(engine)
+        tap = PolicyTap(engine, PatientSink(Channel.from_fd(config.recorder_fd)))
+    process = PolicyProcess(config, engine, tap)
     gc.freeze()
     try:
         with suppress(ChannelClosed):

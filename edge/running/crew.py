@@ -17,6 +17,8 @@ from sefa_edge.edge.control_process import ControlConfig
 from sefa_edge.edge.film.film_process import FilmConfig, RingInput
 from sefa_edge.edge.policy_process import CameraInput, PolicyConfig
 from sefa_edge.edge.process import Child, ChildSpec
+from sefa_edge.edge.recorder.facts import run_attachments, run_words
+from sefa_edge.edge.recorder.recorder_config import RecordedCamera, RecorderConfig
 from sefa_edge.edge.running.run_plan import RunPlan
 from sefa_edge.edge.transport import Channel, FrameRing, channel_pair
 from sefa_edge.firmware_bridge.simulation.client import WorldPaths
@@ -27,8 +29,9 @@ WORKERS = {
     "camera": "sefa_edge.edge.cameras.camera_process",
     "policy": "sefa_edge.edge.policy_process",
     "film": "sefa_edge.edge.film.film_process",
+    "recorder": "sefa_edge.edge.recorder.recorder_process",
 }
-"""The module of each process that looks, thinks or draws."""
+"""The module of each process that looks, thinks, draws or records."""
 
 
 class Crew:
@@ -48,17 +51,21 @@ class Crew:
         self.policy: Child | None = None
         self.control: Child | None = None
         self.film: Child | None = None
+        self.recorder: Child | None = None
         self.cameras: dict[str, Child] = {}
         self.control_channel: Channel | None = None
         self.policy_channel: Channel | None = None
         self.film_channel: Channel | None = None
+        self.recorder_channel: Channel | None = None
+        self._recorder_inputs: list[tuple[CameraInput, Channel]] = []
+        self._control_tap_end: Channel | None = None
         self.camera_channels: dict[str, Channel] = {}
         self._former: list[Child] = []
 
     @property
     def children(self) -> list[Child]:
         """Everybody who was started, also those who have ended."""
-        present = [self.world, *self.cameras.values(), self.policy, self.control, self.film]
+        present = [self.world, *self.cameras.values(), self.policy, self.control, self.film, self.recorder]
         return [child for child in (*present, *self._former) if child is not None]
 
     # -- starting ---------------------------------------------------------
@@ -91,6 +98,7 @@ class Crew:
         inputs = [self._start_camera(spec) for spec in self._plan.card.cameras]
         self.policy_channel, own_end = channel_pair()
         self._control_end, to_control = channel_pair()
+        to_recorder = self._start_recorder()
         config = PolicyConfig(
             engine=str(self._plan.engine),
             cameras=[camera for camera, _ in inputs],
@@ -98,10 +106,12 @@ class Crew:
             control_fd=to_control.fileno(),
             max_age_ms=self._plan.profile.goal_timeout_ms,
             threads=self._plan.threads,
+            recorder_fd=None if to_recorder is None else to_recorder.fileno(),
         )
         fds = [fd for camera, _ in inputs for fd in (camera.ring_fd, camera.channel_fd)]
-        self.policy = self._worker("policy", config.model_dump_json(), (*fds, own_end.fileno(), to_control.fileno()))
-        for channel in (own_end, to_control, *(end for _, end in inputs)):
+        ends = [own_end, to_control, *([] if to_recorder is None else [to_recorder])]
+        self.policy = self._worker("policy", config.model_dump_json(), (*fds, *(end.fileno() for end in ends)))
+        for channel in (*ends, *(end for _, end in inputs)):
             channel.close()
 
     def start_control(self) -> None:
@@ -137,6 +147,30 @@ class Crew:
         self.film = self._worker("film", config.model_dump_json(), tuple(fds))
         own_end.close()
 
+    def _start_recorder(self) -> Channel | None:
+        """Start recording, if that is wanted; returns the policy's end of its channel."""
+        if self._plan.recording is None:
+            return None
+        self.recorder_channel, own_end = channel_pair()
+        (from_control, self._control_tap_end), (from_policy, policy_end) = channel_pair(), channel_pair()
+        ends = [own_end, from_control, from_policy, *(end for _, end in self._recorder_inputs)]
+        config = RecorderConfig(
+            path=str(self._plan.recording.path),
+            limit_bytes=self._plan.recording.limit_bytes,
+            cameras=[RecordedCamera(**camera.model_dump()) for camera, _ in self._recorder_inputs],
+            supervisor_fd=own_end.fileno(),
+            sender_fds=[from_control.fileno(), from_policy.fileno()],
+            horizon=self._plan.card.timing.horizon,
+            joints=len(self._plan.profile.joints),
+            words=run_words(self._plan),
+            attachments=run_attachments(self._plan, self._control_config(0, 0)),
+        )
+        rings = [camera.ring_fd for camera, _ in self._recorder_inputs]
+        self.recorder = self._worker("recorder", config.model_dump_json(), (*rings, *(end.fileno() for end in ends)))
+        for channel in ends:
+            channel.close()
+        return policy_end
+
     def unplug_world(self) -> None:
         """After the death of the simulated world: its link leads nowhere, and soon to a stranger's terminal."""
         if self.world_paths is not None:
@@ -150,7 +184,8 @@ class Crew:
         Only a control process that is still there is left alone, with the world that it moves in: this call is then
         part of a crash, and control, which has just lost its supervisor, parks the arm before it ends by itself.
         """
-        for channel in (self.control_channel, self.policy_channel, self.film_channel, self._control_end):
+        own = (self.control_channel, self.policy_channel, self.film_channel, self.recorder_channel)
+        for channel in (*own, self._control_end, self._control_tap_end):
             if channel is not None:
                 channel.close()
         for channel in self.camera_channels.values():
@@ -193,10 +228,14 @@ class Crew:
         """Start one camera process; returns what the policy needs to read it, and that end of the channel."""
         ring = FrameRing.create(spec.height, spec.width)
         self._rings.append(ring)
-        pairs = [channel_pair() for _ in range(3 if self._films(spec) else 2)]
-        (_, policy_end), (_, self.camera_channels[spec.name]) = pairs[:2]
+        pairs = [channel_pair(), channel_pair()]
+        (_, policy_end), (_, self.camera_channels[spec.name]) = pairs
         if self._films(spec):
-            self._film_input = (ring, pairs[2][1])
+            pairs.append(channel_pair())
+            self._film_input = (ring, pairs[-1][1])
+        if self._plan.recording is not None:
+            pairs.append(channel_pair())
+            self._recorder_inputs.append((self._camera_input(spec, ring, pairs[-1][1]), pairs[-1][1]))
         readers = [near.fileno() for near, _ in pairs]
         config = CameraConfig(
             name=spec.name,
@@ -210,14 +249,12 @@ class Crew:
         self.cameras[spec.name] = self._worker("camera", config.model_dump_json(), (ring.fd, *readers))
         for near, _ in pairs:
             near.close()
-        camera = CameraInput(
-            name=spec.name,
-            height=spec.height,
-            width=spec.width,
-            ring_fd=ring.fd,
-            channel_fd=policy_end.fileno(),
-        )
-        return camera, policy_end
+        return self._camera_input(spec, ring, policy_end), policy_end
+
+    @staticmethod
+    def _camera_input(spec: CameraSpec, ring: FrameRing, end: Channel) -> CameraInput:
+        size = {"height": spec.height, "width": spec.width}
+        return CameraInput(name=spec.name, ring_fd=ring.fd, channel_fd=end.fileno(), **size)
 
     def _films(self, spec: CameraSpec) -> bool:
         """Whether the film is made of this camera: the first one, where there is no world to draw."""
@@ -232,16 +269,8 @@ class Crew:
 
     def _control_process(self, policy_end: Channel) -> tuple[Child, Channel]:
         channel, own_end = channel_pair()
-        config = ControlConfig(
-            arm=self._plan.arm_name,
-            port=self._plan.port if self.world_paths is None else str(self.world_paths.port),
-            calibration=None if self._plan.calibration is None else str(self._plan.calibration),
-            horizon=self._plan.card.timing.horizon,
-            supervisor_fd=own_end.fileno(),
-            policy_fd=policy_end.fileno(),
-            control_rate_hz=self._plan.control_rate_hz,
-            cpu=min(self._control_cpus) if self._control_cpus else None,
-        )
+        config = self._control_config(own_end.fileno(), policy_end.fileno())
+        tap = () if config.recorder_fd is None else (config.recorder_fd,)
         # It also holds the lifeline of the simulated world, which must not end before the arm is parked.
         lifeline = () if self._lifeline is None else (self._lifeline,)
         child = Child(
@@ -249,12 +278,25 @@ class Crew:
                 "control",
                 "sefa_edge.edge.control_process",
                 config.model_dump_json(),
-                (own_end.fileno(), policy_end.fileno(), *lifeline),
+                (own_end.fileno(), policy_end.fileno(), *tap, *lifeline),
                 stderr_fd=sys.stderr.fileno(),
             )
         )
         own_end.close()
         return child, channel
+
+    def _control_config(self, supervisor_fd: int, policy_fd: int) -> ControlConfig:
+        return ControlConfig(
+            arm=self._plan.arm_name,
+            port=self._plan.port if self.world_paths is None else str(self.world_paths.port),
+            calibration=None if self._plan.calibration is None else str(self._plan.calibration),
+            horizon=self._plan.card.timing.horizon,
+            supervisor_fd=supervisor_fd,
+            policy_fd=policy_fd,
+            control_rate_hz=self._plan.control_rate_hz,
+            cpu=min(self._control_cpus) if self._control_cpus else None,
+            recorder_fd=None if self._control_tap_end is None else self._control_tap_end.fileno(),
+        )
 
     def _worker(self, name: str, config: str, fds: tuple[int, ...]) -> Child:
         return Child(ChildSpec(name, WORKERS[name], config, fds, cpus=self._worker_cpus))

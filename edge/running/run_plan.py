@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from sefa_edge.edge.cameras.camera import CameraAddress, parse_address
 from sefa_edge.edge.engines.engine import check_fits_arm, engine_kind
+from sefa_edge.edge.recorder.names import free_path
 from sefa_edge.profiles.card import PolicyCard, load_card
-from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.files import writable
+from sefa_edge.profiles.errors import InputError, MissingError
+from sefa_edge.profiles.files import make_folder, writable
 from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
 
 SIMULATED_ARM = "so101_sim"
@@ -42,6 +44,14 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordingPlan:
+    """Where a run is recorded, and how large the file may become."""
+
+    path: Path
+    limit_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunPlan:
     """Everything that the supervisor needs to know."""
 
@@ -59,6 +69,7 @@ class RunPlan:
     threads: int
     schedule: Schedule
     film: Path | None
+    recording: RecordingPlan | None = None
 
 
 def make_plan(args: argparse.Namespace) -> RunPlan:
@@ -88,7 +99,14 @@ def make_plan(args: argparse.Namespace) -> RunPlan:
         threads=args.threads,
         schedule=_schedule(args, card, simulated),
         film=_film(args.video),
+        recording=None if args.record is None else _recording(args.record, args.record_limit_mb),
     )
+
+
+def _recording(folder: Path, limit_mb: int) -> RecordingPlan:
+    if find_spec("mcap") is None:
+        raise MissingError("--record needs the Python package 'mcap'", "pip install 'sefa-edge[recording]'")
+    return RecordingPlan(free_path(make_folder(folder)), limit_mb << 20)
 
 
 def _film(path: Path) -> Path | None:
