@@ -18,6 +18,7 @@ def run_words(plan: RunPlan) -> dict[str, str]:
         "engine": str(plan.engine.resolve()),
         "engine_sha256": plan.card.engine_sha256,
         "arm": plan.arm_name,
+        "threads": str(plan.threads),
     }
 
 
