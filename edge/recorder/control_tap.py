@@ -15,8 +15,8 @@ from typing import Protocol, TypeVar
 from sefa_edge.edge.chunks import ActionChunk
 from sefa_edge.edge.links import Links
 from sefa_edge.edge.modes import Event
-from sefa_edge.edge.records import NONE_NS, TickReport
 from sefa_edge.edge.recorder.tick_trace import MAX_ENTRIES, Answer, ArmCall, Operation, TickTrace
+from sefa_edge.edge.records import NONE_NS, TickReport
 from sefa_edge.edge.transport import Channel, ChannelClosed
 from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmFault, ArmTimeout

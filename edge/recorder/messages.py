@@ -110,7 +110,7 @@ class FrameStamp(StrictModel):
 
 
 class InferenceMessage(StrictModel):
-    """One inference. `frames` camera by camera, each oldest first; `noise` row by row; `steps` is the engine's output."""
+    """One inference. `frames` camera by camera, each oldest first; `noise` row by row; `steps`: what the engine gave."""
 
     chunk_id: int
     observed_ns: int
@@ -289,14 +289,17 @@ def rows_of(steps: Sequence[Step], columns: int) -> np.ndarray:
 
 def state_of(reading: Reading) -> JointState:
     return JointState(
-        reading.sequence,
-        reading.stamp_ns,
-        *map(array_of, (reading.joint_deg, reading.velocity_deg_s, reading.load_pct, reading.current_ma)),
-        array_of(reading.temperature_c),
-        reading.supply_mv,
-        np.array(reading.status_bits, np.int64).astype(np.uint8),
-        np.array(reading.valid, bool),
-        np.array(reading.age_ns, np.int64),
+        sequence=reading.sequence,
+        stamp_ns=reading.stamp_ns,
+        joint_deg=array_of(reading.joint_deg),
+        velocity_deg_s=array_of(reading.velocity_deg_s),
+        load_pct=array_of(reading.load_pct),
+        current_ma=array_of(reading.current_ma),
+        temperature_c=array_of(reading.temperature_c),
+        supply_mv=reading.supply_mv,
+        status_bits=np.array(reading.status_bits, np.int64).astype(np.uint8),
+        valid_mask=np.array(reading.valid, bool),
+        age_ns=np.array(reading.age_ns, np.int64),
     )
 
 

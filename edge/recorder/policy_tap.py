@@ -12,8 +12,8 @@ import numpy as np
 from sefa_edge.edge.chunks import ActionChunk
 from sefa_edge.edge.engines.engine import Engine
 from sefa_edge.edge.policy import Observation
-from sefa_edge.edge.records import Kind, seal, unseal
 from sefa_edge.edge.recorder.control_tap import Sink
+from sefa_edge.edge.records import Kind, seal, unseal
 from sefa_edge.edge.transport import RecordError
 from sefa_edge.profiles.card import PolicyCard
 
@@ -53,14 +53,16 @@ class Inference:
         """Raises RecordError."""
         if len(record) < 8 + _HEAD.size:
             raise RecordError(f"an inference of {len(record)} bytes has no head")
-        *times, cameras, n_obs, horizon, n = _HEAD.unpack_from(record, 8)
+        chunk_id, observed_ns, first_ns, period_ns, inference_ns, *shape = _HEAD.unpack_from(record, 8)
+        cameras, n_obs, horizon, n = shape
         stamps, joints, steps = cameras * n_obs * 2, n_obs * n, horizon * n
         body = unseal(record, Kind.INFERENCE, _HEAD.size + 8 * stamps + 4 * (joints + 2 * steps))
         frames = np.frombuffer(body, "<i8", stamps, _HEAD.size).reshape(cameras, n_obs, 2).tolist()
         floats = np.frombuffer(body, "<f4", joints + 2 * steps, _HEAD.size + 8 * stamps)
         noise, output = floats[joints:].reshape(2, horizon, n)
         named = tuple(tuple((sequence, stamp) for sequence, stamp in camera) for camera in frames)
-        return cls(*times, named, floats[:joints].reshape(n_obs, n), noise, output)
+        joint_deg = floats[:joints].reshape(n_obs, n)
+        return cls(chunk_id, observed_ns, first_ns, period_ns, inference_ns, named, joint_deg, noise, output)
 
 
 _HEAD = struct.Struct("<qqqqqBBHH4x")

@@ -25,6 +25,7 @@ from sefa_edge.profiles.errors import SefaError
 RESERVE_SHARE, RESERVE_BYTES = 0.05, 1 << 30
 """This much of the disk stays free: the smaller of the two."""
 
+
 class RecordingFull(SefaError):
     """The recording has reached its limit, or the disk has."""
 
@@ -49,7 +50,7 @@ class Recording:
 
     def __init__(self, path: Path, limit_bytes: int, facts: RunFacts) -> None:
         """Raises OSError."""
-        self._path, self._limit_bytes, self._facts = path, limit_bytes, facts
+        self.path, self._limit_bytes, self._facts = path, limit_bytes, facts
         self._partial = path.with_name(path.name + PARTIAL)
         self._offset_ns = time.time_ns() - time.monotonic_ns()
         self._file = file = McapWriter(self._partial)
@@ -108,7 +109,9 @@ class Recording:
     def check_room(self) -> None:
         """Raises RecordingFull when no more may be written, OSError when the folder is gone."""
         if self.size_bytes >= self._limit_bytes:
-            raise RecordingFull(f"it has reached its limit of {self._limit_bytes >> 20} MB", "--record-limit-mb sets it")
+            raise RecordingFull(
+                f"it has reached its limit of {self._limit_bytes >> 20} MB", "--record-limit-mb sets it"
+            )
         usage = shutil.disk_usage(self._partial.parent)
         if usage.free < min(RESERVE_SHARE * usage.total, RESERVE_BYTES):
             raise RecordingFull("the disk is nearly full", "make room, or record elsewhere")
@@ -118,7 +121,7 @@ class Recording:
     def close(self) -> None:
         """Complete the file and put it in its place. Raises OSError."""
         self._file.close()
-        self._partial.replace(self._path)
+        self._partial.replace(self.path)
 
     def _write(self, channel: int, stamp_ns: int, message: messages.Json) -> None:
         self._file.write(channel, stamp_ns + self._offset_ns, messages.encode(message))

@@ -7,7 +7,7 @@ chunk that arrives while the arm runs, because two goals in a row and a chunk ar
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sefa_edge.edge.chunks import ActionChunk
 from sefa_edge.edge.clock import ManualClock, Slot
@@ -88,6 +88,7 @@ class Stage:
     def __init__(self, run: RecordedRun) -> None:
         self.arm, self.links, self.ear = RecordedArm(run.arm.joint_names), RecordedLinks(), Ear()
         self._run, self._clock = run, ManualClock()
+        self._resumed = False
         self._loop: ControlLoop | None = None
 
     def tick(self, tick: Tick, chunk: ActionChunk | None) -> Json:
@@ -97,8 +98,12 @@ class Stage:
         self._clock.sleep_until(tick.due_ns)
         self.loop.tick(Slot(tick.tick, tick.due_ns, tick.lateness_ns, tick.skipped_before))
         self.arm.expect_silence()
-        assert self.ear.trace is not None
-        return tick_message(self.ear.trace)
+        trace, resumed = self.ear.trace, self._resumed
+        self._resumed = False
+        assert trace is not None
+        if resumed:  # without the calls that made up the arm
+            trace = replace(trace, calls=trace.calls[2:], readings=trace.readings[1:])
+        return tick_message(trace)
 
     @property
     def loop(self) -> ControlLoop:
@@ -115,6 +120,7 @@ class Stage:
         """Bring a new loop to where it was when `chunk` arrived, after two ticks with goals."""
         before, last = (array_of(tick.goal_deg) for tick in earlier)
         self.arm.preload(state_of(earlier[1].readings[-1]))
+        self._resumed = True
         motion = self.loop.motion
         motion.arm.torque = Torque.ON
         motion.commanded = Commanded(earlier[1].goal_sequence, last, last - before)
@@ -139,8 +145,9 @@ class CommandReplay:
         begins = bool(tick.calls) and tick.calls[0].operation == "open" and tick.calls[-1].operation != "open"
         first = begins and not self._follows(tick)
         if not self._follows(tick) or lost_chunk:
-            self._stage = None
-            self._earlier = ()
+            if self._blind_from is None and not first:
+                self._blind_from = self._earlier[-1].tick + 1 if self._earlier else tick.tick
+            self._stage, self._earlier = None, ()
         if first:
             self._stage = Stage(self._run)
         elif self._stage is None and chunk is not None:
@@ -169,7 +176,7 @@ class CommandReplay:
     def _compare(self, tick: Tick, chunk: ActionChunk | None) -> None:
         if self._stage is None:
             if self._blind_from is None:
-                self._blind_from = self._earlier[-1].tick + 1 if self._earlier else tick.tick
+                self._blind_from = tick.tick
             return
         if self._blind_from is not None:
             self._see(tick.tick)
@@ -182,7 +189,7 @@ class CommandReplay:
         self.comparison.note(_difference(tick, computed))
 
     def _see(self, tick: int) -> None:
-        self.comparison.not_comparable.append(f"ticks {self._blind_from} to {tick - 1}: records before them are lost")
+        self.comparison.not_comparable.append(f"ticks {self._blind_from} to {tick - 1}: after a loss or a difference")
         self._blind_from = None
 
 

@@ -7,6 +7,7 @@ t(k + 1): the place where the arm was sent until the next frame, as `sefa-edge r
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -115,43 +116,46 @@ def _checked(tick: Tick, numbers: list[float | None], joints: int) -> np.ndarray
     return joint_deg
 
 
+class Moments:
+    """The pictures of the moments of all episodes, filled camera by camera; whole episodes are handed out in order."""
+
+    def __init__(self, cameras: list[str], times: list[list[int]]) -> None:
+        self._lengths = [len(moments) for moments in times]
+        self._open = {camera: deque(moment for moments in times for moment in moments) for camera in cameras}
+        self._newest: dict[str, Picture] = {}
+        self._filled: dict[str, list[bytes | None]] = {camera: [] for camera in cameras}
+
+    def see(self, camera: str, picture: Picture) -> None:
+        """The moments before a new picture saw the one before it."""
+        self.fill(camera, picture.capture_ns)
+        self._newest[camera] = picture
+
+    def fill(self, camera: str, until_ns: int | None) -> None:
+        """`until_ns` None: no picture will follow."""
+        moments, newest = self._open[camera], self._newest.get(camera)
+        while moments and (until_ns is None or moments[0] < until_ns):
+            moment = moments.popleft()
+            fresh = newest is not None and moment - newest.capture_ns <= MAX_AGE_NS
+            self._filled[camera].append(png_of(newest) if newest is not None and fresh else None)
+
+    def take(self) -> Iterator[dict[str, list[bytes | None]]]:
+        """The episodes that are complete."""
+        while self._lengths and all(len(column) >= self._lengths[0] for column in self._filled.values()):
+            count = self._lengths.pop(0)
+            yield {camera: column[:count] for camera, column in self._filled.items()}
+            self._filled = {camera: column[count:] for camera, column in self._filled.items()}
+
+
 def _pictures(run: RecordedRun, times: list[list[int]]) -> Iterator[dict[str, list[bytes | None]]]:
     """Per episode: for each camera, the PNG of every moment. No more than one episode is kept in memory."""
     names = {picture_topic(camera.name): camera.name for camera in run.card.cameras}
-    places = [(episode, moment) for episode, moments in enumerate(times) for moment in moments]
-    filled: dict[str, list[bytes | None]] = {name: [] for name in names.values()}
-    newest: dict[str, tuple[int, bytes] | None] = dict.fromkeys(filled)
-    given = done = 0
-
-    def fill(name: str, until_ns: int) -> None:
-        """The moments before `until_ns` see the picture that was the newest until now."""
-        last = newest[name]
-        while given + len(filled[name]) < len(places):
-            moment = places[given + len(filled[name])][1]
-            if moment >= until_ns:
-                return
-            fresh = last is not None and moment - last[0] <= MAX_AGE_NS
-            filled[name].append(last[1] if last is not None and fresh else None)
-
-    def complete() -> bool:
-        return done < len(times) and all(len(column) >= len(times[done]) for column in filled.values())
-
+    moments = Moments(list(names.values()), times)
     for stored in run.messages(frozenset(names)):
-        picture, name = decode(stored.topic, stored.content, Picture), names[stored.topic]
-        fill(name, picture.capture_ns)
-        newest[name] = (picture.capture_ns, png_of(picture))
-        while complete():
-            count = len(times[done])
-            yield {name: column[:count] for name, column in filled.items()}
-            filled = {name: column[count:] for name, column in filled.items()}
-            given, done = given + count, done + 1
-    for name in filled:
-        fill(name, places[-1][1] + 1 if places else 0)
-    while complete():
-        count = len(times[done])
-        yield {name: column[:count] for name, column in filled.items()}
-        filled = {name: column[count:] for name, column in filled.items()}
-        given, done = given + count, done + 1
+        moments.see(names[stored.topic], decode(stored.topic, stored.content, Picture))
+        yield from moments.take()
+    for name in names.values():
+        moments.fill(name, None)
+    yield from moments.take()
 
 
 def _episode(

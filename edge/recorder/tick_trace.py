@@ -153,4 +153,8 @@ def _state(raw: memoryview, n: int) -> JointState:
     floats = np.frombuffer(raw, "<f8", 5 * n, _STATE_HEAD.size).reshape(5, n)
     age_ns = np.frombuffer(raw, "<i8", n, _STATE_HEAD.size + 40 * n)
     status, valid = np.frombuffer(raw, np.uint8, 2 * n, _STATE_HEAD.size + 48 * n).reshape(2, n)
-    return JointState(sequence, stamp_ns, *floats, supply_mv, status, valid.astype(bool), age_ns)
+    joint_deg, velocity_deg_s, load_pct, current_ma, temperature_c = floats
+    return JointState(
+        sequence, stamp_ns, joint_deg, velocity_deg_s, load_pct, current_ma, temperature_c,
+        supply_mv, status, valid.astype(bool), age_ns,
+    )  # fmt: skip
