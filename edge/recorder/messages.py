@@ -110,7 +110,7 @@ class FrameStamp(StrictModel):
 
 
 class InferenceMessage(StrictModel):
-    """One inference. `frames` camera by camera, each oldest first; `noise` row by row; `steps`: what the engine gave."""
+    """One inference. `frames` camera by camera, oldest first; `noise` row by row; `steps`: what the engine gave."""
 
     chunk_id: int
     observed_ns: int

@@ -22,7 +22,7 @@ import numpy as np
 from sefa_edge.edge.cameras.pictures import encode_png
 from sefa_edge.edge.process import child_main
 from sefa_edge.edge.recorder.recorder_config import RecordedCamera, RecorderConfig
-from sefa_edge.edge.recorder.recording import Recording, RunFacts
+from sefa_edge.edge.recorder.recording import Recording, RecordingFull, RunFacts
 from sefa_edge.edge.recorder.run_event import RunEvent, RunStage
 from sefa_edge.edge.records import Kind, kind_of
 from sefa_edge.edge.transport import Channel, ChannelClosed, FrameDescriptor, FrameRing, RecordError
@@ -182,14 +182,20 @@ def main(content: bytes) -> int:
     recorder = Recorder(config, recording)
     threading.Thread(target=_keep_syncing, args=(recording.fd,), daemon=True).start()
     try:
-        try:
-            recorder.serve()
-        finally:
-            recording.close()
+        _serve_and_close(recorder, recording)
     except OSError as error:
-        raise FaultError(f"{error.strerror}", f"what was written is in {config.path}.partial") from None
+        raise FaultError(error.strerror or str(error), f"what was written is in {config.path}.partial") from None
     print(f"{recording.size_bytes / 1e6:.1f} MB, {recorder.losses}")
     return 0
+
+
+def _serve_and_close(recorder: Recorder, recording: Recording) -> None:
+    try:
+        recorder.serve()
+    except RecordingFull:
+        recording.close()
+        raise
+    recording.close()
 
 
 def _keep_syncing(fd: int) -> None:

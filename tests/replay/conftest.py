@@ -1,9 +1,9 @@
-"""Recorded runs in lock-step: the loop, policy, taps and recorder of `sefa-edge run`, in one process and no real time."""
+"""Recorded runs in lock-step: loop, policy, taps and recorder of `sefa-edge run`, in one process, without real time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from sefa_edge.edge.engines.engine import open_engine
 from sefa_edge.edge.links import DirectLinks
 from sefa_edge.edge.modes import Command, Mode
 from sefa_edge.edge.policy import FrameHistory, JointHistory, Policy
+from sefa_edge.edge.recorder.mcap_file import McapWriter, StoredAttachment, StoredMessage, StoredMetadata, read_mcap
 from sefa_edge.edge.recorder.policy_tap import PolicyTap, TappedEngine
 from sefa_edge.edge.recorder.recording import Recording, RunFacts
 from sefa_edge.edge.recorder.run_event import RunEvent, RunStage
@@ -30,6 +31,8 @@ from sefa_edge.firmware_bridge.simulation.plant_arm import PlantArm
 from sefa_edge.profiles.schema import load_arm_profile
 from sefa_edge.profiles.units import NS_PER_S, period_ns
 
+Change = Callable[[StoredMessage], Iterator[bytes]]
+Rewrite = Callable[..., Path]
 LIMIT_BYTES = 100 << 20
 PICTURE_TICKS = 3
 NEARBY = {"park_pose_deg": [0.0, -20.0, 20.0, 10.0, 0.0, 10.0], "move_velocity_deg_s": 120.0}
@@ -56,19 +59,14 @@ class MoodyArm(PlantArm):
         super().send(goal)
 
 
-@dataclass
-class Keeping:
-    """A sink that also remembers, so that a test can lose some."""
+@dataclass(frozen=True)
+class Straight:
+    """A sink without a process in between."""
 
     recording: Recording
-    lose: Callable[[int], bool] = lambda _: False
-    count: int = 0
-    records: list[bytes] = field(default_factory=list)
 
     def put(self, record: bytes) -> None:
-        self.count += 1
-        if not self.lose(self.count):
-            self.recording.add_record(record)
+        self.recording.add_record(record)
 
 
 class LockStep:
@@ -82,7 +80,7 @@ class LockStep:
             arm="so101_sim", port="", calibration=None, horizon=self.card.timing.horizon, supervisor_fd=0, policy_fd=0
         )
         self.recording = Recording(path, LIMIT_BYTES, self._facts(engine, config))
-        self.sink = Keeping(self.recording)
+        self.sink = Straight(self.recording)
         self.clock, self.links = ManualClock(5 * NS_PER_S), DirectLinks()
         plant = KinematicPlant.of_arm(self.profile, self.clock.now_ns)
         arm: Arm = arm_type(self.profile, plant, self.clock.now_ns)
@@ -172,6 +170,39 @@ def recorded(reach_engine: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.fixture
-def lock_step(reach_engine: Path, tmp_path: Path) -> Iterator[Callable[..., LockStep]]:
-    """Makes runs that a test may disturb."""
-    yield lambda arm_type=PlantArm: LockStep(reach_engine, tmp_path / "run.mcap", arm_type)
+def lock_step(reach_engine: Path, tmp_path: Path) -> LockStep:
+    """A run that a test performs itself."""
+    return LockStep(reach_engine, tmp_path / "run.mcap")
+
+
+@pytest.fixture
+def recorded_moody(reach_engine: Path, tmp_path: Path) -> Path:
+    """A whole recording of an arm that falls silent and is unplugged."""
+    return perform(LockStep(reach_engine, tmp_path / "run.mcap", MoodyArm))
+
+
+def as_it_is(part: StoredAttachment) -> bytes:
+    return part.content
+
+
+def write_changed(path: Path, to: Path, change: Change, attach: Callable[[StoredAttachment], bytes] = as_it_is) -> Path:
+    """A copy of a recording whose messages pass through `change`, and its attachments through `attach`."""
+    writer = McapWriter(to)
+    channels: dict[str, int] = {}
+    for stored in read_mcap(path):
+        if isinstance(stored, StoredMetadata):
+            writer.describe(stored.name, stored.words)
+        elif isinstance(stored, StoredAttachment):
+            writer.attach(stored.name, attach(stored), 0)
+        elif isinstance(stored, StoredMessage):
+            if stored.topic not in channels:
+                channels[stored.topic] = writer.add_topic(stored.topic, stored.topic, {"type": "object"})
+            for content in change(stored):
+                writer.write(channels[stored.topic], 0, content)
+    writer.close()
+    return to
+
+
+@pytest.fixture(scope="session")
+def rewrite() -> Rewrite:
+    return write_changed

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -18,6 +18,9 @@ from sefa_edge.edge.recorder.recorded_run import open_run
 from sefa_edge.edge.recorder.recording import Recording, RecordingFull, RunFacts
 from sefa_edge.edge.transport import FrameDescriptor, RecordError
 from sefa_edge.profiles.errors import InputError
+
+if TYPE_CHECKING:
+    from tests.replay.conftest import LockStep
 
 MODELS = {
     TICK: messages.Tick,
@@ -112,11 +115,9 @@ def test_damaged_bytes_never_crash_a_reader(recorded: Path, tmp_path: Path, seed
         content[place] = random.integers(256)
     path = tmp_path / "damaged.mcap"
     path.write_bytes(content)
-    try:
+    with suppress(InputError):  # the only thing that may be raised
         run = open_run(path)
         assert len(stored_messages(run.path)) <= len(stored_messages(recorded))
-    except InputError as error:
-        assert error.hint
 
 
 def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
@@ -145,14 +146,16 @@ def test_a_recording_appears_under_its_name_when_it_is_complete(tmp_path: Path) 
 def test_a_full_recording_stops_and_stays_readable(tmp_path: Path) -> None:
     recording = Recording(tmp_path / "run.mcap", 1 << 20, NO_FACTS)
     random = np.random.default_rng(0)
-    with closing(recording), pytest.raises(RecordingFull, match="limit of 1 MB") as caught:
-        for sequence in range(100):
-            frame = FrameDescriptor(0, sequence, sequence, sequence, sequence)
-            recording.add_picture("front", frame, random.bytes(20_000))
-            recording.check_room()
-            assert recording.size_bytes < (1 << 20) + (1 << 19)
-    assert caught.value.exit_code == 1
-    assert len(stored_messages(tmp_path / "run.mcap")) > 40
+    sequence = 0
+    while recording.size_bytes < 1 << 20:
+        recording.check_room()
+        sequence += 1
+        frame = FrameDescriptor(0, sequence, sequence, sequence, sequence)
+        recording.add_picture("front", frame, random.bytes(20_000))
+    with closing(recording), pytest.raises(RecordingFull, match="limit of 1 MB"):
+        recording.check_room()
+    assert recording.size_bytes < (1 << 20) + (1 << 19)
+    assert len(stored_messages(tmp_path / "run.mcap")) == sequence
 
 
 def test_a_removed_file_is_noticed(tmp_path: Path) -> None:
@@ -173,8 +176,8 @@ def test_strangers_are_not_recorded(tmp_path: Path) -> None:
     recording.close()
 
 
-def test_every_tick_and_every_chunk_is_there(lock_step: Callable) -> None:
-    run = lock_step()
+def test_every_tick_and_every_chunk_is_there(lock_step: LockStep) -> None:
+    run = lock_step
     run.play(1, 60)
     run.park()
     run.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,33 +12,14 @@ import pytest
 from sefa_edge.cli import main
 from sefa_edge.edge.engines.engine import open_engine
 from sefa_edge.edge.recorder import messages
-from sefa_edge.edge.recorder.mcap_file import McapWriter, StoredAttachment, StoredMessage, StoredMetadata, read_mcap
+from sefa_edge.edge.recorder.mcap_file import StoredMessage, read_mcap
 from sefa_edge.edge.recorder.names import CHUNK, INFERENCE, TICK, picture_topic
 from sefa_edge.edge.recorder.recorded_run import open_run
 from sefa_edge.edge.recorder.replay_commands import Comparison, replay_commands
 from sefa_edge.edge.recorder.replay_policy import replay_policy
 
-from .conftest import MoodyArm, perform
-
 Change = Callable[[StoredMessage], Iterator[bytes]]
-
-
-def rewrite(path: Path, to: Path, change: Change) -> Path:
-    """A copy of a recording whose messages pass through `change`."""
-    writer = McapWriter(to)
-    channels: dict[str, int] = {}
-    for stored in read_mcap(path):
-        if isinstance(stored, StoredMetadata):
-            writer.describe(stored.name, stored.words)
-        elif isinstance(stored, StoredAttachment):
-            writer.attach(stored.name, stored.content, 0)
-        elif isinstance(stored, StoredMessage):
-            if stored.topic not in channels:
-                channels[stored.topic] = writer.add_topic(stored.topic, stored.topic, {"type": "object"})
-            for content in change(stored):
-                writer.write(channels[stored.topic], 0, content)
-    writer.close()
-    return to
+Rewrite = Callable[..., Path]
 
 
 def tampering(topic: str, number: int, change: Callable[[dict], None]) -> Change:
@@ -73,10 +55,8 @@ def test_all_agrees_bit_for_bit(recorded: Path, capsys: pytest.CaptureFixture[st
     assert chunks >= 4
 
 
-def test_a_run_with_a_moody_arm_agrees_too(lock_step: Callable) -> None:
-    path = perform(lock_step(MoodyArm))
-    content = path.read_bytes()
-    assert content
+def test_a_run_with_a_moody_arm_agrees_too(recorded_moody: Path) -> None:
+    path = recorded_moody
     comparison = commands(path)
     assert comparison.same, comparison.first_difference
     answers = {
@@ -90,8 +70,6 @@ def test_a_run_with_a_moody_arm_agrees_too(lock_step: Callable) -> None:
 
 def up(value: float) -> float:
     """The next double."""
-    import math
-
     return math.nextafter(value, math.inf)
 
 
@@ -133,7 +111,9 @@ def change_time(tick: dict) -> None:
         change_reading, change_goal, change_mode, change_event, change_clipping, change_answer, lose_call, change_time,
     ],
 )  # fmt: skip
-def test_one_changed_value_of_a_tick_is_found(recorded: Path, tmp_path: Path, change: Callable[[dict], None]) -> None:
+def test_one_changed_value_of_a_tick_is_found(
+    recorded: Path, tmp_path: Path, rewrite: Rewrite, change: Callable[[dict], None]
+) -> None:
     path = rewrite(recorded, tmp_path / "tampered.mcap", tampering(TICK, 100, change))
     comparison = commands(path)
     assert not comparison.same
@@ -144,13 +124,15 @@ def change_step(message: dict) -> None:
     message["steps"][4]["joint_deg"][0] += 1e-3
 
 
-def change_noise(message: dict) -> None:
+def change_observed(message: dict) -> None:
     message["observed"][0]["joint_deg"][2] += 1e-3
 
 
-@pytest.mark.parametrize(("topic", "change"), [(INFERENCE, change_step), (INFERENCE, change_noise), (CHUNK, change_step)])
+@pytest.mark.parametrize(
+    ("topic", "change"), [(INFERENCE, change_step), (INFERENCE, change_observed), (CHUNK, change_step)]
+)
 def test_one_changed_value_of_a_chunk_is_found(
-    recorded: Path, reach_engine: Path, tmp_path: Path, topic: str, change: Callable[[dict], None]
+    recorded: Path, reach_engine: Path, tmp_path: Path, rewrite: Rewrite, topic: str, change: Callable[[dict], None]
 ) -> None:
     path = rewrite(recorded, tmp_path / "tampered.mcap", tampering(topic, 2, change))
     comparison = inferences(path, reach_engine)
@@ -158,7 +140,7 @@ def test_one_changed_value_of_a_chunk_is_found(
     assert comparison.first_difference.startswith("chunk 2")
 
 
-def test_lost_ticks_are_named_and_the_next_chunk_resumes(recorded: Path, tmp_path: Path) -> None:
+def test_lost_ticks_are_named_and_the_next_chunk_resumes(recorded: Path, tmp_path: Path, rewrite: Rewrite) -> None:
     ticks = [
         messages.decode(TICK, stored.content, messages.Tick)
         for stored in read_mcap(recorded)
@@ -177,7 +159,7 @@ def test_lost_ticks_are_named_and_the_next_chunk_resumes(recorded: Path, tmp_pat
     assert comparison.compared == len(ticks) - (arrivals[1] - lost[0])
 
 
-def test_a_lost_chunk_is_a_gap(recorded: Path, tmp_path: Path) -> None:
+def test_a_lost_chunk_is_a_gap(recorded: Path, tmp_path: Path, rewrite: Rewrite) -> None:
     seen = 0
 
     def lose_second(stored: StoredMessage) -> Iterator[bytes]:
@@ -191,7 +173,9 @@ def test_a_lost_chunk_is_a_gap(recorded: Path, tmp_path: Path) -> None:
     assert len(comparison.not_comparable) == 1
 
 
-def test_lost_pictures_are_not_a_difference(recorded: Path, reach_engine: Path, tmp_path: Path) -> None:
+def test_lost_pictures_are_not_a_difference(
+    recorded: Path, reach_engine: Path, tmp_path: Path, rewrite: Rewrite
+) -> None:
     path = rewrite(
         recorded,
         tmp_path / "blind.mcap",
@@ -204,7 +188,7 @@ def test_lost_pictures_are_not_a_difference(recorded: Path, reach_engine: Path, 
 
 
 def test_a_difference_ends_with_exit_code_1(
-    recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    recorded: Path, tmp_path: Path, rewrite: Rewrite, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = rewrite(recorded, tmp_path / "tampered.mcap", tampering(TICK, 50, change_goal))
     assert main(["replay", str(path), "--part", "commands"]) == 1
@@ -218,7 +202,9 @@ def test_an_engine_that_is_not_here_is_asked_for(
     assert "give --engine E, or --part commands" in capsys.readouterr().err
 
 
-def test_nonsense_in_a_message_is_one_line(recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nonsense_in_a_message_is_one_line(
+    recorded: Path, tmp_path: Path, rewrite: Rewrite, capsys: pytest.CaptureFixture[str]
+) -> None:
     def spoil(tick: dict) -> None:
         tick["readings"] = [{"sequence": "many"}]
 
