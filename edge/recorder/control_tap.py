@@ -17,7 +17,7 @@ from sefa_edge.edge.links import Links
 from sefa_edge.edge.modes import Event
 from sefa_edge.edge.recorder.tick_trace import MAX_ENTRIES, Answer, ArmCall, Operation, TickTrace
 from sefa_edge.edge.records import NONE_NS, TickReport
-from sefa_edge.edge.transport import Channel, ChannelClosed
+from sefa_edge.edge.transport import MAX_RECORD_BYTES, Channel, ChannelClosed
 from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmFault, ArmTimeout
 from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState
@@ -49,7 +49,7 @@ class PatientSink:
         self._waiting: deque[bytes] = deque(maxlen=WAITING_RECORDS)  # the oldest goes; a reader sees the gap
 
     def put(self, record: bytes) -> None:
-        if self._channel is not None:
+        if self._channel is not None and len(record) <= MAX_RECORD_BYTES:
             self._waiting.append(record)
             self._flush(FLUSH_RECORDS)
 

@@ -81,15 +81,14 @@ def check_windows(folder: Path, info: dict, rows: list[dict]) -> None:
         frame = dataset[index]
         same = [i for i, other in enumerate(rows) if other["episode_index"] == row["episode_index"]]
         wanted = [min(index + k, same[-1]) for k in range(horizon)]
-        np.testing.assert_array_equal(
-            frame["action"].numpy(), np.array([rows[i]["action"] for i in wanted], np.float32)
-        )
+        actions = np.array([rows[i]["action"] for i in wanted], np.float32)
+        np.testing.assert_array_equal(frame["action"].numpy(), actions)
         padded = [index + k > same[-1] for k in range(horizon)]
         assert frame["action_is_pad"].tolist() == padded
         before = max(index - 1, same[0])
         np.testing.assert_array_equal(
             frame["observation.state"].numpy(),
-            np.float32([rows[before]["observation.state"], row["observation.state"]]),
+            np.array([rows[before]["observation.state"], row["observation.state"]], np.float32),
         )
 
 
