@@ -15,12 +15,13 @@ from sefa_edge.profiles.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    make = actions.add_parser("from-runs", help="episodes of recorded runs, at the policy's rate", allow_abbrev=False)
-    make.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a recording (.mcap), or a folder: its newest")
-    make.add_argument("-o", "--output", type=Path, required=True, metavar="DATASET", help="folder to create")
-    make.add_argument("--task-name", metavar="WORDS", help="what the arm does (default: the engine's task)")
-    make.add_argument("--only", metavar="OUTCOME", help="only episodes that ended so, for example success")
+    parser.add_argument("action", choices=("from-runs",), help="episodes of recorded runs, at the policy's rate")
+    parser.add_argument(
+        "runs", type=Path, nargs="+", metavar="RUN", help="a recording (.mcap), or a folder: its newest"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DATASET", help="folder to create")
+    parser.add_argument("--task-name", metavar="WORDS", help="what the arm does (default: the engine's task)")
+    parser.add_argument("--only", metavar="OUTCOME", help="only episodes that ended so, for example success")
 
 
 def main(arguments: argparse.Namespace) -> int:

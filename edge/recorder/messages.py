@@ -80,7 +80,7 @@ class Tick(StrictModel):
     chunk_age_ns: int
     joint_deg: Numbers
     verdict_deg: Numbers
-    """What the limiter allowed, as float32; NaN: nothing."""
+    """What the limiter allowed, as float32; empty: nothing."""
     stage_ns: Annotated[list[int], Field(max_length=8)]
     dropped_records: int
 
@@ -209,7 +209,7 @@ def tick_message(trace: TickTrace) -> Json:
         "frame_age_ns": report.frame_age_ns,
         "chunk_age_ns": report.chunk_age_ns,
         "joint_deg": report.joint_deg.tolist(),
-        "verdict_deg": report.goal_deg.tolist(),
+        "verdict_deg": [] if np.isnan(report.goal_deg).any() else report.goal_deg.tolist(),
         "stage_ns": list(report.stage_ns),
         "dropped_records": report.dropped_records,
     }
