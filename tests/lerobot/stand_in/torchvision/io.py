@@ -1,1 +1,0 @@
-"""Decoding of videos by torchvision is not offered here; LeRobot asks only when a dataset holds videos."""
