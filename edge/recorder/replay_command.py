@@ -38,6 +38,7 @@ def main(arguments: argparse.Namespace) -> int:
         results["ticks"] = replay_commands(run)
     cut_short = run.cut_short()
     same = all(comparison.same for comparison in results.values())
+    same &= any(comparison.compared for comparison in results.values())
     if arguments.json != "-":
         print(f"{run.path}, recorded by `{run.words.get('command_line', 'sefa-edge run')}`")
         if cut_short:

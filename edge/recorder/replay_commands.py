@@ -53,7 +53,8 @@ class Comparison:
 
     @property
     def same(self) -> bool:
-        return self.compared > 0 and self.agreed == self.compared
+        """Whether all that there is agrees; what could not be compared at all proves nothing."""
+        return self.agreed == self.compared and (self.compared > 0 or not self.not_comparable)
 
 
 def replay_commands(run: RecordedRun) -> Comparison:
