@@ -1,5 +1,6 @@
 # make demo    a trained policy lifts a cube with the simulated SO-101; ends in out/demo.mp4
 # make test    the whole test suite, then the running half on the oldest and the newest Python of a Jetson
+# make test-lerobot   LeRobot itself opens our datasets
 # make check   formatting, lint, types, import contracts
 # make soak    an hour of a run without hardware: does any process grow, is anything lost?
 # make test-v4l2  the V4L2 cameras on the kernel's own device, in an emulated machine: 2 minutes, not part of `make test`
@@ -18,7 +19,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet install
 TORCH := $(shell grep -o 'torch==[0-9.]*' pyproject.toml)
 
-.PHONY: demo test test-v4l2 check format soak policy clean
+.PHONY: demo test test-v4l2 test-lerobot check format soak policy clean
 .DELETE_ON_ERROR:
 
 demo: .venv/with-sim
@@ -34,6 +35,10 @@ test: .venv/with-everything
 
 test-v4l2: .venv/with-sim
 	nice -n 10 tests/v4l2/run.sh $(BIN)/python
+
+test-lerobot: .venv/with-everything
+	@.ci/opengl $(BIN)/python
+	tests/lerobot/run.sh
 
 check: .venv/with-everything
 	$(BIN)/ruff check .
@@ -74,4 +79,4 @@ policy: .venv/with-everything
 	@touch $@ .venv/with-sim
 
 clean:
-	rm -rf .venv .venv310 .venv312 build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .cache
+	rm -rf .venv .venv310 .venv312 .venv-lerobot build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .cache

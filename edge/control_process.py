@@ -31,14 +31,15 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from sefa_edge.edge.chunks import ChunkPlayer
-from sefa_edge.edge.clock import MonotonicClock, Pacer
-from sefa_edge.edge.links import ProcessLinks
+from sefa_edge.edge.clock import Clock, MonotonicClock, Pacer
+from sefa_edge.edge.links import Links, ProcessLinks
 from sefa_edge.edge.loop import ControlLoop
 from sefa_edge.edge.modes import Fault, Mode, describe
 from sefa_edge.edge.motion import Motion
@@ -52,6 +53,7 @@ from sefa_edge.edge.realtime import (
     quiet_collector,
     reserve_heap,
 )
+from sefa_edge.edge.recorder.control_tap import ArmTap, PatientSink, Sink, TappedLinks
 from sefa_edge.edge.records import Final, Ready, Torque
 from sefa_edge.edge.transport import Channel, ChannelClosed
 from sefa_edge.firmware_bridge.host.arm import Arm
@@ -90,6 +92,17 @@ class ControlConfig(StrictModel):
     """How a newer chunk takes over."""
     spin_us: Annotated[int, Field(ge=0, le=MAX_SPIN_US)] = DEFAULT_SPIN_US
     """Wait actively for the last so many microseconds before each tick."""
+    recorder_fd: FileDescriptor | None = None
+    """End of a channel to the recorder, which gets a TickTrace per tick; null: nobody records."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a loop is placed in: a process, or a recording of one."""
+
+    clock: Clock
+    links: Links
+    open_arm: Callable[[], Arm]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -105,10 +118,13 @@ def main(argv: list[str] | None = None) -> int:
         _print_last_words(_not_started(error))
         return error.exit_code
     supervisor, policy = Channel.from_fd(config.supervisor_fd), Channel.from_fd(config.policy_fd)
+    sink = None if config.recorder_fd is None else PatientSink(Channel.from_fd(config.recorder_fd))
     with closing(supervisor), closing(policy):
-        final = _serve(config, supervisor, policy)
+        final = _serve(config, supervisor, policy, sink)
         if not _deliver(supervisor, final):
             _print_last_words(final)
+        if sink is not None:
+            sink.finish(LAST_WORDS_MS / 1000)
         return final.exit_code
 
 
@@ -121,17 +137,30 @@ def parse_config(raw: bytes) -> ControlConfig:
     return validate(Path("the control configuration"), content, ControlConfig)
 
 
-def _serve(config: ControlConfig, supervisor: Channel, policy: Channel) -> Final:
+def build_loop(config: ControlConfig, profile: ArmProfile, world: Surroundings, sink: Sink | None) -> ControlLoop:
+    """The loop as this process and replay run it, overheard where there is a sink. Raises SefaError: no arm."""
+    links, open_arm = world.links, world.open_arm
+    if sink is not None:
+        arm_tap = ArmTap()
+        links, open_arm = TappedLinks(links, arm_tap, sink), arm_tap.around(open_arm)
+    motion = Motion.connect(open_arm, profile, control_period_ns(config, profile))
+    motion.player = ChunkPlayer(config.hand_over)
+    return ControlLoop(world.clock, links, motion)
+
+
+def control_period_ns(config: ControlConfig, profile: ArmProfile) -> int:
+    return period_ns(config.control_rate_hz or profile.control_rate_hz)
+
+
+def _serve(config: ControlConfig, supervisor: Channel, policy: Channel, sink: Sink | None) -> Final:
     clock = MonotonicClock()
     try:
         profile = load_arm_profile(config.arm)
         links = ProcessLinks(supervisor, policy, config.horizon, len(profile.joints))
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: links.ask_stop())
-        period = period_ns(config.control_rate_hz or profile.control_rate_hz)
-        motion = Motion.connect(_arm_opener(config, profile), profile, period)
-        motion.player = ChunkPlayer(config.hand_over)
-        loop = ControlLoop(clock, links, motion)
+        period = control_period_ns(config, profile)
+        loop = build_loop(config, profile, Surroundings(clock, links, _arm_opener(config, profile)), sink)
     except SefaError as error:
         return _not_started(error)
     with closing(loop.arm):

@@ -29,6 +29,8 @@ from sefa_edge.edge.play_settings import NoiseMode
 from sefa_edge.edge.policy import FrameHistory, JointHistory, Observation, Policy
 from sefa_edge.edge.policy_records import Happening, InferenceBegun, Order, PolicyCommand, PolicyReport, Trouble
 from sefa_edge.edge.process import child_main, give_memory_back
+from sefa_edge.edge.recorder.control_tap import PatientSink
+from sefa_edge.edge.recorder.policy_tap import PolicyTap, TappedEngine
 from sefa_edge.edge.records import JointSample
 from sefa_edge.edge.transport import RING_SLOTS, Channel, ChannelClosed, FrameDescriptor, FrameRing
 from sefa_edge.profiles.errors import FaultError
@@ -69,6 +71,8 @@ class PolicyConfig(StrictModel):
     """How long a camera may see nothing, likewise."""
     threads: int = 1
     noise: NoiseMode = "per-chunk"
+    recorder_fd: int | None = None
+    """End of a channel to the recorder, which gets an Inference each time; None: nobody records."""
 
     def watch_limits(self) -> WatchLimits:
         age_ms = self.max_age_ms if self.max_frame_age_ms is None else self.max_frame_age_ms
@@ -108,8 +112,9 @@ class CameraEnd:
 class PolicyProcess:
     """Waits for the next inference while taking in joints, frames and orders."""
 
-    def __init__(self, config: PolicyConfig, engine: Engine) -> None:
+    def __init__(self, config: PolicyConfig, engine: Engine, tap: PolicyTap | None = None) -> None:
         timing = engine.card.timing
+        self._tap = tap
         self._joint_count = len(engine.card.joints)
         self._policy = Policy(engine, config.noise)
         self._max_age_ns = ms_to_ns(config.max_age_ms)
@@ -199,6 +204,8 @@ class PolicyProcess:
         sent_ns = time.monotonic_ns()
         self._late_steps += chunk.late_steps(sent_ns)
         self._schedule.end(sent_ns, chunk.last_step_ns)
+        if self._tap is not None:
+            self._tap.tell(observation, chunk)
         self._report(Happening.CHUNK, chunk.chunk_id, chunk.inference_ns, now_ns - chunk.observed_ns)
 
     def _missing(self, now_ns: int) -> Happening | None:
@@ -232,8 +239,12 @@ class PolicyProcess:
 def main(content: bytes) -> int:
     """Open and warm the engine, then serve until the others are gone."""
     config = PolicyConfig.model_validate_json(content)
-    engine = open_engine(Path(config.engine), EngineOptions(threads=config.threads))
-    process = PolicyProcess(config, engine)
+    engine: Engine = open_engine(Path(config.engine), EngineOptions(threads=config.threads))
+    tap = None
+    if config.recorder_fd is not None:
+        engine = TappedEngine(engine)
+        tap = PolicyTap(engine, PatientSink(Channel.from_fd(config.recorder_fd)))
+    process = PolicyProcess(config, engine, tap)
     give_memory_back()
     gc.freeze()
     try:

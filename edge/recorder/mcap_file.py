@@ -1,0 +1,166 @@
+"""OWNS MCAP: the only file that imports mcap and its zstandard."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import zstandard
+from mcap.exceptions import EndOfFile, McapError
+from mcap.records import Attachment, Channel, Chunk, McapRecord, Message, Metadata
+from mcap.stream_reader import StreamReader, breakup_chunk
+from mcap.writer import CompressionType, Writer
+
+from sefa_edge.profiles.errors import InputError
+
+CHUNK_BYTES = 256 << 10
+"""What a crash can cost: a third of a second of a run with one camera."""
+
+MAX_RECORD_BYTES = 64 << 20
+"""Of a file from outside: no record, and no chunk once unpacked, is larger."""
+
+
+class McapWriter:
+    """A file being written; what it holds up to the last complete chunk is in the hands of the kernel."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises OSError; also when `path` exists."""
+        self._file = path.open("xb")
+        self._writer = Writer(self._file, CHUNK_BYTES, CompressionType.ZSTD)
+        self._writer.start(profile="", library="sefa-edge")
+        self._flushed_bytes = 0
+
+    @property
+    def size_bytes(self) -> int:
+        return self._flushed_bytes
+
+    @property
+    def fd(self) -> int:
+        return self._file.fileno()
+
+    def describe(self, name: str, words: Mapping[str, str]) -> None:
+        self._writer.add_metadata(name, dict(words))
+        self._flush()
+
+    def attach(self, name: str, content: bytes, log_ns: int) -> None:
+        self._writer.add_attachment(log_ns, log_ns, name, "application/json", content)
+        self._flush()
+
+    def add_topic(self, topic: str, schema_name: str, schema: object) -> int:
+        """Returns the channel to write to."""
+        schema_id = self._writer.register_schema(schema_name, "jsonschema", json.dumps(schema).encode())
+        return self._writer.register_channel(topic, "json", schema_id)
+
+    def write(self, channel: int, log_ns: int, content: bytes) -> None:
+        """Raises OSError."""
+        self._writer.add_message(channel, log_ns, content, log_ns)
+        self._flush()
+
+    def close(self) -> None:
+        """Write the index and close. Raises OSError."""
+        try:
+            self._writer.finish()
+            self._file.flush()
+            os.fsync(self.fd)
+        finally:
+            self._file.close()
+
+    def _flush(self) -> None:
+        if self._file.tell() != self._flushed_bytes:  # a chunk was completed
+            self._file.flush()
+            self._flushed_bytes = self._file.tell()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    topic: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAttachment:
+    name: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMetadata:
+    name: str
+    words: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class CutShort:
+    """The last thing of a file that ends early or is damaged: why nothing follows."""
+
+    reason: str
+
+
+Stored = StoredMessage | StoredAttachment | StoredMetadata | CutShort
+
+
+def read_mcap(path: Path) -> Iterator[Stored]:
+    """Everything in a file, in the order in which it was written; what follows a damaged place is not read.
+
+    Raises:
+        InputError: it cannot be opened, or is no MCAP file.
+    """
+    try:
+        file = _BoundedReader(path.open("rb", buffering=0))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}", "give a recording (.mcap)") from None
+    topics: dict[int, str] = {}
+    with file:
+        if file.read(len(MAGIC)) != MAGIC:
+            raise InputError(f"{path} is no recording", "give the .mcap file of a `sefa-edge run --record`")
+        reader = StreamReader(file, skip_magic=True, emit_chunks=True, record_size_limit=MAX_RECORD_BYTES)
+        try:
+            for record in reader.records:
+                for part in _unpacked(record):
+                    if isinstance(part, Channel):
+                        topics[part.id] = part.topic
+                    elif (stored := _stored(part, topics)) is not None:
+                        yield stored
+        except EndOfFile:
+            yield CutShort("it ends in the middle")
+        except _DAMAGE as error:
+            yield CutShort(f"it is damaged: {type(error).__name__}")
+
+
+class _BoundedReader(io.BufferedReader):
+    """Lengths in a damaged file ask for any amount of memory."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(MAX_RECORD_BYTES if size is None or size < 0 else min(size, MAX_RECORD_BYTES))
+
+
+MAGIC = b"\x89MCAP0\r\n"
+_DAMAGE = (McapError, zstandard.ZstdError, struct.error, ValueError, KeyError, OverflowError, MemoryError)
+"""What the library raises on bytes that are no MCAP."""
+
+
+def _unpacked(record: McapRecord) -> list[McapRecord]:
+    if not isinstance(record, Chunk):
+        return [record]
+    if record.compression == "zstd":  # its own head says how much memory it takes
+        size = zstandard.frame_content_size(record.data)
+        if not 0 <= size <= MAX_RECORD_BYTES:
+            raise ValueError(f"a chunk of {size} bytes")
+    elif record.compression:
+        raise ValueError(f"compression {record.compression[:20]!r}")
+    return breakup_chunk(record, validate_crc=True)
+
+
+def _stored(record: McapRecord, topics: Mapping[int, str]) -> Stored | None:
+    if isinstance(record, Message):
+        return StoredMessage(topics[record.channel_id], record.data)
+    if isinstance(record, Attachment):
+        return StoredAttachment(record.name, record.data)
+    if isinstance(record, Metadata):
+        return StoredMetadata(record.name, record.metadata)
+    return None

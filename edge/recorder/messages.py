@@ -1,0 +1,385 @@
+"""The messages of a recording: JSON that reads back bit for bit, declared once, with the schemas that Foxglove needs.
+
+Python writes the shortest digits that give the same double again. JSON has no NaN: it is `null`; infinity is `1e999`.
+Foxglove plots arrays of numbers and of objects, not arrays of arrays: the steps of a chunk are objects.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, TypeVar, get_args, get_origin
+
+import numpy as np
+from pydantic import Field, ValidationError
+
+from sefa_edge.edge.chunks import ActionChunk
+from sefa_edge.edge.modes import Command, Event, Fault, Progress
+from sefa_edge.edge.recorder.policy_tap import Inference
+from sefa_edge.edge.recorder.run_event import RunEvent
+from sefa_edge.edge.recorder.tick_trace import ArmCall, TickTrace
+from sefa_edge.edge.transport import FrameDescriptor
+from sefa_edge.firmware_bridge.host.messages import JointState
+from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.strict import StrictModel
+from sefa_edge.profiles.units import NS_PER_S
+
+Json = dict[str, object]
+Number = float | None
+Numbers = Annotated[list[Number], Field(max_length=32)]
+Word = Annotated[str, Field(max_length=240)]
+MAX_NOISE = 1024 * 32
+
+
+class Call(StrictModel):
+    operation: Word
+    answer: Word
+
+
+class Reading(StrictModel):
+    """A JointState."""
+
+    sequence: int
+    stamp_ns: int
+    joint_deg: Numbers
+    velocity_deg_s: Numbers
+    load_pct: Numbers
+    current_ma: Numbers
+    temperature_c: Numbers
+    supply_mv: int
+    status_bits: Annotated[list[int], Field(max_length=32)]
+    valid: Annotated[list[bool], Field(max_length=32)]
+    age_ns: Annotated[list[int], Field(max_length=32)]
+
+
+class Tick(StrictModel):
+    """What went into a tick (up to `readings`) and what came out. -1: there is none."""
+
+    tick: int
+    due_ns: int
+    lateness_ns: int
+    skipped_before: int
+    events: Annotated[list[Word], Field(max_length=64)]
+    """In order: `command RUN`, `fault POLICY_LOST`."""
+    chunk_arrived: int
+    calls: Annotated[list[Call], Field(max_length=64)]
+    readings: Annotated[list[Reading], Field(max_length=64)]
+    goal_sequence: int
+    goal_due_ns: int
+    goal_expires_ns: int
+    goal_deg: Numbers
+    """What was sent to the arm; empty: nothing was."""
+    mode: Word
+    settled: bool
+    fault: Word
+    fault_joints: int
+    clipped_bits: int
+    chunk_id: int
+    frame_age_ns: int
+    chunk_age_ns: int
+    joint_deg: Numbers
+    verdict_deg: Numbers
+    """What the limiter allowed, as float32; empty: nothing."""
+    stage_ns: Annotated[list[int], Field(max_length=8)]
+    dropped_records: int
+
+
+class Step(StrictModel):
+    joint_deg: Numbers
+
+
+Steps = Annotated[list[Step], Field(max_length=1024)]
+
+
+class Chunk(StrictModel):
+    """An ActionChunk as it reached control."""
+
+    chunk_id: int
+    observed_ns: int
+    first_step_ns: int
+    step_period_ns: int
+    inference_ns: int
+    steps: Steps
+
+
+class FrameStamp(StrictModel):
+    camera: Word
+    sequence: int
+    capture_ns: int
+
+
+class InferenceMessage(StrictModel):
+    """One inference. `frames` camera by camera, oldest first; `noise` row by row; `steps`: what the engine gave."""
+
+    chunk_id: int
+    observed_ns: int
+    first_step_ns: int
+    step_period_ns: int
+    inference_ns: int
+    frames: Annotated[list[FrameStamp], Field(max_length=256)]
+    observed: Annotated[list[Step], Field(max_length=64)]
+    noise: Annotated[list[Number], Field(max_length=MAX_NOISE)]
+    steps: Steps
+
+
+class RunEventMessage(StrictModel):
+    stage: Word
+    stamp_ns: int
+    episode: int
+    seed: int
+    text: Word
+
+
+class Losses(StrictModel):
+    """Counted since the start."""
+
+    pictures: int
+    records: int
+
+
+class Stamp(StrictModel):
+    sec: int
+    nsec: int
+
+
+class Picture(StrictModel):
+    """`foxglove.CompressedImage`, with the stamps of the frame."""
+
+    timestamp: Stamp
+    frame_id: Word
+    data: Annotated[str, Field(max_length=64_000_000, json_schema_extra={"contentEncoding": "base64"})]
+    format: Word
+    sequence: int
+    capture_ns: int
+    received_ns: int
+
+
+ModelT = TypeVar("ModelT", bound=StrictModel)
+
+
+def encode(message: Mapping[str, object]) -> bytes:
+    """JSON, the short way; the rare message with numbers that are none takes the long one."""
+    try:
+        return json.dumps(message, separators=(",", ":"), allow_nan=False).encode()
+    except ValueError:
+        return json.dumps(_speakable(message), separators=(",", ":")).replace("Infinity", "1e999").encode()
+
+
+def decode(topic: str, content: bytes, model: type[ModelT]) -> ModelT:
+    """Raises InputError for what is no such message."""
+    try:
+        return model.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"a message of {topic} is none: {where} {first['msg']}", "was it recorded here?") from None
+
+
+def schema_of(model: type[StrictModel]) -> Json:
+    """The JSON schema of a message, without references, which Foxglove does not follow."""
+    properties: Json = {}
+    for name, field in model.model_fields.items():
+        extra = field.json_schema_extra
+        properties[name] = _type_of(field.annotation) | (dict(extra) if isinstance(extra, dict) else {})
+    return {"type": "object", "properties": properties}
+
+
+def tick_message(trace: TickTrace) -> Json:
+    report, goal = trace.report, trace.goal
+    return {
+        "tick": report.tick,
+        "due_ns": report.start_ns - report.lateness_ns,
+        "lateness_ns": report.lateness_ns,
+        "skipped_before": trace.skipped_before,
+        "events": [event_word(event) for event in trace.events],
+        "chunk_arrived": trace.chunk_arrived,
+        "calls": [_call(call) for call in trace.calls],
+        "readings": [_reading(state) for state in trace.readings],
+        "goal_sequence": goal.sequence if goal else -1,
+        "goal_due_ns": goal.due_ns if goal else -1,
+        "goal_expires_ns": goal.expires_ns if goal else -1,
+        "goal_deg": goal.joint_deg.tolist() if goal else [],
+        "mode": report.mode.name,
+        "settled": report.settled,
+        "fault": report.fault.name,
+        "fault_joints": report.fault_joints,
+        "clipped_bits": report.clipped_bits,
+        "chunk_id": report.chunk_id,
+        "frame_age_ns": report.frame_age_ns,
+        "chunk_age_ns": report.chunk_age_ns,
+        "joint_deg": report.joint_deg.tolist(),
+        "verdict_deg": [] if np.isnan(report.goal_deg).any() else report.goal_deg.tolist(),
+        "stage_ns": list(report.stage_ns),
+        "dropped_records": report.dropped_records,
+    }
+
+
+def chunk_message(chunk: ActionChunk) -> Json:
+    return {
+        "chunk_id": chunk.chunk_id,
+        "observed_ns": chunk.observed_ns,
+        "first_step_ns": chunk.first_step_ns,
+        "step_period_ns": chunk.step_period_ns,
+        "inference_ns": chunk.inference_ns,
+        "steps": _steps(chunk.joint_deg),
+    }
+
+
+def inference_message(inference: Inference, cameras: Sequence[str]) -> Json:
+    return {
+        "chunk_id": inference.chunk_id,
+        "observed_ns": inference.observed_ns,
+        "first_step_ns": inference.first_step_ns,
+        "step_period_ns": inference.step_period_ns,
+        "inference_ns": inference.inference_ns,
+        "frames": [
+            {"camera": camera, "sequence": sequence, "capture_ns": capture_ns}
+            for camera, frames in zip(cameras, inference.frames, strict=True)
+            for sequence, capture_ns in frames
+        ],
+        "observed": _steps(inference.joint_deg),
+        "noise": inference.noise.ravel().tolist(),
+        "steps": _steps(inference.output),
+    }
+
+
+def event_message(event: RunEvent) -> Json:
+    return {
+        "stage": event.stage.name.lower(),
+        "stamp_ns": event.stamp_ns,
+        "episode": event.episode,
+        "seed": event.seed,
+        "text": event.text,
+    }
+
+
+def picture_message(camera: str, frame: FrameDescriptor, png: bytes, log_ns: int) -> Json:
+    seconds, nanoseconds = divmod(log_ns, NS_PER_S)
+    return {
+        "timestamp": {"sec": seconds, "nsec": nanoseconds},
+        "frame_id": camera,
+        "data": base64.b64encode(png).decode(),
+        "format": "png",
+        "sequence": frame.sequence,
+        "capture_ns": frame.capture_ns,
+        "received_ns": frame.received_ns,
+    }
+
+
+def png_of(picture: Picture) -> bytes:
+    """Raises InputError."""
+    try:
+        return base64.b64decode(picture.data, validate=True)
+    except ValueError:
+        raise InputError(f"a picture of {picture.frame_id} is not base64", "was the copy complete?") from None
+
+
+def array_of(numbers: Sequence[Number]) -> np.ndarray:
+    """float64 [len]; `null` is NaN."""
+    return np.array([np.nan if number is None else number for number in numbers], np.float64)
+
+
+def rows_of(steps: Sequence[Step], columns: int) -> np.ndarray:
+    """float32 [len(steps), columns]. Raises InputError."""
+    if any(len(step.joint_deg) != columns for step in steps):
+        raise InputError(f"a step of a chunk has not {columns} joints", "was it recorded with this arm?")
+    return np.array([array_of(step.joint_deg) for step in steps], np.float32).reshape(len(steps), columns)
+
+
+def state_of(reading: Reading) -> JointState:
+    return JointState(
+        sequence=reading.sequence,
+        stamp_ns=reading.stamp_ns,
+        joint_deg=array_of(reading.joint_deg),
+        velocity_deg_s=array_of(reading.velocity_deg_s),
+        load_pct=array_of(reading.load_pct),
+        current_ma=array_of(reading.current_ma),
+        temperature_c=array_of(reading.temperature_c),
+        supply_mv=reading.supply_mv,
+        status_bits=np.array(reading.status_bits, np.int64).astype(np.uint8),
+        valid_mask=np.array(reading.valid, bool),
+        age_ns=np.array(reading.age_ns, np.int64),
+    )
+
+
+def chunk_of(message: Chunk, joints: int) -> ActionChunk:
+    """Raises InputError."""
+    return ActionChunk(
+        message.chunk_id,
+        message.observed_ns,
+        message.first_step_ns,
+        message.step_period_ns,
+        rows_of(message.steps, joints),
+        message.inference_ns,
+    )
+
+
+_FAMILIES: dict[str, type[Command] | type[Progress] | type[Fault]] = {
+    "command": Command,
+    "progress": Progress,
+    "fault": Fault,
+}
+
+
+def event_word(event: Event) -> str:
+    return f"{type(event).__name__.lower()} {event.name}"
+
+
+def event_of(word: str) -> Event:
+    """Raises InputError."""
+    family, _, name = word.partition(" ")
+    try:
+        return _FAMILIES[family][name]
+    except KeyError:
+        raise InputError(f"{word!r} is no event", "was it recorded by a newer version?") from None
+
+
+def _call(call: ArmCall) -> Json:
+    return {"operation": call.operation.name.lower(), "answer": call.answer.name.lower()}
+
+
+def _reading(state: JointState) -> Json:
+    return {
+        "sequence": state.sequence,
+        "stamp_ns": state.stamp_ns,
+        "joint_deg": state.joint_deg.tolist(),
+        "velocity_deg_s": state.velocity_deg_s.tolist(),
+        "load_pct": state.load_pct.tolist(),
+        "current_ma": state.current_ma.tolist(),
+        "temperature_c": state.temperature_c.tolist(),
+        "supply_mv": state.supply_mv,
+        "status_bits": state.status_bits.tolist(),
+        "valid": state.valid_mask.tolist(),
+        "age_ns": state.age_ns.tolist(),
+    }
+
+
+def _steps(rows: np.ndarray) -> list[Json]:
+    return [{"joint_deg": row} for row in rows.tolist()]
+
+
+def _speakable(value: object) -> object:
+    """The same value with None for NaN."""
+    if isinstance(value, float):
+        return None if np.isnan(value) else value
+    if isinstance(value, Mapping):
+        return {key: _speakable(part) for key, part in value.items()}
+    return [_speakable(part) for part in value] if isinstance(value, list) else value
+
+
+_PLAIN = {int: "integer", float: "number", bool: "boolean", str: "string"}
+
+
+def _type_of(annotation: object) -> Json:
+    arguments = [part for part in get_args(annotation) if part is not type(None)]
+    if get_origin(annotation) is Annotated:
+        return _type_of(arguments[0])
+    if get_origin(annotation) is list:
+        return {"type": "array", "items": _type_of(arguments[0])}
+    if arguments:  # a number or null
+        return _type_of(arguments[0])
+    if isinstance(annotation, type) and issubclass(annotation, StrictModel):
+        return schema_of(annotation)
+    assert isinstance(annotation, type)
+    return {"type": _PLAIN[annotation]}

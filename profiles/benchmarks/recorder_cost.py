@@ -1,0 +1,74 @@
+"""What does recording cost the control loop? A program to run, not a module to import:
+
+    python profiles/benchmarks/recorder_cost.py [--ticks N]
+
+Ticks of the loop on a simulated arm, with and without the taps of `sefa-edge run --record`, turn by turn; microseconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import time
+from contextlib import ExitStack, closing
+
+import numpy as np
+
+from sefa_edge.edge.clock import ManualClock, MonotonicClock, Pacer
+from sefa_edge.edge.control_process import ControlConfig, Surroundings, build_loop, control_period_ns
+from sefa_edge.edge.links import ProcessLinks
+from sefa_edge.edge.modes import Command
+from sefa_edge.edge.recorder.control_tap import PatientSink
+from sefa_edge.edge.records import ControlCommand
+from sefa_edge.edge.transport import channel_pair
+from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
+from sefa_edge.firmware_bridge.simulation.plant_arm import PlantArm
+from sefa_edge.profiles.schema import load_arm_profile
+from sefa_edge.profiles.units import ns_to_us
+
+HORIZON, TURNS, WARM_UP = 16, 3, 300
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--ticks", type=int, default=3000)
+    ticks = parser.parse_args().ticks
+    for _ in range(TURNS):
+        for name, recorded in (("not recorded", False), ("recorded", True)):
+            p50, p99 = np.percentile(tick_us(ticks, recorded), (50, 99))
+            print(f"{name:<12} p50 {p50:7.1f}  p99 {p99:7.1f} us a tick")
+
+
+def tick_us(ticks: int, recorded: bool) -> np.ndarray:
+    """How long each tick took; readers empty their channels between ticks."""
+    profile = load_arm_profile("so101_sim")
+    config = ControlConfig(
+        arm="so101_sim", port="", calibration=None, horizon=HORIZON, supervisor_fd=0, policy_fd=0
+    )  # fmt: skip
+    clock = ManualClock()
+    arm = PlantArm(profile, KinematicPlant.of_arm(profile, clock.now_ns), clock.now_ns)
+    with ExitStack() as stack:
+        ends = [stack.enter_context(closing(end)) for _ in range(3) for end in channel_pair()]
+        supervisor, supervisor_end, policy, policy_end, recorder, recorder_end = ends
+        links = ProcessLinks(supervisor_end, policy_end, HORIZON, len(profile.joints))
+        surroundings = Surroundings(MonotonicClock(), links, lambda: arm)
+        loop = build_loop(config, profile, surroundings, PatientSink(recorder_end) if recorded else None)
+        pacer = Pacer(clock, control_period_ns(config, profile))
+        supervisor.send(ControlCommand(Command.ARM).pack())
+        taken = []
+        gc.collect()
+        gc.disable()
+        for _ in range(ticks + WARM_UP):
+            slot = pacer.wait()
+            began_ns = time.perf_counter_ns()
+            loop.tick(slot)
+            taken.append(ns_to_us(time.perf_counter_ns() - began_ns))
+            for reader in (supervisor, policy, recorder):
+                for _ in reader.drain():
+                    pass
+        gc.enable()
+    return np.array(taken[WARM_UP:])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+#!/bin/sh
+# LeRobot itself opens what we write: demonstrations of `sefa-edge record`, and a recorded run as a dataset.
+# LEROBOT_PYTHON=… takes an environment that has lerobot and torchvision; otherwise one is made in .venv-lerobot, with
+# the torch of .venv and a stand-in for torchvision.
+set -eu
+cd "$(dirname "$0")/../.."
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+python=${LEROBOT_PYTHON:-.venv-lerobot/bin/python}
+stand_in=""
+if [ -z "${LEROBOT_PYTHON:-}" ]; then
+    stand_in="$PWD/tests/lerobot/stand_in"
+    if [ ! -e .venv-lerobot/ready ]; then
+        .venv/bin/python -m venv .venv-lerobot
+        .venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+            > "$(.venv-lerobot/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/running.pth"
+        pip="$python -m pip --disable-pip-version-check --quiet install"
+        $pip --no-deps lerobot==0.4.4 'accelerate<2' psutil
+        $pip 'datasets<5' 'draccus==0.10.0' 'huggingface-hub<0.36,>=0.34.2' 'deepdiff<9' 'packaging<26' 'pandas<3' \
+            jsonlines einops termcolor
+        touch .venv-lerobot/ready
+    fi
+fi
+.venv/bin/sefa-edge record --expert lift --episodes 3 -o "$work/demonstrations" --camera front
+.venv/bin/sefa-edge run --engine edge/shipped/lift/model.onnx --episodes 2 --video none --record "$work/runs"
+.venv/bin/sefa-edge dataset from-runs "$work/runs" -o "$work/from-runs" --task-name "lift the cube"
+PYTHONPATH="$stand_in" HF_HUB_OFFLINE=1 HF_HOME="$work/hf" "$python" tests/lerobot/check.py "$work/demonstrations" "$work/from-runs"

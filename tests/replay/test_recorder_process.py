@@ -1,0 +1,176 @@
+"""The recorder as a process: fed by hand, killed, filled up, and with its file taken away."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sefa_edge.edge.cameras.pictures import decode_png
+from sefa_edge.edge.process import Child, ChildSpec
+from sefa_edge.edge.recorder import messages
+from sefa_edge.edge.recorder.mcap_file import CutShort, StoredMessage, read_mcap
+from sefa_edge.edge.recorder.names import EVENT, LOSSES, PARTIAL, picture_topic
+from sefa_edge.edge.recorder.recorder_config import RecordedCamera, RecorderConfig
+from sefa_edge.edge.recorder.run_event import RunEvent, RunStage
+from sefa_edge.edge.transport import ChannelClosed, FrameDescriptor, FrameRing, channel_pair
+
+PATIENCE_S = 60.0
+HEIGHT, WIDTH = 48, 64
+
+
+class Bench:
+    """A recorder with one camera, and everybody who talks to it."""
+
+    def __init__(self, path: Path, limit_bytes: int = 100 << 20) -> None:
+        self.path = path
+        self.ring = FrameRing.create(HEIGHT, WIDTH)
+        pairs = [channel_pair() for _ in range(3)]
+        self.supervisor, self.control, self.camera = (near for near, _ in pairs)
+        ends = [far for _, far in pairs]
+        size = {"height": HEIGHT, "width": WIDTH}
+        config = RecorderConfig(
+            path=str(path),
+            limit_bytes=limit_bytes,
+            cameras=[RecordedCamera(name="front", ring_fd=self.ring.fd, channel_fd=ends[2].fileno(), **size)],
+            supervisor_fd=ends[0].fileno(),
+            sender_fds=[ends[1].fileno()],
+            horizon=16,
+            joints=6,
+            words={},
+            attachments={"card.json": "{}"},
+        )
+        fds = (self.ring.fd, *(end.fileno() for end in ends))
+        module = "sefa_edge.edge.recorder.recorder_process"
+        self.child = Child(ChildSpec("recorder", module, config.model_dump_json(), fds))
+        for end in ends:
+            end.close()
+        self.random = np.random.default_rng(3)
+        self.shown: list[np.ndarray] = []
+
+    @property
+    def partial(self) -> Path:
+        return self.path.with_name(self.path.name + PARTIAL)
+
+    def show(self) -> None:
+        """One picture that does not compress, and time for the recorder to take it."""
+        sequence = len(self.shown)
+        self.shown.append(self.random.integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8))
+        slot = self.ring.write(sequence, self.shown[-1])
+        self.camera.send(FrameDescriptor(slot, sequence, sequence, sequence, sequence).pack())
+        self.child.wait(0.005)
+
+    def say(self, stage: RunStage, text: str = "") -> None:
+        self.supervisor.send(RunEvent(stage, 5, 1, 2, text).pack())
+
+    def close(self) -> None:
+        self.child.stop(0.0)
+        self.child.close()
+        self.ring.close()
+        for channel in (self.supervisor, self.control, self.camera):
+            channel.close()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path / "run.mcap")
+    yield made
+    made.close()
+
+
+def stored(path: Path, topic: str) -> list[StoredMessage]:
+    return [part for part in read_mcap(path) if isinstance(part, StoredMessage) and part.topic == topic]
+
+
+def wait_for_start(bench: Bench) -> None:
+    """The recorder has opened its file."""
+    while not bench.partial.exists():
+        assert bench.child.wait(0.02) is None, bench.child.last_words()
+
+
+def test_pictures_are_lossless_and_the_end_is_waited_for(bench: Bench) -> None:
+    wait_for_start(bench)
+    bench.say(RunStage.EPISODE_BEGIN)
+    for _ in range(5):
+        bench.show()
+    bench.say(RunStage.END, "arm parked")
+    assert bench.child.wait(PATIENCE_S) == 0, bench.child.last_words()
+    assert "MB, 0 pictures and 0 records lost" in bench.child.last_words()
+    pictures = [
+        messages.decode("picture", part.content, messages.Picture)
+        for part in stored(bench.path, picture_topic("front"))
+    ]
+    assert [picture.sequence for picture in pictures] == list(range(5))
+    for picture, shown in zip(pictures, bench.shown, strict=True):
+        np.testing.assert_array_equal(decode_png(messages.png_of(picture)), shown)
+    events = [messages.decode(EVENT, part.content, messages.RunEventMessage) for part in stored(bench.path, EVENT)]
+    assert [(event.stage, event.text) for event in events] == [("episode_begin", ""), ("end", "arm parked")]
+    assert not any(isinstance(part, CutShort) for part in read_mcap(bench.path))
+
+
+def test_what_cannot_be_understood_or_caught_is_counted(bench: Bench) -> None:
+    wait_for_start(bench)
+    bench.control.send(b"nonsense")
+    bench.control.send(bytes(100))
+    bench.camera.send(FrameDescriptor(0, 999, 0, 0, 0).pack())  # overwritten long ago
+    bench.say(RunStage.END)
+    assert bench.child.wait(PATIENCE_S) == 0, bench.child.last_words()
+    assert "1 pictures and 2 records lost" in bench.child.last_words()
+    last = messages.decode(LOSSES, stored(bench.path, LOSSES)[-1].content, messages.Losses)
+    assert (last.pictures, last.records) == (1, 2)
+
+
+def test_a_killed_recorder_leaves_what_it_had(bench: Bench) -> None:
+    wait_for_start(bench)
+    while len(bench.shown) < 1000 and (not bench.partial.exists() or bench.partial.stat().st_size < 500_000):
+        bench.show()
+    os.kill(bench.child.pid, signal.SIGKILL)
+    assert bench.child.wait(PATIENCE_S) == -signal.SIGKILL
+    assert not bench.path.exists()
+    kept = stored(bench.partial, picture_topic("front"))
+    assert 20 < len(kept) <= len(bench.shown)
+    assert any(isinstance(part, CutShort) for part in read_mcap(bench.partial))
+
+
+def test_a_full_recording_ends_with_its_reason(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "run.mcap", limit_bytes=1 << 20)
+    try:
+        wait_for_start(bench)
+        while bench.child.exit_code is None and len(bench.shown) < 5000:
+            with suppress(ChannelClosed):  # it may end any moment
+                bench.show()
+        assert bench.child.exit_code == 1
+        assert str(bench.child.failure()) == "it has reached its limit of 1 MB"
+        assert len(stored(bench.path, picture_topic("front"))) > 50
+    finally:
+        bench.close()
+
+
+def test_a_vanished_file_ends_with_its_reason(bench: Bench) -> None:
+    wait_for_start(bench)
+    bench.show()
+    bench.partial.unlink()
+    assert bench.child.wait(PATIENCE_S) == 3
+    assert "removed" in str(bench.child.failure())
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "nowhere" / "run.mcap")
+    try:
+        assert bench.child.wait(PATIENCE_S) == 2
+        assert "cannot be written" in str(bench.child.failure())
+    finally:
+        bench.close()
+
+
+def test_a_supervisor_that_is_gone_ends_the_recording(bench: Bench) -> None:
+    wait_for_start(bench)
+    bench.show()
+    bench.supervisor.close()
+    assert bench.child.wait(PATIENCE_S) == 0
+    assert len(stored(bench.path, picture_topic("front"))) == 1

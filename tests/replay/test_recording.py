@@ -1,0 +1,194 @@
+"""What a recording holds, that it survives being cut anywhere, and that it never grows beyond its bounds."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from sefa_edge.edge.modes import Mode
+from sefa_edge.edge.recorder import messages
+from sefa_edge.edge.recorder.mcap_file import CutShort, StoredMessage, StoredMetadata, read_mcap
+from sefa_edge.edge.recorder.names import CHUNK, EVENT, INFERENCE, PARTIAL, TICK, free_path, picture_topic
+from sefa_edge.edge.recorder.recorded_run import open_run
+from sefa_edge.edge.recorder.recording import Recording, RecordingFull, RunFacts
+from sefa_edge.edge.transport import FrameDescriptor, RecordError
+from sefa_edge.profiles.errors import InputError
+
+if TYPE_CHECKING:
+    from tests.replay.conftest import LockStep
+
+MODELS = {
+    TICK: messages.Tick,
+    CHUNK: messages.Chunk,
+    INFERENCE: messages.InferenceMessage,
+    EVENT: messages.RunEventMessage,
+    picture_topic("front"): messages.Picture,
+}
+NO_FACTS = RunFacts(("front",), 16, 6, {}, {})
+
+
+def stored_messages(path: Path) -> list[StoredMessage]:
+    return [stored for stored in read_mcap(path) if isinstance(stored, StoredMessage)]
+
+
+def test_every_message_is_what_its_schema_says(recorded: Path) -> None:
+    seen = set()
+    for stored in stored_messages(recorded):
+        messages.decode(stored.topic, stored.content, MODELS[stored.topic])
+        schema = messages.schema_of(MODELS[stored.topic])
+        assert set(json.loads(stored.content)) == set(schema["properties"])  # pyright: ignore[reportArgumentType]
+        seen.add(stored.topic)
+    assert seen == set(MODELS)
+
+
+def test_schemas_hold_only_what_foxglove_plots() -> None:
+    def check(schema: dict) -> None:
+        assert schema["type"] in ("object", "array", "integer", "number", "boolean", "string")
+        for part in schema.get("properties", {}).values():
+            check(part)
+        if schema["type"] == "array":
+            assert schema["items"]["type"] != "array"
+            check(schema["items"])
+
+    for model in MODELS.values():
+        check(messages.schema_of(model))
+
+
+def test_the_run_is_described(recorded: Path, reach_engine: Path) -> None:
+    run = open_run(recorded)
+    assert run.words["engine"] == str(reach_engine)
+    assert run.words["numpy"] == np.__version__
+    assert run.card.name == "reach"
+    assert run.arm.joint_names == run.card.joint_names
+    assert run.cut_short() == ""
+    assert open_run(recorded.parent).path == recorded
+
+
+def test_pictures_carry_the_time_of_their_light(recorded: Path) -> None:
+    offset_ns = next(
+        int(stored.words["realtime_offset_ns"]) for stored in read_mcap(recorded) if isinstance(stored, StoredMetadata)
+    )
+    for stored in stored_messages(recorded):
+        if stored.topic == picture_topic("front"):
+            picture = messages.decode(stored.topic, stored.content, messages.Picture)
+            stamp_ns = picture.timestamp.sec * 10**9 + picture.timestamp.nsec
+            assert stamp_ns == picture.capture_ns + offset_ns
+
+
+def test_numbers_that_are_none_come_back() -> None:
+    content = messages.encode({"joint_deg": [0.1, float("nan"), float("inf"), -float("inf"), -0.0]})
+    json.loads(content, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    back = messages.array_of(messages.decode("/step", content, messages.Step).joint_deg)
+    np.testing.assert_array_equal(back, [0.1, np.nan, np.inf, -np.inf, 0.0])
+    assert np.signbit(back[-1])
+
+
+def test_cut_anywhere_the_complete_chunks_are_read(recorded: Path, tmp_path: Path) -> None:
+    content = recorded.read_bytes()
+    whole = stored_messages(recorded)
+    random = np.random.default_rng(1)
+    places = [8, 9, 20, len(content) - 1, len(content) - 9, *random.integers(8, len(content), 40).tolist()]
+    read = []
+    for place in sorted(places):
+        path = tmp_path / ("cut.mcap" + PARTIAL)
+        path.write_bytes(content[:place])
+        parts = list(read_mcap(path))
+        found = [part for part in parts if isinstance(part, StoredMessage)]
+        assert found == whole[: len(found)]
+        assert any(isinstance(part, CutShort) for part in parts)
+        read.append(len(found))
+    assert read == sorted(read)
+    assert read[-1] == len(whole)  # the index at the end is not needed
+    assert len(set(read)) > 3
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_damaged_bytes_never_crash_a_reader(recorded: Path, tmp_path: Path, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    content = bytearray(recorded.read_bytes())
+    for place in random.integers(8, len(content), 1 + seed % 5).tolist():
+        content[place] = random.integers(256)
+    path = tmp_path / "damaged.mcap"
+    path.write_bytes(content)
+    with suppress(InputError):  # the only thing that may be raised
+        run = open_run(path)
+        assert len(stored_messages(run.path)) <= len(stored_messages(recorded))
+
+
+def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.mcap").write_text("nothing of the kind")
+    for path, words in (
+        (tmp_path / "text.mcap", "is no recording"),
+        (tmp_path / "absent.mcap", "cannot be read"),
+        (tmp_path, "is no recording"),
+    ):
+        with pytest.raises(InputError, match=words):
+            open_run(path)
+    (tmp_path / "text.mcap").unlink()
+    with pytest.raises(InputError, match="holds no recordings"):
+        open_run(tmp_path)
+
+
+def test_a_recording_appears_under_its_name_when_it_is_complete(tmp_path: Path) -> None:
+    path = free_path(tmp_path)
+    recording = Recording(path, 1 << 20, NO_FACTS)
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name + PARTIAL]
+    assert free_path(tmp_path) != path
+    recording.close()
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_full_recording_stops_and_stays_readable(tmp_path: Path) -> None:
+    recording = Recording(tmp_path / "run.mcap", 1 << 20, NO_FACTS)
+    random = np.random.default_rng(0)
+    sequence = 0
+    while recording.size_bytes < 1 << 20:
+        recording.check_room()
+        sequence += 1
+        frame = FrameDescriptor(0, sequence, sequence, sequence, sequence)
+        recording.add_picture("front", frame, random.bytes(20_000))
+    with closing(recording), pytest.raises(RecordingFull, match="limit of 1 MB"):
+        recording.check_room()
+    assert recording.size_bytes < (1 << 20) + (1 << 19)
+    assert len(stored_messages(tmp_path / "run.mcap")) == sequence
+
+
+def test_a_removed_file_is_noticed(tmp_path: Path) -> None:
+    recording = Recording(tmp_path / "run.mcap", 1 << 20, NO_FACTS)
+    recording.check_room()
+    (tmp_path / ("run.mcap" + PARTIAL)).unlink()
+    with pytest.raises(FileNotFoundError):
+        recording.check_room()
+    with pytest.raises(FileNotFoundError):
+        recording.close()
+
+
+def test_strangers_are_not_recorded(tmp_path: Path) -> None:
+    recording = Recording(tmp_path / "run.mcap", 1 << 20, NO_FACTS)
+    for record in (b"", b"\x01", bytes(64)):
+        with pytest.raises(RecordError):
+            recording.add_record(record)
+    recording.close()
+
+
+def test_every_tick_and_every_chunk_is_there(lock_step: LockStep) -> None:
+    run = lock_step
+    run.play(1, 60)
+    run.park()
+    run.close()
+    stored = stored_messages(run.recording.path)
+    ticks = [messages.decode(TICK, m.content, messages.Tick) for m in stored if m.topic == TICK]
+    assert [tick.tick for tick in ticks] == [report.tick for report in run.reports]
+    for tick, report in zip(ticks, run.reports, strict=True):
+        assert (tick.mode, tick.fault, tick.clipped_bits) == (report.mode.name, report.fault.name, report.clipped_bits)
+        goal_deg = [] if np.isnan(report.goal_deg).any() else report.goal_deg.astype(np.float32)
+        np.testing.assert_array_equal(messages.array_of(tick.verdict_deg), goal_deg)
+    assert ticks[0].calls[0].operation == "open"
+    assert "command RUN" in ticks[0].events
+    assert {tick.mode for tick in ticks} >= {Mode.ARMED.name, Mode.RUNNING.name, Mode.PARK.name}
+    assert len([m for m in stored if m.topic == CHUNK]) == len([m for m in stored if m.topic == INFERENCE]) > 0

@@ -1,0 +1,213 @@
+"""A recorded run computed anew gives the same bits; one changed value, one lost record is found and named."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sefa_edge.cli import main
+from sefa_edge.edge.engines.engine import open_engine
+from sefa_edge.edge.recorder import messages
+from sefa_edge.edge.recorder.mcap_file import StoredMessage, read_mcap
+from sefa_edge.edge.recorder.names import CHUNK, INFERENCE, TICK, picture_topic
+from sefa_edge.edge.recorder.recorded_run import open_run
+from sefa_edge.edge.recorder.replay_commands import Comparison, replay_commands
+from sefa_edge.edge.recorder.replay_policy import replay_policy
+
+Change = Callable[[StoredMessage], Iterator[bytes]]
+Rewrite = Callable[..., Path]
+
+
+def tampering(topic: str, number: int, change: Callable[[dict], None]) -> Change:
+    """Changes the message of a topic that has this number."""
+    seen = 0
+
+    def pass_on(stored: StoredMessage) -> Iterator[bytes]:
+        nonlocal seen
+        seen += stored.topic == topic
+        content = json.loads(stored.content)
+        if stored.topic == topic and seen == number:
+            change(content)
+        yield messages.encode(content)
+
+    return pass_on
+
+
+def commands(path: Path) -> Comparison:
+    return replay_commands(open_run(path))
+
+
+def inferences(path: Path, engine: Path) -> Comparison:
+    return replay_policy(open_run(path), open_engine(engine))
+
+
+def test_all_agrees_bit_for_bit(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", str(recorded)]) == 0
+    told = capsys.readouterr().out
+    ticks = sum(isinstance(stored, StoredMessage) and stored.topic == TICK for stored in read_mcap(recorded))
+    chunks = sum(isinstance(stored, StoredMessage) and stored.topic == INFERENCE for stored in read_mcap(recorded))
+    assert f"ticks    {ticks} of {ticks} agree" in told
+    assert f"chunks   {chunks} of {chunks} agree" in told
+    assert chunks >= 4
+
+
+def test_a_run_with_a_moody_arm_agrees_too(recorded_moody: Path) -> None:
+    path = recorded_moody
+    comparison = commands(path)
+    assert comparison.same, comparison.first_difference
+    answers = {
+        call["answer"]
+        for stored in read_mcap(path)
+        if isinstance(stored, StoredMessage) and stored.topic == TICK
+        for call in json.loads(stored.content)["calls"]
+    }
+    assert answers == {"done", "timeout", "disconnected"}
+
+
+def up(value: float) -> float:
+    """The next double."""
+    return math.nextafter(value, math.inf)
+
+
+def change_reading(tick: dict) -> None:
+    tick["readings"][-1]["joint_deg"][1] += 10.0
+
+
+def change_goal(tick: dict) -> None:
+    tick["goal_deg"][3] = up(tick["goal_deg"][3])
+
+
+def change_mode(tick: dict) -> None:
+    tick["mode"] = "HOLD"
+
+
+def change_event(tick: dict) -> None:
+    tick["events"] = ["fault POLICY_LOST"]
+
+
+def change_clipping(tick: dict) -> None:
+    tick["clipped_bits"] ^= 4
+
+
+def change_answer(tick: dict) -> None:
+    tick["calls"][-1]["answer"] = "disconnected"
+
+
+def lose_call(tick: dict) -> None:
+    tick["calls"].pop()
+
+
+def change_time(tick: dict) -> None:
+    tick["due_ns"] += 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        change_reading, change_goal, change_mode, change_event, change_clipping, change_answer, lose_call, change_time,
+    ],
+)  # fmt: skip
+def test_one_changed_value_of_a_tick_is_found(
+    recorded: Path, tmp_path: Path, rewrite: Rewrite, change: Callable[[dict], None]
+) -> None:
+    path = rewrite(recorded, tmp_path / "tampered.mcap", tampering(TICK, 100, change))
+    comparison = commands(path)
+    assert not comparison.same
+    assert "tick 100" in comparison.first_difference or "tick 101" in comparison.first_difference
+
+
+def change_step(message: dict) -> None:
+    message["steps"][4]["joint_deg"][0] += 1e-3
+
+
+def change_observed(message: dict) -> None:
+    message["observed"][0]["joint_deg"][2] += 1e-3
+
+
+@pytest.mark.parametrize(
+    ("topic", "change"), [(INFERENCE, change_step), (INFERENCE, change_observed), (CHUNK, change_step)]
+)
+def test_one_changed_value_of_a_chunk_is_found(
+    recorded: Path, reach_engine: Path, tmp_path: Path, rewrite: Rewrite, topic: str, change: Callable[[dict], None]
+) -> None:
+    path = rewrite(recorded, tmp_path / "tampered.mcap", tampering(topic, 2, change))
+    comparison = inferences(path, reach_engine)
+    assert comparison.agreed == comparison.compared - 1
+    assert comparison.first_difference.startswith("chunk 2")
+
+
+def test_lost_ticks_are_named_and_the_next_chunk_resumes(recorded: Path, tmp_path: Path, rewrite: Rewrite) -> None:
+    ticks = [
+        messages.decode(TICK, stored.content, messages.Tick)
+        for stored in read_mcap(recorded)
+        if isinstance(stored, StoredMessage) and stored.topic == TICK
+    ]
+    arrivals = [tick.tick for tick in ticks if tick.chunk_arrived != -1]
+    lost = range(arrivals[0] + 10, arrivals[0] + 15)
+
+    def lose(stored: StoredMessage) -> Iterator[bytes]:
+        if stored.topic != TICK or json.loads(stored.content)["tick"] not in lost:
+            yield stored.content
+
+    comparison = commands(rewrite(recorded, tmp_path / "gap.mcap", lose))
+    assert comparison.same, comparison.first_difference
+    assert comparison.not_comparable == [f"ticks {lost[0]} to {arrivals[1] - 1}: after a loss or a difference"]
+    assert comparison.compared == len(ticks) - (arrivals[1] - lost[0])
+
+
+def test_a_lost_chunk_is_a_gap(recorded: Path, tmp_path: Path, rewrite: Rewrite) -> None:
+    seen = 0
+
+    def lose_second(stored: StoredMessage) -> Iterator[bytes]:
+        nonlocal seen
+        seen += stored.topic == CHUNK
+        if stored.topic != CHUNK or seen != 2:
+            yield stored.content
+
+    comparison = commands(rewrite(recorded, tmp_path / "gap.mcap", lose_second))
+    assert comparison.same, comparison.first_difference
+    assert len(comparison.not_comparable) == 1
+
+
+def test_lost_pictures_are_not_a_difference(
+    recorded: Path, reach_engine: Path, tmp_path: Path, rewrite: Rewrite
+) -> None:
+    path = rewrite(
+        recorded,
+        tmp_path / "blind.mcap",
+        lambda stored: iter(() if stored.topic == picture_topic("front") else (stored.content,)),
+    )
+    comparison = inferences(path, reach_engine)
+    assert comparison.compared == 0
+    assert not comparison.same  # nothing was proven
+    assert all("a picture that it was made of is lost" in gap for gap in comparison.not_comparable)
+
+
+def test_a_difference_ends_with_exit_code_1(
+    recorded: Path, tmp_path: Path, rewrite: Rewrite, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = rewrite(recorded, tmp_path / "tampered.mcap", tampering(TICK, 50, change_goal))
+    assert main(["replay", str(path), "--part", "commands"]) == 1
+    assert "first difference: tick 50: goal_deg" in capsys.readouterr().out
+
+
+def test_an_engine_that_is_not_here_is_asked_for(
+    recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["replay", str(recorded), "--engine", str(tmp_path / "none.onnx")]) == 2
+    assert "give --engine E, or --part commands" in capsys.readouterr().err
+
+
+def test_nonsense_in_a_message_is_one_line(
+    recorded: Path, tmp_path: Path, rewrite: Rewrite, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def spoil(tick: dict) -> None:
+        tick["readings"] = [{"sequence": "many"}]
+
+    path = rewrite(recorded, tmp_path / "tampered.mcap", tampering(TICK, 50, spoil))
+    assert main(["replay", str(path), "--part", "commands"]) == 2
+    assert capsys.readouterr().err.startswith("error: a message of /control/tick is none")
