@@ -23,8 +23,8 @@ from sefa_edge.edge.cameras.v4l2.controls import (
     WHITE_BALANCE_TEMPERATURE,
     lock_controls,
 )
-from sefa_edge.edge.cameras.v4l2.device import ControlRange, Mode
 from sefa_edge.edge.cameras.v4l2.discovery import CameraWord, find_device, names_of, parse_word, video_nodes
+from sefa_edge.edge.cameras.v4l2.modes import ControlRange, Mode
 from sefa_edge.edge.cameras.v4l2.negotiation import check_given, choose_mode, describe, profile_mode
 from sefa_edge.edge.cameras.v4l2.stamps import StampRule
 from sefa_edge.profiles.camera_profile import CameraProfile, load_camera_profile, shipped_cameras

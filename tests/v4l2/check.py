@@ -24,7 +24,8 @@ from sefa_edge.edge.cameras.pictures import PictureLayout, rgb_of
 from sefa_edge.edge.cameras.v4l2 import structures as v4l2
 from sefa_edge.edge.cameras.v4l2.before_run import look_at
 from sefa_edge.edge.cameras.v4l2.controls import AUTO_GAIN, GAIN
-from sefa_edge.edge.cameras.v4l2.device import Device, Mode
+from sefa_edge.edge.cameras.v4l2.device import Device
+from sefa_edge.edge.cameras.v4l2.modes import Mode
 from sefa_edge.edge.cameras.v4l2.negotiation import USUAL_SIZE
 from sefa_edge.edge.cameras.v4l2.opening import negotiate
 from sefa_edge.edge.cameras.v4l2.source import V4l2Camera

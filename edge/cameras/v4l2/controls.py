@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from sefa_edge.edge.cameras.v4l2.device import ControlRange
+from sefa_edge.edge.cameras.v4l2.modes import ControlRange
 from sefa_edge.profiles.camera_profile import CameraProfile
 from sefa_edge.profiles.errors import InputError
 

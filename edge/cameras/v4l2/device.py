@@ -16,6 +16,15 @@ import numpy as np
 
 from sefa_edge.edge.cameras.camera import CameraLost
 from sefa_edge.edge.cameras.v4l2 import structures as v4l2
+from sefa_edge.edge.cameras.v4l2.modes import (
+    ControlRange,
+    Mode,
+    code_of,
+    letters_of,
+    printable,
+    rate_of,
+    sizes_of_range,
+)
 from sefa_edge.profiles.errors import InputError, MissingError
 from sefa_edge.profiles.units import us_to_ns
 
@@ -23,32 +32,6 @@ MAX_ENUMERATED = 256
 """A driver that never says that its list is over is not believed for longer."""
 GONE = (errno.ENODEV, errno.EIO, errno.ENXIO)
 """What ioctls of an unplugged device answer; EIO also ends a stream that the driver gave up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mode:
-    """How pictures come: `fourcc` as four letters (`MJPG`, `YUYV`), their size and their rate."""
-
-    fourcc: str
-    width: int
-    height: int
-    rate_hz: float
-
-    def __str__(self) -> str:
-        return f"{printable(self.fourcc)} {self.width}x{self.height} at {self.rate_hz:g} Hz"
-
-
-@dataclass(frozen=True, slots=True)
-class ControlRange:
-    """What a control is called by its driver, and which values it takes."""
-
-    name: str
-    minimum: int
-    maximum: int
-    step: int
-
-    def __str__(self) -> str:
-        return f"{self.minimum} to {self.maximum} in steps of {self.step} ('{self.name}')"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,26 +98,26 @@ class Device:
             entry = v4l2.FormatDescription(index=index, type=v4l2.BUF_TYPE_VIDEO_CAPTURE)
             if not self._listed(v4l2.ENUM_FMT, entry):
                 return
-            yield _letters(entry.pixelformat)
+            yield letters_of(entry.pixelformat)
 
     def _sizes(self, fourcc: str, near: tuple[int, int]) -> Iterator[tuple[int, int]]:
         for index in range(MAX_ENUMERATED):
-            entry = v4l2.FrameSize(index=index, pixel_format=_code(fourcc))
+            entry = v4l2.FrameSize(index=index, pixel_format=code_of(fourcc))
             if not self._listed(v4l2.ENUM_FRAMESIZES, entry):
                 return
             if entry.type != v4l2.FRAME_DISCRETE:
-                yield from _range_of_sizes(list(entry.numbers), near)
+                yield from sizes_of_range(list(entry.numbers), near)
                 return
             yield entry.numbers[0], entry.numbers[1]
 
     def _rates(self, fourcc: str, width: int, height: int) -> Iterator[float]:
         for index in range(MAX_ENUMERATED):
-            entry = v4l2.FrameInterval(index=index, pixel_format=_code(fourcc), width=width, height=height)
+            entry = v4l2.FrameInterval(index=index, pixel_format=code_of(fourcc), width=width, height=height)
             if not self._listed(v4l2.ENUM_FRAMEINTERVALS, entry):
                 return
-            yield _rate_hz(entry.numbers[0], entry.numbers[1])
+            yield rate_of(entry.numbers[0], entry.numbers[1])
             if entry.type != v4l2.FRAME_DISCRETE:
-                yield _rate_hz(entry.numbers[2], entry.numbers[3])
+                yield rate_of(entry.numbers[2], entry.numbers[3])
                 return
 
     # -- how pictures come ---------------------------------------------------------
@@ -146,12 +129,12 @@ class Device:
             MissingError: another program uses the device, or the driver refuses.
         """
         form = v4l2.Format(type=v4l2.BUF_TYPE_VIDEO_CAPTURE, width=mode.width, height=mode.height)
-        form.pixelformat, form.field = _code(mode.fourcc), v4l2.FIELD_NONE
+        form.pixelformat, form.field = code_of(mode.fourcc), v4l2.FIELD_NONE
         with self._in_words(f"does not accept {mode}"):
             self._ioctl(v4l2.S_FMT, form)
         self.stride = form.bytesperline
         rate_hz = self._set_rate(mode.rate_hz)
-        return Mode(_letters(form.pixelformat), form.width, form.height, rate_hz)
+        return Mode(letters_of(form.pixelformat), form.width, form.height, rate_hz)
 
     def _set_rate(self, rate_hz: float) -> float:
         """The rate that the driver will keep; 0 where it does not tell."""
@@ -160,7 +143,7 @@ class Device:
         given = v4l2.StreamParameters(type=v4l2.BUF_TYPE_VIDEO_CAPTURE)
         if not self._listed(v4l2.S_PARM, wanted) or not self._listed(v4l2.G_PARM, given):
             return 0.0
-        return _rate_hz(given.numerator, given.denominator)
+        return rate_of(given.numerator, given.denominator)
 
     # -- controls ---------------------------------------------------------
 
@@ -285,11 +268,6 @@ class Device:
         return CameraLost(f"camera {self.path} gives no more pictures: {what}", "check its cable and hub")
 
 
-def printable(word: str) -> str:
-    """A word that came from a device, which may hold what commands a terminal."""
-    return "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in word)
-
-
 def captures(capability: v4l2.Capability) -> bool:
     """Whether a node gives pictures through single-planar, memory-mapped streaming."""
     uses = _capabilities(capability)
@@ -321,34 +299,3 @@ def _opened(path: str) -> int:
             raise MissingError(f"camera {path} is not there", "plug it in") from None
         hint = f"is it in use? `fuser {path}`"
         raise MissingError(f"camera {path} cannot be opened: {os.strerror(error.errno or 0)}", hint) from None
-
-
-def _letters(code: int) -> str:
-    """Latin-1, because big-endian formats set the highest bit."""
-    return code.to_bytes(4, "little").decode("latin-1")
-
-
-def _code(fourcc: str) -> int:
-    return int.from_bytes(fourcc.encode("latin-1"), "little")
-
-
-def _range_of_sizes(numbers: list[int], near: tuple[int, int]) -> Iterator[tuple[int, int]]:
-    """Of the least, the greatest and the step of the width, then of the height."""
-    (width_least, width_most, width_step), (height_least, height_most, height_step) = numbers[:3], numbers[3:]
-    yield width_least, height_least
-    yield (
-        _in_range(near[0], width_least, width_most, width_step),
-        _in_range(near[1], height_least, height_most, height_step),
-    )
-    yield width_most, height_most
-
-
-def _in_range(wanted: int, least: int, most: int, step: int) -> int:
-    """The value of a stepped range that is nearest to the wanted one from below."""
-    inside = min(max(wanted, least), most)
-    return inside - (inside - least) % max(1, step)
-
-
-def _rate_hz(numerator: int, denominator: int) -> float:
-    """Of an interval in seconds; 0 where the driver left it out."""
-    return denominator / numerator if numerator else 0.0

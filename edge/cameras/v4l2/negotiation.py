@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sefa_edge.edge.cameras.v4l2.device import Mode, printable
+from sefa_edge.edge.cameras.v4l2.modes import Mode, printable
 from sefa_edge.profiles.camera_profile import CameraProfile
 from sefa_edge.profiles.errors import InputError
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sefa_edge.edge.cameras.camera import CameraRequest
-from sefa_edge.edge.cameras.v4l2.device import Device, Mode
+from sefa_edge.edge.cameras.v4l2.device import Device
 from sefa_edge.edge.cameras.v4l2.discovery import find_device, parse_word
+from sefa_edge.edge.cameras.v4l2.modes import Mode
 from sefa_edge.edge.cameras.v4l2.negotiation import USUAL_SIZE, check_given, choose_mode, profile_mode
 from sefa_edge.edge.cameras.v4l2.usb_bandwidth import place_of
 from sefa_edge.profiles.camera_profile import CameraProfile, load_camera_profile

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sefa_edge.edge.cameras.v4l2.device import Mode
+from sefa_edge.edge.cameras.v4l2.modes import Mode
 from sefa_edge.edge.cameras.v4l2.negotiation import RAW, USB_2_MBIT_S
 from sefa_edge.profiles.errors import InputError
 
