@@ -134,7 +134,8 @@ def as_json(findings: Findings, criteria: list[Criterion], plan: RunPlan, enviro
 
 
 def _surroundings(findings: Findings) -> Iterator[str]:
-    seconds = len(findings.loop.lateness_ns) / findings.asked_rate_hz
+    loop = findings.loop
+    seconds = (len(loop.lateness_ns) + loop.skipped + loop.lost_reports) / findings.asked_rate_hz
     beside = findings.beside
     inference = f", {format_duration(float(np.median(beside.inference_ns)))} each" if beside.inference_ns else ""
     yield (
@@ -146,8 +147,8 @@ def _surroundings(findings: Findings) -> Iterator[str]:
             f"control process meanwhile: {grown.page_faults} page faults, {grown.resident_kb:+d} kB, "
             f"switched out {grown.involuntary_switches} times"
         )
-    if findings.loop.lost_reports:
-        yield f"{findings.loop.lost_reports} reports of ticks were lost: their lateness is not known"
+    if loop.lost_reports:
+        yield f"{loop.lost_reports} reports of ticks were lost: their lateness is not known"
 
 
 def _lateness(name: str, value_ns: int, limit_ns: float) -> Criterion:

@@ -2,8 +2,8 @@
  *
  *     timer_loop PERIOD_NS CPU PRIORITY        CPU -1: any; PRIORITY 0: no SCHED_FIFO
  *
- * Waits for absolute points of CLOCK_MONOTONIC until SIGTERM or SIGINT, skips points that have passed as the
- * control loop does, and then prints
+ * Waits for absolute points of CLOCK_MONOTONIC until SIGTERM or SIGINT (or its parent's death), skips points that
+ * have passed as the control loop does, and then prints
  *
  *     fifo 1          whether SCHED_FIFO was granted
  *     locked 1        whether memory was locked
@@ -83,6 +83,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: timer_loop PERIOD_NS CPU PRIORITY\n");
         return 2;
     }
+    prctl(PR_SET_PDEATHSIG, (unsigned long)SIGKILL, 0, 0, 0);
     struct sigaction action = {.sa_handler = stop};  /* no SA_RESTART: the sleep must end */
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);

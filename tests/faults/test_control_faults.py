@@ -126,7 +126,7 @@ CASES = {
         overload_elbow, Fault.SERVO_STATUS, Mode.RELEASED, f"voltage trouble (elbow_flex): {PARKED}"
     ),
     "blocked joint": Case(block_shoulder, Fault.FOLLOWING_ERROR, Mode.FAULT, f"(shoulder_lift): {LEFT}", Torque.ON),
-    "frozen process": Case(freeze_process, Fault.LOOP_OVERRUN, Mode.RELEASED, PARKED),
+    "frozen process": Case(freeze_process, Fault.LOOP_OVERRUN, Mode.RELEASED, f"(50 ticks in a row): {PARKED}"),
 }
 
 
