@@ -19,7 +19,6 @@ from sefa_edge.edge.play_settings import HandOver
 from sefa_edge.edge.shaping import Path, Setpoint, path_through
 from sefa_edge.profiles.units import ms_to_ns
 
-
 SHORTEST_FADE_NS = ms_to_ns(1)
 """A shorter one is none: no control period is shorter, and velocities would drown in rounding."""
 
