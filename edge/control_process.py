@@ -9,11 +9,14 @@ Contract with whoever starts it (edge/running/supervisor.py):
 - `supervisor_fd` and `policy_fd` in it are inherited ends of AF_UNIX SOCK_SEQPACKET pairs (`channel_pair()`),
   because only those keep record boundaries and show the death of the peer. All three go into `pass_fds`. The
   parent closes its copies of the child's ends, or nobody will ever see an end of file.
-- Start it with `start_new_session=True`: it ignores SIGINT, takes SIGTERM as the command STOP, and outlives
-  its parent on purpose: end of file on `supervisor_fd` is the fault SUPERVISOR_LOST (hold, park, release).
+- Start it with `start_new_session=True`: it ignores SIGINT, takes SIGTERM as the command STOP and SIGQUIT as
+  EMERGENCY (torque off at once, supervisor or not), and outlives its parent on purpose: end of file on
+  `supervisor_fd` is the fault SUPERVISOR_LOST (hold, park, release).
 - It sends on `supervisor_fd`: one Ready (or, when the arm cannot be opened, straight away the Final), one
-  TickReport per tick, one Final. It reads ControlCommand records there. A reader that is behind loses tick
-  reports (they are counted), never Ready or Final.
+  TickReport per tick, one Final. A reader that is behind loses tick reports (they are counted), never Ready or
+  Final.
+- It reads ControlCommand and Heartbeat records there. Who has sent one Heartbeat must go on sending them, or it
+  counts as stopped (SUPERVISOR_SILENT).
 - It reads ActionChunk and Trouble records on `policy_fd` and sends one JointSample per tick there. Chunks count only in
   RUNNING, and only if they observed the world after RUNNING began.
 - Exit code: 0 after STOP, 3 after a fault (or an arm that does not answer at the start), 2 or 4 when it could
@@ -25,6 +28,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import select
 import signal
 import sys
@@ -113,6 +117,7 @@ def _serve(config: ControlConfig, supervisor: Channel, policy: Channel) -> Final
         links = ProcessLinks(supervisor, policy, config.horizon, len(profile.joints))
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: links.ask_stop())
+        signal.signal(signal.SIGQUIT, lambda *_: links.ask_emergency())
         period = period_ns(config.control_rate_hz or profile.control_rate_hz)
         loop = ControlLoop(clock, links, Motion.connect(_arm_opener(config, profile), profile, period))
     except SefaError as error:
@@ -126,16 +131,30 @@ def _serve(config: ControlConfig, supervisor: Channel, policy: Channel) -> Final
 
 
 def _run(loop: ControlLoop, links: ProcessLinks, pacer: Pacer, profile: ArmProfile) -> Final:
-    ticks = 0
+    ticks, refusing = 0, 0
     while not loop.state.finished:
         loop.tick(pacer.wait())
         ticks += 1
+        if loop.state.mode is Mode.EMERGENCY and loop.motion.fault_joints != refusing:
+            refusing = loop.motion.fault_joints
+            _shout(_names_of(refusing, profile))
     joints = loop.motion.fault_joints
-    named = tuple(name for index, name in enumerate(profile.joint_names) if joints >> index & 1)
     state, torque, trouble = loop.state, loop.arm.torque, links.trouble
+    named = _names_of(joints, profile)
     about = (trouble.about,) if trouble is not None and trouble.fault is state.fault else named
     message, hint = describe(state, about)
     return Final(state.mode, state.fault, joints, torque, state.exit_code, ticks, pacer.skipped, message, hint)
+
+
+def _names_of(joints: int, profile: ArmProfile) -> tuple[str, ...]:
+    return tuple(name for index, name in enumerate(profile.joint_names) if joints >> index & 1)
+
+
+def _shout(refusing: tuple[str, ...]) -> None:
+    """Straight to the terminal: whoever pressed the emergency stop must not wait for anybody else's words."""
+    words = f"\nEMERGENCY STOP: {', '.join(refusing)} DID NOT CONFIRM: CUT THE ARM'S POWER; still trying\n"
+    with suppress(OSError):
+        os.write(sys.stderr.fileno(), words.encode())
 
 
 def _arm_opener(config: ControlConfig, profile: ArmProfile) -> Callable[[], Arm]:

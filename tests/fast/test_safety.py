@@ -7,9 +7,10 @@ import numpy as np
 from sefa_edge.edge.modes import Fault
 from sefa_edge.edge.safety import Commanded, Envelope, bits, check
 from sefa_edge.edge.shaping import Setpoint, resting
-from sefa_edge.profiles.schema import LimitTable
+from sefa_edge.profiles.schema import LimitTable, load_arm_profile
 from sefa_edge.profiles.units import ms_to_ns
 
+HEALTH = load_arm_profile("so101_sim").limit_table().health
 LIMITS = LimitTable(
     ("a", "b"),
     np.array([-90.0, 0.0]),
@@ -17,6 +18,7 @@ LIMITS = LimitTable(
     np.array([100.0, 200.0]),
     np.array([1000.0, 4000.0]),
     goal_timeout_ns=ms_to_ns(500),
+    health=HEALTH,
 )
 ENVELOPE = Envelope.of(LIMITS, ms_to_ns(10))
 STANDING = Commanded.standing(np.array([0.0, 50.0]))

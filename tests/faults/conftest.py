@@ -203,6 +203,7 @@ def _quick_arm(folder: Path) -> Path:
     """The simulated arm with a park pose nearby, so that parking takes a second."""
     profile = load_arm_profile("so101_sim").model_dump()
     profile |= {"park_pose_deg": [0.0, -60.0, 20.0, 10.0, 0.0, 10.0], "move_velocity_deg_s": 90.0}
+    profile["safety"]["park_velocity_deg_s"] = 90.0
     path = folder / "quick.yaml"
     path.write_text(yaml.safe_dump(profile), encoding="utf-8")
     return path
