@@ -294,7 +294,11 @@ def transition(state: ModeState, event: Event) -> ModeState:
     """The next state. Pure and total: an event that has no meaning in a state leaves it as it is."""
     if state.mode in _ENDS:
         return state
-    if event in (Command.EMERGENCY, Fault.EMERGENCY_STOP) or state.mode is Mode.EMERGENCY:
+    if (
+        event is Command.EMERGENCY or event is Fault.EMERGENCY_STOP
+    ):  # `in` would compare numbers, and take others for it
+        return ModeState(Mode.EMERGENCY, fault=Fault.EMERGENCY_STOP)
+    if state.mode is Mode.EMERGENCY:
         return _in_emergency(state, event)
     if isinstance(event, Fault):
         after = _on_fault(state, event)
@@ -309,8 +313,6 @@ def transition(state: ModeState, event: Event) -> ModeState:
 
 def _in_emergency(state: ModeState, event: Event) -> ModeState:
     """Only two things matter any more: that every servo has let go, or that one of them will not."""
-    if state.mode is not Mode.EMERGENCY:
-        return ModeState(Mode.EMERGENCY, fault=Fault.EMERGENCY_STOP)
     if event is Progress.SETTLED:
         return replace(state, mode=Mode.RELEASED, target=Target.STOP)
     return replace(state, mode=Mode.FAULT, unconfirmed=True) if event is Progress.ARM_GONE else state
