@@ -294,9 +294,8 @@ def transition(state: ModeState, event: Event) -> ModeState:
     """The next state. Pure and total: an event that has no meaning in a state leaves it as it is."""
     if state.mode in _ENDS:
         return state
-    if (
-        event is Command.EMERGENCY or event is Fault.EMERGENCY_STOP
-    ):  # `in` would compare numbers, and take others for it
+    # By identity: enums compare as numbers, and a fault of the same number would pass for the command.
+    if event is Command.EMERGENCY or event is Fault.EMERGENCY_STOP:
         return ModeState(Mode.EMERGENCY, fault=Fault.EMERGENCY_STOP)
     if state.mode is Mode.EMERGENCY:
         return _in_emergency(state, event)

@@ -190,9 +190,8 @@ class Motion:
             self.player.start(now_ns)
             self._fed_ns = now_ns
         elif mode is Mode.HOLD:
-            blocked = (
-                isinstance(event, Fault) and event in OBSTRUCTIONS
-            )  # then give way: hold where the arm is, not where it should be
+            # Then give way: hold where the arm is, not where it should be.
+            blocked = isinstance(event, Fault) and event in OBSTRUCTIONS
             self._hold_deg = self.arm.state.joint_deg if blocked else None
         elif mode is Mode.EMERGENCY:
             self._emergency_ns = now_ns
