@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -145,7 +146,12 @@ class WatchedArm:
         return self._arm
 
     def _note(self, now_ns: int) -> None:
-        self.state = state = self._connected().read_state()
+        state = self._connected().read_state()
+        known = np.isfinite(state.joint_deg)
+        if not known.all():  # a joint that does not know where it is has not answered
+            joint_deg = np.where(known, state.joint_deg, self.state.joint_deg)
+            state = replace(state, joint_deg=joint_deg, valid_mask=state.valid_mask & known)
+        self.state = state
         self._silent = np.where(state.valid_mask, 0, self._silent + 1)
 
     def _forget(self) -> None:

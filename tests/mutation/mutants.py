@@ -3,7 +3,7 @@
     PYTHONPATH=.typing .venv/bin/python tests/mutation/mutants.py        (`make mutants`)
 
 Prints every mutant that no test noticed and exits with 1 when there is one. Mutants run in forked processes that
-have imported everything but the module itself, two seconds at most each instead of ten.
+have imported everything but the module itself: most end within half a second.
 """
 
 from __future__ import annotations
@@ -156,7 +156,10 @@ def fork(mutant: Mutant) -> int:
         module = ModuleType(MODULE)
         sys.modules[MODULE] = module
         exec(compile(mutant.tree, str(SOURCE), "exec"), module.__dict__)
-        status = pytest.main(["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", *TESTS])
+        for path in TESTS:  # the quick ones first, and the others only if those noticed nothing
+            status = pytest.main(["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", path])
+            if status != NO_TEST_FAILED:
+                break
     finally:
         os._exit(status)
 
@@ -173,7 +176,8 @@ def survivors(candidates: list[Mutant], jobs: int) -> list[Mutant]:
                 survived.append(finished)
         if mutant is not None:
             running[fork(mutant)] = mutant
-            print(f"\r{done + 1}/{len(candidates)}, {len(survived)} survived", end="", file=sys.stderr, flush=True)
+            if sys.stderr.isatty():
+                print(f"\r{done + 1}/{len(candidates)}, {len(survived)} survived", end="", file=sys.stderr, flush=True)
     return survived
 
 
@@ -194,7 +198,7 @@ def main() -> int:
     began = time.monotonic()
     candidates = [mutant for mutant in mutants(source) if args.line in (None, mutant.line)]
     survived = survivors(candidates, args.jobs)
-    print(f"\r{len(candidates)} mutants in {time.monotonic() - began:.0f} s, {len(survived)} survived", file=sys.stderr)
+    print(f"{len(candidates)} mutants in {time.monotonic() - began:.0f} s, {len(survived)} survived", file=sys.stderr)
     for mutant in sorted(survived, key=lambda mutant: mutant.line):
         print(f"edge/safety.py:{mutant.line}: {mutant.change}")
     return 1 if survived else 0
