@@ -174,6 +174,7 @@ def survivors(candidates: list[Mutant], jobs: int) -> list[Mutant]:
             finished = running.pop(pid)
             if os.waitstatus_to_exitcode(status) == NO_TEST_FAILED:
                 survived.append(finished)
+                print(f"edge/safety.py:{finished.line}: {finished.change}", flush=True)
         if mutant is not None:
             running[fork(mutant)] = mutant
             if sys.stderr.isatty():
@@ -199,8 +200,6 @@ def main() -> int:
     candidates = [mutant for mutant in mutants(source) if args.line in (None, mutant.line)]
     survived = survivors(candidates, args.jobs)
     print(f"{len(candidates)} mutants in {time.monotonic() - began:.0f} s, {len(survived)} survived", file=sys.stderr)
-    for mutant in sorted(survived, key=lambda mutant: mutant.line):
-        print(f"edge/safety.py:{mutant.line}: {mutant.change}")
     return 1 if survived else 0
 
 

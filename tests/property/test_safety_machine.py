@@ -40,6 +40,9 @@ joints = st.integers(0, JOINTS - 1)
 angles = st.one_of(st.floats(-200, 200), st.sampled_from([np.nan, np.inf, -np.inf, 1e9, -1e9]))
 
 
+poses = st.lists(st.floats(-90, 90), min_size=JOINTS, max_size=JOINTS)
+
+
 class HostileArm(PlantArm):
     """Answers as it is told to, and checks what it is sent."""
 
@@ -130,7 +133,7 @@ class AnySequence(RuleBasedStateMachine):
             loop.tick(self.pacer.wait())
         return loop
 
-    @rule(count=st.sampled_from([1, 3, 20, 60]))
+    @rule(count=st.integers(1, 60))
     def ticks(self, count: int) -> None:
         for _ in range(count):
             if self.loop.state.finished:
@@ -147,14 +150,22 @@ class AnySequence(RuleBasedStateMachine):
     def trouble(self, fault: Fault) -> None:
         self.links.waiting_events.append(fault)
 
-    @rule(pose=st.lists(angles, min_size=JOINTS, max_size=JOINTS), wild=st.booleans(), step_ms=st.integers(-5, 200))
-    def chunk(self, pose: list[float], wild: bool, step_ms: int) -> None:
+    @rule(pose=poses, count=st.integers(1, 40))
+    def follow(self, pose: list[float], count: int) -> None:
+        """What a policy would send, and time to follow it."""
+        path = np.array(pose) * np.linspace(0, 1, HORIZON)[:, None]
+        self._send(np.clip(path, ENVELOPE.min_deg, ENVELOPE.max_deg), 100)
+        self.ticks(count)
+
+    @rule(pose=st.lists(angles, min_size=JOINTS, max_size=JOINTS), step_ms=st.integers(-5, 200))
+    def wild_chunk(self, pose: list[float], step_ms: int) -> None:
+        self._send(np.full((HORIZON, JOINTS), pose), step_ms)
+
+    def _send(self, path_deg: np.ndarray, step_ms: int) -> None:
         self.chunk_id += 1
-        path = np.full((HORIZON, JOINTS), pose, np.float32)
-        if not wild:
-            path = np.clip(np.nan_to_num(path), -90, 90) * np.linspace(0, 1, HORIZON, dtype=np.float32)[:, None]
-        now_ns, step_ns = self.clock.now_ns(), ms_to_ns(step_ms if wild else 100)
-        self.links.waiting_chunks.append(ActionChunk(self.chunk_id, now_ns, now_ns + step_ns, step_ns, path, 0))
+        now_ns, step_ns = self.clock.now_ns(), ms_to_ns(step_ms)
+        chunk = ActionChunk(self.chunk_id, now_ns, now_ns + step_ns, step_ns, path_deg.astype(np.float32), 0)
+        self.links.waiting_chunks.append(chunk)
 
     @rule(duration_ms=st.sampled_from([15, 95, 600]))
     def stall(self, duration_ms: int) -> None:
@@ -194,10 +205,14 @@ class AnySequence(RuleBasedStateMachine):
         self.links.heartbeat_ns = self.clock.now_ns() if alive else self.links.heartbeat_ns
 
     @invariant()
+    def time_passes(self) -> None:
+        self.ticks(2)
+
+    @invariant()
     def an_emergency_is_never_left_but_released_or_given_up(self) -> None:
         if self.loop.state.fault is Fault.EMERGENCY_STOP:
             assert self.loop.state.mode in (Mode.EMERGENCY, Mode.RELEASED, Mode.FAULT)
 
 
-AnySequence.TestCase.settings = settings(max_examples=12, stateful_step_count=25, deadline=None)
+AnySequence.TestCase.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
 test_no_sequence_of_events_breaks_a_limit = AnySequence.TestCase
