@@ -1,6 +1,8 @@
 # make demo    a trained policy lifts a cube with the simulated SO-101; ends in out/demo.mp4
 # make test    the whole test suite, then the running half on the oldest and the newest Python of a Jetson
 # make check   formatting, lint, types, import contracts
+# make safety  every line and branch of the safety layer is tested: 100 % or it fails
+# make mutants small faults are put into the safety layer, and each must be noticed by a test: minutes
 # make policy  the shipped policy again, from its demonstrations on: 45 minutes on two cores, into out/
 # make clean   forget environments and build results (recordings in out/ stay)
 #
@@ -16,7 +18,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet install
 TORCH := $(shell grep -o 'torch==[0-9.]*' pyproject.toml)
 
-.PHONY: demo test check format policy clean
+.PHONY: demo test check format policy safety mutants clean
 .DELETE_ON_ERROR:
 
 demo: .venv/with-sim
@@ -47,6 +49,15 @@ policy: .venv/with-everything
 	$(BIN)/sefa-edge export out/checkpoints/lift/sefa -o out/engines/lift --execute-steps 4
 	$(BIN)/sefa-edge eval --engine out/engines/lift/model.onnx --seeds 0:200 --json out/eval.json --require 0.75
 
+SAFETY_TESTS := tests/fast/test_safety.py tests/fast/test_guard.py tests/property/test_safety_limits.py
+
+safety: .venv/with-everything
+	$(BIN)/coverage run --branch --include=edge/safety.py $(BIN)/pytest --quiet $(SAFETY_TESTS)
+	$(BIN)/coverage report --show-missing --fail-under=100
+
+mutants: .venv/with-everything
+	PYTHONPATH=.typing $(BIN)/python tests/mutation/mutants.py
+
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 		|| { echo "error: $(PYTHON) is older than 3.10"; echo "hint: make PYTHON=python3.12 ..."; exit 4; }
@@ -65,4 +76,4 @@ policy: .venv/with-everything
 	@touch $@ .venv/with-sim
 
 clean:
-	rm -rf .venv .venv310 .venv312 build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .cache
+	rm -rf .venv .venv310 .venv312 build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .cache .coverage

@@ -141,7 +141,6 @@ def bits(mask: np.ndarray) -> int:
     return int.from_bytes(np.packbits(mask, bitorder="little").tobytes(), "little")
 
 
-SILENT_FAULTS = (Fault.CHUNK_TIMEOUT, Fault.SUPERVISOR_SILENT, Fault.PARK_TIMEOUT)
 READING_FAULTS = (
     Fault.OVERHEATED,
     Fault.OVERCURRENT,
@@ -225,13 +224,13 @@ def judge(state: GuardState, seen: Situation, guard: Guard, now_ns: int) -> tupl
     before = state if state.mode is seen.mode else GuardState.fresh(seen.mode, len(seen.heard))
     counted = np.where(_inside_limits(seen, guard.health), 0, before.bad_readings + 1)
     bad_readings = np.where(seen.heard, counted, before.bad_readings)
+    too_long = bad_readings >= guard.patience
     findings = [
-        Finding(fault, 0 if fault is Fault.SUPPLY_VOLTAGE else bits(row))  # one supply feeds them all
-        for fault, row in zip(READING_FAULTS, bad_readings >= guard.patience, strict=True)
-        if row.any()
+        Finding(fault, 0 if fault is Fault.SUPPLY_VOLTAGE else bits(too_long[row]))  # one supply feeds them all
+        for row, fault in enumerate(READING_FAULTS)
+        if too_long[row].any()
     ]
-    silences = zip(SILENT_FAULTS, _silences(seen, guard, now_ns), strict=True)
-    findings += [Finding(fault) for fault, is_silent in silences if is_silent]
+    findings += [Finding(fault) for fault, is_silent in _silences(seen, guard, now_ns).items() if is_silent]
     warm = bits(seen.reading.temperature_c > guard.health.warn_temperature_c)
     return GuardState(seen.mode, bad_readings), Judgement(tuple(findings), warm)
 
@@ -254,12 +253,13 @@ def _inside_limits(seen: Situation, health: HealthLimits) -> np.ndarray:
     )
 
 
-def _silences(seen: Situation, guard: Guard, now_ns: int) -> tuple[bool, ...]:
-    """Whether something that should have come by now has not, in the order of SILENT_FAULTS."""
+def _silences(seen: Situation, guard: Guard, now_ns: int) -> dict[Fault, bool]:
+    """Whether something that should have come by now has not."""
     health = guard.health
     patience_ns = health.first_chunk_ns if seen.awaits_first_chunk else guard.command_timeout_ns
-    return (
-        seen.mode is Mode.RUNNING and now_ns - seen.fed_ns > patience_ns,
-        seen.heartbeat_ns is not None and now_ns - seen.heartbeat_ns > health.heartbeat_ns,
-        seen.mode is Mode.PARK and now_ns - seen.move_end_ns > health.park_timeout_ns,
-    )
+    beat_ns = seen.heartbeat_ns
+    return {
+        Fault.CHUNK_TIMEOUT: seen.mode is Mode.RUNNING and now_ns - seen.fed_ns > patience_ns,
+        Fault.SUPERVISOR_SILENT: beat_ns is not None and now_ns - beat_ns > health.heartbeat_ns,
+        Fault.PARK_TIMEOUT: seen.mode is Mode.PARK and now_ns - seen.move_end_ns > health.park_timeout_ns,
+    }

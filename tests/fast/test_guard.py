@@ -113,6 +113,12 @@ ROWS = {
     "high status bit": Row(Fault.SERVO_STATUS, measured(status_bits=0), measured(status_bits=128), 10),
     "lag while running": Row(Fault.FOLLOWING_ERROR, lag(20, Mode.RUNNING), lag(20.1, Mode.RUNNING), 50),
     "lag backwards": Row(Fault.FOLLOWING_ERROR, lag(-20, Mode.RUNNING), lag(-20.1, Mode.RUNNING), 50),
+    "lag of a joint that is elsewhere": Row(
+        Fault.FOLLOWING_ERROR,
+        replace(lag(50, Mode.RUNNING), reading=reading(joint_deg=only(ELBOW, 30))),
+        replace(lag(50, Mode.RUNNING), reading=reading(joint_deg=only(ELBOW, 29.9))),
+        50,
+    ),
     "lag on the way to the start pose": Row(Fault.FOLLOWING_ERROR, lag(20, Mode.ARMED), lag(20.1, Mode.ARMED), 3),
     "lag on the way to the park pose": Row(Fault.FOLLOWING_ERROR, lag(20, Mode.PARK), lag(20.1, Mode.PARK), 3),
 }
@@ -207,7 +213,7 @@ class Silence:
 )
 def test_silence_becomes_a_fault_when_its_time_is_over(silence: Silence) -> None:
     calm = situation(silence.mode, awaits_first_chunk=silence.awaits_first_chunk)
-    for age_ns, findings in ((silence.patience_ns, ()), (silence.patience_ns + 1, (Finding(silence.fault),))):
+    for age_ns, findings in ((silence.patience_ns, ()), (silence.patience_ns + 1, (Finding(silence.fault, joints=0),))):
         seen = replace(calm, **{silence.field: NOW_NS - age_ns})
         assert judgements([seen], silence.mode) == [Judgement(findings, 0)]
 

@@ -92,10 +92,13 @@ def test_a_setpoint_that_runs_into_the_limit_stops_there() -> None:
     np.testing.assert_allclose(commanded.joint_deg[0], 90.0)
 
 
-def test_not_a_number_anywhere_is_a_fault_and_no_goal() -> None:
-    for setpoint in (resting(np.array([np.nan, 50.0])), Setpoint(np.array([0.0, 50.0]), np.full(2, np.nan))):
-        verdict = check(setpoint, STANDING, ENVELOPE, 0)
-        assert (verdict.goal, verdict.fault) == (None, Fault.BAD_CHUNK)
+@pytest.mark.parametrize("joint", [0, 1])
+@pytest.mark.parametrize(("field", "value"), [("joint", np.nan), ("joint", np.inf), ("velocity", np.nan)])
+def test_not_a_number_in_one_joint_is_a_fault_and_no_goal(joint: int, field: str, value: float) -> None:
+    setpoint = Setpoint(np.array([0.0, 50.0]), np.zeros(2))
+    (setpoint.joint_deg if field == "joint" else setpoint.velocity_deg_s)[joint] = value
+    verdict = check(setpoint, STANDING, ENVELOPE, 0)
+    assert (verdict.goal, verdict.clipped_bits, verdict.fault) == (None, 0, Fault.BAD_CHUNK)
 
 
 def test_a_joint_outside_its_limits_comes_back_even_if_it_is_asked_to_stay() -> None:
@@ -158,6 +161,8 @@ def commanded_at(joint_deg: float, step_deg: float = 0.0) -> Commanded:
         (-5, 4, -1, 100, -5 + 8 / 3, 1),  # too fast for the room that is left: the end of the range wins
         (-8, 0, 3, 8, -7, 1),  # it is outside: only its place counts, not its speed
         (-5, -2, -7, -4, -7, 0),
+        (-8, 3, -7, 100, -6, 1),  # no faster than the joint may ever be
+        (-12, -3, -12, 0, -12, 0),  # found outside and on its way further out: stands
     ],
 )
 def test_one_step_of_a_joint_with_whole_numbers(
@@ -184,7 +189,20 @@ def test_where_a_braking_joint_comes_to_rest(where: float, step: float, rest: fl
 
 
 @pytest.mark.parametrize(
-    ("room", "step"), [(-3, 0), (0, 0), (0.5, 0.5), (1, 1), (2, 1.5), (3, 2), (4.5, 2.5), (6, 3), (10, 4)]
+    ("room", "step"),
+    [
+        (-3, 0),
+        (0, 0),
+        (0.5, 0.5),
+        (1, 1),
+        (2, 1.5),
+        (3, 2),
+        (4.5, 2.5),
+        (5.5, 8.5 / 3),
+        (5.95, 8.95 / 3),
+        (6, 3),
+        (10, 4),
+    ],
 )
 def test_the_longest_step_that_can_still_stop(room: float, step: float) -> None:
     np.testing.assert_allclose(fastest_step(np.array([float(room)]), np.ones(1)), [step])
@@ -197,9 +215,3 @@ def test_rounding_is_no_clipping() -> None:
     for beyond_deg, clipped in ((CLIP_TOLERANCE_DEG, 0), (2 * CLIP_TOLERANCE_DEG, 1)):
         verdict = check(resting(np.array([beyond_deg])), commanded_at(0.0), STEEP, 0)
         assert verdict.clipped_bits == clipped
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_place_that_is_no_number_is_a_fault_even_where_a_limit_would_bend_it(value: float) -> None:
-    verdict = check(resting(np.array([value])), commanded_at(-5.0), STEEP, 0)
-    assert (verdict.goal, verdict.clipped_bits, verdict.fault) == (None, 0, Fault.BAD_CHUNK)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -214,5 +214,7 @@ class AnySequence(RuleBasedStateMachine):
             assert self.loop.state.mode in (Mode.EMERGENCY, Mode.RELEASED, Mode.FAULT)
 
 
-AnySequence.TestCase.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
+AnySequence.TestCase.settings = settings(
+    max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 test_no_sequence_of_events_breaks_a_limit = AnySequence.TestCase
