@@ -108,7 +108,7 @@ class AnySequence(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.clock, self.links = ManualClock(NS_PER_S), DirectLinks()
+        self.clock = ManualClock(NS_PER_S)
         self.plant = KinematicPlant.of_arm(PROFILE, self.clock.now_ns)
         self.arm = HostileArm(self.plant, self.clock)
         self.pacer = Pacer(self.clock, PERIOD_NS)
@@ -125,7 +125,7 @@ class AnySequence(RuleBasedStateMachine):
         self.arm.plugged, self.arm.noise, self.arm.stubborn = True, False, False
         self.arm.overlay, self.arm.silent, self.arm.told = {}, set(), None
         self.arm.step_deg = np.zeros(JOINTS)
-        self.links.heartbeat_ns = None
+        self.links = DirectLinks()  # what was said to the one before is not for this one
         loop = ControlLoop(self.clock, self.links, Motion.connect(self._open, PROFILE, PERIOD_NS))
         self.links.waiting_events.extend((Command.ARM, Command.RUN))
         while loop.state.mode is not Mode.RUNNING:
@@ -214,7 +214,9 @@ class AnySequence(RuleBasedStateMachine):
             assert self.loop.state.mode in (Mode.EMERGENCY, Mode.RELEASED, Mode.FAULT)
 
 
+# A busy machine is slow, and that proves nothing.
+slow = [HealthCheck.too_slow]
 AnySequence.TestCase.settings = settings(
-    max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=slow
 )
 test_no_sequence_of_events_breaks_a_limit = AnySequence.TestCase
