@@ -4,6 +4,8 @@
 # make check   formatting, lint, types, import contracts
 # make soak    an hour of a run without hardware: does any process grow, is anything lost?
 # make test-v4l2  the V4L2 cameras on the kernel's own device, in an emulated machine: 2 minutes, not part of `make test`
+# make safety  every line and branch of the safety layer is tested: 100 % or it fails
+# make mutants small faults are put into the safety layer, and each must be noticed by a test: minutes
 # make policy  the shipped policy again, from its demonstrations on: 45 minutes on two cores, into out/
 # make clean   forget environments and build results (recordings in out/ stay)
 #
@@ -19,7 +21,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet install
 TORCH := $(shell grep -o 'torch==[0-9.]*' pyproject.toml)
 
-.PHONY: demo test test-v4l2 test-lerobot check format soak policy clean
+.PHONY: demo test test-v4l2 test-lerobot check format soak policy safety mutants clean
 .DELETE_ON_ERROR:
 
 demo: .venv/with-sim
@@ -61,6 +63,15 @@ policy: .venv/with-everything
 	$(BIN)/sefa-edge export out/checkpoints/lift/sefa -o out/engines/lift --execute-steps 4
 	$(BIN)/sefa-edge eval --engine out/engines/lift/model.onnx --seeds 0:200 --json out/eval.json --require 0.75
 
+SAFETY_TESTS := tests/fast/test_safety.py tests/fast/test_guard.py tests/property/test_safety_limits.py
+
+safety: .venv/with-everything
+	$(BIN)/coverage run --branch --include=edge/safety.py $(BIN)/pytest --quiet $(SAFETY_TESTS)
+	$(BIN)/coverage report --show-missing --fail-under=100
+
+mutants: .venv/with-everything
+	PYTHONPATH=.typing $(BIN)/python tests/mutation/mutants.py
+
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 		|| { echo "error: $(PYTHON) is older than 3.10"; echo "hint: make PYTHON=python3.12 ..."; exit 4; }
@@ -79,4 +90,4 @@ policy: .venv/with-everything
 	@touch $@ .venv/with-sim
 
 clean:
-	rm -rf .venv .venv310 .venv312 .venv-lerobot build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .cache
+	rm -rf .venv .venv310 .venv312 .venv-lerobot build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .cache .coverage

@@ -10,11 +10,14 @@ Contract with whoever starts it (edge/running/supervisor.py):
 - `supervisor_fd` and `policy_fd` in it are inherited ends of AF_UNIX SOCK_SEQPACKET pairs (`channel_pair()`),
   because only those keep record boundaries and show the death of the peer. All three go into `pass_fds`. The
   parent closes its copies of the child's ends, or nobody will ever see an end of file.
-- Start it with `start_new_session=True`: it ignores SIGINT, takes SIGTERM as the command STOP, and outlives
-  its parent on purpose: end of file on `supervisor_fd` is the fault SUPERVISOR_LOST (hold, park, release).
+- Start it with `start_new_session=True`: it ignores SIGINT, takes SIGTERM as the command STOP and SIGQUIT as
+  EMERGENCY (torque off at once, supervisor or not), and outlives its parent on purpose: end of file on
+  `supervisor_fd` is the fault SUPERVISOR_LOST (hold, park, release).
 - It sends on `supervisor_fd`: one Ready (or, when the arm cannot be opened, straight away the Final), one
-  TickReport per tick, one Final. It reads ControlCommand records there. A reader that is behind loses tick
-  reports (they are counted), never Ready or Final.
+  TickReport per tick, one Final. A reader that is behind loses tick reports (they are counted), never Ready or
+  Final.
+- It reads ControlCommand and Heartbeat records there. Who has sent one Heartbeat must go on sending them, or it
+  counts as stopped (SUPERVISOR_SILENT).
 - It reads ActionChunk, InferenceBegun and Trouble records on `policy_fd` and sends one JointSample per tick there.
   Chunks count only in RUNNING, and only if they observed the world after RUNNING began.
 - Exit code: 0 after STOP, 3 after a fault (or an arm that does not answer at the start), 2 or 4 when it could
@@ -26,6 +29,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import select
 import signal
 import sys
@@ -159,6 +163,7 @@ def _serve(config: ControlConfig, supervisor: Channel, policy: Channel, sink: Si
         links = ProcessLinks(supervisor, policy, config.horizon, len(profile.joints))
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: links.ask_stop())
+        signal.signal(signal.SIGQUIT, lambda *_: links.ask_emergency())
         period = control_period_ns(config, profile)
         loop = build_loop(config, profile, Surroundings(clock, links, _arm_opener(config, profile)), sink)
     except SefaError as error:
@@ -173,11 +178,14 @@ def _serve(config: ControlConfig, supervisor: Channel, policy: Channel, sink: Si
 
 
 def _run(loop: ControlLoop, links: ProcessLinks, pacer: Pacer, profile: ArmProfile) -> Final:
-    ticks, waited_for = 0, ""
+    ticks, refusing, waited_for = 0, 0, ""
     while not loop.state.finished:
         slot = pacer.wait()
         loop.tick(slot)
         ticks += 1
+        if loop.state.mode is Mode.EMERGENCY and loop.motion.fault_joints != refusing:
+            refusing = loop.motion.fault_joints
+            _shout(_names_of(refusing, profile))
         if loop.state.fault is Fault.CHUNK_TIMEOUT and not waited_for:
             waited_for = links.inference_words(slot.due_ns)
     state, torque, joints = loop.state, loop.arm.torque, loop.motion.fault_joints
@@ -194,8 +202,18 @@ def _subjects(loop: ControlLoop, links: ProcessLinks, profile: ArmProfile, waite
         return (trouble.about,)
     if fault is Fault.CHUNK_TIMEOUT and waited_for:
         return (waited_for,)
-    joints = loop.motion.fault_joints
+    return _names_of(loop.motion.fault_joints, profile)
+
+
+def _names_of(joints: int, profile: ArmProfile) -> tuple[str, ...]:
     return tuple(name for index, name in enumerate(profile.joint_names) if joints >> index & 1)
+
+
+def _shout(refusing: tuple[str, ...]) -> None:
+    """Straight to the terminal: whoever pressed the emergency stop must not wait for anybody else's words."""
+    words = f"\nEMERGENCY STOP: {', '.join(refusing)} DID NOT CONFIRM: CUT THE ARM'S POWER; still trying\n"
+    with suppress(OSError):
+        os.write(sys.stderr.fileno(), words.encode())
 
 
 def _arm_opener(config: ControlConfig, profile: ArmProfile) -> Callable[[], Arm]:

@@ -12,7 +12,7 @@ import numpy as np
 from sefa_edge.edge.chunks import ActionChunk
 from sefa_edge.edge.modes import Command, Event, Fault
 from sefa_edge.edge.policy_records import InferenceBegun, Trouble
-from sefa_edge.edge.records import ControlCommand, JointSample, Kind, TickReport, kind_of
+from sefa_edge.edge.records import ControlCommand, Heartbeat, JointSample, Kind, TickReport, kind_of
 from sefa_edge.edge.transport import Channel, ChannelClosed, RecordError
 from sefa_edge.firmware_bridge.host.messages import JointState
 from sefa_edge.profiles.units import ns_to_ms
@@ -24,6 +24,11 @@ class Links(Protocol):
     @property
     def dropped(self) -> int:
         """Records lost because a reader was behind, since the start."""
+        ...
+
+    @property
+    def heartbeat_ns(self) -> int | None:
+        """When the supervisor last said that it lives; None: it has not promised to."""
         ...
 
     def events(self) -> Iterator[Event]:
@@ -61,6 +66,7 @@ class DirectLinks:
         self.waiting_chunks: deque[ActionChunk] = deque()
         self.state: JointState | None = None
         self.last_report: TickReport | None = None
+        self.heartbeat_ns: int | None = None
         self.dropped = 0
 
     def events(self) -> Iterator[Event]:
@@ -89,7 +95,8 @@ class ProcessLinks:
         self._chunk: ActionChunk | None = None
         self.trouble: Trouble | None = None
         """The last one that the policy told."""
-        self._stop_asked = False
+        self.heartbeat_ns: int | None = None
+        self._stop_asked = self._emergency_asked = False
         self._inference_begun_ns: int | None = None
         self._inference_ns = self._step_ns = 0
 
@@ -101,7 +108,14 @@ class ProcessLinks:
         """Make the next `events` begin with STOP; safe to call from a signal handler."""
         self._stop_asked = True
 
+    def ask_emergency(self) -> None:
+        """Make the next `events` begin with EMERGENCY; safe to call from a signal handler."""
+        self._emergency_asked = True
+
     def events(self) -> Iterator[Event]:
+        if self._emergency_asked:
+            self._emergency_asked = False
+            yield Command.EMERGENCY
         if self._stop_asked:
             self._stop_asked = False
             yield Command.STOP
@@ -117,8 +131,9 @@ class ProcessLinks:
             self._offer(self._policy, JointSample(state.stamp_ns, state.joint_deg.astype(np.float32)).pack())
 
     def report(self, report: TickReport) -> None:
-        if self._supervisor is not None:
-            self._offer(self._supervisor, report.pack())
+        if self._supervisor is None or report.fault is Fault.SUPERVISOR_SILENT:
+            return  # a supervisor that does not read shall find room for the Final record when it wakes up
+        self._offer(self._supervisor, report.pack())
 
     def inference_words(self, now_ns: int) -> str:
         """How inference explains that a chunk is missing; empty when it does not."""
@@ -132,7 +147,10 @@ class ProcessLinks:
             return
         try:
             for record in self._supervisor.drain():
-                yield ControlCommand.unpack(record).command
+                if kind_of(record) is Kind.HEARTBEAT:
+                    self.heartbeat_ns = Heartbeat.unpack(record).stamp_ns
+                else:
+                    yield ControlCommand.unpack(record).command
         except (ChannelClosed, RecordError):  # one that speaks another language is as good as gone
             self._supervisor.close()
             self._supervisor = None

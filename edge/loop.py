@@ -71,5 +71,5 @@ class ControlLoop:
             slot.tick, slot.due_ns + slot.lateness_ns, slot.lateness_ns, (read, choose, shape, check, send),
             self._skipped_ticks, self._links.dropped, *motion.playing(slot.due_ns),
             motion.state.mode, motion.settled(slot.due_ns), motion.state.fault, motion.fault_joints,
-            verdict.clipped_bits, self.arm.state.joint_deg, goal_deg,
+            verdict.clipped_bits, self.arm.state.joint_deg, goal_deg, motion.warm_bits,
         )  # fmt: skip

@@ -2,11 +2,14 @@
 
     IDLE ──ARM──> ARMED ──RUN──> RUNNING          every powered mode ──(command or fault)──> HOLD
       │            (moves to start pose)           HOLD ──at rest──> ARMED | RUNNING | PARK | RELEASED | FAULT
-      └──STOP──> the end, arm untouched            PARK ──at the park pose──> RELEASED ──> the end
+      └──STOP──> the end, arm untouched            PARK ──at the park pose──> RELEASED | PARKED ──> the end
+
+    anything ──EMERGENCY──> EMERGENCY ──every servo confirmed──> RELEASED ──> the end
 
 A command does not jump; it sets a target, and the target is taken up once the arm has come to rest. Limits
 are not faults: clipping sets bits in the tick report and goes on. A fault latches and leads to the outcome
-that its row names; the first one keeps its name, and only a person (a new process) clears it.
+that its row names; the first one keeps its name, and only a person (a new process) clears it. The emergency
+stop is the exception to all of it: it waits for nothing, moves nothing, and names itself.
 """
 
 from __future__ import annotations
@@ -14,8 +17,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TypeAlias
-
-from sefa_edge.profiles.units import s_to_ns
 
 
 class Mode(IntEnum):
@@ -28,6 +29,8 @@ class Mode(IntEnum):
     PARK = 4  # a slow planned move to the park pose, then waiting there
     RELEASED = 5  # torque off, read back
     FAULT = 6  # a fault ended here: nothing more is sent, the torque is left as it is
+    EMERGENCY = 7  # torque off wherever the arm is, asked again in every tick until every servo confirms it
+    PARKED = 8  # at the park pose the process ends with torque on, as the profile says
 
 
 class Command(IntEnum):
@@ -39,6 +42,7 @@ class Command(IntEnum):
     PARK = 4
     RELEASE = 5  # come to rest, then torque off where the arm stands: the arm may drop
     STOP = 6  # hold, park, release, exit
+    EMERGENCY = 7  # torque off at once, wherever the arm is: it drops
 
 
 class Progress(IntEnum):
@@ -46,7 +50,8 @@ class Progress(IntEnum):
 
     SETTLED = 1  # at rest where the present mode leads
     ARM_BACK = 2  # every joint answers again, torque is on at the present pose
-    ARM_GONE = 3  # the recovery time is over
+    ARM_GONE = 3  # the recovery time is over, or servos do not let go
+    STAYS = 4  # at rest at a park pose where the profile keeps the torque on
 
 
 class Fault(IntEnum):
@@ -68,18 +73,23 @@ class Fault(IntEnum):
     CAMERA_DARK = 13
     CAMERA_SKEW = 14
     ENGINE_FAILED = 15
+    OVERHEATED = 16
+    OVERCURRENT = 17
+    OVERLOADED = 18
+    SUPPLY_VOLTAGE = 19
+    SUPERVISOR_SILENT = 20
+    PARK_TIMEOUT = 21
+    EMERGENCY_STOP = 22
 
 
 class Outcome(IntEnum):
-    """What a fault leads to. Deadlines: the acceleration limit for hold, the plan for park, RECOVERY_NS."""
+    """What a fault leads to. Deadlines: the acceleration limit for hold; for the rest `safety` of the arm's profile."""
 
     PARK = 1  # hold, park, release, exit; left holding when the way to the park pose is blocked
-    AWAIT_ARM = 2  # hold; when the arm is back within RECOVERY_NS as PARK, otherwise as LEAVE
+    AWAIT_ARM = 2  # hold; when the arm is back within the recovery time as PARK, otherwise as LEAVE
     LEAVE = 3  # send nothing more, leave the torque as it is, exit
+    RELEASE = 4  # torque off at once, read back, asked again until every servo confirms it, exit
 
-
-RECOVERY_NS = s_to_ns(5)
-"""How long a vanished arm is waited for."""
 
 FAULT_EXIT_CODE = 3
 
@@ -169,8 +179,49 @@ FAULTS = {
         "the engine failed while it ran",
         "the GPU or its memory may be in trouble; `sefa-edge inspect` checks the file, `dmesg` the device",
     ),
+    Fault.OVERHEATED: FaultRow(
+        Outcome.PARK,
+        "a servo is too hot",
+        "let it cool down; a pose that holds less weight, or pauses between runs, keep it cooler",
+    ),
+    Fault.OVERCURRENT: FaultRow(
+        Outcome.PARK,
+        "a servo draws too much current",
+        "something blocks it, or its load is too heavy; `max_current_ma` in the arm's profile is the limit",
+    ),
+    Fault.OVERLOADED: FaultRow(
+        Outcome.PARK,
+        "a joint pushes with nearly all its torque and gets nowhere",
+        "clear its way, or lighten its load; a gear that grinds makes the same picture",
+    ),
+    Fault.SUPPLY_VOLTAGE: FaultRow(
+        Outcome.PARK,
+        "the servos' supply voltage is out of range",
+        "is it the power supply of this arm (`supply` in its profile), strong enough, and its plug tight?",
+    ),
+    Fault.SUPERVISOR_SILENT: FaultRow(
+        Outcome.PARK,
+        "the supervisor process does not answer",
+        "was it stopped (Ctrl-Z, a debugger), or is this machine overloaded?",
+    ),
+    Fault.PARK_TIMEOUT: FaultRow(
+        Outcome.PARK,
+        "the arm does not reach its park pose in time",
+        "check the cables of its servos; clear its way and start again",
+    ),
+    Fault.EMERGENCY_STOP: FaultRow(
+        Outcome.RELEASE,
+        "emergency stop",
+        "find out what made it necessary before you start again",
+    ),
 }
 """THE fault table. Every fault ends with exit code 3."""
+
+OBSTRUCTIONS = frozenset({Fault.FOLLOWING_ERROR, Fault.OVERCURRENT, Fault.OVERLOADED, Fault.PARK_TIMEOUT})
+"""Something is in the way: give way, and on the way to the park pose do not try again."""
+
+_LEAVERS = frozenset({Fault.SUPERVISOR_LOST, Fault.SUPERVISOR_SILENT, Fault.POLICY_LOST})
+"""Whoever goes while we stop anyway takes nothing away."""
 
 
 class Target(IntEnum):
@@ -188,12 +239,15 @@ class Target(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ModeState:
-    """The whole state of the machine. `parked` tells whether the torque went off at the park pose."""
+    """The whole state of the machine."""
 
     mode: Mode = Mode.IDLE
     target: Target = Target.NONE
     fault: Fault = Fault.NONE
     parked: bool = False
+    """The torque went off at the park pose."""
+    unconfirmed: bool = False
+    """A servo did not confirm its torque setting: whether it holds is not known."""
 
     @property
     def powered(self) -> bool:
@@ -203,7 +257,7 @@ class ModeState:
     @property
     def finished(self) -> bool:
         """Whether the process has nothing left to do."""
-        return self.mode is Mode.FAULT or (self.target is Target.STOP and not self.powered)
+        return self.mode in _ENDS or (self.target is Target.STOP and not self.powered)
 
     @property
     def exit_code(self) -> int:
@@ -211,6 +265,7 @@ class ModeState:
 
 
 POWERED = frozenset({Mode.ARMED, Mode.RUNNING, Mode.HOLD, Mode.PARK})
+_ENDS = frozenset({Mode.FAULT, Mode.PARKED})
 
 Event: TypeAlias = Command | Progress | Fault
 
@@ -237,8 +292,13 @@ _HOLD_THEN = {
 
 def transition(state: ModeState, event: Event) -> ModeState:
     """The next state. Pure and total: an event that has no meaning in a state leaves it as it is."""
-    if state.mode is Mode.FAULT:
+    if state.mode in _ENDS:
         return state
+    # By identity: enums compare as numbers, and a fault of the same number would pass for the command.
+    if event is Command.EMERGENCY or event is Fault.EMERGENCY_STOP:
+        return ModeState(Mode.EMERGENCY, fault=Fault.EMERGENCY_STOP)
+    if state.mode is Mode.EMERGENCY:
+        return _in_emergency(state, event)
     if isinstance(event, Fault):
         after = _on_fault(state, event)
     elif isinstance(event, Command):
@@ -250,7 +310,16 @@ def transition(state: ModeState, event: Event) -> ModeState:
     return after
 
 
+def _in_emergency(state: ModeState, event: Event) -> ModeState:
+    """Only two things matter any more: that every servo has let go, or that one of them will not."""
+    if event is Progress.SETTLED:
+        return replace(state, mode=Mode.RELEASED, target=Target.STOP)
+    return replace(state, mode=Mode.FAULT, unconfirmed=True) if event is Progress.ARM_GONE else state
+
+
 def _on_progress(state: ModeState, event: Progress) -> ModeState:
+    if event is Progress.STAYS:
+        return replace(state, mode=Mode.PARKED) if (state.mode, state.target) == (Mode.PARK, Target.STOP) else state
     if event is Progress.SETTLED:
         mode, target = _AT_REST.get((state.mode, state.target), (state.mode, state.target))
         return replace(state, mode=mode, target=target)
@@ -288,13 +357,12 @@ def _on_command_unpowered(state: ModeState, command: Command) -> ModeState:
 
 
 def _on_fault(state: ModeState, fault: Fault) -> ModeState:
-    leaving = fault in (Fault.SUPERVISOR_LOST, Fault.POLICY_LOST) and state.target is Target.STOP
-    if fault is Fault.NONE or leaving:  # whoever goes while we stop anyway takes nothing away
+    if fault is Fault.NONE or (fault in _LEAVERS and state.target is Target.STOP):
         return state
     latched = replace(state, fault=state.fault or fault)
     outcome = FAULTS[fault].outcome
     if outcome is Outcome.LEAVE:
-        return replace(latched, mode=Mode.FAULT, target=Target.NONE)
+        return replace(latched, mode=Mode.FAULT, target=Target.NONE, unconfirmed=fault is Fault.TORQUE_REFUSED)
     if not state.powered:
         return replace(latched, target=Target.STOP)
     if outcome is Outcome.AWAIT_ARM:
@@ -307,7 +375,7 @@ def _on_fault(state: ModeState, fault: Fault) -> ModeState:
 
 
 def _on_fault_while_parking(state: ModeState, fault: Fault) -> ModeState:
-    if fault is not Fault.FOLLOWING_ERROR:
+    if fault not in OBSTRUCTIONS:
         return replace(state, target=Target.STOP)
     blocked = Target.LEAVE if state.target is Target.STOP else Target.NONE  # NONE: a person is there to decide
     return replace(state, mode=Mode.HOLD, target=blocked)
@@ -315,21 +383,28 @@ def _on_fault_while_parking(state: ModeState, fault: Fault) -> ModeState:
 
 def describe(state: ModeState, subjects: tuple[str, ...] = ()) -> tuple[str, str]:
     """Message and hint for the end of a run; `subjects` are the joints, or the camera, that a fault is about."""
-    ending = _ENDINGS[state.mode]
-    if (state.mode, state.fault) == (Mode.FAULT, Fault.TORQUE_REFUSED):
-        ending = "arm left as it is, its torque may be on or off"
-    if state.mode is Mode.RELEASED:
-        ending = "arm parked and released" if state.parked else "arm released where it stood"
     if not state.fault:
-        return ending, ""
+        return _ending(state), ""
     row = FAULTS[state.fault]
     about = f" ({', '.join(subjects)})" if subjects else ""
-    left = "; support the arm before you switch its power off" if state.mode in POWERED | {Mode.FAULT} else ""
-    return f"{row.message}{about}: {ending}", f"{row.hint}{left}"
+    left = "; support the arm before you switch its power off" if state.mode in POWERED | _ENDS else ""
+    if (state.mode, state.fault) == (Mode.FAULT, Fault.EMERGENCY_STOP):
+        return f"{row.message}: {_ending(state)}{about}", f"CUT THE ARM'S POWER NOW; then {row.hint}"
+    return f"{row.message}{about}: {_ending(state)}", f"{row.hint}{left}"
+
+
+def _ending(state: ModeState) -> str:
+    if state.mode is Mode.FAULT and state.unconfirmed:
+        emergency = state.fault is Fault.EMERGENCY_STOP
+        return "TORQUE NOT CONFIRMED OFF" if emergency else "arm left as it is, its torque may be on or off"
+    if state.mode is Mode.RELEASED:
+        return "arm parked and released" if state.parked else "arm released where it stood"
+    return _ENDINGS[state.mode]
 
 
 _ENDINGS = {
     Mode.IDLE: "arm not touched",
-    Mode.RELEASED: "arm released",
+    Mode.EMERGENCY: "TORQUE NOT CONFIRMED OFF",
+    Mode.PARKED: "arm parked, torque still on",
     Mode.FAULT: "arm left holding its last goal, torque still on",
 } | dict.fromkeys(POWERED, "arm left holding its last goal, torque still on")

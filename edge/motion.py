@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
 from sefa_edge.edge.chunks import ActionChunk, ChunkPlayer
 from sefa_edge.edge.clock import Slot
 from sefa_edge.edge.links import Links
-from sefa_edge.edge.modes import Event, Fault, Mode, ModeState, Progress, Target, transition
+from sefa_edge.edge.modes import OBSTRUCTIONS, Event, Fault, Mode, ModeState, Progress, Target, transition
 from sefa_edge.edge.planned_move import PlannedMove, plan_move
 from sefa_edge.edge.records import NONE_NS
-from sefa_edge.edge.safety import Commanded, Envelope, Verdict, bits
+from sefa_edge.edge.safety import Commanded, Envelope, Guard, GuardState, Situation, Verdict, judge
 from sefa_edge.edge.shaping import Segment, Setpoint, interpolate, resting
 from sefa_edge.edge.watched_arm import WatchedArm
 from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.errors import ArmFault
 from sefa_edge.profiles.schema import ArmProfile
-from sefa_edge.profiles.units import ms_to_ns, s_to_ns
-
-FIRST_CHUNK_NS = s_to_ns(5)
-"""How long RUNNING waits, standing still, for the first chunk of a run."""
-
-SETTLE_NS = ms_to_ns(300)
-"""After the end of a planned move: time for the joints to arrive where they were sent."""
-
-PLANNED_LAG_TICKS = 3
-"""Readings in a row with a joint too far behind that stop a planned move; one alone may be a bad reading."""
+from sefa_edge.profiles.units import ms_to_ns
 
 AT_REST_DEG = 1e-6
 
@@ -38,6 +29,8 @@ class Motion:
     def __init__(self, profile: ArmProfile, period_ns: int, arm: WatchedArm) -> None:
         self.limits = profile.limit_table()
         self.envelope = Envelope.of(self.limits, period_ns)
+        self.warm_bits = 0
+        """Bit i: joint i is warmer than its profile's warning."""
         self.player = ChunkPlayer()
         self.state = ModeState()
         self.fault_joints = 0
@@ -46,31 +39,35 @@ class Motion:
         self.arm = arm
         self._profile = profile
         self._patience_ticks = max(1, self.limits.goal_timeout_ns // period_ns)
-        # A gripper is meant to be stopped by what it grips.
-        self._must_follow = np.array([joint.unit == "degrees" for joint in profile.joints])
+        self._settle_ns = ms_to_ns(profile.safety.settle_ms)
+        self._emergency_retry_ns = ms_to_ns(profile.safety.emergency_retry_ms)
+        self._guard = Guard.of(self.limits, period_ns)
+        self._guarded = GuardState.fresh(Mode.IDLE, len(profile.joints))
+        self._blamed: dict[Fault, int] = {}
         self._plan = PlannedMove(self.commanded.joint_deg, self.commanded.joint_deg, 0, 0)
         self._hold_deg: np.ndarray | None = None
-        self._lag_ticks = np.zeros(len(profile.joints), np.int64)
         self._were_asleep = arm.asleep
         self._skipped_in_a_row = 0
         self._switched_torque = False
         self._fed_ns = 0
+        self._emergency_ns = 0
 
     @classmethod
     def connect(cls, open_arm: Callable[[], Arm], profile: ArmProfile, period_ns: int) -> Motion:
         """In IDLE, around a freshly opened arm. Raises SefaError when it cannot be opened or is silent."""
         patience = max(1, ms_to_ns(profile.goal_timeout_ms) // period_ns)
-        return cls(profile, period_ns, WatchedArm(open_arm, patience))
+        arm = WatchedArm(open_arm, patience, ms_to_ns(profile.safety.recovery_ms))
+        return cls(profile, period_ns, arm)
 
     def apply(self, event: Event, now_ns: int) -> None:
         """Take one event in, and do what entering the new mode asks for."""
         before, self.state = self.state, transition(self.state, event)
         if self.state.fault is not before.fault:
-            self.fault_joints = self._joints_of(self.state.fault)
+            blamed = self.arm.fault_joints if event is Fault.ARM_TIMEOUT else 0
+            self.fault_joints = self._blamed.get(self.state.fault, blamed)
         if event is Progress.ARM_BACK:
             self._stand()
         if self.state.mode is not before.mode:
-            self._lag_ticks[:] = 0
             self._enter(before, event, now_ns)
 
     def advance(self, arm_event: Event | None, links: Links, slot: Slot) -> None:
@@ -86,8 +83,10 @@ class Motion:
         chunk = links.newest_chunk()
         if chunk is not None and self.state.mode is Mode.RUNNING:
             self._take(chunk, now_ns)
-        for event in self._observe(slot):
-            self.apply(event, now_ns)
+        self._judge(links.heartbeat_ns, now_ns)
+        progress = self._progress(now_ns)
+        if progress is not None:
+            self.apply(progress, now_ns)
 
     def conclude(self, verdict: Verdict, now_ns: int) -> None:
         """Remember what was sent. A goal lost with the port does no harm: a returned arm is read anew."""
@@ -143,7 +142,7 @@ class Motion:
     def settled(self, now_ns: int) -> bool:
         """At rest where the mode leads."""
         if self.state.mode in (Mode.ARMED, Mode.PARK):
-            over = now_ns >= self._plan.end_ns + SETTLE_NS
+            over = now_ns >= self._plan.end_ns + self._settle_ns
             return over and self._standing() and _near(self.commanded.joint_deg, self._plan.to_deg)
         return self.state.mode is not Mode.RUNNING and self._standing()
 
@@ -159,28 +158,55 @@ class Motion:
         joint_deg, step_deg = self.commanded.joint_deg, self.commanded.step_deg
         return Setpoint(joint_deg + step_deg, step_deg / self.envelope.period_s)
 
-    def _observe(self, slot: Slot) -> Iterator[Event]:
-        if self._starved(slot.due_ns):
-            yield Fault.CHUNK_TIMEOUT
-        if self._obstructed():
-            yield Fault.FOLLOWING_ERROR
-        if self.settled(slot.due_ns):
-            yield Progress.SETTLED
+    def _judge(self, heartbeat_ns: int | None, now_ns: int) -> None:
+        situation = Situation(
+            mode=self.state.mode,
+            reading=self.arm.state,
+            heard=self.arm.heard,
+            commanded_deg=self.commanded.joint_deg,
+            fed_ns=self._fed_ns,
+            awaits_first_chunk=self.player.chunk is None,
+            heartbeat_ns=heartbeat_ns,
+            move_end_ns=self._plan.end_ns,
+        )
+        self._guarded, judgement = judge(self._guarded, situation, self._guard, now_ns)
+        self.warm_bits = judgement.warm
+        self._blamed = {finding.fault: finding.joints for finding in judgement.findings}
+        for finding in judgement.findings:
+            self.apply(finding.fault, now_ns)
+
+    def _progress(self, now_ns: int) -> Progress | None:
+        if self.state.mode is Mode.EMERGENCY:
+            return self._cut(now_ns)
+        if not self.settled(now_ns):
+            return None
+        stays = self.state.mode is Mode.PARK and self._profile.safety.after_park == "hold"
+        return Progress.STAYS if stays else Progress.SETTLED
+
+    def _cut(self, now_ns: int) -> Progress | None:
+        """Torque off, however often it takes; SETTLED when every servo has confirmed it."""
+        self.fault_joints = self.arm.cut(now_ns)
+        if self.fault_joints == 0:
+            return Progress.SETTLED
+        return Progress.ARM_GONE if now_ns - self._emergency_ns > self._emergency_retry_ns else None
 
     def _enter(self, before: ModeState, event: Event, now_ns: int) -> None:
         mode = self.state.mode
         if mode is Mode.ARMED:
             if before.powered or self._switch_torque(self.arm.energise, now_ns):
-                self._move_to(self._profile.start_pose_deg, now_ns)
+                self._move_to(self._profile.start_pose_deg, self._profile.move_velocity_deg_s, now_ns)
         elif mode is Mode.PARK:
-            self._move_to(self._profile.park_pose_deg, now_ns)
+            self._move_to(self._profile.park_pose_deg, self._profile.safety.park_velocity_deg_s, now_ns)
         elif mode is Mode.RUNNING:
             self.player.start(now_ns)
             self._fed_ns = now_ns
         elif mode is Mode.HOLD:
-            blocked = event is Fault.FOLLOWING_ERROR  # then give way: hold where the arm is, not where it should be
+            # Then give way: hold where the arm is, not where it should be.
+            blocked = isinstance(event, Fault) and event in OBSTRUCTIONS
             self._hold_deg = self.arm.state.joint_deg if blocked else None
-        elif mode is Mode.RELEASED:
+        elif mode is Mode.EMERGENCY:
+            self._emergency_ns = now_ns
+        elif mode is Mode.RELEASED and before.mode is not Mode.EMERGENCY:
             self._switch_torque(self.arm.release, now_ns)
 
     def _switch_torque(self, switch: Callable[[], None], now_ns: int) -> bool:
@@ -197,8 +223,7 @@ class Motion:
         self.commanded = Commanded.standing(self.arm.state.joint_deg)
         self._hold_deg = None
 
-    def _move_to(self, pose_deg: list[float], now_ns: int) -> None:
-        velocity_deg_s = self._profile.move_velocity_deg_s
+    def _move_to(self, pose_deg: list[float], velocity_deg_s: float, now_ns: int) -> None:
         self._plan = plan_move(self.commanded.joint_deg, np.array(pose_deg), self.limits, velocity_deg_s, now_ns)
 
     def _rest_deg(self) -> np.ndarray:
@@ -228,29 +253,6 @@ class Motion:
         late = slot.skipped_before > 0 and not excused
         self._skipped_in_a_row = self._skipped_in_a_row + slot.skipped_before if late else 0
         return self._skipped_in_a_row >= self._patience_ticks and self.state.powered
-
-    def _starved(self, now_ns: int) -> bool:
-        if self.state.mode is not Mode.RUNNING:
-            return False
-        patience_ns = FIRST_CHUNK_NS if self.player.chunk is None else self.limits.goal_timeout_ns
-        return now_ns - self._fed_ns > patience_ns
-
-    def _obstructed(self) -> bool:
-        if self.state.mode not in (Mode.ARMED, Mode.RUNNING, Mode.PARK) or self.arm.lost:
-            return False
-        lag_deg = np.abs(self.commanded.joint_deg - self.arm.state.joint_deg)
-        late = (lag_deg > self._profile.tracking_error_deg) & self._must_follow
-        counted = np.where(late, self._lag_ticks + 1, 0)
-        self._lag_ticks = np.where(self.arm.heard, counted, self._lag_ticks)
-        return bool(self._lag_ticks.max() >= self._lag_patience())
-
-    def _lag_patience(self) -> int:
-        return self._patience_ticks if self.state.mode is Mode.RUNNING else PLANNED_LAG_TICKS
-
-    def _joints_of(self, fault: Fault) -> int:
-        if fault is Fault.FOLLOWING_ERROR:
-            return bits(self._lag_ticks > 0)
-        return self.arm.fault_joints if fault in (Fault.ARM_TIMEOUT, Fault.SERVO_STATUS) else 0
 
 
 def _near(left_deg: np.ndarray, right_deg: np.ndarray) -> bool:

@@ -164,7 +164,8 @@ def child_main(work: Callable[[bytes], int]) -> int:
     parser.add_argument("--config", type=int, required=True)
     config_fd = parser.parse_args().config
     die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to handle
+    for number in (signal.SIGINT, signal.SIGQUIT):  # Ctrl-C is the supervisor's to handle, Ctrl-\ control's as well
+        signal.signal(number, signal.SIG_IGN)
     try:
         return work(read_config(config_fd))
     except SefaError as error:

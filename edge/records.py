@@ -3,7 +3,7 @@
 Every record is `kind, version, size` (8 bytes, little-endian) and a body whose size follows from the number
 of joints n (and the horizon T): another size, kind or version is refused. One datagram is one record.
 
-    supervisor -> control    ControlCommand
+    supervisor -> control    ControlCommand, Heartbeat
     control -> supervisor    Ready once, TickReport every tick, Final once
     policy -> control        ActionChunk (edge/chunks.py), InferenceBegun and Trouble (edge/policy_records.py)
     control -> policy        JointSample every tick
@@ -45,6 +45,7 @@ class Kind(IntEnum):
     TICK_TRACE = 11
     INFERENCE = 12
     RUN_EVENT = 13
+    HEARTBEAT = 16
     INFERENCE_BEGUN = 25
 
 
@@ -114,6 +115,21 @@ class ControlCommand:
 _COMMAND = struct.Struct("<I")
 
 
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The supervisor lived at `stamp_ns`; sent every 50 ms or so, in every wait."""
+
+    stamp_ns: int
+
+    def pack(self) -> bytes:
+        return seal(Kind.HEARTBEAT, _STAMP.pack(self.stamp_ns))
+
+    @classmethod
+    def unpack(cls, record: bytes) -> Heartbeat:
+        """Raises RecordError."""
+        return cls(_STAMP.unpack(unseal(record, Kind.HEARTBEAT, _STAMP.size))[0])
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class TickReport:
     """One tick of the loop. Arrays are float32 [n]; goal_deg is NaN where nothing was commanded."""
@@ -143,12 +159,14 @@ class TickReport:
     """Bit i: the limiter changed the goal of joint i in this tick."""
     joint_deg: np.ndarray
     goal_deg: np.ndarray
+    warm_bits: int = 0
+    """Bit i: joint i is warmer than its profile's warning."""
 
     def pack(self) -> bytes:
         head = _TICK.pack(
             self.tick, self.start_ns, self.lateness_ns, *self.stage_ns,
             self.skipped_ticks, self.dropped_records, self.frame_age_ns, self.chunk_age_ns, self.chunk_id,
-            self.mode, self.settled, self.fault, self.fault_joints, self.clipped_bits,
+            self.mode, self.settled, self.fault, self.fault_joints, self.clipped_bits, self.warm_bits,
         )  # fmt: skip
         return seal(Kind.TICK, head + _packed(self.joint_deg) + _packed(self.goal_deg))
 
@@ -158,16 +176,16 @@ class TickReport:
         body = unseal(record, Kind.TICK, _TICK.size + 8 * joints)
         tick, start_ns, lateness_ns, *rest = _TICK.unpack_from(body)
         stage_ns, (skipped, dropped, frame_age, chunk_age, chunk_id) = rest[:5], rest[5:10]
-        mode, settled, fault, fault_joints, clipped_bits = rest[10:]
+        mode, settled, fault, fault_joints, clipped_bits, warm_bits = rest[10:]
         joint_deg, goal_deg = np.frombuffer(body, "<f4", 2 * joints, _TICK.size).reshape(2, joints)
         return cls(
             tick, start_ns, lateness_ns, tuple(stage_ns), skipped, dropped, frame_age, chunk_age, chunk_id,
             _member(Mode, mode), settled, _member(Fault, fault), fault_joints, clipped_bits,
-            joint_deg, goal_deg,
+            joint_deg, goal_deg, warm_bits,
         )  # fmt: skip
 
 
-_TICK = struct.Struct("<Qqq5QQQqqqB?BxIIxxxx")
+_TICK = struct.Struct("<Qqq5QQQqqqB?BxIII")
 
 
 class Privilege(IntFlag):

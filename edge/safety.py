@@ -1,6 +1,7 @@
-"""Owns the right to move: a pure function of (setpoint, commanded, envelope, now); alone makes a JointGoal.
+"""Owns the right to move. Two pure functions: `check` is the limiter, and alone makes a JointGoal for a moving arm;
+`judge` is the guard, and tells in every tick what is wrong with the arm, or who has fallen silent.
 
-Every command obeys position, velocity and acceleration limits together, in every joint, at every tick. The
+The limiter. Every command obeys position, velocity and acceleration limits together, in every joint, at every tick. The
 three can contradict each other: a joint that rushes at its end stop cannot be stopped there inside its
 acceleration limit. So a joint is only ever as fast as it can still brake. Braking by `change` per tick from a
 step `s` covers
@@ -17,6 +18,11 @@ from a frame that moves with the setpoint, the joint takes the longest step that
 
 Time advances by one period per tick even when ticks were skipped: after a stall the arm goes on and does not
 jump.
+
+The guard. What the servos tell is judged by readings in a row, so that neither noise nor a stall of the loop makes a
+fault; what others send is judged by its age. A comparison asks whether a value is inside its limit, never whether
+it is outside: what is not a number is trouble. Limits that are passed are faults here, not bent motion; what a fault
+leads to is the table in modes.py.
 """
 
 from __future__ import annotations
@@ -25,10 +31,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sefa_edge.edge.modes import Fault
+from sefa_edge.edge.modes import Fault, Mode
 from sefa_edge.edge.shaping import Setpoint
-from sefa_edge.firmware_bridge.host.messages import JointGoal
-from sefa_edge.profiles.schema import LimitTable
+from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState
+from sefa_edge.profiles.schema import HealthLimits, LimitTable
 from sefa_edge.profiles.units import NS_PER_S
 
 CLIP_TOLERANCE_DEG = 1e-6
@@ -133,3 +139,127 @@ def fastest_step(room_deg: np.ndarray, change_deg: np.ndarray) -> np.ndarray:
 def bits(mask: np.ndarray) -> int:
     """A boolean array [n <= 32] as an integer: bit i is joint i."""
     return int.from_bytes(np.packbits(mask, bitorder="little").tobytes(), "little")
+
+
+READING_FAULTS = (
+    Fault.OVERHEATED,
+    Fault.OVERCURRENT,
+    Fault.OVERLOADED,
+    Fault.SUPPLY_VOLTAGE,
+    Fault.SERVO_STATUS,
+    Fault.FOLLOWING_ERROR,  # while a policy moves the arm
+    Fault.FOLLOWING_ERROR,  # in a planned move
+)
+"""What each row of GuardState.bad_readings leads to."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Guard:
+    """The health limits of a LimitTable for one control period."""
+
+    health: HealthLimits
+    command_timeout_ns: int
+    patience: np.ndarray
+    """int64 [rows, 1]: bad readings in a row that make a fault, in the order of READING_FAULTS."""
+
+    @classmethod
+    def of(cls, limits: LimitTable, period_ns: int) -> Guard:
+        health = limits.health
+        times_ns = (
+            health.temperature_ns, health.current_ns, health.load_ns, health.supply_ns, health.status_ns,
+            health.tracking_ns, health.planned_tracking_ns,
+        )  # fmt: skip
+        readings = [max(1, -(-time_ns // period_ns)) for time_ns in times_ns]
+        return cls(health, limits.goal_timeout_ns, np.array(readings)[:, None])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GuardState:
+    """int64 [rows, n]: how many readings in a row were bad since the mode began; a silent joint's stand still."""
+
+    mode: Mode
+    bad_readings: np.ndarray
+
+    @classmethod
+    def fresh(cls, mode: Mode, joints: int) -> GuardState:
+        return cls(mode, np.zeros((len(READING_FAULTS), joints), np.int64))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Situation:
+    """All that the guard looks at in one tick."""
+
+    mode: Mode
+    reading: JointState
+    heard: np.ndarray
+    """Boolean [n]: the joints that answered in this very tick."""
+    commanded_deg: np.ndarray
+    fed_ns: int
+    """When a chunk last had something to play, or when RUNNING began."""
+    awaits_first_chunk: bool
+    heartbeat_ns: int | None
+    """When the supervisor last said that it lives; None: nobody has promised to."""
+    move_end_ns: int
+    """When the planned move ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A fault, and the joints that it is about (bit i is joint i; 0: it is about none)."""
+
+    fault: Fault
+    joints: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What is wrong now; a fault is found again in every tick for as long as it lasts. `warm`: bit i is joint i."""
+
+    findings: tuple[Finding, ...]
+    warm: int
+
+
+def judge(state: GuardState, seen: Situation, guard: Guard, now_ns: int) -> tuple[GuardState, Judgement]:
+    """Count what is bad in this reading, and find what has been bad for too long."""
+    before = state if state.mode is seen.mode else GuardState.fresh(seen.mode, len(seen.heard))
+    counted = np.where(_inside_limits(seen, guard.health), 0, before.bad_readings + 1)
+    bad_readings = np.where(seen.heard, counted, before.bad_readings)
+    too_long = bad_readings >= guard.patience
+    findings = [
+        Finding(fault, 0 if fault is Fault.SUPPLY_VOLTAGE else bits(too_long[row]))  # one supply feeds them all
+        for row, fault in enumerate(READING_FAULTS)
+        if too_long[row].any()
+    ]
+    findings += [Finding(fault) for fault, is_silent in _silences(seen, guard, now_ns).items() if is_silent]
+    warm = bits(seen.reading.temperature_c > guard.health.warn_temperature_c)
+    return GuardState(seen.mode, bad_readings), Judgement(tuple(findings), warm)
+
+
+def _inside_limits(seen: Situation, health: HealthLimits) -> np.ndarray:
+    """Boolean [rows, n]: whether a reading is as it should be, in the order of READING_FAULTS."""
+    reading, mode = seen.reading, seen.mode
+    follows = np.abs(seen.commanded_deg - reading.joint_deg) <= health.max_lag_deg
+    supplied = health.supply_min_mv <= reading.supply_mv <= health.supply_max_mv
+    return np.stack(
+        (
+            reading.temperature_c <= health.max_temperature_c,
+            np.abs(reading.current_ma) <= health.max_current_ma,
+            np.abs(reading.load_pct) <= health.max_load_pct,
+            np.full(len(follows), supplied),
+            reading.status_bits == 0,
+            follows | (mode is not Mode.RUNNING),
+            follows | (mode not in (Mode.ARMED, Mode.PARK)),
+        )
+    )
+
+
+def _silences(seen: Situation, guard: Guard, now_ns: int) -> dict[Fault, bool]:
+    """Whether something that should have come by now has not."""
+    health = guard.health
+    patience_ns = health.first_chunk_ns if seen.awaits_first_chunk else guard.command_timeout_ns
+    beat_ns = seen.heartbeat_ns
+    return {
+        Fault.CHUNK_TIMEOUT: seen.mode is Mode.RUNNING and now_ns - seen.fed_ns > patience_ns,
+        Fault.SUPERVISOR_SILENT: beat_ns is not None and now_ns - beat_ns > health.heartbeat_ns,
+        Fault.PARK_TIMEOUT: seen.mode is Mode.PARK and now_ns - seen.move_end_ns > health.park_timeout_ns,
+    }

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
 
-from sefa_edge.edge.modes import RECOVERY_NS, Event, Fault, Progress
+from sefa_edge.edge.modes import Event, Fault, Progress
 from sefa_edge.edge.records import Torque
 from sefa_edge.edge.safety import bits
 from sefa_edge.firmware_bridge.host.arm import Arm
-from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmFault, ArmTimeout
+from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmFault, ArmTimeout, ArmUnconfirmed
 from sefa_edge.firmware_bridge.host.messages import JointGoal
 from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.units import ms_to_ns
-
-COMPLAINTS = 10
-"""Readings in a row with a status bit set that make a fault; a glitch of the supply at a start is shorter."""
 
 QUIET = 3
 """Readings in a row without an answer after which a joint is not driven on: one alone may be noise."""
@@ -37,20 +35,23 @@ T = TypeVar("T")
 class WatchedArm:
     """Owns a connected Arm. `open_arm` connects it, now and again after the port has vanished.
 
-    A joint may be silent for `patience` readings in a row.
+    A joint may be silent for `patience` readings in a row; an arm that is lost is sought for `recovery_ns`.
 
     Raises, when made:
         SefaError: the arm cannot be opened, or does not answer.
     """
 
-    def __init__(self, open_arm: Callable[[], Arm], patience: int) -> None:
+    def __init__(self, open_arm: Callable[[], Arm], patience: int, recovery_ns: int) -> None:
         self._open_arm = open_arm
         self._patience = patience
+        self._recovery_ns = recovery_ns
         arm = open_arm()
         self._arm: Arm | None = arm
+        self._names = arm.joint_names
         self.state = _insist(arm.read_state)
         """The last reading; joints that did not answer keep their last values."""
         self.torque = Torque.UNTOUCHED
+        self._should_hold = False
         self.fault_joints = 0
         """Bit i: the last fault was about joint i."""
         self._news: Fault | None = None
@@ -65,8 +66,8 @@ class WatchedArm:
 
     @property
     def heard(self) -> np.ndarray:
-        """Boolean [n]: the joints that answered in the last reading."""
-        return self._silent == 0
+        """Boolean [n]: the joints that answered in this tick."""
+        return (self._silent == 0) & (not self.lost)
 
     @property
     def quiet(self) -> np.ndarray:
@@ -90,8 +91,6 @@ class WatchedArm:
             self._disconnect(now_ns)
         if self._silent.max() >= self._patience:
             self._lose(now_ns, Fault.ARM_TIMEOUT, bits(self._silent >= self._patience))
-        elif self._complaining.max() >= COMPLAINTS:
-            self._news, self.fault_joints = Fault.SERVO_STATUS, bits(self._complaining >= COMPLAINTS)
         news, self._news = self._news, None
         return news
 
@@ -108,7 +107,7 @@ class WatchedArm:
 
     def energise(self) -> None:
         """Torque on at the present pose. Raises ArmFault."""
-        self.torque = Torque.UNKNOWN
+        self.torque, self._should_hold = Torque.UNKNOWN, True
         arm = self._connected()
         _insist(arm.enable_torque)
         self.torque = Torque.ON
@@ -116,9 +115,24 @@ class WatchedArm:
 
     def release(self) -> None:
         """Torque off, read back. Raises ArmFault."""
-        self.torque = Torque.UNKNOWN
+        self.torque, self._should_hold = Torque.UNKNOWN, False
         _insist(self._connected().release_torque)
         self.torque = Torque.OFF
+
+    def cut(self, now_ns: int) -> int:
+        """One attempt at torque off, for the emergency stop; bit i: joint i did not confirm it."""
+        names = self._names
+        self.torque, self._should_hold = Torque.UNKNOWN, False
+        try:
+            self._connected().release_torque()
+        except ArmUnconfirmed as refused:
+            return bits(np.isin(names, refused.joints))
+        except ArmFault as fault:
+            if isinstance(fault, ArmDisconnected) and not self.lost:
+                self._disconnect(now_ns)
+            return bits(np.ones(len(names), bool))
+        self.torque = Torque.OFF
+        return 0
 
     def close(self) -> None:
         """Give the port back; the torque stays as it is."""
@@ -132,13 +146,16 @@ class WatchedArm:
         return self._arm
 
     def _note(self, now_ns: int) -> None:
-        self.state = state = self._connected().read_state()
+        state = self._connected().read_state()
+        known = np.isfinite(state.joint_deg)
+        if not known.all():  # a joint that does not know where it is has not answered
+            joint_deg = np.where(known, state.joint_deg, self.state.joint_deg)
+            state = replace(state, joint_deg=joint_deg, valid_mask=state.valid_mask & known)
+        self.state = state
         self._silent = np.where(state.valid_mask, 0, self._silent + 1)
-        self._complaining = np.where(state.status_bits, self._complaining + 1, 0)
 
     def _forget(self) -> None:
         self._silent = np.zeros(len(self.state.joint_deg), np.int64)
-        self._complaining = self._silent
 
     def _disconnect(self, now_ns: int) -> None:
         self.close()
@@ -152,7 +169,7 @@ class WatchedArm:
         if self._news is not None:  # lost while sending, after the reading of that tick
             news, self._news = self._news, None
             return news
-        if now_ns - since_ns > RECOVERY_NS:
+        if now_ns - since_ns > self._recovery_ns:
             return Progress.ARM_GONE
         if now_ns < self._next_try_ns:
             return None
@@ -165,7 +182,7 @@ class WatchedArm:
                 self._arm = self._open_arm()
             if not self._arm.read_state().valid_mask.all():
                 return None
-            if self.torque is not Torque.UNTOUCHED:
+            if self._should_hold:
                 self.energise()
             self.state = self._arm.read_state()
         except ArmDisconnected:

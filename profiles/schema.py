@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
@@ -31,6 +31,8 @@ class JointProfile(StrictModel):
     max_deg: Finite
     max_velocity_deg_s: Positive
     max_acceleration_deg_s2: Positive
+    max_current_ma: Positive = 2000.0
+    """Longer than `safety.current_ms`, this is a fault. An STS3215 stalls at about 2400 mA at 7.4 V."""
     range_min_ticks: Ticks
     range_max_ticks: Ticks
     """Nominal calibration; a LeRobot calibration file takes its place on a real arm."""
@@ -57,6 +59,66 @@ class ActionErrorBudget(StrictModel):
         return {"fp32": self.fp32_p99_deg, "fp16": self.fp16_p99_deg, "int8": self.int8_p99_deg}[precision]
 
 
+SUPPLY_RANGES_MV = {"7.4 V": (4500, 8400), "12 V": (9000, 13000)}
+"""Where the two kinds of STS3215 work. A 7.4 V arm is sold with a 5 V supply and takes two cells; its servos give up
+outside 4.0 to 8.0 V (registers 15 and 14, which a maker may have changed)."""
+
+Volts = Literal["7.4 V", "12 V"]
+
+
+class SafetyProfile(StrictModel):
+    """What ends a run besides the limits of motion, and how an arm is brought home.
+
+    A reading is trouble once it has been bad for so many milliseconds on end; one alone may be noise. The defaults
+    are for STS3215 servos and act before the servo's own protection does, because that one lets the arm fall.
+    Numbers of registers are those of Feetech's memory table for STS servos.
+    """
+
+    warn_temperature_c: Positive = 55.0
+    """A note in the status, and nothing else."""
+    max_temperature_c: Positive = 65.0
+    """The servo switches its motor off at 70 (register 13)."""
+    temperature_ms: Positive = 1000.0
+    current_ms: Positive = 1000.0
+    """The servo cuts its motor after 2 s of over-current (register 38: 200 of 10 ms)."""
+    max_load_pct: Positive = 80.0
+    """Share of the stall torque: above it, the servo begins to count (register 36). Not judged where the unit is
+    `percent`: a gripper is meant to be stopped by what it grips, and LeRobot halves its torque for that (register
+    16: 500 of 1000)."""
+    load_ms: Positive = 1000.0
+    """The servo gives in to 20 % of its torque after 2 s (registers 35: 200 of 10 ms, and 34)."""
+    supply: Volts = "7.4 V"
+    """Which of SUPPLY_RANGES_MV: the wrong power supply is found before the torque comes on, a collapse in the run."""
+    supply_ms: Positive = 200.0
+    status_ms: Positive = 100.0
+    """Status bits of the servos' answers; a glitch of the supply when motors start is shorter."""
+    tracking_ms: Positive = 500.0
+    """How long a joint may lag by more than `tracking_error_deg` while a policy moves the arm."""
+    planned_tracking_ms: Positive = 30.0
+    """The same in a planned move, which is slow enough to be followed."""
+    first_chunk_ms: Positive = 5000.0
+    """How long a run waits, standing still, for its first action chunk; later ones have `goal_timeout_ms`."""
+    heartbeat_ms: Positive = 1000.0
+    """How long the supervisor may be silent; it beats every 50 ms."""
+    settle_ms: Positive = 300.0
+    """After the end of a planned move: time for the joints to arrive where they were sent."""
+    recovery_ms: Positive = 5000.0
+    """How long an arm that vanished is waited for, holding, before it is given up."""
+    park_velocity_deg_s: Positive = 60.0
+    park_timeout_ms: Positive = 5000.0
+    """Beyond the planned end of the move to the park pose; then the way counts as blocked."""
+    after_park: Literal["release", "hold"] = "release"
+    """At the park pose: torque off, or end with the torque on, for an arm whose park pose does not carry it."""
+    emergency_retry_ms: Positive = 30_000.0
+    """How long an emergency stop asks a servo that answers but does not let go."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.warn_temperature_c > self.max_temperature_c:
+            raise ValueError("warn_temperature_c must not be above max_temperature_c")
+        return self
+
+
 class ArmProfile(StrictModel):
     """An arm: its bus, its joints in policy order, its poses and its timing."""
 
@@ -68,9 +130,10 @@ class ArmProfile(StrictModel):
     goal_timeout_ms: Positive
     """Age at which the newest action chunk no longer commands the arm (hold, then park)."""
     move_velocity_deg_s: Positive
-    """Speed of planned moves: to the start pose and to the park pose."""
+    """Speed of the planned move to the start pose."""
     tracking_error_deg: Positive
-    """A planned move aborts into hold when a joint lags by more than this."""
+    """A joint that lags by more than this for longer than `safety` allows is obstructed."""
+    safety: SafetyProfile = SafetyProfile()
     action_error_budget: ActionErrorBudget = ActionErrorBudget()
     start_pose_deg: list[Finite]
     park_pose_deg: list[Finite]
@@ -104,12 +167,68 @@ class ArmProfile(StrictModel):
             max_velocity_deg_s=self._column("max_velocity_deg_s"),
             max_acceleration_deg_s2=self._column("max_acceleration_deg_s2"),
             goal_timeout_ns=ms_to_ns(self.goal_timeout_ms),
+            health=self._health_limits(),
+        )
+
+    def _health_limits(self) -> HealthLimits:
+        safety = self.safety
+        supply_min_mv, supply_max_mv = SUPPLY_RANGES_MV[safety.supply]
+        return HealthLimits(
+            max_lag_deg=self._where_it_must_follow(self.tracking_error_deg),
+            max_load_pct=self._where_it_must_follow(safety.max_load_pct),
+            max_current_ma=self._column("max_current_ma"),
+            warn_temperature_c=safety.warn_temperature_c,
+            max_temperature_c=safety.max_temperature_c,
+            supply_min_mv=supply_min_mv,
+            supply_max_mv=supply_max_mv,
+            temperature_ns=ms_to_ns(safety.temperature_ms),
+            current_ns=ms_to_ns(safety.current_ms),
+            load_ns=ms_to_ns(safety.load_ms),
+            supply_ns=ms_to_ns(safety.supply_ms),
+            status_ns=ms_to_ns(safety.status_ms),
+            tracking_ns=ms_to_ns(safety.tracking_ms),
+            planned_tracking_ns=ms_to_ns(safety.planned_tracking_ms),
+            first_chunk_ns=ms_to_ns(safety.first_chunk_ms),
+            heartbeat_ns=ms_to_ns(safety.heartbeat_ms),
+            park_timeout_ns=ms_to_ns(safety.park_timeout_ms),
         )
 
     def _column(self, field: str) -> np.ndarray:
-        column = np.array([getattr(joint, field) for joint in self.joints], np.float64)
-        column.setflags(write=False)
-        return column
+        return _read_only([getattr(joint, field) for joint in self.joints])
+
+    def _where_it_must_follow(self, limit: float) -> np.ndarray:
+        """The limit, and none for a gripper, which is meant to be stopped by what it grips."""
+        return _read_only([limit if joint.unit == "degrees" else np.inf for joint in self.joints])
+
+
+def _read_only(values: list[float]) -> np.ndarray:
+    column = np.array(values, np.float64)
+    column.setflags(write=False)
+    return column
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HealthLimits:
+    """When readings of the servos, or silence, end a run; see SafetyProfile. Arrays [n] are read-only float64."""
+
+    max_lag_deg: np.ndarray
+    """Infinite where a joint need not follow."""
+    max_load_pct: np.ndarray
+    max_current_ma: np.ndarray
+    warn_temperature_c: float
+    max_temperature_c: float
+    supply_min_mv: int
+    supply_max_mv: int
+    temperature_ns: int
+    current_ns: int
+    load_ns: int
+    supply_ns: int
+    status_ns: int
+    tracking_ns: int
+    planned_tracking_ns: int
+    first_chunk_ns: int
+    heartbeat_ns: int
+    park_timeout_ns: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,14 +241,19 @@ class LimitTable:
     max_velocity_deg_s: np.ndarray
     max_acceleration_deg_s2: np.ndarray
     goal_timeout_ns: int
+    health: HealthLimits
 
     @property
     def hash(self) -> str:
         """Short fingerprint, so that two programs can tell that they enforce the same limits."""
         digest = hashlib.sha256(",".join(self.joint_names).encode())
-        for column in (self.min_deg, self.max_deg, self.max_velocity_deg_s, self.max_acceleration_deg_s2):
-            digest.update(column.tobytes())
-        digest.update(str(self.goal_timeout_ns).encode())
+        for table in (self, self.health):
+            for field in fields(table):
+                value = getattr(table, field.name)
+                if isinstance(value, np.ndarray):
+                    digest.update(value.tobytes())
+                elif isinstance(value, (int, float)):
+                    digest.update(f"{field.name}={value};".encode())
         return digest.hexdigest()[:16]
 
 

@@ -19,7 +19,7 @@ from sefa_edge.edge.recorder.tick_trace import MAX_ENTRIES, Answer, ArmCall, Ope
 from sefa_edge.edge.records import NONE_NS, TickReport
 from sefa_edge.edge.transport import MAX_RECORD_BYTES, Channel, ChannelClosed
 from sefa_edge.firmware_bridge.host.arm import Arm
-from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmFault, ArmTimeout
+from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmFault, ArmTimeout, ArmUnconfirmed
 from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState
 from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.units import s_to_ns
@@ -86,20 +86,29 @@ class ArmTap:
         self.calls: list[ArmCall] = []
         self.readings: list[JointState] = []
         self.goal: JointGoal | None = None
+        self._names: tuple[str, ...] = ()
 
     def around(self, open_arm: Callable[[], Arm]) -> Callable[[], Arm]:
         """The same way to open an arm, overheard."""
-        return lambda: TappedArm(self.hear(Operation.OPEN, open_arm), self)
+        return lambda: self._tapped(self.hear(Operation.OPEN, open_arm))
+
+    def _tapped(self, arm: Arm) -> TappedArm:
+        self._names = arm.joint_names
+        return TappedArm(arm, self)
 
     def hear(self, operation: Operation, call: Callable[[], T]) -> T:
         """Make a call and note how it went."""
         try:
             result = call()
         except SefaError as error:
-            self.calls.append(ArmCall(operation, _answer(error)))
+            self.calls.append(ArmCall(operation, _answer(error), self._unconfirmed(error)))
             raise
         self.calls.append(ArmCall(operation, Answer.DONE))
         return result
+
+    def _unconfirmed(self, error: SefaError) -> int:
+        joints = error.joints if isinstance(error, ArmUnconfirmed) else ()
+        return sum(1 << index for index, name in enumerate(self._names) if name in joints)
 
     def clear(self) -> None:
         self.calls.clear()
@@ -149,6 +158,10 @@ class TappedLinks:
     def dropped(self) -> int:
         return self._links.dropped
 
+    @property
+    def heartbeat_ns(self) -> int | None:
+        return self._links.heartbeat_ns
+
     def events(self) -> Iterator[Event]:
         for event in self._links.events():
             self._events.append(event)
@@ -169,6 +182,7 @@ class TappedLinks:
         arm = self._arm
         trace = TickTrace(
             report.skipped_ticks - self._skipped_ticks, tuple(self._events), self._chunk_id,
+            NONE_NS if self.heartbeat_ns is None else self.heartbeat_ns,
             tuple(arm.calls), tuple(arm.readings), arm.goal, report,
         )  # fmt: skip
         self._skipped_ticks, self._chunk_id = report.skipped_ticks, NONE_NS
@@ -183,14 +197,19 @@ def _answer(error: SefaError) -> Answer:
         return Answer.TIMEOUT
     if isinstance(error, ArmDisconnected):
         return Answer.DISCONNECTED
+    if isinstance(error, ArmUnconfirmed):
+        return Answer.UNCONFIRMED
     return Answer.FAULT if isinstance(error, ArmFault) else Answer.REFUSED
 
 
-def error_of(answer: Answer) -> SefaError:
-    """The error that an answer stands for, for a recorded arm to raise."""
+def error_of(call: ArmCall, names: tuple[str, ...]) -> SefaError:
+    """The error that an answer stands for, for a recorded arm of these joints to raise."""
+    if call.answer is Answer.UNCONFIRMED:
+        joints = tuple(name for index, name in enumerate(names) if call.unconfirmed >> index & 1)
+        return ArmUnconfirmed(joints, "confirm, as it was recorded")
     kinds: dict[Answer, type[SefaError]] = {
         Answer.TIMEOUT: ArmTimeout,
         Answer.DISCONNECTED: ArmDisconnected,
         Answer.FAULT: ArmFault,
     }
-    return kinds.get(answer, SefaError)("as it was recorded")
+    return kinds.get(call.answer, SefaError)("as it was recorded")

@@ -35,6 +35,8 @@ MAX_NOISE = 1024 * 32
 class Call(StrictModel):
     operation: Word
     answer: Word
+    unconfirmed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Bit i: joint i did not confirm."""
 
 
 class Reading(StrictModel):
@@ -63,6 +65,7 @@ class Tick(StrictModel):
     events: Annotated[list[Word], Field(max_length=64)]
     """In order: `command RUN`, `fault POLICY_LOST`."""
     chunk_arrived: int
+    heartbeat_ns: int
     calls: Annotated[list[Call], Field(max_length=64)]
     readings: Annotated[list[Reading], Field(max_length=64)]
     goal_sequence: int
@@ -194,6 +197,7 @@ def tick_message(trace: TickTrace) -> Json:
         "skipped_before": trace.skipped_before,
         "events": [event_word(event) for event in trace.events],
         "chunk_arrived": trace.chunk_arrived,
+        "heartbeat_ns": trace.heartbeat_ns,
         "calls": [_call(call) for call in trace.calls],
         "readings": [_reading(state) for state in trace.readings],
         "goal_sequence": goal.sequence if goal else -1,
@@ -336,7 +340,8 @@ def event_of(word: str) -> Event:
 
 
 def _call(call: ArmCall) -> Json:
-    return {"operation": call.operation.name.lower(), "answer": call.answer.name.lower()}
+    told: Json = {"operation": call.operation.name.lower(), "answer": call.answer.name.lower()}
+    return told | ({"unconfirmed": call.unconfirmed} if call.unconfirmed else {})
 
 
 def _reading(state: JointState) -> Json:

@@ -10,7 +10,7 @@ from sefa_edge.edge.modes import Event
 from sefa_edge.edge.recorder.control_tap import error_of
 from sefa_edge.edge.recorder.messages import Tick, event_of, state_of
 from sefa_edge.edge.recorder.tick_trace import Answer, ArmCall, Operation
-from sefa_edge.edge.records import TickReport
+from sefa_edge.edge.records import NONE_NS, TickReport
 from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState
 from sefa_edge.profiles.errors import InputError
 
@@ -35,9 +35,10 @@ class RecordedArm:
         """Take in what the arm was asked in one more tick. Raises InputError."""
         for call in tick.calls:
             try:
-                self._calls.append(ArmCall(Operation[call.operation.upper()], Answer[call.answer.upper()]))
+                operation, answer = Operation[call.operation.upper()], Answer[call.answer.upper()]
             except KeyError:
                 raise InputError(f"{call.operation} {call.answer} is no call", "was it recorded here?") from None
+            self._calls.append(ArmCall(operation, answer, call.unconfirmed))
         joints = len(self._names)
         for reading in tick.readings:
             columns = (
@@ -86,7 +87,7 @@ class RecordedArm:
             instead = "nothing" if recorded is None else recorded.operation.name.lower()
             raise Diverged(f"the loop asks the arm to {operation.name.lower()}, recorded is {instead}")
         if recorded.answer is not Answer.DONE:
-            raise error_of(recorded.answer)
+            raise error_of(recorded, self._names)
 
 
 class RecordedLinks:
@@ -95,6 +96,7 @@ class RecordedLinks:
     def __init__(self) -> None:
         self._events: tuple[Event, ...] = ()
         self._chunk: ActionChunk | None = None
+        self.heartbeat_ns: int | None = None
 
     @property
     def dropped(self) -> int:
@@ -103,6 +105,7 @@ class RecordedLinks:
     def load(self, tick: Tick, chunk: ActionChunk | None) -> None:
         """Take in what arrived before one tick. Raises InputError."""
         self._events, self._chunk = tuple(event_of(word) for word in tick.events), chunk
+        self.heartbeat_ns = None if tick.heartbeat_ns == NONE_NS else tick.heartbeat_ns
 
     def events(self) -> Iterator[Event]:
         yield from self._events

@@ -1,15 +1,18 @@
 """The commands of a recorded run, computed anew: the same loop, on the recorded arm and a clock that stands.
 
 A stretch begins where the state of the loop is known: at its start, and, after records that were lost, at the first
-chunk that arrives while the arm runs, because two goals in a row and a chunk are all that a running loop remembers.
+chunk that arrives while the arm runs, because two goals in a row and the chunks that are not over are all that a running loop remembers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from sefa_edge.edge.chunks import ActionChunk
+import numpy as np
+
+from sefa_edge.edge.chunks import MAX_OVERLAP, ActionChunk
 from sefa_edge.edge.clock import ManualClock, Slot
 from sefa_edge.edge.control_process import Surroundings, build_loop
 from sefa_edge.edge.loop import ControlLoop
@@ -31,6 +34,7 @@ from sefa_edge.edge.recorder.recorded_run import RecordedRun
 from sefa_edge.edge.recorder.tick_trace import TickTrace
 from sefa_edge.edge.records import NONE_NS, Kind, Torque, kind_of
 from sefa_edge.edge.safety import Commanded
+from sefa_edge.edge.shaping import Setpoint
 from sefa_edge.profiles.errors import SefaError
 
 NOT_COMPARED = frozenset({"stage_ns", "dropped_records"})
@@ -66,6 +70,7 @@ def replay_commands(run: RecordedRun) -> Comparison:
         if stored.topic == CHUNK:
             chunk = chunk_of(decode(CHUNK, stored.content, Chunk), joints)
             waiting = {chunk.chunk_id: chunk}
+            replay.remember(chunk)
         else:
             replay.take(decode(TICK, stored.content, Tick), waiting)
     replay.finish()
@@ -117,8 +122,11 @@ class Stage:
                 raise Diverged(f"the arm does not open: {error}") from None
         return self._loop
 
-    def resume(self, earlier: tuple[Tick, Tick], chunk: ActionChunk) -> None:
-        """Bring a new loop to where it was when `chunk` arrived, after two ticks with goals."""
+    def resume(self, earlier: tuple[Tick, Tick], chunks: Sequence[ActionChunk]) -> None:
+        """Bring a new loop to where it was when the last of `chunks` arrived, after two ticks with goals.
+
+        The other ones came before it, and still say where the joints should be now.
+        """
         before, last = (array_of(tick.goal_deg) for tick in earlier)
         self.arm.preload(state_of(earlier[1].readings[-1]))
         self._resumed = True
@@ -126,7 +134,10 @@ class Stage:
         motion.arm.torque = Torque.ON
         motion.commanded = Commanded(earlier[1].goal_sequence, last, last - before)
         motion.state = ModeState(Mode.HOLD, Target.RUN)
-        motion.apply(Progress.SETTLED, chunk.observed_ns)
+        motion.apply(Progress.SETTLED, min(chunk.observed_ns for chunk in chunks))
+        standing = Setpoint(last, np.zeros(len(last)))
+        for chunk in chunks[:-1]:
+            motion.player.accept(chunk, earlier[1].due_ns, standing)
 
 
 class CommandReplay:
@@ -138,6 +149,11 @@ class CommandReplay:
         self._stage: Stage | None = None
         self._earlier: tuple[Tick, ...] = ()
         self._blind_from: int | None = None
+        self._chunks: deque[ActionChunk] = deque(maxlen=MAX_OVERLAP)
+
+    def remember(self, chunk: ActionChunk) -> None:
+        """A chunk that arrived, whether or not the tick at which it did was recorded."""
+        self._chunks.append(chunk)
 
     def take(self, tick: Tick, chunks: Mapping[int, ActionChunk]) -> None:
         """Compare one tick, if it can be."""
@@ -172,7 +188,8 @@ class CommandReplay:
         known = all(len(old.goal_deg) == joints and old.mode == Mode.RUNNING.name for old in (before, last))
         if known and last.readings:
             self._stage = Stage(self._run)
-            self._stage.resume((before, last), chunk)
+            playable = [old for old in self._chunks if old.last_step_ns > last.due_ns]
+            self._stage.resume((before, last), playable or [chunk])
 
     def _compare(self, tick: Tick, chunk: ActionChunk | None) -> None:
         if self._stage is None:

@@ -35,12 +35,15 @@ class Answer(IntEnum):
     DISCONNECTED = 2
     FAULT = 3
     REFUSED = 4
+    UNCONFIRMED = 5
 
 
 @dataclass(frozen=True, slots=True)
 class ArmCall:
     operation: Operation
     answer: Answer
+    unconfirmed: int = 0
+    """Bit i: joint i did not confirm; with UNCONFIRMED only."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +57,8 @@ class TickTrace:
     events: tuple[Event, ...]
     chunk_arrived: int
     """Id of the chunk that arrived just before; NONE_NS: none did."""
+    heartbeat_ns: int
+    """Stamp of the supervisor's last heartbeat; NONE_NS: it has not sent one."""
     calls: tuple[ArmCall, ...]
     readings: tuple[JointState, ...]
     goal: JointGoal | None
@@ -66,13 +71,13 @@ class TickTrace:
         goal, report = self.goal, self.report.pack()
         joints = len(self.report.joint_deg)
         head = _HEAD.pack(
-            self.skipped_before, self.chunk_arrived,
+            self.skipped_before, self.chunk_arrived, self.heartbeat_ns,
             *((goal.sequence, goal.due_ns, goal.expires_ns) if goal else (NONE_NS, NONE_NS, NONE_NS)),
             joints, len(self.events), len(self.calls), len(self.readings), len(report),
         )  # fmt: skip
         parts = [head, report]
         parts += [_PAIR.pack(_family(event), event) for event in self.events]
-        parts += [_PAIR.pack(call.operation, call.answer) for call in self.calls]
+        parts += [_CALL.pack(call.operation, call.answer, call.unconfirmed) for call in self.calls]
         if goal is not None:
             parts.append(goal.joint_deg.astype("<f8").tobytes())
         parts += [_packed_state(state) for state in self.readings]
@@ -84,22 +89,24 @@ class TickTrace:
         body = memoryview(record)[8:]
         if len(body) < _HEAD.size:
             raise RecordError(f"a trace of {len(record)} bytes has no head")
-        skipped, chunk, sequence, due_ns, expires_ns, n, events, calls, readings, report = _HEAD.unpack_from(body)
+        skipped, chunk, heartbeat_ns, sequence, due_ns, expires_ns, *sizes = _HEAD.unpack_from(body)
+        n, events, calls, readings, report = sizes
         goal_bytes = 0 if sequence == NONE_NS else 8 * n
-        size = _HEAD.size + report + 2 * (events + calls) + goal_bytes + readings * _state_bytes(n)
+        size = _HEAD.size + report + 2 * events + _CALL.size * calls + goal_bytes + readings * _state_bytes(n)
         body = unseal(record, Kind.TICK_TRACE, size)
         cut = _Cutter(body, _HEAD.size)
         report_record = bytes(cut.take(report))
         seen = tuple(_event(*_PAIR.unpack(cut.take(2))) for _ in range(events))
-        made = tuple(_call(*_PAIR.unpack(cut.take(2))) for _ in range(calls))
+        made = tuple(_call(*_CALL.unpack(cut.take(_CALL.size))) for _ in range(calls))
         goal_deg = np.frombuffer(cut.take(goal_bytes), "<f8")
         states = tuple(_state(cut.take(_state_bytes(n)), n) for _ in range(readings))
         goal = None if sequence == NONE_NS else JointGoal(sequence, due_ns, expires_ns, goal_deg)
-        return cls(skipped, seen, chunk, made, states, goal, TickReport.unpack(report_record, n))
+        return cls(skipped, seen, chunk, heartbeat_ns, made, states, goal, TickReport.unpack(report_record, n))
 
 
-_HEAD = struct.Struct("<qqqqqBBBBI")
+_HEAD = struct.Struct("<qqqqqqBBBBI")
 _PAIR = struct.Struct("<BB")
+_CALL = struct.Struct("<BBI")
 _STATE_HEAD = struct.Struct("<qqq")
 _FAMILIES: tuple[type[Command] | type[Progress] | type[Fault], ...] = (Command, Progress, Fault)
 
@@ -124,9 +131,9 @@ def _event(family: int, code: int) -> Event:
         raise RecordError(f"{family}, {code} is no event") from None
 
 
-def _call(operation: int, answer: int) -> ArmCall:
+def _call(operation: int, answer: int, unconfirmed: int) -> ArmCall:
     try:
-        return ArmCall(Operation(operation), Answer(answer))
+        return ArmCall(Operation(operation), Answer(answer), unconfirmed)
     except ValueError:
         raise RecordError(f"{operation}, {answer} is no call of an arm") from None
 

@@ -9,7 +9,14 @@ from types import FrameType
 
 from typing_extensions import Self
 
-STOPPING = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "the terminal's end"}
+STOPPING = {
+    signal.SIGINT: "Ctrl-C",
+    signal.SIGTERM: "SIGTERM",
+    signal.SIGHUP: "the terminal's end",
+    signal.SIGQUIT: "Ctrl-\\",
+}
+EMERGENCY = signal.SIGQUIT
+"""The one that does not park: torque off at once."""
 
 
 class StopSignals:

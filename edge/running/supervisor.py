@@ -17,7 +17,7 @@ from sefa_edge.edge.policy_records import Order, PolicyCommand
 from sefa_edge.edge.process import Child, started_ns
 from sefa_edge.edge.realtime import refusal_words, user_name
 from sefa_edge.edge.recorder.run_event import RunEvent, RunStage
-from sefa_edge.edge.records import ControlCommand, Final, Privilege
+from sefa_edge.edge.records import ControlCommand, Final, Heartbeat, Privilege
 from sefa_edge.edge.running.crew import Crew
 from sefa_edge.edge.running.homecoming import FAULT_EXIT_CODE, ControlLost, CutShort, Ending, Homecoming, StopAsked
 from sefa_edge.edge.running.run_plan import RunPlan
@@ -39,6 +39,7 @@ MOVE_TIMEOUT_S = 60.0
 FILM_TIMEOUT_S = 180.0
 RECORDING_TIMEOUT_S = 30.0
 POLL_S = 0.05
+HEARTBEAT_NS = s_to_ns(0.05)
 STATE_WORDS = {
     Mode.IDLE: "starting",
     Mode.ARMED: "to start",
@@ -47,6 +48,8 @@ STATE_WORDS = {
     Mode.PARK: "parking",
     Mode.RELEASED: "released",
     Mode.FAULT: "fault",
+    Mode.EMERGENCY: "EMERGENCY",
+    Mode.PARKED: "parked",
 }
 
 
@@ -66,6 +69,7 @@ class Supervisor:
         self._state: StateReader | None = None
         self._episode = ""
         self._end_ns: int | None = None
+        self._beat_ns = 0
         self._recording_ended = False
 
     @property
@@ -253,7 +257,15 @@ class Supervisor:
         elif child is not self._crew.film:  # a run without its pictures is still a run
             raise child.failure()
 
+    def _beat(self) -> None:
+        """Tell control that this process lives; every wait comes through here."""
+        now_ns = time.monotonic_ns()
+        if now_ns - self._beat_ns >= HEARTBEAT_NS:
+            self._beat_ns = now_ns
+            self._send(self._crew.control_channel, Heartbeat(now_ns).pack())
+
     def _take_in(self) -> None:
+        self._beat()
         self._watch.take_in(POLL_S)
         tick, report = self._watch.tick, self._watch.policy_report
         if tick is not None:

@@ -38,7 +38,7 @@ class Arm(Protocol):
         ...
 
     def release_torque(self) -> None:
-        """Torque off, read back. Raises ArmFault if a servo still holds."""
+        """Torque off in every servo that hears it, read back. Raises ArmUnconfirmed: who still holds, or is silent."""
         ...
 
     def close(self) -> None:

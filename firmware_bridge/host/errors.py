@@ -3,6 +3,7 @@
 FaultError
 └── ArmFault
     ├── ArmTimeout       nobody answered in time
+    ├── ArmUnconfirmed   some servos did not confirm what they were told
     └── ArmDisconnected  the port is gone
 """
 
@@ -17,6 +18,16 @@ class ArmFault(FaultError):
 
 class ArmTimeout(ArmFault):
     """No servo answered within the time that its answer takes on the wire."""
+
+
+class ArmUnconfirmed(ArmFault):
+    """Some servos did not confirm what they were told; `joints` are their names."""
+
+    def __init__(self, joints: tuple[str, ...], what: str) -> None:
+        super().__init__(
+            f"servo of {', '.join(joints)} did not {what}", "check its cable and supply; switch it off and on"
+        )
+        self.joints = joints
 
 
 class ArmDisconnected(ArmFault):

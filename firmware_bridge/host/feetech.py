@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from sefa_edge.firmware_bridge.host.calibration import Calibration, JointScale, joint_scale
-from sefa_edge.firmware_bridge.host.errors import ArmFault, ArmTimeout
+from sefa_edge.firmware_bridge.host.errors import ArmFault, ArmTimeout, ArmUnconfirmed
 from sefa_edge.firmware_bridge.host.identity import (
     ATTEMPTS,
     ServoIdentity,
@@ -134,7 +134,7 @@ class FeetechArm:
         """Torque off, read back.
 
         Raises:
-            ArmFault: a servo still holds, or does not answer.
+            ArmUnconfirmed: a servo still holds, or does not answer.
             ArmDisconnected: the port is gone.
         """
         torque = [bytes((TORQUE_OFF,))] * len(self._servo_ids)
@@ -167,11 +167,8 @@ class FeetechArm:
                 return
         raise self._unconfirmed(what, confirmed)
 
-    def _unconfirmed(self, what: str, confirmed: Sequence[bool]) -> ArmFault:
-        names = [name for name, done in zip(self._names, confirmed, strict=True) if not done]
-        return ArmFault(
-            f"servo of {', '.join(names)} did not {what}", "check its cable and supply; switch it off and on"
-        )
+    def _unconfirmed(self, what: str, confirmed: Sequence[bool]) -> ArmUnconfirmed:
+        return ArmUnconfirmed(tuple(name for name, done in zip(self._names, confirmed, strict=True) if not done), what)
 
     def _joint_state(self, stamp_ns: int, valid: list[bool]) -> JointState:
         pairs = tuple(zip(self._states, self._scales, strict=True))

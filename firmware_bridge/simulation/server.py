@@ -253,6 +253,7 @@ def run_server(
     """
     server = WorldServer(task, seed, paths)
     try:
+        signal.signal(signal.SIGQUIT, signal.SIG_IGN)  # `pkill -QUIT`: the emergency stop of whoever moves the arm
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: server.stop())
         _claim_priority()

@@ -52,6 +52,8 @@ class SimulatedServo:
     def __init__(self, servo_id: int, plant: Plant, index: int) -> None:
         self.connected = True
         """False: its plug is out. It keeps its registers and says nothing."""
+        self.obeys_torque = True
+        """False: it answers, but leaves its torque as it is, like one whose controller hangs."""
         self.supply_mv = 7400
         self.temperature_c = 30
         self.fault_bits = StatusBits(0)
@@ -136,7 +138,10 @@ class SimulatedServo:
         if reg.TORQUE_ENABLE in touched:
             wanted = self._memory[reg.TORQUE_ENABLE.address]
             self.set_register(reg.TORQUE_ENABLE, torque)
-            self._make_middle() if wanted == reg.TORQUE_MAKE_MIDDLE else self._switch_torque(wanted)
+            if wanted == reg.TORQUE_MAKE_MIDDLE:
+                self._make_middle()
+            elif self.obeys_torque:
+                self._switch_torque(wanted)
         if reg.GOAL_POSITION in touched:
             self._take_goal()
 

@@ -8,6 +8,7 @@ import pytest
 
 from sefa_edge.edge.modes import (
     FAULTS,
+    OBSTRUCTIONS,
     POWERED,
     Command,
     Event,
@@ -85,7 +86,11 @@ def test_every_fault_in_every_powered_mode_ends_the_run(mode: Mode, fault: Fault
         assert (state.mode, state.target) == (Mode.HOLD, Target.AWAIT_ARM)
         assert run(Progress.ARM_GONE, start=state).mode is Mode.FAULT
         state = run(Progress.ARM_BACK, start=state)
-    if (mode, fault) == (Mode.PARK, Fault.FOLLOWING_ERROR):
+    if FAULTS[fault].outcome is Outcome.RELEASE:
+        assert state.mode is Mode.EMERGENCY
+        assert run(SETTLED, start=state).finished
+        return
+    if mode is Mode.PARK and fault in OBSTRUCTIONS:
         assert (state.mode, state.target) == (Mode.HOLD, Target.NONE)  # a person is there to decide
         return
     end = run(SETTLED, SETTLED, SETTLED, start=state)
@@ -93,7 +98,7 @@ def test_every_fault_in_every_powered_mode_ends_the_run(mode: Mode, fault: Fault
     assert end.fault is fault
 
 
-@pytest.mark.parametrize("fault", REAL_FAULTS)
+@pytest.mark.parametrize("fault", [fault for fault in REAL_FAULTS if fault is not Fault.EMERGENCY_STOP])
 def test_a_fault_before_torque_on_touches_nothing(fault: Fault) -> None:
     state = run(fault)
     assert state.finished
@@ -103,7 +108,8 @@ def test_a_fault_before_torque_on_touches_nothing(fault: Fault) -> None:
 
 @pytest.mark.parametrize(("first", "second"), list(product(REAL_FAULTS, REAL_FAULTS)))
 def test_the_first_fault_keeps_its_name(first: Fault, second: Fault) -> None:
-    assert run(*RUNNING, first, second).fault is first
+    named = second if second is Fault.EMERGENCY_STOP and run(*RUNNING, first).mode is not Mode.FAULT else first
+    assert run(*RUNNING, first, second).fault is named
 
 
 @pytest.mark.parametrize("command", [Command.ARM, Command.RUN])
@@ -113,8 +119,69 @@ def test_no_command_leads_out_of_a_fault(command: Command) -> None:
     assert run(command, SETTLED, start=state) == state
 
 
+EVERYWHERE = {
+    "idle": (),
+    "armed": (Command.ARM,),
+    "running": RUNNING,
+    "holding": (*RUNNING, Command.HOLD, SETTLED),
+    "parking": (*RUNNING, Command.STOP, SETTLED),
+    "released": (*RUNNING, Command.RELEASE, SETTLED),
+    "after a fault": (*RUNNING, Fault.CHUNK_TIMEOUT),
+    "arm away": (*RUNNING, Fault.ARM_TIMEOUT),
+    "about to leave": (*RUNNING, Fault.POLICY_LOST, SETTLED, Fault.OVERLOADED),
+}
+
+
+@pytest.mark.parametrize("where", EVERYWHERE)
+@pytest.mark.parametrize("word", [Command.EMERGENCY, Fault.EMERGENCY_STOP])
+def test_an_emergency_stop_works_everywhere_and_nothing_stops_it(where: str, word: Event) -> None:
+    state = run(*EVERYWHERE[where], word)
+    assert (state.mode, state.fault, state.powered, state.finished) == (
+        Mode.EMERGENCY,
+        Fault.EMERGENCY_STOP,
+        False,
+        False,
+    )
+    deaf = run(*Command, *REAL_FAULTS, Progress.ARM_BACK, Progress.STAYS, start=state)
+    assert deaf == state
+    released = run(SETTLED, start=state)
+    assert (released.mode, released.finished, released.exit_code) == (Mode.RELEASED, True, 3)
+    assert describe(released) == (
+        "emergency stop: arm released where it stood",
+        "find out what made it necessary before you start again",
+    )
+    refused = run(Progress.ARM_GONE, start=state)
+    assert (refused.mode, refused.finished, refused.exit_code) == (Mode.FAULT, True, 3)
+    message, hint = describe(refused, ("elbow_flex",))
+    assert message == "emergency stop: TORQUE NOT CONFIRMED OFF (elbow_flex)"
+    assert hint.startswith("CUT THE ARM'S POWER NOW")
+
+
+def test_events_of_the_same_number_are_not_taken_for_each_other() -> None:
+    """They are numbers underneath: EMERGENCY is 7, and so is FOLLOWING_ERROR."""
+    assert run(*RUNNING, Fault.FOLLOWING_ERROR).mode is Mode.HOLD
+    assert run(*RUNNING, Command.STOP, SETTLED, Command.HOLD).target is Target.NONE
+
+
+@pytest.mark.parametrize("fault", sorted(OBSTRUCTIONS))
+def test_what_is_in_the_way_to_the_park_pose_is_not_pushed_at_twice(fault: Fault) -> None:
+    state = run(*RUNNING, Command.STOP, SETTLED, fault)
+    assert (state.mode, state.target) == (Mode.HOLD, Target.LEAVE)
+    assert run(SETTLED, start=state).mode is Mode.FAULT
+
+
+def test_an_arm_that_keeps_its_torque_at_the_park_pose() -> None:
+    state = run(*RUNNING, Command.STOP, SETTLED, Progress.STAYS)
+    assert (state.mode, state.finished, state.exit_code) == (Mode.PARKED, True, 0)
+    assert describe(state) == ("arm parked, torque still on", "")
+    assert run(*Command, SETTLED, Fault.EMERGENCY_STOP, start=state) == state
+    faulted = run(*RUNNING, Fault.OVERHEATED, SETTLED, Progress.STAYS)
+    assert describe(faulted)[0] == "a servo is too hot: arm parked, torque still on"
+    assert run(*RUNNING, Progress.STAYS).mode is Mode.RUNNING
+
+
 def test_who_leaves_while_we_stop_is_no_fault() -> None:
-    state = run(*RUNNING, Command.STOP, Fault.POLICY_LOST, Fault.SUPERVISOR_LOST)
+    state = run(*RUNNING, Command.STOP, Fault.POLICY_LOST, Fault.SUPERVISOR_LOST, Fault.SUPERVISOR_SILENT)
     assert state.fault is Fault.NONE
 
 
@@ -146,3 +213,5 @@ def test_a_torque_that_is_not_confirmed_is_not_claimed() -> None:
     state = run(*RUNNING, Command.STOP, SETTLED, SETTLED, Fault.TORQUE_REFUSED)
     assert state.finished
     assert describe(state)[0].endswith("arm left as it is, its torque may be on or off")
+    state = run(*RUNNING, Fault.CHUNK_TIMEOUT, SETTLED, SETTLED, Fault.TORQUE_REFUSED)
+    assert describe(state)[0].endswith("in time: arm left as it is, its torque may be on or off")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from sefa_edge.edge.modes import Fault
-from sefa_edge.edge.safety import Commanded, Envelope, bits, check
+from sefa_edge.edge.safety import CLIP_TOLERANCE_DEG, Commanded, Envelope, bits, check, fastest_step, stopping_way
 from sefa_edge.edge.shaping import Setpoint, resting
-from sefa_edge.profiles.schema import LimitTable
+from sefa_edge.firmware_bridge.host.messages import JointGoal
+from sefa_edge.profiles.schema import LimitTable, load_arm_profile
 from sefa_edge.profiles.units import ms_to_ns
 
+HEALTH = load_arm_profile("so101_sim").limit_table().health
 LIMITS = LimitTable(
     ("a", "b"),
     np.array([-90.0, 0.0]),
@@ -17,6 +20,7 @@ LIMITS = LimitTable(
     np.array([100.0, 200.0]),
     np.array([1000.0, 4000.0]),
     goal_timeout_ns=ms_to_ns(500),
+    health=HEALTH,
 )
 ENVELOPE = Envelope.of(LIMITS, ms_to_ns(10))
 STANDING = Commanded.standing(np.array([0.0, 50.0]))
@@ -88,10 +92,13 @@ def test_a_setpoint_that_runs_into_the_limit_stops_there() -> None:
     np.testing.assert_allclose(commanded.joint_deg[0], 90.0)
 
 
-def test_not_a_number_anywhere_is_a_fault_and_no_goal() -> None:
-    for setpoint in (resting(np.array([np.nan, 50.0])), Setpoint(np.array([0.0, 50.0]), np.full(2, np.nan))):
-        verdict = check(setpoint, STANDING, ENVELOPE, 0)
-        assert (verdict.goal, verdict.fault) == (None, Fault.BAD_CHUNK)
+@pytest.mark.parametrize("joint", [0, 1])
+@pytest.mark.parametrize(("field", "value"), [("joint", np.nan), ("joint", np.inf), ("velocity", np.nan)])
+def test_not_a_number_in_one_joint_is_a_fault_and_no_goal(joint: int, field: str, value: float) -> None:
+    setpoint = Setpoint(np.array([0.0, 50.0]), np.zeros(2))
+    (setpoint.joint_deg if field == "joint" else setpoint.velocity_deg_s)[joint] = value
+    verdict = check(setpoint, STANDING, ENVELOPE, 0)
+    assert (verdict.goal, verdict.clipped_bits, verdict.fault) == (None, 0, Fault.BAD_CHUNK)
 
 
 def test_a_joint_outside_its_limits_comes_back_even_if_it_is_asked_to_stay() -> None:
@@ -108,3 +115,103 @@ def test_a_joint_waits_at_its_limit_for_a_setpoint_that_is_on_its_way_back() -> 
     verdict = check(Setpoint(np.array([100.0, 50.0]), np.array([-100.0, 0.0])), commanded, ENVELOPE, 0)
     assert verdict.goal is not None
     np.testing.assert_allclose(verdict.goal.joint_deg[0], 90.0)
+
+
+STEEP = Envelope(
+    min_deg=np.array([-10.0]),
+    max_deg=np.array([0.0]),
+    step_deg=np.array([4.0]),
+    change_deg=np.array([1.0]),
+    period_s=0.5,
+    expiry_ns=7,
+)
+"""One joint with whole numbers: 4 a tick at most, 1 more or less from tick to tick, between -10 and 0."""
+
+
+def commanded_at(joint_deg: float, step_deg: float = 0.0) -> Commanded:
+    return Commanded(41, np.array([joint_deg]), np.array([step_deg]))
+
+
+@pytest.mark.parametrize(
+    ("where", "step", "wanted", "velocity", "goal", "clipped"),
+    [
+        # setpoint that stands: approached as fast as one can still stop there
+        (-10, 0, -10, 0, -10, 0),
+        (-10, 0, -9, 0, -9, 0),
+        (-10, 0, 0, 0, -9, 1),  # one step of acceleration
+        (-9, 1, 0, 0, -7, 1),  # another
+        (-9, 3, -8, 0, -7, 1),  # too fast to stop: brakes by one and runs past
+        (0, 0, -10, 0, -1, 1),
+        (-1, -1, -10, 0, -3, 1),
+        (-4, -4, -10, 0, -7, 1),  # 6 left: 3 + 2 + 1
+        (-4, 0, -6, 0, -5, 1),
+        (-4, -1, -6, 0, -5.5, 1),  # 2 left: 1.5 and 0.5
+        (-10, 3, 0, 0, -6, 1),  # at full speed
+        (-10, 4, 0, 0, -6, 1),  # and no faster
+        (0, -4, -10, 0, -4, 1),
+        # outside its range
+        (1, 0, 1, 0, 0, 1),
+        (-12, 0, -12, 0, -11, 1),
+        (2, 0, 5, 0, 1, 1),
+        # a moving setpoint is followed at its speed
+        (-9, 1, -8, 2, -8, 0),
+        (-8, 1, -6.5, 2, -6.5, 0),  # half a degree behind, and caught up with
+        (-5, 0, -3, 2, -4, 1),
+        (-2, -1, -3, -2, -3, 0),
+        (-5, 4, -1, 100, -5 + 8 / 3, 1),  # too fast for the room that is left: the end of the range wins
+        (-8, 0, 3, 8, -7, 1),  # it is outside: only its place counts, not its speed
+        (-5, -2, -7, -4, -7, 0),
+        (-8, 3, -7, 100, -6, 1),  # no faster than the joint may ever be
+        (-12, -3, -12, 0, -12, 0),  # found outside and on its way further out: stands
+    ],
+)
+def test_one_step_of_a_joint_with_whole_numbers(
+    where: float, step: float, wanted: float, velocity: float, goal: float, clipped: int
+) -> None:
+    setpoint = Setpoint(np.array([float(wanted)]), np.array([float(velocity)]))
+    verdict = check(setpoint, commanded_at(where, step), STEEP, 1000)
+    assert verdict.goal is not None
+    np.testing.assert_allclose(verdict.goal.joint_deg, [goal])
+    assert (verdict.clipped_bits, verdict.fault) == (clipped, None)
+    assert (verdict.goal.sequence, verdict.goal.due_ns, verdict.goal.expires_ns) == (42, 1000, 1007)
+
+
+def test_what_is_sent_is_remembered_as_the_last_step() -> None:
+    after = commanded_at(-4.0, -1.0).after(JointGoal(43, 0, 0, np.array([-5.5])))
+    assert (after.sequence, after.joint_deg.tolist(), after.step_deg.tolist()) == (43, [-5.5], [-1.5])
+
+
+@pytest.mark.parametrize(
+    ("where", "step", "rest"), [(-5, 0, -5), (-5, 1, -5), (-5, 2, -4), (-9, 4, -3), (-2, -3, -5), (-8, 2.5, -6)]
+)
+def test_where_a_braking_joint_comes_to_rest(where: float, step: float, rest: float) -> None:
+    np.testing.assert_allclose(commanded_at(where, step).stopping_deg(STEEP), [rest])
+
+
+@pytest.mark.parametrize(
+    ("room", "step"),
+    [
+        (-3, 0),
+        (0, 0),
+        (0.5, 0.5),
+        (1, 1),
+        (2, 1.5),
+        (3, 2),
+        (4.5, 2.5),
+        (5.5, 8.5 / 3),
+        (5.95, 8.95 / 3),
+        (6, 3),
+        (10, 4),
+    ],
+)
+def test_the_longest_step_that_can_still_stop(room: float, step: float) -> None:
+    np.testing.assert_allclose(fastest_step(np.array([float(room)]), np.ones(1)), [step])
+    np.testing.assert_allclose(fastest_step(np.array([2.0 * room]), np.full(1, 2.0)), [2 * step])
+    np.testing.assert_allclose(stopping_way(np.array([float(step)]), np.ones(1)), [max(room, 0)])
+    np.testing.assert_allclose(stopping_way(np.array([2.0 * step]), np.full(1, 2.0)), [2 * max(room, 0)])
+
+
+def test_rounding_is_no_clipping() -> None:
+    for beyond_deg, clipped in ((CLIP_TOLERANCE_DEG, 0), (2 * CLIP_TOLERANCE_DEG, 1)):
+        verdict = check(resting(np.array([beyond_deg])), commanded_at(0.0), STEEP, 0)
+        assert verdict.clipped_bits == clipped

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from sefa_edge.edge.chunks import ActionChunk
 from sefa_edge.edge.control_process import ControlConfig
 from sefa_edge.edge.modes import Command, Mode
 from sefa_edge.edge.process import Child, ChildSpec
-from sefa_edge.edge.records import ControlCommand, Final, Ready, TickReport, unpack_for_supervisor
+from sefa_edge.edge.records import ControlCommand, Final, Heartbeat, Ready, TickReport, unpack_for_supervisor
 from sefa_edge.edge.safety import Envelope
 from sefa_edge.edge.transport import ChannelClosed, channel_pair
 from sefa_edge.firmware_bridge.host.calibration import joint_scale, nominal_calibration
@@ -39,6 +40,11 @@ class RecordingPlant(KinematicPlant):
         super().__init__(middle)
         self.goals: list[list[float]] = [[] for _ in profile.joints]
         self.ways: list[list[float]] = [[] for _ in profile.joints]
+        self.burden = [0.0] * len(profile.joints)
+        """Share of the stall torque that something takes from each motor that is on."""
+
+    def load_fraction(self, index: int) -> float:
+        return self.burden[index] or super().load_fraction(index)
 
     def set_goal_ticks(self, index: int, ticks: float) -> None:
         self.goals[index].append(ticks)
@@ -59,6 +65,8 @@ class Rig:
         self.supervisor, self._supervisor_end = channel_pair()
         self.policy, self._policy_end = channel_pair()
         self.feeding = True
+        self.beating = False
+        """Whether the supervisor beats: from the first beat on it must go on."""
         self.ready: Ready | None = None
         self.final: Final | None = None
         self.reports: list[TickReport] = []
@@ -102,6 +110,8 @@ class Rig:
             waits += not self.supervisor.wait(0.1)
             assert waits < HANG_GUARD_S * 10, "the control process hangs"
             try:
+                if self.beating:
+                    self.supervisor.send(Heartbeat(time.monotonic_ns()).pack())
                 self._hear()
             except ChannelClosed:
                 assert condition(), f"ended early: {self.final}"
@@ -203,6 +213,7 @@ def _quick_arm(folder: Path) -> Path:
     """The simulated arm with a park pose nearby, so that parking takes a second."""
     profile = load_arm_profile("so101_sim").model_dump()
     profile |= {"park_pose_deg": [0.0, -60.0, 20.0, 10.0, 0.0, 10.0], "move_velocity_deg_s": 90.0}
+    profile["safety"] |= {"park_velocity_deg_s": 90.0, "emergency_retry_ms": 3000.0}
     path = folder / "quick.yaml"
     path.write_text(yaml.safe_dump(profile), encoding="utf-8")
     return path

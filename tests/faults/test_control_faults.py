@@ -14,11 +14,12 @@ import pytest
 from sefa_edge.edge.modes import Command, Fault, Mode
 from sefa_edge.edge.records import Privilege, Torque
 from sefa_edge.firmware_bridge.host.protocol import StatusBits
+from sefa_edge.firmware_bridge.host.registers import MAX_VOLTAGE, TORQUE_ENABLE, TORQUE_ON
 
 if TYPE_CHECKING:
     from tests.faults.conftest import Rig
 
-SHOULDER, ELBOW = 1, 2
+SHOULDER, ELBOW, GRIPPER = 1, 2, 5
 
 
 def close_policy(rig: Rig) -> None:
@@ -74,6 +75,44 @@ def overload_elbow(rig: Rig) -> None:
     rig.bus.servos[ELBOW].fault_bits = StatusBits.OVERLOAD
 
 
+def heat_elbow(rig: Rig) -> None:
+    rig.bus.servos[ELBOW].temperature_c = 68  # below the 70 at which the servo itself complains
+
+
+def sag_supply(rig: Rig) -> None:
+    for servo in rig.bus.servos:
+        servo.supply_mv = 4300
+
+
+def burden_elbow(rig: Rig) -> None:
+    rig.plant.burden[ELBOW] = 0.82
+
+
+def stall_gripper(rig: Rig) -> None:
+    rig.plant.burden[GRIPPER] = 1.2  # more than this motor can give
+
+
+def fall_silent(rig: Rig) -> None:
+    rig.beating = True
+    rig.until(lambda: len(rig.reports) > 300)
+    assert rig.reports[-1].fault is Fault.NONE
+    rig.beating = False
+
+
+def send_sigquit(rig: Rig) -> None:
+    assert rig.child is not None
+    os.kill(rig.child.pid, signal.SIGQUIT)
+
+
+def stubborn_elbow_in_emergency(rig: Rig) -> None:
+    """It answers and keeps its torque; after a while it lets go after all."""
+    rig.bus.servos[ELBOW].obeys_torque = False
+    send_sigquit(rig)
+    rig.until(lambda: rig.reports[-1].mode is Mode.EMERGENCY and rig.reports[-1].fault_joints == 1 << ELBOW)
+    assert rig.torque_is_on() == [index == ELBOW for index in range(6)]
+    rig.bus.servos[ELBOW].obeys_torque = True
+
+
 def block_shoulder(rig: Rig) -> None:
     rig.feeding = False
     with rig.port.lock:
@@ -103,6 +142,7 @@ class Case:
 
 
 PARKED = "arm parked and released"
+DROPPED = "emergency stop: arm released where it stood"
 LEFT = "arm left holding its last goal, torque still on"
 CASES = {
     "policy socket closed": Case(
@@ -125,6 +165,21 @@ CASES = {
     "servo overload": Case(
         overload_elbow, Fault.SERVO_STATUS, Mode.RELEASED, f"voltage trouble (elbow_flex): {PARKED}"
     ),
+    "hot servo": Case(heat_elbow, Fault.OVERHEATED, Mode.RELEASED, f"a servo is too hot (elbow_flex): {PARKED}"),
+    "supply sags": Case(sag_supply, Fault.SUPPLY_VOLTAGE, Mode.RELEASED, f"out of range: {PARKED}"),
+    "joint pushes and gets nowhere": Case(
+        burden_elbow, Fault.OVERLOADED, Mode.FAULT, f"gets nowhere (elbow_flex): {LEFT}", Torque.ON
+    ),
+    "gripper draws too much": Case(
+        stall_gripper, Fault.OVERCURRENT, Mode.FAULT, f"too much current (gripper): {LEFT}", Torque.ON
+    ),
+    "supervisor falls silent": Case(
+        fall_silent, Fault.SUPERVISOR_SILENT, Mode.RELEASED, f"the supervisor process does not answer: {PARKED}"
+    ),
+    "emergency stop by SIGQUIT": Case(send_sigquit, Fault.EMERGENCY_STOP, Mode.RELEASED, DROPPED),
+    "emergency stop, a servo is slow to let go": Case(
+        stubborn_elbow_in_emergency, Fault.EMERGENCY_STOP, Mode.RELEASED, DROPPED
+    ),
     "blocked joint": Case(block_shoulder, Fault.FOLLOWING_ERROR, Mode.FAULT, f"(shoulder_lift): {LEFT}", Torque.ON),
     "frozen process": Case(freeze_process, Fault.LOOP_OVERRUN, Mode.RELEASED, f"(50 ticks in a row): {PARKED}"),
 }
@@ -146,6 +201,47 @@ def test_fault(rig: Rig, name: str) -> None:
     else:
         assert all(rig.torque_is_on())
     rig.assert_limits_kept()
+
+
+def test_an_emergency_stop_that_a_servo_does_not_confirm_says_so_loudly(rig: Rig) -> None:
+    """The plug of one servo is out: all others let go, nobody claims that it did."""
+    rig.start()
+    rig.run()
+    silence_elbow(rig)
+    rig.command(Command.EMERGENCY)
+    final = rig.ended()
+    assert (final.fault, final.mode, final.exit_code) == (Fault.EMERGENCY_STOP, Mode.FAULT, 3)
+    assert final.message == "emergency stop: TORQUE NOT CONFIRMED OFF (elbow_flex)"
+    assert final.hint.startswith("CUT THE ARM'S POWER NOW")
+    assert final.torque is Torque.UNKNOWN
+    assert rig.torque_is_on() == [index == ELBOW for index in range(6)]
+    assert rig.child is not None
+    assert "EMERGENCY STOP: elbow_flex DID NOT CONFIRM: CUT THE ARM'S POWER" in rig.child.last_words()
+    sent = [not np.isnan(report.goal_deg).any() for report in rig.reports if report.mode is Mode.EMERGENCY]
+    assert sent
+    assert not any(sent)
+
+
+def test_the_wrong_power_supply_is_found_before_the_torque_comes_on(rig: Rig) -> None:
+    for servo in rig.bus.servos:
+        servo.set_register(MAX_VOLTAGE, 140)  # servos of 12 V, on the profile of an arm for 7.4 V
+        servo.supply_mv = 12000
+    rig.start()
+    final = rig.ended()
+    assert (final.fault, final.torque, final.exit_code) == (Fault.SUPPLY_VOLTAGE, Torque.UNTOUCHED, 3)
+    assert final.message == "the servos' supply voltage is out of range: arm not touched"
+
+
+def test_an_emergency_stop_needs_no_supervisor_and_no_torque_of_ours(rig: Rig) -> None:
+    """Torque that another program left on; nobody is there but whoever sends the signal."""
+    with rig.port.lock:
+        for servo in rig.bus.servos:
+            servo.write(TORQUE_ENABLE.address, bytes((TORQUE_ON,)))
+    rig.start()
+    assert all(rig.torque_is_on())
+    send_sigquit(rig)
+    assert rig.ended().message == DROPPED
+    assert not any(rig.torque_is_on())
 
 
 def test_supervisor_killed_in_mid_motion(rig: Rig) -> None:

@@ -149,6 +149,47 @@ def test_a_second_ctrl_c_does_not_abandon_the_arm(start: StartRun, world: Path) 
     assert torque_of(world) == {False}
 
 
+@pytest.mark.parametrize("control_hangs", [False, True])
+def test_the_emergency_stop_of_the_terminal(start: StartRun, world: Path, control_hangs: bool) -> None:
+    """Ctrl-\\: torque off where the arm is, by another control process if the first one does not answer."""
+    run = start("--port", str(world))
+    run.wait_until_moving()
+    children = run.children()
+    if control_hangs:
+        os.kill(run.pid_of("control_process"), signal.SIGSTOP)
+    os.killpg(run.process.pid, signal.SIGQUIT)
+    assert run.end() == 3
+    assert "Ctrl-\\: EMERGENCY STOP" in run.words()
+    assert "error: emergency stop: arm released where it stood" in run.words()
+    assert torque_of(world) == {False}
+    assert_all_gone(children)
+
+
+def test_the_emergency_stop_while_the_arm_is_brought_home(start: StartRun, world: Path) -> None:
+    run = start("--port", str(world))
+    run.wait_until_moving()
+    os.killpg(run.process.pid, signal.SIGINT)
+    run.wait_for("  parking")
+    os.killpg(run.process.pid, signal.SIGQUIT)
+    assert run.end() == 3
+    assert "error: emergency stop: arm released where it stood" in run.words()
+    assert torque_of(world) == {False}
+
+
+def test_the_supervisor_is_stopped(start: StartRun, world: Path) -> None:
+    """It lives and holds its sockets, and does nothing: only its missing heartbeat tells."""
+    run = start("--port", str(world))
+    run.wait_until_moving()
+    children = run.children()
+    os.kill(run.process.pid, signal.SIGSTOP)
+    until(lambda: torque_of(world) == {False}, "the arm to be parked and released")
+    os.kill(run.process.pid, signal.SIGCONT)
+    assert run.end() == 3
+    assert f"error: the supervisor process does not answer: {PARKED}" in run.words()
+    assert torque_of(world) == {False}
+    assert_all_gone(children)
+
+
 def test_ctrl_c_before_anything_moved(start: StartRun) -> None:
     run = start()
     run.wait_for("starting")

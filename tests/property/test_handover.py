@@ -14,7 +14,7 @@ from sefa_edge.edge.handover import average, hand_over
 from sefa_edge.edge.play_settings import HAND_OVER_MODES, HandOver
 from sefa_edge.edge.safety import Commanded, Envelope, check
 from sefa_edge.edge.shaping import Path, Setpoint, interpolate, path_through, resting
-from sefa_edge.profiles.schema import LimitTable
+from sefa_edge.profiles.schema import LimitTable, load_arm_profile
 from sefa_edge.profiles.units import ms_to_ns
 
 STEP_NS, TICK_NS, JOINTS, HORIZON = ms_to_ns(100), ms_to_ns(10), 2, 8
@@ -166,8 +166,15 @@ class Arrival:
 
 
 arrivals = st.lists(st.builds(Arrival, st.integers(0, 9), st.integers(0, 60), st.integers(0, 30), ways), max_size=8)
+HEALTH = load_arm_profile("so101_sim").limit_table().health
 LIMITS = LimitTable(
-    ("a", "b"), np.array([-60.0, -5.0]), np.array([60.0, 90.0]), np.full(2, 240.0), np.full(2, 1500.0), ms_to_ns(500)
+    joint_names=("a", "b"),
+    min_deg=np.array([-60.0, -5.0]),
+    max_deg=np.array([60.0, 90.0]),
+    max_velocity_deg_s=np.full(2, 240.0),
+    max_acceleration_deg_s2=np.full(2, 1500.0),
+    goal_timeout_ns=ms_to_ns(500),
+    health=HEALTH,
 )
 
 

@@ -19,7 +19,7 @@ from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState
 INT64 = st.integers(-(2**63), 2**63 - 1)
 NATURAL = st.integers(0, 2**62)
 EVENTS = st.sampled_from([*Command, *Progress, *Fault])
-CALLS = st.builds(ArmCall, st.sampled_from(Operation), st.sampled_from(Answer))
+CALLS = st.builds(ArmCall, st.sampled_from(Operation), st.sampled_from(Answer), st.integers(0, 2**32 - 1))
 
 
 def floats(n: int, dtype: type = np.float64) -> st.SearchStrategy[np.ndarray]:
@@ -53,6 +53,7 @@ def traces(draw: st.DrawFn) -> TickTrace:
         draw(INT64),
         tuple(draw(st.lists(EVENTS, max_size=5))),
         draw(INT64),
+        draw(INT64),
         tuple(draw(st.lists(CALLS, max_size=8))),
         tuple(draw(st.lists(states(n), max_size=3))),
         goal if draw(st.booleans()) else None,
@@ -69,6 +70,7 @@ def test_a_trace_comes_back(trace: TickTrace) -> None:
     again = TickTrace.unpack(trace.pack())
     assert (again.events, again.calls) == (trace.events, trace.calls)
     assert (again.skipped_before, again.chunk_arrived) == (trace.skipped_before, trace.chunk_arrived)
+    assert again.heartbeat_ns == trace.heartbeat_ns
     assert again.report.pack() == trace.report.pack()
     assert (again.goal is None) == (trace.goal is None)
     if again.goal is not None and trace.goal is not None:

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from sefa_edge.edge.modes import Fault
 from sefa_edge.edge.safety import Commanded, Envelope, Verdict, check, fastest_step, stopping_way
 from sefa_edge.edge.shaping import Setpoint
-from sefa_edge.profiles.schema import LimitTable
+from sefa_edge.profiles.schema import LimitTable, load_arm_profile
 from sefa_edge.profiles.units import ms_to_ns
 
 PERIOD_NS = ms_to_ns(10)
 ROUNDING = 1e-9
+HEALTH = load_arm_profile("so101_sim").limit_table().health
 
 numbers = st.floats(-400, 400)
 extremes = st.sampled_from([0.0, -0.0, 1e-12, 1e9, -1e9, 1e300, -1e300])
@@ -29,7 +30,7 @@ def limits_for(names: tuple[str, ...], low: float, high: float, velocity: float,
     low_deg, high_deg, velocity_deg_s, acceleration_deg_s2 = (
         np.full(len(names), value) for value in (low, high, velocity, change)
     )
-    return LimitTable(names, low_deg, high_deg, velocity_deg_s, acceleration_deg_s2, ms_to_ns(500))
+    return LimitTable(names, low_deg, high_deg, velocity_deg_s, acceleration_deg_s2, ms_to_ns(500), HEALTH)
 
 
 limit_tables = st.builds(

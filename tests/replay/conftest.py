@@ -88,7 +88,7 @@ class LockStep:
         self.loop = build_loop(config, self.profile, surroundings, self.sink)
         self.pacer = Pacer(self.clock, control_period_ns(config, self.profile))
         self.policy, self.tap = Policy(self.engine), PolicyTap(self.engine, self.sink)
-        self.frames, self.joints = FrameHistory(["front"], 1), JointHistory()
+        self.frames, self.joints = FrameHistory(["front"], 1, period_ns(10.0)), JointHistory()
         self.reports: list[TickReport] = []
         self.random = np.random.default_rng(7)
 

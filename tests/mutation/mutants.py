@@ -1,0 +1,207 @@
+"""Tests of the tests: small faults are put into edge/safety.py, one at a time, and each must make a test fail.
+
+    PYTHONPATH=.typing .venv/bin/python tests/mutation/mutants.py        (`make mutants`)
+
+Prints every mutant that no test noticed and exits with 1 when there is one. Mutants run in forked processes that
+have imported everything but the module itself: most end within half a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import hypothesis
+import pytest
+
+import sefa_edge.edge
+import sefa_edge.edge.modes
+import sefa_edge.edge.shaping
+import sefa_edge.firmware_bridge.host.messages
+import sefa_edge.profiles.schema  # noqa: F401  imported here once, and not in every mutant
+
+ROOT = Path(__file__).parents[2]
+MODULE = "sefa_edge.edge.safety"
+SOURCE = ROOT / "edge/safety.py"
+TESTS = ("tests/fast/test_safety.py", "tests/fast/test_guard.py", "tests/property/test_safety_limits.py")
+TIMEOUT_S = 120
+NO_TEST_FAILED = 0
+
+SWAPS: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
+    ast.Lt: (ast.LtE, ast.GtE), ast.LtE: (ast.Lt, ast.Gt), ast.Gt: (ast.GtE, ast.LtE), ast.GtE: (ast.Gt, ast.Lt),
+    ast.Eq: (ast.NotEq,), ast.NotEq: (ast.Eq,), ast.Is: (ast.IsNot,), ast.IsNot: (ast.Is,),
+    ast.In: (ast.NotIn,), ast.NotIn: (ast.In,), ast.And: (ast.Or,), ast.Or: (ast.And,),
+    ast.Add: (ast.Sub,), ast.Sub: (ast.Add,), ast.Mult: (ast.Div,), ast.Div: (ast.Mult,),
+    ast.FloorDiv: (ast.Mult,), ast.Pow: (ast.Mult,), ast.BitOr: (ast.BitAnd,), ast.BitAnd: (ast.BitOr,),
+}  # fmt: skip
+"""Operators, and what each is taken for."""
+
+RENAMES = {
+    "maximum": "minimum", "minimum": "maximum", "max": "min", "floor": "ceil", "any": "all", "all": "any",
+    "ones": "zeros", "zeros": "ones",
+}  # fmt: skip
+"""Functions that are easily confused; the program still runs."""
+
+IDENTITIES = frozenset({"abs", "clip", "copysign", "sign", "sqrt", "isfinite"})
+"""Functions that are dropped: their first argument stands for the call."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A changed module, and where and how it differs."""
+
+    line: int
+    change: str
+    tree: ast.Module
+
+
+def mutants(source: str) -> Iterator[Mutant]:
+    """All mutants of a module, in the order of its lines."""
+    tree = ast.parse(source)
+    for index, node in enumerate(_code(tree)):
+        for variant in _variants(node):
+            mutated = copy.deepcopy(tree)
+            _replace(mutated, list(_code(mutated))[index], variant)
+            line = getattr(node, "lineno", 0)
+            yield Mutant(line, f"{_text(node)}  ->  {_text(variant)}", ast.fix_missing_locations(mutated))
+
+
+def _code(node: ast.AST) -> Iterator[ast.AST]:
+    """What is executed: no annotations, decorators or texts."""
+    yield node
+    for name, value in ast.iter_fields(node):
+        if name in ("annotation", "returns", "decorator_list"):
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.AST):
+                yield from _code(child)
+
+
+def _variants(node: ast.AST) -> Iterator[ast.AST]:
+    if isinstance(node, ast.BinOp | ast.BoolOp):
+        for operator in SWAPS.get(type(node.op), ()):
+            yield _changed(node, op=operator())
+    elif isinstance(node, ast.Compare):
+        for place, old in enumerate(node.ops):
+            for operator in SWAPS.get(type(old), ()):
+                yield _changed(node, ops=[*node.ops[:place], operator(), *node.ops[place + 1 :]])
+    elif isinstance(node, ast.UnaryOp):
+        yield node.operand
+    elif isinstance(node, ast.IfExp):
+        yield from (node.body, node.orelse)
+    elif isinstance(node, ast.comprehension) and node.ifs:
+        yield _changed(node, ifs=[])
+    elif isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+        yield ast.Constant(not node.value if isinstance(node.value, bool) else node.value + 1)
+    elif isinstance(node, ast.If):
+        yield from (_changed(node, test=ast.Constant(outcome)) for outcome in (True, False))
+    elif isinstance(node, ast.Assign | ast.AugAssign):
+        yield ast.Pass()
+    elif isinstance(node, ast.Call):
+        yield from _calls(node)
+
+
+def _calls(node: ast.Call) -> Iterator[ast.AST]:
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    if name in RENAMES:
+        other = RENAMES[name]
+        func = _changed(node.func, **({"attr": other} if isinstance(node.func, ast.Attribute) else {"id": other}))
+        yield _changed(node, func=func)
+    if name in IDENTITIES:
+        yield node.args[0]
+    if name == "where":
+        yield _changed(node, args=[node.args[0], node.args[2], node.args[1]])
+
+
+def _changed(node: ast.AST, **fields: object) -> ast.AST:
+    other = copy.copy(node)
+    for name, value in fields.items():
+        setattr(other, name, value)
+    return other
+
+
+def _replace(tree: ast.AST, old: ast.AST, new: ast.AST) -> None:
+    for node in ast.walk(tree):
+        for name, value in ast.iter_fields(node):
+            if value is old:
+                setattr(node, name, new)
+            elif isinstance(value, list) and any(child is old for child in value):
+                setattr(node, name, [new if child is old else child for child in value])
+
+
+def _text(node: ast.AST) -> str:
+    return " ".join(ast.unparse(node).split())[:90]
+
+
+def fork(mutant: Mutant) -> int:
+    """Start the tests against a mutant; returns the process id. Its exit status is pytest's."""
+    pid = os.fork()
+    if pid:
+        return pid
+    signal.alarm(TIMEOUT_S)
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    status = 1
+    try:
+        module = ModuleType(MODULE)
+        sys.modules[MODULE] = module
+        exec(compile(mutant.tree, str(SOURCE), "exec"), module.__dict__)
+        for path in TESTS:  # the quick ones first, and the others only if those noticed nothing
+            status = pytest.main(["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", path])
+            if status != NO_TEST_FAILED:
+                break
+    finally:
+        os._exit(status)
+
+
+def survivors(candidates: list[Mutant], jobs: int) -> list[Mutant]:
+    """Those that no test noticed."""
+    running: dict[int, Mutant] = {}
+    survived: list[Mutant] = []
+    for done, mutant in enumerate([*candidates, *[None] * jobs]):
+        while len(running) >= jobs or (mutant is None and running):
+            pid, status = os.wait()
+            finished = running.pop(pid)
+            if os.waitstatus_to_exitcode(status) == NO_TEST_FAILED:
+                survived.append(finished)
+                print(f"edge/safety.py:{finished.line}: {finished.change}", flush=True)
+        if mutant is not None:
+            running[fork(mutant)] = mutant
+            if sys.stderr.isatty():
+                print(f"\r{done + 1}/{len(candidates)}, {len(survived)} survived", end="", file=sys.stderr, flush=True)
+    return survived
+
+
+def main() -> int:
+    """Exit status 1 when a mutant survived."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N")
+    parser.add_argument("--line", type=int, metavar="L", help="only the mutants of this line")
+    args = parser.parse_args()
+    os.chdir(ROOT)
+    phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)  # the smallest example is nobody's interest here
+    hypothesis.settings.register_profile("mutants", database=None, derandomize=True, phases=phases)
+    hypothesis.settings.load_profile("mutants")
+    source = SOURCE.read_text(encoding="utf-8")
+    if os.waitstatus_to_exitcode(os.waitpid(fork(Mutant(0, "unchanged", ast.parse(source))), 0)[1]) != NO_TEST_FAILED:
+        print("error: the tests fail without any mutant", file=sys.stderr)
+        return 2
+    began = time.monotonic()
+    candidates = [mutant for mutant in mutants(source) if args.line in (None, mutant.line)]
+    survived = survivors(candidates, args.jobs)
+    print(f"{len(candidates)} mutants in {time.monotonic() - began:.0f} s, {len(survived)} survived", file=sys.stderr)
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,222 @@
+"""The whole path of a command under any sequence of events: loop, mode machine, guard and limiter on a hostile arm.
+
+What the arm is sent is checked from outside, at the arm: whatever commands, chunks, silences, stalls, readings and
+unplugged cables come in whatever order, each joint's goal stays inside position, velocity and acceleration limits,
+or begins anew, at rest, where the joint was just measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from sefa_edge.edge.chunks import ActionChunk
+from sefa_edge.edge.clock import ManualClock, Pacer
+from sefa_edge.edge.links import DirectLinks
+from sefa_edge.edge.loop import ControlLoop
+from sefa_edge.edge.modes import POWERED, Command, Fault, Mode
+from sefa_edge.edge.motion import Motion
+from sefa_edge.edge.safety import Envelope
+from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmTimeout, ArmUnconfirmed
+from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState
+from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
+from sefa_edge.firmware_bridge.simulation.plant_arm import PlantArm
+from sefa_edge.profiles.schema import load_arm_profile
+from sefa_edge.profiles.units import NS_PER_S, ms_to_ns, period_ns
+
+SHIPPED = load_arm_profile("so101_sim")
+PROFILE = SHIPPED.model_copy(update={"start_pose_deg": [0, 0, 0, 0, 0, 50], "park_pose_deg": [0, 5, 0, 0, 0, 50]})
+"""Poses near the middle, where the arm begins: the way there is not what is tried here."""
+PERIOD_NS = period_ns(PROFILE.control_rate_hz)
+ENVELOPE = Envelope.of(PROFILE.limit_table(), PERIOD_NS)
+JOINTS, HORIZON = len(PROFILE.joints), 8
+ROUNDING_DEG = 1e-6
+
+joints = st.integers(0, JOINTS - 1)
+angles = st.one_of(st.floats(-200, 200), st.sampled_from([np.nan, np.inf, -np.inf, 1e9, -1e9]))
+
+
+poses = st.lists(st.floats(-90, 90), min_size=JOINTS, max_size=JOINTS)
+
+
+class HostileArm(PlantArm):
+    """Answers as it is told to, and checks what it is sent."""
+
+    def __init__(self, plant: KinematicPlant, clock: ManualClock) -> None:
+        super().__init__(PROFILE, plant, clock.now_ns)
+        self.plugged = True
+        self.noise = False
+        self.stubborn = False
+        self.overlay: dict[str, tuple[int, float]] = {}
+        self.silent: set[int] = set()
+        self.measured_deg = np.zeros(JOINTS)
+        self.told: JointGoal | None = None
+        self.step_deg = np.zeros(JOINTS)
+
+    def read_state(self) -> JointState:
+        if not self.plugged:
+            raise ArmDisconnected("the cable is out")
+        if self.noise:
+            raise ArmTimeout("noise on the wire")
+        state = super().read_state()
+        state.valid_mask[list(self.silent)] = False
+        for field, (joint, value) in self.overlay.items():
+            column = getattr(state, field).astype(np.float64)
+            column[joint] = value
+            state = replace(state, **{field: column})
+        self.measured_deg = np.where(np.isfinite(state.joint_deg), state.joint_deg, self.measured_deg)
+        return state
+
+    def send(self, goal: JointGoal) -> None:
+        if not self.plugged:
+            raise ArmDisconnected("the cable is out")
+        self._check(goal.joint_deg)
+        super().send(goal)
+        self.told = goal
+
+    def _check(self, goal_deg: np.ndarray) -> None:
+        assert np.isfinite(goal_deg).all()
+        anew = np.abs(goal_deg - self.measured_deg) <= ENVELOPE.change_deg + ROUNDING_DEG
+        before_deg = self.measured_deg if self.told is None else self.told.joint_deg
+        step_deg = goal_deg - before_deg
+        slow = np.abs(step_deg) <= ENVELOPE.step_deg + ROUNDING_DEG
+        smooth = np.abs(step_deg - self.step_deg) <= ENVELOPE.change_deg + ROUNDING_DEG
+        assert ((slow & smooth) | anew).all()
+        inside = (goal_deg >= ENVELOPE.min_deg) & (goal_deg <= ENVELOPE.max_deg)
+        assert (inside | anew | (np.abs(goal_deg) <= np.abs(before_deg))).all()
+        self.step_deg = np.where(slow & smooth, step_deg, goal_deg - self.measured_deg)
+
+    def enable_torque(self) -> None:
+        if not self.plugged:
+            raise ArmDisconnected("the cable is out")
+        super().enable_torque()
+
+    def release_torque(self) -> None:
+        if not self.plugged:
+            raise ArmDisconnected("the cable is out")
+        super().release_torque()
+        if self.stubborn:
+            raise ArmUnconfirmed((PROFILE.joint_names[2],), "switch its torque off")
+
+
+class AnySequence(RuleBasedStateMachine):
+    """Every rule is something that may happen between two ticks; time passes with `ticks` and `stall`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = ManualClock(NS_PER_S)
+        self.plant = KinematicPlant.of_arm(PROFILE, self.clock.now_ns)
+        self.arm = HostileArm(self.plant, self.clock)
+        self.pacer = Pacer(self.clock, PERIOD_NS)
+        self.chunk_id = 0
+        self.loop = self._begin()
+
+    def _open(self) -> HostileArm:
+        if not self.arm.plugged:
+            raise ArmDisconnected("the cable is out")
+        return self.arm
+
+    def _begin(self) -> ControlLoop:
+        """A new process on an arm that was put in order, armed and following."""
+        self.arm.plugged, self.arm.noise, self.arm.stubborn = True, False, False
+        self.arm.overlay, self.arm.silent, self.arm.told = {}, set(), None
+        self.arm.step_deg = np.zeros(JOINTS)
+        self.links = DirectLinks()  # what was said to the one before is not for this one
+        loop = ControlLoop(self.clock, self.links, Motion.connect(self._open, PROFILE, PERIOD_NS))
+        self.links.waiting_events.extend((Command.ARM, Command.RUN))
+        while loop.state.mode is not Mode.RUNNING:
+            assert not loop.state.fault
+            loop.tick(self.pacer.wait())
+        return loop
+
+    @rule(count=st.integers(1, 60))
+    def ticks(self, count: int) -> None:
+        for _ in range(count):
+            if self.loop.state.finished:
+                self.loop = self._begin()
+            report = self.loop.tick(self.pacer.wait())
+            if report.mode not in POWERED:
+                assert np.isnan(report.goal_deg).all()
+
+    @rule(command=st.sampled_from([*Command, Command.ARM, Command.RUN, Command.RUN]))
+    def command(self, command: Command) -> None:
+        self.links.waiting_events.append(command)
+
+    @rule(fault=st.sampled_from([Fault.POLICY_LOST, Fault.CAMERA_STALE, Fault.SUPERVISOR_LOST]))
+    def trouble(self, fault: Fault) -> None:
+        self.links.waiting_events.append(fault)
+
+    @rule(pose=poses, count=st.integers(1, 40))
+    def follow(self, pose: list[float], count: int) -> None:
+        """What a policy would send, and time to follow it."""
+        path = np.array(pose) * np.linspace(0, 1, HORIZON)[:, None]
+        self._send(np.clip(path, ENVELOPE.min_deg, ENVELOPE.max_deg), 100)
+        self.ticks(count)
+
+    @rule(pose=st.lists(angles, min_size=JOINTS, max_size=JOINTS), step_ms=st.integers(-5, 200))
+    def wild_chunk(self, pose: list[float], step_ms: int) -> None:
+        self._send(np.full((HORIZON, JOINTS), pose), step_ms)
+
+    def _send(self, path_deg: np.ndarray, step_ms: int) -> None:
+        self.chunk_id += 1
+        now_ns, step_ns = self.clock.now_ns(), ms_to_ns(step_ms)
+        chunk = ActionChunk(self.chunk_id, now_ns, now_ns + step_ns, step_ns, path_deg.astype(np.float32), 0)
+        self.links.waiting_chunks.append(chunk)
+
+    @rule(duration_ms=st.sampled_from([15, 95, 600]))
+    def stall(self, duration_ms: int) -> None:
+        self.clock.sleep_until(self.clock.now_ns() + ms_to_ns(duration_ms))
+
+    @rule(joint=joints, silent=st.booleans())
+    def plug_of_a_joint(self, joint: int, silent: bool) -> None:
+        (self.arm.silent.add if silent else self.arm.silent.discard)(joint)
+
+    @rule(plugged=st.booleans(), noise=st.booleans(), stubborn=st.booleans())
+    def wire(self, plugged: bool, noise: bool, stubborn: bool) -> None:
+        self.arm.plugged, self.arm.noise, self.arm.stubborn = plugged, noise, stubborn
+
+    @rule(
+        field=st.sampled_from(["joint_deg", "load_pct", "current_ma", "temperature_c", "status_bits"]),
+        joint=joints,
+        value=st.sampled_from([np.nan, np.inf, -1e4, 0.0, 32.0, 90.0]),
+    )
+    def reading(self, field: str, joint: int, value: float) -> None:
+        self.arm.overlay = {field: (joint, value)}
+
+    @rule()
+    def readings_are_true_again(self) -> None:
+        self.arm.overlay = {}
+
+    @rule(joint=joints, ticks=st.integers(800, 3200))
+    def push(self, joint: int, ticks: int) -> None:
+        """Somebody takes the joint elsewhere."""
+        self.plant.set_goal_ticks(joint, ticks)
+
+    @rule(joint=joints, on=st.booleans())
+    def block(self, joint: int, on: bool) -> None:
+        self.plant.set_torque(joint, on)
+
+    @rule(alive=st.booleans())
+    def heartbeat(self, alive: bool) -> None:
+        self.links.heartbeat_ns = self.clock.now_ns() if alive else self.links.heartbeat_ns
+
+    @invariant()
+    def time_passes(self) -> None:
+        self.ticks(2)
+
+    @invariant()
+    def an_emergency_is_never_left_but_released_or_given_up(self) -> None:
+        if self.loop.state.fault is Fault.EMERGENCY_STOP:
+            assert self.loop.state.mode in (Mode.EMERGENCY, Mode.RELEASED, Mode.FAULT)
+
+
+# A busy machine is slow, and that proves nothing.
+slow = [HealthCheck.too_slow]
+AnySequence.TestCase.settings = settings(
+    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=slow
+)
+test_no_sequence_of_events_breaks_a_limit = AnySequence.TestCase
