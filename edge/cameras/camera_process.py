@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from sefa_edge.edge.cameras.camera import (
@@ -70,6 +71,7 @@ def _hand_on(frame: Frame, ring: FrameRing, readers: list[Channel]) -> None:
         except ChannelClosed:
             readers.remove(reader)
             reader.close()
+    os.sched_yield()  # where the policy shares this core, it comes before the next picture
 
 
 if __name__ == "__main__":

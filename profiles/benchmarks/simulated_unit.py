@@ -56,7 +56,7 @@ while True:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """An arm behind a serial port, and a folder with what its camera sees: JPEGs of 640 x 480."""
+    """An arm behind a serial port, and a folder with what its camera sees, 640 x 480."""
 
     port: Path
     pictures: Path
