@@ -2,6 +2,7 @@
 # make test    the whole test suite, then the running half on the oldest and the newest Python of a Jetson
 # make check   formatting, lint, types, import contracts
 # make soak    an hour of a run without hardware: does any process grow, is anything lost?
+# make test-v4l2  the V4L2 cameras on the kernel's own device, in an emulated machine: 2 minutes, not part of `make test`
 # make policy  the shipped policy again, from its demonstrations on: 45 minutes on two cores, into out/
 # make clean   forget environments and build results (recordings in out/ stay)
 #
@@ -17,7 +18,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet install
 TORCH := $(shell grep -o 'torch==[0-9.]*' pyproject.toml)
 
-.PHONY: demo test check format soak policy clean
+.PHONY: demo test test-v4l2 check format soak policy clean
 .DELETE_ON_ERROR:
 
 demo: .venv/with-sim
@@ -30,6 +31,9 @@ test: .venv/with-everything
 	@.ci/opengl $(BIN)/python
 	$(BIN)/pytest
 	.ci/other-pythons
+
+test-v4l2: .venv/with-sim
+	nice -n 10 tests/v4l2/run.sh $(BIN)/python
 
 check: .venv/with-everything
 	$(BIN)/ruff check .

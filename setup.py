@@ -15,6 +15,7 @@ setup(
     package_data={
         "sefa_edge": ["py.typed"],
         "sefa_edge.edge": ["shipped/*/*.onnx", "shipped/*/*.json"],
+        "sefa_edge.edge.bench_loop": ["*.c"],
         "sefa_edge.export": ["*.html"],
         "sefa_edge.profiles": ["**/*.yaml", "**/*.json", "**/*.html", "*.css"],
     },

@@ -2,23 +2,30 @@
 
 chunk 7   o-----o-----o-----o-----o            knots at absolute times
 chunk 8         x     x-----o-----o-----o      taken over at |: steps before it are late, never played
-                         |                     the first piece leads from the commanded pose to the next step
+                         |                     what happens here is the hand-over mode (edge/handover.py)
 """
 
 from __future__ import annotations
 
 import struct
+from bisect import bisect_left
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
 
+from sefa_edge.edge.handover import hand_over
+from sefa_edge.edge.play_settings import HandOver
 from sefa_edge.edge.records import Kind, seal, unseal
-from sefa_edge.edge.shaping import Segment
+from sefa_edge.edge.shaping import Path, Segment, Setpoint, path_through
 from sefa_edge.edge.transport import RecordError
 from sefa_edge.profiles.units import s_to_ns
 
 PLAN_AHEAD_NS = s_to_ns(10)
 """No step lies further ahead than this; a chunk that says so was stamped by another clock."""
+
+MAX_OVERLAP = 64
+"""Chunks that an ensemble remembers at most."""
 
 _HEAD = struct.Struct("<qqqqqII")
 
@@ -59,6 +66,17 @@ class ActionChunk:
     def last_step_ns(self) -> int:
         return self.first_step_ns + (len(self.joint_deg) - 1) * self.step_period_ns
 
+    @property
+    def path(self) -> Path:
+        """The smooth way through all its steps."""
+        times_ns = self.first_step_ns + self.step_period_ns * np.arange(len(self.joint_deg), dtype=np.int64)
+        return path_through(times_ns, self.joint_deg.astype(np.float64))
+
+    def late_steps(self, now_ns: int) -> int:
+        """How many of its steps are due by `now_ns`."""
+        passed = (now_ns - self.first_step_ns) // self.step_period_ns + 1
+        return min(max(0, passed), len(self.joint_deg))
+
     def is_motion(self, now_ns: int) -> bool:
         """Whether the chunk can be played at all: finite values, rising times, on this clock."""
         return (
@@ -69,26 +87,30 @@ class ActionChunk:
 
 
 class ChunkPlayer:
-    """Plays one chunk at a time; hand-over is `replace`: the newest chunk wins from its next step on."""
+    """Follows one way at a time, begun anew with every chunk that is taken over."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: HandOver | None = None) -> None:
+        self._settings = settings or HandOver()
         self._start_ns = 0
         self._last_id: int | None = None
-        self._joint_deg = np.empty((0, 0))
-        self._from_deg = np.empty(0)
-        self._next_row = 0
+        self._overlapping: deque[Path] = deque(maxlen=MAX_OVERLAP)
+        self._path: Path | None = None
+        self._times_ns: list[int] = []
         self.chunk: ActionChunk | None = None
         """The one that is playing, or was played last since `start`."""
         self.accepted_ns = 0
         """When it was taken over."""
+        self.late_steps = 0
+        """Steps that were due before their chunk could be taken over, since the player exists."""
 
     def start(self, now_ns: int) -> None:
         """Forget what was; chunks that saw the world before `now_ns` are not played."""
         self._start_ns = now_ns
-        self.chunk = None
+        self._overlapping.clear()
+        self.chunk = self._path = None
 
-    def accept(self, chunk: ActionChunk, now_ns: int, from_deg: np.ndarray) -> bool:
-        """Take over a chunk, leading from the commanded pose [n] to its first step that is not late.
+    def accept(self, chunk: ActionChunk, now_ns: int, here: Setpoint) -> bool:
+        """Take over a chunk, from where the arm would be now if it went on as it was told.
 
         False, and nothing changes, when its id is not newer than the last one, when it observed the world
         before `start`, or when even its last step is late.
@@ -96,22 +118,21 @@ class ChunkPlayer:
         if self._last_id is not None and chunk.chunk_id <= self._last_id:
             return False
         self._last_id = chunk.chunk_id
-        if chunk.observed_ns < self._start_ns or chunk.last_step_ns <= now_ns:
+        if chunk.observed_ns < self._start_ns:
             return False
+        self.late_steps += chunk.late_steps(now_ns)
+        if chunk.last_step_ns <= now_ns:
+            return False
+        while self._overlapping and self._overlapping[0].times_ns[-1] <= now_ns:
+            self._overlapping.popleft()
+        self._overlapping.append(chunk.path)
+        self._path = hand_over(self._overlapping, here, now_ns, self._settings)
+        self._times_ns = self._path.times_ns.tolist()
         self.chunk, self.accepted_ns = chunk, now_ns
-        self._joint_deg = chunk.joint_deg.astype(np.float64)
-        self._from_deg = from_deg
-        self._next_row = max(0, (now_ns - chunk.first_step_ns) // chunk.step_period_ns + 1)
         return True
 
     def choose(self, now_ns: int) -> Segment | None:
         """The piece of plan that covers `now_ns` (not before the last `accept`); None when none does."""
-        chunk = self.chunk
-        if chunk is None or now_ns > chunk.last_step_ns:
+        if self._path is None or now_ns > self._times_ns[-1]:
             return None
-        row = max(self._next_row, -((chunk.first_step_ns - now_ns) // chunk.step_period_ns))
-        due_ns = chunk.first_step_ns + row * chunk.step_period_ns
-        if row == self._next_row:
-            return Segment(self.accepted_ns, due_ns, self._from_deg, self._joint_deg[row])
-        before_ns = due_ns - chunk.step_period_ns
-        return Segment(before_ns, due_ns, self._joint_deg[row - 1], self._joint_deg[row])
+        return self._path.segment(max(1, bisect_left(self._times_ns, now_ns)))

@@ -15,8 +15,8 @@ Contract with whoever starts it (edge/running/supervisor.py):
 - It sends on `supervisor_fd`: one Ready (or, when the arm cannot be opened, straight away the Final), one
   TickReport per tick, one Final. It reads ControlCommand records there. A reader that is behind loses tick
   reports (they are counted), never Ready or Final.
-- It reads ActionChunk and Trouble records on `policy_fd` and sends one JointSample per tick there. Chunks count only in
-  RUNNING, and only if they observed the world after RUNNING began.
+- It reads ActionChunk, InferenceBegun and Trouble records on `policy_fd` and sends one JointSample per tick there.
+  Chunks count only in RUNNING, and only if they observed the world after RUNNING began.
 - Exit code: 0 after STOP, 3 after a fault (or an arm that does not answer at the start), 2 or 4 when it could
   not start (bad input, something is missing); always equal to `Final.exit_code`. It prints only when nobody
   is left to take the Final record: then message and hint go to standard error.
@@ -36,13 +36,22 @@ from typing import Annotated
 
 from pydantic import Field
 
+from sefa_edge.edge.chunks import ChunkPlayer
 from sefa_edge.edge.clock import MonotonicClock, Pacer
 from sefa_edge.edge.links import ProcessLinks
 from sefa_edge.edge.loop import ControlLoop
 from sefa_edge.edge.modes import Fault, Mode, describe
 from sefa_edge.edge.motion import Motion
+from sefa_edge.edge.play_settings import HandOver
 from sefa_edge.edge.process import read_config
-from sefa_edge.edge.realtime import claim_privileges, quiet_collector
+from sefa_edge.edge.realtime import (
+    DEFAULT_PRIORITY,
+    DEFAULT_SPIN_US,
+    MAX_SPIN_US,
+    claim_privileges,
+    quiet_collector,
+    reserve_heap,
+)
 from sefa_edge.edge.records import Final, Ready, Torque
 from sefa_edge.edge.transport import Channel, ChannelClosed
 from sefa_edge.firmware_bridge.host.arm import Arm
@@ -73,11 +82,13 @@ class ControlConfig(StrictModel):
     policy_fd: FileDescriptor
     control_rate_hz: Annotated[float, Field(ge=20, le=500)] | None = None
     """Null: the profile's rate."""
-    realtime_priority: Annotated[int, Field(ge=0, le=99)] = 55
+    realtime_priority: Annotated[int, Field(ge=0, le=99)] = DEFAULT_PRIORITY
     """SCHED_FIFO priority; 0: do not ask for it."""
     cpu: Annotated[int, Field(ge=0)] | None = None
     """Core to stay on; null: any."""
-    spin_us: Annotated[int, Field(ge=0, le=2000)] = 300
+    hand_over: HandOver = HandOver()
+    """How a newer chunk takes over."""
+    spin_us: Annotated[int, Field(ge=0, le=MAX_SPIN_US)] = DEFAULT_SPIN_US
     """Wait actively for the last so many microseconds before each tick."""
 
 
@@ -118,28 +129,44 @@ def _serve(config: ControlConfig, supervisor: Channel, policy: Channel) -> Final
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: links.ask_stop())
         period = period_ns(config.control_rate_hz or profile.control_rate_hz)
-        loop = ControlLoop(clock, links, Motion.connect(_arm_opener(config, profile), profile, period))
+        motion = Motion.connect(_arm_opener(config, profile), profile, period)
+        motion.player = ChunkPlayer(config.hand_over)
+        loop = ControlLoop(clock, links, motion)
     except SefaError as error:
         return _not_started(error)
     with closing(loop.arm):
+        _reserve = reserve_heap()  # held to the end of this call
+        quiet_collector()  # before the priority: it takes tens of milliseconds, which others may need
         asked, granted = claim_privileges(config.realtime_priority, config.cpu)
-        quiet_collector()
         with suppress(ChannelClosed):  # the first tick meets the end of the channel
             supervisor.send(Ready(period, asked, granted, loop.arm.state.joint_deg).pack())
         return _run(loop, links, Pacer(clock, period, us_to_ns(config.spin_us)), profile)
 
 
 def _run(loop: ControlLoop, links: ProcessLinks, pacer: Pacer, profile: ArmProfile) -> Final:
-    ticks = 0
+    ticks, waited_for = 0, ""
     while not loop.state.finished:
-        loop.tick(pacer.wait())
+        slot = pacer.wait()
+        loop.tick(slot)
         ticks += 1
-    joints = loop.motion.fault_joints
-    named = tuple(name for index, name in enumerate(profile.joint_names) if joints >> index & 1)
-    state, torque, trouble = loop.state, loop.arm.torque, links.trouble
-    about = (trouble.about,) if trouble is not None and trouble.fault is state.fault else named
-    message, hint = describe(state, about)
+        if loop.state.fault is Fault.CHUNK_TIMEOUT and not waited_for:
+            waited_for = links.inference_words(slot.due_ns)
+    state, torque, joints = loop.state, loop.arm.torque, loop.motion.fault_joints
+    message, hint = describe(state, _subjects(loop, links, profile, waited_for))
     return Final(state.mode, state.fault, joints, torque, state.exit_code, ticks, pacer.skipped, message, hint)
+
+
+def _subjects(loop: ControlLoop, links: ProcessLinks, profile: ArmProfile, waited_for: str) -> tuple[str, ...]:
+    """What the latched fault is about; `waited_for` tells what the policy was doing when its chunk was missed."""
+    fault, trouble = loop.state.fault, links.trouble
+    if fault is Fault.LOOP_OVERRUN:
+        return (f"{loop.motion.patience_ticks} ticks in a row",)
+    if trouble is not None and trouble.fault is fault:
+        return (trouble.about,)
+    if fault is Fault.CHUNK_TIMEOUT and waited_for:
+        return (waited_for,)
+    joints = loop.motion.fault_joints
+    return tuple(name for index, name in enumerate(profile.joint_names) if joints >> index & 1)
 
 
 def _arm_opener(config: ControlConfig, profile: ArmProfile) -> Callable[[], Arm]:

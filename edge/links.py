@@ -11,10 +11,11 @@ import numpy as np
 
 from sefa_edge.edge.chunks import ActionChunk
 from sefa_edge.edge.modes import Command, Event, Fault
-from sefa_edge.edge.policy_records import Trouble
+from sefa_edge.edge.policy_records import InferenceBegun, Trouble
 from sefa_edge.edge.records import ControlCommand, JointSample, Kind, TickReport, kind_of
 from sefa_edge.edge.transport import Channel, ChannelClosed, RecordError
 from sefa_edge.firmware_bridge.host.messages import JointState
+from sefa_edge.profiles.units import ns_to_ms
 
 
 class Links(Protocol):
@@ -89,6 +90,8 @@ class ProcessLinks:
         self.trouble: Trouble | None = None
         """The last one that the policy told."""
         self._stop_asked = False
+        self._inference_begun_ns: int | None = None
+        self._inference_ns = self._step_ns = 0
 
     @property
     def dropped(self) -> int:
@@ -117,6 +120,13 @@ class ProcessLinks:
         if self._supervisor is not None:
             self._offer(self._supervisor, report.pack())
 
+    def inference_words(self, now_ns: int) -> str:
+        """How inference explains that a chunk is missing; empty when it does not."""
+        if self._inference_begun_ns is not None:
+            return f"inference has taken {ns_to_ms(now_ns - self._inference_begun_ns):.0f} ms so far"
+        slow = self._inference_ns > self._step_ns
+        return f"the last inference took {ns_to_ms(self._inference_ns):.0f} ms" if slow else ""
+
     def _from_supervisor(self) -> Iterator[Event]:
         if self._supervisor is None:
             return
@@ -133,11 +143,16 @@ class ProcessLinks:
             return
         try:
             for record in self._policy.drain():
-                if kind_of(record) is Kind.TROUBLE:
+                kind = kind_of(record)
+                if kind is Kind.TROUBLE:
                     self.trouble = Trouble.unpack(record)
                     yield self.trouble.fault
+                elif kind is Kind.INFERENCE_BEGUN:
+                    self._inference_begun_ns = InferenceBegun.unpack(record).begun_ns
                 else:
                     self._chunk = ActionChunk.unpack(record, self._horizon, self._joints)
+                    self._inference_begun_ns = None
+                    self._inference_ns, self._step_ns = self._chunk.inference_ns, self._chunk.step_period_ns
         except RecordError:
             yield Fault.BAD_CHUNK
         except ChannelClosed:

@@ -136,8 +136,8 @@ FAULTS = {
     ),
     Fault.LOOP_OVERRUN: FaultRow(
         Outcome.PARK,
-        "the control loop could not keep its rate",
-        "give it a core of its own, allow real-time priority (`ulimit -r`), or lower the control rate",
+        "the control loop lost its rate",
+        "`sefa-edge bench-loop` tells whether this machine can keep it; or give another --cpu, or a lower --rate",
     ),
     Fault.TORQUE_REFUSED: FaultRow(
         Outcome.LEAVE,

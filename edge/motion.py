@@ -135,6 +135,11 @@ class Motion:
         waiting = self.state.target is Target.AWAIT_ARM and self._standing()
         return not self.state.powered or waiting
 
+    @property
+    def patience_ticks(self) -> int:
+        """So many ticks skipped in a row are the fault LOOP_OVERRUN: the profile's `goal_timeout_ms`."""
+        return self._patience_ticks
+
     def settled(self, now_ns: int) -> bool:
         """At rest where the mode leads."""
         if self.state.mode in (Mode.ARMED, Mode.PARK):
@@ -144,9 +149,15 @@ class Motion:
 
     def _take(self, chunk: ActionChunk, now_ns: int) -> None:
         if chunk.is_motion(now_ns):
-            self.player.accept(chunk, now_ns, self.commanded.joint_deg)
+            if self.player.accept(chunk, now_ns, self._going_on()):
+                self._fed_ns = now_ns  # the first one may come after more than the goal timeout
         else:
             self.apply(Fault.BAD_CHUNK, now_ns)
+
+    def _going_on(self) -> Setpoint:
+        """Where the joints would be in this tick, and how fast, if they went on as they were told last."""
+        joint_deg, step_deg = self.commanded.joint_deg, self.commanded.step_deg
+        return Setpoint(joint_deg + step_deg, step_deg / self.envelope.period_s)
 
     def _observe(self, slot: Slot) -> Iterator[Event]:
         if self._starved(slot.due_ns):

@@ -1,4 +1,4 @@
-"""From an observation to an action chunk: history, joints at the picture's time, seeded noise, inference."""
+"""From an observation to an action chunk: history, joints at the picture's time, noise, inference."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import numpy as np
 
 from sefa_edge.edge.cameras.camera import Frame
 from sefa_edge.edge.chunks import ActionChunk
-from sefa_edge.edge.engines.engine import Engine
+from sefa_edge.edge.engines.engine import Engine, EngineError
+from sefa_edge.edge.noise import make_noise
+from sefa_edge.edge.play_settings import NoiseMode
 from sefa_edge.edge.records import JointSample
 from sefa_edge.profiles.units import period_ns, s_to_ns
 
@@ -28,34 +30,43 @@ class Observation:
     observed_ns: int
     frames: Mapping[str, Sequence[Frame]]
     joint_deg: np.ndarray
+    frame_gap_ns: int = 0
+    """How far a frame's capture lies from the moment that the card wants, at most over frames and cameras."""
+    joint_gap_ns: int = 0
+    """How far a frame's capture lies from the nearest joint sample, at most over frames."""
 
 
 class Policy:
     """An engine with its random numbers. The same observations and seed give the same chunks."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, noise: NoiseMode = "per-chunk") -> None:
         self._engine = engine
         self._timing = engine.card.timing
         self._shape = (self._timing.horizon, len(engine.card.joints))
         self._step_ns = period_ns(self._timing.policy_rate_hz)
+        self._noise = make_noise(noise, self._shape, self._step_ns)
         self._chunks = 0
-        self.start_episode(0)
 
     def start_episode(self, seed: int) -> None:
         """Begin the noise again from `seed`."""
-        self._random = np.random.default_rng(seed)
+        self._noise.start_episode(seed)
 
     def plan(self, observation: Observation) -> ActionChunk:
-        """One inference. Chunk ids rise for as long as this object lives, also across episodes."""
+        """One inference. Chunk ids rise for as long as this object lives, also across episodes.
+
+        Raises EngineError for a chunk of another shape than the card names, and whatever the engine raises.
+        """
         started_ns = time.monotonic_ns()
         images = {name: np.stack([f.image for f in frames]) for name, frames in observation.frames.items()}
-        noise = self._random.standard_normal(self._shape, np.float32)
-        joint_deg = self._engine.infer(images, observation.joint_deg, noise).copy()
+        first_step_ns = observation.observed_ns + self._timing.first_step_offset * self._step_ns
+        joint_deg = self._engine.infer(images, observation.joint_deg, self._noise.draw(first_step_ns)).copy()
+        if joint_deg.shape != self._shape:
+            raise EngineError(f"a chunk of shape {joint_deg.shape}, its card says {self._shape}", "export it again")
         self._chunks += 1
         return ActionChunk(
             chunk_id=self._chunks,
             observed_ns=observation.observed_ns,
-            first_step_ns=observation.observed_ns + self._timing.first_step_offset * self._step_ns,
+            first_step_ns=first_step_ns,
             step_period_ns=self._step_ns,
             joint_deg=joint_deg,
             inference_ns=time.monotonic_ns() - started_ns,
@@ -86,30 +97,53 @@ class JointHistory:
         Raises:
             ValueError: there are no samples.
         """
-        if not self._samples:
-            raise ValueError("no joint samples")
-        origin_ns = self._samples[0].stamp_ns  # keeps the floats small: 2**53 ns are only 104 days
-        known = np.array([sample.stamp_ns - origin_ns for sample in self._samples], np.float64)
-        wanted = np.array([stamp - origin_ns for stamp in stamps_ns], np.float64)
+        known, wanted = self._relative(stamps_ns)
         joints = np.stack([sample.joint_deg for sample in self._samples])
         columns = [np.interp(wanted, known, joints[:, joint]) for joint in range(joints.shape[1])]
         return np.stack(columns, axis=1).astype(np.float32)
 
+    def gap_ns(self, stamps_ns: Sequence[int]) -> int:
+        """The longest way from one of these moments to the sample nearest to it. Raises ValueError as `at`."""
+        known, wanted = self._relative(stamps_ns)
+        return int(np.abs(wanted[:, None] - known[None, :]).min(axis=1).max())
+
+    def _relative(self, stamps_ns: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Times of the samples and the wanted ones, float64, after the first sample."""
+        if not self._samples:
+            raise ValueError("no joint samples")
+        origin_ns = self._samples[0].stamp_ns  # keeps the floats small: 2**53 ns are only 104 days
+        known = np.array([sample.stamp_ns - origin_ns for sample in self._samples], np.float64)
+        return known, np.array([stamp - origin_ns for stamp in stamps_ns], np.float64)
+
 
 class FrameHistory:
-    """The newest n_obs frames of each camera, one per policy step; the first one fills the past."""
+    """The frames of each camera, and out of them those that the policy wants to see: n_obs ones, `spacing_ns` apart.
 
-    def __init__(self, cameras: Sequence[str], n_obs: int) -> None:
-        self._n_obs = n_obs
-        self._frames: dict[str, deque[Frame]] = {camera: deque(maxlen=n_obs) for camera in cameras}
+    Which ones is decided by when they were caught, not by how many came since: a camera may be slow, fast or pause.
+    Before the first frame of an episode lies its repetition, as in training.
+    """
+
+    def __init__(self, cameras: Sequence[str], n_obs: int, spacing_ns: int) -> None:
+        self._n_obs, self._spacing_ns = n_obs, spacing_ns
+        self._frames: dict[str, deque[Frame]] = {camera: deque() for camera in cameras}
+        self._first_ns: dict[str, int] = {}
 
     def clear(self) -> None:
+        self._first_ns.clear()
         for frames in self._frames.values():
             frames.clear()
 
     def add(self, frame: Frame) -> None:
+        """Frames of a camera arrive in order of time; one that does not is ignored."""
         frames = self._frames[frame.camera]
-        frames.extend([frame] * (1 if frames else self._n_obs))
+        if frames and frame.capture_ns <= frames[-1].capture_ns:
+            return
+        self._first_ns.setdefault(frame.camera, frame.capture_ns)
+        frames.append(frame)
+        # Another camera may be behind by so much that one spacing more has to be kept.
+        oldest_ns = frame.capture_ns - self._n_obs * self._spacing_ns if self._n_obs > 1 else frame.capture_ns
+        while len(frames) > 1 and frames[1].capture_ns <= oldest_ns:
+            frames.popleft()
 
     @property
     def oldest_newest_ns(self) -> int | None:
@@ -122,7 +156,25 @@ class FrameHistory:
         """The observation of now. Raises ValueError when a camera or the joints have given nothing yet."""
         if not all(self._frames.values()):
             raise ValueError("a camera has given no frame")
-        columns = zip(*self._frames.values(), strict=True)
-        stamps = [max(frame.capture_ns for frame in column) for column in columns]
-        frames = {camera: tuple(frames) for camera, frames in self._frames.items()}
-        return Observation(stamps[-1], frames, joints.at(stamps))
+        newest_ns = max(frames[-1].capture_ns for frames in self._frames.values())
+        wanted = [newest_ns - steps * self._spacing_ns for steps in reversed(range(self._n_obs))]
+        chosen = {camera: tuple(_nearest(kept, moment) for moment in wanted) for camera, kept in self._frames.items()}
+        stamps = [max(frame.capture_ns for frame in column) for column in zip(*chosen.values(), strict=True)]
+        return Observation(
+            newest_ns, chosen, joints.at(stamps), self._gap_ns(chosen, wanted[:-1]), joints.gap_ns(stamps)
+        )
+
+    def _gap_ns(self, chosen: Mapping[str, Sequence[Frame]], wanted: Sequence[int]) -> int:
+        """How far the past is from what is wanted; what lies before the first frame is no gap."""
+        return max(
+            (
+                abs(frame.capture_ns - max(moment, self._first_ns[camera]))
+                for camera, frames in chosen.items()
+                for frame, moment in zip(frames[:-1], wanted, strict=True)
+            ),
+            default=0,
+        )
+
+
+def _nearest(frames: Sequence[Frame], moment_ns: int) -> Frame:
+    return min(frames, key=lambda frame: abs(frame.capture_ns - moment_ns))

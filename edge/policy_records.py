@@ -26,6 +26,7 @@ class Happening(IntEnum):
     CHUNK = 3  # a chunk was sent
     NO_FRAME = 4  # a policy step without a fresh picture: nothing was sent
     NO_JOINTS = 5  # a policy step without fresh joints: nothing was sent
+    GAP = 6  # pictures or joints of the past were missing: the nearest ones were used
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +60,20 @@ class PolicyReport:
     inference_ns: int = 0
     frame_age_ns: int = 0
     skipped_steps: int = 0
-    """Policy steps that an inference overran since the start of the episode."""
+    """Policy steps by which inferences began late, since the process started; the next two likewise."""
+    overlong: int = 0
+    """Inferences that took longer than their period."""
+    late_steps: int = 0
+    """Steps of chunks that were due before they could be sent."""
 
     def pack(self) -> bytes:
-        fields = (self.episode, self.chunk_id, self.inference_ns, self.frame_age_ns, self.skipped_steps)
-        return seal(Kind.POLICY_REPORT, _REPORT.pack(self.happening, *fields))
+        return seal(
+            Kind.POLICY_REPORT,
+            _REPORT.pack(
+                self.happening, self.episode, self.chunk_id, self.inference_ns, self.frame_age_ns,
+                self.skipped_steps, self.overlong, self.late_steps,
+            ),
+        )  # fmt: skip
 
     @classmethod
     def unpack(cls, record: bytes) -> PolicyReport:
@@ -72,6 +82,21 @@ class PolicyReport:
         if happening not in Happening._value2member_map_:
             raise RecordError(f"{happening} is no happening")
         return cls(Happening(happening), *fields)
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceBegun:
+    """Policy to control: no chunk comes until this inference has ended. Lets control say why it waits in vain."""
+
+    begun_ns: int
+
+    def pack(self) -> bytes:
+        return seal(Kind.INFERENCE_BEGUN, _BEGUN.pack(self.begun_ns))
+
+    @classmethod
+    def unpack(cls, record: bytes) -> InferenceBegun:
+        """Raises RecordError."""
+        return cls(*_BEGUN.unpack(unseal(record, Kind.INFERENCE_BEGUN, _BEGUN.size)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,4 +125,5 @@ TOLD_BY_POLICY = frozenset(
 _ABOUT_BYTES = 64
 _TROUBLE = struct.Struct(f"<B{_ABOUT_BYTES}s")
 _COMMAND = struct.Struct("<Iqqq")
-_REPORT = struct.Struct("<Iqqqqq")
+_REPORT = struct.Struct("<Iqqqqqqq")
+_BEGUN = struct.Struct("<q")

@@ -5,7 +5,7 @@ of joints n (and the horizon T): another size, kind or version is refused. One d
 
     supervisor -> control    ControlCommand
     control -> supervisor    Ready once, TickReport every tick, Final once
-    policy -> control        ActionChunk (edge/chunks.py), Trouble (edge/policy_records.py)
+    policy -> control        ActionChunk (edge/chunks.py), InferenceBegun and Trouble (edge/policy_records.py)
     control -> policy        JointSample every tick
 
 All times are nanoseconds of CLOCK_MONOTONIC; joints are degrees (gripper 0..100) in the arm profile's order.
@@ -42,6 +42,7 @@ class Kind(IntEnum):
     POLICY_REPORT = 8
     FILM_ORDER = 9
     TROUBLE = 10
+    INFERENCE_BEGUN = 25
 
 
 _HEADER = struct.Struct("<BBxxI")

@@ -1,4 +1,9 @@
-"""From chunk steps (10 to 30 a second) to one setpoint per control tick: straight lines between steps."""
+"""From chunk steps (10 to 30 a second) to one setpoint per control tick: a smooth way through knots.
+
+Between two knots lies a cubic with a given velocity at both ends (Hermite), so position and velocity are continuous
+everywhere. The velocity at a knot is the mean of the slopes beside it, as far as it keeps the way monotone (Fritsch and
+Carlson, SIAM J. Numer. Anal. 17, 1980): between two knots no joint leaves what lies between them.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from sefa_edge.profiles.units import NS_PER_S
+
+MONOTONE_SLOPES = 3.0
+"""A cubic stays monotone while the velocity at its ends is at most three times its mean slope."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,22 +27,71 @@ class Setpoint:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segment:
-    """A straight piece of plan between two knots [n] in time."""
+    """A piece of plan between two knots in time: the cubic that has this place and velocity at its ends."""
 
     from_ns: int
     to_ns: int
-    from_deg: np.ndarray
-    to_deg: np.ndarray
+    start: Setpoint
+    end: Setpoint
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Path:
+    """A way through knots at rising times_ns int64 [m]: joint_deg and velocity_deg_s float64 [m, n]."""
+
+    times_ns: np.ndarray
+    joint_deg: np.ndarray
+    velocity_deg_s: np.ndarray
+
+    def segment(self, row: int) -> Segment:
+        """The piece that ends at knot `row` >= 1."""
+        start = Setpoint(self.joint_deg[row - 1], self.velocity_deg_s[row - 1])
+        end = Setpoint(self.joint_deg[row], self.velocity_deg_s[row])
+        return Segment(int(self.times_ns[row - 1]), int(self.times_ns[row]), start, end)
+
+    def at(self, times_ns: np.ndarray) -> Setpoint:
+        """Places and velocities [k, n] at times int64 [k]. Before the first knot and after the last one the way goes
+        on in a straight line."""
+        inner_ns = np.clip(times_ns, self.times_ns[0], self.times_ns[-1])
+        if len(self.times_ns) == 1:
+            place = Setpoint(self.joint_deg[[0] * len(times_ns)], self.velocity_deg_s[[0] * len(times_ns)])
+        else:
+            row = np.clip(np.searchsorted(self.times_ns, inner_ns), 1, len(self.times_ns) - 1)
+            start = Setpoint(self.joint_deg[row - 1], self.velocity_deg_s[row - 1])
+            end = Setpoint(self.joint_deg[row], self.velocity_deg_s[row])
+            before_ns = self.times_ns[row - 1]
+            place = _cubic(start, end, (inner_ns - before_ns)[:, None], (self.times_ns[row] - before_ns)[:, None])
+        outside_s = (times_ns - inner_ns)[:, None] / NS_PER_S
+        return Setpoint(place.joint_deg + outside_s * place.velocity_deg_s, place.velocity_deg_s)
+
+
+def path_through(times_ns: np.ndarray, joint_deg: np.ndarray) -> Path:
+    """The smooth way through joint_deg float64 [m, n] at evenly spaced times int64 [m]."""
+    if len(times_ns) == 1:
+        return Path(times_ns, joint_deg, np.zeros_like(joint_deg))
+    slopes = np.diff(joint_deg, axis=0) * (NS_PER_S / int(times_ns[1] - times_ns[0]))
+    before, after = slopes[:-1], slopes[1:]
+    bound = MONOTONE_SLOPES * np.minimum(np.abs(before), np.abs(after))
+    inner = np.where(before * after > 0, np.clip((before + after) / 2, -bound, bound), 0.0)
+    return Path(times_ns, joint_deg, np.concatenate([slopes[:1], inner, slopes[-1:]]))
 
 
 def interpolate(segment: Segment, now_ns: int) -> Setpoint:
     """The point of the segment at `now_ns`, which lies between its ends."""
-    duration_ns = segment.to_ns - segment.from_ns
-    way_deg = segment.to_deg - segment.from_deg
-    position = segment.from_deg + way_deg * ((now_ns - segment.from_ns) / duration_ns)
-    return Setpoint(position, way_deg * (NS_PER_S / duration_ns))
+    return _cubic(segment.start, segment.end, now_ns - segment.from_ns, segment.to_ns - segment.from_ns)
 
 
 def resting(joint_deg: np.ndarray) -> Setpoint:
     """A setpoint that does not move."""
     return Setpoint(joint_deg, np.zeros(len(joint_deg)))
+
+
+def _cubic(start: Setpoint, end: Setpoint, since_ns: int | np.ndarray, duration_ns: int | np.ndarray) -> Setpoint:
+    """Cubic Hermite pieces, one or many."""
+    share, duration_s = since_ns / duration_ns, duration_ns / NS_PER_S
+    way = end.joint_deg - start.joint_deg
+    first, last = start.velocity_deg_s * duration_s, end.velocity_deg_s * duration_s
+    bend, twist = 3 * way - 2 * first - last, first + last - 2 * way
+    joint_deg = start.joint_deg + share * (first + share * (bend + share * twist))
+    velocity = (first + share * (2 * bend + share * (3 * twist))) / duration_s
+    return Setpoint(joint_deg, velocity)

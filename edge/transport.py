@@ -109,7 +109,7 @@ def channel_pair() -> tuple[Channel, Channel]:
 class FrameDescriptor:
     """Where the newest picture lies: a slot of the ring. `capture_ns` is when the light was caught."""
 
-    FORMAT = struct.Struct("<IIqqqq")  # class attribute, not a field: it has no annotation
+    FORMAT = struct.Struct("<IIqqqqqqq")  # class attribute, not a field: it has no annotation
     MAGIC = 0x464D5246
 
     slot: int
@@ -118,10 +118,17 @@ class FrameDescriptor:
     received_ns: int
     published_ns: int
     """When the picture lay in the ring, in the policy's size."""
+    still_ns: int = 0
+    """For how long the camera has been giving this very picture, bit by bit."""
+    dark_ns: int = 0
+    """For how long it has been seeing nothing."""
+    reconnections: int = 0
+    """How often the camera has come back since the start of the run."""
 
     def pack(self) -> bytes:
         stamps = (self.capture_ns, self.received_ns, self.published_ns)
-        return self.FORMAT.pack(self.MAGIC, self.slot, self.sequence, *stamps)
+        seen = (self.still_ns, self.dark_ns, self.reconnections)
+        return self.FORMAT.pack(self.MAGIC, self.slot, self.sequence, *stamps, *seen)
 
     @classmethod
     def unpack(cls, record: bytes) -> FrameDescriptor:

@@ -34,15 +34,21 @@ def make_reach_engine() -> EngineMaker:
     return write_reach_engine
 
 
-def write_reach_engine(folder: Path) -> Path:
+@pytest.fixture(scope="session")
+def two_camera_engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That engine, looking through `front` and `side`."""
+    return write_reach_engine(tmp_path_factory.mktemp("engine"), ("front", "side"))
+
+
+def write_reach_engine(folder: Path, cameras: tuple[str, ...] = ("front",)) -> Path:
     """chunk[k] = joints + (target - joints) * 3 % * (k + 1) + 0 * noise + 0 * mean(image), run by ONNX Runtime."""
     path = folder / "model.onnx"
-    path.write_bytes(_reach_model())
-    save_card(_reach_card(sha256_of(path)), path)
+    path.write_bytes(_reach_model(cameras))
+    save_card(_reach_card(sha256_of(path), cameras), path)
     return path
 
 
-def _reach_model() -> bytes:
+def _reach_model(cameras: tuple[str, ...]) -> bytes:
     import numpy as np
     from onnx import TensorProto, checker, helper, numpy_helper
 
@@ -54,9 +60,16 @@ def _reach_model() -> bytes:
         "zero": np.zeros((1, 1), np.float32),
         "axes": np.array([0, 1, 2, 3], np.int64),
     }
+    looks = [
+        helper.make_node("Cast", [f"image_{camera}"], [f"pixels_{camera}"], to=TensorProto.FLOAT) for camera in cameras
+    ]
+    looks += [
+        helper.make_node("ReduceMean", [f"pixels_{camera}", "axes"], [f"brightness_{camera}"], keepdims=0)
+        for camera in cameras
+    ]
     nodes = [
-        helper.make_node("Cast", ["image_front"], ["pixels"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMean", ["pixels", "axes"], ["brightness"], keepdims=0),
+        *looks,
+        helper.make_node("Sum", [f"brightness_{camera}" for camera in cameras], ["brightness"]),
         helper.make_node("Mul", ["brightness", "zero"], ["nothing_seen"]),
         helper.make_node("Mul", ["noise", "zero"], ["nothing_drawn"]),
         helper.make_node("Sub", ["target", "joints"], ["way"]),
@@ -69,7 +82,10 @@ def _reach_model() -> bytes:
         nodes,
         "reach",
         [
-            helper.make_tensor_value_info("image_front", TensorProto.UINT8, [1, PIXELS, PIXELS, 3]),
+            *(
+                helper.make_tensor_value_info(f"image_{camera}", TensorProto.UINT8, [1, PIXELS, PIXELS, 3])
+                for camera in cameras
+            ),
             helper.make_tensor_value_info("joints", TensorProto.FLOAT, [1, n]),
             helper.make_tensor_value_info("noise", TensorProto.FLOAT, [HORIZON, n]),
         ],
@@ -81,7 +97,7 @@ def _reach_model() -> bytes:
     return model.SerializeToString()
 
 
-def _reach_card(engine_sha256: str) -> PolicyCard:
+def _reach_card(engine_sha256: str, cameras: tuple[str, ...]) -> PolicyCard:
     n = len(JOINTS)
     return PolicyCard.model_validate(
         {
@@ -95,7 +111,9 @@ def _reach_card(engine_sha256: str) -> PolicyCard:
             "precision": "fp32",
             "strongly_typed": False,
             "opset": 18,
-            "cameras": [{"name": "front", "tensor": "image_front", "height": PIXELS, "width": PIXELS}],
+            "cameras": [
+                {"name": camera, "tensor": f"image_{camera}", "height": PIXELS, "width": PIXELS} for camera in cameras
+            ],
             "joints": [
                 {
                     "name": name,
@@ -115,7 +133,9 @@ def _reach_card(engine_sha256: str) -> PolicyCard:
             "joint_tensor": {"name": "joints", "dtype": "float32", "shape": [1, n]},
             "noise_tensor": {"name": "noise", "dtype": "float32", "shape": [HORIZON, n]},
             "chunk_tensor": {"name": "chunk", "dtype": "float32", "shape": [HORIZON, n]},
-            "image_tensors": [{"name": "image_front", "dtype": "uint8", "shape": [1, PIXELS, PIXELS, 3]}],
+            "image_tensors": [
+                {"name": f"image_{camera}", "dtype": "uint8", "shape": [1, PIXELS, PIXELS, 3]} for camera in cameras
+            ],
             "provenance": {
                 "stage": "sefa",
                 "network_calls": 1,

@@ -23,10 +23,15 @@ COMMANDS = {
     "build": ("sefa_edge.export.plan.build", "build a TensorRT plan from an ONNX engine, on the device that runs it"),
     "verify": ("sefa_edge.edge.verification.command", "compare the actions and the speed of two engines on recordings"),
     "eval": ("sefa_edge.edge.evaluation.command", "measure an engine's success in the lock-step simulated world"),
+    "cameras": ("sefa_edge.edge.cameras.command", "list the V4L2 cameras, their names, formats and controls"),
     "inspect": ("sefa_edge.edge.inspection.command", "show what an engine, a policy card or a checkpoint holds"),
     "profile": (
         "sefa_edge.edge.profiling.command",
         "measure the latency of every stage, as JSON and one page",
+    ),
+    "bench-loop": (
+        "sefa_edge.edge.bench_loop.command",
+        "prove the control loop on this very unit: how late it wakes up, beside a loop in C",
     ),
 }
 

@@ -9,6 +9,9 @@ import numpy as np
 
 from sefa_edge.profiles.errors import InputError
 
+KINDS = ("sim", "v4l2", "csi", "gst", "file", "images", "run")
+"""What stands before the colon of a camera word."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
@@ -47,7 +50,7 @@ class CameraLost(InputError):
 
 @dataclass(frozen=True, slots=True)
 class CameraAddress:
-    """What the user wrote: `sim[:PATH]`, `/dev/video0`, `v4l2:…`, `file:…`, `images:DIR`, `http://…`."""
+    """What the user wrote: `sim[:PATH]`, `test`, `/dev/video0`, `v4l2:…`, `csi:0`, `file:…`, `http://…` and so on."""
 
     kind: str
     target: str
@@ -57,16 +60,19 @@ def parse_address(word: str) -> CameraAddress:
     """Raises InputError for a word that names no kind of camera."""
     if word == "sim":
         return CameraAddress("sim", "")
+    if word.removesuffix(":") == "test":
+        return CameraAddress("test", "")
     if word.startswith(("http://", "https://", "rtsp://")):
         return CameraAddress("stream", word)
     if word.startswith("/dev/"):
         return CameraAddress("v4l2", word)
     kind, _, target = word.partition(":")
-    if kind in ("sim", "v4l2", "file", "images") and target:
+    if kind in KINDS and target:
         return CameraAddress(kind, target)
     raise InputError(
         f"'{word}' is not a camera",
-        "use sim, sim:PATH, /dev/video0, v4l2:PATH, file:VIDEO, images:FOLDER or http://…",
+        "use sim, sim:PATH, test, /dev/video0, v4l2:NAME[@PROFILE], csi:0, gst:PIPELINE, file:VIDEO, images:FOLDER, "
+        "run:RECORDING, http://… or rtsp://…",
     )
 
 
@@ -88,13 +94,27 @@ def make_source(request: CameraRequest) -> CameraSource:
 
         return SimulatedCamera(request)
     if request.address.kind == "v4l2":
-        from sefa_edge.edge.cameras.v4l2 import V4l2Camera
+        from sefa_edge.edge.cameras.v4l2.source import V4l2Camera
 
         return V4l2Camera(request)
+    if request.address.kind == "test":
+        from sefa_edge.edge.cameras.test_picture import TestPictureCamera
+
+        return TestPictureCamera(request)
+    if request.address.kind in ("csi", "gst"):
+        from sefa_edge.edge.cameras.gstreamer import GstreamerCamera
+
+        return GstreamerCamera(request)
+    if request.address.kind == "stream":
+        from sefa_edge.edge.cameras.stream import StreamCamera
+
+        return StreamCamera(request)
+    if request.address.kind == "run":
+        from sefa_edge.edge.cameras.recorded import RecordedCamera
+
+        return RecordedCamera(request)
     from sefa_edge.edge.cameras import files
 
     if request.address.kind == "images":
         return files.ImageFolderCamera(request)
-    if request.address.kind == "file":
-        return files.VideoFileCamera(request)
-    return files.StreamCamera(request)
+    return files.VideoFileCamera(request)

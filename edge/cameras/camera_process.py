@@ -1,10 +1,18 @@
-"""The camera process: takes frames from one source, makes them the policy's size, hands descriptors on."""
+"""The camera process: takes frames from one source, makes them the policy's size, hands descriptors on.
+
+A camera that is lost is opened again and again until it gives pictures or has given none for `GIVE_UP_NS`. How old
+a picture may be is not decided here: meanwhile the newest one grows old, and the policy process sees to that.
+"""
 
 from __future__ import annotations
 
 import os
+import select
 import time
 
+import numpy as np
+
+from sefa_edge.edge.cameras.appearance import AppearanceMeter
 from sefa_edge.edge.cameras.camera import (
     CameraLost,
     CameraRequest,
@@ -15,10 +23,15 @@ from sefa_edge.edge.cameras.camera import (
 )
 from sefa_edge.edge.process import child_main
 from sefa_edge.edge.transport import Channel, ChannelClosed, FrameDescriptor, FrameRing
+from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.resize import resize_to_policy
 from sefa_edge.profiles.strict import StrictModel
+from sefa_edge.profiles.units import ms_to_ns, ns_to_ms, s_to_ns
 
 MAX_SILENT_READS = 3
+REOPEN_PERIOD_NS = ms_to_ns(250)
+GIVE_UP_NS = s_to_ns(10.0)
+"""A camera that has given no picture for this long, however often it was opened, does not come back."""
 
 
 class CameraConfig(StrictModel):
@@ -32,46 +45,152 @@ class CameraConfig(StrictModel):
     ring_fd: int
     reader_fds: list[int]
 
+    @property
+    def request(self) -> CameraRequest:
+        return CameraRequest(self.name, parse_address(self.address), self.rate_hz, self.height, self.width)
+
 
 def main(content: bytes) -> int:
     """Publish frames until nobody reads. Raises CameraLost, MissingError, InputError with the reason."""
     config = CameraConfig.model_validate_json(content)
     ring = FrameRing(config.ring_fd, config.height, config.width)
-    readers = [Channel.from_fd(fd) for fd in config.reader_fds]
-    source = make_source(
-        CameraRequest(config.name, parse_address(config.address), config.rate_hz, config.height, config.width)
-    )
-    source.open()
+    outlet = Outlet(ring, [Channel.from_fd(fd) for fd in config.reader_fds])
+    camera = LastingCamera(config.name, make_source(config.request))
+    camera.open()
     try:
-        _publish(source, ring, readers)
+        while outlet.wanted:
+            if (frame := camera.read()) is not None:
+                outlet.hand_on(frame, camera.reconnections)
+            elif camera.is_lost:
+                outlet.rest(REOPEN_PERIOD_NS)
     finally:
-        source.close()
+        camera.close()
     return 0
 
 
-def _publish(source: CameraSource, ring: FrameRing, readers: list[Channel]) -> None:
-    silent_reads = 0
-    while readers:
-        frame = source.read()
-        silent_reads = silent_reads + 1 if frame is None else 0
-        if silent_reads >= MAX_SILENT_READS:
-            raise CameraLost("the camera gives no pictures", "check its cable, or try another USB port")
-        if frame is not None:
-            _hand_on(frame, ring, readers)
+class LastingCamera:
+    """A source that may go away for a while, and whose pictures keep the size of its first one."""
 
+    def __init__(self, name: str, source: CameraSource, give_up_ns: int = GIVE_UP_NS) -> None:
+        self._name = name
+        self._give_up_ns = give_up_ns
+        self._source = source
+        self._size: tuple[int, ...] | None = None
+        self._silent_reads = 0
+        self._seen_ns = 0
+        self._was_lost = False
+        self.is_lost = False
+        """Whether the next `read` will try to open it again."""
+        self.reconnections = 0
 
-def _hand_on(frame: Frame, ring: FrameRing, readers: list[Channel]) -> None:
-    height, width = ring.size
-    slot = ring.write(frame.sequence, resize_to_policy(frame.image, height, width))
-    stamps = (frame.capture_ns, frame.received_ns, time.monotonic_ns())
-    record = FrameDescriptor(slot, frame.sequence, *stamps).pack()
-    for reader in list(readers):
+    def open(self) -> None:
+        """Open it for the first time: a camera that is not there at the start is not waited for."""
+        self._source.open()
+        self._seen_ns = time.monotonic_ns()
+
+    def read(self) -> Frame | None:
+        """The next frame, if there is one; after a loss one attempt to open the source again.
+
+        Raises:
+            SefaError: the reason why there was no picture for `give_up_ns`, or why there never was any.
+        """
         try:
-            reader.send(record)
-        except ChannelClosed:
-            readers.remove(reader)
-            reader.close()
-    os.sched_yield()  # where the policy shares this core, it comes before the next picture
+            frame = self._reopened() if self.is_lost else self._expected()
+        except SefaError as error:
+            self._lose(error)
+            return None
+        if frame is not None:
+            self._seen_ns = time.monotonic_ns()
+            self.reconnections += self._was_lost
+            self._was_lost = False
+        return frame
+
+    def close(self) -> None:
+        if not self.is_lost:
+            self._source.close()
+
+    def _lose(self, error: SefaError) -> None:
+        self.close()
+        self.is_lost, self._was_lost, self._silent_reads = True, True, 0
+        if self._size is None or time.monotonic_ns() - self._seen_ns > self._give_up_ns:
+            raise error
+
+    def _reopened(self) -> Frame | None:
+        self._source.open()
+        self.is_lost = False
+        return self._expected()
+
+    def _expected(self) -> Frame | None:
+        frame = self._source.read()
+        if frame is not None and self._fits(frame.image):
+            self._silent_reads = 0
+            return frame
+        self._silent_reads += 1
+        if self._silent_reads >= MAX_SILENT_READS:
+            raise _complaint(self._name, self._size, frame)
+        return None
+
+    def _fits(self, image: np.ndarray) -> bool:
+        """Another size is another view of the scene, which nobody was trained on."""
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+            return False
+        self._size = self._size or image.shape
+        return image.shape == self._size
+
+
+class Outlet:
+    """Where pictures go: into the ring, their descriptors to every reader."""
+
+    def __init__(self, ring: FrameRing, readers: list[Channel]) -> None:
+        self._ring = ring
+        self._readers = readers
+        self._meter = AppearanceMeter()
+        self._sequence = 0
+
+    @property
+    def wanted(self) -> bool:
+        return bool(self._readers)
+
+    def hand_on(self, frame: Frame, reconnections: int) -> None:
+        """Publish a picture in the policy's size. Sequences rise by one, also when the source begins again."""
+        self._sequence += 1
+        slot = self._ring.write(self._sequence, resize_to_policy(frame.image, *self._ring.size))
+        seen = self._meter.add(frame.image, frame.capture_ns)
+        stamps = (frame.capture_ns, frame.received_ns, time.monotonic_ns())
+        record = FrameDescriptor(slot, self._sequence, *stamps, seen.still_ns, seen.dark_ns, reconnections).pack()
+        for reader in list(self._readers):
+            try:
+                reader.send(record)
+            except ChannelClosed:
+                self._drop(reader)
+        os.sched_yield()  # where the policy shares this core, it comes before the next picture
+
+    def rest(self, duration_ns: int) -> None:
+        """Wait; less, when the last reader leaves meanwhile."""
+        until_ns = time.monotonic_ns() + duration_ns
+        while self._readers and (left_ns := until_ns - time.monotonic_ns()) > 0:
+            poller = select.poll()
+            for reader in self._readers:
+                poller.register(reader, select.POLLHUP)
+            gone = {fd for fd, _ in poller.poll(ns_to_ms(left_ns))}
+            for reader in [reader for reader in self._readers if reader.fileno() in gone]:
+                self._drop(reader)
+
+    def _drop(self, reader: Channel) -> None:
+        self._readers.remove(reader)
+        reader.close()
+
+
+def _complaint(name: str, size: tuple[int, ...] | None, frame: Frame | None) -> CameraLost:
+    if frame is None:
+        return CameraLost(f"camera {name} gives no pictures", "check its cable, or try another USB port")
+    if size is None or frame.image.ndim != len(size):
+        return CameraLost(f"camera {name} gives no RGB pictures but {frame.image.shape}", "choose another format")
+    (height, width), (was_height, was_width) = frame.image.shape[:2], size[:2]
+    return CameraLost(
+        f"camera {name} changed its picture size from {was_width} x {was_height} to {width} x {height}",
+        "does another program set it? a policy must see what it was trained on",
+    )
 
 
 if __name__ == "__main__":

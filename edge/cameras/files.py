@@ -1,4 +1,4 @@
-"""Pictures from a video file, a folder of images, or an HTTP stream, in real time.
+"""Pictures from a video file or a folder of images, in real time.
 
 A file or a folder starts again at its end, so that a run without a camera can last as long as it likes.
 """
@@ -25,7 +25,7 @@ class ImageFolderCamera:
     def __init__(self, request: CameraRequest) -> None:
         self._name = request.name
         self._folder = Path(request.address.target)
-        self._grid = _Grid(request.rate_hz)
+        self._grid = Grid(request.rate_hz)
         self._sequence = 0
 
     def open(self) -> None:
@@ -55,7 +55,7 @@ class VideoFileCamera:
 
     def open(self) -> None:
         self._capture = Capture.of_stream(self._path)
-        self._grid = _Grid(self._capture.rate_hz or DEFAULT_RATE_HZ)
+        self._grid = Grid(self._capture.rate_hz or DEFAULT_RATE_HZ)
 
     def read(self) -> Frame | None:
         stamp_ns = self._grid.wait()
@@ -77,30 +77,7 @@ class VideoFileCamera:
         return picture
 
 
-class StreamCamera:
-    """An HTTP (MJPEG) or RTSP stream; a frame counts as caught when it arrives."""
-
-    def __init__(self, request: CameraRequest) -> None:
-        self._name = request.name
-        self._location = request.address.target
-        self._sequence = 0
-
-    def open(self) -> None:
-        self._capture = Capture.of_stream(self._location)
-
-    def read(self) -> Frame | None:
-        picture = _grabbed(self._capture)
-        stamp_ns = time.monotonic_ns()
-        if picture is None:
-            raise CameraLost(f"stream {self._location} ended", "is the sender still running?")
-        self._sequence += 1
-        return Frame(self._name, self._sequence, stamp_ns, stamp_ns, picture)
-
-    def close(self) -> None:
-        self._capture.close()
-
-
-class _Grid:
+class Grid:
     """Waits for the next multiple of the frame period; what was missed is skipped."""
 
     def __init__(self, rate_hz: float) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from pathlib import Path
+
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 26))  # OpenCV's own limit takes 3 GB to decode
 
 import cv2
 import numpy as np
@@ -12,6 +16,11 @@ from sefa_edge.profiles.errors import InputError, MissingError
 cv2.setNumThreads(1)
 VIDEO_CODECS = {".mp4": "mp4v", ".webm": "VP80", ".avi": "MJPG"}
 CAPTION_HEIGHT = 22
+JPEG_FORMATS = ("MJPG", "JPEG")
+RAW_FORMATS = {"YUYV": cv2.COLOR_YUV2RGB_YUYV, "UYVY": cv2.COLOR_YUV2RGB_UYVY}
+JPEG_END = b"\xff\xd9"
+MIN_JPEG_BYTES = 64
+GSTREAMER_HINT = "use the OpenCV of JetPack or `sudo apt-get install python3-opencv`, not that of pip"
 
 
 def resize_area(picture: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -44,6 +53,11 @@ def encode_png(picture: np.ndarray) -> bytes:
 
 def decode_png(content: bytes) -> np.ndarray:
     """The picture uint8 [H, W, 3] in the bytes of a PNG. Raises InputError when they are none, or damaged."""
+    return decode_picture(content)
+
+
+def decode_picture(content: bytes) -> np.ndarray:
+    """The picture uint8 [H, W, 3] in the bytes of a PNG or JPEG. Raises InputError when they are none, or damaged."""
     try:
         picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
@@ -51,6 +65,19 @@ def decode_png(content: bytes) -> np.ndarray:
     if picture is None:
         raise InputError("the picture is damaged", "was the copy complete?")
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def encode_jpeg(picture: np.ndarray) -> bytes:
+    """JPEG of a picture uint8 [H, W, 3], as a USB camera sends it. Raises InputError when OpenCV cannot encode it."""
+    done, encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])
+    if not done:
+        raise InputError(f"OpenCV cannot encode a picture of shape {picture.shape}")
+    return encoded.tobytes()
+
+
+def decode_jpeg(content: bytes) -> np.ndarray:
+    """The picture uint8 [H, W, 3] in the bytes of a JPEG. Raises InputError when they are none, or damaged."""
+    return decode_png(content)  # OpenCV looks at the content
 
 
 def draw_line(picture: np.ndarray, points: np.ndarray, colour: tuple[int, int, int]) -> None:
@@ -74,32 +101,59 @@ def captioned(picture: np.ndarray, text: str) -> np.ndarray:
     return written
 
 
+@dataclass(frozen=True, slots=True)
+class PictureLayout:
+    """How a picture lies in the bytes of a device: four letters, size, bytes from row to row (0: compressed)."""
+
+    fourcc: str
+    height: int
+    width: int
+    stride: int
+
+
+def rgb_of(content: np.ndarray, layout: PictureLayout) -> np.ndarray | None:
+    """The RGB picture in the bytes uint8 [N] of a device; None when they are damaged or cut short."""
+    if layout.fourcc in JPEG_FORMATS:
+        return _rgb_of_jpeg(content, layout)
+    rows = _rows(content, layout)
+    return None if rows is None else cv2.cvtColor(rows, RAW_FORMATS[layout.fourcc])
+
+
+def _rgb_of_jpeg(content: np.ndarray, layout: PictureLayout) -> np.ndarray | None:
+    """A JPEG that was cut short would decode, grey from there on: its end mark must be there."""
+    if content.size < MIN_JPEG_BYTES or content.tobytes().rfind(JPEG_END) < 0:
+        return None
+    try:
+        picture = cv2.imdecode(content, cv2.IMREAD_COLOR)
+    except cv2.error:
+        return None
+    if picture is None or picture.shape[:2] != (layout.height, layout.width):
+        return None
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def _rows(content: np.ndarray, layout: PictureLayout) -> np.ndarray | None:
+    """Packed 4:2:2 as uint8 [H, W, 2]; a driver may pad each row."""
+    row_bytes = 2 * layout.width
+    stride = max(layout.stride, row_bytes)
+    if content.size < stride * (layout.height - 1) + row_bytes:
+        return None
+    shape, strides = (layout.height, layout.width, 2), (stride, 2, 1)
+    rows = np.lib.stride_tricks.as_strided(content, shape, strides, writeable=False)
+    return np.ascontiguousarray(rows)
+
+
+def has_gstreamer() -> bool:
+    """Whether this OpenCV can play GStreamer pipelines: Jetson's and Debian's can, those of PyPI cannot."""
+    return cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER)
+
+
 class Capture:
     """A cv2.VideoCapture that speaks RGB and says in words what went wrong."""
 
     def __init__(self, capture: cv2.VideoCapture, name: str) -> None:
         self._capture = capture
         self._name = name
-
-    @classmethod
-    def of_device(cls, path: str, size: tuple[int, int] | None, rate_hz: float) -> Capture:
-        """A V4L2 device, MJPG asked for, one buffer where the driver allows it.
-
-        Raises:
-            MissingError: no such device, no permission, or it gives no picture.
-        """
-        if not Path(path).exists():
-            raise MissingError(f"camera {path} does not exist", "plug it in; `ls /dev/video*` lists cameras")
-        capture = cv2.VideoCapture(path, cv2.CAP_V4L2)
-        if not capture.isOpened():
-            raise MissingError(f"camera {path} cannot be opened", _device_hint(path))
-        capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
-        if size is not None:
-            capture.set(cv2.CAP_PROP_FRAME_WIDTH, size[0])
-            capture.set(cv2.CAP_PROP_FRAME_HEIGHT, size[1])
-        capture.set(cv2.CAP_PROP_FPS, rate_hz)
-        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-        return cls(capture, path)
 
     @classmethod
     def of_stream(cls, location: str) -> Capture:
@@ -109,15 +163,34 @@ class Capture:
             raise InputError(f"video {location} cannot be opened", "check the path, or that the stream is running")
         return cls(capture, location)
 
+    @classmethod
+    def of_pipeline(cls, pipeline: str) -> Capture:
+        """A GStreamer pipeline that ends in an appsink of BGR pictures. OpenCV 4.6 waits for ever if none come.
+
+        Raises:
+            MissingError: this OpenCV was built without GStreamer.
+            InputError: the pipeline does not start; GStreamer's own words are on standard error.
+        """
+        if not has_gstreamer():
+            raise MissingError("this OpenCV was built without GStreamer", GSTREAMER_HINT)
+        capture = cv2.VideoCapture(pipeline, cv2.CAP_GSTREAMER)
+        if not capture.isOpened():
+            raise InputError("the pipeline does not start", "try it with `gst-launch-1.0`")
+        return cls(capture, pipeline)
+
+    @classmethod
+    def of_network(cls, location: str, open_ms: int, read_ms: int) -> Capture:
+        """A network stream that is waited for no longer than so. Raises InputError when it cannot be opened."""
+        patience = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, open_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, read_ms]
+        capture = cv2.VideoCapture(location, cv2.CAP_FFMPEG, patience)
+        if not capture.isOpened():
+            raise InputError("the stream cannot be opened", "check its address, and that the sender is running")
+        return cls(capture, location)
+
     @property
     def rate_hz(self) -> float:
         """Frames per second as the source states it; 0 when it does not."""
         return float(self._capture.get(cv2.CAP_PROP_FPS))
-
-    @property
-    def position_ms(self) -> float:
-        """Stamp of the last grabbed frame. V4L2 through OpenCV >= 4.5: the kernel's CLOCK_MONOTONIC stamp."""
-        return float(self._capture.get(cv2.CAP_PROP_POS_MSEC))
 
     def grab(self) -> bool:
         """Take the next frame without decoding it; False when there is none."""
@@ -147,7 +220,3 @@ class VideoFile:
 
     def close(self) -> None:
         self._writer.release()
-
-
-def _device_hint(path: str) -> str:
-    return f"does another program hold it (`fuser {path}`)? else: `sudo usermod -aG video $USER`"

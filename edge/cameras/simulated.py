@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from pathlib import Path
 
 from sefa_edge.edge.cameras.camera import CameraLost, CameraRequest, Frame
@@ -25,8 +26,11 @@ class SimulatedCamera:
         self._newest_ns = 0
 
     def open(self) -> None:
+        path = Path(self._request.address.target)
+        if self._sequence:  # a world that was there and has gone is not waited for
+            _require_world(path)
         self._renderer = Renderer(self._request.height, self._request.width, self._request.name)
-        self._state = _await_world(Path(self._request.address.target))
+        self._state = _await_world(path)
         self._due_ns = time.monotonic_ns()
 
     def read(self) -> Frame | None:
@@ -60,7 +64,7 @@ class SimulatedCamera:
                 return state
             time.sleep(POLL_S)
         if not self._state.server_alive():
-            raise CameraLost("the simulated world stopped", "its process ended; start it again")
+            raise _world_stopped()
         return None
 
 
@@ -70,3 +74,13 @@ def _await_world(path: Path) -> StateReader:
     while not path.exists() and time.monotonic_ns() < give_up_ns:
         time.sleep(POLL_S)
     return StateReader(path)
+
+
+def _require_world(path: Path) -> None:
+    with closing(StateReader(path)) as state:
+        if not state.server_alive():
+            raise _world_stopped()
+
+
+def _world_stopped() -> CameraLost:
+    return CameraLost("the simulated world stopped", "its process ended; start it again")

@@ -15,6 +15,7 @@ from typing import Any
 from sefa_edge.edge.engines.engine import EngineOptions, open_engine
 from sefa_edge.edge.evaluation.lockstep import EpisodePlayer, EpisodeResult, Settings
 from sefa_edge.edge.evaluation.wilson import wilson_interval
+from sefa_edge.edge.play_settings import add_play_arguments, hand_over_of
 from sefa_edge.edge.policy import Policy
 from sefa_edge.firmware_bridge.simulation.tasks import TASKS
 from sefa_edge.profiles.card import PolicyCard, load_card
@@ -34,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--execute-steps", type=int, help="steps played of each chunk (default: the card's)")
     parser.add_argument("--delay-ms", type=float, default=0.0, help="age of the picture when its chunk arrives")
+    add_play_arguments(parser)
     parser.add_argument(
         "--blank-camera", action="store_true", help="show the policy a black picture: success must collapse"
     )
@@ -50,6 +52,8 @@ def main(arguments: argparse.Namespace) -> int:
         execute_steps=arguments.execute_steps or card.timing.execute_steps,
         delay_ns=ms_to_ns(arguments.delay_ms),
         blank_camera=arguments.blank_camera,
+        hand_over=hand_over_of(arguments),
+        noise=arguments.noise,
     )
     if not 1 <= settings.execute_steps <= card.timing.horizon or not 0 <= arguments.delay_ms <= 1000:
         raise InputError("--execute-steps must be 1..horizon and --delay-ms 0..1000")
@@ -68,7 +72,7 @@ def main(arguments: argparse.Namespace) -> int:
 def evaluate(engine_path: Path, settings: Settings, seeds: range) -> list[EpisodeResult]:
     """Play all seeds with one engine."""
     engine = open_engine(engine_path, EngineOptions())
-    player = EpisodePlayer(Policy(engine), engine.card, settings)
+    player = EpisodePlayer(Policy(engine, settings.noise), engine.card, settings)
     try:
         results: list[EpisodeResult] = []
         with Progress("evaluating", len(seeds), sys.stderr) as progress:

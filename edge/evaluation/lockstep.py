@@ -8,12 +8,14 @@ from typing import Protocol
 import numpy as np
 
 from sefa_edge.edge.cameras.camera import Frame
-from sefa_edge.edge.chunks import ActionChunk
+from sefa_edge.edge.chunks import ActionChunk, ChunkPlayer
 from sefa_edge.edge.clock import ManualClock, Pacer
+from sefa_edge.edge.inference_schedule import InferenceSchedule
 from sefa_edge.edge.links import DirectLinks
 from sefa_edge.edge.loop import ControlLoop
 from sefa_edge.edge.modes import Command, Fault, Mode
 from sefa_edge.edge.motion import Motion
+from sefa_edge.edge.play_settings import HandOver, NoiseMode
 from sefa_edge.edge.policy import FrameHistory, JointHistory, Observation, Policy
 from sefa_edge.edge.records import JointSample, TickReport
 from sefa_edge.firmware_bridge.simulation.joint_units import radians_of_degrees
@@ -32,7 +34,10 @@ class Settings:
     task: str
     execute_steps: int
     delay_ns: int
+    """How long an inference takes in simulated time."""
     blank_camera: bool
+    hand_over: HandOver
+    noise: NoiseMode
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,7 @@ class EpisodeResult:
     seconds: float
     chunks: int
     clipped_ticks: int
+    late_steps: int
     fault: str
 
 
@@ -94,25 +100,21 @@ class EpisodePlayer:
         self._world.reset(seed, self._start_radians)
         self._policy.start_episode(seed)
         stage = Stage(self._world, self._profile)
+        stage.loop.motion.player = ChunkPlayer(self._settings.hand_over)
         stage.enter_running()
         self._world.place(seed)  # the judge starts now
         return self._run(seed, stage)
 
     def _run(self, seed: int, stage: Stage) -> EpisodeResult:
-        timing, world = self._card.timing, self._world
+        world, timing = self._world, self._card.timing
         step_ticks = round(period_ns(timing.policy_rate_hz) / self._period_ns)
-        chunk_ticks = self._settings.execute_steps * step_ticks
-        delay_ticks = self._settings.delay_ns // self._period_ns
         observer = Observer(self._card, self._eyes)
-        planned: list[ActionChunk] = []
+        thinker = Thinker(self._policy, InferenceSchedule(timing, self._settings.execute_steps), self._settings)
         clipped = tick = 0
         for tick in range(round(world.task.time_limit_s * self._profile.control_rate_hz)):
-            if tick % chunk_ticks == 0 or (tick % step_ticks == 0 and timing.n_obs_steps > 1):
+            if timing.n_obs_steps > 1 and tick % step_ticks == 0:
                 observer.look(stage)
-            if tick % chunk_ticks == 0:
-                planned.append(self._policy.plan(observer.observation()))
-            if tick % chunk_ticks == delay_ticks:
-                stage.links.waiting_chunks.append(planned[-1])
+            thinker.think(stage, observer)
             clipped += stage.tick().clipped_bits != 0
             if world.success or world.lost or stage.loop.state.mode is not Mode.RUNNING:
                 break
@@ -122,8 +124,9 @@ class EpisodePlayer:
             success=world.success,
             lost=world.lost,
             seconds=(tick + 1) / self._profile.control_rate_hz,
-            chunks=len(planned),
+            chunks=thinker.chunks,
             clipped_ticks=clipped,
+            late_steps=stage.loop.motion.player.late_steps,
             fault="" if fault is Fault.NONE else fault.name,
         )
 
@@ -155,12 +158,39 @@ class Stage:
             self.tick()
 
 
+class Thinker:
+    """The policy process of lock-step: the same schedule, and inferences that take a given time."""
+
+    def __init__(self, policy: Policy, schedule: InferenceSchedule, settings: Settings) -> None:
+        self._policy, self._schedule, self._delay_ns = policy, schedule, settings.delay_ns
+        self._chunk: ActionChunk | None = None
+        self._ready_ns = 0
+        self.chunks = 0
+
+    def think(self, stage: Stage, observer: Observer) -> None:
+        """Begin an inference when one is due; hand its chunk over when it would have ended."""
+        now_ns = stage.now_ns
+        if self.chunks == 0:
+            self._schedule.start(now_ns)
+        if self._chunk is None and now_ns >= self._schedule.due_ns:
+            self._schedule.begin(now_ns)
+            observer.look(stage)
+            self._chunk, self._ready_ns = self._policy.plan(observer.observation()), now_ns + self._delay_ns
+            self.chunks += 1
+        if self._chunk is not None and now_ns >= self._ready_ns:
+            stage.links.waiting_chunks.append(self._chunk)
+            self._schedule.end(now_ns, self._chunk.last_step_ns)
+            self._chunk = None
+
+
 class Observer:
     """Draws what the policy sees and remembers as much of it as the policy looks back."""
 
     def __init__(self, card: PolicyCard, eyes: dict[str, Eye]) -> None:
         self._eyes = eyes
-        self._frames = FrameHistory(list(eyes), card.timing.n_obs_steps)
+        timing = card.timing
+        spacing_ns = timing.observation_spacing_steps * period_ns(timing.policy_rate_hz)
+        self._frames = FrameHistory(list(eyes), timing.n_obs_steps, spacing_ns)
         self._joints = JointHistory()
         self._sequence = 0
 

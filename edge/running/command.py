@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from sefa_edge.edge.play_settings import add_play_arguments
 from sefa_edge.profiles.errors import SefaError
 
 
@@ -19,13 +20,43 @@ def add_setup_arguments(parser: argparse.ArgumentParser) -> None:
         "--camera",
         action="append",
         metavar="[NAME=]C",
-        help="sim, /dev/video0, file:VIDEO, images:FOLDER or http://…; once per camera of the engine",
+        help="sim, /dev/video0, v4l2:NAME[@PROFILE], csi:0, gst:PIPELINE, file:VIDEO, images:FOLDER, "
+        "run:RECORDING, http://… or rtsp://…; one per camera",
     )
     parser.add_argument("--camera-rate", type=_positive, default=30.0, metavar="HZ", help="pictures per second")
+    _add_camera_limits(parser)
     parser.add_argument("--rate", type=_positive, metavar="HZ", help="control rate (default: the arm profile's)")
     parser.add_argument("--threads", type=_count, default=1, metavar="N", help="threads of the inference")
+    add_realtime_arguments(parser)
     parser.add_argument("--task", metavar="T", help="task of the simulated world (default: the engine's)")
     parser.add_argument("--seed", type=_natural, default=0, metavar="N", help="seed of the first episode")
+    add_play_arguments(parser)
+
+
+def _add_camera_limits(parser: argparse.ArgumentParser) -> None:
+    limits = (
+        ("--max-frame-age-ms", _positive, "park when a picture is older (default: the arm profile's goal_timeout_ms)"),
+        ("--max-skew-ms", _positive, "park when the cameras stay further apart in time (default: 50)"),
+        ("--frozen-ms", _not_negative, "park when a picture repeats for so long, 0: never (default for sensors: 1000)"),
+        (
+            "--dark-ms",
+            _not_negative,
+            "park when a camera sees nothing for so long, 0: never (default for sensors: 500)",
+        ),
+    )
+    for word, kind, help_text in limits:
+        parser.add_argument(word, type=kind, metavar="MS", help=help_text)
+
+
+def add_realtime_arguments(parser: argparse.ArgumentParser) -> None:
+    """How the control loop waits, and where."""
+    parser.add_argument("--cpu", type=_natural, metavar="N", help="core of the control loop (default: the highest)")
+    parser.add_argument(
+        "--realtime-priority", type=int, default=55, metavar="N", help="SCHED_FIFO priority of the loop; 0: none"
+    )
+    parser.add_argument(
+        "--spin-us", type=_natural, default=300, metavar="N", help="wait actively that long before each tick"
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +86,7 @@ def main(args: argparse.Namespace) -> int:
     from sefa_edge.edge.process import be_lean
 
     be_lean()
-    from sefa_edge.edge.running.run_plan import make_plan
+    from sefa_edge.edge.running.run_plan import look_at_cameras, make_plan
     from sefa_edge.edge.running.status import StatusLine
     from sefa_edge.edge.running.supervisor import Supervisor
     from sefa_edge.profiles.files import check_report_word, write_report
@@ -63,6 +94,8 @@ def main(args: argparse.Namespace) -> int:
     plan = make_plan(args)
     check_report_word(args.json)
     line = StatusLine(sys.stderr)
+    for note in look_at_cameras(plan):
+        line.say(note)
     card = plan.card
     line.say(f"engine {card.name} ({card.precision}, task {card.task}), arm {plan.arm_name}; Ctrl-C parks it")
     supervisor = Supervisor(plan, line)
@@ -83,6 +116,10 @@ def _positive(word: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError("must be above 0")
     return value
+
+
+def _not_negative(word: str) -> float:
+    return 0.0 if float(word) == 0 else _positive(word)
 
 
 def _count(word: str) -> int:

@@ -39,7 +39,7 @@ class Crew:
         self._folder: Path | None = None
         self._lifeline: int | None = None
         self._lifeline_end: int | None = None
-        self._control_cpus, self._worker_cpus = split_cores(os.sched_getaffinity(0))
+        self._control_cpus, self._worker_cpus = split_cores(os.sched_getaffinity(0), plan.realtime.cpu)
         self._briefing: Briefing | None = None
         self._waiting: Child | None = None
         self._silent_end: Channel | None = None
@@ -103,7 +103,12 @@ class Crew:
             supervisor_fd=own_end.fileno(),
             control_fd=to_control.fileno(),
             max_age_ms=self._plan.profile.goal_timeout_ms,
+            max_frame_age_ms=self._plan.camera_checks.max_frame_age_ms,
+            max_skew_ms=self._plan.camera_checks.max_skew_ms,
+            frozen_ns=self._plan.camera_checks.frozen_ns,
+            dark_ns=self._plan.camera_checks.dark_ns,
             threads=self._plan.threads,
+            noise=self._plan.noise,
         )
         fds = [fd for camera, _ in inputs for fd in (camera.ring_fd, camera.channel_fd)]
         self.policy = self._worker("policy", config.model_dump_json(), (*fds, own_end.fileno(), to_control.fileno()))
@@ -256,7 +261,10 @@ class Crew:
             supervisor_fd=own_end.fileno(),
             policy_fd=policy_end.fileno(),
             control_rate_hz=self._plan.control_rate_hz,
+            hand_over=self._plan.hand_over,
             cpu=min(self._control_cpus) if self._control_cpus else None,
+            realtime_priority=self._plan.realtime.priority,
+            spin_us=self._plan.realtime.spin_us,
         )
         # It also holds the lifeline of the simulated world, which must not end before the arm is parked.
         lifeline = () if self._lifeline is None else (self._lifeline,)
@@ -274,9 +282,10 @@ class Crew:
         return Child(ChildSpec(name, WORKERS[name], config, fds))
 
 
-def split_cores(cores: set[int]) -> tuple[frozenset[int], frozenset[int]]:
-    """A core for control and the others for everybody else; nothing is pinned where there is only one."""
+def split_cores(cores: set[int], wanted: int | None = None) -> tuple[frozenset[int], frozenset[int]]:
+    """A core for control (`wanted`, else the highest) and the others for everybody else; nothing is pinned where
+    there is only one."""
     if len(cores) < 2:
         return frozenset(), frozenset()
-    control = max(cores)
+    control = max(cores) if wanted is None else wanted
     return frozenset({control}), frozenset(cores - {control})

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from sefa_edge.edge.cameras.camera import CameraAddress, parse_address
+from sefa_edge.edge.cameras.camera import CameraAddress, CameraRequest, parse_address
+from sefa_edge.edge.cameras.watch import DEFAULT_MAX_SKEW_MS, patience_for
 from sefa_edge.edge.engines.engine import check_fits_arm, engine_kind
+from sefa_edge.edge.play_settings import HandOver, NoiseMode, hand_over_of
+from sefa_edge.edge.realtime import MAX_SPIN_US, RealtimeSettings
 from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import writable
@@ -42,6 +46,16 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
+class CameraChecks:
+    """What the pictures are held to. A camera that is not named may repeat a picture, or see nothing, for ever."""
+
+    max_frame_age_ms: float
+    max_skew_ms: float
+    frozen_ns: dict[str, int]
+    dark_ns: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class RunPlan:
     """Everything that the supervisor needs to know."""
 
@@ -54,11 +68,17 @@ class RunPlan:
     calibration: Path | None
     world: SimulatedWorld | None
     cameras: dict[str, CameraAddress]
+    camera_checks: CameraChecks
     camera_rate_hz: float
     control_rate_hz: float
+    realtime: RealtimeSettings
     threads: int
+    hand_over: HandOver
+    noise: NoiseMode
     schedule: Schedule
     film: Path | None
+    untouched: bool = False
+    """The arm is read and never switched on; the policy thinks, and nothing moves. For a program that measures."""
 
 
 def make_plan(args: argparse.Namespace) -> RunPlan:
@@ -74,6 +94,7 @@ def make_plan(args: argparse.Namespace) -> RunPlan:
     profile = load_arm_profile(arm_name)
     check_fits_arm(card, profile)
     _check_options(args, simulated)
+    cameras = _cameras(args.camera, card, simulated)
     return RunPlan(
         engine=args.engine,
         card=card,
@@ -82,13 +103,41 @@ def make_plan(args: argparse.Namespace) -> RunPlan:
         port="" if simulated else args.port,
         calibration=args.calibration,
         world=_world(args, card) if simulated else None,
-        cameras=_cameras(args.camera, card, simulated),
+        cameras=cameras,
+        camera_checks=_camera_checks(args, cameras, profile),
         camera_rate_hz=args.camera_rate,
         control_rate_hz=args.rate or profile.control_rate_hz,
+        realtime=realtime_settings(args),
         threads=args.threads,
+        hand_over=hand_over_of(args),
+        noise=args.noise,
         schedule=_schedule(args, card, simulated),
         film=_film(args.video),
     )
+
+
+def realtime_settings(args: argparse.Namespace) -> RealtimeSettings:
+    """What `--cpu`, `--realtime-priority` and `--spin-us` say. Raises InputError."""
+    cores = sorted(os.sched_getaffinity(0))
+    if args.cpu is not None and args.cpu not in cores:
+        raise InputError(f"--cpu {args.cpu} may not be used here", f"use one of {', '.join(map(str, cores))}")
+    if not 0 <= args.realtime_priority <= 99:
+        raise InputError(f"--realtime-priority {args.realtime_priority} is out of range", "use 1 to 99, or 0 for none")
+    if args.spin_us > MAX_SPIN_US:
+        raise InputError(f"--spin-us {args.spin_us} is out of range", f"use 0 to {MAX_SPIN_US}")
+    return RealtimeSettings(args.realtime_priority, args.cpu, args.spin_us)
+
+
+def look_at_cameras(plan: RunPlan) -> list[str]:
+    """What a person should know about the V4L2 cameras of a run. Raises SefaError when one cannot be used."""
+    devices = {name: address for name, address in plan.cameras.items() if address.kind == "v4l2"}
+    if not devices:
+        return []
+    from sefa_edge.edge.cameras.v4l2.before_run import look_at
+
+    sizes = {camera.name: (camera.height, camera.width) for camera in plan.card.cameras}
+    rate_hz = plan.camera_rate_hz
+    return look_at(CameraRequest(name, address, rate_hz, *sizes[name]) for name, address in devices.items())
 
 
 def _film(path: Path) -> Path | None:
@@ -134,6 +183,16 @@ def _cameras(words: list[str] | None, card: PolicyCard, simulated: bool) -> dict
         if address.kind == "sim" and not address.target and not simulated:
             raise InputError("a real arm is not seen by the simulated camera", f"give --camera {name}=/dev/video0")
     return given
+
+
+def _camera_checks(args: argparse.Namespace, cameras: dict[str, CameraAddress], profile: ArmProfile) -> CameraChecks:
+    patience = {name: patience_for(address.kind, args.frozen_ms, args.dark_ms) for name, address in cameras.items()}
+    return CameraChecks(
+        args.max_frame_age_ms or profile.goal_timeout_ms,
+        args.max_skew_ms or DEFAULT_MAX_SKEW_MS,
+        {name: limits.frozen_ns for name, limits in patience.items() if limits.frozen_ns is not None},
+        {name: limits.dark_ns for name, limits in patience.items() if limits.dark_ns is not None},
+    )
 
 
 def _named(word: str, wanted: list[str]) -> tuple[str, CameraAddress]:

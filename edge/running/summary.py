@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
+from sefa_edge.edge.policy_records import PolicyReport
 from sefa_edge.edge.records import TickReport
+from sefa_edge.edge.transport import FrameDescriptor
 from sefa_edge.profiles.latency.percentiles import LatencyHistogram
 from sefa_edge.profiles.units import NS_PER_S, ns_to_ms
 
@@ -52,6 +54,14 @@ class EpisodeResult:
 
 
 @dataclass(slots=True)
+class CameraCount:
+    """What one camera gave, and how often it went away and came back."""
+
+    pictures: int = 0
+    reconnections: int = 0
+
+
+@dataclass(slots=True)
 class RunSummary:
     """Collects while the arm moves; `as_json` and `text` tell it at the end."""
 
@@ -66,12 +76,16 @@ class RunSummary:
     inference: Durations = field(default_factory=Durations)
     frame_age: Durations = field(default_factory=Durations)
     camera_to_command: Durations = field(default_factory=Durations)
+    cameras: dict[str, CameraCount] = field(default_factory=dict)
     ticks: int = 0
     skipped_ticks: int = 0
     lost_reports: int = 0
     dropped_records: int = 0
     """Of control, to whoever was too slow to take them."""
     clipped_ticks: int = 0
+    skipped_steps: int = 0
+    overlong_inferences: int = 0
+    late_steps: int = 0
     _newest_chunk_id: int = 0
     first_command_ns: int = 0
     """When the first goal had been written to the port; torque goes on in the same tick."""
@@ -100,6 +114,20 @@ class RunSummary:
             self._newest_chunk_id = report.chunk_id
             # The age is that at the grid point; the command leaves after the lateness and the tick's work.
             self.camera_to_command.add(report.frame_age_ns + report.lateness_ns + work_ns)
+
+    def count_picture(self, camera: str, descriptor: FrameDescriptor) -> None:
+        """Take in one picture."""
+        count = self.cameras.setdefault(camera, CameraCount())
+        count.pictures += 1
+        count.reconnections = descriptor.reconnections
+
+    def count_inference(self, report: PolicyReport) -> None:
+        """Take in one chunk of the policy."""
+        self.inference.add(report.inference_ns)
+        self.frame_age.add(report.frame_age_ns)
+        self.skipped_steps = report.skipped_steps
+        self.overlong_inferences = report.overlong
+        self.late_steps = report.late_steps
 
     @property
     def judged(self) -> list[EpisodeResult]:
@@ -145,6 +173,12 @@ class RunSummary:
                 "lateness_ms": self.lateness.as_ms(),
                 "work_ms": self.work.as_ms(),
             },
+            "cameras": {name: asdict(count) for name, count in self.cameras.items()},
+            "policy": {
+                "skipped_steps": self.skipped_steps,
+                "overlong_inferences": self.overlong_inferences,
+                "late_steps": self.late_steps,
+            },
             "inference_ms": self.inference.as_ms(),
             "frame_age_ms": self.frame_age.as_ms(),
             "camera_to_command_ms": self.camera_to_command.as_ms(),
@@ -172,4 +206,9 @@ class RunSummary:
         ):
             if (found := durations.as_ms()) is not None:
                 lines.append(f"{name:<19}p50 {found['p50']:.3g}  p99 {found['p99']:.3g}  p99.9 {found['p999']:.3g} ms")
+        lines += [
+            f"camera {name:<12}went away and came back {count.reconnections} times"
+            for name, count in self.cameras.items()
+            if count.reconnections
+        ]
         return "\n".join(lines)

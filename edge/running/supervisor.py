@@ -15,7 +15,8 @@ from sefa_edge.edge.film.film_process import FilmOrder, Scene
 from sefa_edge.edge.modes import Command, Mode
 from sefa_edge.edge.policy_records import Order, PolicyCommand
 from sefa_edge.edge.process import Child, started_ns
-from sefa_edge.edge.records import ControlCommand, Final
+from sefa_edge.edge.realtime import refusal_words, user_name
+from sefa_edge.edge.records import ControlCommand, Final, Privilege
 from sefa_edge.edge.running.crew import Crew
 from sefa_edge.edge.running.homecoming import FAULT_EXIT_CODE, ControlLost, CutShort, Ending, Homecoming, StopAsked
 from sefa_edge.edge.running.run_plan import RunPlan
@@ -64,6 +65,16 @@ class Supervisor:
         self._episode = ""
         self._end_ns: int | None = None
 
+    @property
+    def control_pid(self) -> int | None:
+        """The process that is measured; None before it was started."""
+        return None if self._crew.control is None else self._crew.control.pid
+
+    @property
+    def refused(self) -> Privilege:
+        """What the operating system did not grant the control process."""
+        return Privilege.NONE if self._watch.ready is None else self._watch.ready.refused
+
     def run(self) -> Ending:
         """Perform the run, then bring the arm home. Nothing that is started here outlives this call."""
         with self._signals:
@@ -107,11 +118,20 @@ class Supervisor:
         self._tell_refusals()
 
     def _perform(self) -> None:
+        if self._plan.untouched:
+            self._look_on()
+            return
         schedule = self._plan.schedule
         number = 0
         while (schedule.episodes is None or number < schedule.episodes) and not self._time_is_over():
             number += 1
             self._perform_episode(number, schedule.first_seed + number - 1)
+
+    def _look_on(self) -> None:
+        """Let the policy think and control read the arm, until the listener has heard enough."""
+        self._send(self._crew.policy_channel, PolicyCommand(Order.RUN).pack())
+        while not self._time_is_over():
+            self._pump()
 
     def _perform_episode(self, number: int, seed: int) -> None:
         of = f"/{self._plan.schedule.episodes}" if self._plan.schedule.episodes else ""
@@ -252,9 +272,8 @@ class Supervisor:
                 channel.send(record)
 
     def _tell_refusals(self) -> None:
-        if self._watch.ready is not None and (refused := self._watch.ready.refused):
-            names = str(refused).removeprefix("Privilege.").replace("|", ", ")
-            self._line.say(f"note: not permitted here, so the loop may jitter: {names}")
+        for words in refusal_words(self.refused, self._plan.realtime.priority, user_name()):
+            self._line.say(words)
 
     # -- the end ---------------------------------------------------------
 

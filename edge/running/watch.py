@@ -141,8 +141,7 @@ class Watch:
         self.policy_ready |= report.happening is Happening.READY
         if report.happening is Happening.CHUNK:
             self.policy_report = report
-            self._summary.inference.add(report.inference_ns)
-            self._summary.frame_age.add(report.frame_age_ns)
+            self._summary.count_inference(report)
         if self._listener is not None:
             self._listener.hear_policy(report)
 
@@ -150,8 +149,10 @@ class Watch:
         try:
             for record in channel.drain():
                 self.seeing.add(name)
+                descriptor = FrameDescriptor.unpack(record)
+                self._summary.count_picture(name, descriptor)
                 if self._listener is not None:
-                    self._listener.hear_frame(FrameDescriptor.unpack(record), time.monotonic_ns())
+                    self._listener.hear_frame(descriptor, time.monotonic_ns())
         except ChannelClosed:
             self._stop_listening(channel)
 

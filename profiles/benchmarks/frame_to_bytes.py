@@ -47,7 +47,7 @@ from sefa_edge.profiles.card import PolicyCard
 from sefa_edge.profiles.errors import FaultError, SefaError
 from sefa_edge.profiles.latency.environment import describe_environment
 from sefa_edge.profiles.latency.report import StageReport, summarise
-from sefa_edge.profiles.units import NS_PER_S, ms_to_ns, ns_to_ms
+from sefa_edge.profiles.units import NS_PER_S, ms_to_ns, ns_to_ms, period_ns
 
 LIMIT_MS = 2.0
 RATE_HZ = 30.0
@@ -172,8 +172,9 @@ def main(words: Sequence[str]) -> int:
 def _fly(rig: Rig, frames: int) -> None:
     """Plan on every new picture until that many chunks have been played. The policy's part."""
     card = rig.engine.card
+    spacing_ns = card.timing.observation_spacing_steps * period_ns(card.timing.policy_rate_hz)
     policy, joints = Policy(rig.engine), JointHistory()
-    pictures = FrameHistory([camera.name for camera in card.cameras], card.timing.n_obs_steps)
+    pictures = FrameHistory([camera.name for camera in card.cameras], card.timing.n_obs_steps, spacing_ns)
     poller = select.poll()
     for channel in (rig.camera, rig.control):
         poller.register(channel, select.POLLIN)

@@ -10,6 +10,7 @@ import pytest
 
 from sefa_edge.edge.control_process import ControlConfig, parse_config
 from sefa_edge.edge.modes import Fault, Mode
+from sefa_edge.edge.play_settings import HandOver
 from sefa_edge.edge.process import Child, ChildSpec
 from sefa_edge.edge.records import Final, Torque, unpack_for_supervisor
 from sefa_edge.edge.transport import channel_pair
@@ -30,6 +31,15 @@ VALID = {
 def test_defaults_are_filled_in() -> None:
     config = parse_config(json.dumps(VALID).encode())
     assert (config.control_rate_hz, config.cpu) == (None, None)
+    assert config.hand_over == HandOver()
+
+
+def test_the_hand_over_survives_its_way_to_the_process() -> None:
+    wanted = HandOver("blend", 80.0, -0.5)
+    config = ControlConfig(
+        arm="so101_sim", port="P", calibration=None, horizon=4, supervisor_fd=3, policy_fd=4, hand_over=wanted
+    )
+    assert parse_config(config.model_dump_json().encode()) == config
     assert ControlConfig.model_validate_json(config.model_dump_json()) == config
 
 

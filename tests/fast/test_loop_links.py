@@ -11,9 +11,11 @@ import pytest
 from sefa_edge.edge.chunks import ActionChunk
 from sefa_edge.edge.links import ProcessLinks
 from sefa_edge.edge.modes import Command, Fault
+from sefa_edge.edge.policy_records import InferenceBegun
 from sefa_edge.edge.records import ControlCommand, JointSample
 from sefa_edge.edge.transport import Channel, channel_pair
 from sefa_edge.firmware_bridge.host.messages import JointState
+from sefa_edge.profiles.units import ms_to_ns
 
 HORIZON, JOINTS = 4, 2
 Ends = tuple[ProcessLinks, Channel, Channel]
@@ -54,6 +56,20 @@ def test_only_the_newest_chunk_counts(ends: Ends) -> None:
     assert newest is not None
     assert newest.chunk_id == 3
     assert links.newest_chunk() is None
+
+
+def test_a_missing_chunk_is_explained_by_how_long_inference_takes(ends: Ends) -> None:
+    links, _, policy = ends
+    assert links.inference_words(ms_to_ns(5)) == ""
+    policy.send(InferenceBegun(ms_to_ns(100)).pack())
+    assert list(links.events()) == []
+    assert links.newest_chunk() is None
+    assert links.inference_words(ms_to_ns(912)) == "inference has taken 812 ms so far"
+    for inference_ms, words in ((950, "the last inference took 950 ms"), (100, "")):
+        path = np.zeros((HORIZON, JOINTS), np.float32)
+        policy.send(ActionChunk(1, 0, 0, ms_to_ns(100), path, ms_to_ns(inference_ms)).pack())
+        assert list(links.events()) == []
+        assert links.inference_words(ms_to_ns(2000)) == words
 
 
 def test_a_chunk_of_another_shape_is_a_fault(ends: Ends) -> None:

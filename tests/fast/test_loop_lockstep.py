@@ -7,12 +7,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from sefa_edge.edge.chunks import ActionChunk
+from sefa_edge.edge.chunks import ActionChunk, ChunkPlayer
 from sefa_edge.edge.clock import ManualClock, Pacer
 from sefa_edge.edge.links import DirectLinks
 from sefa_edge.edge.loop import ControlLoop
 from sefa_edge.edge.modes import Command, Event, Fault, Mode
 from sefa_edge.edge.motion import Motion
+from sefa_edge.edge.play_settings import HAND_OVER_MODES, HandOver, HandOverMode
 from sefa_edge.edge.records import NONE_NS, TickReport, Torque
 from sefa_edge.edge.safety import Envelope
 from sefa_edge.firmware_bridge.host.messages import JointState
@@ -244,6 +245,28 @@ def test_a_run_without_a_first_chunk_stands_still_and_ends(bench: Bench) -> None
     assert report.fault is Fault.CHUNK_TIMEOUT
     running = [report.goal_deg for report in bench.reports if report.mode is Mode.RUNNING]
     np.testing.assert_allclose(running, [bench.profile.start_pose_deg] * len(running), atol=1e-6)
+
+
+def test_a_first_chunk_may_come_late(bench: Bench) -> None:
+    bench.arm_and_run()
+    for _ in range(100):
+        bench.tick()
+    bench.offer(1, np.full(6, 20.0))
+    assert bench.tick().fault is Fault.NONE
+    assert bench.tick().chunk_id == 1
+
+
+@pytest.mark.parametrize("mode", HAND_OVER_MODES)
+def test_every_hand_over_keeps_the_limits(bench: Bench, mode: HandOverMode) -> None:
+    bench.loop.motion.player = ChunkPlayer(HandOver(mode))
+    bench.arm_and_run()
+    random = np.random.default_rng(3)
+    for chunk_id in range(12):
+        bench.offer(chunk_id, random.uniform(0, 60, 6))
+        for _ in range(40):
+            bench.tick()
+    bench.assert_limits_kept()
+    assert bench.reports[-1].chunk_id == 11
 
 
 def test_long_stalls_are_skipped_and_then_a_fault(bench: Bench) -> None:

@@ -12,12 +12,15 @@ import pytest
 from sefa_edge.edge.cameras.camera import Frame
 from sefa_edge.edge.chunks import ActionChunk
 from sefa_edge.edge.engines.engine import open_engine
+from sefa_edge.edge.modes import Fault
 from sefa_edge.edge.policy import FrameHistory, JointHistory, Observation, Policy
 from sefa_edge.edge.policy_process import CameraInput, PolicyConfig
-from sefa_edge.edge.policy_records import Happening, Order, PolicyCommand, PolicyReport
+from sefa_edge.edge.policy_records import Happening, InferenceBegun, Order, PolicyCommand, PolicyReport, Trouble
 from sefa_edge.edge.process import Child, ChildSpec
 from sefa_edge.edge.records import JointSample
 from sefa_edge.edge.transport import Channel, FrameDescriptor, FrameRing, channel_pair
+from sefa_edge.profiles.card import load_card, save_card
+from sefa_edge.profiles.files import sha256_of
 from sefa_edge.profiles.units import ms_to_ns
 
 PATIENCE_S = 60.0
@@ -52,7 +55,7 @@ def test_joint_history_is_bounded_and_in_order() -> None:
 
 
 def test_the_past_is_filled_with_the_first_frame() -> None:
-    frames = FrameHistory(["front"], 3)
+    frames = FrameHistory(["front"], 3, ms_to_ns(100))
     assert frames.oldest_newest_ns is None
     frames.add(frame(ms_to_ns(100), value=1))
     assert [f.image[0, 0, 0] for f in frames.observe(history((0, 1.0))).frames["front"]] == [1, 1, 1]
@@ -66,7 +69,7 @@ def test_the_past_is_filled_with_the_first_frame() -> None:
 
 
 def test_the_camera_that_lags_most_decides_freshness() -> None:
-    frames = FrameHistory(["front", "side"], 1)
+    frames = FrameHistory(["front", "side"], 1, ms_to_ns(100))
     frames.add(frame(ms_to_ns(100)))
     assert frames.oldest_newest_ns is None
     frames.add(frame(ms_to_ns(40), "side"))
@@ -84,6 +87,58 @@ def test_chunks_lie_in_time_as_the_card_says(reach_engine: Path) -> None:
     assert first.step_period_ns == ms_to_ns(100)
     assert (first.chunk_id, second.chunk_id) == (1, 2)
     assert not np.shares_memory(first.joint_deg, second.joint_deg)
+
+
+def test_the_past_is_chosen_by_when_it_was_seen() -> None:
+    """A camera at 30 a second that pauses, a policy that looks 100 ms and 200 ms back."""
+    frames = FrameHistory(["front"], 3, ms_to_ns(100))
+    for stamp_ms in (0, 33, 66, 100, 133, 166, 200, 233, 266):
+        frames.add(frame(ms_to_ns(stamp_ms), value=stamp_ms % 256))
+    joints = history(*((ms_to_ns(10) * i, 10.0 * i) for i in range(60)))
+    observation = frames.observe(joints)
+    assert [f.capture_ns for f in observation.frames["front"]] == [ms_to_ns(stamp) for stamp in (66, 166, 266)]
+    np.testing.assert_allclose(observation.joint_deg[:, 0], [66, 166, 266], rtol=1e-6)
+    assert observation.frame_gap_ns == 0
+    assert observation.joint_gap_ns == ms_to_ns(4)
+    frames.add(frame(ms_to_ns(500)))
+    frames.add(frame(ms_to_ns(480)))  # out of order: ignored
+    observation = frames.observe(joints)
+    assert [f.capture_ns for f in observation.frames["front"]] == [ms_to_ns(stamp) for stamp in (266, 500, 500)]
+    assert observation.frame_gap_ns == ms_to_ns(100)
+
+
+def test_a_past_before_the_episode_is_no_gap() -> None:
+    frames = FrameHistory(["front"], 2, ms_to_ns(100))
+    frames.add(frame(ms_to_ns(1000)))
+    assert frames.observe(history((0, 0.0))).frame_gap_ns == 0
+    frames.add(frame(ms_to_ns(1030)))
+    observation = frames.observe(history((0, 0.0), (ms_to_ns(1010), 1.0)))
+    assert [f.capture_ns for f in observation.frames["front"]] == [ms_to_ns(1000), ms_to_ns(1030)]
+    assert (observation.frame_gap_ns, observation.joint_gap_ns) == (0, ms_to_ns(20))
+
+
+@pytest.fixture(scope="session")
+def failing_engine(tmp_path_factory: pytest.TempPathFactory, make_reach_engine) -> Path:
+    """An engine that works for joints near zero; beyond it looks up a row that there is not."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    path = make_reach_engine(tmp_path_factory.mktemp("failing"))
+    card, model = load_card(path), onnx.load(path)
+    graph = model.graph
+    graph.node[-1].output[0] = "planned"
+    graph.node.extend(
+        [
+            helper.make_node("Cast", ["joints"], ["rows"], to=TensorProto.INT64),
+            helper.make_node("Gather", ["noise", "rows"], ["found"], axis=0),
+            helper.make_node("ReduceMean", ["found"], ["mean"], keepdims=0),
+            helper.make_node("Mul", ["mean", "zero"], ["nothing_found"]),
+            helper.make_node("Add", ["planned", "nothing_found"], ["chunk"]),
+        ]
+    )
+    onnx.save(model, path)
+    save_card(card.model_copy(update={"engine_sha256": sha256_of(path)}), path)
+    return path
 
 
 class Bench:
@@ -117,6 +172,8 @@ class Bench:
         return next(report for report in iter(lambda: self._next_report(), None) if report.happening is happening)
 
     def chunk(self) -> ActionChunk:
+        """The next one, after the word that its inference has begun."""
+        InferenceBegun.unpack(_receive(self.control))
         return ActionChunk.unpack(_receive(self.control), 16, 6)
 
     def hang_up(self) -> None:
@@ -165,6 +222,7 @@ def test_the_process_plans_on_fresh_pictures_only(start: StartBench, reach_engin
     assert bench.report(Happening.NO_FRAME).episode == 7
     bench.feel(2.0)
     stamp_ns = bench.see(2)
+    bench.feel(2.0)
     chunk, report = bench.chunk(), bench.report(Happening.CHUNK)
     assert (chunk.chunk_id, chunk.observed_ns, report.chunk_id) == (1, stamp_ns, 1)
     np.testing.assert_allclose(chunk.joint_deg[0, 0], 2 + 0.03 * 18, rtol=1e-5)
@@ -172,6 +230,23 @@ def test_the_process_plans_on_fresh_pictures_only(start: StartBench, reach_engin
     bench.report(Happening.PAUSED)
     bench.hang_up()
     assert bench.child.wait(PATIENCE_S) == 0
+
+
+def test_the_process_tells_control_and_a_person_that_its_engine_failed(start: StartBench, failing_engine: Path) -> None:
+    bench = start(failing_engine)
+    bench.report(Happening.READY)
+    bench.supervisor.send(PolicyCommand(Order.RUN, 1, 0, 0).pack())
+    bench.feel(1000.0)
+    bench.see(1)
+    bench.feel(1000.0)
+    InferenceBegun.unpack(_receive(bench.control))
+    trouble = Trouble.unpack(_receive(bench.control))
+    assert trouble.fault is Fault.ENGINE_FAILED
+    assert trouble.about
+    assert bench.child.wait(PATIENCE_S) == 3
+    failure = bench.child.failure()
+    assert str(failure).startswith(f"the engine failed while it ran: {trouble.about}")
+    assert "Traceback" not in bench.child.last_words()
 
 
 def test_the_process_says_why_it_cannot_start(start: StartBench, tmp_path: Path) -> None:

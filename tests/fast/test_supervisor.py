@@ -16,6 +16,7 @@ import pytest
 
 from sefa_edge.edge.cameras.camera import CameraAddress
 from sefa_edge.edge.cameras.pictures import Capture, read_picture
+from sefa_edge.edge.play_settings import HandOver
 from sefa_edge.edge.process import Child, ChildSpec
 from sefa_edge.edge.running import command as run
 from sefa_edge.edge.running.crew import split_cores
@@ -39,6 +40,12 @@ def test_the_simulated_arm_needs_nothing_but_an_engine(reach_engine: Path) -> No
     assert made.cameras == {"front": CameraAddress("sim", "")}
     assert (made.schedule.episodes, made.schedule.episode_s) == (5, 8.0)
     assert made.film == Path("run.png")
+    assert (made.hand_over, made.noise) == (HandOver(), "per-chunk")
+
+
+def test_how_chunks_are_drawn_and_played_is_asked_for_by_name(reach_engine: Path) -> None:
+    made = plan(reach_engine, "--handover", "blend", "--fade-ms", "80", "--noise", "shared")
+    assert (made.hand_over, made.noise) == (HandOver("blend", 80.0), "shared")
 
 
 def test_a_real_arm_runs_until_it_is_told_otherwise(reach_engine: Path) -> None:
@@ -64,6 +71,8 @@ def test_a_real_arm_runs_until_it_is_told_otherwise(reach_engine: Path) -> None:
         (("--calibration", "arm.json"), "takes no --calibration"),
         (("--video", "run.gif"), "unknown ending"),
         (("--rate", "5000"), "--rate 5000 is out of range"),
+        (("--fade-ms", "-1"), "--fade-ms -1 is out of range"),
+        (("--ensemble-decay", "nan"), "--ensemble-decay nan is out of range"),
         (("--video", "nowhere/run.mp4"), "folder nowhere does not exist"),
     ],
 )
@@ -184,3 +193,8 @@ def test_what_is_absent_ends_with_a_hint_and_before_anything_moves(tmp_path: Pat
         done = subprocess.run([*run, *words], capture_output=True, cwd=tmp_path)
         assert done.returncode == 2
         assert complaint in done.stderr
+
+
+def test_control_gets_the_core_that_is_asked_for() -> None:
+    assert split_cores({0, 1, 2, 5}, 1) == (frozenset({1}), frozenset({0, 2, 5}))
+    assert split_cores({3}, 3) == (frozenset(), frozenset())

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("edge", "export", "firmware_bridge", "models", "profiles")
-DATA_SUFFIXES = (".yaml", ".json", ".html", ".css", ".typed")
+DATA_SUFFIXES = (".yaml", ".json", ".html", ".css", ".typed", ".c")
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +58,7 @@ def test_wheel_holds_the_facts_and_the_licence(wheel: Path) -> None:
             "profiles/**/*.yaml",
             "profiles/**/*.json",
             "profiles/**/*.html",
+            "edge/bench_loop/*.c",
             "edge/shipped/**/*.onnx",
             "edge/shipped/**/*.json",
         )

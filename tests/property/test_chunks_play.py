@@ -1,15 +1,13 @@
-"""Records survive packing and refuse anything else; the player keeps its order under any arrival."""
+"""Records survive packing and refuse anything else."""
 
 from __future__ import annotations
-
-from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sefa_edge.edge.chunks import ActionChunk, ChunkPlayer
+from sefa_edge.edge.chunks import ActionChunk
 from sefa_edge.edge.modes import Command, Fault, Mode
 from sefa_edge.edge.records import (
     ControlCommand,
@@ -115,27 +113,3 @@ def test_a_damaged_head_is_refused_or_a_record_of_that_size(report: TickReport, 
         except RecordError:
             continue
         assert isinstance(unpacked, TickReport)
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 3000), st.integers(0, 400)), max_size=30),
-    st.integers(1, 10),
-)
-def test_the_player_never_goes_back(arrivals: list[tuple[int, int, int]], horizon: int) -> None:
-    """Ids rise, pieces cover now, and the way never jumps where pieces meet."""
-    player, now_ns, here, played = ChunkPlayer(), 0, np.zeros(1), []
-    for chunk_id, observed_ns, wait_ns in arrivals:
-        now_ns += wait_ns
-        path = np.full((horizon, 1), float(chunk_id), np.float32)
-        taken = player.accept(ActionChunk(chunk_id, observed_ns, observed_ns + 100, 100, path, 0), now_ns, here)
-        if taken:
-            played.append(chunk_id)
-            segment = player.choose(now_ns)
-            assert segment is not None
-            assert segment.from_ns == now_ns
-            assert segment.from_deg is here
-        segment = player.choose(now_ns)
-        if segment is not None:
-            assert segment.from_ns <= now_ns <= segment.to_ns
-            assert segment.from_ns < segment.to_ns
-    assert all(before < after for before, after in pairwise(played))

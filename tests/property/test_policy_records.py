@@ -8,12 +8,20 @@ from hypothesis import strategies as st
 
 from sefa_edge.edge.film.film_process import CAPTION_BYTES, FilmOrder, Scene
 from sefa_edge.edge.modes import Fault
-from sefa_edge.edge.policy_records import TOLD_BY_POLICY, Happening, Order, PolicyCommand, PolicyReport, Trouble
+from sefa_edge.edge.policy_records import (
+    TOLD_BY_POLICY,
+    Happening,
+    InferenceBegun,
+    Order,
+    PolicyCommand,
+    PolicyReport,
+    Trouble,
+)
 from sefa_edge.edge.transport import RecordError
 
 int64 = st.integers(-(2**63), 2**63 - 1)
 commands = st.builds(PolicyCommand, st.sampled_from(Order), int64, int64, int64)
-reports = st.builds(PolicyReport, st.sampled_from(Happening), int64, int64, int64, int64, int64)
+reports = st.builds(PolicyReport, st.sampled_from(Happening), *[int64] * 7)
 captions = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=CAPTION_BYTES)
 orders = st.builds(FilmOrder, st.sampled_from(Scene), int64, captions)
 
@@ -23,6 +31,7 @@ def test_round_trips(command: PolicyCommand, report: PolicyReport, order: FilmOr
     assert PolicyCommand.unpack(command.pack()) == command
     assert PolicyReport.unpack(report.pack()) == report
     assert FilmOrder.unpack(order.pack()) == order
+    assert InferenceBegun.unpack(InferenceBegun(command.after_ns).pack()).begun_ns == command.after_ns
 
 
 @given(commands, reports)
@@ -48,6 +57,6 @@ def test_a_policy_may_not_tell_a_fault_of_somebody_else() -> None:
 
 @given(st.binary(max_size=120))
 def test_noise_is_refused(record: bytes) -> None:
-    for record_type in (PolicyCommand, PolicyReport, FilmOrder, Trouble):
+    for record_type in (PolicyCommand, PolicyReport, FilmOrder, InferenceBegun, Trouble):
         with pytest.raises(RecordError):
             record_type.unpack(record)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sefa_edge.edge.transport import FrameDescriptor, RecordError
 
 int64 = st.integers(-(2**63), 2**63 - 1)
-descriptors = st.builds(FrameDescriptor, st.integers(0, 2**32 - 1), int64, int64, int64, int64)
+descriptors = st.builds(FrameDescriptor, st.integers(0, 2**32 - 1), *[int64] * 7)
 
 
 @given(descriptors)

@@ -1,0 +1,1 @@
+"""`sefa-edge bench-loop`: proves the control loop on this very unit."""

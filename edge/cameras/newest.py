@@ -1,0 +1,101 @@
+"""The newest picture of a source that sends by itself: a thread takes everything, and decodes only what is asked for.
+
+Whatever waits in a queue grows old there. So the thread grabs without a pause, and the queue stays empty.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from sefa_edge.edge.cameras.camera import CameraLost
+from sefa_edge.profiles.units import NS_PER_S, ns_to_ms
+
+GOODBYE_S = 2.0
+
+
+class Tap(Protocol):
+    """A running stream. All calls but `interrupt` come from one thread."""
+
+    def grab(self) -> None:
+        """Wait for the next picture and take it undecoded. Raises CameraLost when there will be no more."""
+        ...
+
+    def picture(self) -> np.ndarray | None:
+        """The grabbed picture uint8 [H, W, 3]; None when it is damaged."""
+        ...
+
+    def interrupt(self) -> None:
+        """Let a `grab` that waits return soon; called from another thread."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Arrival:
+    """A picture uint8 [H, W, 3] and when it had arrived (CLOCK_MONOTONIC)."""
+
+    stamp_ns: int
+    picture: np.ndarray
+
+
+class NewestPicture:
+    """Takes pictures from a tap, which it owns, until closed."""
+
+    def __init__(self, tap: Tap) -> None:
+        self._tap = tap
+        self._changed = threading.Condition()
+        self._wanted = False
+        self._arrival: Arrival | None = None
+        self._failure: CameraLost | None = None
+        self._closing = False
+        self._thread = threading.Thread(target=self._take, daemon=True)
+        self._thread.start()
+
+    def next(self, patience_ns: int) -> Arrival:
+        """The next picture to arrive.
+
+        Raises:
+            CameraLost: none came within `patience_ns`, or there will be no more.
+        """
+        with self._changed:
+            self._wanted, self._arrival = True, None
+            self._changed.wait_for(lambda: self._arrival or self._failure, patience_ns / NS_PER_S)
+            if self._arrival is not None:
+                return self._arrival
+            if self._failure is not None:
+                raise self._failure
+        raise CameraLost(
+            f"nothing came for {ns_to_ms(patience_ns):.0f} ms", "is the sender still running, and the network up?"
+        )
+
+    def close(self) -> None:
+        self._closing = True
+        self._tap.interrupt()
+        self._thread.join(GOODBYE_S)
+
+    def _take(self) -> None:
+        try:
+            while not self._closing:
+                self._tap.grab()
+                stamp_ns = time.monotonic_ns()
+                picture = self._tap.picture() if self._wanted else None
+                if picture is not None:
+                    self._tell(Arrival(stamp_ns, picture))
+        except CameraLost as failure:
+            self._tell(failure)
+        finally:
+            self._tap.close()
+
+    def _tell(self, news: Arrival | CameraLost) -> None:
+        with self._changed:
+            if isinstance(news, Arrival):
+                self._wanted, self._arrival = False, news
+            else:
+                self._failure = news
+            self._changed.notify()

@@ -1,0 +1,69 @@
+"""The pictures of a recorded run as a camera, at the speed at which they were taken. It begins again at its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+from sefa_edge.edge.cameras.camera import CameraLost, CameraRequest, Frame
+from sefa_edge.edge.cameras.pictures import decode_picture
+from sefa_edge.edge.recorder.messages import Picture, decode, png_of
+from sefa_edge.edge.recorder.names import picture_topic
+from sefa_edge.edge.recorder.recorded_run import RecordedRun, open_run
+from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.units import NS_PER_S, ms_to_ns
+
+LONGEST_GAP_NS = ms_to_ns(250)
+"""A longer pause in a recording (pictures were lost, or the camera was away) is played as one of this length."""
+
+
+class RecordedCamera:
+    """The pictures that the camera of this name took; one of them is in memory at a time."""
+
+    def __init__(self, request: CameraRequest) -> None:
+        self._name = request.name
+        self._path = Path(request.address.target)
+        self._sequence = 0
+
+    def open(self) -> None:
+        """Raises InputError when there is no recording, or none of this camera."""
+        run = open_run(self._path)
+        self._pictures = _endless(run, self._name)
+        self._waiting = next(self._pictures, None)
+        if self._waiting is None:
+            raise InputError(
+                f"{run.path} holds no pictures of camera '{self._name}'",
+                f"cameras of that run: {', '.join(camera.name for camera in run.card.cameras)}",
+            )
+        self._due_ns = time.monotonic_ns()
+
+    def read(self) -> Frame | None:
+        """Raises CameraLost when the file was cut short meanwhile, InputError when a picture is damaged."""
+        shown, self._waiting = self._waiting, next(self._pictures, None)
+        if shown is None or self._waiting is None:
+            raise CameraLost(f"{self._path} holds no more pictures", "was it changed while it was read?")
+        picture = decode_picture(png_of(shown))
+        stamp_ns = self._wait_for_turn()
+        gap_ns = self._waiting.capture_ns - shown.capture_ns
+        self._due_ns = stamp_ns + (gap_ns if 0 < gap_ns < LONGEST_GAP_NS else LONGEST_GAP_NS)
+        self._sequence += 1
+        return Frame(self._name, self._sequence, stamp_ns, stamp_ns, picture)
+
+    def close(self) -> None:
+        self._pictures.close()
+
+    def _wait_for_turn(self) -> int:
+        """When it is due, or now when that is over: what was missed is not made up for."""
+        time.sleep(max(0, self._due_ns - time.monotonic_ns()) / NS_PER_S)
+        return time.monotonic_ns()
+
+
+def _endless(run: RecordedRun, camera: str) -> Generator[Picture, None, None]:
+    """The pictures of a camera again and again; ends at once when there are none."""
+    topic, found = picture_topic(camera), True
+    while found:
+        found = False
+        for message in run.messages(frozenset({topic})):
+            found = True
+            yield decode(topic, message.content, Picture)

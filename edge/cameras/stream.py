@@ -1,0 +1,120 @@
+"""A network camera: MJPEG over HTTP, or RTSP and whatever else FFmpeg reads. A picture is as old as its arrival."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import SplitResult, urlsplit
+
+import numpy as np
+
+from sefa_edge.edge.cameras.camera import CameraLost, CameraRequest, Frame
+from sefa_edge.edge.cameras.mjpeg import open_mjpeg
+from sefa_edge.edge.cameras.newest import NewestPicture, Tap
+from sefa_edge.edge.cameras.pictures import Capture
+from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.units import ms_to_ns, s_to_ns
+
+FFMPEG_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+LIVE = (
+    "rtsp_transport;tcp+udp|rtsp_flags;prefer_tcp"
+    "|fflags;nobuffer|flags;low_delay|analyzeduration;500000|reorder_queue_size;0"
+)
+"""No queue inside FFmpeg, and no long look at the stream before it begins. A variable that is set already wins."""
+OPEN_MS = 5000
+READ_MS = 5000
+FIRST_NS = s_to_ns(5.0)
+"""The first picture after opening may wait for the next key frame."""
+STALL_NS = s_to_ns(1.0)
+"""A stream that sends nothing for so long is lost; it is opened again from the beginning."""
+QUEUED_NS = ms_to_ns(3)
+"""A picture that is there sooner lay in a queue."""
+MAX_QUEUED_PICTURES = 60
+
+
+class StreamCamera:
+    """The newest picture of a stream."""
+
+    def __init__(self, request: CameraRequest) -> None:
+        self._camera = request.name
+        self._location = request.address.target
+        self._sequence = 0
+
+    def open(self) -> None:
+        """Raises InputError when the stream cannot be opened, CameraLost when it ends at once."""
+        address = urlsplit(self._location)
+        self._shown = shown(address)
+        try:
+            tap = self._open_tap(address)
+        except InputError as error:
+            raise InputError(f"stream {self._shown} cannot be opened: {error}", error.hint) from None
+        self._pictures = NewestPicture(tap)
+        self._patience_ns = FIRST_NS
+
+    def read(self) -> Frame | None:
+        try:
+            arrival = self._pictures.next(self._patience_ns)
+        except CameraLost as error:
+            raise CameraLost(f"stream {self._shown}: {error}", error.hint) from None
+        self._patience_ns = STALL_NS
+        self._sequence += 1
+        return Frame(self._camera, self._sequence, arrival.stamp_ns, arrival.stamp_ns, arrival.picture)
+
+    def close(self) -> None:
+        self._pictures.close()
+
+    def _open_tap(self, address: SplitResult) -> Tap:
+        tap = open_mjpeg(address) if address.scheme in ("http", "https") else None
+        return FfmpegTap(self._location) if tap is None else tap
+
+
+class FfmpegTap:
+    """A stream that OpenCV reads with FFmpeg. See `newest.Tap`."""
+
+    def __init__(self, location: str) -> None:
+        """Raises InputError."""
+        with _live_options():
+            self._capture = Capture.of_network(location, OPEN_MS, READ_MS)
+        self._is_new = True
+
+    def grab(self) -> None:
+        if self._is_new:
+            self._is_new = False
+            self._skip_queue()
+        if not self._capture.grab():
+            raise CameraLost("the stream ended", "is the sender still running?")
+
+    def picture(self) -> np.ndarray | None:
+        return self._capture.retrieve()
+
+    def interrupt(self) -> None:
+        """A grab that waits ends by its own timeout."""
+
+    def close(self) -> None:
+        self._capture.close()
+
+    def _skip_queue(self) -> None:
+        """Opening has collected pictures to learn about the stream; by now they are old."""
+        for _ in range(MAX_QUEUED_PICTURES):
+            begun_ns = time.monotonic_ns()
+            if not self._capture.grab() or time.monotonic_ns() - begun_ns > QUEUED_NS:
+                return
+
+
+@contextmanager
+def _live_options() -> Iterator[None]:
+    """OpenCV takes FFmpeg's options only from the environment, at every opening; files do not bear these."""
+    asked = os.environ.get(FFMPEG_OPTIONS)
+    os.environ[FFMPEG_OPTIONS] = LIVE if asked is None else asked
+    try:
+        yield
+    finally:
+        if asked is None:
+            del os.environ[FFMPEG_OPTIONS]
+
+
+def shown(address: SplitResult) -> str:
+    """The address without the password in it."""
+    return address._replace(netloc=address.netloc.rpartition("@")[2]).geturl()

@@ -1,0 +1,92 @@
+"""Which device a camera word means: a path, an index, or part of the name that udev gives a camera.
+
+Another `root` than `/` describes a captured machine.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from sefa_edge.profiles.errors import MissingError
+
+BY_ID = "dev/v4l/by-id"
+BY_PATH = "dev/v4l/by-path"
+
+
+@dataclass(frozen=True, slots=True)
+class CameraWord:
+    """What stands after `v4l2:`, taken apart: DEVICE or DEVICE@PROFILE."""
+
+    device: str
+    profile: str | None
+
+
+def parse_word(word: str, root: Path = Path("/")) -> CameraWord:
+    """A name by udev may itself hold an @: what exists as a whole has no profile."""
+    device, at, profile = word.rpartition("@")
+    if not at or not profile or not device or (root / word.lstrip("/")).exists():
+        return CameraWord(word, None)
+    return CameraWord(device, profile)
+
+
+def find_device(device: str, root: Path = Path("/")) -> str:
+    """The path to open, for `/dev/video0`, `0`, `by-id/NAME`, `by-path/NAME`, or a part of such a name.
+
+    A path is given back as it stands, so that a camera which returns under the same name is found again.
+
+    Raises:
+        MissingError: nothing is called so, or more than one; says what there is.
+    """
+    if device.startswith("/"):
+        return device
+    if device.isdecimal():
+        return str(root / f"dev/video{int(device)}")
+    folder, part = _folder(device)
+    if "/" not in part and (root / folder / part).exists():
+        return str(root / folder / part)
+    names = capture_names(root / folder)
+    fitting = [name for name in names if part in name]
+    if len(fitting) == 1:
+        return str(root / folder / fitting[0])
+    if fitting:
+        raise MissingError(f"'{device}' fits {len(fitting)} cameras: {', '.join(fitting)}", "write more of the name")
+    raise MissingError(f"no camera is called '{device}'", _what_there_is(root, folder, names))
+
+
+def capture_names(folder: Path) -> list[str]:
+    """The names in a folder of udev's that lead to pictures.
+
+    A UVC camera has a second node, for metadata; udev numbers them, and pictures come first.
+    """
+    try:
+        names = sorted(entry.name for entry in folder.iterdir())
+    except OSError:
+        return []
+    return [name for name in names if "-video-index" not in name or name.endswith("-video-index0")]
+
+
+def names_of(path: str, root: Path = Path("/")) -> list[str]:
+    """The names in /dev/v4l/by-id that lead to a device, as a camera word takes them."""
+    names = capture_names(root / BY_ID)
+    return [f"by-id/{name}" for name in names if os.path.realpath(root / BY_ID / name) == os.path.realpath(path)]
+
+
+def video_nodes(root: Path = Path("/")) -> list[str]:
+    """Every `/dev/videoN`, in the order of its number."""
+    nodes = [path for path in (root / "dev").glob("video*") if path.name[5:].isdecimal()]
+    return [str(path) for path in sorted(nodes, key=lambda path: int(path.name[5:]))]
+
+
+def _folder(device: str) -> tuple[str, str]:
+    if device.startswith("by-path/"):
+        return BY_PATH, device.removeprefix("by-path/")
+    return BY_ID, device.removeprefix("by-id/")
+
+
+def _what_there_is(root: Path, folder: str, names: list[str]) -> str:
+    if names:
+        return f"in /{folder}: {', '.join(names)}"
+    nodes = video_nodes(root)
+    return f"there are only {', '.join(nodes)}" if nodes else "no camera is plugged in"

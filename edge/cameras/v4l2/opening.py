@@ -1,0 +1,47 @@
+"""From a camera word to an open device that has agreed on format, size and rate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sefa_edge.edge.cameras.camera import CameraRequest
+from sefa_edge.edge.cameras.v4l2.device import Device, Mode
+from sefa_edge.edge.cameras.v4l2.discovery import find_device, parse_word
+from sefa_edge.edge.cameras.v4l2.negotiation import USUAL_SIZE, check_given, choose_mode, profile_mode
+from sefa_edge.edge.cameras.v4l2.usb_bandwidth import place_of
+from sefa_edge.profiles.camera_profile import CameraProfile, load_camera_profile
+
+
+@dataclass(frozen=True, slots=True)
+class Negotiated:
+    """What a camera was asked for and what it gives. `note`: what the driver changed, in words."""
+
+    device: Device
+    mode: Mode
+    profile: CameraProfile | None
+    note: str | None
+
+
+def negotiate(request: CameraRequest) -> Negotiated:
+    """Open the device that the request names and set format, size and rate; the stream is not started.
+
+    Raises:
+        MissingError: no such device, or it is in use.
+        InputError: it does not do what its profile says, or gives pictures that nobody can decode.
+    """
+    word = parse_word(request.address.target)
+    profile = None if word.profile is None else load_camera_profile(word.profile)
+    path = find_device(word.device)
+    place = place_of(path)
+    device = Device(path)
+    try:
+        offered = device.modes(USUAL_SIZE)
+        if profile is not None:
+            wanted = profile_mode(offered, profile)
+        else:
+            wanted = choose_mode(offered, request.rate_hz, None if place is None else place.mbit_s)
+        given = device.set_mode(wanted)
+        return Negotiated(device, given, profile, check_given(wanted, given, profile))
+    except BaseException:
+        device.close()
+        raise

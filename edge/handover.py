@@ -1,0 +1,73 @@
+"""How a newer chunk takes over from what the arm is doing: pure functions from chunks to the way that is played.
+
+replace    from the place and velocity of now to the new chunk's next step, then along the new chunk
+blend      along the new chunk at once; what lies between it and the arm now is kept as an offset and faded out
+ensemble   as blend, along the mean of all chunks that still say something about a moment (ACT, Zhao et al. 2023,
+           section IV-A): the i-th oldest of them weighs exp(-k i)
+
+Whatever the mode, the way begins where the arm was told to be and as fast as it was told to move: a hand-over has no
+jump in place or velocity. Steps before now are never played.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sefa_edge.edge.play_settings import HandOver
+from sefa_edge.edge.shaping import Path, Setpoint, path_through
+from sefa_edge.profiles.units import ms_to_ns
+
+SHORTEST_FADE_NS = ms_to_ns(1)
+"""A shorter one is none: no control period is shorter, and velocities would drown in rounding."""
+
+
+def hand_over(chunks: Sequence[Path], here: Setpoint, now_ns: int, settings: HandOver) -> Path:
+    """The way from now on, at least two knots. `chunks` oldest first; the last one ends after `now_ns`."""
+    newest = chunks[-1]
+    if settings.mode == "replace":
+        return _lead(newest, here, now_ns)
+    plan = newest if settings.mode == "blend" or len(chunks) == 1 else average(chunks, settings.decay)
+    return _fade(plan, here, now_ns, ms_to_ns(settings.fade_ms))
+
+
+def average(chunks: Sequence[Path], decay: float) -> Path:
+    """The mean of all chunks at the knots of the newest, each where it says something: weights exp(-decay i)."""
+    times_ns = chunks[-1].times_ns
+    # Relative to the heaviest, so that no weight overflows and their sum is never zero.
+    exponents = -decay * np.arange(len(chunks))
+    weights = np.exp(exponents - exponents.max())
+    covers = np.array([(path.times_ns[0] <= times_ns) & (times_ns <= path.times_ns[-1]) for path in chunks])
+    shares = weights[:, None] * covers
+    shares[-1] += np.finfo(float).tiny  # the newest says something everywhere, however little it weighs
+    shares /= shares.sum(axis=0)
+    places = np.stack([path.at(times_ns).joint_deg for path in chunks])
+    return path_through(times_ns, np.einsum("it,itn->tn", shares, places))
+
+
+def _lead(plan: Path, here: Setpoint, now_ns: int) -> Path:
+    row = int(np.searchsorted(plan.times_ns, now_ns, side="right"))
+    return Path(
+        np.concatenate([[now_ns], plan.times_ns[row:]]),
+        np.concatenate([here.joint_deg[None], plan.joint_deg[row:]]),
+        np.concatenate([here.velocity_deg_s[None], plan.velocity_deg_s[row:]]),
+    )
+
+
+def _fade(plan: Path, here: Setpoint, now_ns: int, fade_ns: int) -> Path:
+    """The plan plus an offset that leads from here to nothing: a cubic as well, so their sum is exact."""
+    if fade_ns < SHORTEST_FADE_NS:
+        return _lead(plan, here, now_ns)
+    end_ns = now_ns + fade_ns
+    inner = plan.times_ns[plan.times_ns > now_ns]
+    times_ns = np.concatenate([[now_ns], inner])
+    if end_ns < inner[-1] and end_ns not in inner:
+        times_ns = np.insert(times_ns, np.searchsorted(times_ns, end_ns), end_ns)
+    on_plan = plan.at(times_ns)
+    offset = Path(
+        np.array([now_ns, end_ns]),
+        np.stack([here.joint_deg - on_plan.joint_deg[0], np.zeros_like(here.joint_deg)]),
+        np.stack([here.velocity_deg_s - on_plan.velocity_deg_s[0], np.zeros_like(here.joint_deg)]),
+    ).at(times_ns)
+    return Path(times_ns, on_plan.joint_deg + offset.joint_deg, on_plan.velocity_deg_s + offset.velocity_deg_s)

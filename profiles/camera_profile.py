@@ -1,0 +1,68 @@
+"""How a V4L2 camera is set: `profiles/cameras/*.yaml` or a user's file. What a profile leaves out stays as found."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.strict import StrictModel, parse_yaml
+
+Auto = Literal["auto"]
+Natural = Annotated[int, Field(ge=0, le=1_000_000)]
+FOURCC = {"mjpg": "MJPG", "yuyv": "YUYV"}
+
+
+class CameraProfile(StrictModel):
+    """Format, size and rate of the pictures, and the controls that are locked: a number, or `auto`.
+
+    An automatic exposure or white balance changes the colours between demonstration and run, and within one.
+    """
+
+    schema_version: Literal[1]
+    name: Annotated[str, Field(max_length=64, pattern=r"^[\w .-]+$")]
+    format: Literal["mjpg", "yuyv"]
+    width: Annotated[int, Field(ge=16, le=8192)]
+    height: Annotated[int, Field(ge=16, le=8192)]
+    rate_hz: Annotated[float, Field(ge=1, le=240, allow_inf_nan=False)]
+    exposure_100us: Auto | Natural | None = None
+    """Exposure time in units of 0.1 ms, as UVC counts it."""
+    keep_rate_in_the_dark: bool | None = None
+    """False: automatic exposure may lengthen the frame (`exposure_dynamic_framerate`), which halves the rate."""
+    gain: Auto | Natural | None = None
+    white_balance_k: Auto | Natural | None = None
+    """Colour temperature in kelvin."""
+    focus: Auto | Natural | None = None
+    """In the driver's own units."""
+    power_line_hz: Literal["off", 50, 60] | None = None
+    """What lamps flicker with, which automatic exposure then avoids."""
+
+    @property
+    def fourcc(self) -> str:
+        return FOURCC[self.format]
+
+
+def shipped_cameras() -> list[str]:
+    """Names of the camera profiles that come with the package."""
+    folder = resources.files("sefa_edge.profiles").joinpath("cameras")
+    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_camera_profile(name_or_path: str) -> CameraProfile:
+    """A camera profile, shipped (`usb_640x480`) or a user's file (`my_camera.yaml`).
+
+    Raises:
+        InputError: unknown name, or a file that does not hold a valid profile.
+    """
+    if name_or_path.endswith((".yaml", ".yml")):
+        return parse_yaml(Path(name_or_path), CameraProfile)
+    if name_or_path not in shipped_cameras():
+        raise InputError(
+            f"no camera profile is called '{name_or_path}'",
+            f"known profiles: {', '.join(shipped_cameras())}; or give a .yaml file",
+        )
+    with resources.as_file(resources.files("sefa_edge.profiles") / "cameras" / f"{name_or_path}.yaml") as path:
+        return parse_yaml(path, CameraProfile)

@@ -1,0 +1,265 @@
+"""`sefa-edge bench-loop`: what it keeps, how it judges, the loop in C, the picture, and one measurement for real."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sefa_edge.edge.bench_loop.picture import COLOURS, HEIGHT, WIDTH, draw_lateness
+from sefa_edge.edge.bench_loop.report import Findings, judge, table, verdict
+from sefa_edge.edge.bench_loop.samples import WARM_UP_NS, Beside, Footprint, LoopMeasurement, LoopSamples, footprint_of
+from sefa_edge.edge.bench_loop.servos import simulated_servos
+from sefa_edge.edge.bench_loop.timer_control import TimerRequest, TimerResult, parse_timer_loop, timer_control
+from sefa_edge.edge.cameras.pictures import read_picture
+from sefa_edge.edge.modes import Fault, Mode
+from sefa_edge.edge.records import TickReport
+from sefa_edge.firmware_bridge.host.feetech import open_feetech_arm
+from sefa_edge.profiles.errors import InputError, SefaError
+from sefa_edge.profiles.schema import load_arm_profile
+from sefa_edge.profiles.units import ms_to_ns, us_to_ns
+
+PERIOD_NS = ms_to_ns(10)
+COMMAND = [sys.executable, "-m", "sefa_edge", "bench-loop"]
+NO_JOINTS = np.zeros(6, np.float32)
+
+
+def tick(number: int, lateness_ns: int = 1000, skipped: int = 0, mode: Mode = Mode.RUNNING) -> TickReport:
+    """Tick `number` of a grid that begins at 0."""
+    stages = (100, 20, 10, 10, 5)
+    start_ns = number * PERIOD_NS + lateness_ns
+    return TickReport(
+        number, start_ns, lateness_ns, stages, skipped, 0, -1, -1, -1, mode, False, Fault.NONE, 0, 0,
+        NO_JOINTS, NO_JOINTS,
+    )  # fmt: skip
+
+
+class Counted:
+    """A companion that counts its calls."""
+
+    begun = ended = 0
+
+    def begin(self) -> None:
+        self.begun += 1
+
+    def end(self) -> None:
+        self.ended += 1
+
+
+def test_samples_leave_the_warm_up_and_other_modes_out() -> None:
+    companion = Counted()
+    samples = LoopSamples(Mode.RUNNING, 1.0, companion)
+    for number in range(1000):
+        samples.hear_tick(tick(number, mode=Mode.ARMED if number < 100 else Mode.RUNNING))
+        samples.hear_tick(tick(number, mode=Mode.HOLD))
+    assert samples.satisfied
+    assert samples.ticks[0].tick == 100 + WARM_UP_NS // PERIOD_NS
+    assert len(samples.ticks) == 101
+    assert (companion.begun, companion.ended) == (1, 1)
+
+
+def test_a_steady_loop_has_no_rate_error_however_late_its_ends_are() -> None:
+    ticks = [tick(number, lateness_ns=9_000_000 if number == 0 else 10) for number in range(101)]
+    loop = LoopMeasurement.of(ticks, 100.0)
+    assert loop.rate_hz == 100.0
+    assert (loop.skipped, loop.lost_reports) == (0, 0)
+    assert loop.period_error_ns[0] == 9_000_000 - 10
+    assert (loop.period_error_ns[1:] == 0).all()
+    assert (loop.work_ns == 145).all()
+    assert loop.stage_ns["choose"].tolist() == [20] * 101
+
+
+def test_a_skipped_tick_is_missing_from_the_rate() -> None:
+    ticks = [tick(number, skipped=int(number >= 50)) for number in range(101) if number != 49]
+    loop = LoopMeasurement.of(ticks, 100.0)
+    assert loop.rate_hz == pytest.approx(99.0)
+    assert (loop.skipped, loop.lost_reports) == (1, 0)
+
+
+def test_a_lost_report_is_no_skipped_tick() -> None:
+    ticks = [tick(number) for number in range(101) if number not in (20, 21)]
+    loop = LoopMeasurement.of(ticks, 100.0)
+    assert loop.rate_hz == 100.0
+    assert (loop.skipped, loop.lost_reports) == (0, 2)
+
+
+def test_one_tick_is_no_measurement() -> None:
+    with pytest.raises(InputError):
+        LoopMeasurement.of([tick(1)], 100.0)
+
+
+def findings(lateness_ns: list[int], control: TimerResult | None = None, skipped: int = 0) -> Findings:
+    gaps = [skipped if number else 0 for number in range(len(lateness_ns))]
+    ticks = [tick(number + gap, late, gap) for number, (late, gap) in enumerate(zip(lateness_ns, gaps, strict=True))]
+    loop = LoopMeasurement.of(ticks, 100.0)
+    return Findings(loop, control, Footprint(0, 0, 0), Beside(), (), 100.0)
+
+
+def control(lateness_us: int, skipped: int = 0) -> TimerResult:
+    return TimerResult("timer loop in C", True, np.full(10_000, us_to_ns(lateness_us), np.int64), skipped)
+
+
+def missed(found: Findings) -> list[str]:
+    return [criterion.name for criterion in judge(found) if not criterion.met]
+
+
+def test_a_good_loop_passes_with_and_without_a_control() -> None:
+    assert missed(findings([us_to_ns(100)] * 2000)) == []
+    assert missed(findings([us_to_ns(100)] * 2000, control(30))) == []
+
+
+def test_every_criterion_can_be_missed() -> None:
+    assert missed(findings([us_to_ns(151)] * 2000)) == ["lateness p50"]
+    assert missed(findings([1000] * 1900 + [ms_to_ns(1) + 1] * 100)) == ["lateness p99", "lateness p99.9"]
+    assert missed(findings([1000] * 1990 + [ms_to_ns(1) + 1] * 10)) == ["lateness p99.9"]
+    assert missed(findings([1000] * 2000, skipped=1)) == ["rate error"]
+
+
+def test_what_the_machine_takes_from_any_loop_is_forgiven() -> None:
+    late = [1000] * 1990 + [ms_to_ns(3)] * 10
+    assert missed(findings(late, control(1500))) == []
+    assert missed(findings(late, control(1499))) == ["lateness p99.9"]
+    assert missed(findings([1000] * 2000, control(10, skipped=10), skipped=1)) == []
+
+
+def test_the_table_tells_what_was_measured() -> None:
+    found = findings([us_to_ns(100)] * 2000, control(50))
+    told = "\n".join([*table(found), *verdict(judge(found))])
+    assert "2 x" in told
+    assert "0 page faults" in told
+    assert told.count("ok    ") == 4
+    assert "no control beside it" in "\n".join(table(findings([1000] * 100)))
+
+
+def test_the_loop_in_c_measures_itself() -> None:
+    with timer_control(TimerRequest(ms_to_ns(2), None, 0)) as program:
+        if program is None or program.subject == "cyclictest":
+            pytest.skip("no C compiler here")
+        program.start()
+        time.sleep(0.3)
+        result = program.finish()
+    assert result.fifo is False
+    assert result.skipped is not None
+    assert len(result.lateness_ns) + result.skipped > 10
+    assert (result.lateness_ns >= 0).all()
+
+
+GOOD = "fifo 1\nlocked 1\nticks 3\nskipped 2\nmax_ns 81500\n10 2\n81 1\n"
+
+
+def test_what_the_loop_in_c_prints_is_read() -> None:
+    result = parse_timer_loop(GOOD)
+    assert (result.fifo, result.skipped) == (True, 2)
+    assert result.lateness_ns.tolist() == [10_000, 10_000, 81_500]
+
+
+@pytest.mark.parametrize(
+    "output",
+    ["", "fifo 1\n", GOOD.replace("ticks 3", "ticks 4"), GOOD + "x y\n", GOOD.replace("10 2", "10 -2"), GOOD[:40]],
+)
+def test_what_is_no_result_is_refused(output: str) -> None:
+    with pytest.raises(SefaError, match="gave no result"):
+        parse_timer_loop(output)
+
+
+def test_the_counters_of_a_process() -> None:
+    before = footprint_of(os.getpid())
+    kept = np.ones(30_000_000, np.uint8)
+    after = footprint_of(os.getpid())
+    assert before is not None
+    assert after is not None
+    grown = after.since(before)
+    assert grown.page_faults > 0
+    assert grown.resident_kb > kept.nbytes // 2048
+    assert footprint_of(2**22 + 1) is None
+
+
+def test_the_picture_shows_a_single_late_tick() -> None:
+    series = {"ours": np.array([us_to_ns(1)] * 999 + [ms_to_ns(20)]), "control": np.full(1000, us_to_ns(50))}
+    picture = draw_lateness(series, "title")
+    assert picture.shape == (HEIGHT, WIDTH, 3)
+    assert has_colour(picture[60:, 700:], COLOURS[0])
+    assert not has_colour(picture[60:, 700:], COLOURS[1])
+    assert not has_colour(draw_lateness({"ours": series["ours"][:999]}, "")[60:, 700:], COLOURS[0])
+
+
+def has_colour(picture: np.ndarray, colour: tuple[int, int, int]) -> bool:
+    """Smoothed lines are nearly of their colour."""
+    return bool((np.abs(picture.astype(int) - colour).sum(axis=2) < 60).any())
+
+
+@contextlib.contextmanager
+def servos() -> Iterator[Path]:
+    with simulated_servos("so101_sim", frozenset()) as port:
+        yield port
+
+
+def test_a_real_arm_is_measured_and_never_switched_on(tmp_path: Path) -> None:
+    report, picture = tmp_path / "bench.json", tmp_path / "bench.png"
+    with servos() as port:
+        words = ["--arm", "so101_sim", "--port", str(port), "--seconds", "1", "--json", str(report)]
+        done = subprocess.run(
+            [*COMMAND, *words, "--picture", str(picture), "--realtime-priority", "0"],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode in (0, 1), done.stderr
+        arm = open_feetech_arm(load_arm_profile("so101_sim"), str(port), None)
+        before = arm.read_state().joint_deg
+        arm.close()
+    content = json.loads(report.read_text())
+    assert content["passed"] is (done.returncode == 0)
+    assert len(content["criteria"]) == 4
+    # A goal would have moved a joint from the middle of its range, where these servos begin.
+    assert np.abs(before[:5]).max() < 1.0
+    assert content["beside"]["chunks"] > 0
+    assert content["beside"]["pictures"] > 0
+    assert content["lateness"]["count"] == content["ticks"]
+    assert read_picture(picture).shape == (HEIGHT, WIDTH, 3)
+    assert "control loop" in done.stdout
+
+
+def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    words = [*COMMAND, "--seconds", "60", "--realtime-priority", "0"]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment)
+    assert process.stderr is not None
+    seen = next((line for line in process.stderr if " starting " in line), "")
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=60)
+    assert seen
+    assert process.returncode == 130, rest
+    # Where it got to in the meantime depends on the machine.
+    assert rest.splitlines()[-1] in ("stopped by Ctrl-C: arm not touched", "stopped by Ctrl-C: arm parked and released")
+    assert list(tmp_path.glob("sefa-edge*")) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--seconds", "0"], "--seconds"),
+        (["--seconds", "nan"], "--seconds"),
+        (["--arm", "so101"], "--port"),
+        (["--port", "/dev/null"], "--port"),
+        (["--picture", "x.svg"], "x.svg"),
+        (["--json", "/nowhere/x.json"], "/nowhere"),
+        (["--rate", "1000"], "--rate"),
+        (["--camera", "nothing"], "nothing"),
+    ],
+)
+def test_wrong_words_are_one_line(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from sefa_edge.cli import main
+
+    assert main(["bench-loop", *words]) == 2
+    assert told in capsys.readouterr().err.splitlines()[0]

@@ -1,0 +1,89 @@
+"""A recorded run as a camera: the pictures that were taken, at their pace, again and again."""
+
+from __future__ import annotations
+
+import os
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sefa_edge.edge.cameras.camera import CameraRequest, CameraSource, make_source, parse_address
+from sefa_edge.edge.cameras.pictures import encode_png
+from sefa_edge.edge.control_process import ControlConfig
+from sefa_edge.edge.transport import FrameDescriptor
+from sefa_edge.profiles.card import load_card
+from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.schema import load_arm_profile
+from sefa_edge.profiles.units import ms_to_ns
+
+pytest.importorskip("mcap")
+
+PERIOD_NS = ms_to_ns(10)
+
+
+def record(path: Path, engine: Path, pictures: dict[str, list[np.ndarray]]) -> None:
+    """A recording that holds nothing but pictures, taken every 10 ms."""
+    from sefa_edge.edge.recorder.mcap_file import McapWriter
+    from sefa_edge.edge.recorder.messages import Picture, encode, picture_message, schema_of
+    from sefa_edge.edge.recorder.names import picture_topic
+
+    control = ControlConfig(arm="so101_sim", port="", calibration=None, horizon=16, supervisor_fd=0, policy_fd=0)
+    writer = McapWriter(path)
+    writer.describe("run", {"engine": str(engine)})
+    writer.attach("card.json", load_card(engine).model_dump_json().encode(), 0)
+    writer.attach("arm.json", load_arm_profile("so101_sim").model_dump_json().encode(), 0)
+    writer.attach("control.json", control.model_dump_json().encode(), 0)
+    for camera, shots in pictures.items():
+        channel = writer.add_topic(picture_topic(camera), "foxglove.CompressedImage", schema_of(Picture))
+        for index, shot in enumerate(shots):
+            stamp_ns = index * PERIOD_NS
+            frame = FrameDescriptor(0, index, stamp_ns, stamp_ns, stamp_ns)
+            writer.write(channel, stamp_ns, encode(picture_message(camera, frame, encode_png(shot), stamp_ns)))
+    writer.close()
+
+
+def noise(count: int, seed: int) -> list[np.ndarray]:
+    return list(np.random.default_rng(seed).integers(0, 256, (count, 48, 64, 3), np.uint8))
+
+
+def opened(target: Path, camera: str) -> CameraSource:
+    source = make_source(CameraRequest(camera, parse_address(f"run:{target}"), 30.0, 96, 96))
+    source.open()
+    return source
+
+
+def test_the_pictures_of_that_camera_bit_for_bit_and_again(tmp_path: Path, two_camera_engine: Path) -> None:
+    front, side = noise(4, 1), noise(3, 2)
+    record(tmp_path / "run.mcap", two_camera_engine, {"front": front, "side": side})
+    source = opened(tmp_path, "side")  # a folder: its newest recording
+    frames = [source.read() for _ in range(5)]
+    source.close()
+    for frame, expected in zip(frames, [*side, *side[:2]], strict=True):
+        assert frame is not None
+        np.testing.assert_array_equal(frame.image, expected)
+    stamps = [frame.capture_ns for frame in frames if frame]
+    assert all(later - sooner >= PERIOD_NS for sooner, later in pairwise(stamps))
+    assert stamps[-1] <= time.monotonic_ns()
+
+
+def test_a_recording_that_was_cut_short_is_played_as_far_as_it_goes(tmp_path: Path, reach_engine: Path) -> None:
+    record(tmp_path / "run.mcap", reach_engine, {"front": noise(120, 3)})
+    content = (tmp_path / "run.mcap").read_bytes()
+    (tmp_path / "cut.mcap").write_bytes(content[: len(content) * 2 // 3])
+    source = opened(tmp_path / "cut.mcap", "front")
+    assert source.read() is not None
+    source.close()
+
+
+def test_what_is_no_recording_of_this_camera_is_refused(tmp_path: Path, reach_engine: Path) -> None:
+    record(tmp_path / "run.mcap", reach_engine, {"front": noise(1, 4)})
+    with pytest.raises(InputError, match="holds no pictures of camera 'side'") as caught:
+        opened(tmp_path / "run.mcap", "side")
+    assert caught.value.hint == "cameras of that run: front"
+    (tmp_path / "noise.mcap").write_bytes(os.urandom(1000))
+    for target, complaint in (("absent.mcap", "cannot be read"), ("noise.mcap", "is no recording")):
+        with pytest.raises(InputError, match=complaint):
+            opened(tmp_path / target, "front")

@@ -1,0 +1,213 @@
+"""Hand-over of any chunks in any order: no jump in place or velocity, no late step, no broken limit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sefa_edge.edge.chunks import ActionChunk, ChunkPlayer
+from sefa_edge.edge.handover import average, hand_over
+from sefa_edge.edge.play_settings import HAND_OVER_MODES, HandOver
+from sefa_edge.edge.safety import Commanded, Envelope, check
+from sefa_edge.edge.shaping import Path, Setpoint, interpolate, path_through, resting
+from sefa_edge.profiles.schema import LimitTable
+from sefa_edge.profiles.units import ms_to_ns
+
+STEP_NS, TICK_NS, JOINTS, HORIZON = ms_to_ns(100), ms_to_ns(10), 2, 8
+START_NS = ms_to_ns(5000)
+
+degrees = st.floats(-100, 100).map(lambda value: round(value, 3))
+places = st.lists(degrees, min_size=JOINTS, max_size=JOINTS).map(np.array)
+setpoints = st.builds(Setpoint, places, places)
+ways = st.lists(places, min_size=1, max_size=HORIZON).map(np.array)
+fades = st.one_of(st.sampled_from([0.0, 1e-6, 1.0]), st.floats(1, 400))
+settings_of = st.builds(HandOver, st.sampled_from(HAND_OVER_MODES), fades, st.floats(-5, 5))
+
+
+def path_at(first_ns: int, way: np.ndarray) -> Path:
+    return path_through(first_ns + STEP_NS * np.arange(len(way)), way)
+
+
+@st.composite
+def overlaps(draw: st.DrawFn) -> tuple[list[Path], int]:
+    """Chunks in the order of their observation, and a moment before the last one ends."""
+    first_ns, paths = START_NS, []
+    for way in draw(st.lists(ways, min_size=1, max_size=4)):
+        first_ns += draw(st.integers(1, 3 * STEP_NS))
+        paths.append(path_at(first_ns, way))
+    newest = paths[-1].times_ns
+    return paths, int(draw(st.integers(int(newest[0]) - 2 * STEP_NS, int(newest[-1]) - 1)))
+
+
+def points(path: Path) -> np.ndarray:
+    """Moments on and between the knots."""
+    return np.unique(np.linspace(path.times_ns[0], path.times_ns[-1], 97).astype(np.int64))
+
+
+@settings(max_examples=50)
+@given(overlaps(), setpoints, settings_of)
+def test_no_jump_in_place_or_velocity(overlap: tuple[list[Path], int], here: Setpoint, wanted: HandOver) -> None:
+    chunks, now_ns = overlap
+    path = hand_over(chunks, here, now_ns, wanted)
+    assert path.times_ns[0] == now_ns
+    assert (np.diff(path.times_ns) > 0).all()
+    before = here
+    for row in range(1, len(path.times_ns)):
+        segment = path.segment(row)
+        begin = interpolate(segment, segment.from_ns)
+        np.testing.assert_allclose(begin.joint_deg, before.joint_deg, atol=1e-9)
+        np.testing.assert_allclose(begin.velocity_deg_s, before.velocity_deg_s, rtol=1e-9, atol=1e-3)
+        before = interpolate(segment, segment.to_ns)
+
+
+@given(overlaps(), setpoints)
+def test_replace_is_the_new_chunk_from_its_next_step_on(overlap: tuple[list[Path], int], here: Setpoint) -> None:
+    chunks, now_ns = overlap
+    path, newest = hand_over(chunks, here, now_ns, HandOver("replace")), chunks[-1]
+    left = newest.times_ns > now_ns
+    np.testing.assert_array_equal(path.times_ns[1:], newest.times_ns[left])
+    np.testing.assert_array_equal(path.joint_deg[1:], newest.joint_deg[left])
+
+
+@settings(max_examples=50)
+@given(overlaps(), setpoints, fades)
+def test_blend_is_the_new_chunk_once_the_offset_has_faded(
+    overlap: tuple[list[Path], int], here: Setpoint, fade_ms: float
+) -> None:
+    chunks, now_ns = overlap
+    path, newest = hand_over(chunks, here, now_ns, HandOver("blend", fade_ms)), chunks[-1]
+    times_ns = points(path)
+    after = times_ns[times_ns >= max(now_ns + ms_to_ns(fade_ms), newest.times_ns[newest.times_ns > now_ns][0])]
+    np.testing.assert_allclose(path.at(after).joint_deg, newest.at(after).joint_deg, atol=1e-6)
+    np.testing.assert_allclose(path.at(after).velocity_deg_s, newest.at(after).velocity_deg_s, atol=1e-3)
+
+
+@settings(max_examples=50)
+@given(overlaps(), setpoints, st.floats(1, 400))
+def test_the_offset_never_grows_beyond_what_its_velocity_explains(
+    overlap: tuple[list[Path], int], here: Setpoint, fade_ms: float
+) -> None:
+    chunks, now_ns = overlap
+    path, newest = hand_over(chunks, here, now_ns, HandOver("blend", fade_ms)), chunks[-1]
+    times_ns = points(path)
+    offset = np.abs(path.at(times_ns).joint_deg - newest.at(times_ns).joint_deg)
+    plan = newest.at(np.array([now_ns]))
+    velocity = np.abs(here.velocity_deg_s - plan.velocity_deg_s[0])
+    # Of the cubic that fades: u (1 - u)^2 has its maximum 4/27.
+    bound = np.abs(here.joint_deg - plan.joint_deg[0]) + velocity * fade_ms / 1000 * 4 / 27
+    assert (offset <= bound + 1e-6).all()
+
+
+@settings(max_examples=50)
+@given(overlaps(), st.floats(-800, 800))
+def test_the_mean_lies_between_its_chunks(overlap: tuple[list[Path], int], decay: float) -> None:
+    chunks, _ = overlap
+    mean = average(chunks, decay)
+    covering = np.ma.masked_array([path.at(mean.times_ns).joint_deg for path in chunks])
+    for path, mask in zip(chunks, covering, strict=True):
+        mask[(mean.times_ns < path.times_ns[0]) | (mean.times_ns > path.times_ns[-1])] = np.ma.masked
+    assert (mean.joint_deg >= covering.min(axis=0).data - 1e-9).all()
+    assert (mean.joint_deg <= covering.max(axis=0).data + 1e-9).all()
+
+
+def test_weights_fall_from_the_oldest_to_the_newest() -> None:
+    chunks = [path_at(START_NS, np.full((4, 1), value)) for value in (0.0, 10.0, 40.0)]
+    decay = np.log(2)  # weights 4 : 2 : 1
+    np.testing.assert_allclose(average(chunks, decay).joint_deg, (0 * 4 + 10 * 2 + 40 * 1) / 7)
+    np.testing.assert_allclose(average(chunks, -decay).joint_deg, (0 * 1 + 10 * 2 + 40 * 4) / 7)
+    np.testing.assert_allclose(average(chunks, 0.0).joint_deg, 50 / 3)
+
+
+def test_a_mean_counts_only_chunks_that_speak_about_the_moment() -> None:
+    old, new = path_at(START_NS, np.full((3, 1), 0.0)), path_at(START_NS + STEP_NS, np.full((4, 1), 10.0))
+    np.testing.assert_allclose(average([old, new], 0.0).joint_deg[:, 0], [5, 5, 10, 10])
+
+
+@settings(max_examples=50)
+@given(ways)
+def test_the_way_stays_between_its_knots(way: np.ndarray) -> None:
+    path = path_at(START_NS, way)
+    for row in range(1, len(way)):
+        segment = path.segment(row)
+        inside = np.linspace(segment.from_ns, segment.to_ns, 21).astype(np.int64)
+        joint_deg = path.at(inside).joint_deg
+        low, high = np.minimum(way[row - 1], way[row]), np.maximum(way[row - 1], way[row])
+        assert (joint_deg >= low - 1e-9).all()
+        assert (joint_deg <= high + 1e-9).all()
+        for moment, place in zip(inside.tolist(), joint_deg, strict=True):
+            np.testing.assert_allclose(interpolate(segment, moment).joint_deg, place, atol=1e-9)
+
+
+@given(ways, st.integers(1, STEP_NS))
+def test_outside_its_knots_the_way_goes_straight_on(way: np.ndarray, by_ns: int) -> None:
+    path = path_at(START_NS, way)
+    ends = path.at(np.array([path.times_ns[0] - by_ns, path.times_ns[-1] + by_ns]))
+    along = by_ns / 1e9 * path.velocity_deg_s[[0, -1]]
+    np.testing.assert_allclose(ends.joint_deg, way[[0, -1]] + [[-1], [1]] * along, atol=1e-9)
+    np.testing.assert_allclose(ends.velocity_deg_s, path.velocity_deg_s[[0, -1]], atol=1e-9)
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A chunk with any id, age and contents, and how many ticks pass before it comes."""
+
+    chunk_id: int
+    age_ticks: int
+    ticks_before: int
+    way: np.ndarray
+
+    def chunk(self, now_ns: int) -> ActionChunk:
+        observed_ns = now_ns - self.age_ticks * TICK_NS
+        return ActionChunk(self.chunk_id, observed_ns, observed_ns + STEP_NS, STEP_NS, self.way.astype(np.float32), 0)
+
+
+arrivals = st.lists(st.builds(Arrival, st.integers(0, 9), st.integers(0, 60), st.integers(0, 30), ways), max_size=8)
+LIMITS = LimitTable(
+    ("a", "b"), np.array([-60.0, -5.0]), np.array([60.0, 90.0]), np.full(2, 240.0), np.full(2, 1500.0), ms_to_ns(500)
+)
+
+
+@pytest.mark.parametrize("mode", HAND_OVER_MODES)
+@settings(max_examples=40)
+@given(arrivals, fades)
+def test_any_arrival_of_chunks_keeps_the_limits_and_ends_at_rest(
+    mode: str, coming: list[Arrival], fade_ms: float
+) -> None:
+    """Out of order, twice, late, after a gap: what the limiter lets through is lawful, and without chunks it stands."""
+    envelope, commanded = Envelope.of(LIMITS, TICK_NS), Commanded.standing(np.zeros(JOINTS))
+    player, now_ns, accepted = ChunkPlayer(HandOver(mode, fade_ms)), START_NS, []  # type: ignore[arg-type]
+    player.start(now_ns - ms_to_ns(300))
+    path = [commanded.joint_deg]
+
+    def tick() -> None:
+        nonlocal commanded, now_ns
+        now_ns += TICK_NS
+        segment = player.choose(now_ns)
+        if segment is not None:
+            assert segment.from_ns <= now_ns <= segment.to_ns
+        setpoint = interpolate(segment, now_ns) if segment else resting(commanded.stopping_deg(envelope))
+        verdict = check(setpoint, commanded, envelope, now_ns)
+        assert verdict.goal is not None
+        commanded = commanded.after(verdict.goal)
+        path.append(commanded.joint_deg)
+
+    for arrival in coming:
+        for _ in range(arrival.ticks_before):
+            tick()
+        here = Setpoint(commanded.joint_deg + commanded.step_deg, commanded.step_deg / envelope.period_s)
+        if player.accept(arrival.chunk(now_ns), now_ns, here):
+            accepted.append(arrival.chunk_id)
+    for _ in range((HORIZON + 1) * STEP_NS // TICK_NS + 40):
+        tick()
+
+    steps = np.diff(path, axis=0)
+    assert accepted == sorted(set(accepted))
+    assert (np.array(path) >= LIMITS.min_deg - 1e-9).all()
+    assert (np.array(path) <= LIMITS.max_deg + 1e-9).all()
+    assert (np.abs(steps) <= envelope.step_deg + 1e-9).all()
+    assert (np.abs(np.diff(steps, axis=0)) <= envelope.change_deg + 1e-9).all()
+    np.testing.assert_allclose(steps[-1], 0.0, atol=1e-6)
