@@ -1,10 +1,11 @@
 """From a picture to bytes on the wire, without the inference. A program to run, not a module to import:
 
-    python profiles/benchmarks/frame_to_bytes.py --frames 600 --json out/frame_to_bytes.json
+    python profiles/benchmarks/frame_to_bytes.py --frames 250 --json out/frame_to_bytes.json
 
 The way is the real one: the camera process (pictures of 640 x 480) resizes into the ring and sends a descriptor; this
-program takes the place of the policy process, with its parts, the shipped engine among them, but plans as soon as a
-picture is there instead of on a grid; the control process, on servos behind a pseudo-terminal, plays the chunk.
+program takes the place of the policy process, with its parts, the shipped engine among them, and plans as often as a
+run does, but as soon as a picture is there instead of on a grid; the control process, on servos behind a
+pseudo-terminal, plays the chunk.
 
 Two waits are nobody's work: control looks for chunks once per period, and it reads the servos before that, which is
 mostly time on the wire. Without them and the inference, two numbers are given:
@@ -47,7 +48,7 @@ from sefa_edge.profiles.card import PolicyCard
 from sefa_edge.profiles.errors import FaultError, SefaError
 from sefa_edge.profiles.latency.environment import describe_environment
 from sefa_edge.profiles.latency.report import StageReport, summarise
-from sefa_edge.profiles.units import NS_PER_S, ms_to_ns, ns_to_ms, period_ns
+from sefa_edge.profiles.units import ms_to_ns, ns_to_ms, period_ns, s_to_ns
 
 LIMIT_MS = 2.0
 RATE_HZ = 30.0
@@ -180,7 +181,12 @@ def _fly(rig: Rig, frames: int) -> None:
         poller.register(channel, select.POLLIN)
     rig.camera.newest()
     idle_ns = give_up_ns = time.monotonic_ns()
-    give_up_ns += round((frames / RATE_HZ * 4 + PATIENCE_S) * NS_PER_S)
+    cadence_ns, half_frame_ns = (
+        card.timing.execute_steps * period_ns(card.timing.policy_rate_hz),
+        period_ns(RATE_HZ) // 2,
+    )
+    give_up_ns += 2 * frames * cadence_ns + s_to_ns(PATIENCE_S)
+    plan_ns = 0
     while len(rig.ways) < frames:
         poller.poll(100)
         woken_ns = time.monotonic_ns()
@@ -189,6 +195,10 @@ def _fly(rig: Rig, frames: int) -> None:
         newest = rig.camera.newest()
         if newest is None or joints.newest_ns is None:
             continue
+        if woken_ns < plan_ns:  # a picture that a run would not plan on
+            idle_ns = time.monotonic_ns()
+            continue
+        plan_ns = woken_ns + cadence_ns - half_frame_ns
         descriptor = FrameDescriptor.unpack(newest)
         image = rig.ring.read(descriptor)
         if image is None:
@@ -348,7 +358,9 @@ def _as_json(reports: Sequence[StageReport]) -> str:
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="From a picture to bytes on the wire, without the inference.")
-    parser.add_argument("--frames", type=int, default=600, help="pictures to follow, 30 a second")
+    parser.add_argument(
+        "--frames", type=int, default=250, help="pictures to follow; the engine's card says how many in a second"
+    )
     parser.add_argument("--engine", type=Path, default=ENGINE, metavar="E", help="model.onnx of one camera")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything as JSON")
     return parser.parse_args(words)
