@@ -6,6 +6,7 @@ a picture may be is not decided here: meanwhile the newest one grows old, and th
 
 from __future__ import annotations
 
+import os
 import select
 import time
 
@@ -162,6 +163,7 @@ class Outlet:
                 reader.send(record)
             except ChannelClosed:
                 self._drop(reader)
+        os.sched_yield()  # where the policy shares this core, it comes before the next picture
 
     def rest(self, duration_ns: int) -> None:
         """Wait; less, when the last reader leaves meanwhile."""

@@ -36,10 +36,10 @@ class ImageFolderCamera:
             raise InputError(f"{self._folder} holds no pictures", f"known endings: {' '.join(PICTURE_ENDINGS)}")
 
     def read(self) -> Frame | None:
+        stamp_ns = self._grid.wait()  # first: as with a camera, there is nothing to decode before the light is caught
         picture = read_picture(self._paths[self._sequence % len(self._paths)])
         self._sequence += 1
-        stamp_ns = self._grid.wait()
-        return Frame(self._name, self._sequence, stamp_ns, stamp_ns, picture)
+        return Frame(self._name, self._sequence, stamp_ns, time.monotonic_ns(), picture)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -58,10 +58,10 @@ class VideoFileCamera:
         self._grid = Grid(self._capture.rate_hz or DEFAULT_RATE_HZ)
 
     def read(self) -> Frame | None:
+        stamp_ns = self._grid.wait()
         picture = self._next_picture()
         self._sequence += 1
-        stamp_ns = self._grid.wait()
-        return Frame(self._name, self._sequence, stamp_ns, stamp_ns, picture)
+        return Frame(self._name, self._sequence, stamp_ns, time.monotonic_ns(), picture)
 
     def close(self) -> None:
         self._capture.close()

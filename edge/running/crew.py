@@ -164,6 +164,7 @@ class Crew:
             state_path = str(self.world_paths.state)
         config = FilmConfig(path=str(self._plan.film), supervisor_fd=own_end.fileno(), state_path=state_path, ring=ring)
         self.film = self._worker("film", config.model_dump_json(), tuple(fds))
+        self.film.pin(self._worker_cpus)  # control runs by now
         own_end.close()
 
     def _start_recorder(self) -> Channel | None:

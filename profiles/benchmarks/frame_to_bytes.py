@@ -1,10 +1,11 @@
 """From a picture to bytes on the wire, without the inference. A program to run, not a module to import:
 
-    python profiles/benchmarks/frame_to_bytes.py --frames 600 --json out/frame_to_bytes.json
+    python profiles/benchmarks/frame_to_bytes.py --frames 250 --json out/frame_to_bytes.json
 
 The way is the real one: the camera process (pictures of 640 x 480) resizes into the ring and sends a descriptor; this
-program takes the place of the policy process, with its parts, the shipped engine among them, but plans as soon as a
-picture is there instead of on a grid; the control process, on servos behind a pseudo-terminal, plays the chunk.
+program takes the place of the policy process, with its parts, the shipped engine among them, and plans as often as a
+run does, but as soon as a picture is there instead of on a grid; the control process, on servos behind a
+pseudo-terminal, plays the chunk.
 
 Two waits are nobody's work: control looks for chunks once per period, and it reads the servos before that, which is
 mostly time on the wire. Without them and the inference, two numbers are given:
@@ -12,8 +13,8 @@ mostly time on the wire. Without them and the inference, two numbers are given:
     work   the sum of what is done: resize, observe, plan, choose, shape, check, send
     wall   from the picture in memory to the bytes written, less inference and waits: work, waking up, lateness
 
-Decoding a JPEG is the camera's and stands apart: a driver that gives YUYV needs none. Exit code 1 when the 99th
-percentile of the wall time is over 2 ms.
+Decoding a JPEG is the camera's, comes before, and stands apart: a driver that gives YUYV needs none. Exit code 1 when
+the 99th percentile of the wall time is over 2 ms.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ from sefa_edge.profiles.card import PolicyCard
 from sefa_edge.profiles.errors import FaultError, SefaError
 from sefa_edge.profiles.latency.environment import describe_environment
 from sefa_edge.profiles.latency.report import StageReport, summarise
-from sefa_edge.profiles.units import NS_PER_S, ms_to_ns, ns_to_ms, period_ns
+from sefa_edge.profiles.units import ms_to_ns, ns_to_ms, period_ns, s_to_ns
 
 LIMIT_MS = 2.0
 RATE_HZ = 30.0
@@ -157,7 +158,7 @@ def main(words: Sequence[str]) -> int:
         rig.until(Mode.ARMED, Command.ARM)
         rig.until(Mode.RUNNING, Command.RUN)
         _fly(rig, options.frames)
-        decode_ns = _decode_ns(unit)
+        decode_ns = _decode_ns(unit.pictures)
     reports = [*_reports(rig.ways), _report("decode", decode_ns)]
     _print(reports)
     wall = next(report for report in reports if report.key == "wall")
@@ -180,7 +181,12 @@ def _fly(rig: Rig, frames: int) -> None:
         poller.register(channel, select.POLLIN)
     rig.camera.newest()
     idle_ns = give_up_ns = time.monotonic_ns()
-    give_up_ns += round((frames / RATE_HZ * 4 + PATIENCE_S) * NS_PER_S)
+    cadence_ns, half_frame_ns = (
+        card.timing.execute_steps * period_ns(card.timing.policy_rate_hz),
+        period_ns(RATE_HZ) // 2,
+    )
+    give_up_ns += 2 * frames * cadence_ns + s_to_ns(PATIENCE_S)
+    plan_ns = 0
     while len(rig.ways) < frames:
         poller.poll(100)
         woken_ns = time.monotonic_ns()
@@ -189,6 +195,10 @@ def _fly(rig: Rig, frames: int) -> None:
         newest = rig.camera.newest()
         if newest is None or joints.newest_ns is None:
             continue
+        if woken_ns < plan_ns:  # a picture that a run would not plan on
+            idle_ns = time.monotonic_ns()
+            continue
+        plan_ns = woken_ns + cadence_ns - half_frame_ns
         descriptor = FrameDescriptor.unpack(newest)
         image = rig.ring.read(descriptor)
         if image is None:
@@ -305,10 +315,9 @@ def _go_home(rig: Rig) -> None:
     rig.engine.close()
 
 
-def _decode_ns(unit: Unit) -> np.ndarray:
+def _decode_ns(pictures: Path) -> np.ndarray:
     """How long it takes to read and decode a JPEG of that size, int64[N]."""
-    paths = sorted(unit.pictures.iterdir())
-    durations = []
+    paths, durations = sorted(pictures.iterdir()), []
     for number in range(DECODES):
         began_ns = time.monotonic_ns()
         read_picture(paths[number % len(paths)])
@@ -349,7 +358,9 @@ def _as_json(reports: Sequence[StageReport]) -> str:
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="From a picture to bytes on the wire, without the inference.")
-    parser.add_argument("--frames", type=int, default=600, help="pictures to follow, 30 a second")
+    parser.add_argument(
+        "--frames", type=int, default=250, help="pictures to follow; the engine's card says how many in a second"
+    )
     parser.add_argument("--engine", type=Path, default=ENGINE, metavar="E", help="model.onnx of one camera")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything as JSON")
     return parser.parse_args(words)

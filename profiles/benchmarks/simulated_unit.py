@@ -25,6 +25,7 @@ ARM = "so101_sim"
 ENGINE = Path(__file__).resolve().parents[2] / "edge/shipped/lift/model.onnx"
 PICTURES = 30
 CAMERA_SIZE = (480, 640)
+SERVO_PRIORITY = 40
 PATIENCE_S = 30.0
 OVERLOADED = "is this machine overloaded?"
 
@@ -55,7 +56,7 @@ while True:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """An arm behind a serial port, and a folder with what its camera sees: JPEGs of 640 x 480."""
+    """An arm behind a serial port, and a folder with what its camera sees, 640 x 480."""
 
     port: Path
     pictures: Path
@@ -80,6 +81,8 @@ def simulated_unit() -> Iterator[Unit]:
         pictures.mkdir()
         _take_pictures(pictures)
         servos = subprocess.Popen([sys.executable, "-c", SERVOS, str(port)], stdout=subprocess.PIPE, text=True)
+        with contextlib.suppress(PermissionError):  # real servos are not slowed down by what else a computer does
+            os.sched_setscheduler(servos.pid, os.SCHED_FIFO, os.sched_param(SERVO_PRIORITY))
         try:
             _wait_for(port)
             yield Unit(port, pictures, servos)
