@@ -1,11 +1,13 @@
 """The commands of a recorded run, computed anew: the same loop, on the recorded arm and a clock that stands.
 
 A stretch begins where the state of the loop is known: at its start, and, after records that were lost, at the first
-chunk that arrives while the arm runs, because two goals in a row and the chunks that are not over are all that a running loop remembers.
+chunk that arrives while the arm runs, because two goals in a row and the chunks that are not over are all that a
+running loop remembers.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -186,10 +188,20 @@ class CommandReplay:
         before, last = self._earlier
         joints = len(self._run.arm.joints)
         known = all(len(old.goal_deg) == joints and old.mode == Mode.RUNNING.name for old in (before, last))
-        if known and last.readings:
+        if known and last.readings and self._knows_chunks(last.due_ns):
             self._stage = Stage(self._run)
             playable = [old for old in self._chunks if old.last_step_ns > last.due_ns]
             self._stage.resume((before, last), playable or [chunk])
+
+    def _knows_chunks(self, now_ns: int) -> bool:
+        """Whether no chunk is missing that may still have a say; only an ensemble asks more than the newest."""
+        if self._run.control.hand_over.mode != "ensemble":
+            return True
+        chunks = list(self._chunks)
+        return all(
+            newer.chunk_id == older.chunk_id + 1 or newer.last_step_ns <= now_ns
+            for older, newer in itertools.pairwise(chunks)
+        )
 
     def _compare(self, tick: Tick, chunk: ActionChunk | None) -> None:
         if self._stage is None:
