@@ -40,6 +40,7 @@ from sefa_edge.edge.links import ProcessLinks
 from sefa_edge.edge.loop import ControlLoop
 from sefa_edge.edge.modes import Fault, Mode, describe
 from sefa_edge.edge.motion import Motion
+from sefa_edge.edge.policy_records import Trouble
 from sefa_edge.edge.process import read_config
 from sefa_edge.edge.realtime import claim_privileges, quiet_collector
 from sefa_edge.edge.records import Final, Ready, Torque
@@ -126,16 +127,21 @@ def _serve(config: ControlConfig, supervisor: Channel, policy: Channel) -> Final
 
 
 def _run(loop: ControlLoop, links: ProcessLinks, pacer: Pacer, profile: ArmProfile) -> Final:
-    ticks = 0
     while not loop.state.finished:
         loop.tick(pacer.wait())
-        ticks += 1
+    return final_record(loop, links.trouble, profile, pacer.skipped)
+
+
+def final_record(loop: ControlLoop, trouble: Trouble | None, profile: ArmProfile, skipped_ticks: int) -> Final:
+    """How a finished loop ended, and the words for it; `trouble` is what the policy told, if it did."""
     joints = loop.motion.fault_joints
     named = tuple(name for index, name in enumerate(profile.joint_names) if joints >> index & 1)
-    state, torque, trouble = loop.state, loop.arm.torque, links.trouble
+    state = loop.state
     about = (trouble.about,) if trouble is not None and trouble.fault is state.fault else named
     message, hint = describe(state, about)
-    return Final(state.mode, state.fault, joints, torque, state.exit_code, ticks, pacer.skipped, message, hint)
+    return Final(
+        state.mode, state.fault, joints, loop.arm.torque, state.exit_code, loop.ticks, skipped_ticks, message, hint
+    )
 
 
 def _arm_opener(config: ControlConfig, profile: ArmProfile) -> Callable[[], Arm]:

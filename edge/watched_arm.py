@@ -20,10 +20,8 @@ COMPLAINTS = 10
 """Readings in a row with a status bit set that make a fault; a glitch of the supply at a start is shorter."""
 
 QUIET = 3
-"""Readings in a row without an answer after which a joint is not driven on: one alone may be noise."""
-
-ASLEEP = 20
-"""Readings in a row without an answer after which a joint may have lost its power."""
+"""Readings in a row without an answer after which a joint is not driven on: one alone may be noise. It may have
+missed its goals, or lost its power, its torque and its place."""
 
 ATTEMPTS = 5
 """How often a request outside the rhythm of the loop is made before its failure counts."""
@@ -72,11 +70,6 @@ class WatchedArm:
     def quiet(self) -> np.ndarray:
         """Boolean [n]: the joints that have not answered for a while; nobody knows what they hear."""
         return self._silent >= QUIET
-
-    @property
-    def asleep(self) -> np.ndarray:
-        """Boolean [n]: the joints that may have lost their power, their torque, and their place."""
-        return self._silent >= ASLEEP
 
     def read(self, now_ns: int) -> Event | None:
         """Read every joint once; tell what changed."""

@@ -24,8 +24,8 @@ class Clock(Protocol):
 class BusPort:
     """Where a bus can be plugged in; the counterpart of `PtyPort`, in this very process::
 
-        clock, port = ManualClock(), BusPort(bus, clock)
-        arm = connect_feetech_arm(profile, port.open(), None)     # every transaction moves the clock
+    clock, port = ManualClock(), BusPort(bus, clock)
+    arm = connect_feetech_arm(profile, port.open(), None)     # every transaction moves the clock
     """
 
     def __init__(self, bus: SimulatedBus, clock: Clock) -> None:
