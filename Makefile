@@ -1,5 +1,6 @@
 # make demo    a trained policy lifts a cube with the simulated SO-101; ends in out/demo.mp4
 # make test    the whole test suite, then the running half on the oldest and the newest Python of a Jetson
+# make faults  every row of the fault table with 20 seeds, two at a time: an hour
 # make check   formatting, lint, types, import contracts
 # make policy  the shipped policy again, from its demonstrations on: 45 minutes on two cores, into out/
 # make clean   forget environments and build results (recordings in out/ stay)
@@ -16,7 +17,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet install
 TORCH := $(shell grep -o 'torch==[0-9.]*' pyproject.toml)
 
-.PHONY: demo test check format policy clean
+.PHONY: demo test faults check format policy clean
 .DELETE_ON_ERROR:
 
 demo: .venv/with-sim
@@ -29,6 +30,10 @@ test: .venv/with-everything
 	@.ci/opengl $(BIN)/python
 	$(BIN)/pytest
 	.ci/other-pythons
+
+faults: .venv/with-everything
+	@.ci/opengl $(BIN)/python
+	nice -n 10 $(BIN)/python -m tests.faults.campaign --seeds 20 --jobs 2
 
 check: .venv/with-everything
 	$(BIN)/ruff check .

@@ -202,7 +202,7 @@ class Motion:
         return _near(self.commanded.joint_deg, rest_deg)
 
     def _wake_gently(self) -> None:
-        """A servo that missed goals, or lost its power, would jump to the next one: its goal begins anew where it is."""
+        """A servo that missed goals, or lost its power, would jump to the next: its goal begins anew where it is."""
         quiet = self.arm.quiet
         woke = self._were_quiet & ~quiet
         self._were_quiet = quiet

@@ -60,3 +60,6 @@ class Row(Generic[StageT]):
     inject: Callable[[StageT], None]
     expected: Expected
     start: Start = Start.MOVING
+
+    def __str__(self) -> str:
+        return self.name
