@@ -51,7 +51,7 @@ class Motion:
         self._plan = PlannedMove(self.commanded.joint_deg, self.commanded.joint_deg, 0, 0)
         self._hold_deg: np.ndarray | None = None
         self._lag_ticks = np.zeros(len(profile.joints), np.int64)
-        self._were_quiet = arm.quiet
+        self._were_asleep = arm.asleep
         self._skipped_in_a_row = 0
         self._switched_torque = False
         self._fed_ns = 0
@@ -202,10 +202,10 @@ class Motion:
         return _near(self.commanded.joint_deg, rest_deg)
 
     def _wake_gently(self) -> None:
-        """A servo that missed goals, or lost its power, would jump to the next: its goal begins anew where it is."""
-        quiet = self.arm.quiet
-        woke = self._were_quiet & ~quiet
-        self._were_quiet = quiet
+        """A servo that slept would jump to the next goal: the goal of its joint begins anew where it is."""
+        asleep = self.arm.asleep
+        woke = self._were_asleep & ~asleep
+        self._were_asleep = asleep
         if woke.any():
             here_deg = np.where(woke, self.arm.state.joint_deg, self.commanded.joint_deg)
             step_deg = np.where(woke, 0.0, self.commanded.step_deg)

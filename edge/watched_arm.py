@@ -20,8 +20,10 @@ COMPLAINTS = 10
 """Readings in a row with a status bit set that make a fault; a glitch of the supply at a start is shorter."""
 
 QUIET = 3
-"""Readings in a row without an answer after which a joint is not driven on: one alone may be noise. It may have
-missed its goals, or lost its power, its torque and its place."""
+"""Readings in a row without an answer after which a joint is not driven on: one alone may be noise."""
+
+ASLEEP = 20
+"""Readings in a row without an answer after which a joint may have lost its power; fewer in a slow loop."""
 
 ATTEMPTS = 5
 """How often a request outside the rhythm of the loop is made before its failure counts."""
@@ -44,6 +46,7 @@ class WatchedArm:
     def __init__(self, open_arm: Callable[[], Arm], patience: int) -> None:
         self._open_arm = open_arm
         self._patience = patience
+        self._asleep_after = max(QUIET, min(ASLEEP, patience * 2 // 5))  # 0.2 s of the usual half
         arm = open_arm()
         self._arm: Arm | None = arm
         self.state = _insist(arm.read_state)
@@ -70,6 +73,11 @@ class WatchedArm:
     def quiet(self) -> np.ndarray:
         """Boolean [n]: the joints that have not answered for a while; nobody knows what they hear."""
         return self._silent >= QUIET
+
+    @property
+    def asleep(self) -> np.ndarray:
+        """Boolean [n]: the joints that may have lost their power, their torque, and their place."""
+        return self._silent >= self._asleep_after
 
     def read(self, now_ns: int) -> Event | None:
         """Read every joint once; tell what changed."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from tests.conftest import write_reach_engine
 from tests.faults.control_rig import SimulatedUnit
-from tests.faults.judge import REAL_TIME_HERE_DEG, assert_limits_kept
+from tests.faults.judge import TARDINESS_TICKS, assert_limits_kept
 from tests.faults.picture_stream import PictureStream
 
 PATIENCE_S = 120.0  # only ever waited for when something is broken
@@ -137,7 +137,7 @@ class RunRig:
         assert left_behind == [], f"left behind: {left_behind}"
 
     def assert_limits_kept(self) -> None:
-        assert_limits_kept(self.unit.profile, [], self.unit.plant, REAL_TIME_HERE_DEG)
+        assert_limits_kept(self.unit.profile, [], self.unit.plant, TARDINESS_TICKS)
 
     def close(self) -> None:
         if self.process is not None and self.process.poll() is None:

@@ -34,7 +34,7 @@ def performed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     performers = {"test_of_control": control_rows.perform, "test_of_a_run": run_rows.perform}
     asked = [item for item in request.session.items if isinstance(item, pytest.Function)]
     yield {
-        item.callspec.params["row"].name: pool.submit(
+        str(item.callspec.params["row"]): pool.submit(
             performers[item.originalname], item.callspec.params["row"], 0, tmp_path_factory.mktemp("fault")
         )
         for item in asked
