@@ -139,7 +139,7 @@ class WatchedArm:
 
     def _forget(self) -> None:
         self._silent = np.zeros(len(self.state.joint_deg), np.int64)
-        self._complaining = self._silent
+        self._complaining = np.zeros_like(self._silent)  # an array of its own: silence is no complaint
 
     def _disconnect(self, now_ns: int) -> None:
         self.close()

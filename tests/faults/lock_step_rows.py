@@ -16,7 +16,7 @@ from sefa_edge.firmware_bridge.host.protocol import Packet, StatusBits, decode, 
 from sefa_edge.profiles.units import ms_to_ns, s_to_ns
 from tests.faults.judge import assert_limits_kept, first_rest
 from tests.faults.lock_step import HORIZON, STEP_NS, Bench
-from tests.faults.row import GOES_ON, LEFT, PARKED, Expected, Row, Start
+from tests.faults.row import GOES_ON, LEFT, PARKED, UNTOUCHED, Expected, Row, Start
 
 GRIPPER = 5
 BITS_PER_TICK = 140 * 8
@@ -395,6 +395,13 @@ def echo_from_the_start(bench: Bench) -> None:
     bench.run()
 
 
+def silent_after_connecting(bench: Bench) -> None:
+    """Everything falls silent before the first tick has read anything."""
+    bench.connect()
+    for servo in bench.bus.servos:
+        servo.connected = False
+
+
 def refuse_torque_on(bench: Bench) -> None:
     """A servo falls silent between connecting and arming."""
     bench.connect()
@@ -545,6 +552,12 @@ ARM_ROWS = [
     Row("a joint is blocked and gives way", block_until_it_gives_way, fault(Fault.FOLLOWING_ERROR, BLOCKED, 2.5)),
     Row("an obstacle on the way home", block_while_parking, left(Fault.FOLLOWING_ERROR, BLOCKED, 2.5)),
     Row("the gripper holds something", grip, GOES_ON),
+    Row(
+        "all servos silent from the first tick on",
+        silent_after_connecting,
+        Expected(SILENT, UNTOUCHED, Fault.ARM_TIMEOUT, Mode.IDLE, Torque.UNTOUCHED, rest_s=0.5),
+        Start.BEFORE,
+    ),
     Row("torque on is not confirmed", refuse_torque_on, REFUSED, Start.BEFORE),
     Row("torque off is not confirmed", refuse_torque_off, REFUSED),
     Row("a joint stands outside its limits", outside_its_limits, GOES_ON, Start.BEFORE),

@@ -222,7 +222,7 @@ ROWS: list[Row[RunRig]] = [
     Row(
         "the engine fails",
         with_engine_that_moves_first(write_failing_engine),
-        ended("the policy process ended"),
+        ended("the policy process ended: exit code 1"),
         Start.BEFORE,
     ),
     Row(
@@ -232,7 +232,7 @@ ROWS: list[Row[RunRig]] = [
         Start.BEFORE,
     ),
     Row("a second run on the same arm", second_run, GOES_ON),
-    Row("the pictures' shared memory is gone", tear_shared_memory, ended("the camera process ended: killed by SIGBUS")),
+    Row("the pictures' shared memory is gone", tear_shared_memory, ended("process ended: killed by SIGBUS")),
     Row("the wall clock jumps by hours and years", with_stepped_clock, GOES_ON, Start.BEFORE),
     Row(
         "no room for the report",
