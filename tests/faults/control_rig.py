@@ -26,6 +26,7 @@ from tests.faults.lock_step import HORIZON, STEP_NS, Swing
 
 HANG_GUARD_S = 90.0
 CHUNK_EVERY_REPORTS = 20
+MAX_HELD = 128
 GOAL_TIMEOUT_MS = 1000.0
 """Longer than usual: servos and camera are played by a program that may have to wait for a processor."""
 
@@ -46,12 +47,14 @@ class SimulatedUnit:
         with self.port.lock:
             return [servo.register(TORQUE_ENABLE) == TORQUE_ON for servo in self.bus.servos]
 
-    def replug_elsewhere(self) -> None:
-        """Put the cable back; the system gives the port another device."""
-        held, other = os.openpty()  # takes the number that has just become free
+    def replug_elsewhere(self, former: str) -> None:
+        """Put the cable back; the system gives the port another device than the former one."""
+        held: list[int] = []
+        while not Path(former).exists() and len(held) < MAX_HELD:  # its number is free, and may be the next
+            held += os.openpty()
         self.port.replug()
-        os.close(held)
-        os.close(other)
+        for descriptor in held:
+            os.close(descriptor)
 
     def close(self) -> None:
         self.port.close()

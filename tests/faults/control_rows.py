@@ -39,7 +39,7 @@ def unplug_and_replug(rig: Rig) -> None:
 def another_device(rig: Rig) -> None:
     device = os.readlink(rig.port.path)
     unplug_for_a_while(rig)
-    rig.unit.replug_elsewhere()
+    rig.unit.replug_elsewhere(device)
     assert os.readlink(rig.port.path) != device
 
 
