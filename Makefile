@@ -1,6 +1,7 @@
 # make demo    a trained policy lifts a cube with the simulated SO-101; ends in out/demo.mp4
 # make test    the whole test suite, then the running half on the oldest and the newest Python of a Jetson
 # make test-lerobot   LeRobot itself opens our datasets
+# make faults  every row of the fault table with 20 seeds, two at a time: an hour
 # make check   formatting, lint, types, import contracts
 # make soak    an hour of a run without hardware: does any process grow, is anything lost?
 # make test-v4l2  the V4L2 cameras on the kernel's own device, in an emulated machine: 2 minutes, not part of `make test`
@@ -21,7 +22,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet install
 TORCH := $(shell grep -o 'torch==[0-9.]*' pyproject.toml)
 
-.PHONY: demo test test-v4l2 test-lerobot check format soak policy safety mutants clean
+.PHONY: demo test faults test-v4l2 test-lerobot check format soak policy safety mutants clean
 .DELETE_ON_ERROR:
 
 demo: .venv/with-sim
@@ -41,6 +42,10 @@ test-v4l2: .venv/with-sim
 test-lerobot: .venv/with-everything
 	@.ci/opengl $(BIN)/python
 	tests/lerobot/run.sh
+
+faults: .venv/with-everything
+	@.ci/opengl $(BIN)/python
+	nice -n 10 $(BIN)/python -m tests.faults.campaign --seeds 20 --jobs 2
 
 check: .venv/with-everything
 	$(BIN)/ruff check .

@@ -48,6 +48,7 @@ from sefa_edge.edge.loop import ControlLoop
 from sefa_edge.edge.modes import Fault, Mode, describe
 from sefa_edge.edge.motion import Motion
 from sefa_edge.edge.play_settings import HandOver
+from sefa_edge.edge.policy_records import Trouble
 from sefa_edge.edge.process import read_config
 from sefa_edge.edge.realtime import (
     DEFAULT_PRIORITY,
@@ -178,24 +179,50 @@ def _serve(config: ControlConfig, supervisor: Channel, policy: Channel, sink: Si
 
 
 def _run(loop: ControlLoop, links: ProcessLinks, pacer: Pacer, profile: ArmProfile) -> Final:
-    ticks, refusing, waited_for = 0, 0, ""
+    waited_for = ""
+    refusing = 0
     while not loop.state.finished:
         slot = pacer.wait()
         loop.tick(slot)
-        ticks += 1
         if loop.state.mode is Mode.EMERGENCY and loop.motion.fault_joints != refusing:
             refusing = loop.motion.fault_joints
             _shout(_names_of(refusing, profile))
         if loop.state.fault is Fault.CHUNK_TIMEOUT and not waited_for:
             waited_for = links.inference_words(slot.due_ns)
-    state, torque, joints = loop.state, loop.arm.torque, loop.motion.fault_joints
-    message, hint = describe(state, _subjects(loop, links, profile, waited_for))
-    return Final(state.mode, state.fault, joints, torque, state.exit_code, ticks, pacer.skipped, message, hint)
+    return final_record(loop, profile, Circumstances(links.trouble, waited_for, pacer.skipped))
 
 
-def _subjects(loop: ControlLoop, links: ProcessLinks, profile: ArmProfile, waited_for: str) -> tuple[str, ...]:
-    """What the latched fault is about; `waited_for` tells what the policy was doing when its chunk was missed."""
-    fault, trouble = loop.state.fault, links.trouble
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What else there is to tell about an end."""
+
+    trouble: Trouble | None = None
+    """What the policy told, if it did."""
+    waited_for: str = ""
+    """What the policy was doing when its chunk was missed."""
+    skipped_ticks: int = 0
+
+
+def final_record(loop: ControlLoop, profile: ArmProfile, circumstances: Circumstances) -> Final:
+    """How a finished loop ended, and the words for it."""
+    state, joints = loop.state, loop.motion.fault_joints
+    message, hint = describe(state, _subjects(loop, profile, circumstances))
+    return Final(
+        mode=state.mode,
+        fault=state.fault,
+        fault_joints=joints,
+        torque=loop.arm.torque,
+        exit_code=state.exit_code,
+        ticks=loop.ticks,
+        skipped_ticks=circumstances.skipped_ticks,
+        message=message,
+        hint=hint,
+    )
+
+
+def _subjects(loop: ControlLoop, profile: ArmProfile, circumstances: Circumstances) -> tuple[str, ...]:
+    """What the latched fault is about."""
+    fault, trouble, waited_for = loop.state.fault, circumstances.trouble, circumstances.waited_for
     if fault is Fault.LOOP_OVERRUN:
         return (f"{loop.motion.patience_ticks} ticks in a row",)
     if trouble is not None and trouble.fault is fault:

@@ -26,6 +26,7 @@ class ControlLoop:
     def __init__(self, clock: Clock, links: Links, motion: Motion) -> None:
         self.arm, self.motion = motion.arm, motion
         self._clock, self._links = clock, links
+        self.ticks = 0
         self._skipped_ticks = 0
         self._no_goal = np.full(len(self.arm.state.joint_deg), np.nan)
 
@@ -58,6 +59,7 @@ class ControlLoop:
         motion.conclude(verdict, now_ns)
         marks.append(clock_ns())
 
+        self.ticks += 1
         report = self._describe(slot, verdict, marks)
         links.report(report)
         return report

@@ -21,7 +21,7 @@ QUIET = 3
 """Readings in a row without an answer after which a joint is not driven on: one alone may be noise."""
 
 ASLEEP = 20
-"""Readings in a row without an answer after which a joint may have lost its power."""
+"""Readings in a row without an answer after which a joint may have lost its power; fewer in a slow loop."""
 
 ATTEMPTS = 5
 """How often a request outside the rhythm of the loop is made before its failure counts."""
@@ -45,6 +45,7 @@ class WatchedArm:
         self._open_arm = open_arm
         self._patience = patience
         self._recovery_ns = recovery_ns
+        self._asleep_after = max(QUIET, min(ASLEEP, patience * 2 // 5))  # 0.2 s of the usual half
         arm = open_arm()
         self._arm: Arm | None = arm
         self._names = arm.joint_names
@@ -77,7 +78,7 @@ class WatchedArm:
     @property
     def asleep(self) -> np.ndarray:
         """Boolean [n]: the joints that may have lost their power, their torque, and their place."""
-        return self._silent >= ASLEEP
+        return self._silent >= self._asleep_after
 
     def read(self, now_ns: int) -> Event | None:
         """Read every joint once; tell what changed."""

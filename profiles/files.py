@@ -26,12 +26,16 @@ def sha256_of_json(content: object) -> str:
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file so that a crash leaves either the old one or the new one."""
+    """Write a file so that a crash, or a full disk, leaves either the old one or the new one. Raises OSError."""
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     temporary.replace(path)
 
 
@@ -64,8 +68,11 @@ def check_report_word(word: str | None) -> None:
 
 
 def write_report(word: str | None, content: str) -> None:
-    """Write a report to where its `--json F` option says; a file is written whole or not at all."""
+    """Write a report to where its `--json F` option says; a file is written whole or not at all. Raises InputError."""
     if word == "-":
         sys.stdout.write(content)
     elif word is not None:
-        write_atomic(Path(word), content.encode())
+        try:
+            write_atomic(Path(word), content.encode())
+        except OSError as error:
+            raise InputError(f"{word} cannot be written: {error.strerror}", "is its disk full?") from None

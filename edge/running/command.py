@@ -105,14 +105,19 @@ def main(args: argparse.Namespace) -> int:
     supervisor = Supervisor(plan, line)
     ending = supervisor.run()
     summary = supervisor.summary
-    write_report(args.json, summary.as_json())
+    unwritten = 0
+    try:
+        write_report(args.json, summary.as_json())
+    except SefaError as error:  # how the run ended is more important
+        line.say(f"no report: {error}")
+        unwritten = error.exit_code
     print(summary.text(), file=sys.stderr if args.json == "-" else sys.stdout)
     if plan.film is not None and plan.film.is_file() and summary.episodes:
         line.say(f"pictures of the run: {plan.film}")
     if ending.exit_code in (2, 3, 4):
         raise SefaError(ending.message, ending.hint, ending.exit_code)
     line.say(ending.message)
-    return ending.exit_code
+    return ending.exit_code or unwritten
 
 
 def _positive(word: str) -> float:

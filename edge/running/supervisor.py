@@ -339,5 +339,6 @@ class Supervisor:
 
 def _error_of(final: Final) -> SefaError:
     """A Final that nobody asked for."""
-    # Exit code 0: control ended by itself (a SIGTERM of its own), which is not a success either.
-    return SefaError(final.message, final.hint, final.exit_code or FAULT_EXIT_CODE)
+    if final.exit_code:
+        return SefaError(final.message, final.hint, final.exit_code)
+    return FaultError("the control process was told to end, but not by its supervisor", "who sent it SIGTERM?")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -200,7 +199,11 @@ def open_feetech_arm(profile: ArmProfile, port: str, calibration: Calibration | 
         InputError: the servos are not those of the profile, or not calibrated as `calibration` says.
         ArmDisconnected: the port vanished meanwhile.
     """
-    link = Link(port, profile.baud)
+    return connect_feetech_arm(profile, Link.open(port, profile.baud), calibration)
+
+
+def connect_feetech_arm(profile: ArmProfile, link: Link, calibration: Calibration | None) -> FeetechArm:
+    """As `open_feetech_arm`, over a link that is open already; it is closed when this raises."""
     try:
         return _identify(profile, ServoBus(link), calibration)
     except BaseException:
@@ -224,7 +227,7 @@ def _first_states(bus: ServoBus, identities: Sequence[ServoIdentity]) -> list[Se
     for _ in range(ATTEMPTS):
         for servo_id, answer in bus.sync_read(tuple(missing), STATE_BLOCK).items():
             if servo_id in missing:
-                missing.pop(servo_id).update(answer, time.monotonic_ns())
+                missing.pop(servo_id).update(answer, bus.link.written_ns)
         if not missing:
             return states
     raise ArmTimeout(f"servo {sorted(missing)} stopped answering on {bus.link.port}", "check its cable and its supply")

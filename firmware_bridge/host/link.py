@@ -8,6 +8,7 @@ import os
 import select
 import termios
 import time
+from typing import Protocol
 
 import serial
 
@@ -23,33 +24,67 @@ ECHO_MARGIN_NS = ms_to_ns(50)
 READ_BYTES = 4096
 
 
+class Wire(Protocol):
+    """A half-duplex serial line, one program at its end, with a clock that everything on it goes by."""
+
+    @property
+    def port(self) -> str: ...
+
+    @property
+    def baud(self) -> int: ...
+
+    def now_ns(self) -> int: ...
+
+    def rest(self, duration_ns: int) -> None:
+        """Do nothing for so long."""
+        ...
+
+    def discard_input(self) -> None:
+        """Throw away what has arrived. Raises ArmDisconnected."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Send at once or not at all. Raises ArmDisconnected."""
+        ...
+
+    def read(self, deadline_ns: int) -> bytes:
+        """What arrives first; empty when nothing does before the deadline. Raises ArmDisconnected."""
+        ...
+
+    def close(self) -> None: ...
+
+
 class Link:
-    """A half-duplex serial line on which the host asks and others answer.
+    """Transactions on a wire on which the host asks and others answer.
 
     Single-wire adapters may echo what the host sends; that is found out once, on opening, and stripped from
     then on. (It cannot be told from the answers: a servo with a voltage fault answers a ping with the very
     bytes of the ping.)
     """
 
-    def __init__(self, port: str, baud: int) -> None:
-        """Open and lock the port.
-
-        Raises:
-            MissingError: no such port, no permission, or another program has it.
-            ArmDisconnected: the port vanished meanwhile.
-            InputError: a baud rate that the port refuses.
-        """
-        self.port = port
-        self.baud = baud
+    def __init__(self, wire: Wire) -> None:
+        """Take over an open wire; closes it and raises ArmDisconnected when the port vanishes meanwhile."""
+        self.port = wire.port
+        self.baud = wire.baud
         self.written_ns = 0
-        self._serial = _open(port, baud)
-        self._fd: int = self._serial.fileno()
+        self._wire = wire
         self._echoes = False
         try:
             self._echoes = self.exchange(ECHO_PROBE, len(ECHO_PROBE), ECHO_MARGIN_NS) == ECHO_PROBE
         except ArmDisconnected:
             self.close()
             raise
+
+    @classmethod
+    def open(cls, port: str, baud: int) -> Link:
+        """Open and lock a serial port.
+
+        Raises:
+            MissingError: no such port, no permission, or another program has it.
+            ArmDisconnected: the port vanished meanwhile.
+            InputError: a baud rate that the port refuses.
+        """
+        return cls(SerialWire(port, baud))
 
     def exchange(self, request: bytes, reply_bytes: int, margin_ns: int) -> bytes:
         """Send a request, collect the reply: what arrived within its time on the wire plus `margin_ns`.
@@ -62,52 +97,70 @@ class Link:
         """
         expected = reply_bytes + (len(request) if self._echoes else 0)
         wire_ns = wire_time_ns(len(request) + reply_bytes, self.baud)
-        self._discard_input()
+        self._wire.discard_input()
         self.send(request)
         # Nothing can be complete before: sleeping through it saves a wake-up per batch of bytes.
-        time.sleep(wire_ns / NS_PER_S)
+        self._wire.rest(wire_ns)
         received = self._receive(expected, self.written_ns + wire_ns + margin_ns)
         return _after_echo(request, received) if self._echoes else received
 
     def send(self, request: bytes) -> None:
-        """Send a request that nobody answers. Raises ArmDisconnected.
-
-        What the operating system cannot take at once is dropped, not queued: an old goal must never leave
-        late.
-        """
-        try:
-            if os.write(self._fd, request) != len(request):
-                termios.tcflush(self._fd, termios.TCOFLUSH)
-        except BlockingIOError:
-            termios.tcflush(self._fd, termios.TCOFLUSH)
-        except (OSError, termios.error) as error:
-            raise self._gone(error.args[-1]) from None
-        self.written_ns = time.monotonic_ns()
+        """Send a request that nobody answers. Raises ArmDisconnected."""
+        self._wire.write(request)
+        self.written_ns = self._wire.now_ns()
 
     def close(self) -> None:
         """Give the port back. Torque stays as it is; nothing is sent."""
-        # pyserial may complain while it closes a port whose device has vanished; the descriptor is freed all
-        # the same.
-        with contextlib.suppress(OSError, termios.error):
-            self._serial.close()
+        self._wire.close()
 
-    def _discard_input(self) -> None:
+    def _receive(self, expected: int, deadline_ns: int) -> bytes:
+        received = b""
+        while len(received) < expected:
+            data = self._wire.read(deadline_ns)
+            if not data:
+                break
+            received += data
+        return received
+
+
+class SerialWire:
+    """A serial port of this computer, on CLOCK_MONOTONIC."""
+
+    def __init__(self, port: str, baud: int) -> None:
+        """Raises as `Link.open` does."""
+        self.port = port
+        self.baud = baud
+        self._serial = _open(port, baud)
+        self._fd: int = self._serial.fileno()
+
+    def now_ns(self) -> int:
+        return time.monotonic_ns()
+
+    def rest(self, duration_ns: int) -> None:
+        time.sleep(duration_ns / NS_PER_S)
+
+    def discard_input(self) -> None:
         try:
             termios.tcflush(self._fd, termios.TCIFLUSH)
         except termios.error as error:
             raise self._gone(error.args[-1]) from None
 
-    def _receive(self, expected: int, deadline_ns: int) -> bytes:
-        received = b""
-        while len(received) < expected:
-            left_s = max(deadline_ns - time.monotonic_ns(), 0) / NS_PER_S
-            readable, _, _ = select.select((self._fd,), (), (), left_s)
-            if not readable:
-                break
-            received += self._read()
-        return received
+    def write(self, data: bytes) -> None:
+        """What the operating system cannot take at once is dropped, not queued: an old goal must never leave
+        late."""
+        try:
+            if os.write(self._fd, data) != len(data):
+                termios.tcflush(self._fd, termios.TCOFLUSH)
+        except BlockingIOError:
+            termios.tcflush(self._fd, termios.TCOFLUSH)
+        except (OSError, termios.error) as error:
+            raise self._gone(error.args[-1]) from None
 
-    def _read(self) -> bytes:
+    def read(self, deadline_ns: int) -> bytes:
+        left_s = max(deadline_ns - time.monotonic_ns(), 0) / NS_PER_S
+        readable, _, _ = select.select((self._fd,), (), (), left_s)
+        if not readable:
+            return b""
         try:
             data = os.read(self._fd, READ_BYTES)
         except OSError as error:
@@ -115,6 +168,12 @@ class Link:
         if not data:
             raise self._gone("it was hung up")
         return data
+
+    def close(self) -> None:
+        # pyserial may complain while it closes a port whose device has vanished; the descriptor is freed all
+        # the same.
+        with contextlib.suppress(OSError, termios.error):
+            self._serial.close()
 
     def _gone(self, reason: object) -> ArmDisconnected:
         return ArmDisconnected(

@@ -56,7 +56,7 @@ class Register:
         """Bytes of a value. Raises ValueError when it does not fit."""
         return encode_sign_magnitude(value, self.sign_bit, self.width).to_bytes(self.width, "little")
 
-    def decode(self, data: bytes) -> int:
+    def decode(self, data: bytes | bytearray) -> int:
         """Value of bytes read from this register."""
         return decode_sign_magnitude(int.from_bytes(data[: self.width], "little"), self.sign_bit)
 

@@ -42,6 +42,10 @@ class SimulatedBus:
         """True: the adapter returns what the host sends, as single-wire adapters may."""
         self.disturb: Callable[[bytes], bytes] = _undisturbed
         """What the line does to reply bytes; a test may drop or flip some."""
+        self.disturb_request: Callable[[bytes], bytes] = _undisturbed
+        """The same for what the host sends."""
+        self.held_back_ns = 0
+        """How long the adapter keeps replies before it hands them over; FTDI chips do so for up to 16 ms."""
         self._decoder = PacketDecoder()
         self._heard_ns = 0
         self._line_free_ns = 0
@@ -73,7 +77,7 @@ class SimulatedBus:
         sent_ns = max(now_ns, self._line_free_ns) + wire_time_ns(len(data), self.baud)
         self._line_free_ns = sent_ns
         replies = [Reply(data, sent_ns)] if self.echoes else []
-        for packet in self._decoder.feed(data):
+        for packet in self._decoder.feed(self.disturb_request(data)):
             replies += self._reply(packet)
         return replies
 
@@ -92,7 +96,7 @@ class SimulatedBus:
         for servo, data in self._answers(packet):
             answers += encode(servo.servo_id, servo.status(), data)
             self._line_free_ns += servo.return_delay_ns + wire_time_ns(reply_bytes(len(data)), self.baud)
-        return [Reply(self.disturb(answers), self._line_free_ns)] if answers else []
+        return [Reply(self.disturb(answers), self._line_free_ns + self.held_back_ns)] if answers else []
 
     def _answers(self, packet: Packet) -> list[tuple[SimulatedServo, bytes]]:
         listening = [servo for servo in self.servos if servo.connected and servo.baud == self.baud]

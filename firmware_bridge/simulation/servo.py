@@ -97,10 +97,10 @@ class SimulatedServo:
     def status(self) -> StatusBits:
         """The status byte of every answer."""
         bits = self.fault_bits
-        low, high = (self._value(limit) * reg.VOLTAGE_MV for limit in (reg.MIN_VOLTAGE, reg.MAX_VOLTAGE))
-        if not low <= self.supply_mv <= high:
+        low, high = self._memory[reg.MIN_VOLTAGE.address], self._memory[reg.MAX_VOLTAGE.address]
+        if not low * reg.VOLTAGE_MV <= self.supply_mv <= high * reg.VOLTAGE_MV:
             bits |= StatusBits.VOLTAGE
-        if self.temperature_c > self._value(reg.MAX_TEMPERATURE):
+        if self.temperature_c > self._memory[reg.MAX_TEMPERATURE.address]:
             bits |= StatusBits.TEMPERATURE
         return bits
 
@@ -172,7 +172,8 @@ class SimulatedServo:
     # -- inside ----------------------------------------------------------------------------------------------
 
     def _value(self, register: Register) -> int:
-        return register.decode(bytes(self._memory[register.address : register.address + register.width]))
+        address = register.address
+        return register.decode(self._memory[address : address + register.width])
 
     def _present_ticks(self) -> int:
         encoder = round(self._plant.position_ticks(self._index))
@@ -181,17 +182,22 @@ class SimulatedServo:
     def _refresh_present(self) -> None:
         load = self._plant.load_fraction(self._index)
         speed_ticks_s = self._plant.velocity_ticks_s(self._index)
-        self.set_register(reg.PRESENT_POSITION, self._present_ticks())
-        self.set_register(reg.PRESENT_SPEED, _limited(speed_ticks_s / self._speed_count_ticks_s(), 0x7FFF))
-        self.set_register(reg.PRESENT_LOAD, _limited(100 * load / reg.LOAD_PCT, 1000))
-        self.set_register(reg.PRESENT_VOLTAGE, self.supply_mv // reg.VOLTAGE_MV)
-        self.set_register(reg.PRESENT_TEMPERATURE, self.temperature_c)
-        self.set_register(reg.STATUS, self.status())
-        self.set_register(reg.MOVING, int(self._ramp.moving or abs(speed_ticks_s) >= MOVING_TICKS_S))
-        self.set_register(reg.PRESENT_CURRENT, _limited(load * STALL_CURRENT_MA / reg.CURRENT_MA, 0x7FFF))
+        reg.STATE_BLOCK.layout.pack_into(
+            self._memory,
+            reg.STATE_BLOCK.address,
+            self._present_ticks(),
+            _signed(speed_ticks_s / self._speed_count_ticks_s(), 0x7FFF, reg.PRESENT_SPEED),
+            _signed(100 * load / reg.LOAD_PCT, 1000, reg.PRESENT_LOAD),
+            self.supply_mv // reg.VOLTAGE_MV,
+            self.temperature_c,
+            self._memory[reg.ASYNC_FLAG.address],
+            self.status(),
+            self._ramp.moving or abs(speed_ticks_s) >= MOVING_TICKS_S,
+            _signed(load * STALL_CURRENT_MA / reg.CURRENT_MA, 0x7FFF, reg.PRESENT_CURRENT),
+        )
 
     def _speed_count_ticks_s(self) -> int:
-        return 1 if self._value(reg.PHASE) & reg.PHASE_FINE_SPEED else reg.COARSE_SPEED_TICKS_S
+        return 1 if self._memory[reg.PHASE.address] & reg.PHASE_FINE_SPEED else reg.COARSE_SPEED_TICKS_S
 
     def _switch_torque(self, value: int) -> None:
         self.set_register(reg.TORQUE_ENABLE, reg.TORQUE_ON if value else reg.TORQUE_OFF)
@@ -214,7 +220,7 @@ class SimulatedServo:
             self._switch_torque(reg.TORQUE_ON)
 
     def _aim(self) -> None:
-        if self._value(reg.OPERATING_MODE) != reg.MODE_POSITION:
+        if self._memory[reg.OPERATING_MODE.address] != reg.MODE_POSITION:
             return
         low, high = self._value(reg.MIN_POSITION), self._value(reg.MAX_POSITION)
         goal = self._value(reg.GOAL_POSITION)
@@ -226,13 +232,14 @@ class SimulatedServo:
 
     def _goal_speed_ticks_s(self) -> float:
         speed = abs(self._value(reg.GOAL_SPEED)) * self._speed_count_ticks_s()
-        if speed == 0 and self._value(reg.PHASE) & reg.PHASE_ZERO_IS_FULL_SPEED:
+        if speed == 0 and self._memory[reg.PHASE.address] & reg.PHASE_ZERO_IS_FULL_SPEED:
             return math.inf
         return speed
 
     def _acceleration_ticks_s2(self) -> float:
-        return self._value(reg.ACCELERATION) * reg.ACCELERATION_TICKS_S2 or math.inf
+        return self._memory[reg.ACCELERATION.address] * reg.ACCELERATION_TICKS_S2 or math.inf
 
 
-def _limited(value: float, magnitude: int) -> int:
-    return min(max(round(value), -magnitude), magnitude)
+def _signed(value: float, magnitude: int, register: Register) -> int:
+    """A measurement as its register codes it, no larger than the servo shows."""
+    return reg.encode_sign_magnitude(min(max(round(value), -magnitude), magnitude), register.sign_bit)

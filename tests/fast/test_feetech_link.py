@@ -35,7 +35,7 @@ def port(bus: SimulatedBus) -> Iterator[PtyPort]:
 
 def test_an_echo_is_not_taken_for_a_servo(bus: SimulatedBus, port: PtyPort) -> None:
     bus.echoes = True
-    link = Link(port.path, PROFILE.baud)
+    link = Link.open(port.path, PROFILE.baud)
     servos = ServoBus(link)
     assert not any(servos.ping(9) for _ in range(3))
     assert any(servos.ping(1) for _ in range(ATTEMPTS))
@@ -43,7 +43,7 @@ def test_an_echo_is_not_taken_for_a_servo(bus: SimulatedBus, port: PtyPort) -> N
 
 
 def test_what_is_left_over_from_before_is_not_taken_for_the_reply(port: PtyPort) -> None:
-    link = Link(port.path, PROFILE.baud)
+    link = Link.open(port.path, PROFILE.baud)
     first_answers: list[int] = []
     for _ in range(ATTEMPTS):
         link.send(encode_ping(2))
@@ -55,7 +55,7 @@ def test_what_is_left_over_from_before_is_not_taken_for_the_reply(port: PtyPort)
 
 
 def test_a_cable_pulled_while_waiting_is_noticed_at_once(bus: SimulatedBus, port: PtyPort) -> None:
-    link = Link(port.path, PROFILE.baud)
+    link = Link.open(port.path, PROFILE.baud)
     bus.servo(1).connected = False
     puller = threading.Timer(0.05, port.unplug)
     puller.start()

@@ -1,0 +1,97 @@
+"""The simulated bus as a port without a terminal, on any clock: the servos of a lock-step simulation."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+from sefa_edge.firmware_bridge.host.errors import ArmDisconnected
+from sefa_edge.firmware_bridge.host.link import Link
+from sefa_edge.firmware_bridge.simulation.bus import Reply, SimulatedBus
+from sefa_edge.profiles.errors import MissingError
+
+PORT_NAME = "simulated"
+
+
+class Clock(Protocol):
+    """Whose time passes on the wire; the loop that talks over it goes by the same one."""
+
+    def now_ns(self) -> int: ...
+
+    def sleep_until(self, deadline_ns: int) -> None: ...
+
+
+class BusPort:
+    """Where a bus can be plugged in; the counterpart of `PtyPort`, in this very process::
+
+    clock, port = ManualClock(), BusPort(bus, clock)
+    arm = connect_feetech_arm(profile, port.open(), None)     # every transaction moves the clock
+    """
+
+    def __init__(self, bus: SimulatedBus, clock: Clock) -> None:
+        self.plugged = True
+        self._bus = bus
+        self._clock = clock
+        self._wire: BusWire | None = None
+
+    def open(self) -> Link:
+        """A link to the servos. Raises MissingError when the cable is out or another link is open."""
+        if not self.plugged:
+            raise MissingError(f"there is no port {PORT_NAME}", "its cable was pulled")
+        if self._wire is not None and self._wire.is_open:
+            raise MissingError(f"{PORT_NAME} is in use", "one program owns an arm")
+        self._wire = BusWire(self._bus, self._clock)
+        return Link(self._wire)
+
+    def unplug(self) -> None:
+        """Pull the cable: whoever has the port open sees it vanish. The servos keep their state."""
+        self.plugged = False
+        self._bus.hang_up()
+        if self._wire is not None:
+            self._wire.is_gone = True
+
+    def replug(self) -> None:
+        """Put the cable back: it must be opened anew."""
+        self.plugged = True
+
+
+class BusWire:
+    """Implements `Wire` on a simulated bus: bytes take their time, and waiting moves the clock."""
+
+    def __init__(self, bus: SimulatedBus, clock: Clock) -> None:
+        self.port, self.baud = PORT_NAME, bus.baud
+        self.is_open = True
+        self.is_gone = False
+        self._bus = bus
+        self._clock = clock
+        self._replies: deque[Reply] = deque()
+
+    def now_ns(self) -> int:
+        return self._clock.now_ns()
+
+    def rest(self, duration_ns: int) -> None:
+        self._clock.sleep_until(self._clock.now_ns() + duration_ns)
+
+    def discard_input(self) -> None:
+        self._require()
+        while self._replies and self._replies[0].due_ns <= self.now_ns():
+            self._replies.popleft()
+
+    def write(self, data: bytes) -> None:
+        self._require()
+        self._replies.extend(self._bus.receive(data, self.now_ns()))
+
+    def read(self, deadline_ns: int) -> bytes:
+        self._require()
+        if not self._replies or self._replies[0].due_ns > deadline_ns:
+            self._clock.sleep_until(deadline_ns)
+            return b""
+        self._clock.sleep_until(self._replies[0].due_ns)
+        return self._replies.popleft().data
+
+    def close(self) -> None:
+        self.is_open = False
+
+    def _require(self) -> None:
+        if self.is_gone:
+            raise ArmDisconnected(f"the port {PORT_NAME} is gone", "plug the cable in again")

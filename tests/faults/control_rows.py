@@ -1,0 +1,241 @@
+"""Faults that need a process or a terminal: signals, hang-ups, load, a second program on the arm."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from sefa_edge.edge.modes import Command, Fault, Mode
+from sefa_edge.edge.records import Final, Torque
+from sefa_edge.edge.transport import channel_pair
+from sefa_edge.firmware_bridge.host.calibration import nominal_calibration
+from sefa_edge.profiles.units import period_ns, s_to_ns
+from tests.faults.control_rig import Rig
+from tests.faults.judge import first_rest
+from tests.faults.row import GOES_ON, LEFT, Expected, Row, Start
+
+
+def unplug(rig: Rig) -> None:
+    rig.port.unplug()
+
+
+def unplug_for_a_while(rig: Rig) -> None:
+    rig.port.unplug()
+    rig.until(lambda: rig.reports[-1].fault is Fault.ARM_DISCONNECTED)
+    rig.play(rig.dice.uniform(0, 2))
+
+
+def unplug_and_replug(rig: Rig) -> None:
+    unplug_for_a_while(rig)
+    rig.port.replug()
+
+
+def another_device(rig: Rig) -> None:
+    device = os.readlink(rig.port.path)
+    unplug_for_a_while(rig)
+    rig.unit.replug_elsewhere(device)
+    assert os.readlink(rig.port.path) != device
+
+
+def silence(rig: Rig) -> None:
+    rig.bus.servos[rig.joint].connected = False
+
+
+def power_cut(rig: Rig) -> None:
+    with rig.port.lock:
+        for servo in rig.bus.servos:
+            servo.power_cycle()
+            servo.connected = False
+    rig.until(lambda: rig.reports[-1].fault is Fault.ARM_TIMEOUT)
+    with rig.port.lock:
+        for servo in rig.bus.servos:
+            servo.connected = True
+
+
+def echo(rig: Rig) -> None:
+    rig.bus.echoes = True
+
+
+def freeze(rig: Rig) -> None:
+    rig.freeze(rig.dice.uniform(1.3, 2))
+
+
+def freeze_briefly(rig: Rig) -> None:
+    """Shorter than the goal timeout; 0.2 s pass before it is let go."""
+    os.kill(rig.pid, signal.SIGSTOP)
+    rig.supervisor.wait(rig.dice.uniform(0, 0.1))
+    os.kill(rig.pid, signal.SIGCONT)
+
+
+def ask_to_terminate(rig: Rig) -> None:
+    os.kill(rig.pid, signal.SIGTERM)
+
+
+def interrupt(rig: Rig) -> None:
+    """Ctrl-C reaches whole process groups; it is the supervisor's to handle."""
+    os.kill(rig.pid, signal.SIGINT)
+
+
+def close_policy(rig: Rig) -> None:
+    rig.feeding = False
+    rig.policy.close()
+
+
+@contextlib.contextmanager
+def busy_processor(rig: Rig) -> Iterator[None]:
+    """Endless loops on the core of the control process."""
+    cores = os.sched_getaffinity(rig.pid)
+    hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(rig.dice.integers(1, 4))]
+    try:
+        for hog in hogs:
+            os.sched_setaffinity(hog.pid, cores)
+        yield
+    finally:
+        for hog in hogs:
+            hog.kill()
+            hog.wait()
+
+
+def starve(rig: Rig) -> None:
+    with busy_processor(rig):
+        rig.play(1.5)
+
+
+def second_program(rig: Rig) -> None:
+    """Another control process for the same arm is refused, and the first one takes no harm."""
+    supervisor, supervisor_end = channel_pair()
+    policy, policy_end = channel_pair()
+    with contextlib.closing(supervisor), contextlib.closing(policy):
+        other = rig.spawn((supervisor_end.fileno(), policy_end.fileno()))
+        rig.others.append(other)
+        supervisor_end.close()
+        policy_end.close()
+        rig.until(lambda: other.exit_code is not None)
+        final = Final.unpack(supervisor.receive() or b"")
+    assert final.exit_code == other.exit_code == 4
+    assert final.message == f"{rig.port.path} is in use by another program"
+
+
+def foreign_calibration(rig: Rig) -> None:
+    """The file of another arm: one number differs."""
+    entry = nominal_calibration(rig.profile).joints
+    content = {
+        joint.name: {
+            "id": joint.servo_id,
+            "drive_mode": 0,
+            "homing_offset": found.homing_offset,
+            "range_min": found.range_min_ticks,
+            "range_max": found.range_max_ticks,
+        }
+        for joint, found in zip(rig.profile.joints, entry, strict=True)
+    }
+    content[rig.profile.joint_names[rig.joint]]["homing_offset"] += int(rig.dice.integers(10, 500))
+    rig.calibration = Path(rig.unit.arm_file).with_name("calibration.json")
+    rig.calibration.write_text(json.dumps(content))
+    rig.start()
+
+
+def missing_servo(rig: Rig) -> None:
+    silence(rig)
+    rig.start()
+
+
+def no_port(rig: Rig) -> None:
+    rig.port.unplug()
+    rig.start()
+
+
+def no_power(rig: Rig) -> None:
+    for servo in rig.bus.servos:
+        servo.connected = False
+    rig.start()
+
+
+def not_started(says: str, exit_code: int) -> Expected:
+    return Expected(says, "", mode=Mode.IDLE, torque=Torque.UNTOUCHED, exit_code=exit_code)
+
+
+GONE = "the arm's port disappeared"
+SILENT = "servos do not answer"
+
+ROWS: list[Row[Rig]] = [
+    Row("cable pulled", unplug, Expected(GONE, LEFT, Fault.ARM_DISCONNECTED, Mode.FAULT, Torque.ON, rest_s=3.0)),
+    Row("cable pulled and put back", unplug_and_replug, Expected(GONE, fault=Fault.ARM_DISCONNECTED, rest_s=3.0)),
+    Row("cable comes back as another device", another_device, Expected(GONE, fault=Fault.ARM_DISCONNECTED, rest_s=3.0)),
+    Row(
+        "one servo unplugged",
+        silence,
+        Expected(f"{SILENT} ({{joint}})", LEFT, Fault.ARM_TIMEOUT, Mode.FAULT, Torque.ON, rest_s=3.0),
+    ),
+    Row("the arm's supply fails and returns", power_cut, Expected(SILENT, fault=Fault.ARM_TIMEOUT, rest_s=3.0)),
+    Row("the adapter echoes", echo, GOES_ON),
+    Row(
+        "SIGSTOP and SIGCONT of control",
+        freeze,
+        Expected("the control loop could not keep its rate", fault=Fault.LOOP_OVERRUN, rest_s=3.0),
+    ),
+    Row("SIGSTOP and SIGCONT of control within a tenth of a second", freeze_briefly, GOES_ON),
+    Row("SIGTERM of the control process alone", ask_to_terminate, Expected("", exit_code=0, rest_s=3.0)),
+    Row("SIGINT of control", interrupt, GOES_ON),
+    Row(
+        "policy's socket closed",
+        close_policy,
+        Expected("the policy process is gone", fault=Fault.POLICY_LOST, rest_s=3.0),
+    ),
+    Row("endless loops on control's core", starve, GOES_ON),
+    Row("a second program opens the arm", second_program, GOES_ON),
+    Row("calibration of another arm", foreign_calibration, not_started("the calibration says", 2), Start.BEFORE),
+    Row("a servo is missing at the start", missing_servo, not_started("servo", 3), Start.BEFORE),
+    Row("no port at the start", no_port, not_started("there is no serial port {port}", 4), Start.BEFORE),
+    Row("no power at the start", no_power, not_started("no servo answers on {port}", 3), Start.BEFORE),
+]
+
+
+def perform(row: Row[Rig], seed: int, folder: Path) -> None:
+    """Do it, and judge what became of it. Raises AssertionError."""
+    rig = Rig(folder, seed)
+    try:
+        if row.start is Start.MOVING:
+            rig.start()
+            rig.run()
+        rig.mark()
+        row.inject(rig)
+        if row.expected == GOES_ON:
+            rig.play(0.5)
+            assert rig.mode is Mode.RUNNING, f"stopped: {rig.reports[-1]}"
+            rig.command(Command.STOP)
+        _judge(rig, row.expected)
+    finally:
+        rig.close()
+
+
+def _judge(rig: Rig, expected: Expected) -> None:
+    final = rig.ended()
+    says = expected.says.format(joint=rig.profile.joint_names[rig.joint], port=rig.port.path)
+    assert (final.fault, final.mode, final.torque, final.exit_code) == (
+        expected.fault, expected.mode, expected.torque, expected.exit_code,
+    ), final  # fmt: skip
+    assert final.message.startswith(says), final.message
+    assert final.message.endswith(expected.ending), final.message
+    assert final.hint or final.exit_code == 0
+    assert set(rig.unit.torque_is_on()) == {expected.torque is Torque.ON}
+    if expected.torque is Torque.UNTOUCHED:
+        assert all(goals == [] for goals in rig.plant.goals)
+    rig.assert_limits_kept()
+    if expected.rest_s is not None:
+        assert_rests(rig, expected.rest_s)
+
+
+def assert_rests(rig: Rig, within_s: float) -> None:
+    """Counted in ticks that happened: a machine that is busy with other things does not fail the fault."""
+    rest = first_rest(rig.reports[max(0, rig.heard_before - 1) :])
+    assert rest is not None
+    begun = rig.reports[rig.heard_before]
+    ticks = rest.tick - rest.skipped_ticks - (begun.tick - begun.skipped_ticks)
+    assert ticks * period_ns(rig.profile.control_rate_hz) <= s_to_ns(within_s), "rests too late"

@@ -1,0 +1,193 @@
+"""The control loop on simulated servos, bytes and all, on a manual clock: no process, no terminal, no waiting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import suppress
+
+import numpy as np
+
+from sefa_edge.edge.chunks import ActionChunk
+from sefa_edge.edge.clock import ManualClock, Pacer
+from sefa_edge.edge.control_process import Circumstances, final_record
+from sefa_edge.edge.links import ProcessLinks
+from sefa_edge.edge.loop import ControlLoop
+from sefa_edge.edge.modes import Command, Mode
+from sefa_edge.edge.motion import Motion
+from sefa_edge.edge.records import ControlCommand, Final, TickReport
+from sefa_edge.edge.transport import Channel, ChannelClosed, channel_pair
+from sefa_edge.firmware_bridge.host.calibration import joint_scale, nominal_calibration
+from sefa_edge.firmware_bridge.host.feetech import connect_feetech_arm
+from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
+from sefa_edge.firmware_bridge.simulation.bus_port import BusPort
+from sefa_edge.profiles.schema import ArmProfile
+from sefa_edge.profiles.units import NS_PER_S, ms_to_ns, period_ns, s_to_ns
+from tests.faults.judge import RecordingPlant, quick_profile
+
+HORIZON = 16
+STEP_NS = ms_to_ns(100)
+CHUNK_EVERY_NS = ms_to_ns(200)
+RATES_HZ = [50, 50, 100]
+MOVE_VELOCITY_DEG_S = 180.0
+MAX_TICKS = 4000
+"""40 seconds: nothing that happens here may last longer."""
+
+SWING_DEG = np.array([35.0, 30.0, -30.0, 25.0, 50.0, 30.0])
+
+
+class Swing:
+    """A to and fro around a pose, at a pace and with a phase of its own in every joint."""
+
+    def __init__(self, middle_deg: list[float], dice: np.random.Generator) -> None:
+        n = len(middle_deg)
+        self._middle_deg = np.array(middle_deg)
+        self._swing_deg = SWING_DEG * dice.uniform(0.4, 1.0, n)
+        self._turns_s = dice.uniform(0.1, 0.35, n)
+        self._phase = dice.uniform(0, 2 * math.pi, n)
+
+    def path(self, first_ns: int) -> np.ndarray:
+        """What a policy would plan, float32 [T, n], from `first_ns` on."""
+        seconds = (first_ns + np.arange(HORIZON) * STEP_NS)[:, None] / NS_PER_S
+        angle = seconds * 2 * math.pi * self._turns_s + self._phase
+        return (self._middle_deg + self._swing_deg * np.sin(angle)).astype(np.float32)
+
+
+class Bench:
+    """One loop between a supervisor and a policy that are played here. The seed decides everything."""
+
+    def __init__(self, seed: int) -> None:
+        self.dice = np.random.default_rng(seed)
+        self.profile = quick_profile(float(self.dice.choice(RATES_HZ)), MOVE_VELOCITY_DEG_S)
+        self.joint = int(self.dice.integers(len(self.profile.joints)))
+        """The joint that a fault is about, for those about one joint."""
+        self.clock = ManualClock(NS_PER_S)
+        self.plant = RecordingPlant(self.profile, self.clock.now_ns)
+        for index, ticks in enumerate(_ticks_of(self.profile, self.profile.start_pose_deg)):
+            self.plant.place(index, ticks)
+        self.bus = SimulatedBus.of_arm(self.profile, self.plant)
+        self.port = BusPort(self.bus, self.clock)
+        self.supervisor, self._supervisor_end = channel_pair()
+        self.policy, self._policy_end = channel_pair()
+        self.swing = Swing(self.profile.start_pose_deg, self.dice)
+        self.feed: Callable[[Bench], None] | None = Bench.send_swing
+        """What the policy sends every fifth of a second; None: nothing."""
+        self.reads_reports = True
+        self.stopping = False
+        self.busy_ns = 0
+        """How long something else keeps the processor from the loop in every tick."""
+        self.chunk_id = 0
+        self.reports: list[TickReport] = []
+        self._fed_ns = 0
+        self.heard_before = 0
+        """Reports that came before the fault."""
+        self.loop: ControlLoop | None = None
+
+    # -- the way to the fault ------------------------------------------------------------------------------
+
+    def connect(self) -> None:
+        profile, period = self.profile, period_ns(self.profile.control_rate_hz)
+        self._links = ProcessLinks(self._supervisor_end, self._policy_end, HORIZON, len(profile.joints))
+        motion = Motion.connect(lambda: connect_feetech_arm(profile, self.port.open(), None), profile, period)
+        self.loop = ControlLoop(self.clock, self._links, motion)
+        self.pacer = Pacer(self.clock, period)
+
+    def run(self) -> None:
+        """Armed, running, and moving for a while that the seed chooses."""
+        self.command(Command.ARM)
+        self.until(lambda: self.mode is Mode.ARMED and self.reports[-1].settled)
+        self.command(Command.RUN)
+        self.until(lambda: self.mode is Mode.RUNNING)
+        self.play(self.dice.uniform(0.2, 0.8))
+
+    def play(self, seconds: float) -> None:
+        until_ns = self.clock.now_ns() + s_to_ns(seconds)
+        self.until(lambda: self.clock.now_ns() >= until_ns)
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        for _ in range(MAX_TICKS):
+            if self.finished or condition():
+                return
+            self.tick()
+        raise AssertionError(f"still {self.reports[-1]}")
+
+    def tick(self) -> None:
+        assert self.loop is not None
+        slot = self.pacer.wait()
+        self.clock.sleep_until(self.clock.now_ns() + self.busy_ns)
+        self.reports.append(self.loop.tick(slot))
+        if self.reads_reports:
+            _drain(self.supervisor)
+        _drain(self.policy)
+        if self.feed is not None and self.clock.now_ns() - self._fed_ns >= CHUNK_EVERY_NS:
+            self._fed_ns = self.clock.now_ns()
+            self.feed(self)
+
+    def periods(self, least: float, most: float) -> int:
+        """A time between so many and so many periods of the loop, ns."""
+        return round(self.dice.uniform(least, most) * period_ns(self.profile.control_rate_hz))
+
+    def mark(self) -> None:
+        """The fault strikes now."""
+        self.heard_before = len(self.reports)
+
+    # -- what is said ----------------------------------------------------------------------------------------
+
+    def command(self, command: Command) -> None:
+        self.stopping |= command is Command.STOP
+        self.tell_supervisor_record(ControlCommand(command).pack())
+
+    def tell_supervisor_record(self, record: bytes) -> None:
+        with suppress(ChannelClosed):
+            self.supervisor.send(record)
+
+    def tell_policy_record(self, record: bytes) -> None:
+        with suppress(ChannelClosed):
+            self.policy.send(record)
+
+    def chunk(self, observed_ns: int | None = None) -> ActionChunk:
+        """The next chunk of the swing."""
+        self.chunk_id += 1
+        observed_ns = self.clock.now_ns() if observed_ns is None else observed_ns
+        first_ns = observed_ns + STEP_NS
+        return ActionChunk(self.chunk_id, observed_ns, first_ns, STEP_NS, self.swing.path(first_ns), 0)
+
+    def send_swing(self) -> None:
+        self.tell_policy_record(self.chunk().pack())
+
+    # -- how it stands ---------------------------------------------------------------------------------------
+
+    @property
+    def mode(self) -> Mode:
+        return self.reports[-1].mode if self.reports else Mode.IDLE
+
+    @property
+    def finished(self) -> bool:
+        return self.loop is not None and self.loop.state.finished
+
+    @property
+    def final(self) -> Final:
+        """How it ended, as the control process would tell it."""
+        assert self.loop is not None
+        circumstances = Circumstances(self._links.trouble, skipped_ticks=self.pacer.skipped)
+        return final_record(self.loop, self.profile, circumstances)
+
+    def close(self) -> None:
+        for channel in (self.supervisor, self.policy, self._supervisor_end, self._policy_end):
+            channel.close()
+
+
+def _ticks_of(profile: ArmProfile, pose_deg: list[float]) -> list[int]:
+    entries = nominal_calibration(profile).joints
+    return [
+        joint_scale(joint, entry).to_ticks(value)
+        for joint, entry, value in zip(profile.joints, entries, pose_deg, strict=True)
+    ]
+
+
+def _drain(channel: Channel) -> None:
+    """Take in what was sent here, as a process that lives would."""
+    if channel.fileno() >= 0:
+        with suppress(ChannelClosed):
+            for _ in channel.drain():
+                pass

@@ -1,0 +1,626 @@
+"""Faults of the policy, of the supervisor's word, of the arm and its bus, and of the loop's time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from sefa_edge.edge.chunks import PLAN_AHEAD_NS, ActionChunk
+from sefa_edge.edge.modes import Command, Fault, Mode
+from sefa_edge.edge.policy_records import Trouble
+from sefa_edge.edge.records import Kind, Torque, seal
+from sefa_edge.firmware_bridge.host import registers as reg
+from sefa_edge.firmware_bridge.host.protocol import Packet, StatusBits, decode, encode
+from sefa_edge.profiles.units import ms_to_ns, s_to_ns
+from tests.faults.judge import assert_limits_kept, first_rest
+from tests.faults.lock_step import HORIZON, STEP_NS, Bench
+from tests.faults.row import GOES_ON, LEFT, PARKED, UNTOUCHED, Expected, Row, Start
+
+GRIPPER = 5
+BITS_PER_TICK = 140 * 8
+BLOCKED_MESSAGE = "the arm does not follow its goal ({joint})"
+
+
+# -- chunks ------------------------------------------------------------------------------------------------------
+
+
+def send_once(spoil: Callable[[Bench, ActionChunk], ActionChunk]) -> Callable[[Bench], None]:
+    """One spoilt chunk among good ones."""
+    return lambda bench: bench.tell_policy_record(spoil(bench, bench.chunk()).pack())
+
+
+def send_from_now_on(spoil: Callable[[Bench, ActionChunk], ActionChunk]) -> Callable[[Bench], None]:
+    """Nothing but spoilt chunks."""
+
+    def inject(bench: Bench) -> None:
+        bench.feed = lambda bench: bench.tell_policy_record(spoil(bench, bench.chunk()).pack())
+
+    return inject
+
+
+def with_value(value: float) -> Callable[[Bench, ActionChunk], ActionChunk]:
+    def spoil(bench: Bench, chunk: ActionChunk) -> ActionChunk:
+        path = chunk.joint_deg.copy()
+        path[bench.dice.integers(HORIZON), bench.joint] = value
+        return replace(chunk, joint_deg=path)
+
+    return spoil
+
+
+def of_fewer_steps(bench: Bench, chunk: ActionChunk) -> ActionChunk:
+    return replace(chunk, joint_deg=chunk.joint_deg[: bench.dice.integers(1, HORIZON)])
+
+
+def of_other_joints(bench: Bench, chunk: ActionChunk) -> ActionChunk:
+    joints = [count for count in range(1, 12) if count != len(bench.profile.joints)]
+    return replace(chunk, joint_deg=np.zeros((HORIZON, bench.dice.choice(joints)), np.float32))
+
+
+def without_time(bench: Bench, chunk: ActionChunk) -> ActionChunk:
+    return replace(chunk, step_period_ns=-int(bench.dice.integers(0, STEP_NS)))
+
+
+def from_the_future(bench: Bench, chunk: ActionChunk) -> ActionChunk:
+    later_ns = PLAN_AHEAD_NS + s_to_ns(bench.dice.uniform(1, 1e6))
+    return replace(chunk, observed_ns=chunk.observed_ns + later_ns, first_step_ns=chunk.first_step_ns + later_ns)
+
+
+def from_the_past(bench: Bench, chunk: ActionChunk) -> ActionChunk:
+    age_ns = HORIZON * STEP_NS + s_to_ns(bench.dice.uniform(0, 0.5))
+    return replace(chunk, first_step_ns=chunk.first_step_ns - age_ns)
+
+
+def half_late(bench: Bench, chunk: ActionChunk) -> ActionChunk:
+    return replace(chunk, first_step_ns=chunk.first_step_ns - int(bench.dice.integers(1, HORIZON // 2)) * STEP_NS)
+
+
+def with_an_old_id(bench: Bench, chunk: ActionChunk) -> ActionChunk:
+    return replace(chunk, chunk_id=int(bench.dice.integers(0, 2)))
+
+
+def far_away(bench: Bench, chunk: ActionChunk) -> ActionChunk:
+    far_deg = bench.dice.choice([-1, 1], len(bench.profile.joints)) * 10.0 ** bench.dice.uniform(2, 30)
+    return replace(chunk, joint_deg=np.broadcast_to(far_deg, chunk.joint_deg.shape))
+
+
+def restless(bench: Bench, chunk: ActionChunk) -> ActionChunk:
+    return replace(chunk, joint_deg=chunk.joint_deg + bench.dice.normal(0, 40, chunk.joint_deg.shape))
+
+
+def silent_policy(bench: Bench) -> None:
+    bench.feed = None
+
+
+def slow_inference(bench: Bench) -> None:
+    """From now on a chunk is as late as it is long, and more."""
+    late_ns = HORIZON * STEP_NS + ms_to_ns(bench.dice.uniform(0, 500))
+    bench.feed = lambda bench: bench.tell_policy_record(bench.chunk(bench.clock.now_ns() - late_ns).pack())
+
+
+def flood(bench: Bench) -> None:
+    for _ in range(int(bench.dice.integers(20, 200))):
+        for _ in range(int(bench.dice.integers(1, 40))):
+            bench.send_swing()
+        bench.tick()
+
+
+def the_same_again(bench: Bench) -> None:
+    for _ in range(int(bench.dice.integers(5, 50))):
+        chunk = bench.chunk()
+        for _ in range(3):
+            bench.tell_policy_record(chunk.pack())
+            bench.tick()
+
+
+def no_first_chunk(bench: Bench) -> None:
+    """The next episode begins, and the policy has nothing to say."""
+    bench.feed = None
+    bench.command(Command.HOLD)
+    bench.until(lambda: bench.mode is Mode.HOLD and bench.reports[-1].settled)
+    bench.command(Command.RUN)
+    bench.until(lambda: bench.mode is Mode.RUNNING)
+    bench.mark()
+
+
+# -- records and channels ------------------------------------------------------------------------------------------
+
+
+def noise(bench: Bench) -> bytes:
+    return bench.dice.bytes(int(bench.dice.integers(1, 2000)))
+
+
+def a_damaged_record(bench: Bench) -> bytes:
+    """A chunk with a bit flipped in its header, or cut short."""
+    record = bytearray(bench.chunk().pack())
+    if bench.dice.integers(2):
+        return bytes(record[: bench.dice.integers(1, len(record))])
+    record[bench.dice.choice([0, 1, 4, 5, 6, 7])] ^= 1 << int(bench.dice.integers(8))
+    return bytes(record)
+
+
+def to_policy_channel(record: Callable[[Bench], bytes]) -> Callable[[Bench], None]:
+    return lambda bench: bench.tell_policy_record(record(bench))
+
+
+def to_supervisor_channel(record: Callable[[Bench], bytes]) -> Callable[[Bench], None]:
+    return lambda bench: bench.tell_supervisor_record(record(bench))
+
+
+def a_false_trouble(bench: Bench) -> bytes:
+    return seal(Kind.TROUBLE, bytes((int(bench.dice.choice([0, 1, 5, 6, 10, 200])),)).ljust(65, b"\0"))
+
+
+def tell(fault: Fault, about: str) -> Callable[[Bench], None]:
+    return lambda bench: bench.tell_policy_record(Trouble(fault, about).pack())
+
+
+def close_policy(bench: Bench) -> None:
+    bench.feed = None
+    bench.policy.close()
+
+
+def close_supervisor(bench: Bench) -> None:
+    bench.supervisor.close()
+
+
+def stop_reading_for_a_while(bench: Bench) -> None:
+    """Reports pile up until the channel is full, and are dropped."""
+    bench.reads_reports = False
+    for _ in range(int(bench.dice.integers(300, 600))):
+        bench.tick()
+    bench.reads_reports = True
+
+
+def policy_goes_while_stopping(bench: Bench) -> None:
+    bench.command(Command.STOP)
+    for _ in range(int(bench.dice.integers(0, 40))):
+        bench.tick()
+    close_policy(bench)
+
+
+# -- the arm ---------------------------------------------------------------------------------------------------------
+
+
+def unplug(bench: Bench) -> None:
+    bench.port.unplug()
+
+
+def unplug_and_replug(bench: Bench) -> None:
+    bench.port.unplug()
+    bench.play(bench.dice.uniform(0.05, 4))
+    bench.port.replug()
+
+
+def silence(bench: Bench) -> None:
+    bench.bus.servos[bench.joint].connected = False
+
+
+def silence_for_a_while(bench: Bench) -> None:
+    silence(bench)
+    bench.play(bench.dice.uniform(0.8, 4))
+    bench.bus.servos[bench.joint].connected = True
+
+
+def loose_contact(bench: Bench) -> None:
+    """Gone for less than the goal timeout, again and again."""
+    for _ in range(int(bench.dice.integers(1, 6))):
+        silence(bench)
+        bench.play(bench.dice.uniform(0.01, 0.4))
+        bench.bus.servos[bench.joint].connected = True
+        bench.play(bench.dice.uniform(0.02, 0.3))
+
+
+def cut_power(bench: Bench, seconds: float) -> None:
+    for servo in bench.bus.servos:
+        servo.power_cycle()  # no torque from now on
+        servo.connected = False
+    bench.play(seconds)
+    for servo in bench.bus.servos:
+        servo.connected = True
+
+
+def long_power_cut(bench: Bench) -> None:
+    cut_power(bench, bench.dice.uniform(0.6, 4))
+
+
+def short_power_cut(bench: Bench) -> None:
+    cut_power(bench, bench.dice.uniform(0.25, 0.45))
+
+
+def raise_bit(bit: StatusBits) -> Callable[[Bench], None]:
+    def inject(bench: Bench) -> None:
+        bench.bus.servos[bench.joint].fault_bits = bit
+
+    return inject
+
+
+def flicker(bench: Bench) -> None:
+    """A status bit for less than ten readings, as when all motors start at once."""
+    for _ in range(int(bench.dice.integers(1, 9))):
+        bench.bus.servos[bench.joint].fault_bits = StatusBits(int(bench.dice.choice([1, 8, 32])))
+        bench.tick()
+        bench.bus.servos[bench.joint].fault_bits = StatusBits(0)
+
+
+def overheat(bench: Bench) -> None:
+    bench.bus.servos[bench.joint].temperature_c = int(bench.dice.integers(71, 100))
+
+
+def sag(bench: Bench) -> None:
+    """The supply breaks down under load, for all servos alike."""
+    for servo in bench.bus.servos:
+        servo.supply_mv = int(bench.dice.integers(2000, 4000))
+
+
+def block(bench: Bench, joint: int) -> None:
+    """The joint is held; its registers know nothing of it. The goal goes away from it."""
+    bench.joint = joint
+    bench.plant.set_torque(bench.joint, False)
+    way_deg = bench.dice.choice([-1, 1]) * bench.dice.uniform(50, 80)
+    target_deg = bench.reports[-1].joint_deg[bench.joint] + way_deg
+    lowest, highest = (getattr(bench.profile.joints[bench.joint], name) for name in ("min_deg", "max_deg"))
+    if not lowest <= target_deg <= highest:
+        target_deg -= 2 * way_deg
+
+    def feed(bench: Bench) -> None:
+        chunk = bench.chunk()
+        path = chunk.joint_deg.copy()
+        path[:, bench.joint] = target_deg
+        bench.tell_policy_record(replace(chunk, joint_deg=path).pack())
+
+    bench.feed = feed
+
+
+def block_the_shoulder(bench: Bench) -> None:
+    """The park pose is out of reach, too."""
+    block(bench, 1)
+
+
+def block_until_it_gives_way(bench: Bench) -> None:
+    block(bench, int(bench.dice.integers(GRIPPER)))
+    bench.until(lambda: bench.mode is Mode.HOLD)
+    bench.plant.set_torque(bench.joint, True)
+
+
+def block_while_parking(bench: Bench) -> None:
+    """An obstacle on the way to the park pose."""
+    bench.joint = 1  # the shoulder has far to go
+    bench.command(Command.STOP)
+    bench.until(lambda: bench.mode is Mode.PARK)
+    bench.mark()
+    bench.plant.set_torque(bench.joint, False)
+
+
+def grip(bench: Bench) -> None:
+    """The gripper closes on something, which is what it is for."""
+    bench.plant.set_torque(GRIPPER, False)
+
+
+# -- the bus ---------------------------------------------------------------------------------------------------------
+
+
+def disturb(spoil: Callable[[Bench, bytes], bytes]) -> Callable[[Bench], None]:
+    """Every answer from now on."""
+
+    def inject(bench: Bench) -> None:
+        bench.bus.disturb = lambda data: spoil(bench, data)
+
+    return inject
+
+
+def now_and_then(spoil: Callable[[Bench, bytes], bytes]) -> Callable[[Bench], None]:
+    """One answer in five."""
+
+    def inject(bench: Bench) -> None:
+        bench.bus.disturb = lambda data: spoil(bench, data) if bench.dice.random() < 0.2 else data
+
+    return inject
+
+
+def packets(data: bytes, change: Callable[[Packet], bytes]) -> bytes:
+    return b"".join(change(packet) for packet in decode(data))
+
+
+def wrong_ids(bench: Bench, data: bytes) -> bytes:
+    other = int(bench.dice.integers(100, 250))
+    return packets(data, lambda packet: encode(other, packet.code, packet.parameters))
+
+
+def bad_checksums(bench: Bench, data: bytes) -> bytes:
+    flip = int(bench.dice.integers(1, 256))
+
+    def spoil(packet: Packet) -> bytes:
+        raw = bytearray(encode(packet.servo_id, packet.code, packet.parameters))
+        raw[-1] ^= flip
+        return bytes(raw)
+
+    return packets(data, spoil)
+
+
+def truncated(bench: Bench, data: bytes) -> bytes:
+    return data[: bench.dice.integers(1, 21)]  # not even the first of the answers
+
+
+def wrong_length(bench: Bench, data: bytes) -> bytes:
+    return packets(data, lambda packet: encode(packet.servo_id, packet.code, packet.parameters[:-1]))
+
+
+def duplicated(bench: Bench, data: bytes) -> bytes:
+    return data + data
+
+
+def flipped(data: bytes, share: float, dice: np.random.Generator) -> bytes:
+    """Every bit wrong with a probability of `share`."""
+    flips = np.packbits(dice.random(len(data) * 8) < share)
+    return bytes(np.frombuffer(data, np.uint8) ^ flips)
+
+
+def a_little_noise(bench: Bench) -> None:
+    share = 10 ** bench.dice.uniform(-5, -3.5)
+    bench.bus.disturb = lambda data: flipped(data, share, bench.dice)
+    bench.bus.disturb_request = lambda data: flipped(data, share / 30, bench.dice)
+
+
+def much_noise(bench: Bench) -> None:
+    bench.bus.disturb = lambda data: flipped(data, 0.1, bench.dice)
+    bench.bus.disturb_request = lambda data: flipped(data, 0.1, bench.dice)
+
+
+def late_answers(bench: Bench) -> None:
+    """Later than the loop waits for them, and thrown away before the next tick asks."""
+    bench.bus.held_back_ns = bench.periods(0.55, 0.8)
+
+
+def answers_of_the_last_tick(bench: Bench) -> None:
+    """So late that they answer the next question."""
+    bench.bus.held_back_ns = bench.periods(1.1, 1.4)
+
+
+def slow_answers(bench: Bench) -> None:
+    bench.bus.held_back_ns = bench.periods(0.01, 0.3)
+
+
+def echo(bench: Bench) -> None:
+    bench.bus.echoes = True
+
+
+# -- the start and the end --------------------------------------------------------------------------------------------
+
+
+def echo_from_the_start(bench: Bench) -> None:
+    echo(bench)
+    bench.connect()
+    bench.run()
+
+
+def silent_after_connecting(bench: Bench) -> None:
+    """Everything falls silent before the first tick has read anything."""
+    bench.connect()
+    for servo in bench.bus.servos:
+        servo.connected = False
+
+
+def refuse_torque_on(bench: Bench) -> None:
+    """A servo falls silent between connecting and arming."""
+    bench.connect()
+    silence(bench)
+    bench.command(Command.ARM)
+
+
+def refuse_torque_off(bench: Bench) -> None:
+    """A servo falls silent when the arm has reached the park pose, just before its release."""
+    bench.command(Command.STOP)
+    bench.until(lambda: bench.mode is Mode.PARK)
+    assert bench.loop is not None
+    motion = bench.loop.motion
+    bench.until(lambda: motion.settled(bench.clock.now_ns() + bench.periods(2, 2)))
+    bench.mark()
+    silence(bench)
+
+
+def outside_its_limits(bench: Bench) -> None:
+    """Somebody left a joint beyond its limits; it comes back in by itself."""
+    joint = bench.profile.joints[bench.dice.integers(4)]
+    beyond = int(bench.dice.integers(5, 200))
+    ticks = bench.dice.choice([joint.range_min_ticks - beyond, joint.range_max_ticks + beyond])
+    bench.plant.place(bench.profile.joints.index(joint), float(ticks))
+    bench.connect()
+    bench.run()
+
+
+# -- time ------------------------------------------------------------------------------------------------------------
+
+
+def stall(bench: Bench) -> None:
+    bench.clock.sleep_until(bench.clock.now_ns() + ms_to_ns(bench.dice.uniform(600, 5000)))
+
+
+def hiccups(bench: Bench) -> None:
+    for _ in range(int(bench.dice.integers(1, 8))):
+        bench.clock.sleep_until(bench.clock.now_ns() + ms_to_ns(bench.dice.uniform(15, 250)))
+        bench.play(0.1)
+
+
+def starve(bench: Bench) -> None:
+    """Every tick takes longer than its period."""
+    bench.busy_ns = bench.periods(1, 4)
+
+
+# -- the rows ---------------------------------------------------------------------------------------------------------
+
+
+def fault(fault: Fault, says: str, rest_s: float) -> Expected:
+    return Expected(says, PARKED, fault, rest_s=rest_s)
+
+
+def left(fault: Fault, says: str, rest_s: float) -> Expected:
+    return Expected(says, LEFT, fault, Mode.FAULT, Torque.ON, rest_s=rest_s)
+
+
+BAD_CHUNK = fault(Fault.BAD_CHUNK, "the policy sent a chunk that is no motion: not finite, or of the wrong shape", 0.5)
+STARVED = fault(Fault.CHUNK_TIMEOUT, "the policy sent no usable action chunk in time", 3.0)
+POLICY_LOST = fault(Fault.POLICY_LOST, "the policy process is gone", 0.5)
+SUPERVISOR_LOST = fault(Fault.SUPERVISOR_LOST, "the supervisor process is gone", 0.5)
+STATUS = "a servo reports overload, heat, current, encoder or voltage trouble"
+COMPLAINT = fault(Fault.SERVO_STATUS, f"{STATUS} ({{joint}})", 0.6)
+SILENT = "servos do not answer"
+BLOCKED = "the arm does not follow its goal ({joint})"
+OVERRUN = "the control loop could not keep its rate"
+REFUSED = Expected(
+    "a servo did not confirm its torque setting",
+    "arm left as it is, its torque may be on or off",
+    Fault.TORQUE_REFUSED,
+    Mode.FAULT,
+    Torque.UNKNOWN,
+    rest_s=0.5,
+)
+SPOILT_ANSWERS = left(Fault.ARM_TIMEOUT, SILENT, 1.0)
+
+POLICY_ROWS = [
+    Row("NaN in a chunk", send_once(with_value(np.nan)), BAD_CHUNK),
+    Row("Inf in a chunk", send_once(with_value(-np.inf)), BAD_CHUNK),
+    Row("chunk with too few steps", send_once(of_fewer_steps), BAD_CHUNK),
+    Row("chunk for another number of joints", send_once(of_other_joints), BAD_CHUNK),
+    Row("chunk whose steps take no time, or go backwards", send_once(without_time), BAD_CHUNK),
+    Row("chunk from the future", send_once(from_the_future), BAD_CHUNK),
+    Row("chunks from the past", send_from_now_on(from_the_past), STARVED),
+    Row("chunks that are half late", send_from_now_on(half_late), GOES_ON),
+    Row("inference slower than the plan is long", slow_inference, STARVED),
+    Row("chunks stop", silent_policy, STARVED),
+    Row("no first chunk", no_first_chunk, replace(STARVED, rest_s=0.5)),
+    Row("chunk ids that do not rise", send_from_now_on(with_an_old_id), STARVED),
+    Row("one chunk several times", the_same_again, GOES_ON),
+    Row("a flood of chunks", flood, GOES_ON),
+    Row("chunks that point far outside the limits", send_from_now_on(far_away), GOES_ON),
+    Row("chunks that jump to and fro", send_from_now_on(restless), GOES_ON),
+    Row("noise on the policy's channel", to_policy_channel(noise), BAD_CHUNK),
+    Row("damaged record on the policy's channel", to_policy_channel(a_damaged_record), BAD_CHUNK),
+    Row("a trouble that the policy cannot have", to_policy_channel(a_false_trouble), BAD_CHUNK),
+    Row("policy's channel closed", close_policy, POLICY_LOST),
+    Row("policy's channel closed while the arm goes home", policy_goes_while_stopping, GOES_ON),
+    Row(
+        "policy tells: pictures too old",
+        tell(Fault.CAMERA_STALE, "front"),
+        fault(Fault.CAMERA_STALE, "a camera gives no fresh picture (front)", 0.5),
+    ),
+    Row(
+        "policy tells: picture frozen",
+        tell(Fault.CAMERA_FROZEN, "front"),
+        fault(Fault.CAMERA_FROZEN, "a camera repeats the same picture (front)", 0.5),
+    ),
+    Row(
+        "policy tells: picture black",
+        tell(Fault.CAMERA_DARK, "front"),
+        fault(Fault.CAMERA_DARK, "a camera sees nothing (front)", 0.5),
+    ),
+    Row(
+        "policy tells: cameras out of step",
+        tell(Fault.CAMERA_SKEW, "front"),
+        fault(Fault.CAMERA_SKEW, "the pictures of the cameras are too far apart in time (front)", 0.5),
+    ),
+    Row(
+        "policy tells: engine failed",
+        tell(Fault.ENGINE_FAILED, "out of memory"),
+        fault(Fault.ENGINE_FAILED, "the engine failed while it ran (out of memory)", 0.5),
+    ),
+]
+
+SUPERVISOR_ROWS = [
+    Row("noise on the supervisor's channel", to_supervisor_channel(noise), SUPERVISOR_LOST),
+    Row("damaged record on the supervisor's channel", to_supervisor_channel(a_damaged_record), SUPERVISOR_LOST),
+    Row("supervisor's channel closed", close_supervisor, SUPERVISOR_LOST),
+    Row("supervisor too slow to read", stop_reading_for_a_while, GOES_ON),
+]
+
+ARM_ROWS = [
+    Row("port gone", unplug, left(Fault.ARM_DISCONNECTED, "the arm's port disappeared", 0.5)),
+    Row("port gone and back", unplug_and_replug, fault(Fault.ARM_DISCONNECTED, "the arm's port disappeared", 0.5)),
+    Row("one servo silent", silence, left(Fault.ARM_TIMEOUT, f"{SILENT} ({{joint}})", 1.0)),
+    Row("one servo silent and back", silence_for_a_while, fault(Fault.ARM_TIMEOUT, f"{SILENT} ({{joint}})", 1.0)),
+    Row("loose contact at one servo", loose_contact, GOES_ON),
+    Row("power cut and return", long_power_cut, fault(Fault.ARM_TIMEOUT, SILENT, 1.0)),
+    Row("power cut for less than half a second", short_power_cut, GOES_ON),
+    Row("overload bit", raise_bit(StatusBits.OVERLOAD), COMPLAINT),
+    Row("over-current bit", raise_bit(StatusBits.CURRENT), COMPLAINT),
+    Row("encoder bit", raise_bit(StatusBits.ENCODER), COMPLAINT),
+    Row("over-temperature", overheat, COMPLAINT),
+    Row("brown-out of the supply", sag, fault(Fault.SERVO_STATUS, STATUS, 0.6)),
+    Row("status bits that flicker", flicker, GOES_ON),
+    Row("a joint is blocked for good", block_the_shoulder, left(Fault.FOLLOWING_ERROR, BLOCKED, 2.5)),
+    Row("a joint is blocked and gives way", block_until_it_gives_way, fault(Fault.FOLLOWING_ERROR, BLOCKED, 2.5)),
+    Row("an obstacle on the way home", block_while_parking, left(Fault.FOLLOWING_ERROR, BLOCKED, 2.5)),
+    Row("the gripper holds something", grip, GOES_ON),
+    Row(
+        "all servos silent from the first tick on",
+        silent_after_connecting,
+        Expected(SILENT, UNTOUCHED, Fault.ARM_TIMEOUT, Mode.IDLE, Torque.UNTOUCHED, rest_s=0.5),
+        Start.BEFORE,
+    ),
+    Row("torque on is not confirmed", refuse_torque_on, REFUSED, Start.BEFORE),
+    Row("torque off is not confirmed", refuse_torque_off, REFUSED),
+    Row("a joint stands outside its limits", outside_its_limits, GOES_ON, Start.BEFORE),
+]
+
+BUS_ROWS = [
+    Row("answers with a wrong id", disturb(wrong_ids), SPOILT_ANSWERS),
+    Row("answers with a bad checksum", disturb(bad_checksums), SPOILT_ANSWERS),
+    Row("answers cut short", disturb(truncated), SPOILT_ANSWERS),
+    Row("answers of a wrong length", disturb(wrong_length), SPOILT_ANSWERS),
+    Row("answers too late", late_answers, SPOILT_ANSWERS),
+    Row("answers one tick late", answers_of_the_last_tick, GOES_ON),
+    Row("answers a little late", slow_answers, GOES_ON),
+    Row("answers twice", disturb(duplicated), GOES_ON),
+    Row("now and then a wrong id", now_and_then(wrong_ids), GOES_ON),
+    Row("now and then a bad checksum", now_and_then(bad_checksums), GOES_ON),
+    Row("now and then an answer cut short", now_and_then(truncated), GOES_ON),
+    Row("bit errors on the wire", a_little_noise, GOES_ON),
+    Row("one bit in ten wrong on the wire", much_noise, SPOILT_ANSWERS),
+    Row("the adapter begins to echo", echo, GOES_ON),
+    Row("the adapter echoes from the start", echo_from_the_start, GOES_ON, Start.BEFORE),
+]
+
+TIME_ROWS = [
+    Row("the loop stalls", stall, fault(Fault.LOOP_OVERRUN, OVERRUN, 0.5)),
+    Row("the loop stalls now and then, shorter than the goal timeout", hiccups, GOES_ON),
+    Row("every tick takes longer than its period", starve, fault(Fault.LOOP_OVERRUN, OVERRUN, 3.0)),
+]
+
+ROWS: list[Row[Bench]] = [*POLICY_ROWS, *SUPERVISOR_ROWS, *ARM_ROWS, *BUS_ROWS, *TIME_ROWS]
+
+
+def perform(row: Row[Bench], seed: int) -> None:
+    """Do it, and judge what became of it. Raises AssertionError."""
+    bench = Bench(seed)
+    try:
+        if row.start is Start.MOVING:
+            bench.connect()
+            bench.run()
+        bench.mark()
+        row.inject(bench)
+        if row.expected.rest_s is None:
+            bench.play(0.6)
+            assert bench.stopping or bench.mode is Mode.RUNNING, f"stopped: {bench.final}"
+            bench.command(Command.STOP)
+        bench.until(lambda: False)
+        judge(bench, row.expected)
+    finally:
+        bench.close()
+
+
+def judge(bench: Bench, expected: Expected) -> None:
+    final = bench.final
+    says = expected.says.format(joint=bench.profile.joint_names[bench.joint])
+    assert (final.fault, final.mode, final.torque, final.exit_code) == (
+        expected.fault, expected.mode, expected.torque, expected.exit_code,
+    ), final  # fmt: skip
+    assert final.message.startswith(says), final.message
+    assert final.message.endswith(expected.ending), final.message
+    if expected.torque is Torque.OFF:
+        assert not any(servo.register(reg.TORQUE_ENABLE) for servo in bench.bus.servos)
+    assert_limits_kept(bench.profile, bench.reports, bench.plant)
+    if expected.rest_s is not None:
+        rest = first_rest(bench.reports[max(0, bench.heard_before - 1) :])
+        assert rest is not None
+        assert rest.start_ns - bench.reports[bench.heard_before].start_ns <= s_to_ns(expected.rest_s), "rests too late"

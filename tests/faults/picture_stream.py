@@ -1,0 +1,65 @@
+"""A network camera that can be made to misbehave: MJPEG over HTTP."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+import cv2
+import numpy as np
+
+BOUNDARY = b"picture"
+
+
+class PictureStream:
+    """Serves noise pictures, each another one, until told otherwise; `address` is what `--camera` takes."""
+
+    def __init__(self, size: int = 96) -> None:
+        self.size = size
+        self.rate_hz = 30.0
+        self.is_hung = False
+        """True: the connection stays, pictures do not come any more."""
+        self._dice = np.random.default_rng(0)
+        self._ended = threading.Event()
+        stream = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Type", f"multipart/x-mixed-replace; boundary={BOUNDARY.decode()}")
+                self.end_headers()
+                with suppress(OSError):  # whoever looked has gone
+                    stream.send(self.wfile.write)
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Not a word."""
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1})
+        self._thread.start()
+        self.address = f"http://127.0.0.1:{self._server.server_address[1]}/stream.mjpg"
+
+    def send(self, write: Callable[[bytes], object]) -> None:
+        while not self._ended.is_set():
+            if not self.is_hung:
+                jpeg = self._picture()
+                head = b"--%b\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % (BOUNDARY, len(jpeg))
+                write(head + jpeg + b"\r\n")
+            self._ended.wait(1 / self.rate_hz)
+
+    def end(self) -> None:
+        """Close every connection."""
+        self._ended.set()
+
+    def close(self) -> None:
+        self.end()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def _picture(self) -> bytes:
+        picture = self._dice.integers(0, 256, (self.size, self.size, 3), np.uint8)
+        return cv2.imencode(".jpg", picture)[1].tobytes()

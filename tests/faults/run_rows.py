@@ -1,0 +1,283 @@
+"""Faults of whole processes, of cameras, engines and disks, put into a running `sefa-edge run`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.faults.broken_engines import write_failing_engine, write_nan_engine, write_narrow_engine
+from tests.faults.row import GOES_ON, LEFT, UNTOUCHED, Expected, Row, Start
+from tests.faults.run_rig import RunRig, stepped_clock
+
+HOME_S = 60.0
+"""From a fault to the end of the run: a few seconds on a quiet machine."""
+
+
+def stop_all(number: signal.Signals) -> Callable[[RunRig], None]:
+    return lambda rig: rig.signal_all(number)
+
+
+def send(name: str, number: signal.Signals) -> Callable[[RunRig], None]:
+    return lambda rig: rig.signal(name, number)
+
+
+def stop_and_continue(name: str) -> Callable[[RunRig], None]:
+    """For less than the goal timeout."""
+
+    def inject(rig: RunRig) -> None:
+        rig.signal(name, signal.SIGSTOP)
+        time.sleep(rig.dice.uniform(0.05, 0.2))
+        rig.signal(name, signal.SIGCONT)
+
+    return inject
+
+
+def twice_ctrl_c(rig: RunRig) -> None:
+    rig.signal_all(signal.SIGINT)
+    rig.wait_for("Ctrl-C: stopping")
+    rig.signal_all(signal.SIGINT)
+    rig.wait_for("it will end by itself in a few seconds")
+
+
+def ctrl_c_at_once(rig: RunRig) -> None:
+    rig.start()
+    rig.wait_for("starting")
+    rig.signal_all(signal.SIGINT)
+
+
+def interrupt_workers(rig: RunRig) -> None:
+    for pid in rig.pids:
+        os.kill(pid, signal.SIGINT)
+
+
+def with_own_world(name: str, number: signal.Signals) -> Callable[[RunRig], None]:
+    def inject(rig: RunRig) -> None:
+        rig.has_own_world = True
+        rig.start()
+        rig.wait_until_moving()
+        rig.mark()
+        rig.signal(name, number)
+
+    return inject
+
+
+def cable_pulled_and_back(rig: RunRig) -> None:
+    rig.unit.port.unplug()
+    rig.wait_for("  holding")
+    time.sleep(rig.dice.uniform(0, 2))
+    rig.unit.port.replug()
+
+
+def end_stream(rig: RunRig) -> None:
+    rig.stream.end()
+
+
+def hang_stream(rig: RunRig) -> None:
+    rig.stream.is_hung = True
+
+
+def slow_stream(rig: RunRig) -> None:
+    rig.stream.rate_hz = 0.2
+
+
+def other_size(rig: RunRig) -> None:
+    """A picture of another size is brought to the policy's."""
+    rig.stream.size = int(rig.dice.choice([64, 128, 200]))
+
+
+def with_engine(write: Callable[[Path], Path]) -> Callable[[RunRig], None]:
+    def inject(rig: RunRig) -> None:
+        rig.engine = write(rig.folder / "engine")
+        rig.start()
+
+    return inject
+
+
+def with_engine_that_moves_first(write: Callable[[Path], Path]) -> Callable[[RunRig], None]:
+    def inject(rig: RunRig) -> None:
+        with_engine(write)(rig)
+        rig.wait_for("  running")
+        rig.pids = rig.children()
+        rig.mark()
+
+    return inject
+
+
+def second_run(rig: RunRig) -> None:
+    other = rig.spawn("other")
+    rig.until(lambda: other.poll() is not None, "the second run")
+    assert other.returncode == 4, rig.log("other")
+    assert f"error: {rig.unit.port.path} is in use by another program" in rig.log("other")
+
+
+def tear_shared_memory(rig: RunRig) -> None:
+    """The pictures' memory file is cut to nothing, as it is when memory runs out."""
+    folder = Path(f"/proc/{rig.pid_of('supervisor')}/fd")
+    ring = next(entry for entry in folder.iterdir() if "sefa-frames" in os.readlink(entry))
+    os.truncate(ring, 0)
+
+
+def kill_film(rig: RunRig) -> None:
+    rig.words = ["--video", "film.png"]
+    rig.start()
+    rig.wait_until_moving()
+    rig.signal("film_process", signal.SIGKILL)
+
+
+def with_stepped_clock(rig: RunRig) -> None:
+    library = stepped_clock(rig.folder)
+    if library is not None:
+        rig.environment["LD_PRELOAD"] = str(library)
+    rig.start()
+    rig.wait_until_moving()
+    time.sleep(3)  # three steps of the wall clock
+
+
+def on_full_disk(words: list[str]) -> Callable[[RunRig], None]:
+    """Reports go to a file system without any room."""
+
+    def inject(rig: RunRig) -> None:
+        full = rig.folder / "full"
+        full.mkdir()
+        mount = 'mount -t tmpfs -o size=4k none "$0" && head -c 4096 /dev/zero > "$0/filler"; exec "$@"'
+        rig.wrapper = ["unshare", "-rm", "sh", "-c", mount, str(full)]
+        rig.words = words
+        rig.start()
+        rig.wait_until_moving()
+        rig.mark()
+        rig.signal_all(signal.SIGINT)
+        rig.wait_for("cannot be written")
+
+    return inject
+
+
+def ended(says: str) -> Expected:
+    return Expected(says, rest_s=HOME_S)
+
+
+def stopped(says: str, exit_code: int) -> Expected:
+    return Expected(says, exit_code=exit_code, rest_s=HOME_S)
+
+
+STARVED = ended("the policy sent no usable action chunk in time")
+CAMERA, POLICY, CONTROL = "camera_process", "policy_process", "control_process"
+
+ROWS: list[Row[RunRig]] = [
+    Row("Ctrl-C", stop_all(signal.SIGINT), stopped("stopped by Ctrl-C", 130)),
+    Row("Ctrl-C twice", twice_ctrl_c, stopped("stopped by Ctrl-C", 130)),
+    Row("SIGTERM", stop_all(signal.SIGTERM), stopped("stopped by SIGTERM", 143)),
+    Row("the terminal closes (SIGHUP)", stop_all(signal.SIGHUP), stopped("stopped by the terminal's end", 129)),
+    Row(
+        "Ctrl-C before the arm was touched",
+        ctrl_c_at_once,
+        Expected("stopped by Ctrl-C", UNTOUCHED, exit_code=130, rest_s=HOME_S),
+        Start.BEFORE,
+    ),
+    Row("SIGKILL of the supervisor", send("supervisor", signal.SIGKILL), stopped("process is gone", -9)),
+    Row(
+        "SIGKILL of the supervisor, with a simulated world of its own",
+        with_own_world("supervisor", signal.SIGKILL),
+        stopped("process is gone", -9),
+        Start.BEFORE,
+    ),
+    Row("SIGSTOP and SIGCONT of the supervisor", stop_and_continue("supervisor"), GOES_ON),
+    Row("SIGKILL of the policy", send(POLICY, signal.SIGKILL), ended("the policy process ended: killed by SIGKILL")),
+    Row("SIGTERM of the policy", send(POLICY, signal.SIGTERM), ended("the policy process ended: killed by SIGTERM")),
+    Row("SIGQUIT of the policy", send(POLICY, signal.SIGQUIT), ended("the policy process ended: killed by SIGQUIT")),
+    Row("SIGSTOP of the policy", send(POLICY, signal.SIGSTOP), STARVED),
+    Row("SIGSTOP and SIGCONT of the policy", stop_and_continue(POLICY), GOES_ON),
+    Row("SIGKILL of a camera", send(CAMERA, signal.SIGKILL), ended("the camera process ended: killed by SIGKILL")),
+    Row("SIGTERM of a camera", send(CAMERA, signal.SIGTERM), ended("the camera process ended: killed by SIGTERM")),
+    Row("SIGSTOP of a camera", send(CAMERA, signal.SIGSTOP), STARVED),
+    Row("SIGSTOP and SIGCONT of a camera", stop_and_continue(CAMERA), GOES_ON),
+    Row("SIGKILL of control", send(CONTROL, signal.SIGKILL), ended("the control process ended: killed by SIGKILL")),
+    Row("SIGSTOP of control", send(CONTROL, signal.SIGSTOP), ended("the control process fell silent")),
+    Row(
+        "SIGTERM of control",
+        send(CONTROL, signal.SIGTERM),
+        ended("the control process was told to end, but not by its supervisor"),
+    ),
+    Row("SIGINT of every worker", interrupt_workers, GOES_ON),
+    Row("SIGKILL of the film", kill_film, GOES_ON, Start.BEFORE),
+    Row(
+        "SIGKILL of the simulated world",
+        with_own_world("server", signal.SIGKILL),
+        Expected("the simulated world process ended: killed by SIGKILL", LEFT, rest_s=HOME_S),
+        Start.BEFORE,
+    ),
+    Row("the arm's cable is pulled and put back", cable_pulled_and_back, ended("the arm's port disappeared")),
+    Row("the camera's stream ends", end_stream, ended("stream {stream} ended")),
+    Row("the camera's stream hangs", hang_stream, STARVED),
+    Row("one picture in five seconds", slow_stream, STARVED),
+    Row("pictures of another size", other_size, GOES_ON),
+    Row(
+        "the engine gives NaN",
+        with_engine_that_moves_first(write_nan_engine),
+        ended("the policy sent a chunk that is no motion: not finite, or of the wrong shape"),
+        Start.BEFORE,
+    ),
+    Row(
+        "the engine fails",
+        with_engine_that_moves_first(write_failing_engine),
+        ended("the policy process ended: exit code 1"),
+        Start.BEFORE,
+    ),
+    Row(
+        "the engine has another shape than its card",
+        with_engine(write_narrow_engine),
+        Expected("'chunk' is tensor(float) [16, 5], its card says float32 [16, 6]", "", exit_code=2, rest_s=HOME_S),
+        Start.BEFORE,
+    ),
+    Row("a second run on the same arm", second_run, GOES_ON),
+    Row("the pictures' shared memory is gone", tear_shared_memory, ended("process ended: killed by SIGBUS")),
+    Row("the wall clock jumps by hours and years", with_stepped_clock, GOES_ON, Start.BEFORE),
+    Row(
+        "no room for the report",
+        on_full_disk(["--video", "none", "--json", "full/run.json"]),
+        stopped("stopped by Ctrl-C", 130),
+        Start.BEFORE,
+    ),
+    Row(
+        "no room for the pictures",
+        on_full_disk(["--video", "full/run.png"]),
+        stopped("stopped by Ctrl-C", 130),
+        Start.BEFORE,
+    ),
+]
+
+
+def perform(row: Row[RunRig], seed: int, folder: Path) -> None:
+    """Do it, and judge what became of it. Raises AssertionError."""
+    rig = RunRig(folder, seed)
+    try:
+        if row.start is Start.MOVING:
+            rig.start()
+            rig.wait_until_moving()
+        rig.mark()
+        row.inject(rig)
+        if row.expected == GOES_ON:
+            time.sleep(0.7)
+            assert rig.exit_code is None, rig.log()
+            assert "fault:" not in rig.log(), rig.log()
+            rig.signal_all(signal.SIGINT)
+        _judge(rig, row.expected)
+    finally:
+        rig.close()
+
+
+def _judge(rig: RunRig, expected: Expected) -> None:
+    wanted = stopped("stopped by Ctrl-C", 130) if expected == GOES_ON else expected
+    assert rig.end() == wanted.exit_code, rig.log()
+    rig.assert_nobody_is_left()
+    says = wanted.says.format(stream=rig.stream.address)
+    words = f"{says}: {wanted.ending}" if says and wanted.ending else says or wanted.ending
+    assert words in rig.log(), rig.log()
+    assert "Traceback" not in rig.log(), rig.log()
+    rig.assert_limits_kept()
+    if not rig.has_own_world:
+        assert set(rig.unit.torque_is_on()) == {False}
+    if wanted.rest_s is not None:
+        assert rig.ended_s - rig.injected_s <= wanted.rest_s, "ends too late"

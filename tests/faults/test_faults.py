@@ -1,0 +1,63 @@
+"""Every row of the fault table, performed: in lock-step with twenty seeds, with processes with one.
+
+FAULT_SEEDS=N asks for N seeds in lock-step instead, and `make faults` for twenty everywhere.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from tests.faults import control_rows, lock_step_rows, run_rows, table
+from tests.faults.control_rig import Rig
+from tests.faults.lock_step import Bench
+from tests.faults.row import Row
+from tests.faults.run_rig import RunRig
+
+Performed = dict[str, "Future[None]"]
+LOCK_STEP_SEEDS = range(int(os.environ.get("FAULT_SEEDS", "20")))
+
+
+@pytest.mark.parametrize("row", lock_step_rows.ROWS, ids=str)
+def test_in_lock_step(row: Row[Bench]) -> None:
+    for seed in LOCK_STEP_SEEDS:
+        lock_step_rows.perform(row, seed)
+
+
+@pytest.fixture(scope="session")
+def performed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Performed]:
+    """The rows with processes that were asked for, two at a time, because they wait more than they work."""
+    pool = ThreadPoolExecutor(2)
+    performers = {"test_of_control": control_rows.perform, "test_of_a_run": run_rows.perform}
+    asked = [item for item in request.session.items if isinstance(item, pytest.Function)]
+    yield {
+        str(item.callspec.params["row"]): pool.submit(
+            performers[item.originalname], item.callspec.params["row"], 0, tmp_path_factory.mktemp("fault")
+        )
+        for item in asked
+        if item.originalname in performers
+    }
+    pool.shutdown(cancel_futures=True)
+
+
+@pytest.mark.parametrize("row", control_rows.ROWS, ids=str)
+def test_of_control(row: Row[Rig], performed: Performed) -> None:
+    performed[row.name].result()
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("row", run_rows.ROWS, ids=str)
+def test_of_a_run(row: Row[RunRig], performed: Performed) -> None:
+    performed[row.name].result()
+
+
+def test_the_readme_prints_these_rows() -> None:
+    assert table.in_readme() == table.published(), "run: python -m tests.faults.table --write"
+
+
+def test_names_are_unique_and_there_are_at_least_forty() -> None:
+    names = [row.name for rows in table.LEVELS.values() for row in rows]
+    assert len(set(names)) == len(names) >= 40
