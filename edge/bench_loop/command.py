@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="F", help="write the measurement as JSON; - is standard output")
     parser.add_argument("--picture", type=Path, metavar="F", help="draw the histogram of the lateness (.png)")
     add_realtime_arguments(parser)
-    parser.set_defaults(task=None, seed=0, episodes=None, episode_seconds=None, video=Path("none"))
+    parser.set_defaults(task=None, seed=0, episodes=None, episode_seconds=None, video=Path("none"), record=None)
 
 
 def main(args: argparse.Namespace) -> int:

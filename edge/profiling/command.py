@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_setup_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for latency.json and .html")
     parser.add_argument("--samples", type=int, default=1000, metavar="N", help="chunks to measure; the arm moves")
-    parser.set_defaults(episodes=None, seconds=None, episode_seconds=None, video=Path("none"))
+    parser.set_defaults(episodes=None, seconds=None, episode_seconds=None, video=Path("none"), record=None)
 
 
 def main(args: argparse.Namespace) -> int:

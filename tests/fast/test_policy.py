@@ -235,7 +235,7 @@ def test_the_process_plans_on_fresh_pictures_only(start: StartBench, reach_engin
 def test_the_process_tells_control_and_a_person_that_its_engine_failed(start: StartBench, failing_engine: Path) -> None:
     bench = start(failing_engine)
     bench.report(Happening.READY)
-    bench.supervisor.send(PolicyCommand(Order.RUN, 1, 0, 0).pack())
+    bench.supervisor.send(PolicyCommand(Order.RUN, 1, 0, time.monotonic_ns()).pack())
     bench.feel(1000.0)
     bench.see(1)
     bench.feel(1000.0)

@@ -83,7 +83,8 @@ def assert_keeps(limits: LimitTable, path: np.ndarray) -> None:
 def test_no_sequence_of_setpoints_breaks_a_limit(
     limits: LimitTable, where: float, requests: list[tuple[float, float]], repeats: int
 ) -> None:
-    start_deg = float(limits.min_deg[0] + where * (limits.max_deg[0] - limits.min_deg[0]))
+    low, high = float(limits.min_deg[0]), float(limits.max_deg[0])
+    start_deg = min(low + where * (high - low), high)  # the sum may round to above the end
     path, _ = drive([request for request in requests for _ in range(repeats)], start_deg, limits)
     assert_keeps(limits, path)
     assert (path >= limits.min_deg[0]).all()
