@@ -64,6 +64,7 @@ class Supervisor:
         self._episode = ""
         self._end_ns: int | None = None
         self._beat_ns = 0
+        self._warm_joints = 0
 
     def run(self) -> Ending:
         """Perform the run, then bring the arm home. Nothing that is started here outlives this call."""
@@ -238,6 +239,7 @@ class Supervisor:
         tick, report = self._watch.tick, self._watch.policy_report
         if tick is not None:
             self._rate.add(tick.tick - tick.skipped_ticks, tick.start_ns)
+            self._tell_warmth(tick.warm_bits)
         judged = len(self.summary.judged)
         status = Status(
             self._episode,
@@ -263,6 +265,13 @@ class Supervisor:
         if self._watch.ready is not None and (refused := self._watch.ready.refused):
             names = str(refused).removeprefix("Privilege.").replace("|", ", ")
             self._line.say(f"note: not permitted here, so the loop may jitter: {names}")
+
+    def _tell_warmth(self, warm_bits: int) -> None:
+        """Once for each joint of the run."""
+        fresh, self._warm_joints = warm_bits & ~self._warm_joints, warm_bits | self._warm_joints
+        for index, name in enumerate(self._plan.profile.joint_names):
+            if fresh >> index & 1:
+                self._line.say(f"note: the servo of {name} gets warm")
 
     # -- the end ---------------------------------------------------------
 

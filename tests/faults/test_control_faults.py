@@ -76,6 +76,9 @@ def overload_elbow(rig: Rig) -> None:
 
 
 def heat_elbow(rig: Rig) -> None:
+    rig.bus.servos[ELBOW].temperature_c = 60
+    rig.until(lambda: rig.reports[-1].warm_bits == 1 << ELBOW)
+    assert rig.reports[-1].fault is Fault.NONE
     rig.bus.servos[ELBOW].temperature_c = 68  # below the 70 at which the servo itself complains
 
 
