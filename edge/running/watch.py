@@ -64,9 +64,8 @@ class Watch:
 
     def take_in(self, timeout_s: float) -> None:
         """Wait for whatever comes first, then take in all that has come."""
-        ready = self._selector.select(timeout_s)
-        self._listened_ns = time.monotonic_ns()
-        for key, _ in ready:
+        self._listened_ns = time.monotonic_ns()  # before: a wait that SIGSTOP cut through comes back late, with nothing
+        for key, _ in self._selector.select(timeout_s):
             key.data()
 
     def watch_signals(self, signals: StopSignals) -> None:
