@@ -66,16 +66,18 @@ class Channel:
         return True
 
     def receive(self) -> bytes | None:
-        """The oldest waiting record, or None. Raises ChannelClosed when the other end is gone."""
-        try:
-            record = self._socket.recv(MAX_RECORD_BYTES)
-        except BlockingIOError:
-            return None
-        except ConnectionResetError:
-            raise ChannelClosed("the process on the other end is gone") from None
-        if not record:
-            raise ChannelClosed("the process on the other end is gone")
-        return record
+        """The oldest waiting record, or None. Raises ChannelClosed when the other end is gone and all is read."""
+        for _ in range(2):
+            try:
+                record = self._socket.recv(MAX_RECORD_BYTES)
+            except BlockingIOError:
+                return None
+            except ConnectionResetError:
+                continue  # it left with records of ours unread: told once, before what it said last
+            if record:
+                return record
+            break
+        raise ChannelClosed("the process on the other end is gone")
 
     def drain(self) -> Iterator[bytes]:
         """All waiting records, oldest first. Raises ChannelClosed as `receive` does."""

@@ -75,7 +75,7 @@ class SafetyProfile(StrictModel):
     """
 
     warn_temperature_c: Positive = 55.0
-    """A note in the status, and nothing else."""
+    """A note on the terminal, and nothing else."""
     max_temperature_c: Positive = 65.0
     """The servo switches its motor off at 70 (register 13)."""
     temperature_ms: Positive = 1000.0

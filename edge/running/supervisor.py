@@ -70,6 +70,7 @@ class Supervisor:
         self._episode = ""
         self._end_ns: int | None = None
         self._beat_ns = 0
+        self._warm_joints = 0
         self._recording_ended = False
 
     @property
@@ -270,6 +271,7 @@ class Supervisor:
         tick, report = self._watch.tick, self._watch.policy_report
         if tick is not None:
             self._rate.add(tick.tick - tick.skipped_ticks, tick.start_ns)
+            self._tell_warmth(tick.warm_bits)
         judged = len(self.summary.judged)
         status = Status(
             self._episode,
@@ -303,6 +305,13 @@ class Supervisor:
         if not self._recording_ended:
             self._recording_ended = True
             self._line.say(f"the recording ended: {recorder.failure()}")
+
+    def _tell_warmth(self, warm_bits: int) -> None:
+        """Once for each joint of the run."""
+        fresh, self._warm_joints = warm_bits & ~self._warm_joints, warm_bits | self._warm_joints
+        for index, name in enumerate(self._plan.profile.joint_names):
+            if fresh >> index & 1:
+                self._line.say(f"note: the servo of {name} gets warm")
 
     # -- the end ---------------------------------------------------------
 

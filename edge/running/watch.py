@@ -50,7 +50,7 @@ class Watch:
         self._joints = joints
         self._summary = summary
         self._listener = listener
-        self._heard_ns = 0
+        self._heard_ns = self._listened_ns = 0
         self._selector = selectors.DefaultSelector()
 
     @property
@@ -59,11 +59,12 @@ class Watch:
 
     @property
     def control_is_silent(self) -> bool:
-        """A control process that runs reports a hundred times a second."""
-        return self.ready is not None and time.monotonic_ns() - self._heard_ns > CONTROL_SILENCE_NS
+        """A control process that runs reports a hundred times a second; whoever does not listen calls nobody silent."""
+        return self.ready is not None and self._listened_ns - self._heard_ns > CONTROL_SILENCE_NS
 
     def take_in(self, timeout_s: float) -> None:
         """Wait for whatever comes first, then take in all that has come."""
+        self._listened_ns = time.monotonic_ns()  # before: a wait that SIGSTOP cut through comes back late, with nothing
         for key, _ in self._selector.select(timeout_s):
             key.data()
 

@@ -130,3 +130,15 @@ def _all_until_the_end(channel: Channel) -> list[bytes]:
     except ChannelClosed:
         return records
     raise AssertionError("the other end stays silent without ending")
+
+
+def test_last_words_are_heard_although_the_speaker_left_without_reading_ours() -> None:
+    near, far = channel_pair()
+    near.send(b"unread")
+    far.send(b"first")
+    far.send(b"last words")
+    far.close()
+    assert [near.receive(), near.receive()] == [b"first", b"last words"]
+    with pytest.raises(ChannelClosed):
+        near.receive()
+    near.close()
