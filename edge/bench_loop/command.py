@@ -22,6 +22,7 @@ from sefa_edge.edge.bench_loop.servos import simulated_servos
 from sefa_edge.edge.bench_loop.timer_control import TimerControl, TimerRequest, TimerResult, timer_control
 from sefa_edge.edge.modes import Mode
 from sefa_edge.edge.records import Privilege
+from sefa_edge.edge.running.command import add_arguments as add_run_arguments
 from sefa_edge.edge.running.command import add_realtime_arguments
 from sefa_edge.edge.running.crew import split_cores
 from sefa_edge.edge.running.homecoming import PARKED, UNTOUCHED
@@ -52,7 +53,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="F", help="write the measurement as JSON; - is standard output")
     parser.add_argument("--picture", type=Path, metavar="F", help="draw the histogram of the lateness (.png)")
     add_realtime_arguments(parser)
-    parser.set_defaults(task=None, seed=0, episodes=None, episode_seconds=None, video=Path("none"), record=None)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -159,7 +159,10 @@ def _check(args: argparse.Namespace) -> None:
 def _plan(args: argparse.Namespace, arm: str, port: str) -> RunPlan:
     engine = args.engine or Path(str(resources.files("sefa_edge.edge") / "shipped" / "lift" / "model.onnx"))
     camera = args.camera or [f"{camera.name}=test" for camera in load_card(engine).cameras]
-    words = vars(args) | {"engine": engine, "camera": camera, "arm": arm, "port": port, "seconds": None}
+    run = argparse.ArgumentParser()
+    add_run_arguments(run)
+    usual = vars(run.parse_args(["--engine", str(engine), "--video", "none"]))
+    words = usual | vars(args) | {"engine": engine, "camera": camera, "arm": arm, "port": port, "seconds": None}
     return replace(make_plan(argparse.Namespace(**words)), untouched=args.arm is not None)
 
 

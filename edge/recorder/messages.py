@@ -78,6 +78,7 @@ class Tick(StrictModel):
     fault: Word
     fault_joints: int
     clipped_bits: int
+    warm_bits: int
     chunk_id: int
     frame_age_ns: int
     chunk_age_ns: int
@@ -209,6 +210,7 @@ def tick_message(trace: TickTrace) -> Json:
         "fault": report.fault.name,
         "fault_joints": report.fault_joints,
         "clipped_bits": report.clipped_bits,
+        "warm_bits": report.warm_bits,
         "chunk_id": report.chunk_id,
         "frame_age_ns": report.frame_age_ns,
         "chunk_age_ns": report.chunk_age_ns,
