@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sefa_edge.edge.modes import Command, Mode
-from sefa_edge.edge.records import Privilege, Torque
+from sefa_edge.edge.records import Final, Heartbeat, Privilege, Torque
+from sefa_edge.edge.transport import channel_pair
 from sefa_edge.firmware_bridge.host.registers import TORQUE_ENABLE, TORQUE_ON
 from sefa_edge.firmware_bridge.simulation.client import WorldClient
 from sefa_edge.profiles.errors import MissingError
-from tests.faults.control_rig import Rig
+from tests.faults.control_rig import HANG_GUARD_S, Rig
 from tests.faults.row import DROPPED, PARKED
 
 
@@ -71,6 +74,22 @@ def test_stop_before_arm_leaves_the_torque_alone(rig: Rig) -> None:
     assert (final.mode, final.torque, final.exit_code) == (Mode.IDLE, Torque.UNTOUCHED, 0)
     assert final.message == "arm not touched"
     assert all(goals == [] for goals in rig.plant.goals)
+
+
+def test_last_words_are_not_lost_over_heartbeats_that_were_never_read(rig: Rig) -> None:
+    """The arm is looked for while the supervisor beats; it may listen when control has long gone."""
+    for servo in rig.bus.servos:
+        servo.connected = False
+    (supervisor, supervisor_end), (policy, policy_end) = channel_pair(), channel_pair()
+    with closing(supervisor), closing(policy):
+        supervisor.send(Heartbeat(time.monotonic_ns()).pack())
+        child = rig.spawn((supervisor_end.fileno(), policy_end.fileno()))
+        rig.others.append(child)
+        supervisor_end.close()
+        policy_end.close()
+        assert child.wait(HANG_GUARD_S) == 3
+        final = Final.unpack(supervisor.receive() or b"")
+    assert final.message.startswith("no servo answers")
 
 
 def test_a_privilege_that_is_refused_is_told_and_not_fatal(rig: Rig) -> None:
