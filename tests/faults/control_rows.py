@@ -18,7 +18,7 @@ from sefa_edge.firmware_bridge.host.calibration import nominal_calibration
 from sefa_edge.profiles.units import period_ns, s_to_ns
 from tests.faults.control_rig import Rig
 from tests.faults.judge import first_rest
-from tests.faults.row import GOES_ON, LEFT, Expected, Row, Start
+from tests.faults.row import DROPPED, GOES_ON, LEFT, Expected, Row, Start
 
 
 def unplug(rig: Rig) -> None:
@@ -75,6 +75,10 @@ def freeze_briefly(rig: Rig) -> None:
 
 def ask_to_terminate(rig: Rig) -> None:
     os.kill(rig.pid, signal.SIGTERM)
+
+
+def ask_for_an_emergency_stop(rig: Rig) -> None:
+    os.kill(rig.pid, signal.SIGQUIT)
 
 
 def interrupt(rig: Rig) -> None:
@@ -178,10 +182,15 @@ ROWS: list[Row[Rig]] = [
     Row(
         "SIGSTOP and SIGCONT of control",
         freeze,
-        Expected("the control loop could not keep its rate", fault=Fault.LOOP_OVERRUN, rest_s=3.0),
+        Expected("the control loop lost its rate (… ticks in a row)", fault=Fault.LOOP_OVERRUN, rest_s=3.0),
     ),
     Row("SIGSTOP and SIGCONT of control within a tenth of a second", freeze_briefly, GOES_ON),
     Row("SIGTERM of the control process alone", ask_to_terminate, Expected("", exit_code=0, rest_s=3.0)),
+    Row(
+        "SIGQUIT of the control process alone",
+        ask_for_an_emergency_stop,
+        Expected("emergency stop", DROPPED, Fault.EMERGENCY_STOP, rest_s=0.5),
+    ),
     Row("SIGINT of control", interrupt, GOES_ON),
     Row(
         "policy's socket closed",
@@ -217,12 +226,11 @@ def perform(row: Row[Rig], seed: int, folder: Path) -> None:
 
 def _judge(rig: Rig, expected: Expected) -> None:
     final = rig.ended()
-    says = expected.says.format(joint=rig.profile.joint_names[rig.joint], port=rig.port.path)
     assert (final.fault, final.mode, final.torque, final.exit_code) == (
         expected.fault, expected.mode, expected.torque, expected.exit_code,
     ), final  # fmt: skip
-    assert final.message.startswith(says), final.message
-    assert final.message.endswith(expected.ending), final.message
+    names = {"joint": rig.profile.joint_names[rig.joint], "port": rig.port.path}
+    assert expected.fits(final.message, **names), final.message
     assert final.hint or final.exit_code == 0
     assert set(rig.unit.torque_is_on()) == {expected.torque is Torque.ON}
     if expected.torque is Torque.UNTOUCHED:

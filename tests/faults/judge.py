@@ -27,13 +27,15 @@ def quick_profile(
     control_rate_hz: float = 100.0, move_velocity_deg_s: float = 90.0, goal_timeout_ms: float = 500.0
 ) -> ArmProfile:
     """The simulated arm with a park pose nearby, so that parking takes a second."""
+    usual = load_arm_profile("so101_sim").model_dump()
     quick = {
         "control_rate_hz": control_rate_hz,
         "goal_timeout_ms": goal_timeout_ms,
         "move_velocity_deg_s": move_velocity_deg_s,
         "park_pose_deg": [0.0, -60.0, 20.0, 10.0, 0.0, 10.0],
+        "safety": usual["safety"] | {"park_velocity_deg_s": move_velocity_deg_s, "emergency_retry_ms": 3000.0},
     }
-    return ArmProfile.model_validate(load_arm_profile("so101_sim").model_dump() | quick)
+    return ArmProfile.model_validate(usual | quick)
 
 
 class RecordingPlant(KinematicPlant):
@@ -45,6 +47,11 @@ class RecordingPlant(KinematicPlant):
         self.goals: list[list[float]] = [[] for _ in profile.joints]
         self.ways: list[list[float]] = [[] for _ in profile.joints]
         self.arrived_ns: list[list[int]] = [[] for _ in profile.joints]
+        self.burden = [0.0] * len(profile.joints)
+        """Share of the stall torque that something takes from each motor; 0: only its own motion does."""
+
+    def load_fraction(self, index: int) -> float:
+        return self.burden[index] or super().load_fraction(index)
 
     def place(self, index: int, ticks: float) -> None:
         """Somebody moves a joint that has no torque."""

@@ -10,12 +10,17 @@ import numpy as np
 
 from sefa_edge.edge.chunks import ActionChunk
 from sefa_edge.edge.clock import ManualClock, Pacer
-from sefa_edge.edge.control_process import Circumstances, final_record
+from sefa_edge.edge.control_process import (
+    Circumstances,
+    ControlConfig,
+    Surroundings,
+    build_loop,
+    final_record,
+)
 from sefa_edge.edge.links import ProcessLinks
 from sefa_edge.edge.loop import ControlLoop
-from sefa_edge.edge.modes import Command, Mode
-from sefa_edge.edge.motion import Motion
-from sefa_edge.edge.records import ControlCommand, Final, TickReport
+from sefa_edge.edge.modes import Command, Fault, Mode
+from sefa_edge.edge.records import ControlCommand, Final, Heartbeat, TickReport
 from sefa_edge.edge.transport import Channel, ChannelClosed, channel_pair
 from sefa_edge.firmware_bridge.host.calibration import joint_scale, nominal_calibration
 from sefa_edge.firmware_bridge.host.feetech import connect_feetech_arm
@@ -72,6 +77,8 @@ class Bench:
         self.swing = Swing(self.profile.start_pose_deg, self.dice)
         self.feed: Callable[[Bench], None] | None = Bench.send_swing
         """What the policy sends every fifth of a second; None: nothing."""
+        self.beats = False
+        """Whether the supervisor beats, in every tick: once it has, it must go on."""
         self.reads_reports = True
         self.stopping = False
         self.busy_ns = 0
@@ -79,6 +86,7 @@ class Bench:
         self.chunk_id = 0
         self.reports: list[TickReport] = []
         self._fed_ns = 0
+        self._waited_for = ""
         self.heard_before = 0
         """Reports that came before the fault."""
         self.loop: ControlLoop | None = None
@@ -86,11 +94,19 @@ class Bench:
     # -- the way to the fault ------------------------------------------------------------------------------
 
     def connect(self) -> None:
-        profile, period = self.profile, period_ns(self.profile.control_rate_hz)
+        profile = self.profile
+        config = ControlConfig(
+            arm=profile.name,
+            port="in lock-step",
+            calibration=None,
+            horizon=HORIZON,
+            supervisor_fd=self._supervisor_end.fileno(),
+            policy_fd=self._policy_end.fileno(),
+        )
         self._links = ProcessLinks(self._supervisor_end, self._policy_end, HORIZON, len(profile.joints))
-        motion = Motion.connect(lambda: connect_feetech_arm(profile, self.port.open(), None), profile, period)
-        self.loop = ControlLoop(self.clock, self._links, motion)
-        self.pacer = Pacer(self.clock, period)
+        world = Surroundings(self.clock, self._links, lambda: connect_feetech_arm(profile, self.port.open(), None))
+        self.loop = build_loop(config, profile, world, None)
+        self.pacer = Pacer(self.clock, period_ns(profile.control_rate_hz))
 
     def run(self) -> None:
         """Armed, running, and moving for a while that the seed chooses."""
@@ -114,8 +130,12 @@ class Bench:
     def tick(self) -> None:
         assert self.loop is not None
         slot = self.pacer.wait()
+        if self.beats:
+            self.tell_supervisor_record(Heartbeat(self.clock.now_ns()).pack())
         self.clock.sleep_until(self.clock.now_ns() + self.busy_ns)
         self.reports.append(self.loop.tick(slot))
+        if self.loop.state.fault is Fault.CHUNK_TIMEOUT and not self._waited_for:
+            self._waited_for = self._links.inference_words(slot.due_ns)
         if self.reads_reports:
             _drain(self.supervisor)
         _drain(self.policy)
@@ -169,7 +189,7 @@ class Bench:
     def final(self) -> Final:
         """How it ended, as the control process would tell it."""
         assert self.loop is not None
-        circumstances = Circumstances(self._links.trouble, skipped_ticks=self.pacer.skipped)
+        circumstances = Circumstances(self._links.trouble, self._waited_for, self.pacer.skipped)
         return final_record(self.loop, self.profile, circumstances)
 
     def close(self) -> None:

@@ -21,12 +21,21 @@ class PictureStream:
         self.rate_hz = 30.0
         self.is_hung = False
         """True: the connection stays, pictures do not come any more."""
+        self.is_away = False
+        """True: the connection ends, and no other is taken up."""
+        self.is_frozen = False
+        """True: the same picture again and again."""
+        self.is_black = False
+        self.connections = 0
         self._dice = np.random.default_rng(0)
         self._ended = threading.Event()
         stream = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                if stream.is_away:
+                    self.send_error(503)
+                    return
                 self.send_response(200)
                 self.send_header("Content-Type", f"multipart/x-mixed-replace; boundary={BOUNDARY.decode()}")
                 self.end_headers()
@@ -43,9 +52,11 @@ class PictureStream:
         self.address = f"http://127.0.0.1:{self._server.server_address[1]}/stream.mjpg"
 
     def send(self, write: Callable[[bytes], object]) -> None:
-        while not self._ended.is_set():
+        self.connections += 1
+        jpeg = self._picture()
+        while not (self._ended.is_set() or self.is_away):
             if not self.is_hung:
-                jpeg = self._picture()
+                jpeg = jpeg if self.is_frozen else self._picture()
                 head = b"--%b\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % (BOUNDARY, len(jpeg))
                 write(head + jpeg + b"\r\n")
             self._ended.wait(1 / self.rate_hz)
@@ -61,5 +72,6 @@ class PictureStream:
         self._server.server_close()
 
     def _picture(self) -> bytes:
-        picture = self._dice.integers(0, 256, (self.size, self.size, 3), np.uint8)
+        brightest = 0 if self.is_black else 255
+        picture = self._dice.integers(0, brightest, (self.size, self.size, 3), np.uint8, endpoint=True)
         return cv2.imencode(".jpg", picture)[1].tobytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -11,6 +12,7 @@ from sefa_edge.edge.modes import Fault, Mode
 from sefa_edge.edge.records import Torque
 
 PARKED = "arm parked and released"
+DROPPED = "arm released where it stood"
 LEFT = "arm left holding its last goal, torque still on"
 UNTOUCHED = "arm not touched"
 
@@ -35,15 +37,20 @@ class Expected:
     """What has to come of a fault."""
 
     says: str
-    """How the message begins; `{joint}` and `{port}` stand for the one concerned."""
+    """How the message begins; `{joint}` and `{port}` stand for the one concerned, … for a number."""
     ending: str = PARKED
-    """How it ends: what became of the arm."""
+    """How it ends: what became of the arm. May name the joint, too."""
     fault: Fault = Fault.NONE
     mode: Mode = Mode.RELEASED
     torque: Torque = Torque.OFF
     exit_code: int = 3
     rest_s: float | None = None
     """Within how long the arm stands or is released, in time of the loop; None: it goes on until a person stops it."""
+
+    def fits(self, message: str, **names: str) -> bool:
+        """Whether a message says so; `names` are those that stand for themselves in `says` and `ending`."""
+        says, ending = (re.escape(part.format(**names)).replace("…", ".+") for part in (self.says, self.ending))
+        return re.fullmatch(f"{says}.*{ending}", message) is not None
 
 
 GOES_ON = Expected("", exit_code=0)

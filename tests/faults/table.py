@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from tests.faults import control_rows, lock_step_rows, run_rows
-from tests.faults.row import GOES_ON, PARKED, UNTOUCHED, Expected, Level, Row
+from tests.faults.row import DROPPED, GOES_ON, PARKED, UNTOUCHED, Expected, Level, Row
 
 README = Path(__file__).parents[2] / "edge/README.md"
 BEGIN, END = "<!-- faults: begin -->\n", "<!-- faults: end -->\n"
@@ -53,11 +53,11 @@ def _line(level: Level, row: Row) -> str:
 
 
 def _state_of(expected: Expected) -> str:
-    return {"": "IDLE", UNTOUCHED: "IDLE", PARKED: "RELEASED"}.get(expected.ending, "FAULT")
+    return {"": "IDLE", UNTOUCHED: "IDLE", PARKED: "RELEASED", DROPPED: "RELEASED"}.get(expected.ending, "FAULT")
 
 
 def _escaped(words: str) -> str:
-    return words.replace("{joint}", "*joint*").replace("{port}", "*port*").replace("{stream}", "*address*")
+    return words.replace("{joint}", "*joint*").replace("{port}", "*port*")
 
 
 if __name__ == "__main__":

@@ -113,6 +113,7 @@ def present(unit: Unit, module: str) -> Callable[[], bool]:
     return lambda: unit.pid_of(module) is not None
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("delay_s", [0.0, 0.1])
 @pytest.mark.parametrize("module", [CAMERA, POLICY, CONTROL])
 def test_a_process_is_killed_while_it_starts(unit: Unit, module: str, delay_s: float) -> None:
@@ -130,6 +131,7 @@ def test_a_process_is_killed_while_it_starts(unit: Unit, module: str, delay_s: f
     unit.assert_nothing_is_left()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("delay_s", [0.0, 0.1, 0.3])
 def test_the_supervisor_is_killed_while_it_starts(unit: Unit, delay_s: float) -> None:
     run = unit.start()
@@ -141,6 +143,7 @@ def test_the_supervisor_is_killed_while_it_starts(unit: Unit, delay_s: float) ->
     assert not any(unit.plant.on)
 
 
+@pytest.mark.once
 def test_nobody_touches_the_arm_before_the_cameras_work(unit: Unit) -> None:
     (unit.folder / "pictures/0.jpg").write_bytes(b"no picture")
     run = unit.start()
