@@ -18,6 +18,8 @@ from sefa_edge.edge.transport import Channel, ChannelClosed, FrameDescriptor
 from sefa_edge.profiles.units import s_to_ns
 
 CONTROL_SILENCE_NS = s_to_ns(2.0)
+AWAY_NS = s_to_ns(1.0)
+"""Between two turns of a wait: only a process that was stopped itself takes so long."""
 
 
 class Listener(Protocol):
@@ -50,7 +52,7 @@ class Watch:
         self._joints = joints
         self._summary = summary
         self._listener = listener
-        self._heard_ns = 0
+        self._heard_ns = self._listened_ns = 0
         self._selector = selectors.DefaultSelector()
 
     @property
@@ -66,6 +68,10 @@ class Watch:
         """Wait for whatever comes first, then take in all that has come."""
         for key, _ in self._selector.select(timeout_s):
             key.data()
+        now_ns = time.monotonic_ns()
+        if now_ns - self._listened_ns > AWAY_NS:
+            self._heard_ns = now_ns  # whoever was away cannot tell that others were silent
+        self._listened_ns = now_ns
 
     def watch_signals(self, signals: StopSignals) -> None:
         """Let a signal end the wait."""

@@ -300,7 +300,12 @@ ROWS: list[Row[RunRig]] = [
     Row(
         "the engine has another shape than its card",
         with_engine(write_narrow_engine),
-        Expected("'chunk' is tensor(float) [16, 5], its card says float32 [16, 6]", "", exit_code=2, rest_s=HOME_S),
+        Expected(
+            "…/model.onnx: 'chunk' is tensor(float) [16, 5], its card says float32 [16, 6]",
+            "",
+            exit_code=2,
+            rest_s=HOME_S,
+        ),
         Start.BEFORE,
     ),
     Row("a second run on the same arm", second_run, GOES_ON),
