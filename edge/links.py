@@ -15,7 +15,10 @@ from sefa_edge.edge.policy_records import InferenceBegun, Trouble
 from sefa_edge.edge.records import ControlCommand, Heartbeat, JointSample, Kind, TickReport, kind_of
 from sefa_edge.edge.transport import Channel, ChannelClosed, RecordError
 from sefa_edge.firmware_bridge.host.messages import JointState
-from sefa_edge.profiles.units import ns_to_ms
+from sefa_edge.profiles.units import ms_to_ns, ns_to_ms
+
+UNHEARD_NS = ms_to_ns(250)
+"""A supervisor that has not beaten for so long does not read either."""
 
 
 class Links(Protocol):
@@ -131,9 +134,14 @@ class ProcessLinks:
             self._offer(self._policy, JointSample(state.stamp_ns, state.joint_deg.astype(np.float32)).pack())
 
     def report(self, report: TickReport) -> None:
-        if self._supervisor is None or report.fault is Fault.SUPERVISOR_SILENT:
-            return  # a supervisor that does not read shall find room for the Final record when it wakes up
+        if self._supervisor is None or self._goes_unread(report):
+            return
         self._offer(self._supervisor, report.pack())
+
+    def _goes_unread(self, report: TickReport) -> bool:
+        """A supervisor that does not read shall find room for the Final record; one that is back hears of the rest."""
+        beat_ns = self.heartbeat_ns
+        return report.fault is Fault.SUPERVISOR_SILENT and (beat_ns is None or report.start_ns - beat_ns > UNHEARD_NS)
 
     def inference_words(self, now_ns: int) -> str:
         """How inference explains that a chunk is missing; empty when it does not."""

@@ -104,7 +104,7 @@ def inference_hangs(bench: Bench) -> None:
 
 
 def flood(bench: Bench) -> None:
-    for _ in range(int(bench.dice.integers(20, 200))):
+    for _ in range(int(bench.dice.integers(20, 80))):
         for _ in range(int(bench.dice.integers(1, 40))):
             bench.send_swing()
         bench.tick()
@@ -265,8 +265,8 @@ def raise_bit(bit: StatusBits) -> Callable[[Bench], None]:
 
 
 def flicker(bench: Bench) -> None:
-    """A status bit for less than ten readings, as when all motors start at once."""
-    for _ in range(int(bench.dice.integers(1, 9))):
+    """A status bit for less than 0.1 s, as when all motors start at once."""
+    for _ in range(int(bench.dice.integers(1, round(0.1 * bench.profile.control_rate_hz)))):
         bench.bus.servos[bench.joint].fault_bits = StatusBits(int(bench.dice.choice([1, 8, 32])))
         bench.tick()
         bench.bus.servos[bench.joint].fault_bits = StatusBits(0)
