@@ -18,8 +18,6 @@ from sefa_edge.edge.transport import Channel, ChannelClosed, FrameDescriptor
 from sefa_edge.profiles.units import s_to_ns
 
 CONTROL_SILENCE_NS = s_to_ns(2.0)
-AWAY_NS = s_to_ns(1.0)
-"""Between two turns of a wait: only a process that was stopped itself takes so long."""
 
 
 class Listener(Protocol):
@@ -47,8 +45,6 @@ class Watch:
         self.seeing: set[str] = set()
         """Cameras that have given a picture."""
         self.dead: list[Child] = []
-        self.control_is_silent = False
-        """As of the last turn. A control process that runs reports a hundred times a second."""
         self.newest_chunk_id = 0
         self._crew = crew
         self._joints = joints
@@ -61,24 +57,16 @@ class Watch:
     def mode(self) -> Mode:
         return Mode.IDLE if self.tick is None else self.tick.mode
 
-<<<<<<< HEAD
     @property
     def control_is_silent(self) -> bool:
         """A control process that runs reports a hundred times a second; whoever does not listen calls nobody silent."""
         return self.ready is not None and self._listened_ns - self._heard_ns > CONTROL_SILENCE_NS
 
-=======
->>>>>>> FAULTS
     def take_in(self, timeout_s: float) -> None:
         """Wait for whatever comes first, then take in all that has come."""
         self._listened_ns = time.monotonic_ns()  # before: a wait that SIGSTOP cut through comes back late, with nothing
         for key, _ in self._selector.select(timeout_s):
             key.data()
-        now_ns = time.monotonic_ns()
-        if now_ns - self._listened_ns > AWAY_NS:
-            self._heard_ns = now_ns  # whoever was away cannot tell that others were silent
-        self._listened_ns = now_ns
-        self.control_is_silent = self.ready is not None and now_ns - self._heard_ns > CONTROL_SILENCE_NS
 
     def watch_signals(self, signals: StopSignals) -> None:
         """Let a signal end the wait."""
@@ -103,7 +91,6 @@ class Watch:
         assert control is not None
         assert channel is not None
         self.ready = self.tick = self.final = None
-        self.control_is_silent = False
         if control.exit_fd not in self._selector.get_map():
             self._watch_exit(control)
         self._selector.register(channel, selectors.EVENT_READ, lambda: self._hear_control(channel))
