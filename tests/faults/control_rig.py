@@ -25,17 +25,17 @@ from tests.faults.judge import TARDINESS_TICKS, RecordingPlant, assert_limits_ke
 from tests.faults.lock_step import HORIZON, STEP_NS, Swing
 
 HANG_GUARD_S = 90.0
-CHUNK_EVERY_REPORTS = 20
+CHUNK_EVERY_REPORTS = 10
 MAX_HELD = 128
-GOAL_TIMEOUT_MS = 1000.0
-"""Longer than usual: servos and camera are played by a program that may have to wait for a processor."""
+CONTROL_RATE_HZ, GOAL_TIMEOUT_MS = 50.0, 1500.0
+"""Slower and longer than usual: servos and camera are played by a program that may have to wait for a processor."""
 
 
 class SimulatedUnit:
     """An arm on a pseudo-terminal in this process, with a memory for what its motors were told."""
 
     def __init__(self, folder: Path) -> None:
-        self.profile = quick_profile(goal_timeout_ms=GOAL_TIMEOUT_MS)
+        self.profile = quick_profile(CONTROL_RATE_HZ, goal_timeout_ms=GOAL_TIMEOUT_MS)
         self.arm_file = folder / "quick.yaml"
         self.arm_file.write_text(yaml.safe_dump(self.profile.model_dump()), encoding="utf-8")
         self.plant = RecordingPlant(self.profile)

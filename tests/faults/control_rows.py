@@ -63,7 +63,7 @@ def echo(rig: Rig) -> None:
 
 
 def freeze(rig: Rig) -> None:
-    rig.freeze(rig.dice.uniform(1.3, 2))
+    rig.freeze(rig.dice.uniform(1.8, 2.5))
 
 
 def freeze_briefly(rig: Rig) -> None:
