@@ -101,6 +101,11 @@ def hang_stream(rig: RunRig) -> None:
 
 
 def slow_stream(rig: RunRig) -> None:
+    """A stream that stalls is opened again, and may begin with a picture: every 1.3 s there is one."""
+    rig.words += ["--max-frame-age-ms", "900"]
+    rig.start()
+    rig.wait_until_moving()
+    rig.mark()
     rig.stream.rate_hz = 0.2
 
 
@@ -284,7 +289,7 @@ ROWS: list[Row[RunRig]] = [
     Row("the camera's stream ends", end_stream, STALE),
     Row("the camera's stream ends and comes back", lose_stream_for_a_moment, GOES_ON, Start.BEFORE),
     Row("the camera's stream hangs", hang_stream, STALE),
-    Row("one picture in five seconds", slow_stream, STALE),
+    Row("one picture in five seconds", slow_stream, STALE, Start.BEFORE),
     Row("pictures of another size", other_size, STALE),
     Row("the picture is frozen", freeze_stream, ended("a camera repeats the same picture (front, for …)")),
     Row("the picture is black", darken_stream, ended("a camera sees nothing (front, for …)")),
