@@ -55,7 +55,7 @@ class HostileArm(PlantArm):
         self.silent: set[int] = set()
         self.measured_deg = np.zeros(JOINTS)
         self.told: JointGoal | None = None
-        self.step_deg = np.zeros(JOINTS)
+        self.steps_deg = np.zeros((2, JOINTS))
 
     def read_state(self) -> JointState:
         if not self.plugged:
@@ -84,11 +84,15 @@ class HostileArm(PlantArm):
         before_deg = self.measured_deg if self.told is None else self.told.joint_deg
         step_deg = goal_deg - before_deg
         slow = np.abs(step_deg) <= ENVELOPE.step_deg + ROUNDING_DEG
-        smooth = np.abs(step_deg - self.step_deg) <= ENVELOPE.change_deg + ROUNDING_DEG
+        smooth = (np.abs(step_deg - self.steps_deg) <= ENVELOPE.change_deg + ROUNDING_DEG).any(axis=0)
         assert ((slow & smooth) | anew).all()
         inside = (goal_deg >= ENVELOPE.min_deg) & (goal_deg <= ENVELOPE.max_deg)
         assert (inside | anew | (np.abs(goal_deg) <= np.abs(before_deg))).all()
-        self.step_deg = np.where(slow & smooth, step_deg, goal_deg - self.measured_deg)
+        # A goal that began anew where the joint is may look like a step from the one before as well: either is lawful.
+        from_here_deg = goal_deg - self.measured_deg
+        self.steps_deg = np.stack(
+            (np.where(slow & smooth, step_deg, from_here_deg), np.where(anew, from_here_deg, step_deg))
+        )
 
     def enable_torque(self) -> None:
         if not self.plugged:
@@ -124,7 +128,7 @@ class AnySequence(RuleBasedStateMachine):
         """A new process on an arm that was put in order, armed and following."""
         self.arm.plugged, self.arm.noise, self.arm.stubborn = True, False, False
         self.arm.overlay, self.arm.silent, self.arm.told = {}, set(), None
-        self.arm.step_deg = np.zeros(JOINTS)
+        self.arm.steps_deg = np.zeros((2, JOINTS))
         self.links = DirectLinks()  # what was said to the one before is not for this one
         loop = ControlLoop(self.clock, self.links, Motion.connect(self._open, PROFILE, PERIOD_NS))
         self.links.waiting_events.extend((Command.ARM, Command.RUN))
