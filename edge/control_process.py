@@ -41,7 +41,6 @@ from typing import Annotated
 
 from pydantic import Field
 
-from sefa_edge.edge.chunks import ChunkPlayer
 from sefa_edge.edge.clock import Clock, MonotonicClock, Pacer
 from sefa_edge.edge.links import Links, ProcessLinks
 from sefa_edge.edge.loop import ControlLoop
@@ -59,7 +58,7 @@ from sefa_edge.edge.realtime import (
     reserve_heap,
 )
 from sefa_edge.edge.recorder.control_tap import ArmTap, PatientSink, Sink, TappedLinks
-from sefa_edge.edge.records import Final, Ready, Torque
+from sefa_edge.edge.records import Final, Ready, Torque, names_of
 from sefa_edge.edge.transport import Channel, ChannelClosed
 from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.calibration import load_calibration
@@ -148,8 +147,7 @@ def build_loop(config: ControlConfig, profile: ArmProfile, world: Surroundings, 
     if sink is not None:
         arm_tap = ArmTap()
         links, open_arm = TappedLinks(links, arm_tap, sink), arm_tap.around(open_arm)
-    motion = Motion.connect(open_arm, profile, control_period_ns(config, profile))
-    motion.player = ChunkPlayer(config.hand_over)
+    motion = Motion.connect(open_arm, profile, control_period_ns(config, profile), config.hand_over)
     return ControlLoop(world.clock, links, motion)
 
 
@@ -186,7 +184,7 @@ def _run(loop: ControlLoop, links: ProcessLinks, pacer: Pacer, profile: ArmProfi
         loop.tick(slot)
         if loop.state.mode is Mode.EMERGENCY and loop.motion.fault_joints != refusing:
             refusing = loop.motion.fault_joints
-            _shout(_names_of(refusing, profile))
+            _shout(names_of(refusing, profile.joint_names))
         if loop.state.fault is Fault.CHUNK_TIMEOUT and not waited_for:
             waited_for = links.inference_words(slot.due_ns)
     return final_record(loop, profile, Circumstances(links.trouble, waited_for, pacer.skipped))
@@ -229,11 +227,7 @@ def _subjects(loop: ControlLoop, profile: ArmProfile, circumstances: Circumstanc
         return (trouble.about,)
     if fault is Fault.CHUNK_TIMEOUT and waited_for:
         return (waited_for,)
-    return _names_of(loop.motion.fault_joints, profile)
-
-
-def _names_of(joints: int, profile: ArmProfile) -> tuple[str, ...]:
-    return tuple(name for index, name in enumerate(profile.joint_names) if joints >> index & 1)
+    return names_of(loop.motion.fault_joints, profile.joint_names)
 
 
 def _shout(refusing: tuple[str, ...]) -> None:

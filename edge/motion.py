@@ -11,6 +11,7 @@ from sefa_edge.edge.clock import Slot
 from sefa_edge.edge.links import Links
 from sefa_edge.edge.modes import OBSTRUCTIONS, Event, Fault, Mode, ModeState, Progress, Target, transition
 from sefa_edge.edge.planned_move import PlannedMove, plan_move
+from sefa_edge.edge.play_settings import HandOver
 from sefa_edge.edge.records import NONE_NS
 from sefa_edge.edge.safety import Commanded, Envelope, Guard, GuardState, Situation, Verdict, judge
 from sefa_edge.edge.shaping import Segment, Setpoint, interpolate, resting
@@ -26,12 +27,12 @@ AT_REST_DEG = 1e-6
 class Motion:
     """Owns the arm, the mode, and what was commanded last."""
 
-    def __init__(self, profile: ArmProfile, period_ns: int, arm: WatchedArm) -> None:
+    def __init__(self, profile: ArmProfile, period_ns: int, arm: WatchedArm, hand_over: HandOver | None) -> None:
         self.limits = profile.limit_table()
         self.envelope = Envelope.of(self.limits, period_ns)
         self.warm_bits = 0
         """Bit i: joint i is warmer than its profile's warning."""
-        self.player = ChunkPlayer()
+        self.player = ChunkPlayer(hand_over)
         self.state = ModeState()
         self.fault_joints = 0
         """Bit i: the latched fault is about joint i."""
@@ -53,11 +54,13 @@ class Motion:
         self._emergency_ns = 0
 
     @classmethod
-    def connect(cls, open_arm: Callable[[], Arm], profile: ArmProfile, period_ns: int) -> Motion:
+    def connect(
+        cls, open_arm: Callable[[], Arm], profile: ArmProfile, period_ns: int, hand_over: HandOver | None = None
+    ) -> Motion:
         """In IDLE, around a freshly opened arm. Raises SefaError when it cannot be opened or is silent."""
         patience = max(1, ms_to_ns(profile.goal_timeout_ms) // period_ns)
         arm = WatchedArm(open_arm, patience, ms_to_ns(profile.safety.recovery_ms))
-        return cls(profile, period_ns, arm)
+        return cls(profile, period_ns, arm, hand_over)
 
     def apply(self, event: Event, now_ns: int) -> None:
         """Take one event in, and do what entering the new mode asks for."""

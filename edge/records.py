@@ -14,6 +14,7 @@ All times are nanoseconds of CLOCK_MONOTONIC; joints are degrees (gripper 0..100
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import TypeAlias, TypeVar
@@ -298,6 +299,11 @@ def _member(enum: type[EnumT], value: int) -> EnumT:
 
 def _packed(joint_deg: np.ndarray) -> bytes:
     return joint_deg.astype("<f4").tobytes()
+
+
+def names_of(joint_bits: int, names: Sequence[str]) -> tuple[str, ...]:
+    """The joints that a field of bits is about: bit i is the i-th of `names`."""
+    return tuple(name for index, name in enumerate(names) if joint_bits >> index & 1)
 
 
 def clipped(text: str, size: int) -> bytes:

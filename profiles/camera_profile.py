@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.strict import StrictModel, parse_yaml
+from sefa_edge.profiles.shipped import load_named, shipped_names
+from sefa_edge.profiles.strict import StrictModel
 
 Auto = Literal["auto"]
 Natural = Annotated[int, Field(ge=0, le=1_000_000)]
@@ -47,8 +46,7 @@ class CameraProfile(StrictModel):
 
 def shipped_cameras() -> list[str]:
     """Names of the camera profiles that come with the package."""
-    folder = resources.files("sefa_edge.profiles").joinpath("cameras")
-    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return shipped_names("cameras")
 
 
 def load_camera_profile(name_or_path: str) -> CameraProfile:
@@ -57,12 +55,10 @@ def load_camera_profile(name_or_path: str) -> CameraProfile:
     Raises:
         InputError: unknown name, or a file that does not hold a valid profile.
     """
-    if name_or_path.endswith((".yaml", ".yml")):
-        return parse_yaml(Path(name_or_path), CameraProfile)
-    if name_or_path not in shipped_cameras():
+    profile = load_named(name_or_path, "cameras", CameraProfile)
+    if profile is None:
         raise InputError(
             f"no camera profile is called '{name_or_path}'",
             f"known profiles: {', '.join(shipped_cameras())}; or give a .yaml file",
         )
-    with resources.as_file(resources.files("sefa_edge.profiles") / "cameras" / f"{name_or_path}.yaml") as path:
-        return parse_yaml(path, CameraProfile)
+    return profile

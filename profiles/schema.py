@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, fields
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -13,7 +11,8 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.strict import StrictModel, parse_yaml
+from sefa_edge.profiles.shipped import load_named, shipped_names
+from sefa_edge.profiles.strict import StrictModel
 from sefa_edge.profiles.units import ms_to_ns
 
 Ticks = Annotated[int, Field(ge=0, le=4095)]
@@ -259,8 +258,7 @@ class LimitTable:
 
 def shipped_arms() -> list[str]:
     """Names of the arm profiles that come with the package."""
-    folder = resources.files("sefa_edge.profiles").joinpath("arms")
-    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return shipped_names("arms")
 
 
 def load_arm_profile(name_or_path: str) -> ArmProfile:
@@ -269,12 +267,10 @@ def load_arm_profile(name_or_path: str) -> ArmProfile:
     Raises:
         InputError: unknown name, or a file that does not hold a valid profile.
     """
-    if name_or_path.endswith((".yaml", ".yml")):
-        return parse_yaml(Path(name_or_path), ArmProfile)
-    if name_or_path not in shipped_arms():
+    profile = load_named(name_or_path, "arms", ArmProfile)
+    if profile is None:
         raise InputError(
             f"no arm is called '{name_or_path}'",
             f"known arms: {', '.join(shipped_arms())}; or give a .yaml file",
         )
-    with resources.as_file(resources.files("sefa_edge.profiles") / "arms" / f"{name_or_path}.yaml") as path:
-        return parse_yaml(path, ArmProfile)
+    return profile

@@ -22,8 +22,7 @@ from sefa_edge.edge.bench_loop.servos import simulated_servos
 from sefa_edge.edge.bench_loop.timer_control import TimerControl, TimerRequest, TimerResult, timer_control
 from sefa_edge.edge.modes import Mode
 from sefa_edge.edge.records import Privilege
-from sefa_edge.edge.running.command import add_arguments as add_run_arguments
-from sefa_edge.edge.running.command import add_realtime_arguments
+from sefa_edge.edge.running.command import add_realtime_arguments, usual_words
 from sefa_edge.edge.running.crew import split_cores
 from sefa_edge.edge.running.homecoming import PARKED, UNTOUCHED
 from sefa_edge.edge.running.run_plan import SIMULATED_ARM, RunPlan, make_plan
@@ -159,10 +158,11 @@ def _check(args: argparse.Namespace) -> None:
 def _plan(args: argparse.Namespace, arm: str, port: str) -> RunPlan:
     engine = args.engine or Path(str(resources.files("sefa_edge.edge") / "shipped" / "lift" / "model.onnx"))
     camera = args.camera or [f"{camera.name}=test" for camera in load_card(engine).cameras]
-    run = argparse.ArgumentParser()
-    add_run_arguments(run)
-    usual = vars(run.parse_args(["--engine", str(engine), "--video", "none"]))
-    words = usual | vars(args) | {"engine": engine, "camera": camera, "arm": arm, "port": port, "seconds": None}
+    words = (
+        usual_words(engine)
+        | vars(args)
+        | {"engine": engine, "camera": camera, "arm": arm, "port": port, "seconds": None}
+    )
     return replace(make_plan(argparse.Namespace(**words)), untouched=args.arm is not None)
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from sefa_edge.edge.cameras.camera import Frame
-from sefa_edge.edge.chunks import ActionChunk, ChunkPlayer
+from sefa_edge.edge.chunks import ActionChunk
 from sefa_edge.edge.clock import ManualClock, Pacer
 from sefa_edge.edge.inference_schedule import InferenceSchedule
 from sefa_edge.edge.links import DirectLinks
@@ -99,8 +99,7 @@ class EpisodePlayer:
         """One episode from the start pose; the same seed and engine give the same result."""
         self._world.reset(seed, self._start_radians)
         self._policy.start_episode(seed)
-        stage = Stage(self._world, self._profile)
-        stage.loop.motion.player = ChunkPlayer(self._settings.hand_over)
+        stage = Stage(self._world, self._profile, self._settings.hand_over)
         stage.enter_running()
         self._world.place(seed)  # the judge starts now
         return self._run(seed, stage)
@@ -134,12 +133,13 @@ class EpisodePlayer:
 class Stage:
     """One arm in one world under one control loop; every tick moves clock, physics and loop by one period."""
 
-    def __init__(self, world: World, profile: ArmProfile) -> None:
+    def __init__(self, world: World, profile: ArmProfile, hand_over: HandOver) -> None:
         self.world, self.links, self._clock = world, DirectLinks(), ManualClock()
         control_period_ns = period_ns(profile.control_rate_hz)
         self._physics_steps = round(control_period_ns / s_to_ns(PHYSICS_STEP_S))
         arm = PlantArm(profile, world, self._clock.now_ns)
-        self.loop = ControlLoop(self._clock, self.links, Motion.connect(lambda: arm, profile, control_period_ns))
+        motion = Motion.connect(lambda: arm, profile, control_period_ns, hand_over)
+        self.loop = ControlLoop(self._clock, self.links, motion)
         self._pacer = Pacer(self._clock, control_period_ns)
 
     @property

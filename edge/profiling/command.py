@@ -17,7 +17,7 @@ from pathlib import Path
 
 from sefa_edge.edge.engines.engine import engine_kind
 from sefa_edge.edge.profiling.samples import PipelineSamples, stage_reports
-from sefa_edge.edge.running.command import add_setup_arguments
+from sefa_edge.edge.running.command import add_setup_arguments, usual_words
 from sefa_edge.edge.running.run_plan import RunPlan, make_plan
 from sefa_edge.edge.running.status import Status, StatusLine
 from sefa_edge.edge.running.supervisor import Ending, Supervisor
@@ -40,12 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_setup_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for latency.json and .html")
     parser.add_argument("--samples", type=int, default=1000, metavar="N", help="chunks to measure; the arm moves")
-    parser.set_defaults(episodes=None, seconds=None, episode_seconds=None, video=Path("none"), record=None)
 
 
 def main(args: argparse.Namespace) -> int:
     """Measure, write report and page, print the table. Raises SefaError when the run was cut short."""
-    plan = make_plan(args)
+    plan = make_plan(argparse.Namespace(**usual_words(args.engine) | vars(args)))
     make_folder(args.out)
     samples, environment = PipelineSamples(max(args.samples, 1)), describe_environment()
     with _chunk_every_step(plan) as measured:

@@ -16,7 +16,7 @@ from sefa_edge.edge.chunks import ActionChunk
 from sefa_edge.edge.links import Links
 from sefa_edge.edge.modes import Event
 from sefa_edge.edge.recorder.tick_trace import MAX_ENTRIES, Answer, ArmCall, Operation, TickTrace
-from sefa_edge.edge.records import NONE_NS, TickReport
+from sefa_edge.edge.records import NONE_NS, TickReport, names_of
 from sefa_edge.edge.transport import MAX_RECORD_BYTES, Channel, ChannelClosed
 from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmFault, ArmTimeout, ArmUnconfirmed
@@ -205,8 +205,7 @@ def _answer(error: SefaError) -> Answer:
 def error_of(call: ArmCall, names: tuple[str, ...]) -> SefaError:
     """The error that an answer stands for, for a recorded arm of these joints to raise."""
     if call.answer is Answer.UNCONFIRMED:
-        joints = tuple(name for index, name in enumerate(names) if call.unconfirmed >> index & 1)
-        return ArmUnconfirmed(joints, "confirm, as it was recorded")
+        return ArmUnconfirmed(names_of(call.unconfirmed, names), "confirm, as it was recorded")
     kinds: dict[Answer, type[SefaError]] = {
         Answer.TIMEOUT: ArmTimeout,
         Answer.DISCONNECTED: ArmDisconnected,

@@ -85,6 +85,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="F", help="write the summary as JSON; - is standard output")
 
 
+def usual_words(engine: Path) -> dict[str, object]:
+    """What `run` does with this engine when it is told nothing else, and draws nothing: for a program that measures."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return vars(parser.parse_args(["--engine", str(engine), "--video", "none"]))
+
+
 def main(args: argparse.Namespace) -> int:
     """Run it; returns the exit code. Raises SefaError for what must be told with a hint."""
     from sefa_edge.edge.process import be_lean

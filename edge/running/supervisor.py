@@ -17,7 +17,7 @@ from sefa_edge.edge.policy_records import Order, PolicyCommand
 from sefa_edge.edge.process import Child, started_ns
 from sefa_edge.edge.realtime import refusal_words, user_name
 from sefa_edge.edge.recorder.run_event import RunEvent, RunStage
-from sefa_edge.edge.records import ControlCommand, Final, Heartbeat, Privilege
+from sefa_edge.edge.records import ControlCommand, Final, Heartbeat, Privilege, names_of
 from sefa_edge.edge.running.crew import Crew
 from sefa_edge.edge.running.homecoming import FAULT_EXIT_CODE, ControlLost, CutShort, Ending, Homecoming, StopAsked
 from sefa_edge.edge.running.run_plan import RunPlan
@@ -309,9 +309,8 @@ class Supervisor:
     def _tell_warmth(self, warm_bits: int) -> None:
         """Once for each joint of the run."""
         fresh, self._warm_joints = warm_bits & ~self._warm_joints, warm_bits | self._warm_joints
-        for index, name in enumerate(self._plan.profile.joint_names):
-            if fresh >> index & 1:
-                self._line.say(f"note: the servo of {name} gets warm")
+        for name in names_of(fresh, self._plan.profile.joint_names):
+            self._line.say(f"note: the servo of {name} gets warm")
 
     # -- the end ---------------------------------------------------------
 

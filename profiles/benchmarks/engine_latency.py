@@ -15,7 +15,6 @@ import gc
 import importlib
 import importlib.util
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,10 +23,11 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+from program import run_program
 
 from sefa_edge.edge.engines.engine import EngineOptions, open_engine
 from sefa_edge.profiles.card import PolicyCard, TensorSpec, load_card
-from sefa_edge.profiles.errors import InputError, SefaError
+from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import write_report
 from sefa_edge.profiles.latency.environment import describe_environment
 from sefa_edge.profiles.latency.percentiles import Percentiles, percentiles
@@ -297,8 +297,4 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main(sys.argv[1:]))
-    except SefaError as error:
-        print(f"error: {error}\nhint: {error.hint}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+    run_program(main)

@@ -20,10 +20,8 @@ the 99th percentile of the wall time is over 2 ms.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import select
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -31,6 +29,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
+from program import keep, run_program
 from simulated_unit import ARM, CAMERA_SIZE, ENGINE, OVERLOADED, Unit, simulated_unit
 
 from sefa_edge.edge.cameras.camera import Frame
@@ -45,8 +44,7 @@ from sefa_edge.edge.records import ControlCommand, Final, JointSample, TickRepor
 from sefa_edge.edge.running.crew import split_cores
 from sefa_edge.edge.transport import Channel, ChannelClosed, FrameDescriptor, FrameRing, channel_pair
 from sefa_edge.profiles.card import PolicyCard
-from sefa_edge.profiles.errors import FaultError, SefaError
-from sefa_edge.profiles.latency.environment import describe_environment
+from sefa_edge.profiles.errors import FaultError
 from sefa_edge.profiles.latency.report import StageReport, summarise
 from sefa_edge.profiles.units import ms_to_ns, ns_to_ms, period_ns, s_to_ns
 
@@ -162,9 +160,7 @@ def main(words: Sequence[str]) -> int:
     reports = [*_reports(rig.ways), _report("decode", decode_ns)]
     _print(reports)
     wall = next(report for report in reports if report.key == "wall")
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(_as_json(reports))
+    keep(options.json, _content(reports))
     kept = wall.p99_ns <= ms_to_ns(LIMIT_MS)
     print(f"wall p99 {ns_to_ms(wall.p99_ns):.3f} ms of {LIMIT_MS:g} ms: {'kept' if kept else 'OVER'}")
     return 0 if kept else 1
@@ -346,14 +342,12 @@ def _print(reports: Sequence[StageReport]) -> None:
         print(f"{report.key:12}" + "".join(f"{ns_to_ms(number):9.3f}" for number in numbers))
 
 
-def _as_json(reports: Sequence[StageReport]) -> str:
-    content = {
+def _content(reports: Sequence[StageReport]) -> dict[str, object]:
+    return {
         "limit_ms": LIMIT_MS,
         "load": os.getloadavg()[0],
         "stages": [report.model_dump(mode="json") for report in reports],
-        "environment": describe_environment().model_dump(mode="json"),
     }
-    return json.dumps(content, indent=1) + "\n"
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
@@ -367,8 +361,4 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main(sys.argv[1:]))
-    except SefaError as error:
-        print(f"error: {error}\nhint: {error.hint}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+    run_program(main)

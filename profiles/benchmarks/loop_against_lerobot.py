@@ -29,9 +29,10 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from program import run_program
 
 from sefa_edge.edge.bench_loop.servos import simulated_servos
-from sefa_edge.profiles.errors import FaultError, InputError, SefaError
+from sefa_edge.profiles.errors import FaultError, InputError
 from sefa_edge.profiles.files import check_report_word, write_report
 from sefa_edge.profiles.latency.drawing import format_duration
 from sefa_edge.profiles.latency.environment import describe_environment
@@ -207,8 +208,4 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main(sys.argv[1:]))
-    except SefaError as error:
-        print(f"error: {error}\nhint: {error.hint}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+    run_program(main)

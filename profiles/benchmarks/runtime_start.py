@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from program import keep, run_program
 from simulated_unit import (
     ENGINE,
     OVERLOADED,
@@ -35,8 +36,7 @@ from simulated_unit import (
 )
 
 from sefa_edge.edge.process import LEAN
-from sefa_edge.profiles.errors import FaultError, SefaError
-from sefa_edge.profiles.latency.environment import describe_environment
+from sefa_edge.profiles.errors import FaultError
 from sefa_edge.profiles.units import NS_PER_S
 
 KB = 1024 / 1e6
@@ -94,9 +94,7 @@ def main(words: Sequence[str]) -> int:
         ),
     ]
     _print(starts, footprints, verdicts)
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(_as_json(starts, footprints, verdicts))
+    keep(options.json, _content(starts, footprints, verdicts))
     return 0 if all(verdict.kept for verdict in verdicts) else 1
 
 
@@ -149,14 +147,14 @@ def _print(starts: Sequence[Start], footprints: Sequence[Footprint], verdicts: S
         print(f"{verdict.subject:26}{numbers} {'' if verdict.kept else 'OVER'}")
 
 
-def _as_json(starts: Sequence[Start], footprints: Sequence[Footprint], verdicts: Sequence[Verdict]) -> str:
-    content = {
+def _content(
+    starts: Sequence[Start], footprints: Sequence[Footprint], verdicts: Sequence[Verdict]
+) -> dict[str, object]:
+    return {
         "starts": [asdict(start) for start in starts],
-        "processes": [{k: v for k, v in asdict(process).items() if k != "files_kb"} for process in footprints],
+        "processes": [process.as_row() for process in footprints],
         "verdicts": [asdict(verdict) | {"kept": verdict.kept} for verdict in verdicts],
-        "environment": describe_environment().model_dump(mode="json"),
     }
-    return json.dumps(content, indent=1) + "\n"
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
@@ -168,8 +166,4 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main(sys.argv[1:]))
-    except SefaError as error:
-        print(f"error: {error}\nhint: {error.hint}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+    run_program(main)

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +127,10 @@ class Footprint:
     """Resident pages of files and shared memory, by device and inode with offset."""
     descriptors: int
     threads: int
+
+    def as_row(self) -> dict[str, object]:
+        """Its numbers, without the map of its files."""
+        return {key: value for key, value in asdict(self).items() if key != "files_kb"}
 
 
 def runtime_processes(supervisor_pid: int) -> list[int]:

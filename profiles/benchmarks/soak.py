@@ -15,7 +15,6 @@ import argparse
 import contextlib
 import json
 import subprocess
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -24,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from program import keep, run_program
 from simulated_unit import (
     ENGINE,
     OVERLOADED,
@@ -35,8 +35,7 @@ from simulated_unit import (
     simulated_unit,
 )
 
-from sefa_edge.profiles.errors import FaultError, SefaError
-from sefa_edge.profiles.latency.environment import describe_environment
+from sefa_edge.profiles.errors import FaultError
 
 KB = 1024 / 1e6
 """What the kernel calls kB, in MB of a million bytes."""
@@ -86,9 +85,7 @@ def main(words: Sequence[str]) -> int:
     losses = _losses(summary)
     _print(samples, trends, losses, summary)
     passed = not any(trend.grows for trend in trends) and not any(losses.values())
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(_as_json(samples, trends, losses, summary))
+    keep(options.json, _content(samples, trends, losses, summary))
     print("no growth, nothing lost" if passed else "FAILED")
     return 0 if passed else 1
 
@@ -175,22 +172,17 @@ def _print(
     print(f"lost: {losses}; loop: {summary['loop']}")
 
 
-def _as_json(
+def _content(
     samples: Sequence[Sample], trends: Sequence[Trend], losses: dict[str, int], summary: dict[str, object]
-) -> str:
-    def row(process: Footprint) -> dict[str, object]:
-        return {key: value for key, value in asdict(process).items() if key != "files_kb"}
-
-    content = {
+) -> dict[str, object]:
+    return {
         "samples": [
-            {"at_s": round(s.at_s, 2), "processes": [row(process) for process in s.processes]} for s in samples
+            {"at_s": round(s.at_s, 2), "processes": [process.as_row() for process in s.processes]} for s in samples
         ],
         "trends": [asdict(trend) | {"grows": trend.grows} for trend in trends],
         "losses": losses,
         "summary": summary,
-        "environment": describe_environment().model_dump(mode="json"),
     }
-    return json.dumps(content, indent=1) + "\n"
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
@@ -202,8 +194,4 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main(sys.argv[1:]))
-    except SefaError as error:
-        print(f"error: {error}\nhint: {error.hint}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+    run_program(main)

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from sefa_edge.edge.process import LEAN, Briefing, Child, ChildSpec, give_memory_back, started_ns
-from sefa_edge.profiles.errors import MissingError
 from sefa_edge.profiles.units import ms_to_ns
 
 PATIENCE_S = 60.0
@@ -85,10 +84,29 @@ def test_no_descriptor_is_left_open() -> None:
     assert os.listdir("/proc/self/fd") == before
 
 
-def test_a_program_that_cannot_be_started_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.executable", "/nowhere/python")
-    with pytest.raises(MissingError, match="the echo process cannot be started: No such file"):
-        Child(ChildSpec("echo", "echo", None, ()))
+LOSES_ITS_PYTHON = """
+import os, sys
+from sefa_edge.edge.process import Child, ChildSpec
+from sefa_edge.profiles.errors import MissingError
+os.unlink(sys.executable)
+try:
+    Child(ChildSpec("echo", "echo", None, ()))
+except MissingError as error:
+    print(error)
+"""
+
+
+def test_a_program_that_cannot_be_started_is_told(tmp_path: Path) -> None:
+    # An environment like this one, out of links: its interpreter can be taken away while it runs.
+    (tmp_path / "bin").mkdir()
+    python = tmp_path / "bin" / "python"
+    python.symlink_to(sys.executable)
+    (tmp_path / "lib").symlink_to(Path(sys.prefix) / "lib")
+    (tmp_path / "pyvenv.cfg").symlink_to(Path(sys.prefix) / "pyvenv.cfg")
+    done = subprocess.run(
+        [python, "-c", LOSES_ITS_PYTHON], capture_output=True, text=True, timeout=PATIENCE_S, check=True
+    )
+    assert "the echo process cannot be started: No such file" in done.stdout
 
 
 def test_a_process_knows_when_it_was_started() -> None:
