@@ -57,6 +57,7 @@ class WatchedArm:
         """Bit i: the last fault was about joint i."""
         self._news: Fault | None = None
         self._lost_since_ns: int | None = None
+        self._cut_off = False
         self._next_try_ns = 0
         self._forget()
 
@@ -96,8 +97,11 @@ class WatchedArm:
         return news
 
     def send(self, goal: JointGoal) -> bool:
-        """Send a goal; False when the port is gone."""
-        if self._arm is None:
+        """Send a goal; False when the port is gone, or is back and the arm has not been read since.
+
+        Such an arm missed the goals in between: the next one would be a jump to it.
+        """
+        if self._arm is None or self._cut_off:
             return False
         try:
             self._arm.send(goal)
@@ -160,6 +164,7 @@ class WatchedArm:
 
     def _disconnect(self, now_ns: int) -> None:
         self.close()
+        self._cut_off = True
         self._lose(now_ns, Fault.ARM_DISCONNECTED, 0)
 
     def _lose(self, now_ns: int, fault: Fault, joints: int) -> None:
@@ -192,6 +197,7 @@ class WatchedArm:
         except SefaError:  # the port is not there yet, or a servo not awake yet: the next attempt may succeed
             return None
         self._lost_since_ns = None
+        self._cut_off = False
         self._forget()
         return Progress.ARM_BACK
 
