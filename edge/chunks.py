@@ -94,6 +94,8 @@ class ChunkPlayer:
         self._start_ns = 0
         self._last_id: int | None = None
         self._overlapping: deque[Path] = deque(maxlen=MAX_OVERLAP)
+        self._steps = (0, 0)
+        """How many steps each of them has, and how far apart in ns."""
         self._path: Path | None = None
         self._times_ns: list[int] = []
         self.chunk: ActionChunk | None = None
@@ -123,9 +125,7 @@ class ChunkPlayer:
         self.late_steps += chunk.late_steps(now_ns)
         if chunk.last_step_ns <= now_ns:
             return False
-        while self._overlapping and self._overlapping[0].times_ns[-1] <= now_ns:
-            self._overlapping.popleft()
-        self._overlapping.append(chunk.path)
+        self._overlap(chunk, now_ns)
         self._path = hand_over(self._overlapping, here, now_ns, self._settings)
         self._times_ns = self._path.times_ns.tolist()
         self.chunk, self.accepted_ns = chunk, now_ns
@@ -136,3 +136,13 @@ class ChunkPlayer:
         if self._path is None or now_ns > self._times_ns[-1]:
             return None
         return self._path.segment(max(1, bisect_left(self._times_ns, now_ns)))
+
+    def _overlap(self, chunk: ActionChunk, now_ns: int) -> None:
+        """Remember a chunk beside those that still say something. A mean is only one of chunks of the same steps."""
+        steps = len(chunk.joint_deg), chunk.step_period_ns
+        if steps != self._steps:
+            self._overlapping.clear()
+            self._steps = steps
+        while self._overlapping and self._overlapping[0].times_ns[-1] <= now_ns:
+            self._overlapping.popleft()
+        self._overlapping.append(chunk.path)

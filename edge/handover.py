@@ -16,15 +16,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from sefa_edge.edge.play_settings import HandOver
-from sefa_edge.edge.shaping import Path, Setpoint, path_through
+from sefa_edge.edge.shaping import Path, Setpoint, cubic, path_through, places_together, resting
 from sefa_edge.profiles.units import ms_to_ns
 
 SHORTEST_FADE_NS = ms_to_ns(1)
 """A shorter one is none: no control period is shorter, and velocities would drown in rounding."""
 
+TINY = float(np.finfo(np.float64).tiny)
+
 
 def hand_over(chunks: Sequence[Path], here: Setpoint, now_ns: int, settings: HandOver) -> Path:
-    """The way from now on, at least two knots. `chunks` oldest first; the last one ends after `now_ns`."""
+    """The way from now on, at least two knots. `chunks` oldest first, as many steps in each, as far apart; the last one
+    ends after `now_ns`."""
     newest = chunks[-1]
     if settings.mode == "replace":
         return _lead(newest, here, now_ns)
@@ -33,17 +36,21 @@ def hand_over(chunks: Sequence[Path], here: Setpoint, now_ns: int, settings: Han
 
 
 def average(chunks: Sequence[Path], decay: float) -> Path:
-    """The mean of all chunks at the knots of the newest, each where it says something: weights exp(-decay i)."""
+    """The mean of all chunks at the knots of the newest, each where it says something: weights exp(-decay i).
+
+    Chunks of one policy: each has as many knots, as far apart.
+    """
     times_ns = chunks[-1].times_ns
+    if len(times_ns) == 1:
+        return chunks[-1]
     # Relative to the heaviest, so that no weight overflows and their sum is never zero.
     exponents = -decay * np.arange(len(chunks))
     weights = np.exp(exponents - exponents.max())
-    covers = np.array([(path.times_ns[0] <= times_ns) & (times_ns <= path.times_ns[-1]) for path in chunks])
+    places, covers = places_together(chunks, times_ns)
     shares = weights[:, None] * covers
-    shares[-1] += np.finfo(float).tiny  # the newest says something everywhere, however little it weighs
+    shares[-1] += TINY  # the newest says something everywhere, however little it weighs
     shares /= shares.sum(axis=0)
-    places = np.stack([path.at(times_ns).joint_deg for path in chunks])
-    return path_through(times_ns, np.einsum("it,itn->tn", shares, places))
+    return path_through(times_ns, (shares[:, :, None] * places).sum(axis=0))
 
 
 def _lead(plan: Path, here: Setpoint, now_ns: int) -> Path:
@@ -60,14 +67,21 @@ def _fade(plan: Path, here: Setpoint, now_ns: int, fade_ns: int) -> Path:
     if fade_ns < SHORTEST_FADE_NS:
         return _lead(plan, here, now_ns)
     end_ns = now_ns + fade_ns
-    inner = plan.times_ns[plan.times_ns > now_ns]
-    times_ns = np.concatenate([[now_ns], inner])
-    if end_ns < inner[-1] and end_ns not in inner:
-        times_ns = np.insert(times_ns, np.searchsorted(times_ns, end_ns), end_ns)
-    on_plan = plan.at(times_ns)
-    offset = Path(
-        np.array([now_ns, end_ns]),
-        np.stack([here.joint_deg - on_plan.joint_deg[0], np.zeros_like(here.joint_deg)]),
-        np.stack([here.velocity_deg_s - on_plan.velocity_deg_s[0], np.zeros_like(here.joint_deg)]),
-    ).at(times_ns)
-    return Path(times_ns, on_plan.joint_deg + offset.joint_deg, on_plan.velocity_deg_s + offset.velocity_deg_s)
+    now_row = int(np.searchsorted(plan.times_ns, now_ns, side="right"))
+    end_row = int(np.searchsorted(plan.times_ns, end_ns))
+    ends = plan.at(np.array([now_ns, end_ns]))
+    # Knots: now, those of the plan before the end of the fade, that end unless it is one of them, the others.
+    ends_between = end_row < len(plan.times_ns) and plan.times_ns[end_row] != end_ns
+    at_end = slice(1, 2 if ends_between else 1)
+    fading, rest = slice(now_row, end_row), slice(end_row, None)
+    times_ns = np.concatenate(([now_ns], plan.times_ns[fading], [end_ns][: at_end.stop - 1], plan.times_ns[rest]))
+    joint_deg, velocity_deg_s = (
+        np.concatenate((at_ends[:1], knots[fading], at_ends[at_end], knots[rest]))
+        for at_ends, knots in ((ends.joint_deg, plan.joint_deg), (ends.velocity_deg_s, plan.velocity_deg_s))
+    )
+    count = 1 + end_row - now_row
+    apart = Setpoint(here.joint_deg - joint_deg[0], here.velocity_deg_s - velocity_deg_s[0])
+    offset = cubic(apart, resting(np.zeros_like(here.joint_deg)), (times_ns[:count] - now_ns)[:, None], fade_ns)
+    joint_deg[:count] += offset.joint_deg
+    velocity_deg_s[:count] += offset.velocity_deg_s
+    return Path(times_ns, joint_deg, velocity_deg_s)

@@ -97,23 +97,32 @@ class JointHistory:
         Raises:
             ValueError: there are no samples.
         """
-        known, wanted = self._relative(stamps_ns)
-        joints = np.stack([sample.joint_deg for sample in self._samples])
-        columns = [np.interp(wanted, known, joints[:, joint]) for joint in range(joints.shape[1])]
-        return np.stack(columns, axis=1).astype(np.float32)
+        return np.array([_between(*self._around(stamp_ns), stamp_ns) for stamp_ns in stamps_ns], np.float32)
 
     def gap_ns(self, stamps_ns: Sequence[int]) -> int:
         """The longest way from one of these moments to the sample nearest to it. Raises ValueError as `at`."""
-        known, wanted = self._relative(stamps_ns)
-        return int(np.abs(wanted[:, None] - known[None, :]).min(axis=1).max())
+        return max(min(abs(sample.stamp_ns - stamp_ns) for sample in self._around(stamp_ns)) for stamp_ns in stamps_ns)
 
-    def _relative(self, stamps_ns: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Times of the samples and the wanted ones, float64, after the first sample."""
-        if not self._samples:
+    def _around(self, stamp_ns: int) -> tuple[JointSample, JointSample]:
+        """The samples before and after a moment, twice the same one where there are not two. From the newest on
+        backwards: a picture is seldom older than some of them."""
+        after = None
+        for sample in reversed(self._samples):
+            if sample.stamp_ns <= stamp_ns:
+                return sample, after or sample
+            after = sample
+        if after is None:
             raise ValueError("no joint samples")
-        origin_ns = self._samples[0].stamp_ns  # keeps the floats small: 2**53 ns are only 104 days
-        known = np.array([sample.stamp_ns - origin_ns for sample in self._samples], np.float64)
-        return known, np.array([stamp - origin_ns for stamp in stamps_ns], np.float64)
+        return after, after
+
+
+def _between(before: JointSample, after: JointSample, stamp_ns: int) -> np.ndarray:
+    """Joints [n] at a moment between two samples."""
+    if before.stamp_ns >= stamp_ns or before is after:
+        return before.joint_deg
+    share = (stamp_ns - before.stamp_ns) / (after.stamp_ns - before.stamp_ns)
+    here_deg = before.joint_deg.astype(np.float64)
+    return here_deg + share * (after.joint_deg - here_deg)
 
 
 class FrameHistory:

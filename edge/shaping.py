@@ -7,6 +7,7 @@ Carlson, SIAM J. Numer. Anal. 17, 1980): between two knots no joint leaves what 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,7 +61,7 @@ class Path:
             start = Setpoint(self.joint_deg[row - 1], self.velocity_deg_s[row - 1])
             end = Setpoint(self.joint_deg[row], self.velocity_deg_s[row])
             before_ns = self.times_ns[row - 1]
-            place = _cubic(start, end, (inner_ns - before_ns)[:, None], (self.times_ns[row] - before_ns)[:, None])
+            place = cubic(start, end, (inner_ns - before_ns)[:, None], (self.times_ns[row] - before_ns)[:, None])
         outside_s = (times_ns - inner_ns)[:, None] / NS_PER_S
         return Setpoint(place.joint_deg + outside_s * place.velocity_deg_s, place.velocity_deg_s)
 
@@ -69,16 +70,36 @@ def path_through(times_ns: np.ndarray, joint_deg: np.ndarray) -> Path:
     """The smooth way through joint_deg float64 [m, n] at evenly spaced times int64 [m]."""
     if len(times_ns) == 1:
         return Path(times_ns, joint_deg, np.zeros_like(joint_deg))
-    slopes = np.diff(joint_deg, axis=0) * (NS_PER_S / int(times_ns[1] - times_ns[0]))
+    slopes = (joint_deg[1:] - joint_deg[:-1]) * (NS_PER_S / int(times_ns[1] - times_ns[0]))
     before, after = slopes[:-1], slopes[1:]
-    bound = MONOTONE_SLOPES * np.minimum(np.abs(before), np.abs(after))
-    inner = np.where(before * after > 0, np.clip((before + after) / 2, -bound, bound), 0.0)
-    return Path(times_ns, joint_deg, np.concatenate([slopes[:1], inner, slopes[-1:]]))
+    steepness = np.abs(slopes)
+    bound = MONOTONE_SLOPES * np.minimum(steepness[:-1], steepness[1:])
+    inner = np.maximum(np.minimum((before + after) / 2, bound), -bound)
+    return Path(times_ns, joint_deg, np.concatenate((slopes[:1], inner * (before * after > 0), slopes[-1:])))
+
+
+def places_together(paths: Sequence[Path], times_ns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places [i, k, n] on all paths at the same times int64 [k], and where a path covers the time, boolean [i, k].
+
+    The paths have evenly spaced knots, two or more, as many in each, as far apart. A place that is not covered is
+    finite and means nothing.
+    """
+    first = paths[0].times_ns
+    step_ns, last_row = int(first[1] - first[0]), len(first) - 2
+    since_ns = times_ns - np.array([path.times_ns[0] for path in paths])[:, None]
+    covers = (since_ns >= 0) & (since_ns <= (last_row + 1) * step_ns)
+    row = np.maximum(np.minimum(since_ns // step_ns, last_row), 0)
+    which = np.arange(len(paths))[:, None]
+    joint_deg = np.array([path.joint_deg for path in paths])
+    velocity_deg_s = np.array([path.velocity_deg_s for path in paths])
+    start = Setpoint(joint_deg[which, row], velocity_deg_s[which, row])
+    end = Setpoint(joint_deg[which, row + 1], velocity_deg_s[which, row + 1])
+    return cubic(start, end, (since_ns - row * step_ns)[:, :, None], step_ns).joint_deg, covers
 
 
 def interpolate(segment: Segment, now_ns: int) -> Setpoint:
     """The point of the segment at `now_ns`, which lies between its ends."""
-    return _cubic(segment.start, segment.end, now_ns - segment.from_ns, segment.to_ns - segment.from_ns)
+    return cubic(segment.start, segment.end, now_ns - segment.from_ns, segment.to_ns - segment.from_ns)
 
 
 def resting(joint_deg: np.ndarray) -> Setpoint:
@@ -86,8 +107,8 @@ def resting(joint_deg: np.ndarray) -> Setpoint:
     return Setpoint(joint_deg, np.zeros(len(joint_deg)))
 
 
-def _cubic(start: Setpoint, end: Setpoint, since_ns: int | np.ndarray, duration_ns: int | np.ndarray) -> Setpoint:
-    """Cubic Hermite pieces, one or many."""
+def cubic(start: Setpoint, end: Setpoint, since_ns: int | np.ndarray, duration_ns: int | np.ndarray) -> Setpoint:
+    """Cubic Hermite pieces, one or many: the points `since_ns` after the start of each, which takes `duration_ns`."""
     share, duration_s = since_ns / duration_ns, duration_ns / NS_PER_S
     way = end.joint_deg - start.joint_deg
     first, last = start.velocity_deg_s * duration_s, end.velocity_deg_s * duration_s

@@ -121,9 +121,9 @@ class FrameDescriptor:
     published_ns: int
     """When the picture lay in the ring, in the policy's size."""
     still_ns: int = 0
-    """For how long the camera has been giving this very picture, bit by bit."""
+    """For how long the camera had been giving one picture, bit by bit, when it gave the one before this."""
     dark_ns: int = 0
-    """For how long it has been seeing nothing."""
+    """For how long it had been seeing nothing then."""
     reconnections: int = 0
     """How often the camera has come back since the start of the run."""
 

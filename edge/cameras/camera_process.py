@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 
-from sefa_edge.edge.cameras.appearance import AppearanceMeter
+from sefa_edge.edge.cameras.appearance import Appearance, AppearanceMeter
 from sefa_edge.edge.cameras.camera import (
     CameraLost,
     CameraRequest,
@@ -145,6 +145,8 @@ class Outlet:
         self._ring = ring
         self._readers = readers
         self._meter = AppearanceMeter()
+        self._seen = Appearance(0, 0)
+        """Of the picture before: nobody waits while a picture is looked at."""
         self._sequence = 0
 
     @property
@@ -155,7 +157,7 @@ class Outlet:
         """Publish a picture in the policy's size. Sequences rise by one, also when the source begins again."""
         self._sequence += 1
         slot = self._ring.write(self._sequence, resize_to_policy(frame.image, *self._ring.size))
-        seen = self._meter.add(frame.image, frame.capture_ns)
+        seen = self._seen
         stamps = (frame.capture_ns, frame.received_ns, time.monotonic_ns())
         record = FrameDescriptor(slot, self._sequence, *stamps, seen.still_ns, seen.dark_ns, reconnections).pack()
         for reader in list(self._readers):
@@ -163,6 +165,7 @@ class Outlet:
                 reader.send(record)
             except ChannelClosed:
                 self._drop(reader)
+        self._seen = self._meter.add(frame.image, frame.capture_ns)
         os.sched_yield()  # where the policy shares this core, it comes before the next picture
 
     def rest(self, duration_ns: int) -> None:

@@ -13,7 +13,7 @@ from sefa_edge.edge.chunks import ActionChunk, ChunkPlayer
 from sefa_edge.edge.handover import average, hand_over
 from sefa_edge.edge.play_settings import HAND_OVER_MODES, HandOver
 from sefa_edge.edge.safety import Commanded, Envelope, check
-from sefa_edge.edge.shaping import Path, Setpoint, interpolate, path_through, resting
+from sefa_edge.edge.shaping import Path, Setpoint, interpolate, path_through, places_together, resting
 from sefa_edge.profiles.schema import LimitTable, load_arm_profile
 from sefa_edge.profiles.units import ms_to_ns
 
@@ -35,8 +35,9 @@ def path_at(first_ns: int, way: np.ndarray) -> Path:
 @st.composite
 def overlaps(draw: st.DrawFn) -> tuple[list[Path], int]:
     """Chunks in the order of their observation, and a moment before the last one ends."""
-    first_ns, paths = START_NS, []
-    for way in draw(st.lists(ways, min_size=1, max_size=4)):
+    first_ns, paths, steps = START_NS, [], draw(st.integers(1, HORIZON))
+    same_steps = st.lists(places, min_size=steps, max_size=steps).map(np.array)
+    for way in draw(st.lists(same_steps, min_size=1, max_size=4)):
         first_ns += draw(st.integers(1, 3 * STEP_NS))
         paths.append(path_at(first_ns, way))
     newest = paths[-1].times_ns
@@ -123,8 +124,21 @@ def test_weights_fall_from_the_oldest_to_the_newest() -> None:
 
 
 def test_a_mean_counts_only_chunks_that_speak_about_the_moment() -> None:
-    old, new = path_at(START_NS, np.full((3, 1), 0.0)), path_at(START_NS + STEP_NS, np.full((4, 1), 10.0))
+    old, new = path_at(START_NS, np.full((4, 1), 0.0)), path_at(START_NS + 2 * STEP_NS, np.full((4, 1), 10.0))
     np.testing.assert_allclose(average([old, new], 0.0).joint_deg[:, 0], [5, 5, 10, 10])
+
+
+@settings(max_examples=50)
+@given(overlaps())
+def test_places_together_are_those_of_each_path(overlap: tuple[list[Path], int]) -> None:
+    paths, _ = overlap
+    times_ns = points(paths[-1])
+    if len(paths[0].times_ns) > 1:
+        for path, places, covers in zip(paths, *places_together(paths, times_ns), strict=True):
+            said = (path.times_ns[0] <= times_ns) & (times_ns <= path.times_ns[-1])
+            np.testing.assert_array_equal(covers, said)
+            assert np.isfinite(places).all()
+            np.testing.assert_allclose(places[said], path.at(times_ns).joint_deg[said], atol=1e-9)
 
 
 @settings(max_examples=50)

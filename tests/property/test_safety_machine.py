@@ -224,3 +224,21 @@ AnySequence.TestCase.settings = settings(
     max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=slow
 )
 test_no_sequence_of_events_breaks_a_limit = AnySequence.TestCase
+
+
+def test_a_cable_that_is_back_with_noise_on_it_brings_no_jump() -> None:
+    """Found by the machine above: goals ran ahead while the port was away, and were sent before the arm was read."""
+    machine = AnySequence()
+    machine.follow([0.0] * JOINTS, 4)
+    machine.time_passes()
+    machine.wire(plugged=False, noise=False, stubborn=False)
+    machine.time_passes()
+    machine.wire(plugged=True, noise=True, stubborn=False)
+    machine.time_passes()
+    sent = machine.arm.told
+    machine.stall(600)
+    machine.ticks(20)
+    assert machine.arm.told is sent
+    machine.wire(plugged=True, noise=False, stubborn=False)
+    machine.ticks(40)
+    assert machine.arm.told is not sent
