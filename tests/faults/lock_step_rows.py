@@ -221,6 +221,11 @@ def unplug_and_replug(bench: Bench) -> None:
     bench.port.replug()
 
 
+def unplug_and_replug_into_noise(bench: Bench) -> None:
+    unplug_and_replug(bench)
+    much_noise(bench)
+
+
 def silence(bench: Bench) -> None:
     bench.bus.servos[bench.joint].connected = False
 
@@ -238,6 +243,19 @@ def loose_contact(bench: Bench) -> None:
         bench.play(bench.dice.uniform(0.01, 0.4))
         bench.bus.servos[bench.joint].connected = True
         bench.play(bench.dice.uniform(0.02, 0.3))
+
+
+def loose_contact_on_the_way_home(bench: Bench) -> None:
+    """The joint moves only while it is heard, and so does not arrive."""
+    bench.joint = SHOULDER  # it has far to go
+    bench.command(Command.STOP)
+    bench.until(lambda: bench.mode is Mode.PARK)
+    while bench.mode is Mode.PARK:
+        silence(bench)
+        bench.play(bench.dice.uniform(0.3, 0.4))
+        bench.bus.servos[bench.joint].connected = True
+        bench.play(0.01)
+    bench.mark()
 
 
 def cut_power(bench: Bench, seconds: float) -> None:
@@ -704,9 +722,19 @@ SUPERVISOR_ROWS = [
 ARM_ROWS = [
     Row("port gone", unplug, left(Fault.ARM_DISCONNECTED, "the arm's port disappeared", 0.5)),
     Row("port gone and back", unplug_and_replug, fault(Fault.ARM_DISCONNECTED, "the arm's port disappeared", 0.5)),
+    Row(
+        "port gone and back, with nothing but noise on it",
+        unplug_and_replug_into_noise,
+        left(Fault.ARM_DISCONNECTED, "the arm's port disappeared", 0.5),
+    ),
     Row("one servo silent", silence, left(Fault.ARM_TIMEOUT, f"{SILENT} ({{joint}})", 1.0)),
     Row("one servo silent and back", silence_for_a_while, fault(Fault.ARM_TIMEOUT, f"{SILENT} ({{joint}})", 1.0)),
     Row("loose contact at one servo", loose_contact, GOES_ON),
+    Row(
+        "loose contact on the way home, until it takes too long",
+        loose_contact_on_the_way_home,
+        left(Fault.PARK_TIMEOUT, "the arm does not reach its park pose in time", 0.5),
+    ),
     Row("power cut and return", long_power_cut, fault(Fault.ARM_TIMEOUT, SILENT, 1.0)),
     Row("power cut for less than half a second", short_power_cut, GOES_ON),
     Row("overload bit", raise_bit(StatusBits.OVERLOAD), COMPLAINT),
