@@ -62,7 +62,7 @@ from sefa_edge.edge.records import Final, Ready, Torque, names_of
 from sefa_edge.edge.transport import Channel, ChannelClosed
 from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.calibration import load_calibration
-from sefa_edge.firmware_bridge.host.feetech import open_feetech_arm
+from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
 from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
 from sefa_edge.profiles.strict import StrictModel, validate

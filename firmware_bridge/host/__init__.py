@@ -1,1 +1,1 @@
-"""Host side of the arm: messages, the port, the servo protocol, the Arm."""
+"""Host side of the arm: messages, calibration, the Arm, and one room per kind of arm."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sefa_edge.firmware_bridge.host import registers as reg
-from sefa_edge.firmware_bridge.host.protocol import (
+from sefa_edge.firmware_bridge.host.feetech import registers as reg
+from sefa_edge.firmware_bridge.host.feetech.protocol import (
     BROADCAST_ID,
     Instruction,
     Packet,

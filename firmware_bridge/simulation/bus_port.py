@@ -6,7 +6,7 @@ from collections import deque
 from typing import Protocol
 
 from sefa_edge.firmware_bridge.host.errors import ArmDisconnected
-from sefa_edge.firmware_bridge.host.link import Link
+from sefa_edge.firmware_bridge.host.feetech.link import Link
 from sefa_edge.firmware_bridge.simulation.bus import Reply, SimulatedBus
 from sefa_edge.profiles.errors import MissingError
 

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sefa_edge.firmware_bridge.host import registers
 from sefa_edge.firmware_bridge.host.calibration import joint_scale, nominal_calibration
+from sefa_edge.firmware_bridge.host.feetech import registers
 from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.client import MAX_RECORD_BYTES, WorldPaths
 from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort

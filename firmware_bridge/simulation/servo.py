@@ -3,7 +3,7 @@ outside.
 
 Modelled: position mode. Stored but without effect: the other modes, gains, goal time, torque limits, and the
 overload and over-current protections (a test raises their bits through `fault_bits`). Sources:
-`host/registers.py`; that a written goal energises the motor by itself was measured by `feetech-cli` on a real
+`host/feetech/registers.py`; that a written goal energises the motor by itself was measured by `feetech-cli` on a real
 servo.
 """
 
@@ -12,9 +12,9 @@ from __future__ import annotations
 import math
 from typing import Protocol
 
-from sefa_edge.firmware_bridge.host import registers as reg
-from sefa_edge.firmware_bridge.host.protocol import MAX_SERVO_ID, StatusBits
-from sefa_edge.firmware_bridge.host.registers import Register
+from sefa_edge.firmware_bridge.host.feetech import registers as reg
+from sefa_edge.firmware_bridge.host.feetech.protocol import MAX_SERVO_ID, StatusBits
+from sefa_edge.firmware_bridge.host.feetech.registers import Register
 from sefa_edge.firmware_bridge.simulation.goal_ramp import GoalRamp
 from sefa_edge.profiles.units import SERVO_TICKS_PER_TURN
 

@@ -23,7 +23,7 @@ from sefa_edge.edge.bench_loop.timer_control import TimerRequest, TimerResult, p
 from sefa_edge.edge.cameras.pictures import read_picture
 from sefa_edge.edge.modes import Fault, Mode
 from sefa_edge.edge.records import TickReport
-from sefa_edge.firmware_bridge.host.feetech import open_feetech_arm
+from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
 from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.schema import load_arm_profile
 from sefa_edge.profiles.units import ms_to_ns, us_to_ns

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sefa_edge.firmware_bridge.host import registers as reg
 from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.calibration import nominal_calibration
 from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmFault, ArmTimeout
-from sefa_edge.firmware_bridge.host.feetech import FeetechArm, open_feetech_arm
-from sefa_edge.firmware_bridge.host.link import Link
+from sefa_edge.firmware_bridge.host.feetech import registers as reg
+from sefa_edge.firmware_bridge.host.feetech.feetech_arm import FeetechArm, open_feetech_arm
+from sefa_edge.firmware_bridge.host.feetech.link import Link
+from sefa_edge.firmware_bridge.host.feetech.protocol import StatusBits
+from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
 from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState
-from sefa_edge.firmware_bridge.host.protocol import StatusBits
-from sefa_edge.firmware_bridge.host.servo_bus import ServoBus
 from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort

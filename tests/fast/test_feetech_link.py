@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 from sefa_edge.firmware_bridge.host.errors import ArmDisconnected
-from sefa_edge.firmware_bridge.host.link import Link
-from sefa_edge.firmware_bridge.host.protocol import decode, encode_ping, reply_bytes
-from sefa_edge.firmware_bridge.host.servo_bus import PATIENT_MARGIN_NS, ServoBus
+from sefa_edge.firmware_bridge.host.feetech.link import Link
+from sefa_edge.firmware_bridge.host.feetech.protocol import decode, encode_ping, reply_bytes
+from sefa_edge.firmware_bridge.host.feetech.servo_bus import PATIENT_MARGIN_NS, ServoBus
 from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort

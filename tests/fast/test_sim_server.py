@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from sefa_edge.firmware_bridge.host.errors import ArmDisconnected
-from sefa_edge.firmware_bridge.host.feetech import open_feetech_arm
+from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
 from sefa_edge.firmware_bridge.simulation.client import WorldClient, WorldError, WorldPaths
 from sefa_edge.firmware_bridge.simulation.state_file import PublishedState, StateReader, StateWriter
 from sefa_edge.profiles.errors import InputError, MissingError

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sefa_edge.firmware_bridge.host import protocol
-from sefa_edge.firmware_bridge.host import registers as reg
-from sefa_edge.firmware_bridge.host.protocol import BROADCAST_ID, Packet, decode, encode, wire_time_ns
+from sefa_edge.firmware_bridge.host.feetech import protocol
+from sefa_edge.firmware_bridge.host.feetech import registers as reg
+from sefa_edge.firmware_bridge.host.feetech.protocol import BROADCAST_ID, Packet, decode, encode, wire_time_ns
 from sefa_edge.firmware_bridge.simulation.bus import SILENCE_NS, SimulatedBus
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.profiles.schema import load_arm_profile

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sefa_edge.firmware_bridge.host.protocol import decode, encode_ping
+from sefa_edge.firmware_bridge.host.feetech.protocol import decode, encode_ping
 from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from sefa_edge.firmware_bridge.host import registers as reg
-from sefa_edge.firmware_bridge.host.protocol import StatusBits
+from sefa_edge.firmware_bridge.host.feetech import registers as reg
+from sefa_edge.firmware_bridge.host.feetech.protocol import StatusBits
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.servo import SimulatedServo
 from sefa_edge.profiles.units import NS_PER_S, ms_to_ns

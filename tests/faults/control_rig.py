@@ -17,7 +17,7 @@ from sefa_edge.edge.modes import Command, Mode
 from sefa_edge.edge.process import Child, ChildSpec
 from sefa_edge.edge.records import ControlCommand, Final, Ready, TickReport, unpack_for_supervisor
 from sefa_edge.edge.transport import ChannelClosed, channel_pair
-from sefa_edge.firmware_bridge.host.registers import TORQUE_ENABLE, TORQUE_ON
+from sefa_edge.firmware_bridge.host.feetech.registers import TORQUE_ENABLE, TORQUE_ON
 from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
 from sefa_edge.profiles.units import s_to_ns

@@ -23,7 +23,7 @@ from sefa_edge.edge.modes import Command, Fault, Mode
 from sefa_edge.edge.records import ControlCommand, Final, Heartbeat, TickReport
 from sefa_edge.edge.transport import Channel, ChannelClosed, channel_pair
 from sefa_edge.firmware_bridge.host.calibration import joint_scale, nominal_calibration
-from sefa_edge.firmware_bridge.host.feetech import connect_feetech_arm
+from sefa_edge.firmware_bridge.host.feetech.feetech_arm import connect_feetech_arm
 from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.bus_port import BusPort
 from sefa_edge.profiles.schema import ArmProfile

@@ -11,8 +11,8 @@ from sefa_edge.edge.chunks import PLAN_AHEAD_NS, ActionChunk
 from sefa_edge.edge.modes import Command, Fault, Mode
 from sefa_edge.edge.policy_records import InferenceBegun, Trouble
 from sefa_edge.edge.records import Kind, Torque, seal
-from sefa_edge.firmware_bridge.host import registers as reg
-from sefa_edge.firmware_bridge.host.protocol import Packet, StatusBits, decode, encode
+from sefa_edge.firmware_bridge.host.feetech import registers as reg
+from sefa_edge.firmware_bridge.host.feetech.protocol import Packet, StatusBits, decode, encode
 from sefa_edge.profiles.units import ms_to_ns, s_to_ns
 from tests.faults.judge import assert_limits_kept, first_rest
 from tests.faults.lock_step import HORIZON, STEP_NS, Bench

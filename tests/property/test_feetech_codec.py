@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sefa_edge.firmware_bridge.host import registers as reg
-from sefa_edge.firmware_bridge.host.protocol import (
+from sefa_edge.firmware_bridge.host.feetech import registers as reg
+from sefa_edge.firmware_bridge.host.feetech.protocol import (
     BROADCAST_ID,
     MAX_PACKET_BYTES,
     MAX_PARAMETERS,

@@ -9,23 +9,22 @@ import numpy as np
 
 from sefa_edge.firmware_bridge.host.calibration import Calibration, JointScale, joint_scale
 from sefa_edge.firmware_bridge.host.errors import ArmFault, ArmTimeout, ArmUnconfirmed
-from sefa_edge.firmware_bridge.host.identity import (
+from sefa_edge.firmware_bridge.host.feetech.identity import (
     ATTEMPTS,
     ServoIdentity,
     calibration_of,
     read_identities,
     require_same_calibration,
 )
-from sefa_edge.firmware_bridge.host.link import Link
-from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState
-from sefa_edge.firmware_bridge.host.protocol import (
+from sefa_edge.firmware_bridge.host.feetech.link import Link
+from sefa_edge.firmware_bridge.host.feetech.protocol import (
     Packet,
     encode_sync_read,
     encode_sync_write,
     reply_bytes,
     wire_time_ns,
 )
-from sefa_edge.firmware_bridge.host.registers import (
+from sefa_edge.firmware_bridge.host.feetech.registers import (
     COMMAND_BLOCK,
     GOAL_POSITION,
     PRESENT_BLOCK,
@@ -35,8 +34,9 @@ from sefa_edge.firmware_bridge.host.registers import (
     TORQUE_ON,
     Block,
 )
-from sefa_edge.firmware_bridge.host.servo_bus import ServoBus, answers_by_id
-from sefa_edge.firmware_bridge.host.servo_state import ServoState
+from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus, answers_by_id
+from sefa_edge.firmware_bridge.host.feetech.servo_state import ServoState
+from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState
 from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.units import period_ns
 

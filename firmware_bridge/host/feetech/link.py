@@ -13,7 +13,7 @@ from typing import Protocol
 import serial
 
 from sefa_edge.firmware_bridge.host.errors import ArmDisconnected
-from sefa_edge.firmware_bridge.host.protocol import wire_time_ns
+from sefa_edge.firmware_bridge.host.feetech.protocol import wire_time_ns
 from sefa_edge.profiles.errors import InputError, MissingError
 from sefa_edge.profiles.units import NS_PER_S, ms_to_ns
 

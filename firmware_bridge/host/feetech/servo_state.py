@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sefa_edge.firmware_bridge.host.protocol import Packet
-from sefa_edge.firmware_bridge.host.registers import (
+from sefa_edge.firmware_bridge.host.feetech.protocol import Packet
+from sefa_edge.firmware_bridge.host.feetech.registers import (
     CURRENT_MA,
     LOAD_PCT,
     PRESENT_CURRENT,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from sefa_edge.firmware_bridge.host.calibration import ENCODER_MAX_TICKS, Calibration, JointCalibration
 from sefa_edge.firmware_bridge.host.errors import ArmTimeout
-from sefa_edge.firmware_bridge.host.protocol import Packet
-from sefa_edge.firmware_bridge.host.registers import (
+from sefa_edge.firmware_bridge.host.feetech.protocol import Packet
+from sefa_edge.firmware_bridge.host.feetech.registers import (
     COARSE_SPEED_TICKS_S,
     HOMING_OFFSET,
     IDENTITY_BLOCK,
@@ -16,7 +16,7 @@ from sefa_edge.firmware_bridge.host.registers import (
     PHASE_FINE_SPEED,
     decode_sign_magnitude,
 )
-from sefa_edge.firmware_bridge.host.servo_bus import ServoBus
+from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.schema import ArmProfile, JointProfile
 

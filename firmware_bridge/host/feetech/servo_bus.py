@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sefa_edge.firmware_bridge.host.link import Link
-from sefa_edge.firmware_bridge.host.protocol import (
+from sefa_edge.firmware_bridge.host.feetech.link import Link
+from sefa_edge.firmware_bridge.host.feetech.protocol import (
     MAX_SERVO_ID,
     Packet,
     decode,
@@ -14,7 +14,7 @@ from sefa_edge.firmware_bridge.host.protocol import (
     encode_sync_write,
     reply_bytes,
 )
-from sefa_edge.firmware_bridge.host.registers import Block
+from sefa_edge.firmware_bridge.host.feetech.registers import Block
 from sefa_edge.profiles.units import ms_to_ns
 
 PATIENT_MARGIN_NS = ms_to_ns(50)

@@ -1,0 +1,1 @@
+"""Feetech STS servos: packets, registers, the port, and the arm made of them."""
