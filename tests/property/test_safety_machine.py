@@ -16,9 +16,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from sefa_edge.edge.chunks import ActionChunk
 from sefa_edge.edge.clock import ManualClock, Pacer
+from sefa_edge.edge.faults import Fault
 from sefa_edge.edge.links import DirectLinks
 from sefa_edge.edge.loop import ControlLoop
-from sefa_edge.edge.modes import POWERED, Command, Fault, Mode
+from sefa_edge.edge.modes import POWERED, Command, Mode
 from sefa_edge.edge.motion import Motion
 from sefa_edge.edge.safety import Envelope
 from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmTimeout, ArmUnconfirmed
