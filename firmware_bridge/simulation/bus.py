@@ -15,7 +15,7 @@ from sefa_edge.firmware_bridge.host.feetech.protocol import (
     encode,
     wire_time_ns,
 )
-from sefa_edge.firmware_bridge.simulation.disturbances import DisturbedLine, Disturbances
+from sefa_edge.firmware_bridge.simulation.disturbances import Disturbances, DisturbedLine
 from sefa_edge.firmware_bridge.simulation.plant import Plant
 from sefa_edge.firmware_bridge.simulation.servo import MOTOR_PERIOD_NS, SimulatedServo
 from sefa_edge.profiles.schema import ArmProfile
@@ -26,6 +26,9 @@ SILENCE_NS = ms_to_ns(10)
 
 SUPPLY_MOHM = 50
 """Power supply, its cable and the chain of servo cables together (estimate): all six stalled lose 0.7 V."""
+
+NEVER_OVERLOADED = 254
+"""Register 36 of a gripper, per cent of the stall torque: what it grips may stall it for as long as it likes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,8 @@ class SimulatedBus:
             servo.set_register(reg.BAUD_RATE, reg.BAUD_RATES.index(profile.baud))
             servo.set_register(reg.MIN_POSITION, joint.range_min_ticks)
             servo.set_register(reg.MAX_POSITION, joint.range_max_ticks)
+            if joint.unit == "percent":
+                servo.set_register(reg.OVERLOAD_TORQUE, NEVER_OVERLOADED)
         return bus
 
     def servo(self, servo_id: int) -> SimulatedServo:

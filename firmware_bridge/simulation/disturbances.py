@@ -1,7 +1,7 @@
 """What goes wrong on the wire, as a share of what passes over it; drawn with a seed, so that it goes wrong again.
 
-    bus.line = DisturbedLine(Disturbances(dropped=0.01, bit_errors=1e-5))
-    sefa-edge sim --disturb dropped=0.01,bit_errors=1e-5
+bus.line = DisturbedLine(Disturbances(dropped=0.01, bit_errors=1e-5))
+sefa-edge sim --disturb dropped=0.01,bit_errors=1e-5
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What a servo's motor suffers, and the timers by which the servo protects it. Pure: time comes in with every call.
 
 Temperature is a first-order lag towards a rise that grows with the square of the load (copper losses). The two
-constants are estimates, fitted to measurements of the 12 V servo (30 kg cm) in TheRobotStudio/SO-ARM100 issue 134:
-holding 15 kg cm it went to 48 °C and stayed there, and moving 15 kg cm it gained 15 K in 10 minutes. The 7.4 V servo
-is taken to be like it at the same share of its stall torque.
+constants are estimates from measurements of the 12 V servo (30 kg cm) in TheRobotStudio/SO-ARM100 issue 134: moving
+15 kg cm it gained 15 K in 10 minutes; holding 15 kg cm it had reached 48 °C in 10 minutes, and stayed there. The 7.4 V
+servo is taken to be like it at the same share of its stall torque.
 
 The timers are those of Feetech's memory table for STS servos: registers 35 and 38, in steps of 10 ms.
 """
@@ -22,10 +22,10 @@ load."""
 
 REST_TEMPERATURE_C = 30.0
 """A servo that does nothing, in a room of 25 °C (estimate: its own electronics make the difference)."""
-FULL_LOAD_RISE_K = 72.0
-"""How much warmer it would end at full load: four times the 18 K of half the load."""
-TIME_CONSTANT_S = 335.0
-"""15 of those 18 K in 600 s."""
+FULL_LOAD_RISE_K = 60.0
+"""How much warmer it would end at full load: four times the 15 K of half the load."""
+TIME_CONSTANT_S = 200.0
+"""A third of the 10 minutes after which it was steady."""
 
 
 @dataclass(frozen=True, slots=True)
