@@ -18,7 +18,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +52,7 @@ class WorldPlan:
 
     task: str
     seed: int
-    disturbances: Disturbances = Disturbances()
+    disturbances: Disturbances = field(default_factory=Disturbances)
 
 
 class WorldServer:
@@ -234,11 +234,7 @@ def _listen(path: Path) -> socket.socket:
 
 def _answers(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return False
-    return True
+        return probe.connect_ex(str(path)) == 0
 
 
 @contextlib.contextmanager
