@@ -17,23 +17,29 @@ from tests.clients.environments import client_environment
 
 HERE = Path(__file__).parent
 PROFILE = load_arm_profile("so101_sim")
+SERVO_IDS = [joint.servo_id for joint in PROFILE.joints]
 PATIENCE_S = 120
 
 
 class Stand:
-    """The arm, and every packet that the host sent since it was last asked."""
+    """The arm, and what was said to it."""
 
     def __init__(self, port_path: Path) -> None:
         self.plant = KinematicPlant.of_arm(PROFILE)
         self.bus = SimulatedBus.of_arm(PROFILE, self.plant)
         self.port = PtyPort(self.bus, port_path)
-        self.requests: list[bytes] = []
-        self.bus.disturb_request = self._overhear
+        self.sent = b""
+        """All that the host said."""
+        self.bus.disturb_request = self._hear
 
-    def visit(self, client: str, script: str, *words: str) -> dict[str, object]:
-        """Let a script loose on the arm in the client's environment; what it printed, one JSON object."""
+    def visit(self, client: str, script: str, task: str) -> dict[str, object]:
+        """Let a script loose on the arm in the client's environment; what it saw."""
+        return json.loads(self.output(client, script, task))
+
+    def output(self, client: str, script: str, task: str) -> str:
+        """The same, as it was printed."""
         python = client_environment(client) / "python"
-        return json.loads(self.run([str(python), str(HERE / script), self.port.path, *words]).stdout)
+        return self.run([str(python), str(HERE / script), self.port.path, task]).stdout
 
     def run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         """A program to its end. Fails when the program does."""
@@ -41,8 +47,8 @@ class Stand:
         assert done.returncode == 0, done.stdout + done.stderr
         return done
 
-    def _overhear(self, data: bytes) -> bytes:
-        self.requests.append(data)
+    def _hear(self, data: bytes) -> bytes:
+        self.sent += data
         return data
 
 

@@ -1,4 +1,4 @@
-"""What a program on rustypot does with an arm: `python rustypot_client.py PORT set_up|work|listen`.
+"""What a program on rustypot does with an arm: `python rustypot_client.py PORT set_up|work|listen|speak`.
 
 Runs in an environment with `rustypot` and prints one JSON object of what it saw. Angles are radians, 0 at tick 2048.
 """
@@ -14,7 +14,7 @@ import time
 import rustypot
 
 BAUD = 1_000_000
-TIMEOUT_S = 0.5
+TIMEOUT_S = 1.0
 IDS = [1, 2, 3, 4, 5, 6]
 PATIENCE_S = 20.0
 NEAR_RADIANS = 0.002
@@ -27,7 +27,7 @@ arm = rustypot.Sts3215PyController(sys.argv[1], BAUD, TIMEOUT_S)
 
 def set_up() -> dict[str, object]:
     """EEPROM locked, then open, a gain, another id, locked again."""
-    found = [servo_id for servo_id in range(1, 10) if arm.ping(servo_id)]
+    found = [servo_id for servo_id in range(1, 8) if arm.ping(servo_id)]
     arm.write_p_coefficient(1, 16)
     gain_while_locked = arm.read_p_coefficient(1)[0]
     arm.write_lock(1, False)
@@ -47,7 +47,7 @@ def work() -> dict[str, object]:
     arm.sync_write_goal_position(IDS, goals)
     give_up_s = time.monotonic() + PATIENCE_S
     arrived = arm.sync_read_present_position(IDS)
-    while max(abs(a - b) for a, b in zip(arrived, goals)) > NEAR_RADIANS and time.monotonic() < give_up_s:  # noqa: B905
+    while max(abs(a - b) for a, b in zip(arrived, goals, strict=True)) > NEAR_RADIANS and time.monotonic() < give_up_s:
         arrived = arm.sync_read_present_position(IDS)
     arm.sync_write_torque_enable(IDS, [False] * len(IDS))
     torque = [arm.read_torque_enable(servo_id)[0] for servo_id in IDS]
@@ -62,5 +62,25 @@ def listen() -> dict[str, object]:
         return {"error": f"{type(error).__name__}: {error}"}
 
 
+def speak() -> list[list[object]]:
+    """One packet of every kind, each named by what makes the same one here."""
+    arm.ping(3)
+    arm.read_raw_data(2, 56, 2)
+    arm.write_raw_data(5, 42, [0x34, 0x08])
+    arm.sync_read_raw_data(IDS, STATE, STATE_BYTES)
+    arm.sync_write_raw_data([1, 2], 42, [[0x08, 0x07], [0x34, 0x08]])
+    arm.sync_write_raw_data([6], 41, [[0x14, 0x08, 0x07, 0, 0, 0xE8, 0x03]])
+    arm.read_raw_data(1, 40, 1)  # once this is answered, everything has been heard
+    return [
+        ["encode_ping", 3],
+        ["encode_read", 2, 56, 2],
+        ["encode_write", 5, 42, "3408"],
+        ["encode_sync_read", IDS, STATE, STATE_BYTES],
+        ["encode_sync_write", 42, [[1, "0807"], [2, "3408"]]],
+        ["encode_sync_write", 41, [[6, "1408070000e803"]]],
+        ["encode_read", 1, 40, 1],
+    ]
+
+
 if __name__ == "__main__":
-    print(json.dumps({"set_up": set_up, "work": work, "listen": listen}[sys.argv[2]]()))
+    print(json.dumps({"set_up": set_up, "work": work, "listen": listen, "speak": speak}[sys.argv[2]]()))

@@ -1,4 +1,4 @@
-"""What a program on Feetech's own SDK does with an arm: `python scservo_client.py PORT set_up|work|listen`.
+"""What a program on Feetech's own SDK does with an arm: `python scservo_client.py PORT set_up|work|listen|speak`.
 
 Runs in an environment with `feetech-servo-sdk` and prints one JSON object of what it saw.
 """
@@ -15,13 +15,23 @@ from scservo_sdk import COMM_SUCCESS, GroupSyncRead, GroupSyncWrite, PacketHandl
 
 BAUD = 1_000_000
 IDS = [1, 2, 3, 4, 5, 6]
-NEW_ID = 9
+NEW_ID = 7
+TIMEOUT_MS = 1000
 PATIENCE_S = 20.0
 ID, P_GAIN, TORQUE, ACCELERATION, GOAL, LOCK, STATE = 5, 21, 40, 41, 42, 55, 56
 STATE_REGISTERS = {"position": (56, 2), "speed": (58, 2), "load": (60, 2), "voltage": (62, 1), "temperature": (63, 1),
                    "status": (65, 1), "moving": (66, 1), "current": (69, 2)}  # fmt: skip
 
-port = PortHandler(sys.argv[1])
+
+class PatientPort(PortHandler):
+    """On a busy machine an answer may come late, and the SDK would take it for the next one: it never purges."""
+
+    def setPacketTimeout(self, packet_length: int) -> None:
+        self.packet_start_time = self.getCurrentTime()
+        self.packet_timeout = TIMEOUT_MS
+
+
+port = PatientPort(sys.argv[1])
 packet = PacketHandler(0)
 
 
@@ -34,8 +44,8 @@ def require(result: tuple[int, ...]) -> int:
 
 
 def scan() -> dict[int, int]:
-    """Ids 1 to 9: model numbers of those who answer."""
-    found = {servo_id: packet.ping(port, servo_id) for servo_id in range(1, 10)}
+    """Ids 1 to 7: model numbers of those who answer."""
+    found = {servo_id: packet.ping(port, servo_id) for servo_id in range(1, 8)}
     return {servo_id: model for servo_id, (model, outcome, _) in found.items() if outcome == COMM_SUCCESS}
 
 
@@ -104,8 +114,40 @@ def listen() -> dict[str, object]:
     return {"model": model, "outcome": outcome, "error": error}
 
 
+def speak() -> list[list[object]]:
+    """One packet of every kind, each named by what makes the same one here."""
+    packet.ping(port, 3)  # asks for the model, too
+    packet.read2ByteTxRx(port, 2, 56)
+    packet.write1ByteTxRx(port, 4, TORQUE, 1)
+    packet.write2ByteTxRx(port, 5, GOAL, 2100)
+    packet.writeTxRx(port, 1, ACCELERATION, 7, [20, 8, 7, 0, 0, 232, 3])
+    packet.regWriteTxRx(port, 6, GOAL, 2, [8, 10])
+    packet.action(port, 254)
+    reader = GroupSyncRead(port, packet, STATE, 15)
+    writer = GroupSyncWrite(port, packet, GOAL, 2)
+    for servo_id in IDS:
+        reader.addParam(servo_id)
+        writer.addParam(servo_id, [servo_id, 8])
+    reader.txRxPacket()
+    writer.txPacket()
+    packet.read1ByteTxRx(port, 1, TORQUE)  # once this is answered, everything has been heard
+    return [
+        ["encode_ping", 3],
+        ["encode_read", 3, 3, 2],
+        ["encode_read", 2, 56, 2],
+        ["encode_write", 4, TORQUE, "01"],
+        ["encode_write", 5, GOAL, "3408"],
+        ["encode_write", 1, ACCELERATION, "1408070000e803"],
+        ["encode_reg_write", 6, GOAL, "080a"],
+        ["encode_action"],
+        ["encode_sync_read", IDS, STATE, 15],
+        ["encode_sync_write", GOAL, [[servo_id, f"0{servo_id}08"] for servo_id in IDS]],
+        ["encode_read", 1, TORQUE, 1],
+    ]
+
+
 if __name__ == "__main__":
     assert port.openPort()
     assert port.setBaudRate(BAUD)
-    print(json.dumps({"set_up": set_up, "work": work, "listen": listen}[sys.argv[2]]()))
+    print(json.dumps({"set_up": set_up, "work": work, "listen": listen, "speak": speak}[sys.argv[2]]()))
     port.closePort()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from typing import cast
@@ -9,12 +10,13 @@ from typing import cast
 import pytest
 
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
-from sefa_edge.firmware_bridge.simulation.disturbances import DisturbedLine, Disturbances
+from sefa_edge.firmware_bridge.simulation.disturbances import Disturbances, DisturbedLine
 from sefa_edge.profiles.units import SERVO_TICKS_PER_TURN
+from tests.clients import vectors
+from tests.clients.conftest import SERVO_IDS as IDS
 from tests.clients.conftest import Stand
-from tests.clients.environments import client_environment
+from tests.clients.environments import CLIENTS, client_environment
 
-IDS = [1, 2, 3, 4, 5, 6]
 SCSERVO = ("scservo", "scservo_client.py")
 RUSTYPOT = ("rustypot", "rustypot_client.py")
 STS3215 = reg.MODEL_STS3215
@@ -38,8 +40,8 @@ def test_the_makers_sdk_sets_up_a_servo(stand: Stand) -> None:
     seen = stand.visit(*SCSERVO, "set_up")
     assert seen["found"] == {str(servo_id): STS3215 for servo_id in IDS}
     assert (seen["gain_while_locked"], seen["gain"]) == (reg.P_COEFFICIENT.factory, 16)
-    assert seen["found_then"] == {str(servo_id): STS3215 for servo_id in [*IDS[1:], 9]}
-    assert stand.bus.servo(9).register(reg.LOCK) == 1
+    assert seen["found_then"] == {str(servo_id): STS3215 for servo_id in [*IDS[1:], 7]}
+    assert stand.bus.servo(7).register(reg.LOCK) == 1
 
 
 def test_the_makers_sdk_reads_moves_and_lets_go(stand: Stand) -> None:
@@ -101,12 +103,23 @@ def test_rustypot_takes_an_echo_for_an_answer(stand: Stand) -> None:
     assert stand.visit(*RUSTYPOT, "listen").get("position") != pytest.approx(truth, abs=0.1)
 
 
+# -- what both send, byte for byte ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("client", vectors.SPEAKERS)
+def test_the_stored_vectors_are_what_a_client_sends(client: str) -> None:
+    stored = json.loads(vectors.FILE.read_text())
+    found = vectors.overheard(client)
+    assert [vector for vector in stored if vector["client"] == CLIENTS[client][0]] == found
+
+
 # -- feetech-cli ----------------------------------------------------------------------------------------------
 
 
 def feetech_cli(stand: Stand, *words: str) -> str:
     program = str(client_environment("feetech-cli") / "feetech-cli")
-    return stand.run([program, "--port", stand.port.path, "--baudrate", "1000000", "--max-id", "9", *words]).stdout
+    line = ["--port", stand.port.path, "--baudrate", "1000000", "--timeout", "1.0", "--max-id", "7"]
+    return stand.run([program, *line, *words]).stdout
 
 
 @pytest.mark.parametrize("echoes", [False, True])
@@ -128,12 +141,12 @@ def test_feetech_cli_reads_every_register(stand: Stand) -> None:
 
 def test_feetech_cli_sets_up_moves_and_lets_go(stand: Stand) -> None:
     feetech_cli(stand, "write", "1", "p_coefficient", "16")
-    feetech_cli(stand, "set-id", "1", "8", "--yes")
-    servo = stand.bus.servo(8)
+    feetech_cli(stand, "set-id", "1", "7", "--yes")
+    servo = stand.bus.servo(7)
     assert (servo.register(reg.P_COEFFICIENT), servo.register(reg.LOCK)) == (16, 1)
-    feetech_cli(stand, "torque", "8", "on")
-    feetech_cli(stand, "selftest", "8", "--moves", "2")
-    feetech_cli(stand, "move", "8", "--position", "2200")
+    feetech_cli(stand, "torque", "7", "on")
+    feetech_cli(stand, "selftest", "7", "--moves", "2")
+    feetech_cli(stand, "move", "7", "--position", "2200")
     assert servo.register(reg.GOAL_POSITION) == 2200
-    feetech_cli(stand, "torque", "8", "off")
+    feetech_cli(stand, "torque", "7", "off")
     assert servo.register(reg.TORQUE_ENABLE) == 0
