@@ -3,8 +3,9 @@
 Registers: torque limits (16, 48), overload (34, 35, 36), over-current (28, 38), over-temperature (13), voltage
 (14, 15), and the mask that says which of them unload (19).
 
-Measured on real servos by others (github.com, arm101): the load that is shown stops at the torque limit; torque off
-clears an overload. Not known, and chosen here: over-current and heat cut the motor until its torque is switched anew.
+Measured on real servos, as the notes of the program `arm101` say: the load that is shown stops at the torque limit;
+torque off clears an overload. Not known, and chosen here: a goal away from the obstacle clears an overload, too;
+over-current and heat cut the motor until its torque is switched anew.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Drive:
         self._memory = memory
         self._limit = 1.0
         self._is_cut = False
+        self._pushed = 0.0
 
     @property
     def load(self) -> float:
@@ -66,15 +68,16 @@ class Drive:
 
     def advance(self, now_ns: int, terminal_mv: int) -> None:
         """Let time pass; cut or weaken the motor when that is due."""
-        self.motor.advance(self.load, self._protection_limits(), now_ns)
+        self._pushed = self.load
+        self.motor.advance(self._pushed, self._protection_limits(), now_ns)
         if self.faults(terminal_mv) & CUTS & self._memory[reg.UNLOAD_CONDITION] and not self._is_cut:
             self._is_cut = True
             self._plant.set_torque(self._index, False)
         self.limit_torque()
 
     def aimed(self, way_ticks: float) -> None:
-        """A goal was set, so far away: one on the other side of an obstacle ends an overload."""
-        if self.motor.tripped & StatusBits.OVERLOAD and self.load * way_ticks < 0:
+        """A goal was set, so far away: one away from what the motor pushed against ends an overload."""
+        if self.motor.tripped & StatusBits.OVERLOAD and self._pushed * way_ticks < 0:
             self.motor.rearm()
 
     def limit_torque(self) -> None:

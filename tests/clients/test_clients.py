@@ -118,7 +118,7 @@ def test_the_stored_vectors_are_what_a_client_sends(client: str) -> None:
 
 def feetech_cli(stand: Stand, *words: str) -> str:
     program = str(client_environment("feetech-cli") / "feetech-cli")
-    line = ["--port", stand.port.path, "--baudrate", "1000000", "--timeout", "1.0", "--max-id", "7"]
+    line = ["--port", stand.port.path, "--baudrate", "1000000", "--timeout", "0.3", "--max-id", "7"]
     return stand.run([program, *line, *words]).stdout
 
 
