@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
+from typing import NamedTuple
 
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.protocol import (
@@ -115,13 +117,12 @@ class SimulatedBus:
             servo.sag_mv = sag_mv
 
     def _reply(self, packet: Packet) -> list[Reply]:
-        heard, answered = b"", False
-        for answers in _by_id(self._answers(packet)):
-            answered = True
-            heard += self.line.answer(_collided([answer.data for answer in answers]))
-            self._line_free_ns += max(answer.delay_ns for answer in answers)
-            self._line_free_ns += wire_time_ns(max(len(answer.data) for answer in answers), self.baud)
-        heard = self.disturb(heard) if answered else b""
+        answers = self._answers(packet)
+        heard = b""
+        for answer in _collided(answers):
+            heard += self.line.answer(answer.data)
+            self._line_free_ns += answer.delay_ns + wire_time_ns(len(answer.data), self.baud)
+        heard = self.disturb(heard) if answers else b""
         return [Reply(heard, self._line_free_ns + self.held_back_ns + self.line.delay_ns())] if heard else []
 
     def _answers(self, packet: Packet) -> list[_Answer]:
@@ -136,8 +137,7 @@ class SimulatedBus:
         return answers if packet.servo_id != BROADCAST_ID or packet.code == Instruction.PING else []
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
+class _Answer(NamedTuple):
     """What one servo puts on the wire, and how long after the question."""
 
     servo_id: int
@@ -151,21 +151,20 @@ class _Answer:
         return cls(servo_id, data, servo.return_delay_ns)
 
 
-def _by_id(answers: list[_Answer]) -> list[list[_Answer]]:
-    """Servos with the same id answer at once, the others one after the other."""
-    groups: dict[int, list[_Answer]] = {}
+def _collided(answers: list[_Answer]) -> list[_Answer]:
+    """What is heard: servos with the same id answer at once, the others one after the other."""
+    heard: dict[int, _Answer] = {}
     for answer in answers:
-        groups.setdefault(answer.servo_id, []).append(answer)
-    return list(groups.values())
+        before = heard.get(answer.servo_id)
+        heard[answer.servo_id] = answer if before is None else _at_once(before, answer)
+    return list(heard.values())
 
 
-def _collided(answers: list[bytes]) -> bytes:
-    """What is heard of answers that are given at once: a low bit wins over a high one, and over silence."""
-    heard = bytearray(max(answers, key=len))
-    for answer in answers:
-        for position, byte in enumerate(answer):
-            heard[position] &= byte
-    return bytes(heard)
+def _at_once(one: _Answer, other: _Answer) -> _Answer:
+    """A low bit wins over a high one, and over silence."""
+    pairs = zip_longest(one.data, other.data, fillvalue=0xFF)
+    data = bytes(first & second for first, second in pairs)
+    return _Answer(one.servo_id, data, max(one.delay_ns, other.delay_ns))
 
 
 def _obey(servo: SimulatedServo, packet: Packet) -> _Answer | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.protocol import StatusBits
-from sefa_edge.firmware_bridge.simulation.motor import STALL_CURRENT_MA, Motor, ProtectionLimits
+from sefa_edge.firmware_bridge.simulation.motor import Motor, ProtectionLimits
 from sefa_edge.firmware_bridge.simulation.plant import Plant
 from sefa_edge.firmware_bridge.simulation.register_memory import RegisterMemory
 from sefa_edge.profiles.units import ms_to_ns
@@ -41,14 +41,9 @@ class Drive:
     @property
     def load(self) -> float:
         """Share of the stall torque that the motor gives, -1..1."""
-        if self._is_cut or not self._memory[reg.TORQUE_ENABLE]:
+        if self._is_cut or not self._memory.content[reg.TORQUE_ENABLE.address]:
             return 0.0
         return self._plant.load_fraction(self._index)
-
-    @property
-    def current_ma(self) -> float:
-        """Signed as the load."""
-        return self.load * STALL_CURRENT_MA
 
     def switch(self, on: bool) -> None:
         """Torque on or off; either clears what has tripped."""
@@ -58,11 +53,12 @@ class Drive:
         self._plant.set_torque(self._index, on)
 
     def faults(self, terminal_mv: int) -> StatusBits:
-        """What the servo finds wrong at this voltage."""
-        memory, bits = self._memory, self.motor.tripped
-        if not memory[reg.MIN_VOLTAGE] <= terminal_mv / reg.VOLTAGE_MV <= memory[reg.MAX_VOLTAGE]:
+        """What the servo finds wrong at this voltage. Part of every answer, so it takes no detour."""
+        content, bits = self._memory.content, self.motor.tripped
+        voltage = terminal_mv / reg.VOLTAGE_MV
+        if not content[reg.MIN_VOLTAGE.address] <= voltage <= content[reg.MAX_VOLTAGE.address]:
             bits |= StatusBits.VOLTAGE
-        if self.motor.temperature_c > memory[reg.MAX_TEMPERATURE]:
+        if self.motor.temperature_c > content[reg.MAX_TEMPERATURE.address]:
             bits |= StatusBits.TEMPERATURE
         return bits
 
@@ -70,7 +66,8 @@ class Drive:
         """Let time pass; cut or weaken the motor when that is due."""
         self._pushed = self.load
         self.motor.advance(self._pushed, self._protection_limits(), now_ns)
-        if self.faults(terminal_mv) & CUTS & self._memory[reg.UNLOAD_CONDITION] and not self._is_cut:
+        faults = self.faults(terminal_mv)
+        if faults and not self._is_cut and faults & CUTS & self._memory[reg.UNLOAD_CONDITION]:
             self._is_cut = True
             self._plant.set_torque(self._index, False)
         self.limit_torque()
@@ -84,7 +81,7 @@ class Drive:
         """Make the plant obey the registers and the protection."""
         memory = self._memory
         limit = min(memory[reg.TORQUE_LIMIT], memory[reg.MAX_TORQUE], FULL_TORQUE) / FULL_TORQUE
-        if self.motor.tripped & memory[reg.UNLOAD_CONDITION] & StatusBits.OVERLOAD:
+        if self.motor.tripped and self.motor.tripped & memory[reg.UNLOAD_CONDITION] & StatusBits.OVERLOAD:
             limit = min(limit, memory[reg.PROTECTIVE_TORQUE] / 100)
         if limit != self._limit:
             self._limit = limit

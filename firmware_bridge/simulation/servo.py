@@ -14,6 +14,7 @@ from sefa_edge.firmware_bridge.host.feetech.protocol import MAX_SERVO_ID, Status
 from sefa_edge.firmware_bridge.host.feetech.registers import Register
 from sefa_edge.firmware_bridge.simulation.drive import Drive
 from sefa_edge.firmware_bridge.simulation.goal_ramp import GoalRamp
+from sefa_edge.firmware_bridge.simulation.motor import STALL_CURRENT_MA
 from sefa_edge.firmware_bridge.simulation.plant import Plant
 from sefa_edge.firmware_bridge.simulation.register_memory import RegisterMemory
 from sefa_edge.profiles.units import SERVO_TICKS_PER_TURN, ms_to_ns
@@ -69,11 +70,11 @@ class SimulatedServo:
 
     @property
     def servo_id(self) -> int:
-        return self._memory[reg.SERVO_ID]
+        return self._memory.content[reg.SERVO_ID.address]
 
     @property
     def baud(self) -> int:
-        return reg.BAUD_RATES[self._memory[reg.BAUD_RATE] % len(reg.BAUD_RATES)]
+        return reg.BAUD_RATES[self._memory.content[reg.BAUD_RATE.address] % len(reg.BAUD_RATES)]
 
     @property
     def return_delay_ns(self) -> int:
@@ -96,7 +97,7 @@ class SimulatedServo:
     @property
     def current_ma(self) -> float:
         """What its motor draws."""
-        return abs(self._drive.current_ma)
+        return abs(self._drive.load) * STALL_CURRENT_MA
 
     @property
     def temperature_c(self) -> int:
@@ -109,7 +110,8 @@ class SimulatedServo:
 
     def status(self) -> StatusBits:
         """The status byte of every answer."""
-        return self.fault_bits | self._drive.faults(self.terminal_mv)
+        found = self._drive.faults(self.supply_mv - self.sag_mv)
+        return self.fault_bits | found if found else self.fault_bits
 
     # -- power -----------------------------------------------------------------------------------------------
 
@@ -204,7 +206,7 @@ class SimulatedServo:
             self._memory[reg.ASYNC_FLAG],
             self.status(),
             self._ramp.moving or abs(speed_ticks_s) >= MOVING_TICKS_S,
-            _signed(self._drive.current_ma / reg.CURRENT_MA, 0x7FFF, reg.PRESENT_CURRENT),
+            _signed(load * STALL_CURRENT_MA / reg.CURRENT_MA, 0x7FFF, reg.PRESENT_CURRENT),
         )
 
     def _speed_count_ticks_s(self) -> int:
@@ -258,4 +260,4 @@ def _signed(value: float, magnitude: int, register: Register) -> int:
 
 
 def _byte(value: int) -> int:
-    return min(max(value, 0), 0xFF)
+    return value if 0 <= value <= 0xFF else min(max(value, 0), 0xFF)
