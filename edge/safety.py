@@ -247,7 +247,7 @@ def _inside_limits(seen: Situation, health: HealthLimits) -> np.ndarray:
             np.abs(reading.current_ma) <= health.max_current_ma,
             np.abs(reading.load_pct) <= health.max_load_pct,
             np.full(len(follows), supplied),
-            reading.status_bits == 0,
+            reading.status_bits & ~health.forgiven_status_bits == 0,
             follows | (mode is not Mode.RUNNING),
             follows | (mode not in (Mode.ARMED, Mode.PARK)),
         )

@@ -66,8 +66,8 @@ class HostileArm(PlantArm):
         state = super().read_state()
         state.valid_mask[list(self.silent)] = False
         for field, (joint, value) in self.overlay.items():
-            column = getattr(state, field).astype(np.float64)
-            column[joint] = value
+            column = getattr(state, field).copy()
+            column[joint] = value if column.dtype == np.float64 else int(np.nan_to_num(value)) & 0xFF
             state = replace(state, **{field: column})
         self.measured_deg = np.where(np.isfinite(state.joint_deg), state.joint_deg, self.measured_deg)
         return state
