@@ -37,7 +37,7 @@ GIVE_UP_NS = s_to_ns(10.0)
 
 @dataclass(frozen=True, slots=True)
 class CameraConfig:
-    """What a camera process is told, by its own parent: no pydantic, which would be a quarter of its memory.
+    """What a camera process is told, by its own parent: no pydantic, which would be a fifth of its memory.
 
     `reader_fds`: one socket per reader of the ring.
     """
