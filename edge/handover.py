@@ -69,19 +69,21 @@ def _fade(plan: Path, here: Setpoint, now_ns: int, fade_ns: int) -> Path:
     end_ns = now_ns + fade_ns
     now_row = int(np.searchsorted(plan.times_ns, now_ns, side="right"))
     end_row = int(np.searchsorted(plan.times_ns, end_ns))
-    ends = plan.at(np.array([now_ns, end_ns]))
-    # Knots: now, those of the plan before the end of the fade, that end unless it is one of them, the others.
-    ends_between = end_row < len(plan.times_ns) and plan.times_ns[end_row] != end_ns
-    at_end = slice(1, 2 if ends_between else 1)
     fading, rest = slice(now_row, end_row), slice(end_row, None)
-    times_ns = np.concatenate(([now_ns], plan.times_ns[fading], [end_ns][: at_end.stop - 1], plan.times_ns[rest]))
-    joint_deg, velocity_deg_s = (
-        np.concatenate((at_ends[:1], knots[fading], at_ends[at_end], knots[rest]))
-        for at_ends, knots in ((ends.joint_deg, plan.joint_deg), (ends.velocity_deg_s, plan.velocity_deg_s))
-    )
-    count = 1 + end_row - now_row
-    apart = Setpoint(here.joint_deg - joint_deg[0], here.velocity_deg_s - velocity_deg_s[0])
-    offset = cubic(apart, resting(np.zeros_like(here.joint_deg)), (times_ns[:count] - now_ns)[:, None], fade_ns)
-    joint_deg[:count] += offset.joint_deg
-    velocity_deg_s[:count] += offset.velocity_deg_s
-    return Path(times_ns, joint_deg, velocity_deg_s)
+    on_plan = plan.point(now_ns)
+    apart = Setpoint(here.joint_deg - on_plan.joint_deg, here.velocity_deg_s - on_plan.velocity_deg_s)
+    gone = resting(np.zeros_like(here.joint_deg))
+    offset = cubic(apart, gone, (plan.times_ns[fading] - now_ns)[:, None], fade_ns)
+    pieces = [
+        ([now_ns], [here.joint_deg], [here.velocity_deg_s]),
+        (
+            plan.times_ns[fading],
+            plan.joint_deg[fading] + offset.joint_deg,
+            plan.velocity_deg_s[fading] + offset.velocity_deg_s,
+        ),
+        (plan.times_ns[rest], plan.joint_deg[rest], plan.velocity_deg_s[rest]),
+    ]
+    if end_row < len(plan.times_ns) and plan.times_ns[end_row] != end_ns:
+        end = plan.point(end_ns)
+        pieces.insert(2, ([end_ns], [end.joint_deg], [end.velocity_deg_s]))
+    return Path(*(np.concatenate(column) for column in zip(*pieces, strict=True)))

@@ -50,6 +50,14 @@ class Path:
         end = Setpoint(self.joint_deg[row], self.velocity_deg_s[row])
         return Segment(int(self.times_ns[row - 1]), int(self.times_ns[row]), start, end)
 
+    def point(self, moment_ns: int) -> Setpoint:
+        """Place and velocity [n] at one moment, as `at` has it."""
+        if moment_ns <= self.times_ns[0] or moment_ns >= self.times_ns[-1]:
+            end = 0 if moment_ns <= self.times_ns[0] else -1
+            outside_s, velocity_deg_s = (moment_ns - int(self.times_ns[end])) / NS_PER_S, self.velocity_deg_s[end]
+            return Setpoint(self.joint_deg[end] + outside_s * velocity_deg_s, velocity_deg_s)
+        return interpolate(self.segment(int(np.searchsorted(self.times_ns, moment_ns))), moment_ns)
+
     def at(self, times_ns: np.ndarray) -> Setpoint:
         """Places and velocities [k, n] at times int64 [k]. Before the first knot and after the last one the way goes
         on in a straight line."""
@@ -93,8 +101,11 @@ def places_together(paths: Sequence[Path], times_ns: np.ndarray) -> tuple[np.nda
     joint_deg = np.array([path.joint_deg for path in paths])
     velocity_deg_s = np.array([path.velocity_deg_s for path in paths])
     start = Setpoint(joint_deg[which, row], velocity_deg_s[which, row])
-    end = Setpoint(joint_deg[which, row + 1], velocity_deg_s[which, row + 1])
-    return cubic(start, end, (since_ns - row * step_ns)[:, :, None], step_ns).joint_deg, covers
+    row_after = row + 1
+    end = Setpoint(joint_deg[which, row_after], velocity_deg_s[which, row_after])
+    share, duration_s = (since_ns - row * step_ns)[:, :, None] / step_ns, step_ns / NS_PER_S
+    first, bend, twist = _coefficients(start, end, duration_s)
+    return start.joint_deg + share * (first + share * (bend + share * twist)), covers
 
 
 def interpolate(segment: Segment, now_ns: int) -> Setpoint:
@@ -110,9 +121,16 @@ def resting(joint_deg: np.ndarray) -> Setpoint:
 def cubic(start: Setpoint, end: Setpoint, since_ns: int | np.ndarray, duration_ns: int | np.ndarray) -> Setpoint:
     """Cubic Hermite pieces, one or many: the points `since_ns` after the start of each, which takes `duration_ns`."""
     share, duration_s = since_ns / duration_ns, duration_ns / NS_PER_S
-    way = end.joint_deg - start.joint_deg
-    first, last = start.velocity_deg_s * duration_s, end.velocity_deg_s * duration_s
-    bend, twist = 3 * way - 2 * first - last, first + last - 2 * way
+    first, bend, twist = _coefficients(start, end, duration_s)
     joint_deg = start.joint_deg + share * (first + share * (bend + share * twist))
     velocity = (first + share * (2 * bend + share * (3 * twist))) / duration_s
     return Setpoint(joint_deg, velocity)
+
+
+def _coefficients(start: Setpoint, end: Setpoint, duration_s: float | np.ndarray) -> tuple[np.ndarray, ...]:
+    """Of share, its square and its cube."""
+    way = end.joint_deg - start.joint_deg
+    first, last = start.velocity_deg_s * duration_s, end.velocity_deg_s * duration_s
+    rest = way - first
+    twist = last - rest - way
+    return first, rest - twist, twist

@@ -165,6 +165,14 @@ def test_outside_its_knots_the_way_goes_straight_on(way: np.ndarray, by_ns: int)
     np.testing.assert_allclose(ends.velocity_deg_s, path.velocity_deg_s[[0, -1]], atol=1e-9)
 
 
+@given(ways, st.integers(-2 * STEP_NS, (HORIZON + 2) * STEP_NS))
+def test_a_point_of_the_way_is_where_the_way_is_then(way: np.ndarray, after_ns: int) -> None:
+    path, moment_ns = path_at(START_NS, way), START_NS + after_ns
+    point, along = path.point(moment_ns), path.at(np.array([moment_ns]))
+    np.testing.assert_allclose(point.joint_deg, along.joint_deg[0], atol=1e-9)
+    np.testing.assert_allclose(point.velocity_deg_s, along.velocity_deg_s[0], atol=1e-9)
+
+
 @dataclass(frozen=True)
 class Arrival:
     """A chunk with any id, age and contents, and how many ticks pass before it comes."""
