@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
@@ -20,12 +21,20 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
+JointUnit = Literal["degrees", "range_percent", "percent"]
+"""Unit of a joint: degrees around the middle of its calibrated range; -100..100 over that range (what LeRobot calls
+`use_degrees` False, its default up to 0.4.3); 0..100 over it (grippers)."""
+
+UNIT_BOUNDS: dict[JointUnit, tuple[float, float]] = {"range_percent": (-100.0, 100.0), "percent": (0.0, 100.0)}
+"""What a joint in percent cannot leave."""
+
+
 class JointProfile(StrictModel):
-    """One joint. Positions are degrees, or 0..100 for a joint whose unit is `percent`."""
+    """One joint. Everything named `_deg` is in the joint's own unit, whatever that is."""
 
     name: str
     servo_id: Annotated[int, Field(ge=0, le=253)]
-    unit: Literal["degrees", "percent"]
+    unit: JointUnit
     min_deg: Finite
     max_deg: Finite
     max_velocity_deg_s: Positive
@@ -42,7 +51,15 @@ class JointProfile(StrictModel):
             raise ValueError(f"min_deg {self.min_deg} must be below max_deg {self.max_deg}")
         if self.range_min_ticks >= self.range_max_ticks:
             raise ValueError("range_min_ticks must be below range_max_ticks")
+        lowest, highest = UNIT_BOUNDS.get(self.unit, (-math.inf, math.inf))
+        if not lowest <= self.min_deg < self.max_deg <= highest:
+            raise ValueError(f"a joint in {self.unit} stays inside {lowest:g}..{highest:g}")
         return self
+
+    @property
+    def turns_freely(self) -> bool:
+        """A joint without ends (the wrist's roll): its range is the whole turn."""
+        return (self.range_min_ticks, self.range_max_ticks) == (0, 4095)
 
 
 class ActionErrorBudget(StrictModel):
@@ -197,7 +214,7 @@ class ArmProfile(StrictModel):
 
     def _where_it_must_follow(self, limit: float) -> np.ndarray:
         """The limit, and none for a gripper, which is meant to be stopped by what it grips."""
-        return _read_only([limit if joint.unit == "degrees" else np.inf for joint in self.joints])
+        return _read_only([limit if joint.unit != "percent" else np.inf for joint in self.joints])
 
 
 def _read_only(values: list[float]) -> np.ndarray:
@@ -262,11 +279,16 @@ def shipped_arms() -> list[str]:
 
 
 def load_arm_profile(name_or_path: str) -> ArmProfile:
-    """An arm profile, shipped (`so101`) or a user's file (`my_arm.yaml`).
+    """An arm profile, shipped (`so101`; `so101_percent` in LeRobot's -100..100) or a user's file (`my_arm.yaml`).
 
     Raises:
         InputError: unknown name, or a file that does not hold a valid profile.
     """
+    from sefa_edge.profiles.range_percent import ENDING, in_range_percent  # which needs this module
+
+    name_in_degrees = name_or_path.removesuffix(ENDING)
+    if name_in_degrees != name_or_path and name_in_degrees in shipped_arms():
+        return in_range_percent(load_arm_profile(name_in_degrees))
     profile = load_named(name_or_path, "arms", ArmProfile)
     if profile is None:
         raise InputError(
