@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -34,6 +34,8 @@ from sefa_edge.profiles.strict import StrictModel, parse_json
 from sefa_edge.profiles.units import LEROBOT_TICKS_PER_TURN
 
 ENCODER_MAX_TICKS = 4095
+MAX_HOMING_OFFSET = 2047
+"""Either way: register 31 is a magnitude of 11 bits and a sign."""
 
 EncoderTicks = Annotated[int, Field(ge=0, le=ENCODER_MAX_TICKS)]
 
@@ -54,8 +56,6 @@ class Calibration:
     """All joints of one particular arm, in the profile's order."""
 
     joints: tuple[JointCalibration, ...]
-    file: Path | None = field(default=None, compare=False)
-    """Where it was read from; None: from nowhere, or from the servos."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class _LeRobotJoint(StrictModel):
 
     id: Annotated[int, Field(ge=0, le=253)]
     drive_mode: Literal[0, 1]
-    homing_offset: Annotated[int, Field(ge=-2047, le=2047)]
+    homing_offset: Annotated[int, Field(ge=-MAX_HOMING_OFFSET, le=MAX_HOMING_OFFSET)]
     range_min: EncoderTicks
     range_max: EncoderTicks
 
@@ -120,8 +120,7 @@ def load_calibration(path: Path, profile: ArmProfile) -> Calibration:
     fields = {joint.name: (_LeRobotJoint, ...) for joint in profile.joints}
     file_model = create_model("LeRobotCalibration", __base__=StrictModel, **fields)  # pyright: ignore
     content = parse_json(path, file_model)
-    joints = (_from_lerobot(path, joint, getattr(content, joint.name)) for joint in profile.joints)
-    return Calibration(tuple(joints), path)
+    return Calibration(tuple(_from_lerobot(path, joint, getattr(content, joint.name)) for joint in profile.joints))
 
 
 def lerobot_entries(profile: ArmProfile, calibration: Calibration) -> dict[str, dict[str, int]]:
