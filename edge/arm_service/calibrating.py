@@ -88,9 +88,7 @@ def begin(encoder_ticks: Sequence[int]) -> Sweep:
 
 def observe(sweep: Sweep, encoder_ticks: Sequence[int | None]) -> Sweep:
     """Take in one reading of all joints; None: that servo kept silent."""
-    return tuple(
-        joint if ticks is None else joint.at(ticks) for joint, ticks in zip(sweep, encoder_ticks, strict=True)
-    )
+    return tuple(joint if ticks is None else joint.at(ticks) for joint, ticks in zip(sweep, encoder_ticks, strict=True))
 
 
 def findings(profile: ArmProfile, sweep: Sweep) -> tuple[Finding, ...]:
@@ -104,7 +102,7 @@ def result(profile: ArmProfile, sweep: Sweep) -> Calibration:
     wrong = findings(profile, sweep)
     if wrong:
         words = "; ".join(f"{finding.joint} {finding.problem}" for finding in wrong)
-        raise InputError(f"no calibration: {words}", wrong[0].advice)
+        raise InputError(f"no calibration: {words}", wrong[0].advice, exit_code=1)
     return Calibration(
         tuple(_calibrated(joint, seen) for joint, seen in zip(profile.joints, sweep, strict=True)),
     )

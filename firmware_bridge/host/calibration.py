@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -56,6 +56,12 @@ class Calibration:
     """All joints of one particular arm, in the profile's order."""
 
     joints: tuple[JointCalibration, ...]
+
+    def same_registers(self, other: Calibration) -> bool:
+        """Whether servos that carry one carry the other: the direction (drive_mode) is not in a register."""
+        return [replace(joint, drive_mode=0) for joint in self.joints] == [
+            replace(joint, drive_mode=0) for joint in other.joints
+        ]
 
 
 @dataclass(frozen=True, slots=True)

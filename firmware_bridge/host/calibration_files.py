@@ -105,7 +105,7 @@ def _places(word: str, profile: ArmProfile) -> list[Path]:
 
 
 def _folders(profile: ArmProfile) -> list[Path]:
-    """Newest first; a profile whose name tells that it is an SO-100 leaves the files of SO-101s alone, and vice versa."""
+    """Newest first; a profile whose name says SO-100 leaves the files of SO-101s alone, and vice versa."""
     own = [name for name in OLD_NAMES if profile.name.startswith(name.split("_")[0])]
     robots = calibration_root() / "robots"
     return [robots / name for name in (PRESENT_NAME, *(own or OLD_NAMES))]
