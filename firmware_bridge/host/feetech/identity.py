@@ -76,8 +76,8 @@ def calibration_of(profile: ArmProfile, identities: tuple[ServoIdentity, ...]) -
         full_turn = (carried.range_min_ticks, carried.range_max_ticks) == (0, ENCODER_MAX_TICKS)
         if carried.range_min_ticks >= carried.range_max_ticks or (full_turn and not joint.turns_freely):
             raise InputError(
-                f"servo {joint.servo_id} ({joint.name}) is not calibrated: its position limits (registers 9 and 11) "
-                f"are {carried.range_min_ticks}..{carried.range_max_ticks}",
+                f"servo {joint.servo_id} ({joint.name}) is not calibrated: its position limits are "
+                f"{carried.range_min_ticks}..{carried.range_max_ticks} (registers 9 and 11)",
                 f"calibrate it: sefa-edge calibrate --arm {profile.name} --port PORT; or put a LeRobot file into its "
                 "servos: the same with --restore FILE --write-eeprom",
             )
