@@ -13,7 +13,7 @@ from sefa_edge.edge.running.stop_signals import STOPPING, StopSignals
 from sefa_edge.firmware_bridge.host.calibration import Calibration, lerobot_entries
 from sefa_edge.firmware_bridge.host.calibration_files import save_calibration, spare_path
 from sefa_edge.firmware_bridge.host.feetech.calibration_registers import CalibrationRegisters
-from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.files import write_atomic
 from sefa_edge.profiles.schema import ArmProfile
 
@@ -58,7 +58,7 @@ class CalibrationTarget:
         save_calibration(backup, self._profile, self._before)
         _say(f"the numbers that the servos carry now are kept in {backup}")
         with StopSignals() as signals:
-            self._registers.write(wanted)
+            self._write_servos(wanted)
             if file is not None:
                 self._replace(file, wanted)
             stopped = signals.take()
@@ -72,6 +72,16 @@ class CalibrationTarget:
         if file is not None:
             save_calibration(file, self._profile, calibration)
         return self._outcome(calibration, file, None)
+
+    def _write_servos(self, wanted: Calibration) -> None:
+        """Raises SefaError; the new numbers, which took a person's time, are kept."""
+        try:
+            self._registers.write(wanted)
+        except SefaError:
+            kept = spare_path(f"{self._profile.name}-{_now()}-new")
+            save_calibration(kept, self._profile, wanted)
+            _say(f"the new numbers are kept in {kept}: --restore {kept} --write-eeprom tries again")
+            raise
 
     def _replace(self, file: Path, wanted: Calibration) -> None:
         """Raises InputError; the servos carry the new numbers already, which is said."""

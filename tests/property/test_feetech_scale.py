@@ -114,7 +114,9 @@ def test_goals_are_within_one_tick_of_lerobots(
     assert abs(ours - min(max(theirs, 0), 4095)) <= 1
 
 
-@pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda case: f"{case['joint']}-{case['mode']}-{case['drive_mode']}")
+@pytest.mark.parametrize(
+    "case", GOLDEN["cases"], ids=lambda case: f"{case['joint']}-{case['mode']}-{case['drive_mode']}"
+)
 def test_what_lerobot_computed(case: dict[str, object]) -> None:
     limits, drive_mode = (int(case["range_min"]), int(case["range_max"])), int(case["drive_mode"])  # type: ignore[call-overload]
     scale = scale_of(MODES[str(case["mode"])], limits, drive_mode)

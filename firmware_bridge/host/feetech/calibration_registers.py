@@ -6,8 +6,6 @@ the goal of a servo that holds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from sefa_edge.firmware_bridge.host.calibration import Calibration, JointCalibration
 from sefa_edge.firmware_bridge.host.errors import ArmFault, ArmTimeout, ArmUnconfirmed
 from sefa_edge.firmware_bridge.host.feetech.eeprom import Servo, open_eeprom, write_register
@@ -26,8 +24,9 @@ from sefa_edge.profiles.errors import FaultError, InputError
 from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.units import SERVO_TICKS_PER_TURN
 
+HALF_TURN_TICKS = SERVO_TICKS_PER_TURN // 2
 SHIFT_SLACK_TICKS = 40
-"""How far a limp joint may drift between the readings before and after its offset changes: 3.5 degrees."""
+"""How far a limp joint may drift between the readings just before and after its offset changes: 3.5 degrees."""
 
 
 class CalibrationRegisters:
@@ -98,7 +97,7 @@ class CalibrationRegisters:
     def write(self, wanted: Calibration) -> None:
         """Put a calibration into the servos; when one of them fails, the old one is put back into all.
 
-        Afterwards the joints must read what the new offsets make of where they are.
+        Right after its servo was written, a joint must read what the new offset makes of where it was.
 
         Raises:
             InputError: a servo holds its torque; nothing was written.
@@ -108,16 +107,20 @@ class CalibrationRegisters:
         holding = self.holding()
         if holding:
             raise InputError(f"{', '.join(holding)} holds: its torque is on", "the torque must be off; hold the arm")
-        before, at = self.carried, self.every_encoder()
+        before = self.carried
         try:
-            self._put(wanted)
-            self._require_same_place(at)
+            for name, old, new in zip(self._profile.joint_names, before.joints, wanted.joints, strict=True):
+                at = self._encoder(name, old)
+                self._put(name, new)
+                _require_same_place(name, at, self._encoder(name, new))
+            self.carried = self._read()
         except FaultError as error:
             raise self._put_back(before, error) from None
 
     def _put_back(self, before: Calibration, cause: FaultError) -> ArmFault:
         try:
-            self._put(before)
+            for name, old in zip(self._profile.joint_names, before.joints, strict=True):
+                self._put(name, old)
         except FaultError as error:
             return ArmFault(
                 f"{cause}; putting the old numbers back failed too: {error}; servos may carry a mixture",
@@ -125,23 +128,19 @@ class CalibrationRegisters:
             )
         return ArmFault(f"{cause}; all servos carry their old numbers again", cause.hint)
 
-    def _put(self, calibration: Calibration) -> None:
-        for name, entry in zip(self._profile.joint_names, calibration.joints, strict=True):
-            servo = Servo(entry.servo_id, name)
-            with open_eeprom(self._bus, servo):
-                for field, register in REGISTER_OF_FIELD.items():
-                    raw = encode_sign_magnitude(getattr(entry, field), register.sign_bit, register.width)
-                    write_register(self._bus, servo, register, raw)
-        self.carried = self._read()
+    def _put(self, name: str, entry: JointCalibration) -> None:
+        servo = Servo(entry.servo_id, name)
+        with open_eeprom(self._bus, servo):
+            for field, register in REGISTER_OF_FIELD.items():
+                raw = encode_sign_magnitude(getattr(entry, field), register.sign_bit, register.width)
+                write_register(self._bus, servo, register, raw)
 
-    def _require_same_place(self, before: Sequence[int]) -> None:
-        for name, old, new in zip(self._profile.joint_names, before, self.every_encoder(), strict=True):
-            apart = (new - old) % SERVO_TICKS_PER_TURN
-            if min(apart, SERVO_TICKS_PER_TURN - apart) > SHIFT_SLACK_TICKS:
-                raise ArmFault(
-                    f"{name} reads {apart} ticks away from where its new homing offset should put it",
-                    "keep the arm still while its servos are written, and try again",
-                )
+    def _encoder(self, name: str, entry: JointCalibration) -> int:
+        for _ in range(ATTEMPTS):
+            answer = self._bus.sync_read((entry.servo_id,), PRESENT_BLOCK).get(entry.servo_id)
+            if answer is not None:
+                return _encoder_ticks(answer.parameters, entry)
+        raise _silent((name,), "tell its position")
 
     def _read(self) -> Calibration:
         return Calibration(tuple(entry.calibration for entry in read_identities(self._bus, self._profile)))
@@ -153,6 +152,15 @@ class CalibrationRegisters:
             if all(servo_id in answers for servo_id in self._servo_ids):
                 return [answers[servo_id] for servo_id in self._servo_ids]
         raise _silent(tuple(j.name for j in self._profile.joints if j.servo_id not in answers), what)
+
+
+def _require_same_place(name: str, before: int, after: int) -> None:
+    apart = (after - before + HALF_TURN_TICKS) % SERVO_TICKS_PER_TURN - HALF_TURN_TICKS
+    if abs(apart) > SHIFT_SLACK_TICKS:
+        raise ArmFault(
+            f"{name} reads {abs(apart)} ticks away from where its new homing offset should put it",
+            "keep the arm still while its servos are written, and try again",
+        )
 
 
 def _silent(joints: tuple[str, ...], what: str) -> ArmTimeout:
