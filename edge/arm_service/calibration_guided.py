@@ -44,9 +44,8 @@ class Guided:
         self._page.say(
             f"The torque is on: {', '.join(holding)}.",
             "The arm will SAG as soon as it goes off: hold the arm now.",
-            "ENTER switches the torque off, Ctrl-C leaves it on.",
         )
-        self._page.watch(lambda: ())
+        self._page.watch(lambda: ("ENTER switches the torque off, Ctrl-C leaves it on.",))
         self._registers.release()
         self._page.say("The torque of all servos is off, read back.")
 

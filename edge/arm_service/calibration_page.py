@@ -99,7 +99,7 @@ def sweep_table(profile: ArmProfile, sweep: Sweep, heard: Sequence[int | None], 
 
 def _state(problem: Finding | None, turns_freely: bool, usual_ticks: int) -> str:
     if turns_freely:
-        return "turns freely, need not be moved"
+        return "need not be moved"
     if problem is None:
         return "ok"
     return "OVER THE ENCODER'S END" if problem.middle_anew else f"move it on, about {usual_ticks}"

@@ -21,7 +21,7 @@ from sefa_edge.profiles.schema import load_arm_profile
 
 PROFILE = load_arm_profile("so101")
 BY_LEROBOT = Path(__file__).parents[1] / "data" / "lerobot_0_4_4_calibration.json"
-"""Written by LeRobot 0.4.4's own `draccus.dump(calibration, file, indent=4)`, its calibration classes, and draccus 0.10.0."""
+"""Written by LeRobot 0.4.4's `MotorCalibration` and draccus 0.10.0's `dump(calibration, file, indent=4)`."""
 
 
 @pytest.fixture
