@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -187,9 +188,10 @@ def _tell(outcome: Outcome, args: argparse.Namespace) -> None:
     elif args.restore is not None:
         said = "the servos carry these numbers already"
     elif outcome.file is not None:
+        words = ["--arm", args.arm, "--port", args.port, "--restore", outcome.file, "--write-eeprom"]
         said = (
             f"the servos are as they were; the numbers are in {outcome.file}; to put them into the servos: "
-            f"sefa-edge calibrate --arm {args.arm} --port {args.port} --restore {outcome.file} --write-eeprom"
+            f"sefa-edge calibrate {shlex.join(words)}"
         )
     else:
         said = "the servos are as they were"
