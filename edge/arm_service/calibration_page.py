@@ -18,6 +18,7 @@ from sefa_edge.profiles.schema import ArmProfile
 
 POLL_S = 0.02
 READ_BYTES = 1024
+USUAL_COLUMNS = 80
 
 
 class CalibrationPage:
@@ -60,7 +61,7 @@ class CalibrationPage:
                 return answer.strip()
 
     def _draw(self, lines: Sequence[str], over: int) -> None:
-        width = shutil.get_terminal_size().columns - 1
+        width = (shutil.get_terminal_size().columns or USUAL_COLUMNS) - 1  # a serial console says 0
         up = f"\x1b[{over}A\x1b[J" if over else ""
         self._screen.write(up + "".join(f"{line[:width]}\n" for line in lines))
         self._screen.flush()
