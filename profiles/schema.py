@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.servo_settings import ServoSettings
 from sefa_edge.profiles.shipped import load_named, shipped_names
 from sefa_edge.profiles.strict import StrictModel
 from sefa_edge.profiles.units import ms_to_ns
@@ -35,6 +36,8 @@ class JointProfile(StrictModel):
     range_min_ticks: Ticks
     range_max_ticks: Ticks
     """Nominal calibration; a LeRobot calibration file takes its place on a real arm."""
+    servo: ServoSettings = ServoSettings()
+    """Where this servo is set otherwise than the arm's `servo` says."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -134,6 +137,8 @@ class ArmProfile(StrictModel):
     """A joint that lags by more than this for longer than `safety` allows is obstructed."""
     safety: SafetyProfile = SafetyProfile()
     action_error_budget: ActionErrorBudget = ActionErrorBudget()
+    servo: ServoSettings = ServoSettings()
+    """What every servo is set to; a joint's own `servo` goes before it."""
     start_pose_deg: list[Finite]
     park_pose_deg: list[Finite]
     joints: Annotated[list[JointProfile], Field(min_length=1, max_length=32)]
@@ -151,11 +156,18 @@ class ArmProfile(StrictModel):
             values = [getattr(joint, field) for joint in self.joints]
             if len(set(values)) != len(values):
                 raise ValueError(f"two joints share the same {field}")
+        for joint, settings in zip(self.joints, self.servo_settings(), strict=True):
+            if contradiction := settings.contradiction():
+                raise ValueError(f"servo of {joint.name}: {contradiction}")
         return self
 
     @property
     def joint_names(self) -> tuple[str, ...]:
         return tuple(joint.name for joint in self.joints)
+
+    def servo_settings(self) -> tuple[ServoSettings, ...]:
+        """What the servo of each joint is set to."""
+        return tuple(joint.servo.over(self.servo) for joint in self.joints)
 
     def limit_table(self) -> LimitTable:
         """The part of the profile that the safety layer enforces."""

@@ -34,6 +34,9 @@ PHASE_FINE_SPEED: Final = 1 << 2
 PHASE_ZERO_IS_FULL_SPEED: Final = 1 << 3
 """Phase bit 3: a goal speed of 0 means as fast as possible instead of stop."""
 
+PHASE_FULL_ANGLE: Final = 1 << 4
+"""Phase bit 4: positions count on beyond a turn instead of wrapping round."""
+
 MODE_POSITION: Final = 0
 TORQUE_OFF: Final = 0
 TORQUE_ON: Final = 1
