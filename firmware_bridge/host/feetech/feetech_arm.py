@@ -25,7 +25,6 @@ from sefa_edge.firmware_bridge.host.feetech.protocol import (
     wire_time_ns,
 )
 from sefa_edge.firmware_bridge.host.feetech.registers import (
-    ACCELERATION,
     COMMAND_BLOCK,
     GOAL_POSITION,
     PRESENT_BLOCK,
@@ -37,8 +36,7 @@ from sefa_edge.firmware_bridge.host.feetech.registers import (
 )
 from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus, answers_by_id
 from sefa_edge.firmware_bridge.host.feetech.servo_state import ServoState
-from sefa_edge.firmware_bridge.host.feetech.settings import bring_volatile, prepare, volatile_registers
-from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState, Preparation
+from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState
 from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.units import period_ns
 
@@ -65,11 +63,6 @@ class FeetechArm:
         self._bus = bus
         self._scales = tuple(scales)
         self._states = tuple(states)
-        self._profile = profile
-        self._volatile = volatile_registers(profile)
-        self._silent: set[int] = set()
-        self._returned: set[int] = set()
-        """Servos that answer again: they may have lost their power meanwhile, and some settings with it."""
         self._sequence = 0
         self._state_request = encode_sync_read(self._servo_ids, STATE_BLOCK.address, STATE_BLOCK.count)
         self._state_reply_bytes = len(self._servo_ids) * reply_bytes(STATE_BLOCK.count)
@@ -80,10 +73,6 @@ class FeetechArm:
     @property
     def joint_names(self) -> tuple[str, ...]:
         return self._names
-
-    def prepare(self) -> Preparation:
-        """Write the settings that a power cut undoes, where they differ from the profile. See `settings.prepare`."""
-        return prepare(self._bus, self._profile)
 
     def read_state(self) -> JointState:
         """Read every joint once; `stamp_ns` is the middle of the transaction on the wire.
@@ -105,9 +94,6 @@ class FeetechArm:
             answer = answers.get(state.servo_id)
             if answer is not None:
                 state.update(answer, stamp_ns)
-        if self._silent or not all(valid):
-            self._returned |= self._silent & answers.keys()
-            self._silent = set(self._servo_ids) - answers.keys()
         self._sequence += 1
         return self._joint_state(stamp_ns, valid)
 
@@ -125,27 +111,20 @@ class FeetechArm:
             (servo_id, scale.to_ticks(position).to_bytes(2, "little"))
             for servo_id, scale, position in zip(self._servo_ids, self._scales, positions, strict=True)
         ]
-        if self._returned:
-            self._repeat_volatile()
         self._bus.link.send(encode_sync_write(GOAL_POSITION.address, goals))
 
     def enable_torque(self) -> None:
         """Hold the present pose: goal = present first, then torque on, each read back.
 
-        What a power cut undoes comes before everything else (`settings.volatile_registers`). Time and speed are set
-        with the goal to 0, full speed: the host shapes the motion. The goal is confirmed before the torque is
-        switched on, because a servo that missed it would jump to its old one.
+        Acceleration, time and speed are set with the goal to 0, full speed: the host shapes the motion. The
+        goal is confirmed before the torque is switched on, because a servo that missed it would jump to its
+        old one.
 
         Raises:
             ArmFault: a servo does not answer or does not confirm.
             ArmDisconnected: the port is gone.
         """
-        for register, wanted in self._volatile.items():
-            bring_volatile(self._bus, register, wanted)
-        commands = [
-            COMMAND_BLOCK.layout.pack(acceleration, raw, 0, 0)
-            for acceleration, raw in zip(self._accelerations(), self._present_raw(), strict=True)
-        ]
+        commands = [COMMAND_BLOCK.layout.pack(0, raw, 0, 0) for raw in self._present_raw()]
         self._write_confirmed(COMMAND_BLOCK, commands, _near_goal, "take its present position as goal")
         torque = [bytes((TORQUE_ON,))] * len(commands)
         self._write_confirmed(TORQUE_BLOCK, torque, bytes.__eq__, "switch its torque on")
@@ -163,22 +142,6 @@ class FeetechArm:
     def close(self) -> None:
         """Give the port back. Torque stays as it is."""
         self._bus.link.close()
-
-    def _repeat_volatile(self) -> None:
-        """A goal wakes a servo up: one that may come from a power cut is told its limits first."""
-        for register, wanted in self._volatile.items():
-            data = [
-                (servo.servo_id, register.encode(value))
-                for servo, value in wanted.items()
-                if servo.servo_id in self._returned
-            ]
-            if data:
-                self._bus.sync_write(register.address, data)
-        self._returned.clear()
-
-    def _accelerations(self) -> list[int]:
-        wanted = {servo.servo_id: value for servo, value in self._volatile.get(ACCELERATION, {}).items()}
-        return [wanted.get(servo_id, 0) for servo_id in self._servo_ids]
 
     def _present_raw(self) -> list[int]:
         answers: dict[int, Packet] = {}
