@@ -35,6 +35,9 @@ PHASE_ZERO_IS_FULL_SPEED: Final = 1 << 3
 """Phase bit 3: a goal speed of 0 means as fast as possible instead of stop."""
 
 MODE_POSITION: Final = 0
+MAX_SPEED_COUNTS: Final = 0x7FFF
+"""The largest magnitude of GOAL_SPEED."""
+
 TORQUE_OFF: Final = 0
 TORQUE_ON: Final = 1
 TORQUE_MAKE_MIDDLE: Final = 128
