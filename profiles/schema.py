@@ -128,6 +128,9 @@ class ArmProfile(StrictModel):
     name: str
     bus: Literal["feetech"]
     baud: Annotated[int, Field(gt=0)]
+    register_7: Literal["return_delay", "reserved"] = "return_delay"
+    """What the servos' register 7 is, on which sources disagree: their delay before an answer, of 2 us a count (LeRobot),
+    or nothing (Feetech's table for STS servos). A state read waits that much longer for a servo."""
     control_rate_hz: Annotated[float, Field(ge=20, le=500)]
     goal_timeout_ms: Positive
     """Age at which the newest action chunk no longer commands the arm (hold, then park)."""

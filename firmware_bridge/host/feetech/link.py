@@ -13,7 +13,7 @@ from typing import Protocol
 import serial
 
 from sefa_edge.firmware_bridge.host.errors import ArmDisconnected
-from sefa_edge.firmware_bridge.host.feetech.protocol import wire_time_ns
+from sefa_edge.firmware_bridge.host.feetech.protocol import HEADER, wire_time_ns
 from sefa_edge.profiles.errors import InputError, MissingError
 from sefa_edge.profiles.units import NS_PER_S, ms_to_ns
 
@@ -21,7 +21,12 @@ ECHO_PROBE = b"\x00\x55\x00\x55"
 """No servo takes this for a packet, so what comes back is the adapter's own echo."""
 
 ECHO_MARGIN_NS = ms_to_ns(50)
+ECHO_PROBES = 3
+"""How often the probe is sent while what comes back is neither nothing nor the probe."""
+
 READ_BYTES = 4096
+FEW_PIECES = 2
+"""Readings that a reply may take before it pays to sleep until it can be complete: a sleep costs one wake-up."""
 
 
 class Wire(Protocol):
@@ -60,6 +65,8 @@ class Link:
     Single-wire adapters may echo what the host sends; that is found out once, on opening, and stripped from
     then on. (It cannot be told from the answers: a servo with a voltage fault answers a ping with the very
     bytes of the ping.)
+
+    Time is counted from when the line is free: a request that follows a write waits until that is out.
     """
 
     def __init__(self, wire: Wire) -> None:
@@ -67,10 +74,14 @@ class Link:
         self.port = wire.port
         self.baud = wire.baud
         self.written_ns = 0
+        """When the last request began to leave, after whatever was on the line before it."""
         self._wire = wire
+        self._line_free_ns = 0
+        self._settled = False
+        self._in_pieces = False
         self._echoes = False
         try:
-            self._echoes = self.exchange(ECHO_PROBE, len(ECHO_PROBE), ECHO_MARGIN_NS) == ECHO_PROBE
+            self._echoes = self._hears_itself()
         except ArmDisconnected:
             self.close()
             raise
@@ -90,37 +101,65 @@ class Link:
         """Send a request, collect the reply: what arrived within its time on the wire plus `margin_ns`.
 
         The reply is shorter than `reply_bytes` when somebody kept silent, and empty when nobody answered.
-        Bytes left over from before are thrown away first.
+        Bytes left over from before are thrown away first; noise before the reply does not count as reply.
+
+        Args:
+            margin_ns: for the servos' return delays and for what the adapter and this computer add.
 
         Raises:
             ArmDisconnected: the port is gone.
         """
-        expected = reply_bytes + (len(request) if self._echoes else 0)
-        wire_ns = wire_time_ns(len(request) + reply_bytes, self.baud)
-        self._wire.discard_input()
+        if not self._settled:
+            self._wire.discard_input()
+        self._settled = False
         self.send(request)
-        # Nothing can be complete before: sleeping through it saves a wake-up per batch of bytes.
-        self._wire.rest(wire_ns)
-        received = self._receive(expected, self.written_ns + wire_ns + margin_ns)
+        reply_ns = self._line_free_ns + wire_time_ns(reply_bytes, self.baud)
+        if self._in_pieces:
+            self._wire.rest(max(reply_ns - self._wire.now_ns(), 0))
+        received = self._receive(request, reply_bytes, reply_ns + margin_ns)
         return _after_echo(request, received) if self._echoes else received
+
+    def settle(self) -> None:
+        """Told by who understood the last reply: it was all that was asked for, nothing can be left over.
+
+        Saves the next exchange a system call.
+        """
+        self._settled = not self._echoes
 
     def send(self, request: bytes) -> None:
         """Send a request that nobody answers. Raises ArmDisconnected."""
         self._wire.write(request)
-        self.written_ns = self._wire.now_ns()
+        self.written_ns = max(self._wire.now_ns(), self._line_free_ns)
+        self._line_free_ns = self.written_ns + wire_time_ns(len(request), self.baud)
 
     def close(self) -> None:
         """Give the port back. Torque stays as it is; nothing is sent."""
         self._wire.close()
 
-    def _receive(self, expected: int, deadline_ns: int) -> bytes:
-        received = b""
-        while len(received) < expected:
+    def _receive(self, request: bytes, reply_bytes: int, deadline_ns: int) -> bytes:
+        received, pieces = b"", 0
+        while len(received) < reply_bytes or self._missing(request, received, reply_bytes) > 0:
             data = self._wire.read(deadline_ns)
             if not data:
-                break
+                return received
             received += data
+            pieces += 1
+        self._in_pieces |= pieces > FEW_PIECES
         return received
+
+    def _missing(self, request: bytes, received: bytes, reply_bytes: int) -> int:
+        """Bytes still to come, counted from the end of the echo, or from the first header."""
+        if not self._echoes:
+            return max(received.find(HEADER), 0) + reply_bytes - len(received)
+        start = received.find(request)
+        return max(start, 0) + len(request) + reply_bytes - len(received)
+
+    def _hears_itself(self) -> bool:
+        for _ in range(ECHO_PROBES):
+            received = self.exchange(ECHO_PROBE, len(ECHO_PROBE), ECHO_MARGIN_NS)
+            if not received or ECHO_PROBE in received:
+                return bool(received)
+        return False
 
 
 class SerialWire:

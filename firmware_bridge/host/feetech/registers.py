@@ -38,6 +38,9 @@ PHASE_FULL_ANGLE: Final = 1 << 4
 """Phase bit 4: positions count on beyond a turn instead of wrapping round."""
 
 MODE_POSITION: Final = 0
+MAX_SPEED_COUNTS: Final = 0x7FFF
+"""The largest magnitude of GOAL_SPEED."""
+
 TORQUE_OFF: Final = 0
 TORQUE_ON: Final = 1
 TORQUE_MAKE_MIDDLE: Final = 128

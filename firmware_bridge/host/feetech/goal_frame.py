@@ -1,0 +1,78 @@
+"""The sync write that carries a goal: one packet for all servos, laid out once, filled in for every goal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from sefa_edge.firmware_bridge.host.calibration import JointScale
+from sefa_edge.firmware_bridge.host.feetech.protocol import encode_sync_write
+from sefa_edge.firmware_bridge.host.feetech.registers import COMMAND_BLOCK, GOAL_POSITION, MAX_SPEED_COUNTS
+
+SPEED_WALL = 1.25
+"""Goal speed of a servo, as a share of the fastest that the arm profile allows the goals to move."""
+
+FULL_ACCELERATION = 0
+NO_GOAL_TIME = 0
+
+FIRST_ENTRY = 7
+"""Header, broadcast id, length, instruction, address and count come before the first servo's id."""
+
+
+def speed_wall_counts(max_velocity: float, scale: JointScale, ticks_s_per_count: int) -> int:
+    """Goal speed (register 46) of a joint that goals move at most at `max_velocity`, joint units per second.
+
+    The host shapes the motion: goals come every tick, a small step apart. What is sent beside them is a second
+    wall, in the servo itself, against what the host cannot see: a damaged goal whose checksum holds, a servo
+    that rebooted and wakes up far from the goal, a joint that was held back and springs free. It stands
+    SPEED_WALL beyond the fastest step, so that a step is done before the next comes, however late the tick
+    is by that share; nothing accumulates. Never 0, which phase bit 3 may turn from full speed into stop; the
+    unit is that of phase bit 2, rounded up.
+
+    Acceleration stays 0, none of the servo's own: it plans to stand still at every goal, brakes before each,
+    and would lag by v / 2a: 20 ms at 60 deg/s and 1500 deg/s2. Goal time stays 0, unused.
+    """
+    ticks_s = SPEED_WALL * max_velocity / abs(scale.joint_per_tick)
+    return min(math.ceil(ticks_s / ticks_s_per_count), MAX_SPEED_COUNTS)
+
+
+def command(goal_ticks: int, speed_counts: int) -> bytes:
+    """Registers 41..47 of one servo: acceleration, goal, time, speed."""
+    return COMMAND_BLOCK.layout.pack(FULL_ACCELERATION, goal_ticks, NO_GOAL_TIME, speed_counts)
+
+
+class GoalFrame:
+    """A sync write of registers 41..47 of all servos, of which only the goals change."""
+
+    def __init__(self, servo_ids: Sequence[int], scales: Sequence[JointScale], speed_counts: Sequence[int]):
+        """All in the order of the joints."""
+        commands = [command(0, counts) for counts in speed_counts]
+        self._packet = bytearray(encode_sync_write(COMMAND_BLOCK.address, list(zip(servo_ids, commands, strict=True))))
+        first_goal = FIRST_ENTRY + 1 + GOAL_POSITION.address - COMMAND_BLOCK.address
+        self._goals = np.ndarray(
+            (len(scales),), "<u2", self._packet, offset=first_goal, strides=(1 + COMMAND_BLOCK.count,)
+        )
+        self._check_of_zeros = self._packet[-1]
+        self._per_tick = np.array([scale.joint_per_tick for scale in scales])
+        self._zero = np.array([scale.zero_ticks for scale in scales])
+        self._lowest = np.array([scale.lowest_ticks for scale in scales], np.float64)
+        self._highest = np.array([scale.highest_ticks for scale in scales], np.float64)
+        self._ticks = np.zeros(len(scales))
+
+    def filled(self, joint_deg: np.ndarray) -> bytes:
+        """The packet for these finite positions [n], each rounded to a tick inside its servo's range.
+
+        The same as `JointScale.to_ticks` for every joint.
+        """
+        ticks = self._ticks
+        np.divide(joint_deg, self._per_tick, out=ticks)
+        np.add(ticks, self._zero, out=ticks)
+        np.rint(ticks, out=ticks)
+        np.maximum(ticks, self._lowest, out=ticks)
+        np.minimum(ticks, self._highest, out=ticks)
+        goals = ticks.astype("<u2")
+        self._goals[:] = goals
+        self._packet[-1] = (self._check_of_zeros - sum(goals.tobytes())) & 0xFF
+        return bytes(self._packet)
