@@ -2,7 +2,8 @@
 
 Registers are those of Feetech's memory table for STS servos; "LeRobot" is what its SO follower writes on every
 connect, releases 0.4 to 0.6. Bounds are those of the registers: counts of 0 to 254 in one byte, shares of 0 to 1000
-per mille in two. A value between two counts is rounded to the nearest one.
+per mille in two. A value between two counts is rounded to the nearest one. Not among them: acceleration, time and speed
+(registers 41 to 47), which go out with every goal.
 """
 
 from __future__ import annotations
@@ -53,9 +54,6 @@ class ServoSettings(StrictModel):
     max_acceleration_ticks_s2: Acceleration | None = None
     """Register 85, 100 ticks/s2 each. Factory and LeRobot 25400. Feetech calls it read-only, LeRobot writes it; whether
     it is kept without power is not known, so it is treated like EEPROM."""
-    acceleration_ticks_s2: Acceleration | None = None
-    """Register 41, lost at power-off; goes out whenever the torque comes on. None is 0, as fast as it can: the host
-    shapes the motion. LeRobot 25400."""
 
     def over(self, base: ServoSettings) -> ServoSettings:
         """These, and those of `base` where these say nothing."""

@@ -16,12 +16,16 @@ from struct import Struct
 from sefa_edge.firmware_bridge.host.errors import ArmFault, ArmUnconfirmed
 from sefa_edge.firmware_bridge.host.feetech.registers import LOCK, Block, Register
 from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
+from sefa_edge.profiles.units import ms_to_ns
 
 ATTEMPTS = 5
 """How often a register is written and read back before the servo counts as unwilling."""
 
 LOCK_ATTEMPTS = 10
 """The same for the lock at the end: a servo that fell silent for a moment must not stay open."""
+
+BURN_NS = ms_to_ns(10)
+"""Rest before a written register is read back: while a memory of this kind is burnt, it may tell its old value."""
 
 OPEN, LOCKED = 0, 1
 HELD_BACK = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -76,6 +80,7 @@ def write_register(bus: ServoBus, servo: Servo, register: Register, value: int, 
         if found is not None:
             data = value.to_bytes(register.width, "little")
             bus.sync_write(register.address, [(servo.servo_id, data)])
+            bus.link.rest(0 if register is LOCK else BURN_NS)
     if read_register(bus, servo.servo_id, register) != value:
         raise ArmUnconfirmed((servo.joint,), f"keep {register.name} {value} (register {register.address})")
 

@@ -30,7 +30,8 @@ from sefa_edge.firmware_bridge.host.feetech.registers import (
 )
 from sefa_edge.firmware_bridge.host.feetech.servo_bus import PATIENT_MARGIN_NS, ServoBus
 from sefa_edge.firmware_bridge.host.feetech.servo_state import StateTable
-from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState
+from sefa_edge.firmware_bridge.host.feetech.settings import bring_volatile, prepare, volatile_registers
+from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState, Preparation
 from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.units import period_ns
 
@@ -64,6 +65,11 @@ class FeetechArm:
             ArmTimeout: a servo stopped answering.
             ArmDisconnected: the port is gone.
         """
+        self._profile = profile
+        self._volatile = volatile_registers(profile)
+        self._silent: set[int] = set()
+        self._returned: set[int] = set()
+        """Servos that answer again: they may have lost their power meanwhile, and some settings with it."""
         self._names = profile.joint_names
         self._servo_ids = tuple(joint.servo_id for joint in profile.joints)
         self._bus = bus
@@ -88,6 +94,10 @@ class FeetechArm:
     def joint_names(self) -> tuple[str, ...]:
         return self._names
 
+    def prepare(self) -> Preparation:
+        """Write the settings that a power cut undoes, where they differ from the profile. See `settings.prepare`."""
+        return prepare(self._bus, self._profile)
+
     def read_state(self) -> JointState:
         """Read every joint once; `stamp_ns` is the middle of the transaction on the wire. Its arrays are read-only.
 
@@ -99,7 +109,10 @@ class FeetechArm:
         received = link.exchange(self._state_request, states.reply_bytes, self._margin_ns)
         stamp_ns = link.written_ns + self._half_transaction_ns
         valid = states.take(received, stamp_ns)
-        if states.is_whole(valid):
+        whole = states.is_whole(valid)
+        if self._silent or not whole:
+            self._note_silence(valid)
+        if whole:
             link.settle()
         elif not valid.any():
             raise ArmTimeout(
@@ -120,21 +133,24 @@ class FeetechArm:
             raise ArmFault(
                 f"goal {goal.sequence} holds {goal.joint_deg.tolist()}", "a goal must pass the safety layer first"
             )
+        if self._returned:
+            self._repeat_volatile()
         self._bus.link.send(self._goal_frame.filled(goal.joint_deg))
 
     def enable_torque(self) -> None:
         """Hold the present pose: goal = present first, then torque on, each read back.
 
         The goal is confirmed before the torque is switched on, because a servo that missed it would jump to its
-        old one. Acceleration, time and speed go with it, as with every goal.
+        old one. Acceleration, time and speed go with it, as with every goal. What a power cut undoes comes before all
+        of it (`settings.volatile_registers`), written where it differs.
 
         Raises:
             ArmFault: a servo does not answer or does not confirm.
             ArmDisconnected: the port is gone.
         """
-        commands = [
-            command(raw, counts) for raw, counts in zip(self._present_raw(), self._speed_counts, strict=True)
-        ]
+        for register, wanted in self._volatile.items():
+            bring_volatile(self._bus, register, wanted)
+        commands = [command(raw, counts) for raw, counts in zip(self._present_raw(), self._speed_counts, strict=True)]
         self._write_confirmed(COMMAND_BLOCK, commands, _near_goal, "take its present position as goal")
         torque = [bytes((TORQUE_ON,))] * len(commands)
         self._write_confirmed(TORQUE_BLOCK, torque, bytes.__eq__, "switch its torque on")
@@ -152,6 +168,19 @@ class FeetechArm:
     def close(self) -> None:
         """Give the port back. Torque stays as it is."""
         self._bus.link.close()
+
+    def _note_silence(self, valid: np.ndarray) -> None:
+        heard = {servo_id for servo_id, answered in zip(self._servo_ids, valid, strict=True) if answered}
+        self._returned |= self._silent & heard
+        self._silent = set(self._servo_ids) - heard
+
+    def _repeat_volatile(self) -> None:
+        """A goal wakes a servo up: one that may come from a power cut is told its limits first."""
+        for register, wanted in self._volatile.items():
+            returned = [(servo.servo_id, raw) for servo, raw in wanted.items() if servo.servo_id in self._returned]
+            if returned:
+                self._bus.sync_write(register.address, [(to, register.encode(raw)) for to, raw in returned])
+        self._returned.clear()
 
     def _present_raw(self) -> list[int]:
         answers: dict[int, Packet] = {}

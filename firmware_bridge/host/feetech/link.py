@@ -132,6 +132,10 @@ class Link:
         self.written_ns = max(self._wire.now_ns(), self._line_free_ns)
         self._line_free_ns = self.written_ns + wire_time_ns(len(request), self.baud)
 
+    def rest(self, duration_ns: int) -> None:
+        """Do nothing for so long."""
+        self._wire.rest(duration_ns)
+
     def close(self) -> None:
         """Give the port back. Torque stays as it is; nothing is sent."""
         self._wire.close()

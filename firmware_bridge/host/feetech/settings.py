@@ -2,7 +2,7 @@
 
 What may be written when:
 
-    lost at power-off (registers 41 and 48, and the lock 55)    always: before the torque comes on, and while it is on
+    lost at power-off (register 48, and the lock 55)    always: before the torque comes on, and while it is on
     EEPROM, and register 85                                     only on demand, and only while no servo holds
 
 A new gain changes how hard a holding motor pulls in the same moment, and what a servo's controller does while it burns
@@ -47,8 +47,6 @@ BLOCKS = (Block(reg.RETURN_DELAY.address, Struct("33s")), Block(reg.TORQUE_ENABL
           Block(reg.MAX_ACCELERATION.address, Struct("1s")))  # fmt: skip
 """Registers 7..39, 40..55 and 85: where all settings are."""
 
-AFTER_POWER_ON = (reg.ACCELERATION, 0)
-
 WORDS_BYTES = 240
 """Room for the words of one Preparation."""
 
@@ -66,7 +64,7 @@ def prepare(bus: ServoBus, profile: ArmProfile) -> Preparation:
     return Preparation(
         _sentence("servo settings written: ", comparison.volatile, comparison.joints, ""),
         _sentence(
-            "note: the EEPROM of the servos differs from the profile and stays as it is (servo -> profile): ",
+            "note: the servos' EEPROM is left as it is (servo -> profile): ",
             comparison.kept,
             comparison.joints,
             "; see `sefa-edge arm configure`",
@@ -152,7 +150,7 @@ def volatile_registers(profile: ArmProfile) -> dict[Register, dict[Servo, int]]:
     for joint, settings in zip(profile.joints, profile.servo_settings(), strict=True):
         for setting in (setting for setting in SETTINGS if setting.volatile):
             value = setting.chosen(settings)
-            if value is not None and (setting.register, value) != AFTER_POWER_ON:
+            if value is not None:
                 servo = Servo(joint.servo_id, joint.name)
                 wanted.setdefault(setting.register, {})[servo] = setting.raw(value, 0)
     return wanted

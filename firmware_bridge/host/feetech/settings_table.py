@@ -69,7 +69,6 @@ SETTINGS: Final = (
     Setting("protection_time_ms", reg.PROTECTION_TIME, 10),
     Setting("overload_torque_pct", reg.OVERLOAD_TORQUE),
     Setting("max_acceleration_ticks_s2", reg.MAX_ACCELERATION, reg.ACCELERATION_TICKS_S2),
-    Setting("acceleration_ticks_s2", reg.ACCELERATION, reg.ACCELERATION_TICKS_S2),
     Setting("torque_limit_pct", reg.TORQUE_LIMIT, reg.LOAD_PCT),
 )
 LOCK: Final = Setting("lock", reg.LOCK)
