@@ -21,6 +21,10 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
+Baud = Literal[1_000_000, 500_000, 250_000, 128_000, 115_200, 76_800, 57_600, 38_400]
+"""The speeds that an STS servo has (register 6)."""
+
+
 class JointProfile(StrictModel):
     """One joint. Positions are degrees, or 0..100 for a joint whose unit is `percent`."""
 
@@ -45,6 +49,8 @@ class JointProfile(StrictModel):
             raise ValueError(f"min_deg {self.min_deg} must be below max_deg {self.max_deg}")
         if self.range_min_ticks >= self.range_max_ticks:
             raise ValueError("range_min_ticks must be below range_max_ticks")
+        if self.unit == "percent" and not 0 <= self.min_deg < self.max_deg <= 100:
+            raise ValueError(f"{self.min_deg}..{self.max_deg} is not inside 0..100, the range of a joint in percent")
         return self
 
 
@@ -127,7 +133,7 @@ class ArmProfile(StrictModel):
     schema_version: Literal[1]
     name: str
     bus: Literal["feetech"]
-    baud: Annotated[int, Field(gt=0)]
+    baud: Baud
     register_7: Literal["return_delay", "reserved"] = "return_delay"
     """What the servos' register 7 is, on which sources disagree: their delay before an answer, of 2 us a count (LeRobot),
     or nothing (Feetech's table for STS servos). A state read waits that much longer for a servo."""

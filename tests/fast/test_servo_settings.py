@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +13,8 @@ import pytest
 import yaml
 
 from sefa_edge.edge.arm_service import configure
+from sefa_edge.edge.modes import Progress
+from sefa_edge.edge.watched_arm import RETRY_NS, WatchedArm
 from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmTimeout, ArmUnconfirmed
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.eeprom import EepromLeftOpen
@@ -26,6 +30,7 @@ from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.schema import ArmProfile, JointProfile, load_arm_profile
+from sefa_edge.profiles.units import s_to_ns
 
 PROFILE = load_arm_profile("so101").model_copy(update={"control_rate_hz": 20.0})
 GRIPPER = 5
@@ -256,6 +261,24 @@ def test_a_servo_that_comes_back_in_a_run_is_limited_before_its_next_goal(stand:
     assert stand.register(GRIPPER, reg.TORQUE_LIMIT) == 500
 
 
+@pytest.mark.parametrize("cut", [True, False])
+def test_an_arm_whose_cable_came_back_is_written_to_only_after_a_power_cut(stand: Stand, cut: bool) -> None:
+    watched = WatchedArm(lambda: open_feetech_arm(PROFILE, stand.port.path, None), 50, s_to_ns(100))
+    watched.prepare()
+    watched.energise()
+    stand.port.unplug()
+    with stand.port.lock:
+        stand.bus.servos[GRIPPER].set_register(reg.TORQUE_LIMIT, 1000 if cut else 500)
+    stand.port.replug()
+    stand.writes.clear()
+    now_ns = 0
+    while watched.read(now_ns) is not Progress.ARM_BACK:
+        now_ns += RETRY_NS
+    watched.close()
+    assert stand.register(GRIPPER, reg.TORQUE_LIMIT) == 500
+    assert ((reg.TORQUE_LIMIT.address, 6) in stand.written()) is cut
+
+
 # -- the EEPROM ----------------------------------------------------------------------------------------------
 
 
@@ -346,6 +369,16 @@ def test_a_pulled_cable_is_said_with_the_servo_that_is_open(stand: Stand) -> Non
     with opened(stand) as bus:
         assert "lock 0 -> 1 (shoulder_pan)" in prepare(bus, PROFILE).written
     assert all(stand.locked())
+
+
+def test_ctrl_c_waits_until_the_servo_is_complete_and_locked(stand: Stand) -> None:
+    cut_when_open(stand, lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        write_everything(stand)
+    assert all(stand.locked())
+    assert stand.register(0, reg.P_COEFFICIENT) == 16
+    assert stand.register(1, reg.P_COEFFICIENT) == 32
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 # -- other arms ----------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ is written, a write is repeated only when the old value was read, and never in a
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -121,8 +122,19 @@ def register_block(register: Register) -> Block:
 
 @contextmanager
 def _signals_held_back() -> Iterator[None]:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)
+    """What would end this program in between waits until afterwards; an error that ends it anyway goes first.
+
+    Not by a signal mask: that of one thread leaves the signal to another, and Python still raises in the main one.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals do not end this thread
+        return
+    caught: list[int] = []
+    before = {number: signal.signal(number, lambda got, _: caught.append(got)) for number in HELD_BACK}
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+    for number in caught[:1]:
+        signal.raise_signal(number)
