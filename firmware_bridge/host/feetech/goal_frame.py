@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from sefa_edge.firmware_bridge.host.calibration import JointScale
 from sefa_edge.firmware_bridge.host.feetech.protocol import encode_sync_write
 from sefa_edge.firmware_bridge.host.feetech.registers import COMMAND_BLOCK, GOAL_POSITION, MAX_SPEED_COUNTS
@@ -50,29 +48,18 @@ class GoalFrame:
         """All in the order of the joints."""
         commands = [command(0, counts) for counts in speed_counts]
         self._packet = bytearray(encode_sync_write(COMMAND_BLOCK.address, list(zip(servo_ids, commands, strict=True))))
-        first_goal = FIRST_ENTRY + 1 + GOAL_POSITION.address - COMMAND_BLOCK.address
-        self._goals = np.ndarray(
-            (len(scales),), "<u2", self._packet, offset=first_goal, strides=(1 + COMMAND_BLOCK.count,)
-        )
         self._check_of_zeros = self._packet[-1]
-        self._per_tick = np.array([scale.joint_per_tick for scale in scales])
-        self._zero = np.array([scale.zero_ticks for scale in scales])
-        self._lowest = np.array([scale.lowest_ticks for scale in scales], np.float64)
-        self._highest = np.array([scale.highest_ticks for scale in scales], np.float64)
-        self._ticks = np.zeros(len(scales))
+        first = FIRST_ENTRY + 1 + GOAL_POSITION.address - COMMAND_BLOCK.address
+        entry = 1 + COMMAND_BLOCK.count
+        self._places = [(first + row * entry, scale.to_ticks) for row, scale in enumerate(scales)]
 
-    def filled(self, joint_deg: np.ndarray) -> bytes:
-        """The packet for these finite positions [n], each rounded to a tick inside its servo's range.
-
-        The same as `JointScale.to_ticks` for every joint.
-        """
-        ticks = self._ticks
-        np.divide(joint_deg, self._per_tick, out=ticks)
-        np.add(ticks, self._zero, out=ticks)
-        np.rint(ticks, out=ticks)
-        np.maximum(ticks, self._lowest, out=ticks)
-        np.minimum(ticks, self._highest, out=ticks)
-        goals = ticks.astype("<u2")
-        self._goals[:] = goals
-        self._packet[-1] = (self._check_of_zeros - sum(goals.tobytes())) & 0xFF
-        return bytes(self._packet)
+    def filled(self, joint_deg: Sequence[float]) -> bytes:
+        """The packet for these finite positions [n]."""
+        packet, total = self._packet, 0
+        for (place, to_ticks), position in zip(self._places, joint_deg, strict=True):
+            ticks = to_ticks(position)
+            low, high = ticks & 0xFF, ticks >> 8
+            packet[place], packet[place + 1] = low, high
+            total += low + high
+        packet[-1] = (self._check_of_zeros - total) & 0xFF
+        return bytes(packet)

@@ -113,7 +113,7 @@ class Link:
             self._wire.discard_input()
         self._settled = False
         self.send(request)
-        reply_ns = self._line_free_ns + wire_time_ns(reply_bytes, self.baud)
+        reply_ns = self.written_ns + wire_time_ns(len(request) + reply_bytes, self.baud)
         if self._in_pieces:
             self._wire.rest(max(reply_ns - self._wire.now_ns(), 0))
         received = self._receive(request, reply_bytes, reply_ns + margin_ns)
@@ -128,9 +128,11 @@ class Link:
 
     def send(self, request: bytes) -> None:
         """Send a request that nobody answers. Raises ArmDisconnected."""
-        self._wire.write(request)
-        self.written_ns = max(self._wire.now_ns(), self._line_free_ns)
-        self._line_free_ns = self.written_ns + wire_time_ns(len(request), self.baud)
+        wire = self._wire
+        wire.write(request)
+        now_ns, free_ns = wire.now_ns(), self._line_free_ns
+        self.written_ns = begun_ns = now_ns if now_ns > free_ns else free_ns
+        self._line_free_ns = begun_ns + wire_time_ns(len(request), self.baud)
 
     def close(self) -> None:
         """Give the port back. Torque stays as it is; nothing is sent."""
