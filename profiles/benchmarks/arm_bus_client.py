@@ -78,7 +78,7 @@ def rustypot_units(port: str) -> Cycle:
 
     def cycle() -> None:
         found = controller.sync_read_raw_data(SERVO_IDS, STATE_BLOCK.address, STATE_BLOCK.count)
-        assert all([_units(bytes(data))[4] for data in found])
+        assert min(_units(bytes(data))[4] for data in found) > 0
         commands = [
             list(COMMAND_BLOCK.layout.pack(0, round(position / 360 * 4095 + 2047.5), 0, 0)) for position in positions
         ]
@@ -187,7 +187,9 @@ def _library(name: str) -> ModuleType:
     try:
         return import_module(name)
     except ImportError as error:
-        raise MissingError(f"{name} cannot be imported: {error}", "see the top of profiles/benchmarks/arm_bus.py") from None
+        raise MissingError(
+            f"{name} cannot be imported: {error}", "see the top of profiles/benchmarks/arm_bus.py"
+        ) from None
 
 
 def with_stand_ins() -> None:
@@ -202,7 +204,7 @@ def with_stand_ins() -> None:
 class StandIn(ModuleType):
     """A module in which every name is there, and none means anything."""
 
-    __path__: list[str] = []
+    __path__ = ()
 
     def __getattr__(self, name: str) -> type:
         return type(name, (), {})

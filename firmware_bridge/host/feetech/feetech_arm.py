@@ -130,9 +130,7 @@ class FeetechArm:
             ArmFault: a servo does not answer or does not confirm.
             ArmDisconnected: the port is gone.
         """
-        commands = [
-            command(raw, counts) for raw, counts in zip(self._present_raw(), self._speed_counts, strict=True)
-        ]
+        commands = [command(raw, counts) for raw, counts in zip(self._present_raw(), self._speed_counts, strict=True)]
         self._write_confirmed(COMMAND_BLOCK, commands, _near_goal, "take its present position as goal")
         torque = [bytes((TORQUE_ON,))] * len(commands)
         self._write_confirmed(TORQUE_BLOCK, torque, bytes.__eq__, "switch its torque on")

@@ -51,15 +51,22 @@ class GoalFrame:
         self._check_of_zeros = self._packet[-1]
         first = FIRST_ENTRY + 1 + GOAL_POSITION.address - COMMAND_BLOCK.address
         entry = 1 + COMMAND_BLOCK.count
-        self._places = [(first + row * entry, scale.to_ticks) for row, scale in enumerate(scales)]
+        self._joints = [
+            (first + row * entry, scale.joint_per_tick, scale.zero_ticks, scale.lowest_ticks, scale.highest_ticks)
+            for row, scale in enumerate(scales)
+        ]
 
     def filled(self, joint_deg: Sequence[float]) -> bytes:
-        """The packet for these finite positions [n]."""
+        """The packet for these finite positions [n], each as `JointScale.to_ticks` has it."""
         packet, total = self._packet, 0
-        for (place, to_ticks), position in zip(self._places, joint_deg, strict=True):
-            ticks = to_ticks(position)
-            low, high = ticks & 0xFF, ticks >> 8
-            packet[place], packet[place + 1] = low, high
+        for (place, per_tick, zero, lowest, highest), position in zip(self._joints, joint_deg, strict=True):
+            ticks = round(position / per_tick + zero)
+            if ticks < lowest:
+                ticks = lowest
+            elif ticks > highest:
+                ticks = highest
+            packet[place] = low = ticks & 0xFF
+            packet[place + 1] = high = ticks >> 8
             total += low + high
         packet[-1] = (self._check_of_zeros - total) & 0xFF
         return bytes(packet)

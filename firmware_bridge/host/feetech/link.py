@@ -139,8 +139,8 @@ class Link:
         self._wire.close()
 
     def _receive(self, request: bytes, reply_bytes: int, deadline_ns: int) -> bytes:
-        received, pieces = b"", 0
-        while len(received) < reply_bytes or self._missing(request, received, reply_bytes) > 0:
+        received, pieces = self._wire.read(deadline_ns), 1
+        while received and self._missing(request, received, reply_bytes) > 0:
             data = self._wire.read(deadline_ns)
             if not data:
                 return received
@@ -150,11 +150,10 @@ class Link:
         return received
 
     def _missing(self, request: bytes, received: bytes, reply_bytes: int) -> int:
-        """Bytes still to come, counted from the end of the echo, or from the first header."""
-        if not self._echoes:
-            return max(received.find(HEADER), 0) + reply_bytes - len(received)
-        start = received.find(request)
-        return max(start, 0) + len(request) + reply_bytes - len(received)
+        """Bytes still to come, counted from the first header, or from the end of the echo."""
+        if self._echoes:
+            return max(received.find(request), 0) + len(request) + reply_bytes - len(received)
+        return max(received.find(HEADER), 0) + reply_bytes - len(received)
 
     def _hears_itself(self) -> bool:
         for _ in range(ECHO_PROBES):
@@ -173,6 +172,7 @@ class SerialWire:
         self.baud = baud
         self._serial = _open(port, baud)
         self._fd: int = self._serial.fileno()
+        self._watched = (self._fd,)
 
     def now_ns(self) -> int:
         return time.monotonic_ns()
@@ -198,9 +198,8 @@ class SerialWire:
             raise self._gone(error.args[-1]) from None
 
     def read(self, deadline_ns: int) -> bytes:
-        left_s = max(deadline_ns - time.monotonic_ns(), 0) / NS_PER_S
-        readable, _, _ = select.select((self._fd,), (), (), left_s)
-        if not readable:
+        left_ns = deadline_ns - time.monotonic_ns()
+        if not select.select(self._watched, (), (), left_ns / NS_PER_S if left_ns > 0 else 0)[0]:
             return b""
         try:
             data = os.read(self._fd, READ_BYTES)
