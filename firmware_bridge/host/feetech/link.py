@@ -25,6 +25,12 @@ ECHO_PROBES = 3
 """How often the probe is sent while what comes back is neither nothing nor the probe."""
 
 READ_BYTES = 4096
+BACKLOG_BYTES = 4096
+"""What the operating system holds for a serial port that is still sending; what is beyond, `write` has dropped."""
+
+TRUSTED_STREAK = 2
+"""Whole replies in a row after which nothing can be under way any more: the first may be one that came late."""
+
 FEW_PIECES = 2
 """Readings that a reply may take before it pays to sleep until it can be complete: a sleep costs one wake-up."""
 
@@ -77,7 +83,8 @@ class Link:
         """When the last request began to leave, after whatever was on the line before it."""
         self._wire = wire
         self._line_free_ns = 0
-        self._settled = False
+        self._backlog_ns = wire_time_ns(BACKLOG_BYTES, wire.baud)
+        self._streak = self._streak_before = 0
         self._in_pieces = False
         self._echoes = False
         try:
@@ -109,9 +116,9 @@ class Link:
         Raises:
             ArmDisconnected: the port is gone.
         """
-        if not self._settled:
+        self._streak_before, self._streak = self._streak, 0
+        if self._streak_before < TRUSTED_STREAK:
             self._wire.discard_input()
-        self._settled = False
         self.send(request)
         reply_ns = self.written_ns + wire_time_ns(len(request) + reply_bytes, self.baud)
         if self._in_pieces:
@@ -120,18 +127,18 @@ class Link:
         return _after_echo(request, received) if self._echoes else received
 
     def settle(self) -> None:
-        """Told by who understood the last reply: it was all that was asked for, nothing can be left over.
+        """Told by who understood the last reply: it was all that was asked for, and nothing else.
 
-        Saves the next exchange a system call.
+        After two in a row nothing can be left over: saves the next exchange a system call.
         """
-        self._settled = not self._echoes
+        self._streak = 0 if self._echoes else self._streak_before + 1
 
     def send(self, request: bytes) -> None:
         """Send a request that nobody answers. Raises ArmDisconnected."""
         wire = self._wire
         wire.write(request)
         now_ns, free_ns = wire.now_ns(), self._line_free_ns
-        self.written_ns = begun_ns = now_ns if now_ns > free_ns else free_ns
+        self.written_ns = begun_ns = now_ns if now_ns > free_ns else min(free_ns, now_ns + self._backlog_ns)
         self._line_free_ns = begun_ns + wire_time_ns(len(request), self.baud)
 
     def close(self) -> None:
