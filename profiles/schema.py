@@ -135,8 +135,8 @@ class ArmProfile(StrictModel):
     bus: Literal["feetech"]
     baud: Baud
     register_7: Literal["return_delay", "reserved"] = "return_delay"
-    """What the servos' register 7 is, on which sources disagree: their delay before an answer, of 2 us a count (LeRobot),
-    or nothing (Feetech's table for STS servos). A state read waits that much longer for a servo."""
+    """On which sources disagree: a delay of 2 us a count before every answer (LeRobot), for which a state read waits
+    longer, or nothing (Feetech's memory table of STS servos)."""
     control_rate_hz: Annotated[float, Field(ge=20, le=500)]
     goal_timeout_ms: Positive
     """Age at which the newest action chunk no longer commands the arm (hold, then park)."""

@@ -17,18 +17,19 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
-from pathlib import Path
 from struct import Struct
 from types import ModuleType
+from typing import Protocol
 
 from program import run_program
 
+from sefa_edge.firmware_bridge.host.errors import ArmTimeout
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
 from sefa_edge.firmware_bridge.host.feetech.registers import COMMAND_BLOCK, STATE_BLOCK
 from sefa_edge.firmware_bridge.host.messages import JointGoal
-from sefa_edge.profiles.errors import MissingError
+from sefa_edge.profiles.errors import FaultError, MissingError
 from sefa_edge.profiles.files import write_report
 from sefa_edge.profiles.schema import load_arm_profile
 
@@ -41,7 +42,36 @@ FIELDS = ((56, 2), (58, 2), (60, 2), (62, 1), (63, 1), (65, 1), (66, 1), (69, 2)
 """Address and width of what lies in registers 56..70."""
 
 STATE = Struct("<HHHBBBBBxxH")
-Cycle = Callable[[], None]
+Cycle = Callable[[], bool]
+"""Whether every servo answered."""
+
+
+Found = dict[int, dict[int, int]]
+"""Values by address and servo id."""
+
+
+class Controller(Protocol):
+    """What is used of rustypot's controllers."""
+
+    def sync_read_raw_data(self, ids: list[int], addr: int, length: int) -> list[Sequence[int]]: ...
+
+
+class Reader(Protocol):
+    """What is used of the SDK's GroupSyncRead."""
+
+    def txRxPacket(self) -> int: ...
+
+    def getData(self, scs_id: int, address: int, data_length: int) -> int: ...
+
+
+class Writer(Protocol):
+    """What is used of the SDK's GroupSyncWrite."""
+
+    def clearParam(self) -> None: ...
+
+    def addParam(self, scs_id: int, data: bytes) -> bool: ...
+
+    def txPacket(self) -> int: ...
 
 
 def ours(port: str) -> Cycle:
@@ -49,10 +79,13 @@ def ours(port: str) -> Cycle:
     arm = open_feetech_arm(PROFILE, port, None)
     goal = JointGoal(1, 0, 0, arm.read_state().joint_deg)
 
-    def cycle() -> None:
-        if not arm.read_state().valid_mask.all():
-            raise MissingError("a servo did not answer", "is this machine overloaded?")
+    def cycle() -> bool:
+        try:
+            whole = bool(arm.read_state().valid_mask.all())
+        except ArmTimeout:
+            whole = False
         arm.send(goal)
+        return whole
 
     return cycle
 
@@ -63,9 +96,10 @@ def rustypot(port: str) -> Cycle:
     present = controller.sync_read_raw_data(SERVO_IDS, STATE_BLOCK.address, STATE_BLOCK.count)
     commands = [list(command) for command in _commands([bytes(data) for data in present])]
 
-    def cycle() -> None:
-        controller.sync_read_raw_data(SERVO_IDS, STATE_BLOCK.address, STATE_BLOCK.count)
+    def cycle() -> bool:
+        found = _rustypot_read(controller)
         controller.sync_write_raw_data(SERVO_IDS, COMMAND_BLOCK.address, commands)
+        return len(found) == len(SERVO_IDS)
 
     return cycle
 
@@ -76,13 +110,13 @@ def rustypot_units(port: str) -> Cycle:
     present = controller.sync_read_raw_data(SERVO_IDS, STATE_BLOCK.address, STATE_BLOCK.count)
     positions = [_units(bytes(data))[0] for data in present]
 
-    def cycle() -> None:
-        found = controller.sync_read_raw_data(SERVO_IDS, STATE_BLOCK.address, STATE_BLOCK.count)
-        assert all([_units(bytes(data))[4] for data in found])
+    def cycle() -> bool:
+        found = [_units(bytes(data)) for data in _rustypot_read(controller)]
         commands = [
             list(COMMAND_BLOCK.layout.pack(0, round(position / 360 * 4095 + 2047.5), 0, 0)) for position in positions
         ]
         controller.sync_write_raw_data(SERVO_IDS, COMMAND_BLOCK.address, commands)
+        return len(found) == len(SERVO_IDS)
 
     return cycle
 
@@ -103,7 +137,8 @@ def scservo_sdk(port: str) -> Cycle:
 def lerobot(port: str) -> Cycle:
     """LeRobot's FeetechMotorsBus: its patched time-outs and sign decoding, its SDK objects."""
     with_stand_ins()
-    feetech, motors = import_module("lerobot.motors.feetech"), import_module("lerobot.motors")
+    feetech, motors = _library("lerobot.motors.feetech"), _library("lerobot.motors")
+    _library("scservo_sdk")
     joints = {
         joint.name: motors.Motor(joint.servo_id, "sts3215", motors.MotorNormMode.DEGREES) for joint in PROFILE.joints
     }
@@ -113,7 +148,7 @@ def lerobot(port: str) -> Cycle:
     bus.sync_writer.start_address, bus.sync_writer.data_length = COMMAND_BLOCK.address, COMMAND_BLOCK.count
     signed = {56: "Present_Position", 58: "Present_Velocity"}
 
-    def decode(values: dict[int, dict[int, int]]) -> dict[int, dict[int, int]]:
+    def decode(values: Found) -> Found:
         return {
             address: bus._decode_sign(signed[address], found) if address in signed else found
             for address, found in values.items()
@@ -132,38 +167,49 @@ CLIENTS: dict[str, Callable[[str], Cycle]] = {
 
 
 def measure(cycle: Cycle, cycles: int) -> dict[str, object]:
-    """Durations of the cycles, ns, and the processor time of all of them together, ns."""
+    """Durations of the cycles, ns, the processor time of all of them together, ns, and how many went wrong."""
+    durations_ns: list[int] = []
+    missed = 0
     for _ in range(WARM_UP_CYCLES):
         cycle()
-    durations_ns: list[int] = []
     cpu_ns, before_ns = time.process_time_ns(), time.perf_counter_ns()
     for _ in range(cycles):
-        cycle()
+        missed += not cycle()
         now_ns = time.perf_counter_ns()
         durations_ns.append(now_ns - before_ns)
         before_ns = now_ns
-    return {"durations_ns": durations_ns, "cpu_ns": time.process_time_ns() - cpu_ns}
+    return {"durations_ns": durations_ns, "cpu_ns": time.process_time_ns() - cpu_ns, "missed": missed}
 
 
-def _sdk_cycle(reader: object, writer: object, decode: Callable[..., object]) -> Cycle:
-    def read() -> dict[int, dict[int, int]]:
-        if reader.txRxPacket() != 0:  # pyright: ignore
-            raise MissingError("a servo did not answer", "is this machine overloaded?")
+def _sdk_cycle(reader: Reader, writer: Writer, decode: Callable[[Found], object]) -> Cycle:
+    def read() -> Found:
         return {
-            address: {servo_id: reader.getData(servo_id, address, width) for servo_id in SERVO_IDS}  # pyright: ignore
+            address: {servo_id: reader.getData(servo_id, address, width) for servo_id in SERVO_IDS}
             for address, width in FIELDS
         }
 
-    present = read()[56]
+    if reader.txRxPacket() != 0:
+        raise FaultError("a servo does not answer", "is this machine overloaded?")
+    present = read()[STATE_BLOCK.address]
 
-    def cycle() -> None:
+    def cycle() -> bool:
+        whole = reader.txRxPacket() == 0
         decode(read())
-        writer.clearParam()  # pyright: ignore
+        writer.clearParam()
         for servo_id in SERVO_IDS:
-            writer.addParam(servo_id, COMMAND_BLOCK.layout.pack(0, present[servo_id], 0, 0))  # pyright: ignore
-        writer.txPacket()  # pyright: ignore
+            writer.addParam(servo_id, COMMAND_BLOCK.layout.pack(0, present[servo_id], 0, 0))
+        writer.txPacket()
+        return whole
 
     return cycle
+
+
+def _rustypot_read(controller: Controller) -> list[Sequence[int]]:
+    """Registers 56..70 of every servo; nothing when one did not answer."""
+    try:
+        return controller.sync_read_raw_data(SERVO_IDS, STATE_BLOCK.address, STATE_BLOCK.count)
+    except RuntimeError:
+        return []
 
 
 def _commands(answers: list[bytes]) -> list[bytes]:
@@ -187,7 +233,9 @@ def _library(name: str) -> ModuleType:
     try:
         return import_module(name)
     except ImportError as error:
-        raise MissingError(f"{name} cannot be imported: {error}", "see the top of profiles/benchmarks/arm_bus.py") from None
+        raise MissingError(
+            f"{name} cannot be imported: {error}", "see the top of profiles/benchmarks/arm_bus.py"
+        ) from None
 
 
 def with_stand_ins() -> None:
@@ -202,7 +250,7 @@ def with_stand_ins() -> None:
 class StandIn(ModuleType):
     """A module in which every name is there, and none means anything."""
 
-    __path__: list[str] = []
+    __path__ = ()
 
     def __getattr__(self, name: str) -> type:
         return type(name, (), {})
@@ -213,11 +261,10 @@ def main(words: list[str]) -> int:
     parser.add_argument("--client", choices=CLIENTS, required=True)
     parser.add_argument("--port", required=True)
     parser.add_argument("--cycles", type=int, default=1000)
-    parser.add_argument("--libraries", type=Path, help="folder in which the client is installed")
+    parser.add_argument("--libraries", action="append", default=[], help="a folder in which the client is installed")
     parser.add_argument("--json", default="-")
     args = parser.parse_args(words)
-    if args.libraries is not None:
-        sys.path.append(str(args.libraries))
+    sys.path.extend(args.libraries)
     write_report(args.json, json.dumps(measure(CLIENTS[args.client](args.port), args.cycles)) + "\n")
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -129,13 +130,12 @@ class FeetechArm:
             ArmFault: a position is not a finite number; nothing is sent.
             ArmDisconnected: the port is gone.
         """
-        if not np.isfinite(goal.joint_deg).all():
-            raise ArmFault(
-                f"goal {goal.sequence} holds {goal.joint_deg.tolist()}", "a goal must pass the safety layer first"
-            )
+        positions = goal.joint_deg.tolist()
+        if not all(map(math.isfinite, positions)):
+            raise ArmFault(f"goal {goal.sequence} holds {positions}", "a goal must pass the safety layer first")
         if self._returned:
             self._repeat_volatile()
-        self._bus.link.send(self._goal_frame.filled(goal.joint_deg))
+        self._bus.link.send(self._goal_frame.filled(positions))
 
     def enable_torque(self) -> None:
         """Hold the present pose: goal = present first, then torque on, each read back.

@@ -5,14 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from sefa_edge.firmware_bridge.host.calibration import JointScale
 from sefa_edge.firmware_bridge.host.feetech.protocol import encode_sync_write
 from sefa_edge.firmware_bridge.host.feetech.registers import COMMAND_BLOCK, GOAL_POSITION, MAX_SPEED_COUNTS
-
-SPEED_WALL = 1.25
-"""Goal speed of a servo, as a share of the fastest that the arm profile allows the goals to move."""
 
 FULL_ACCELERATION = 0
 NO_GOAL_TIME = 0
@@ -22,20 +17,21 @@ FIRST_ENTRY = 7
 
 
 def speed_wall_counts(max_velocity: float, scale: JointScale, ticks_s_per_count: int) -> int:
-    """Goal speed (register 46) of a joint that goals move at most at `max_velocity`, joint units per second.
+    """Goal speed (register 46) of a joint whose goals move at most at `max_velocity`, joint units per second.
 
-    The host shapes the motion: goals come every tick, a small step apart. What is sent beside them is a second
-    wall, in the servo itself, against what the host cannot see: a damaged goal whose checksum holds, a servo
-    that rebooted and wakes up far from the goal, a joint that was held back and springs free. It stands
-    SPEED_WALL beyond the fastest step, so that a step is done before the next comes, however late the tick
-    is by that share; nothing accumulates. Never 0, which phase bit 3 may turn from full speed into stop; the
-    unit is that of phase bit 2, rounded up.
+    The host shapes the motion: every tick a goal, a small step from the last. The limit of the arm profile goes with
+    it as a second wall, in the servo itself, against what the host cannot see or take back: a damaged goal whose
+    checksum holds, a servo that rebooted and wakes up far from its goal, a joint that was held and springs free. It
+    comes with every goal because a reboot forgets it. A healthy run is not slowed: no goal moves faster than this, so
+    each is reached before the next one comes, and what a late tick leaves over is caught up at once.
 
-    Acceleration stays 0, none of the servo's own: it plans to stand still at every goal, brakes before each,
-    and would lag by v / 2a: 20 ms at 60 deg/s and 1500 deg/s2. Goal time stays 0, unused.
+    Never 0, which means full speed or stop, as phase bit 3 has it. The unit is that of phase bit 2, rounded up.
+
+    Acceleration goes as 0, none of the servo's own: with one it plans to stand still at every goal, brakes before each
+    and lags by v / 2a, 20 ms at 60 deg/s and 1500 deg/s2. Goal time goes as 0, unused.
     """
-    ticks_s = SPEED_WALL * max_velocity / abs(scale.joint_per_tick)
-    return min(math.ceil(ticks_s / ticks_s_per_count), MAX_SPEED_COUNTS)
+    counts = max_velocity / abs(scale.joint_per_tick) / ticks_s_per_count
+    return min(math.ceil(counts), MAX_SPEED_COUNTS)
 
 
 def command(goal_ticks: int, speed_counts: int) -> bytes:
@@ -50,29 +46,25 @@ class GoalFrame:
         """All in the order of the joints."""
         commands = [command(0, counts) for counts in speed_counts]
         self._packet = bytearray(encode_sync_write(COMMAND_BLOCK.address, list(zip(servo_ids, commands, strict=True))))
-        first_goal = FIRST_ENTRY + 1 + GOAL_POSITION.address - COMMAND_BLOCK.address
-        self._goals = np.ndarray(
-            (len(scales),), "<u2", self._packet, offset=first_goal, strides=(1 + COMMAND_BLOCK.count,)
-        )
         self._check_of_zeros = self._packet[-1]
-        self._per_tick = np.array([scale.joint_per_tick for scale in scales])
-        self._zero = np.array([scale.zero_ticks for scale in scales])
-        self._lowest = np.array([scale.lowest_ticks for scale in scales], np.float64)
-        self._highest = np.array([scale.highest_ticks for scale in scales], np.float64)
-        self._ticks = np.zeros(len(scales))
+        first = FIRST_ENTRY + 1 + GOAL_POSITION.address - COMMAND_BLOCK.address
+        entry = 1 + COMMAND_BLOCK.count
+        self._joints = [
+            (first + row * entry, scale.joint_per_tick, scale.zero_ticks, scale.lowest_ticks, scale.highest_ticks)
+            for row, scale in enumerate(scales)
+        ]
 
-    def filled(self, joint_deg: np.ndarray) -> bytes:
-        """The packet for these finite positions [n], each rounded to a tick inside its servo's range.
-
-        The same as `JointScale.to_ticks` for every joint.
-        """
-        ticks = self._ticks
-        np.divide(joint_deg, self._per_tick, out=ticks)
-        np.add(ticks, self._zero, out=ticks)
-        np.rint(ticks, out=ticks)
-        np.maximum(ticks, self._lowest, out=ticks)
-        np.minimum(ticks, self._highest, out=ticks)
-        goals = ticks.astype("<u2")
-        self._goals[:] = goals
-        self._packet[-1] = (self._check_of_zeros - sum(goals.tobytes())) & 0xFF
-        return bytes(self._packet)
+    def filled(self, joint_deg: Sequence[float]) -> bytes:
+        """The packet for these finite positions [n], each as `JointScale.to_ticks` has it."""
+        packet, total = self._packet, 0
+        for (place, per_tick, zero, lowest, highest), position in zip(self._joints, joint_deg, strict=True):
+            ticks = round(position / per_tick + zero)
+            if ticks < lowest:
+                ticks = lowest
+            elif ticks > highest:
+                ticks = highest
+            packet[place] = low = ticks & 0xFF
+            packet[place + 1] = high = ticks >> 8
+            total += low + high
+        packet[-1] = (self._check_of_zeros - total) & 0xFF
+        return bytes(packet)

@@ -25,6 +25,12 @@ ECHO_PROBES = 3
 """How often the probe is sent while what comes back is neither nothing nor the probe."""
 
 READ_BYTES = 4096
+BACKLOG_BYTES = 4096
+"""What the operating system holds for a serial port that is still sending; what is beyond, `write` has dropped."""
+
+TRUSTED_STREAK = 2
+"""Whole replies in a row after which nothing can be under way any more: the first may be one that came late."""
+
 FEW_PIECES = 2
 """Readings that a reply may take before it pays to sleep until it can be complete: a sleep costs one wake-up."""
 
@@ -77,7 +83,8 @@ class Link:
         """When the last request began to leave, after whatever was on the line before it."""
         self._wire = wire
         self._line_free_ns = 0
-        self._settled = False
+        self._backlog_ns = wire_time_ns(BACKLOG_BYTES, wire.baud)
+        self._streak = self._streak_before = 0
         self._in_pieces = False
         self._echoes = False
         try:
@@ -109,28 +116,30 @@ class Link:
         Raises:
             ArmDisconnected: the port is gone.
         """
-        if not self._settled:
+        self._streak_before, self._streak = self._streak, 0
+        if self._streak_before < TRUSTED_STREAK:
             self._wire.discard_input()
-        self._settled = False
         self.send(request)
-        reply_ns = self._line_free_ns + wire_time_ns(reply_bytes, self.baud)
+        reply_ns = self.written_ns + wire_time_ns(len(request) + reply_bytes, self.baud)
         if self._in_pieces:
             self._wire.rest(max(reply_ns - self._wire.now_ns(), 0))
         received = self._receive(request, reply_bytes, reply_ns + margin_ns)
         return _after_echo(request, received) if self._echoes else received
 
     def settle(self) -> None:
-        """Told by who understood the last reply: it was all that was asked for, nothing can be left over.
+        """Told by who understood the last reply: it was all that was asked for, and nothing else.
 
-        Saves the next exchange a system call.
+        After two in a row nothing can be left over: saves the next exchange a system call.
         """
-        self._settled = not self._echoes
+        self._streak = 0 if self._echoes else self._streak_before + 1
 
     def send(self, request: bytes) -> None:
         """Send a request that nobody answers. Raises ArmDisconnected."""
-        self._wire.write(request)
-        self.written_ns = max(self._wire.now_ns(), self._line_free_ns)
-        self._line_free_ns = self.written_ns + wire_time_ns(len(request), self.baud)
+        wire = self._wire
+        wire.write(request)
+        now_ns, free_ns = wire.now_ns(), self._line_free_ns
+        self.written_ns = begun_ns = now_ns if now_ns > free_ns else min(free_ns, now_ns + self._backlog_ns)
+        self._line_free_ns = begun_ns + wire_time_ns(len(request), self.baud)
 
     def rest(self, duration_ns: int) -> None:
         """Do nothing for so long."""
@@ -141,8 +150,8 @@ class Link:
         self._wire.close()
 
     def _receive(self, request: bytes, reply_bytes: int, deadline_ns: int) -> bytes:
-        received, pieces = b"", 0
-        while len(received) < reply_bytes or self._missing(request, received, reply_bytes) > 0:
+        received, pieces = self._wire.read(deadline_ns), 1
+        while received and self._missing(request, received, reply_bytes) > 0:
             data = self._wire.read(deadline_ns)
             if not data:
                 return received
@@ -152,11 +161,10 @@ class Link:
         return received
 
     def _missing(self, request: bytes, received: bytes, reply_bytes: int) -> int:
-        """Bytes still to come, counted from the end of the echo, or from the first header."""
-        if not self._echoes:
-            return max(received.find(HEADER), 0) + reply_bytes - len(received)
-        start = received.find(request)
-        return max(start, 0) + len(request) + reply_bytes - len(received)
+        """Bytes still to come, counted from the first header, or from the end of the echo."""
+        if self._echoes:
+            return max(received.find(request), 0) + len(request) + reply_bytes - len(received)
+        return max(received.find(HEADER), 0) + reply_bytes - len(received)
 
     def _hears_itself(self) -> bool:
         for _ in range(ECHO_PROBES):
@@ -175,6 +183,7 @@ class SerialWire:
         self.baud = baud
         self._serial = _open(port, baud)
         self._fd: int = self._serial.fileno()
+        self._watched = (self._fd,)
 
     def now_ns(self) -> int:
         return time.monotonic_ns()
@@ -200,9 +209,8 @@ class SerialWire:
             raise self._gone(error.args[-1]) from None
 
     def read(self, deadline_ns: int) -> bytes:
-        left_s = max(deadline_ns - time.monotonic_ns(), 0) / NS_PER_S
-        readable, _, _ = select.select((self._fd,), (), (), left_s)
-        if not readable:
+        left_ns = deadline_ns - time.monotonic_ns()
+        if not select.select(self._watched, (), (), left_ns / NS_PER_S if left_ns > 0 else 0)[0]:
             return b""
         try:
             data = os.read(self._fd, READ_BYTES)

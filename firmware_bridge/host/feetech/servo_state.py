@@ -1,84 +1,70 @@
-"""The newest answers of all servos: bytes of the wire in, `JointState` out. One pass over all joints, no loop."""
+"""The newest answers of all servos: bytes of the wire in, `JointState` out.
+
+Plain Python, on purpose. A loop sleeps most of its time, so every tick begins with cold caches; there a numpy call
+on six values costs as much as a Python loop over them (profiles/benchmarks/arm_bus.py measures the whole).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from struct import Struct
 
 import numpy as np
 
 from sefa_edge.firmware_bridge.host.calibration import JointScale
-from sefa_edge.firmware_bridge.host.feetech.protocol import HEADER, OVERHEAD_BYTES, decode
+from sefa_edge.firmware_bridge.host.feetech.protocol import OVERHEAD_BYTES, Packet, decode, encode
 from sefa_edge.firmware_bridge.host.feetech.registers import (
     CURRENT_MA,
     LOAD_PCT,
-    PRESENT_CURRENT,
     PRESENT_LOAD,
     PRESENT_POSITION,
-    PRESENT_SPEED,
-    PRESENT_TEMPERATURE,
-    PRESENT_VOLTAGE,
     STATE_BLOCK,
-    STATUS,
     VOLTAGE_MV,
 )
 from sefa_edge.firmware_bridge.host.messages import JointState
 
 FRAME_BYTES = OVERHEAD_BYTES + STATE_BLOCK.count
-HEAD_BYTES = 4
-CODE = 4
-"""Where the status byte of an answer lies; header, id and length lie before, the registers behind."""
-
 GOOD_SUM = 0xFD
 """Sum of all bytes of a good frame, modulo 256: the checksum makes 0xFF of what it covers, the header adds 0x1FE."""
 
-SIGNED = (PRESENT_POSITION, PRESENT_SPEED, PRESENT_LOAD, PRESENT_CURRENT)
+ANSWER = Struct("<IB" + STATE_BLOCK.layout.format.removeprefix("<"))
+"""Header, id and length as one number; status byte; registers 56..70."""
+
+SIGN_15 = 1 << (PRESENT_POSITION.sign_bit or 0)
+SIGN_10 = 1 << (PRESENT_LOAD.sign_bit or 0)
+"""Positions, speeds and currents have their sign in bit 15, loads in bit 10 with nothing above it."""
+
+LOAD_BITS = SIGN_10 | SIGN_10 - 1
+COLUMNS = 5
+"""Position, speed, load, current, temperature: what a `JointState` has as floats."""
 
 
 class StateTable:
-    """What every servo reported last, and when. Mutable: updated in the loop; what it gives out is not.
-
-    Holds one answer to a read of `STATE_BLOCK` per servo, as it came [n, 21 bytes], and nothing that was not
-    checked. Values are computed from there for all joints at once.
-    """
+    """What every servo reported last, and when. Mutable: updated in the loop; what it gives out is not."""
 
     def __init__(self, servo_ids: Sequence[int], scales: Sequence[JointScale], ticks_s_per_count: Sequence[int]):
         """All in the order of the joints; `ticks_s_per_count` is the servo's unit of speed."""
         n = len(servo_ids)
-        self.reply_bytes = n * FRAME_BYTES
-        """Length of a whole reply on the wire."""
-        self._rows = {servo_id: row for row, servo_id in enumerate(servo_ids)}
-        self._stamps_ns = np.zeros(n, np.int64)
-        self._incoming, self._held = bytearray(self.reply_bytes), bytearray(self.reply_bytes)
-        arrived = _frames(self._incoming)
-        self._arrived, self._heads = arrived, arrived[:, :HEAD_BYTES]
-        self._sums = np.zeros(n, np.uint8)
-        self._good_heads = b"".join(HEADER + bytes((i, STATE_BLOCK.count + 2)) for i in servo_ids)
-        self._good_sums = bytes((GOOD_SUM,)) * n
-        self._prepare_values(scales, ticks_s_per_count)
-        self._everyone, self._no_age = _read_only(np.ones(n, bool)), _read_only(np.zeros(n, np.int64))
-
-    def _prepare_values(self, scales: Sequence[JointScale], ticks_s_per_count: Sequence[int]) -> None:
-        n = len(scales)
-        frames = _frames(self._held)
-        self._codes, self._status = frames[:, CODE], frames[:, _place(STATUS.address)]
-        self._voltages, self._temperatures = (
-            frames[:, _place(register.address)] for register in (PRESENT_VOLTAGE, PRESENT_TEMPERATURE)
-        )
-        # Words of the wire begin at odd places; numpy reads them where they lie, little-endian.
-        self._words = [
-            np.ndarray((n,), "<u2", self._held, _place(register.address), (FRAME_BYTES,)) for register in SIGNED
+        frames = [encode(servo_id, 0, bytes(STATE_BLOCK.count)) for servo_id in servo_ids]
+        heads = [ANSWER.unpack_from(frame)[0] for frame in frames]
+        units = [(scale.zero_ticks, scale.joint_per_tick) for scale in scales]
+        self._joints = [
+            (row, row * FRAME_BYTES, head, zero, per_tick, count * per_tick)
+            for row, (head, (zero, per_tick), count) in enumerate(zip(heads, units, ticks_s_per_count, strict=True))
         ]
-        per_tick = np.array([scale.joint_per_tick for scale in scales])
-        self._zero = np.zeros((len(SIGNED), n))
-        self._zero[0] = [scale.zero_ticks for scale in scales]
-        self._scale = np.array(
-            [per_tick, np.array(ticks_s_per_count) * per_tick, np.full(n, LOAD_PCT), np.full(n, CURRENT_MA)]
-        )
-        self._sign_bits = np.array([[1 << (register.sign_bit or 0)] for register in SIGNED], np.uint16)
-        self._magnitudes = self._sign_bits - np.uint16(1)
-        self._raw = np.zeros((len(SIGNED), n), np.uint16)
-        self._signs = np.zeros_like(self._raw)
-        self._negative = np.zeros(self._raw.shape, bool)
+        self._rows = {servo_id: row for row, servo_id in enumerate(servo_ids)}
+        self._frames = b"".join(frames)
+        self._values = [0.0] * (COLUMNS * n)
+        self._pack_values = Struct(f"{COLUMNS * n}d").pack
+        self._status, self._supply_mv = bytes(n), 0
+        self._stamps_ns = [0] * n
+        self._everyone = np.frombuffer(b"\1" * n, np.bool_)
+        self._no_age = np.frombuffer(bytes(8 * n), np.int64)
+
+    @property
+    def reply_bytes(self) -> int:
+        """Length of a whole reply on the wire."""
+        return len(self._frames)
 
     def take(self, received: bytes, stamp_ns: int) -> np.ndarray:
         """Take in what arrived after a sync read; tells who answered, bool [n], read-only.
@@ -86,79 +72,72 @@ class StateTable:
         Noise, foreign ids, other lengths and frames with a wrong checksum are passed over. Of two answers of
         one servo the later one counts.
         """
-        if len(received) == self.reply_bytes:
-            self._incoming[:] = received
-            if self._incoming_is_whole():
-                self._held[:] = received
-                self._stamps_ns.fill(stamp_ns)
-                return self._everyone
-        return self._take_pieces(received, stamp_ns)
+        if len(received) != len(self._frames) or not self._accept(received):
+            return self._take_pieces(received, stamp_ns)
+        self._stamps_ns = [stamp_ns] * len(self._stamps_ns)
+        return self._everyone
 
     def is_whole(self, valid: np.ndarray) -> bool:
         """Whether that came of the very bytes that were asked for, and nothing else."""
         return valid is self._everyone
 
     def joint_state(self, sequence: int, stamp_ns: int, valid: np.ndarray) -> JointState:
-        """The newest values of all joints; `valid` as `take` gave it."""
-        values = self._values()
+        """The newest values of all joints in arrays that nobody can write; `valid` as `take` gave it."""
+        columns = np.frombuffer(self._pack_values(*self._values)).reshape(COLUMNS, -1)
+        joint_deg, velocity_deg_s, load_pct, current_ma, temperature_c = columns
         return JointState(
             sequence,
             stamp_ns,
-            values[0],
-            values[1],
-            values[2],
-            values[3],
-            values[4],
-            min(self._voltages.tolist()) * VOLTAGE_MV,
-            _read_only(self._codes | self._status),
+            joint_deg,
+            velocity_deg_s,
+            load_pct,
+            current_ma,
+            temperature_c,
+            self._supply_mv,
+            np.frombuffer(self._status, np.uint8),
             valid,
-            self._no_age if valid is self._everyone else _read_only(stamp_ns - self._stamps_ns),
+            self._no_age if valid is self._everyone else self._ages_ns(stamp_ns),
         )
 
-    def _incoming_is_whole(self) -> bool:
-        np.add.reduce(self._arrived, axis=1, dtype=np.uint8, out=self._sums)
-        return self._sums.tobytes() == self._good_sums and self._heads.tobytes() == self._good_heads
+    def _accept(self, frames: bytes) -> bool:
+        """Take over the values of all joints, or of none: when a frame is not the one that belongs in its place."""
+        n = len(self._joints)
+        values, status, lowest_voltage = [0.0] * (COLUMNS * n), bytearray(n), 0xFF
+        for row, start, head, zero, per_tick, per_count in self._joints:
+            found, code, position, speed, load, voltage, temperature, _, bits, _, current = ANSWER.unpack_from(
+                frames, start
+            )
+            if found != head or sum(frames[start : start + FRAME_BYTES]) & 0xFF != GOOD_SUM:
+                return False
+            load &= LOAD_BITS
+            values[row] = ((position if position < SIGN_15 else SIGN_15 - position) - zero) * per_tick
+            values[row + n] = (speed if speed < SIGN_15 else SIGN_15 - speed) * per_count
+            values[row + 2 * n] = (load if load < SIGN_10 else SIGN_10 - load) * LOAD_PCT
+            values[row + 3 * n] = (current if current < SIGN_15 else SIGN_15 - current) * CURRENT_MA
+            values[row + 4 * n] = temperature
+            status[row] = code | bits
+            if voltage < lowest_voltage:
+                lowest_voltage = voltage
+        self._frames, self._values, self._status = frames, values, bytes(status)
+        self._supply_mv = lowest_voltage * VOLTAGE_MV
+        return True
 
     def _take_pieces(self, received: bytes, stamp_ns: int) -> np.ndarray:
-        valid = np.zeros(len(self._rows), bool)
+        frames, valid = bytearray(self._frames), bytearray(len(self._joints))
         for packet in decode(received):
             row = self._rows.get(packet.servo_id)
             if row is not None and len(packet.parameters) == STATE_BLOCK.count:
-                start = row * FRAME_BYTES + CODE
-                self._held[start : start + STATE_BLOCK.count + 1] = bytes((packet.code,)) + packet.parameters
+                frames[row * FRAME_BYTES : (row + 1) * FRAME_BYTES] = _frame(packet)
                 self._stamps_ns[row] = stamp_ns
                 valid[row] = True
-        return _read_only(valid)
+        self._accept(bytes(frames))
+        return np.frombuffer(bytes(valid), np.bool_)
 
-    def _values(self) -> np.ndarray:
-        """Positions, speeds, loads, currents, temperatures: float64 [5, n], read-only."""
-        raw, signs, values = self._raw, self._signs, np.empty((len(SIGNED) + 1, self._raw.shape[1]))
-        signed = values[: len(SIGNED)]
-        for row, words in enumerate(self._words):
-            raw[row] = words
-        # Sign-magnitude: a set sign bit makes the rest negative.
-        np.bitwise_and(raw, self._sign_bits, out=signs)
-        np.not_equal(signs, 0, out=self._negative)
-        np.bitwise_and(raw, self._magnitudes, out=raw)
-        np.copyto(signed, raw)
-        np.negative(signed, out=signed, where=self._negative)
-        np.subtract(signed, self._zero, out=signed)
-        np.multiply(signed, self._scale, out=signed)
-        values[len(SIGNED)] = self._temperatures
-        values.setflags(write=False)
-        return values
+    def _ages_ns(self, stamp_ns: int) -> np.ndarray:
+        ages = np.array([stamp_ns - heard_ns for heard_ns in self._stamps_ns], np.int64)
+        ages.setflags(write=False)
+        return ages
 
 
-def _frames(buffer: bytearray) -> np.ndarray:
-    """The frames in a buffer: uint8 [n, FRAME_BYTES], a view."""
-    return np.frombuffer(buffer, np.uint8).reshape(-1, FRAME_BYTES)
-
-
-def _place(address: int) -> int:
-    """Where a register lies in an answer."""
-    return CODE + 1 + address - STATE_BLOCK.address
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    array.setflags(write=False)
-    return array
+def _frame(packet: Packet) -> bytes:
+    return encode(packet.servo_id, packet.code, packet.parameters)
