@@ -100,6 +100,15 @@ def test_it_does_not_move_an_arm_that_would_not_protect_itself(unit: Unit, reach
     assert unit.bus.servos[GRIPPER].register(reg.TORQUE_LIMIT) == 1000
 
 
+def test_an_arm_that_is_only_measured_is_left_as_it_is(unit: Unit, reach_engine: Path) -> None:
+    words = ["--engine", str(reach_engine), "--arm", str(unit.arm_file), "--port", unit.port.path, "--seconds", "1"]
+    command = [sys.executable, "-m", "sefa_edge", "bench-loop", *words, "--realtime-priority", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    assert "servo settings" not in done.stderr
+    assert unit.bus.servos[GRIPPER].register(reg.TORQUE_LIMIT) == 1000
+
+
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
