@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.servo_settings import ServoSettings
 from sefa_edge.profiles.shipped import load_named, shipped_names
 from sefa_edge.profiles.strict import StrictModel
 from sefa_edge.profiles.units import ms_to_ns
@@ -27,6 +28,9 @@ JointUnit = Literal["degrees", "range_percent", "percent"]
 
 UNIT_BOUNDS: dict[JointUnit, tuple[float, float]] = {"range_percent": (-100.0, 100.0), "percent": (0.0, 100.0)}
 """What a joint in percent cannot leave."""
+
+Baud = Literal[1_000_000, 500_000, 250_000, 128_000, 115_200, 76_800, 57_600, 38_400]
+"""The speeds that an STS servo has (register 6)."""
 
 
 class JointProfile(StrictModel):
@@ -44,6 +48,8 @@ class JointProfile(StrictModel):
     range_min_ticks: Ticks
     range_max_ticks: Ticks
     """Nominal calibration; a LeRobot calibration file takes its place on a real arm."""
+    servo: ServoSettings = ServoSettings()
+    """Where this servo is set otherwise than the arm's `servo` says."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -53,7 +59,10 @@ class JointProfile(StrictModel):
             raise ValueError("range_min_ticks must be below range_max_ticks")
         lowest, highest = UNIT_BOUNDS.get(self.unit, (-math.inf, math.inf))
         if not lowest <= self.min_deg < self.max_deg <= highest:
-            raise ValueError(f"a joint in {self.unit} stays inside {lowest:g}..{highest:g}")
+            raise ValueError(
+                f"{self.min_deg}..{self.max_deg} is not inside {lowest:g}..{highest:g}, "
+                f"the range of a joint in {self.unit.replace('_', ' ')}"
+            )
         return self
 
     @property
@@ -145,7 +154,10 @@ class ArmProfile(StrictModel):
     schema_version: Literal[1]
     name: str
     bus: Literal["feetech"]
-    baud: Annotated[int, Field(gt=0)]
+    baud: Baud
+    register_7: Literal["return_delay", "reserved"] = "return_delay"
+    """On which sources disagree: a delay of 2 us a count before every answer (LeRobot), for which a state read waits
+    longer, or nothing (Feetech's memory table of STS servos)."""
     control_rate_hz: Annotated[float, Field(ge=20, le=500)]
     goal_timeout_ms: Positive
     """Age at which the newest action chunk no longer commands the arm (hold, then park)."""
@@ -155,6 +167,8 @@ class ArmProfile(StrictModel):
     """A joint that lags by more than this for longer than `safety` allows is obstructed."""
     safety: SafetyProfile = SafetyProfile()
     action_error_budget: ActionErrorBudget = ActionErrorBudget()
+    servo: ServoSettings = ServoSettings()
+    """What every servo is set to; a joint's own `servo` goes before it."""
     start_pose_deg: list[Finite]
     park_pose_deg: list[Finite]
     joints: Annotated[list[JointProfile], Field(min_length=1, max_length=32)]
@@ -172,11 +186,18 @@ class ArmProfile(StrictModel):
             values = [getattr(joint, field) for joint in self.joints]
             if len(set(values)) != len(values):
                 raise ValueError(f"two joints share the same {field}")
+        for joint, settings in zip(self.joints, self.servo_settings(), strict=True):
+            if contradiction := settings.contradiction():
+                raise ValueError(f"servo of {joint.name}: {contradiction}")
         return self
 
     @property
     def joint_names(self) -> tuple[str, ...]:
         return tuple(joint.name for joint in self.joints)
+
+    def servo_settings(self) -> tuple[ServoSettings, ...]:
+        """What the servo of each joint is set to."""
+        return tuple(joint.servo.over(self.servo) for joint in self.joints)
 
     def limit_table(self) -> LimitTable:
         """The part of the profile that the safety layer enforces."""

@@ -8,6 +8,7 @@ is written, a write is repeated only when the old value was read, and never in a
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,12 +17,16 @@ from struct import Struct
 from sefa_edge.firmware_bridge.host.errors import ArmFault, ArmUnconfirmed
 from sefa_edge.firmware_bridge.host.feetech.registers import LOCK, Block, Register
 from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
+from sefa_edge.profiles.units import ms_to_ns
 
 ATTEMPTS = 5
 """How often a register is written and read back before the servo counts as unwilling."""
 
 LOCK_ATTEMPTS = 10
 """The same for the lock at the end: a servo that fell silent for a moment must not stay open."""
+
+BURN_NS = ms_to_ns(10)
+"""Rest before a written register is read back: while a memory of this kind is burnt, it may tell its old value."""
 
 OPEN, LOCKED = 0, 1
 HELD_BACK = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -76,6 +81,7 @@ def write_register(bus: ServoBus, servo: Servo, register: Register, value: int, 
         if found is not None:
             data = value.to_bytes(register.width, "little")
             bus.sync_write(register.address, [(servo.servo_id, data)])
+            bus.link.rest(0 if register is LOCK else BURN_NS)
     if read_register(bus, servo.servo_id, register) != value:
         raise ArmUnconfirmed((servo.joint,), f"keep {register.name} {value} (register {register.address})")
 
@@ -116,8 +122,19 @@ def register_block(register: Register) -> Block:
 
 @contextmanager
 def _signals_held_back() -> Iterator[None]:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)
+    """What would end this program in between waits until afterwards; an error that ends it anyway goes first.
+
+    Not by a signal mask: that of one thread leaves the signal to another, and Python still raises in the main one.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals do not end this thread
+        return
+    caught: list[int] = []
+    before = {number: signal.signal(number, lambda got, _: caught.append(got)) for number in HELD_BACK}
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+    for number in caught[:1]:
+        signal.raise_signal(number)

@@ -16,6 +16,7 @@ from sefa_edge.firmware_bridge.host.feetech.registers import (
     MODE_POSITION,
     MODEL_STS3215,
     PHASE_FINE_SPEED,
+    RESPONSE_DELAY_NS,
     Register,
     decode_sign_magnitude,
 )
@@ -36,11 +37,13 @@ REGISTER_OF_FIELD = {
 
 @dataclass(frozen=True, slots=True)
 class ServoIdentity:
-    """What a servo says about itself: model, mode, unit of speed, and the calibration it carries."""
+    """What a servo says about itself: model, mode, unit of speed, return delay, and the calibration it carries."""
 
     model: int
     operating_mode: int
     ticks_s_per_speed_count: int
+    return_delay_ns: int
+    """If register 7 is a return delay, on which sources disagree."""
     calibration: JointCalibration
 
 
@@ -142,11 +145,12 @@ def _require_all(bus: ServoBus, profile: ArmProfile, answers: dict[int, Packet])
 
 
 def _identity(registers: bytes) -> ServoIdentity:
-    model, servo_id, _, _, _, low, high, phase, offset, mode = IDENTITY_BLOCK.layout.unpack(registers)
+    model, servo_id, _, return_delay, _, low, high, phase, offset, mode = IDENTITY_BLOCK.layout.unpack(registers)
     return ServoIdentity(
         model=model,
         operating_mode=mode,
         ticks_s_per_speed_count=1 if phase & PHASE_FINE_SPEED else COARSE_SPEED_TICKS_S,
+        return_delay_ns=return_delay * RESPONSE_DELAY_NS,
         calibration=JointCalibration(servo_id, 0, decode_sign_magnitude(offset, HOMING_OFFSET.sign_bit), low, high),
     )
 
