@@ -18,6 +18,7 @@ from sefa_edge.firmware_bridge.host.calibration_files import save_calibration
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
 from sefa_edge.firmware_bridge.host.feetech.protocol import Instruction
+from sefa_edge.profiles.schema import load_arm_profile
 from tests.fast.calibration_stand import FACTORY, MIDDLE, NAMES, PROFILE, Stand, stand_at
 
 RANGES = {joint.name: [joint.range_min_ticks, joint.range_max_ticks] for joint in PROFILE.joints}
@@ -172,6 +173,18 @@ def test_a_restore_by_id(stand: Stand, tmp_path: Path) -> None:
     save_calibration(lerobot_file(tmp_path, "black"), PROFILE, nominal_calibration(PROFILE))
     assert calibrate(stand, "--restore", "black", "--write-eeprom") == 0
     assert stand.carried()[0] == (0, 796, 3299)
+
+
+def test_an_arm_in_percent_reads_what_lerobot_would(stand: Stand) -> None:
+    assert from_ranges(stand, "--write-eeprom") == 0
+    for name, position in (("shoulder_pan", 3299 + 90), ("shoulder_lift", 910 + 569), ("gripper", 1934 - 5)):
+        stand.move(name, position + OFFSETS[NAMES.index(name)])
+    arm = open_feetech_arm(load_arm_profile("so101_percent"), stand.port.path, None)
+    try:
+        state = next(state for state in (arm.read_state() for _ in range(200)) if state.valid_mask.all())
+    finally:
+        arm.close()
+    assert state.joint_deg[[0, 1, 5]].tolist() == pytest.approx([100.0, 569 / 2275 * 200 - 100, 0.0])
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_a_joint_in_percent_stays_inside_its_bounds(tmp_path: Path) -> None:
     content["joints"][0]["max_deg"] = 110.0
     path = tmp_path / "arm.yaml"
     path.write_text(yaml.safe_dump(content))
-    with pytest.raises(InputError, match=r"joints\.0: .*range_percent stays inside -100\.\.100"):
+    with pytest.raises(InputError, match=r"joints\.0: .*110.0 is not inside -100\.\.100, the range of a joint"):
         load_arm_profile(str(path))
 
 
