@@ -13,6 +13,7 @@ Contract with whoever starts it (edge/running/supervisor.py):
 - Start it with `start_new_session=True`: it ignores SIGINT, takes SIGTERM as the command STOP and SIGQUIT as
   EMERGENCY (torque off at once, supervisor or not), and outlives its parent on purpose: end of file on
   `supervisor_fd` is the fault SUPERVISOR_LOST (hold, park, release).
+- Before it is ready, the servos get the settings that a power cut undoes (`Arm.prepare`); Ready tells which.
 - It sends on `supervisor_fd`: one Ready (or, when the arm cannot be opened, straight away the Final), one
   TickReport per tick, one Final. A reader that is behind loses tick reports (they are counted), never Ready or
   Final.
@@ -37,7 +38,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -64,6 +65,7 @@ from sefa_edge.edge.transport import Channel, ChannelClosed
 from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.calibration import load_calibration
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
+from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED
 from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
 from sefa_edge.profiles.strict import StrictModel, validate
@@ -97,6 +99,9 @@ class ControlConfig(StrictModel):
     """How a newer chunk takes over."""
     spin_us: Annotated[int, Field(ge=0, le=MAX_SPIN_US)] = DEFAULT_SPIN_US
     """Wait actively for the last so many microseconds before each tick."""
+    servo_settings: Literal["apply", "leave"] = "apply"
+    """Whether settings that a power cut undoes are written before the arm is ready; an arm in need, or one that is
+    only looked at, is left as it is."""
     recorder_fd: FileDescriptor | None = None
     """End of a channel to the recorder, which gets a TickTrace per tick; null: nobody records."""
 
@@ -169,11 +174,15 @@ def _serve(config: ControlConfig, supervisor: Channel, policy: Channel, sink: Si
     except SefaError as error:
         return _not_started(error)
     with closing(loop.arm):
+        try:
+            preparation = loop.arm.prepare() if config.servo_settings == "apply" else NOT_PREPARED
+        except SefaError as error:
+            return _not_started(error)
         _reserve = reserve_heap()  # held to the end of this call
         quiet_collector()  # before the priority: it takes tens of milliseconds, which others may need
         asked, granted = claim_privileges(config.realtime_priority, config.cpu)
         with suppress(ChannelClosed):  # the first tick meets the end of the channel
-            supervisor.send(Ready(period, asked, granted, loop.arm.state.joint_deg).pack())
+            supervisor.send(Ready(period, asked, granted, loop.arm.state.joint_deg, preparation).pack())
         return _run(loop, links, Pacer(clock, period, us_to_ns(config.spin_us)), profile)
 
 

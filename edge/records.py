@@ -24,9 +24,11 @@ import numpy as np
 from sefa_edge.edge.faults import Fault
 from sefa_edge.edge.modes import Command, Mode
 from sefa_edge.edge.transport import RecordError
+from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED, Preparation
 
 VERSION = 1
 NONE_NS = -1
+_TEXT_BYTES = 240
 """An age or id that there is not: no chunk is playing."""
 
 STAGES = ("read", "choose", "shape", "check", "send")
@@ -208,18 +210,22 @@ class Ready:
     asked: Privilege
     granted: Privilege
     joint_deg: np.ndarray
+    preparation: Preparation = NOT_PREPARED
+    """What was done to the servos' settings; each text at most 240 bytes."""
 
     def pack(self) -> bytes:
-        head = _READY.pack(self.period_ns, self.asked, self.granted)
+        words = (clipped(text, _TEXT_BYTES) for text in (self.preparation.written, self.preparation.left))
+        head = _READY.pack(self.period_ns, self.asked, self.granted, *words)
         return seal(Kind.READY, head + _packed(self.joint_deg))
 
     @classmethod
     def unpack(cls, record: bytes, joints: int) -> Ready:
         """Raises RecordError."""
         body = unseal(record, Kind.READY, _READY.size + 4 * joints)
-        period_ns, asked, granted = _READY.unpack_from(body)
+        period_ns, asked, granted, written, left = _READY.unpack_from(body)
         joint_deg = np.frombuffer(body, "<f4", joints, _READY.size)
-        return cls(period_ns, Privilege(asked), Privilege(granted), joint_deg)
+        preparation = Preparation(text_of(written), text_of(left))
+        return cls(period_ns, Privilege(asked), Privilege(granted), joint_deg, preparation)
 
     @property
     def refused(self) -> Privilege:
@@ -227,7 +233,7 @@ class Ready:
         return self.asked & ~self.granted
 
 
-_READY = struct.Struct("<qII")
+_READY = struct.Struct(f"<qII{_TEXT_BYTES}s{_TEXT_BYTES}s")
 
 
 class Torque(IntEnum):
@@ -272,7 +278,6 @@ class Final:
         )  # fmt: skip
 
 
-_TEXT_BYTES = 240
 _FINAL = struct.Struct(f"<BBBBIQQ{_TEXT_BYTES}s{_TEXT_BYTES}s")
 
 SupervisorRecord: TypeAlias = Ready | TickReport | Final

@@ -14,7 +14,7 @@ from sefa_edge.edge.records import Torque
 from sefa_edge.edge.safety import bits
 from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmFault, ArmTimeout, ArmUnconfirmed
-from sefa_edge.firmware_bridge.host.messages import JointGoal
+from sefa_edge.firmware_bridge.host.messages import JointGoal, Preparation
 from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.units import ms_to_ns
 
@@ -81,6 +81,10 @@ class WatchedArm:
     def asleep(self) -> np.ndarray:
         """Boolean [n]: the joints that may have lost their power, their torque, and their place."""
         return self._silent >= self._asleep_after
+
+    def prepare(self) -> Preparation:
+        """Set up what the profile says. Raises SefaError: it would not be safe to use the arm."""
+        return self._connected().prepare()
 
     def read(self, now_ns: int) -> Event | None:
         """Read every joint once; tell what changed."""

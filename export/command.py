@@ -21,7 +21,7 @@ from sefa_edge.export.gate import Trial, judge, require_passed, torch_chunks, wi
 from sefa_edge.export.graph.inference_network import GraphForm
 from sefa_edge.export.graph.parts import write_parts
 from sefa_edge.export.graph.to_onnx import example_inputs, policy_graph
-from sefa_edge.export.policy_card import CardFacts, check_moves, make_card
+from sefa_edge.export.policy_card import CardFacts, check_moves, make_card, unit_notes
 from sefa_edge.export.report import ExportReport, FlavourReport, flavour_report, layer_reports, report_text
 from sefa_edge.export.report_page import save_page
 from sefa_edge.export.rules import require_buildable
@@ -130,7 +130,7 @@ class Export:
         check_moves(self._info, self._arm)
         self._sets = open_calibration(arguments, self._info)
         self._form = GraphForm(arguments.film, arguments.conv1d, arguments.group_norm)
-        self._notes: list[str] = []
+        self._notes = unit_notes(self._info, self._arm)
         self._judged: list[tuple[Flavour, GateResult]] = []
         self._started_s = time.monotonic()
 

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.latency.percentiles import nearest_rank
-from sefa_edge.profiles.schema import JointProfile
+from sefa_edge.profiles.schema import UNIT_BOUNDS, JointProfile
 from sefa_edge.profiles.strict import StrictModel
 from sefa_edge.profiles.units import LEROBOT_TICKS_PER_TURN
 
@@ -61,10 +61,11 @@ class ActionError(StrictModel):
 
 
 def ticks_per_unit(joint: JointProfile) -> float:
-    """Servo ticks per degree, as LeRobot counts them, or per percent of the joint's nominal range."""
+    """Servo ticks per degree, as LeRobot counts them, or per unit of the two percentages of the nominal range."""
     if joint.unit == "degrees":
         return LEROBOT_TICKS_PER_TURN / 360
-    return (joint.range_max_ticks - joint.range_min_ticks) / 100
+    lowest, highest = UNIT_BOUNDS[joint.unit]
+    return (joint.range_max_ticks - joint.range_min_ticks) / (highest - lowest)
 
 
 def action_error(reference: np.ndarray, candidate: np.ndarray, joints: Sequence[JointProfile]) -> ActionError:

@@ -14,6 +14,8 @@ from typing_extensions import Self
 
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import sha256_of, write_atomic
+from sefa_edge.profiles.joint_units import unit_impossible, zero_of
+from sefa_edge.profiles.schema import JointUnit
 from sefa_edge.profiles.strict import StrictModel, parse_json
 
 Count = Annotated[int, Field(ge=1, le=1024)]
@@ -47,16 +49,19 @@ class JointSpec(StrictModel):
     """A joint as the policy knows it, with the range seen in training."""
 
     name: str
-    unit: Literal["degrees", "percent"]
+    unit: JointUnit
     zero: Literal["range_middle", "range_end"]
-    """Where the calibrated range has its zero, as LeRobot calibrates: degrees in the middle, percent at the end."""
+    """Where the calibrated range has its zero, as LeRobot calibrates: percent at the end, the others in the middle."""
     trained_min_deg: float
     trained_max_deg: float
 
     @model_validator(mode="after")
     def _zero_fits_unit(self) -> Self:
-        if (self.unit == "degrees") != (self.zero == "range_middle"):
+        if self.zero != zero_of(self.unit):
             raise ValueError(f"a joint in {self.unit} has its zero elsewhere than at {self.zero}")
+        doubt = unit_impossible(self.unit, self.trained_min_deg, self.trained_max_deg)
+        if doubt:
+            raise ValueError(doubt)
         return self
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
@@ -11,6 +12,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.servo_settings import ServoSettings
 from sefa_edge.profiles.shipped import load_named, shipped_names
 from sefa_edge.profiles.strict import StrictModel
 from sefa_edge.profiles.units import ms_to_ns
@@ -20,12 +22,23 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
+JointUnit = Literal["degrees", "range_percent", "percent"]
+"""Unit of a joint: degrees around the middle of its calibrated range; -100..100 over that range (what LeRobot calls
+`use_degrees` False, its default up to 0.4.3); 0..100 over it (grippers)."""
+
+UNIT_BOUNDS: dict[JointUnit, tuple[float, float]] = {"range_percent": (-100.0, 100.0), "percent": (0.0, 100.0)}
+"""What a joint in percent cannot leave."""
+
+Baud = Literal[1_000_000, 500_000, 250_000, 128_000, 115_200, 76_800, 57_600, 38_400]
+"""The speeds that an STS servo has (register 6)."""
+
+
 class JointProfile(StrictModel):
-    """One joint. Positions are degrees, or 0..100 for a joint whose unit is `percent`."""
+    """One joint. Everything named `_deg` is in the joint's own unit, whatever that is."""
 
     name: str
     servo_id: Annotated[int, Field(ge=0, le=253)]
-    unit: Literal["degrees", "percent"]
+    unit: JointUnit
     min_deg: Finite
     max_deg: Finite
     max_velocity_deg_s: Positive
@@ -35,6 +48,8 @@ class JointProfile(StrictModel):
     range_min_ticks: Ticks
     range_max_ticks: Ticks
     """Nominal calibration; a LeRobot calibration file takes its place on a real arm."""
+    servo: ServoSettings = ServoSettings()
+    """Where this servo is set otherwise than the arm's `servo` says."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -42,7 +57,18 @@ class JointProfile(StrictModel):
             raise ValueError(f"min_deg {self.min_deg} must be below max_deg {self.max_deg}")
         if self.range_min_ticks >= self.range_max_ticks:
             raise ValueError("range_min_ticks must be below range_max_ticks")
+        lowest, highest = UNIT_BOUNDS.get(self.unit, (-math.inf, math.inf))
+        if not lowest <= self.min_deg < self.max_deg <= highest:
+            raise ValueError(
+                f"{self.min_deg}..{self.max_deg} is not inside {lowest:g}..{highest:g}, "
+                f"the range of a joint in {self.unit.replace('_', ' ')}"
+            )
         return self
+
+    @property
+    def turns_freely(self) -> bool:
+        """A joint without ends (the wrist's roll): its range is the whole turn."""
+        return (self.range_min_ticks, self.range_max_ticks) == (0, 4095)
 
 
 class ActionErrorBudget(StrictModel):
@@ -128,7 +154,10 @@ class ArmProfile(StrictModel):
     schema_version: Literal[1]
     name: str
     bus: Literal["feetech"]
-    baud: Annotated[int, Field(gt=0)]
+    baud: Baud
+    register_7: Literal["return_delay", "reserved"] = "return_delay"
+    """On which sources disagree: a delay of 2 us a count before every answer (LeRobot), for which a state read waits
+    longer, or nothing (Feetech's memory table of STS servos)."""
     control_rate_hz: Annotated[float, Field(ge=20, le=500)]
     goal_timeout_ms: Positive
     """Age at which the newest action chunk no longer commands the arm (hold, then park)."""
@@ -138,6 +167,8 @@ class ArmProfile(StrictModel):
     """A joint that lags by more than this for longer than `safety` allows is obstructed."""
     safety: SafetyProfile = SafetyProfile()
     action_error_budget: ActionErrorBudget = ActionErrorBudget()
+    servo: ServoSettings = ServoSettings()
+    """What every servo is set to; a joint's own `servo` goes before it."""
     start_pose_deg: list[Finite]
     park_pose_deg: list[Finite]
     joints: Annotated[list[JointProfile], Field(min_length=1, max_length=32)]
@@ -155,11 +186,18 @@ class ArmProfile(StrictModel):
             values = [getattr(joint, field) for joint in self.joints]
             if len(set(values)) != len(values):
                 raise ValueError(f"two joints share the same {field}")
+        for joint, settings in zip(self.joints, self.servo_settings(), strict=True):
+            if contradiction := settings.contradiction():
+                raise ValueError(f"servo of {joint.name}: {contradiction}")
         return self
 
     @property
     def joint_names(self) -> tuple[str, ...]:
         return tuple(joint.name for joint in self.joints)
+
+    def servo_settings(self) -> tuple[ServoSettings, ...]:
+        """What the servo of each joint is set to."""
+        return tuple(joint.servo.over(self.servo) for joint in self.joints)
 
     def limit_table(self) -> LimitTable:
         """The part of the profile that the safety layer enforces."""
@@ -204,7 +242,7 @@ class ArmProfile(StrictModel):
 
     def _where_it_must_follow(self, limit: float) -> np.ndarray:
         """The limit, and none for a gripper, which is meant to be stopped by what it grips."""
-        return _read_only([limit if joint.unit == "degrees" else np.inf for joint in self.joints])
+        return _read_only([limit if joint.unit != "percent" else np.inf for joint in self.joints])
 
 
 def _read_only(values: list[float], dtype: type[np.generic] = np.float64) -> np.ndarray:
@@ -271,11 +309,16 @@ def shipped_arms() -> list[str]:
 
 
 def load_arm_profile(name_or_path: str) -> ArmProfile:
-    """An arm profile, shipped (`so101`) or a user's file (`my_arm.yaml`).
+    """An arm profile, shipped (`so101`; `so101_percent` in LeRobot's -100..100) or a user's file (`my_arm.yaml`).
 
     Raises:
         InputError: unknown name, or a file that does not hold a valid profile.
     """
+    from sefa_edge.profiles.range_percent import ENDING, in_range_percent  # which needs this module
+
+    name_in_degrees = name_or_path.removesuffix(ENDING)
+    if name_in_degrees != name_or_path and name_in_degrees in shipped_arms():
+        return in_range_percent(load_arm_profile(name_in_degrees))
     profile = load_named(name_or_path, "arms", ArmProfile)
     if profile is None:
         raise InputError(

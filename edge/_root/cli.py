@@ -23,6 +23,10 @@ COMMANDS = {
     "build": ("sefa_edge.export.plan.build", "build a TensorRT plan from an ONNX engine, on the device that runs it"),
     "verify": ("sefa_edge.edge.verification.command", "compare the actions and the speed of two engines on recordings"),
     "eval": ("sefa_edge.edge.evaluation.command", "measure an engine's success in the lock-step simulated world"),
+    "calibrate": (
+        "sefa_edge.edge.arm_service.calibrate_command",
+        "find an arm's zero and ranges, for its servos and LeRobot's file",
+    ),
     "cameras": ("sefa_edge.edge.cameras.command", "list the V4L2 cameras, their names, formats and controls"),
     "replay": ("sefa_edge.edge.recorder.replay_command", "compute a recorded run anew and compare, bit for bit"),
     "dataset": ("sefa_edge.edge.recorder.dataset_command", "turn recorded runs into a LeRobot v3 dataset"),

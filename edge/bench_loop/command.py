@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the inference")
     parser.add_argument("--arm", metavar="ARM", help="a real arm, which is read and never switched on (default: none)")
     parser.add_argument("--port", metavar="P", help="serial port of that arm")
-    parser.add_argument("--calibration", type=Path, metavar="FILE", help="LeRobot calibration of that arm")
+    parser.add_argument("--calibration", metavar="FILE|ID", help="LeRobot calibration of that arm")
     parser.add_argument("--json", metavar="F", help="write the measurement as JSON; - is standard output")
     parser.add_argument("--picture", type=Path, metavar="F", help="draw the histogram of the lateness (.png)")
     add_realtime_arguments(parser)

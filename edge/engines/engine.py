@@ -138,7 +138,7 @@ def check_fits_arm(card: PolicyCard, arm: ArmProfile) -> None:
         if wanted.unit != present.unit:
             raise EngineError(
                 f"joint {wanted.name}: the engine speaks {wanted.unit}, arm '{arm.name}' {present.unit}",
-                f"this engine was made for arm '{card.arm}'",
+                f"this engine was made for arm '{card.arm}'; range_percent is LeRobot's -100..100: --arm so101_percent",
             )
 
 

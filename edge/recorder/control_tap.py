@@ -20,7 +20,7 @@ from sefa_edge.edge.records import NONE_NS, TickReport, names_of
 from sefa_edge.edge.transport import MAX_RECORD_BYTES, Channel, ChannelClosed
 from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmFault, ArmTimeout, ArmUnconfirmed
-from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState
+from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState, Preparation
 from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.units import s_to_ns
 
@@ -125,6 +125,10 @@ class TappedArm:
     @property
     def joint_names(self) -> tuple[str, ...]:
         return self._arm.joint_names
+
+    def prepare(self) -> Preparation:
+        """Not noted: it is over before the first tick, and told by the supervisor."""
+        return self._arm.prepare()
 
     def read_state(self) -> JointState:
         state = self._tap.hear(Operation.READ, self._arm.read_state)

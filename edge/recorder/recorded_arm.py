@@ -11,7 +11,7 @@ from sefa_edge.edge.recorder.control_tap import error_of
 from sefa_edge.edge.recorder.messages import Tick, event_of, state_of
 from sefa_edge.edge.recorder.tick_trace import Answer, ArmCall, Operation
 from sefa_edge.edge.records import NONE_NS, TickReport
-from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState
+from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED, JointGoal, JointState, Preparation
 from sefa_edge.profiles.errors import InputError
 
 
@@ -62,6 +62,10 @@ class RecordedArm:
     def open(self) -> RecordedArm:
         self._answer(Operation.OPEN)
         return self
+
+    def prepare(self) -> Preparation:
+        """It was told when the run was recorded."""
+        return NOT_PREPARED
 
     def read_state(self) -> JointState:
         self._answer(Operation.READ)

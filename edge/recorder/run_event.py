@@ -15,12 +15,13 @@ TEXT_BYTES = 240
 class RunStage(IntEnum):
     EPISODE_BEGIN = 1
     EPISODE_END = 2
+    SETTINGS = 4  # what was written into the servos, or left as it was, before the arm was armed
     END = 3  # the recording is finished and put in its place
 
 
 @dataclass(frozen=True, slots=True)
 class RunEvent:
-    """`text` is an episode's outcome, or how the run ended; at most 240 bytes of it travel."""
+    """`text` is an episode's outcome, how the run ended, or about settings; at most 240 bytes of it travel."""
 
     stage: RunStage
     stamp_ns: int

@@ -15,7 +15,9 @@ def add_setup_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", type=Path, required=True, metavar="E", help="model.onnx, its card beside it")
     parser.add_argument("--arm", default="sim", metavar="ARM", help="sim, so101, so100 or an arm profile (.yaml)")
     parser.add_argument("--port", metavar="P", help="serial port of the arm; with sim: the --link of `sefa-edge sim`")
-    parser.add_argument("--calibration", type=Path, metavar="FILE", help="LeRobot calibration of a real arm")
+    parser.add_argument(
+        "--calibration", metavar="FILE|ID", help="LeRobot calibration of a real arm (default: what its servos carry)"
+    )
     parser.add_argument(
         "--camera",
         action="append",

@@ -11,7 +11,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from sefa_edge.edge.cameras.camera_process import CameraConfig
 from sefa_edge.edge.film.film_process import FilmConfig, RingInput
@@ -128,7 +128,7 @@ class Crew:
         self.policy = self._worker("policy", config.model_dump_json(), (*fds, *(end.fileno() for end in ends)))
         for channel in (*ends, *(end for _, end in inputs)):
             channel.close()
-        self._waiting = self._control_process(control_end)
+        self._waiting = self._control_process(control_end, "leave" if self._plan.untouched else "apply")
         control_end.close()
 
     def start_control(self) -> None:
@@ -146,7 +146,7 @@ class Crew:
             self._former.append(self.control)
         if self.control_channel is not None:
             self.control_channel.close()
-        self.control = self._control_process(policy_end)
+        self.control = self._control_process(policy_end, "leave")  # the first one did it, and the arm is up
         policy_end.close()
         self._brief()
 
@@ -291,10 +291,11 @@ class Crew:
             return f"sim:{self.world_paths.state}"
         return address.target if address.kind == "stream" else f"{address.kind}:{address.target}"
 
-    def _control_process(self, policy_end: Channel) -> Child:
+    def _control_process(self, policy_end: Channel, servo_settings: Literal["apply", "leave"]) -> Child:
         """A control process that has its channels and waits for its configuration."""
         self.control_channel, own_end = channel_pair()
         config = self._control_config(own_end.fileno(), policy_end.fileno())
+        config = config.model_copy(update={"servo_settings": servo_settings})
         tap = () if config.recorder_fd is None else (config.recorder_fd,)
         # It also holds the lifeline of the simulated world, which must not end before the arm is parked.
         lifeline = () if self._lifeline is None else (self._lifeline,)

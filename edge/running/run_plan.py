@@ -15,6 +15,7 @@ from sefa_edge.edge.engines.engine import check_fits_arm, engine_kind
 from sefa_edge.edge.play_settings import HandOver, NoiseMode, hand_over_of
 from sefa_edge.edge.realtime import MAX_SPIN_US, RealtimeSettings
 from sefa_edge.edge.recorder.names import free_path
+from sefa_edge.firmware_bridge.host.calibration_files import find_calibration
 from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.errors import InputError, MissingError
 from sefa_edge.profiles.files import make_folder, writable
@@ -112,7 +113,7 @@ def make_plan(args: argparse.Namespace) -> RunPlan:
         arm_name=arm_name,
         profile=profile,
         port="" if simulated else args.port,
-        calibration=args.calibration,
+        calibration=None if args.calibration is None else find_calibration(args.calibration, profile),
         world=_world(args, card) if simulated else None,
         cameras=cameras,
         camera_checks=_camera_checks(args, cameras, profile),

@@ -125,6 +125,7 @@ class Supervisor:
         self._crew.start_film()
         self._until(lambda: self._watch.ready is not None, CONTROL_TIMEOUT_S, "control does not get ready")
         self._tell_refusals()
+        self._tell_settings()
 
     def _perform(self) -> None:
         if self._plan.untouched:
@@ -296,6 +297,13 @@ class Supervisor:
     def _tell_refusals(self) -> None:
         for words in refusal_words(self.refused, self._plan.realtime.priority, user_name()):
             self._line.say(words)
+
+    def _tell_settings(self) -> None:
+        preparation = None if self._watch.ready is None else self._watch.ready.preparation
+        for words in () if preparation is None else (preparation.written, preparation.left):
+            if words:
+                self._line.say(words)
+                self._note(RunEvent(RunStage.SETTINGS, time.monotonic_ns(), text=words))
 
     def _note(self, event: RunEvent) -> None:
         self._send(self._crew.recorder_channel, event.pack())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState
+from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState, Preparation
 
 
 class Arm(Protocol):
@@ -15,6 +15,15 @@ class Arm(Protocol):
 
     @property
     def joint_names(self) -> tuple[str, ...]: ...
+
+    def prepare(self) -> Preparation:
+        """Set up what the profile says and a power cut undoes. Torque is not touched.
+
+        Raises:
+            InputError: it would not be safe to use the arm as it is.
+            ArmFault: a part of it is silent or unwilling.
+        """
+        ...
 
     def read_state(self) -> JointState:
         """Read every joint once.

@@ -1,16 +1,27 @@
 """Where zero is: from encoder ticks to joint units and back, as LeRobot calibrates.
 
-Facts of LeRobot (its SO-100/SO-101 followers, releases up to 0.6): a calibration file is one JSON object
-keyed by joint name, five integers each. The same numbers live in the servo: homing offset (31), minimum (9)
-and maximum position (11). The servo subtracts the offset itself. Body joints have two unit modes: degrees
-around the middle of the range with 4095 (not 4096) ticks per turn, the default since 0.4.4 and the one used
-here, or -100..100 over the range before that. Nothing in a file tells which; the gripper is 0..100 in both.
-LeRobot ignores drive_mode in degrees.
+Facts of LeRobot (its SO-100/SO-101 followers, releases up to 0.6; the formulae are those of 0.4.4's
+`SerialMotorsBus`): a calibration file is one JSON object keyed by joint name, five integers each. The same
+numbers live in the servo: homing offset (31), minimum (9) and maximum position (11). The servo subtracts the
+offset itself. Units, with `lo..hi` the calibrated range in ticks:
+
+==============  ===================================  =====================  ================================
+unit            joint value of a reading             drive_mode 1           LeRobot
+==============  ===================================  =====================  ================================
+degrees         (ticks - (lo + hi) / 2) * 360/4095   ignored                body joints, default since 0.4.4
+range_percent   -100..100 over lo..hi                negated                body joints, default up to 0.4.3
+percent         0..100 over lo..hi                   100 - value            gripper, always
+==============  ===================================  =====================  ================================
+
+Outside `lo..hi` the two percentages stay at their ends. Nothing in a calibration file, a dataset or a checkpoint
+tells which of the first two was meant: the arm profile and the policy card do.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,6 +34,8 @@ from sefa_edge.profiles.strict import StrictModel, parse_json
 from sefa_edge.profiles.units import LEROBOT_TICKS_PER_TURN
 
 ENCODER_MAX_TICKS = 4095
+MAX_HOMING_OFFSET = 2047
+"""Either way: register 31 is a magnitude of 11 bits and a sign."""
 
 EncoderTicks = Annotated[int, Field(ge=0, le=ENCODER_MAX_TICKS)]
 
@@ -44,25 +57,35 @@ class Calibration:
 
     joints: tuple[JointCalibration, ...]
 
+    def same_registers(self, other: Calibration) -> bool:
+        """Whether servos that carry one carry the other: the direction (drive_mode) is not in a register."""
+        return [replace(joint, drive_mode=0) for joint in self.joints] == [
+            replace(joint, drive_mode=0) for joint in other.joints
+        ]
+
 
 @dataclass(frozen=True, slots=True)
 class JointScale:
-    """The straight line between ticks and joint units (degrees, or percent) of one joint.
+    """The straight line between ticks and joint units (see above) of one joint.
 
-    `joint = (ticks - zero_ticks) * joint_per_tick`, kept inside `lowest..highest` on the way to the servo.
+    `joint = (ticks - zero_ticks) * joint_per_tick`. Goals stay inside `lowest..highest_ticks` on the way to the
+    servo, readings inside `lowest..highest_reading` on the way back.
     """
 
     zero_ticks: float
     joint_per_tick: float
     lowest_ticks: int
     highest_ticks: int
+    lowest_reading: float = -math.inf
+    highest_reading: float = math.inf
 
     def to_joint(self, ticks: float) -> float:
-        """Joint position of an encoder reading."""
-        return (ticks - self.zero_ticks) * self.joint_per_tick
+        """Joint position of an encoder reading, as LeRobot computes it."""
+        inside = min(max(ticks, self.lowest_reading), self.highest_reading)
+        return (inside - self.zero_ticks) * self.joint_per_tick
 
     def to_ticks(self, joint: float) -> int:
-        """Goal of a finite joint position, rounded to the nearest tick (LeRobot truncates)."""
+        """Goal of a finite joint position, rounded to the nearest tick; LeRobot truncates, so it may differ by one."""
         ticks = round(joint / self.joint_per_tick + self.zero_ticks)
         return min(max(ticks, self.lowest_ticks), self.highest_ticks)
 
@@ -72,9 +95,10 @@ def joint_scale(joint: JointProfile, calibration: JointCalibration) -> JointScal
     low, high = calibration.range_min_ticks, calibration.range_max_ticks
     if joint.unit == "degrees":
         return JointScale((low + high) / 2, 360 / LEROBOT_TICKS_PER_TURN, 0, ENCODER_MAX_TICKS)
-    if calibration.drive_mode:
-        return JointScale(high, -100 / (high - low), low, high)
-    return JointScale(low, 100 / (high - low), low, high)
+    direction = -1 if calibration.drive_mode else 1
+    if joint.unit == "range_percent":
+        return JointScale((low + high) / 2, direction * 200 / (high - low), low, high, low, high)
+    return JointScale(high if calibration.drive_mode else low, direction * 100 / (high - low), low, high, low, high)
 
 
 class _LeRobotJoint(StrictModel):
@@ -82,7 +106,7 @@ class _LeRobotJoint(StrictModel):
 
     id: Annotated[int, Field(ge=0, le=253)]
     drive_mode: Literal[0, 1]
-    homing_offset: Annotated[int, Field(ge=-2047, le=2047)]
+    homing_offset: Annotated[int, Field(ge=-MAX_HOMING_OFFSET, le=MAX_HOMING_OFFSET)]
     range_min: EncoderTicks
     range_max: EncoderTicks
 
@@ -103,6 +127,25 @@ def load_calibration(path: Path, profile: ArmProfile) -> Calibration:
     file_model = create_model("LeRobotCalibration", __base__=StrictModel, **fields)  # pyright: ignore
     content = parse_json(path, file_model)
     return Calibration(tuple(_from_lerobot(path, joint, getattr(content, joint.name)) for joint in profile.joints))
+
+
+def lerobot_entries(profile: ArmProfile, calibration: Calibration) -> dict[str, dict[str, int]]:
+    """A calibration as LeRobot names it: joint name to its five integers, in LeRobot's order."""
+    return {
+        joint.name: {
+            "id": entry.servo_id,
+            "drive_mode": entry.drive_mode,
+            "homing_offset": entry.homing_offset,
+            "range_min": entry.range_min_ticks,
+            "range_max": entry.range_max_ticks,
+        }
+        for joint, entry in zip(profile.joints, calibration.joints, strict=True)
+    }
+
+
+def lerobot_text(profile: ArmProfile, calibration: Calibration) -> str:
+    """What LeRobot 0.4.4 writes into the file of this calibration, to the byte: four spaces, no newline at the end."""
+    return json.dumps(lerobot_entries(profile, calibration), indent=4)
 
 
 def nominal_calibration(profile: ArmProfile) -> Calibration:

@@ -36,3 +36,15 @@ class JointGoal:
     due_ns: int
     expires_ns: int
     joint_deg: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What was done to an arm before it is armed: one line each for a person, empty when there is nothing to tell."""
+
+    written: str = ""
+    left: str = ""
+    """What is not as the profile says, and was not written."""
+
+
+NOT_PREPARED = Preparation()

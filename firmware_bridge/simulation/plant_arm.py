@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from sefa_edge.firmware_bridge.host.calibration import joint_scale, nominal_calibration
-from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState
+from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED, JointGoal, JointState, Preparation
 from sefa_edge.firmware_bridge.simulation.plant import Plant
 from sefa_edge.profiles.schema import ArmProfile
 
@@ -35,6 +35,10 @@ class PlantArm:
     @property
     def joint_names(self) -> tuple[str, ...]:
         return self._names
+
+    def prepare(self) -> Preparation:
+        """There is nothing to set."""
+        return NOT_PREPARED
 
     def read_state(self) -> JointState:
         """Read every joint; the stamp is the time of the clock."""

@@ -28,7 +28,7 @@ PROFILE = load_arm_profile("so101_sim").model_copy(update={"control_rate_hz": 20
 """A slow rate gives answers more time on a busy machine."""
 
 N = len(PROFILE.joints)
-ATTEMPTS = 200
+ATTEMPTS = 1000
 STALLED_GOALS = 4000
 """More than the 64 KiB that a pseudo-terminal holds."""
 

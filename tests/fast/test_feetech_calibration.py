@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sefa_edge.firmware_bridge.host.calibration import (
+    Calibration,
     JointCalibration,
     load_calibration,
     nominal_calibration,
+)
+from sefa_edge.firmware_bridge.host.feetech.identity import (
+    ServoIdentity,
+    calibration_of,
+    mismatches,
+    require_same_calibration,
 )
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.schema import load_arm_profile
@@ -79,3 +87,60 @@ def test_missing_and_foreign_joints_are_named(tmp_path: Path) -> None:
         load_calibration(tmp_path / "absent.json", PROFILE)
     with pytest.raises(InputError, match=r"my_arm\.json"):
         load_calibration(write(tmp_path, [1, 2]), PROFILE)
+
+
+NOMINAL = nominal_calibration(PROFILE)
+
+
+def changed(calibration: Calibration, joint: int, **numbers: int) -> Calibration:
+    joints = list(calibration.joints)
+    joints[joint] = replace(joints[joint], **numbers)
+    return Calibration(tuple(joints))
+
+
+def in_servos(calibration: Calibration) -> tuple[ServoIdentity, ...]:
+    template = dict.fromkeys(ServoIdentity.__dataclass_fields__, 0)
+    return tuple(ServoIdentity(**{**template, "calibration": entry}) for entry in calibration.joints)  # type: ignore[arg-type]
+
+
+def test_a_mismatch_names_joint_register_both_values_and_the_two_ways_out() -> None:
+    with pytest.raises(InputError) as caught:
+        require_same_calibration(PROFILE, changed(NOMINAL, 1, range_max_ticks=3000), in_servos(NOMINAL))
+    assert str(caught.value) == (
+        "the calibration says max_position_limit 3000 for shoulder_lift, its servo says 3185 (register 11)"
+    )
+    assert "without --calibration" in caught.value.hint
+    assert "sefa-edge calibrate --arm so101 --port PORT --restore FILE --write-eeprom" in caught.value.hint
+
+
+def test_several_mismatches_are_counted_and_many_look_like_another_arm() -> None:
+    two = changed(NOMINAL, 1, homing_offset=5, range_min_ticks=7)
+    with pytest.raises(InputError, match=r"homing_offset 5 .*\(register 31\); 1 more number differs$"):
+        require_same_calibration(PROFILE, two, in_servos(NOMINAL))
+    other = changed(changed(two, 2, homing_offset=9), 4, homing_offset=3)
+    with pytest.raises(InputError, match="3 more numbers differ: is it another arm's file\\?"):
+        require_same_calibration(PROFILE, other, in_servos(NOMINAL))
+    assert [(m.joint, m.register.address) for m in mismatches(PROFILE, other, NOMINAL)] == [
+        ("shoulder_lift", 31), ("shoulder_lift", 9), ("elbow_flex", 31), ("wrist_roll", 31)
+    ]  # fmt: skip
+
+
+def test_what_is_said_fits_into_the_last_words_of_the_control_process() -> None:
+    other = changed(changed(changed(NOMINAL, 1, homing_offset=-2047), 2, homing_offset=9), 4, homing_offset=3)
+    with pytest.raises(InputError) as caught:
+        require_same_calibration(PROFILE.model_copy(update={"name": "so101_percent"}), other, in_servos(NOMINAL))
+    assert max(len(str(caught.value)), len(caught.value.hint)) <= 240
+
+
+def test_the_direction_is_in_no_register() -> None:
+    mirrored = changed(NOMINAL, 5, drive_mode=1)
+    assert mirrored.same_registers(NOMINAL)
+    assert mirrored != NOMINAL
+    require_same_calibration(PROFILE, mirrored, in_servos(NOMINAL))
+
+
+def test_factory_limits_are_no_calibration_but_of_the_wrists_roll() -> None:
+    assert calibration_of(PROFILE, in_servos(NOMINAL)) == NOMINAL
+    with pytest.raises(InputError, match=r"servo 1 \(shoulder_pan\) is not calibrated: .* 0\.\.4095") as caught:
+        calibration_of(PROFILE, in_servos(changed(NOMINAL, 0, range_min_ticks=0, range_max_ticks=4095)))
+    assert "sefa-edge calibrate --arm so101 --port PORT" in caught.value.hint

@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sefa_edge.edge.evaluation.wilson import wilson_interval
+from sefa_edge.firmware_bridge.host.feetech.settings_table import SETTINGS
 from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import write_atomic
 from sefa_edge.profiles.progress import Progress
-from sefa_edge.profiles.schema import load_arm_profile, shipped_arms
+from sefa_edge.profiles.schema import ArmProfile, JointProfile, SafetyProfile, load_arm_profile, shipped_arms
+from sefa_edge.profiles.servo_settings import ServoSettings
 from sefa_edge.profiles.strict import MAX_BYTES, parse_json, read_bounded
 
 GOOD = Path(__file__).parents[2] / "profiles/arms/so101_sim.yaml"
@@ -42,6 +44,24 @@ def test_the_hash_tells_limits_apart(tmp_path: Path) -> None:
     ("old", "new", "message"),
     [
         ("servo_id: 3", "servo_id: 2", "share the same servo_id"),
+        ("servo_id: 3", "servo_id: 254", "servo_id"),
+        ("baud: 1000000", "baud: 1000001", "baud"),
+        ("range_max_ticks: 3299", "range_max_ticks: 4096", "range_max_ticks"),
+        ("range_max_ticks: 3299", "range_max_ticks: 796", "below range_max_ticks"),
+        ("max_deg: 100.0\n    max_velocity_deg_s: 300.0", "max_deg: 101.0\n    max_velocity_deg_s: 300.0", "percent"),
+        ("p_gain: 32", "p_gain: 255", "servo.p_gain"),
+        ("p_gain: 32", "p_gain: 16.0", "servo.p_gain"),
+        ("p_gain: 32", "p_gian: 32", "p_gian"),
+        ("return_delay_us: 0", "return_delay_us: 3", "return_delay_us"),
+        ("return_delay_us: 0", "return_delay_us: 510", "return_delay_us"),
+        ("p_gain: 32", "torque_limit_pct: 100.1", "torque_limit_pct"),
+        ("p_gain: 32", "torque_limit_pct: .inf", "torque_limit_pct"),
+        ("p_gain: 32", "protection_current_ma: 0", "protection_current_ma"),
+        ("p_gain: 32", "protection_time_ms: 2550", "protection_time_ms"),
+        ("p_gain: 32", "{p_gain: 32", "not valid YAML"),
+        ("[temperature, current, overload]", "[temperature, load]", "unload_on"),
+        ("p_gain: 32", "torque_limit_pct: 60.0\n  max_torque_pct: 50.0", "torque_limit_pct 60.0 is above"),
+        ("p_gain: 32", "overload_torque_pct: 20\n  protective_torque_pct: 30", "an overload would last for ever"),
         ("baud: 1000000", "baud: fast", "baud"),
         ("baud: 1000000", "boud: 1000000", "boud"),
         ("max_deg: 110.0", "max_deg: -120.0", "must be below"),
@@ -58,6 +78,25 @@ def test_a_wrong_profile_is_named(tmp_path: Path, old: str, new: str, message: s
     wrong.write_text(GOOD.read_text().replace(old, new, 1))
     with pytest.raises(InputError, match=message):
         load_arm_profile(str(wrong))
+
+
+@pytest.mark.parametrize("name", shipped_arms())
+def test_what_servos_are_set_to_fits_their_registers(name: str) -> None:
+    profile = load_arm_profile(name)
+    for settings in profile.servo_settings():
+        for setting in SETTINGS:
+            value = setting.chosen(settings)
+            assert value is None or 0 <= setting.raw(value, 0) < 1 << 8 * setting.register.width
+
+
+def test_every_field_of_an_arm_profile_is_explained() -> None:
+    readme = (GOOD.parents[1] / "README.md").read_text()
+    models = (ArmProfile, JointProfile, SafetyProfile, ServoSettings)
+    assert [name for model in models for name in model.model_fields if f"`{name}`" not in readme] == []
+
+
+def test_every_servo_setting_has_its_register() -> None:
+    assert {setting.name for setting in SETTINGS} == set(ServoSettings.model_fields)
 
 
 def test_a_misspelt_key_is_answered_with_the_right_one(tmp_path: Path) -> None:

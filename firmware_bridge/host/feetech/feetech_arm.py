@@ -9,6 +9,7 @@ import numpy as np
 
 from sefa_edge.firmware_bridge.host.calibration import Calibration, JointScale, joint_scale
 from sefa_edge.firmware_bridge.host.errors import ArmFault, ArmTimeout, ArmUnconfirmed
+from sefa_edge.firmware_bridge.host.feetech.goal_frame import GoalFrame, command, speed_wall_counts
 from sefa_edge.firmware_bridge.host.feetech.identity import (
     ATTEMPTS,
     ServoIdentity,
@@ -17,13 +18,7 @@ from sefa_edge.firmware_bridge.host.feetech.identity import (
     require_same_calibration,
 )
 from sefa_edge.firmware_bridge.host.feetech.link import Link
-from sefa_edge.firmware_bridge.host.feetech.protocol import (
-    Packet,
-    encode_sync_read,
-    encode_sync_write,
-    reply_bytes,
-    wire_time_ns,
-)
+from sefa_edge.firmware_bridge.host.feetech.protocol import Packet, encode_sync_read, wire_time_ns
 from sefa_edge.firmware_bridge.host.feetech.registers import (
     COMMAND_BLOCK,
     GOAL_POSITION,
@@ -34,9 +29,10 @@ from sefa_edge.firmware_bridge.host.feetech.registers import (
     TORQUE_ON,
     Block,
 )
-from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus, answers_by_id
-from sefa_edge.firmware_bridge.host.feetech.servo_state import ServoState
-from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState
+from sefa_edge.firmware_bridge.host.feetech.servo_bus import PATIENT_MARGIN_NS, ServoBus
+from sefa_edge.firmware_bridge.host.feetech.servo_state import StateTable
+from sefa_edge.firmware_bridge.host.feetech.settings import bring_volatile, prepare, volatile_registers
+from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState, Preparation
 from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.units import period_ns
 
@@ -52,53 +48,83 @@ refused."""
 class FeetechArm:
     """The arm of a profile on a serial port. Implements `Arm`.
 
-    A state read is one sync read of registers 56..70 (1.4 ms for six servos at 1 Mbit/s), a goal one sync
-    write of register 42 (0.26 ms). Goals go out at once: `due_ns` and `expires_ns` are for arms that queue.
+    A state read is one sync read of registers 56..70 (1.4 ms for six servos at 1 Mbit/s, and their return
+    delays), a goal one sync write of registers 41..47 (0.56 ms). Goals go out at once: `due_ns` and
+    `expires_ns` are for arms that queue.
     """
 
-    def __init__(self, profile: ArmProfile, bus: ServoBus, scales: Sequence[JointScale], states: Sequence[ServoState]):
-        """Made by `open_feetech_arm`; `states` holds one reading of every servo, in the profile's order."""
+    def __init__(
+        self,
+        profile: ArmProfile,
+        bus: ServoBus,
+        scales: Sequence[JointScale],
+        identities: Sequence[ServoIdentity],
+    ):
+        """Made by `open_feetech_arm`; `scales` and `identities` are in the profile's order.
+
+        Raises:
+            ArmTimeout: a servo stopped answering.
+            ArmDisconnected: the port is gone.
+        """
+        self._profile = profile
+        self._volatile = volatile_registers(profile)
+        self._silent: set[int] = set()
+        self._returned: set[int] = set()
+        """Servos that answer again: they may have lost their power meanwhile, and some settings with it."""
         self._names = profile.joint_names
         self._servo_ids = tuple(joint.servo_id for joint in profile.joints)
         self._bus = bus
-        self._scales = tuple(scales)
-        self._states = tuple(states)
         self._sequence = 0
+        units = [identity.ticks_s_per_speed_count for identity in identities]
+        self._speed_counts = [
+            speed_wall_counts(joint.max_velocity_deg_s, scale, unit)
+            for joint, scale, unit in zip(profile.joints, scales, units, strict=True)
+        ]
+        self._goal_frame = GoalFrame(self._servo_ids, scales, self._speed_counts)
+        self._states = StateTable(self._servo_ids, scales, units)
         self._state_request = encode_sync_read(self._servo_ids, STATE_BLOCK.address, STATE_BLOCK.count)
-        self._state_reply_bytes = len(self._servo_ids) * reply_bytes(STATE_BLOCK.count)
-        transaction_bytes = len(self._state_request) + self._state_reply_bytes
-        self._half_transaction_ns = wire_time_ns(transaction_bytes, bus.link.baud) // 2
-        self._margin_ns = round(REPLY_MARGIN * period_ns(profile.control_rate_hz))
+        delays_ns = sum(identity.return_delay_ns for identity in identities)
+        if profile.register_7 == "reserved":
+            delays_ns = 0
+        transaction_bytes = len(self._state_request) + self._states.reply_bytes
+        self._half_transaction_ns = (wire_time_ns(transaction_bytes, bus.link.baud) + delays_ns) // 2
+        self._margin_ns = delays_ns + round(REPLY_MARGIN * period_ns(profile.control_rate_hz))
+        self._hear_everyone()
 
     @property
     def joint_names(self) -> tuple[str, ...]:
         return self._names
 
+    def prepare(self) -> Preparation:
+        """Write the settings that a power cut undoes, where they differ from the profile. See `settings.prepare`."""
+        return prepare(self._bus, self._profile)
+
     def read_state(self) -> JointState:
-        """Read every joint once; `stamp_ns` is the middle of the transaction on the wire.
+        """Read every joint once; `stamp_ns` is the middle of the transaction on the wire. Its arrays are read-only.
 
         Raises:
             ArmTimeout: no joint answered.
             ArmDisconnected: the port is gone.
         """
-        received = self._bus.link.exchange(self._state_request, self._state_reply_bytes, self._margin_ns)
-        answers = answers_by_id(received, STATE_BLOCK.count)
-        stamp_ns = self._bus.link.written_ns + self._half_transaction_ns
-        valid = [servo_id in answers for servo_id in self._servo_ids]
-        if not any(valid):
+        link, states = self._bus.link, self._states
+        received = link.exchange(self._state_request, states.reply_bytes, self._margin_ns)
+        stamp_ns = link.written_ns + self._half_transaction_ns
+        valid = states.take(received, stamp_ns)
+        whole = states.is_whole(valid)
+        if self._silent or not whole:
+            self._note_silence(valid)
+        if whole:
+            link.settle()
+        elif not valid.any():
             raise ArmTimeout(
-                f"no servo answered on {self._bus.link.port}",
+                f"no servo answered on {link.port}",
                 "is the arm's power supply on, and the cable seated?",
             )
-        for state in self._states:
-            answer = answers.get(state.servo_id)
-            if answer is not None:
-                state.update(answer, stamp_ns)
         self._sequence += 1
-        return self._joint_state(stamp_ns, valid)
+        return states.joint_state(self._sequence, stamp_ns, valid)
 
     def send(self, goal: JointGoal) -> None:
-        """Send one position command to all joints.
+        """Send one position command to all joints, each with its speed (`speed_wall_counts` says which and why).
 
         Raises:
             ArmFault: a position is not a finite number; nothing is sent.
@@ -107,24 +133,24 @@ class FeetechArm:
         positions = goal.joint_deg.tolist()
         if not all(map(math.isfinite, positions)):
             raise ArmFault(f"goal {goal.sequence} holds {positions}", "a goal must pass the safety layer first")
-        goals = [
-            (servo_id, scale.to_ticks(position).to_bytes(2, "little"))
-            for servo_id, scale, position in zip(self._servo_ids, self._scales, positions, strict=True)
-        ]
-        self._bus.link.send(encode_sync_write(GOAL_POSITION.address, goals))
+        if self._returned:
+            self._repeat_volatile()
+        self._bus.link.send(self._goal_frame.filled(positions))
 
     def enable_torque(self) -> None:
         """Hold the present pose: goal = present first, then torque on, each read back.
 
-        Acceleration, time and speed are set with the goal to 0, full speed: the host shapes the motion. The
-        goal is confirmed before the torque is switched on, because a servo that missed it would jump to its
-        old one.
+        The goal is confirmed before the torque is switched on, because a servo that missed it would jump to its
+        old one. Acceleration, time and speed go with it, as with every goal. What a power cut undoes comes before all
+        of it (`settings.volatile_registers`), written where it differs.
 
         Raises:
             ArmFault: a servo does not answer or does not confirm.
             ArmDisconnected: the port is gone.
         """
-        commands = [COMMAND_BLOCK.layout.pack(0, raw, 0, 0) for raw in self._present_raw()]
+        for register, wanted in self._volatile.items():
+            bring_volatile(self._bus, register, wanted)
+        commands = [command(raw, counts) for raw, counts in zip(self._present_raw(), self._speed_counts, strict=True)]
         self._write_confirmed(COMMAND_BLOCK, commands, _near_goal, "take its present position as goal")
         torque = [bytes((TORQUE_ON,))] * len(commands)
         self._write_confirmed(TORQUE_BLOCK, torque, bytes.__eq__, "switch its torque on")
@@ -142,6 +168,19 @@ class FeetechArm:
     def close(self) -> None:
         """Give the port back. Torque stays as it is."""
         self._bus.link.close()
+
+    def _note_silence(self, valid: np.ndarray) -> None:
+        heard = {servo_id for servo_id, answered in zip(self._servo_ids, valid, strict=True) if answered}
+        self._returned |= self._silent & heard
+        self._silent = set(self._servo_ids) - heard
+
+    def _repeat_volatile(self) -> None:
+        """A goal wakes a servo up: one that may come from a power cut is told its limits first."""
+        for register, wanted in self._volatile.items():
+            returned = [(servo.servo_id, raw) for servo, raw in wanted.items() if servo.servo_id in self._returned]
+            if returned:
+                self._bus.sync_write(register.address, [(to, register.encode(raw)) for to, raw in returned])
+        self._returned.clear()
 
     def _present_raw(self) -> list[int]:
         answers: dict[int, Packet] = {}
@@ -169,20 +208,17 @@ class FeetechArm:
     def _unconfirmed(self, what: str, confirmed: Sequence[bool]) -> ArmUnconfirmed:
         return ArmUnconfirmed(tuple(name for name, done in zip(self._names, confirmed, strict=True) if not done), what)
 
-    def _joint_state(self, stamp_ns: int, valid: list[bool]) -> JointState:
-        pairs = tuple(zip(self._states, self._scales, strict=True))
-        return JointState(
-            sequence=self._sequence,
-            stamp_ns=stamp_ns,
-            joint_deg=np.array([scale.to_joint(servo.position_ticks) for servo, scale in pairs]),
-            velocity_deg_s=np.array([servo.speed_ticks_s * scale.joint_per_tick for servo, scale in pairs]),
-            load_pct=np.array([servo.load_pct for servo in self._states]),
-            current_ma=np.array([servo.current_ma for servo in self._states]),
-            temperature_c=np.array([servo.temperature_c for servo in self._states]),
-            supply_mv=min(servo.supply_mv for servo in self._states),
-            status_bits=np.array([servo.status_bits for servo in self._states], np.uint8),
-            valid_mask=np.array(valid),
-            age_ns=np.array([stamp_ns - servo.stamp_ns for servo in self._states], np.int64),
+    def _hear_everyone(self) -> None:
+        """One reading of every servo, so that whoever keeps silent later has a last answer."""
+        missing = set(self._servo_ids)
+        for _ in range(ATTEMPTS):
+            received = self._bus.link.exchange(self._state_request, self._states.reply_bytes, PATIENT_MARGIN_NS)
+            valid = self._states.take(received, self._bus.link.written_ns + self._half_transaction_ns)
+            missing -= {servo_id for servo_id, heard in zip(self._servo_ids, valid, strict=True) if heard}
+            if not missing:
+                return
+        raise ArmTimeout(
+            f"servo {sorted(missing)} stopped answering on {self._bus.link.port}", "check its cable and its supply"
         )
 
 
@@ -218,19 +254,7 @@ def _identify(profile: ArmProfile, bus: ServoBus, calibration: Calibration | Non
     else:
         require_same_calibration(profile, calibration, identities)
     scales = [joint_scale(joint, entry) for joint, entry in zip(profile.joints, calibration.joints, strict=True)]
-    return FeetechArm(profile, bus, scales, _first_states(bus, identities))
-
-
-def _first_states(bus: ServoBus, identities: Sequence[ServoIdentity]) -> list[ServoState]:
-    states = [ServoState(entry.calibration.servo_id, entry.ticks_s_per_speed_count) for entry in identities]
-    missing = {state.servo_id: state for state in states}
-    for _ in range(ATTEMPTS):
-        for servo_id, answer in bus.sync_read(tuple(missing), STATE_BLOCK).items():
-            if servo_id in missing:
-                missing.pop(servo_id).update(answer, bus.link.written_ns)
-        if not missing:
-            return states
-    raise ArmTimeout(f"servo {sorted(missing)} stopped answering on {bus.link.port}", "check its cable and its supply")
+    return FeetechArm(profile, bus, scales, identities)
 
 
 def _near_goal(written: bytes, read: bytes) -> bool:

@@ -11,9 +11,13 @@ from sefa_edge.firmware_bridge.host.feetech.registers import (
     COARSE_SPEED_TICKS_S,
     HOMING_OFFSET,
     IDENTITY_BLOCK,
+    MAX_POSITION,
+    MIN_POSITION,
     MODE_POSITION,
     MODEL_STS3215,
     PHASE_FINE_SPEED,
+    RESPONSE_DELAY_NS,
+    Register,
     decode_sign_magnitude,
 )
 from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
@@ -23,14 +27,23 @@ from sefa_edge.profiles.schema import ArmProfile, JointProfile
 ATTEMPTS = 5
 """How often a servo is asked, outside the loop, before it counts as silent."""
 
+REGISTER_OF_FIELD = {
+    "homing_offset": HOMING_OFFSET,
+    "range_min_ticks": MIN_POSITION,
+    "range_max_ticks": MAX_POSITION,
+}
+"""Where a servo keeps the numbers of a `JointCalibration`."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServoIdentity:
-    """What a servo says about itself: model, mode, unit of speed, and the calibration it carries."""
+    """What a servo says about itself: model, mode, unit of speed, return delay, and the calibration it carries."""
 
     model: int
     operating_mode: int
     ticks_s_per_speed_count: int
+    return_delay_ns: int
+    """If register 7 is a return delay, on which sources disagree."""
     calibration: JointCalibration
 
 
@@ -64,13 +77,34 @@ def calibration_of(profile: ArmProfile, identities: tuple[ServoIdentity, ...]) -
     for joint, identity in zip(profile.joints, identities, strict=True):
         carried = identity.calibration
         full_turn = (carried.range_min_ticks, carried.range_max_ticks) == (0, ENCODER_MAX_TICKS)
-        if carried.range_min_ticks >= carried.range_max_ticks or (joint.unit == "percent" and full_turn):
+        if carried.range_min_ticks >= carried.range_max_ticks or (full_turn and not joint.turns_freely):
             raise InputError(
                 f"servo {joint.servo_id} ({joint.name}) is not calibrated: its position limits are "
-                f"{carried.range_min_ticks}..{carried.range_max_ticks}",
-                "calibrate the arm with LeRobot (lerobot-calibrate) and connect again",
+                f"{carried.range_min_ticks}..{carried.range_max_ticks} (registers 9 and 11)",
+                f"calibrate it: sefa-edge calibrate --arm {profile.name} --port PORT; or put a LeRobot file into its "
+                "servos: the same with --restore FILE --write-eeprom",
             )
     return Calibration(tuple(identity.calibration for identity in identities))
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """One number on which a calibration and a servo disagree."""
+
+    joint: str
+    register: Register
+    in_calibration: int
+    in_servo: int
+
+
+def mismatches(profile: ArmProfile, calibration: Calibration, carried: Calibration) -> list[Mismatch]:
+    """Every number on which a calibration and the servos' registers disagree, joint by joint."""
+    return [
+        Mismatch(joint.name, register, getattr(wanted, field), getattr(found, field))
+        for joint, wanted, found in zip(profile.joints, calibration.joints, carried.joints, strict=True)
+        for field, register in REGISTER_OF_FIELD.items()
+        if getattr(wanted, field) != getattr(found, field)
+    ]
 
 
 def require_same_calibration(
@@ -79,16 +113,20 @@ def require_same_calibration(
     """Refuse a calibration that is not the one in the servos: every position would be wrong.
 
     Raises:
-        InputError: naming the joint, the number, and both values.
+        InputError: naming the joint, the register, both values, and the two ways out.
     """
-    for joint, wanted, identity in zip(profile.joints, calibration.joints, identities, strict=True):
-        for field in ("homing_offset", "range_min_ticks", "range_max_ticks"):
-            expected, found = getattr(wanted, field), getattr(identity.calibration, field)
-            if expected != found:
-                raise InputError(
-                    f"the calibration says {field} {expected} for {joint.name}, its servo says {found}",
-                    "use this arm's own file, or write it to the servos with LeRobot (lerobot-calibrate)",
-                )
+    wrong = mismatches(profile, calibration, Calibration(tuple(identity.calibration for identity in identities)))
+    if not wrong:
+        return
+    first, others = wrong[0], len(wrong) - 1
+    more = f"; {others} more {'number differs' if others == 1 else 'numbers differ'}" if others else ""
+    is_other = ": is it another arm's file?" if len({entry.joint for entry in wrong}) > 2 else ""
+    raise InputError(
+        f"the calibration says {first.register.name} {first.in_calibration} for {first.joint}, "
+        f"its servo says {first.in_servo} (register {first.register.address}){more}{is_other}",
+        f"without --calibration the servos' own numbers count; to put the file's into the servos: "
+        f"sefa-edge calibrate --arm {profile.name} --port PORT --restore FILE --write-eeprom",
+    )
 
 
 def _require_all(bus: ServoBus, profile: ArmProfile, answers: dict[int, Packet]) -> None:
@@ -107,11 +145,12 @@ def _require_all(bus: ServoBus, profile: ArmProfile, answers: dict[int, Packet])
 
 
 def _identity(registers: bytes) -> ServoIdentity:
-    model, servo_id, _, _, _, low, high, phase, offset, mode = IDENTITY_BLOCK.layout.unpack(registers)
+    model, servo_id, _, return_delay, _, low, high, phase, offset, mode = IDENTITY_BLOCK.layout.unpack(registers)
     return ServoIdentity(
         model=model,
         operating_mode=mode,
         ticks_s_per_speed_count=1 if phase & PHASE_FINE_SPEED else COARSE_SPEED_TICKS_S,
+        return_delay_ns=return_delay * RESPONSE_DELAY_NS,
         calibration=JointCalibration(servo_id, 0, decode_sign_magnitude(offset, HOMING_OFFSET.sign_bit), low, high),
     )
 

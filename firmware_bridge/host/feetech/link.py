@@ -13,7 +13,7 @@ from typing import Protocol
 import serial
 
 from sefa_edge.firmware_bridge.host.errors import ArmDisconnected
-from sefa_edge.firmware_bridge.host.feetech.protocol import wire_time_ns
+from sefa_edge.firmware_bridge.host.feetech.protocol import HEADER, wire_time_ns
 from sefa_edge.profiles.errors import InputError, MissingError
 from sefa_edge.profiles.units import NS_PER_S, ms_to_ns
 
@@ -21,7 +21,18 @@ ECHO_PROBE = b"\x00\x55\x00\x55"
 """No servo takes this for a packet, so what comes back is the adapter's own echo."""
 
 ECHO_MARGIN_NS = ms_to_ns(50)
+ECHO_PROBES = 3
+"""How often the probe is sent while what comes back is neither nothing nor the probe."""
+
 READ_BYTES = 4096
+BACKLOG_BYTES = 4096
+"""What the operating system holds for a serial port that is still sending; what is beyond, `write` has dropped."""
+
+TRUSTED_STREAK = 2
+"""Whole replies in a row after which nothing can be under way any more: the first may be one that came late."""
+
+FEW_PIECES = 2
+"""Readings that a reply may take before it pays to sleep until it can be complete: a sleep costs one wake-up."""
 
 
 class Wire(Protocol):
@@ -60,6 +71,8 @@ class Link:
     Single-wire adapters may echo what the host sends; that is found out once, on opening, and stripped from
     then on. (It cannot be told from the answers: a servo with a voltage fault answers a ping with the very
     bytes of the ping.)
+
+    Time is counted from when the line is free: a request that follows a write waits until that is out.
     """
 
     def __init__(self, wire: Wire) -> None:
@@ -67,10 +80,15 @@ class Link:
         self.port = wire.port
         self.baud = wire.baud
         self.written_ns = 0
+        """When the last request began to leave, after whatever was on the line before it."""
         self._wire = wire
+        self._line_free_ns = 0
+        self._backlog_ns = wire_time_ns(BACKLOG_BYTES, wire.baud)
+        self._streak = self._streak_before = 0
+        self._in_pieces = False
         self._echoes = False
         try:
-            self._echoes = self.exchange(ECHO_PROBE, len(ECHO_PROBE), ECHO_MARGIN_NS) == ECHO_PROBE
+            self._echoes = self._hears_itself()
         except ArmDisconnected:
             self.close()
             raise
@@ -90,37 +108,70 @@ class Link:
         """Send a request, collect the reply: what arrived within its time on the wire plus `margin_ns`.
 
         The reply is shorter than `reply_bytes` when somebody kept silent, and empty when nobody answered.
-        Bytes left over from before are thrown away first.
+        Bytes left over from before are thrown away first; noise before the reply does not count as reply.
+
+        Args:
+            margin_ns: for the servos' return delays and for what the adapter and this computer add.
 
         Raises:
             ArmDisconnected: the port is gone.
         """
-        expected = reply_bytes + (len(request) if self._echoes else 0)
-        wire_ns = wire_time_ns(len(request) + reply_bytes, self.baud)
-        self._wire.discard_input()
+        self._streak_before, self._streak = self._streak, 0
+        if self._streak_before < TRUSTED_STREAK:
+            self._wire.discard_input()
         self.send(request)
-        # Nothing can be complete before: sleeping through it saves a wake-up per batch of bytes.
-        self._wire.rest(wire_ns)
-        received = self._receive(expected, self.written_ns + wire_ns + margin_ns)
+        reply_ns = self.written_ns + wire_time_ns(len(request) + reply_bytes, self.baud)
+        if self._in_pieces:
+            self._wire.rest(max(reply_ns - self._wire.now_ns(), 0))
+        received = self._receive(request, reply_bytes, reply_ns + margin_ns)
         return _after_echo(request, received) if self._echoes else received
+
+    def settle(self) -> None:
+        """Told by who understood the last reply: it was all that was asked for, and nothing else.
+
+        After two in a row nothing can be left over: saves the next exchange a system call.
+        """
+        self._streak = 0 if self._echoes else self._streak_before + 1
 
     def send(self, request: bytes) -> None:
         """Send a request that nobody answers. Raises ArmDisconnected."""
-        self._wire.write(request)
-        self.written_ns = self._wire.now_ns()
+        wire = self._wire
+        wire.write(request)
+        now_ns, free_ns = wire.now_ns(), self._line_free_ns
+        self.written_ns = begun_ns = now_ns if now_ns > free_ns else min(free_ns, now_ns + self._backlog_ns)
+        self._line_free_ns = begun_ns + wire_time_ns(len(request), self.baud)
+
+    def rest(self, duration_ns: int) -> None:
+        """Do nothing for so long."""
+        self._wire.rest(duration_ns)
 
     def close(self) -> None:
         """Give the port back. Torque stays as it is; nothing is sent."""
         self._wire.close()
 
-    def _receive(self, expected: int, deadline_ns: int) -> bytes:
-        received = b""
-        while len(received) < expected:
+    def _receive(self, request: bytes, reply_bytes: int, deadline_ns: int) -> bytes:
+        received, pieces = self._wire.read(deadline_ns), 1
+        while received and self._missing(request, received, reply_bytes) > 0:
             data = self._wire.read(deadline_ns)
             if not data:
-                break
+                return received
             received += data
+            pieces += 1
+        self._in_pieces |= pieces > FEW_PIECES
         return received
+
+    def _missing(self, request: bytes, received: bytes, reply_bytes: int) -> int:
+        """Bytes still to come, counted from the first header, or from the end of the echo."""
+        if self._echoes:
+            return max(received.find(request), 0) + len(request) + reply_bytes - len(received)
+        return max(received.find(HEADER), 0) + reply_bytes - len(received)
+
+    def _hears_itself(self) -> bool:
+        for _ in range(ECHO_PROBES):
+            received = self.exchange(ECHO_PROBE, len(ECHO_PROBE), ECHO_MARGIN_NS)
+            if not received or ECHO_PROBE in received:
+                return bool(received)
+        return False
 
 
 class SerialWire:
@@ -132,6 +183,7 @@ class SerialWire:
         self.baud = baud
         self._serial = _open(port, baud)
         self._fd: int = self._serial.fileno()
+        self._watched = (self._fd,)
 
     def now_ns(self) -> int:
         return time.monotonic_ns()
@@ -157,9 +209,8 @@ class SerialWire:
             raise self._gone(error.args[-1]) from None
 
     def read(self, deadline_ns: int) -> bytes:
-        left_s = max(deadline_ns - time.monotonic_ns(), 0) / NS_PER_S
-        readable, _, _ = select.select((self._fd,), (), (), left_s)
-        if not readable:
+        left_ns = deadline_ns - time.monotonic_ns()
+        if not select.select(self._watched, (), (), left_ns / NS_PER_S if left_ns > 0 else 0)[0]:
             return b""
         try:
             data = os.read(self._fd, READ_BYTES)

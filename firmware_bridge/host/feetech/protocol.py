@@ -40,7 +40,9 @@ class Instruction(IntEnum):
 class StatusBits(IntFlag):
     """Faults that a servo reports in the CODE byte of every answer and in register 65.
 
-    Sources disagree on bits 4 and 6; any bit that is set is treated as a fault.
+    Sources disagree: bit 4 is an angle fault in Feetech's memory table, over-current for `feetech-cli`, nothing for
+    `feetech-servo-sdk`; bit 6 is overload for `feetech-cli` and nothing for the others. They keep their numbers here;
+    any bit that is set is treated as a fault.
     """
 
     VOLTAGE = 1 << 0

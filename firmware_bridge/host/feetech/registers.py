@@ -1,14 +1,15 @@
-"""Register map of the STS3215: name, address, width, sign, factory value, and what one count means.
+"""Register map of the STS3215: name, address, width, sign, factory value, source, and what one count means.
 
-Sources: Feetech's "Magnetic encoder STS servo, memory table" (addresses, access, units, factory values, phase
-bits); LeRobot's control table for the same servo (names of the registers it writes, sign bits). Where they
-disagree the memory table wins, except register 7, which it calls reserved and LeRobot writes as return delay.
+Every register names the source that this file follows, and, where another source says something else, what that is
+(`dispute`). `disputed_registers` lists those. Where a dispute has an effect it can be decided otherwise: register 7
+by `register_7` in the arm profile. Status bits: see `protocol.StatusBits`.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final
 
 MODEL_STS3215: Final = 777
@@ -17,7 +18,7 @@ EEPROM_END: Final = 40
 """Below: EEPROM, kept without power, written only while `LOCK` is 0."""
 
 BAUD_RATES: Final = (1_000_000, 500_000, 250_000, 128_000, 115_200, 76_800, 57_600, 38_400)
-"""Meaning of register 6, in order."""
+"""Meaning of register 6, in order. LeRobot and rustypot have 57600, 38400 and 19200 in the last three places."""
 
 VOLTAGE_MV: Final = 100
 CURRENT_MA: Final = 6.5
@@ -34,11 +35,24 @@ PHASE_FINE_SPEED: Final = 1 << 2
 PHASE_ZERO_IS_FULL_SPEED: Final = 1 << 3
 """Phase bit 3: a goal speed of 0 means as fast as possible instead of stop."""
 
+PHASE_FULL_ANGLE: Final = 1 << 4
+"""Phase bit 4: positions count on beyond a turn instead of wrapping round."""
+
 MODE_POSITION: Final = 0
+MAX_SPEED_COUNTS: Final = 0x7FFF
+"""The largest magnitude of GOAL_SPEED."""
+
 TORQUE_OFF: Final = 0
 TORQUE_ON: Final = 1
 TORQUE_MAKE_MIDDLE: Final = 128
 """Values of TORQUE_ENABLE; 128 sets the offset so that the present position becomes 2048."""
+
+
+class Source(Enum):
+    """Who says so."""
+
+    MEMORY_TABLE = "Feetech, memory table of the magnetic encoder STS servos"
+    LEROBOT = "LeRobot 0.4.4, control table of the STS and SMS series"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +65,9 @@ class Register:
     factory: int = 0
     sign_bit: int | None = None
     read_only: bool = False
+    source: Source = Source.MEMORY_TABLE
+    dispute: str = ""
+    """What another source says; empty where none disagrees."""
 
     def encode(self, value: int) -> bytes:
         """Bytes of a value. Raises ValueError when it does not fit."""
@@ -80,12 +97,16 @@ def decode_sign_magnitude(raw: int, sign_bit: int | None) -> int:
     return -(raw & (1 << sign_bit) - 1)
 
 
+UNDOCUMENTED: Final = "memory table: a factory register without a documented meaning"
+
 FIRMWARE_MAJOR = Register("firmware_major", 0, factory=3, read_only=True)
 FIRMWARE_MINOR = Register("firmware_minor", 1, factory=10, read_only=True)
 MODEL_NUMBER = Register("model_number", 3, 2, factory=MODEL_STS3215, read_only=True)
 SERVO_ID = Register("id", 5, factory=1)
-BAUD_RATE = Register("baud_rate", 6)
-RETURN_DELAY = Register("return_delay", 7)
+BAUD_RATE = Register("baud_rate", 6, dispute="LeRobot, rustypot: codes 5 to 7 are 57600, 38400, 19200 baud")
+RETURN_DELAY = Register(
+    "return_delay", 7, source=Source.LEROBOT, dispute="memory table: reserved, 0; LeRobot: factory value 250, 500 us"
+)
 RESPONSE_LEVEL = Register("response_level", 8, factory=1)
 MIN_POSITION = Register("min_position_limit", 9, 2)
 MAX_POSITION = Register("max_position_limit", 11, 2, factory=4095)
@@ -109,9 +130,9 @@ OPERATING_MODE = Register("operating_mode", 33)
 PROTECTIVE_TORQUE = Register("protective_torque", 34, factory=20)
 PROTECTION_TIME = Register("protection_time", 35, factory=200)
 OVERLOAD_TORQUE = Register("overload_torque", 36, factory=80)
-SPEED_P = Register("speed_loop_p", 37, factory=10)
-OVER_CURRENT_TIME = Register("over_current_time", 38, factory=200)
-SPEED_I = Register("speed_loop_i", 39, factory=200)
+SPEED_P = Register("speed_loop_p", 37, factory=10, dispute="SCS series: protective torque")
+OVER_CURRENT_TIME = Register("over_current_time", 38, factory=200, dispute="SCS series: protection time")
+SPEED_I = Register("speed_loop_i", 39, factory=200, dispute="no factory value in LeRobot, rustypot; not in SCS series")
 
 TORQUE_ENABLE = Register("torque_enable", 40)
 ACCELERATION = Register("acceleration", 41)
@@ -126,19 +147,24 @@ PRESENT_LOAD = Register("present_load", 60, 2, sign_bit=10, read_only=True)
 PRESENT_VOLTAGE = Register("present_voltage", 62, read_only=True)
 PRESENT_TEMPERATURE = Register("present_temperature", 63, read_only=True)
 ASYNC_FLAG = Register("async_write_flag", 64, read_only=True)
-STATUS = Register("status", 65, read_only=True)
+STATUS = Register("status", 65, read_only=True, dispute="bits 4 and 6, see protocol.StatusBits")
 MOVING = Register("moving", 66, read_only=True)
-PRESENT_CURRENT = Register("present_current", 69, 2, sign_bit=15, read_only=True)
+PRESENT_CURRENT = Register("present_current", 69, 2, sign_bit=15, read_only=True, dispute="LeRobot, rustypot: no sign")
 
-MOVING_THRESHOLD = Register("moving_velocity_threshold", 80, factory=1)
-CONTROL_PERIOD = Register("control_period_ms", 81, factory=1)
-SPEED_UNIT = Register("velocity_unit_factor", 82, factory=50)
-MAX_SPEED = Register("maximum_velocity_limit", 84, factory=80)
-MAX_ACCELERATION = Register("maximum_acceleration", 85, factory=254)
-ACCELERATION_FACTOR = Register("acceleration_multiplier", 86, factory=1)
+MOVING_THRESHOLD = Register("moving_velocity_threshold", 80, factory=1, source=Source.LEROBOT)
+CONTROL_PERIOD = Register("control_period_ms", 81, factory=1, source=Source.LEROBOT)
+SPEED_UNIT = Register("velocity_unit_factor", 82, factory=50, source=Source.LEROBOT)
+MAX_SPEED = Register("maximum_velocity_limit", 84, factory=80, source=Source.LEROBOT, dispute=UNDOCUMENTED)
+MAX_ACCELERATION = Register("maximum_acceleration", 85, factory=254, source=Source.LEROBOT, dispute=UNDOCUMENTED)
+ACCELERATION_FACTOR = Register("acceleration_multiplier", 86, factory=1, source=Source.LEROBOT, dispute=UNDOCUMENTED)
 
 REGISTERS: Final = tuple(entry for entry in list(globals().values()) if isinstance(entry, Register))
 """The whole table, in the order of the addresses."""
+
+
+def disputed_registers() -> tuple[Register, ...]:
+    """The registers on which sources disagree."""
+    return tuple(register for register in REGISTERS if register.dispute)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,51 +1,151 @@
-"""The newest answer of one servo, in units of the world."""
+"""The newest answers of all servos: bytes of the wire in, `JointState` out.
+
+Plain Python, on purpose. A loop sleeps most of its time, so every tick begins with cold caches; there a numpy call
+on six values costs as much as a Python loop over them (profiles/benchmarks/arm_bus.py measures the whole).
+"""
 
 from __future__ import annotations
 
-from sefa_edge.firmware_bridge.host.feetech.protocol import Packet
+from collections.abc import Sequence
+from struct import Struct
+
+import numpy as np
+
+from sefa_edge.firmware_bridge.host.calibration import JointScale
+from sefa_edge.firmware_bridge.host.feetech.protocol import OVERHEAD_BYTES, Packet, decode, encode
 from sefa_edge.firmware_bridge.host.feetech.registers import (
     CURRENT_MA,
     LOAD_PCT,
-    PRESENT_CURRENT,
     PRESENT_LOAD,
     PRESENT_POSITION,
-    PRESENT_SPEED,
     STATE_BLOCK,
     VOLTAGE_MV,
-    decode_sign_magnitude,
 )
+from sefa_edge.firmware_bridge.host.messages import JointState
+
+FRAME_BYTES = OVERHEAD_BYTES + STATE_BLOCK.count
+GOOD_SUM = 0xFD
+"""Sum of all bytes of a good frame, modulo 256: the checksum makes 0xFF of what it covers, the header adds 0x1FE."""
+
+ANSWER = Struct("<IB" + STATE_BLOCK.layout.format.removeprefix("<"))
+"""Header, id and length as one number; status byte; registers 56..70."""
+
+SIGN_15 = 1 << (PRESENT_POSITION.sign_bit or 0)
+SIGN_10 = 1 << (PRESENT_LOAD.sign_bit or 0)
+"""Positions, speeds and currents have their sign in bit 15, loads in bit 10 with nothing above it."""
+
+LOAD_BITS = SIGN_10 | SIGN_10 - 1
+COLUMNS = 5
+"""Position, speed, load, current, temperature: what a `JointState` has as floats."""
 
 
-class ServoState:
-    """What one servo reported last, and when. Mutable: one per joint, updated in the loop."""
+class StateTable:
+    """What every servo reported last, and when. Mutable: updated in the loop; what it gives out is not."""
 
-    __slots__ = (
-        "current_ma", "load_pct", "position_ticks", "servo_id", "speed_ticks_s", "stamp_ns",
-        "status_bits", "supply_mv", "temperature_c", "ticks_s_per_count",
-    )  # fmt: skip
+    def __init__(self, servo_ids: Sequence[int], scales: Sequence[JointScale], ticks_s_per_count: Sequence[int]):
+        """All in the order of the joints; `ticks_s_per_count` is the servo's unit of speed."""
+        n = len(servo_ids)
+        frames = [encode(servo_id, 0, bytes(STATE_BLOCK.count)) for servo_id in servo_ids]
+        heads = [ANSWER.unpack_from(frame)[0] for frame in frames]
+        self._joints = [
+            (
+                (row, row * FRAME_BYTES, head),
+                (scale.lowest_reading, scale.highest_reading),
+                (scale.zero_ticks, scale.joint_per_tick, count * scale.joint_per_tick),
+            )
+            for row, (head, scale, count) in enumerate(zip(heads, scales, ticks_s_per_count, strict=True))
+        ]
+        self._rows = {servo_id: row for row, servo_id in enumerate(servo_ids)}
+        self._frames = b"".join(frames)
+        self._values = [0.0] * (COLUMNS * n)
+        self._pack_values = Struct(f"{COLUMNS * n}d").pack
+        self._status, self._supply_mv = bytes(n), 0
+        self._stamps_ns = [0] * n
+        self._everyone = np.frombuffer(b"\1" * n, np.bool_)
+        self._no_age = np.frombuffer(bytes(8 * n), np.int64)
 
-    def __init__(self, servo_id: int, ticks_s_per_count: int) -> None:
-        self.servo_id = servo_id
-        self.ticks_s_per_count = ticks_s_per_count
-        self.stamp_ns = 0
-        self.position_ticks = 0
-        self.speed_ticks_s = 0
-        self.load_pct = 0.0
-        self.current_ma = 0.0
-        self.supply_mv = 0
-        self.temperature_c = 0.0
-        self.status_bits = 0
+    @property
+    def reply_bytes(self) -> int:
+        """Length of a whole reply on the wire."""
+        return len(self._frames)
 
-    def update(self, answer: Packet, stamp_ns: int) -> None:
-        """Take in an answer to a read of `STATE_BLOCK`."""
-        position, speed, load, voltage, temperature, _, status, _, current = STATE_BLOCK.layout.unpack(
-            answer.parameters
+    def take(self, received: bytes, stamp_ns: int) -> np.ndarray:
+        """Take in what arrived after a sync read; tells who answered, bool [n], read-only.
+
+        Noise, foreign ids, other lengths and frames with a wrong checksum are passed over. Of two answers of
+        one servo the later one counts.
+        """
+        if len(received) != len(self._frames) or not self._accept(received):
+            return self._take_pieces(received, stamp_ns)
+        self._stamps_ns = [stamp_ns] * len(self._stamps_ns)
+        return self._everyone
+
+    def is_whole(self, valid: np.ndarray) -> bool:
+        """Whether that came of the very bytes that were asked for, and nothing else."""
+        return valid is self._everyone
+
+    def joint_state(self, sequence: int, stamp_ns: int, valid: np.ndarray) -> JointState:
+        """The newest values of all joints in arrays that nobody can write; `valid` as `take` gave it."""
+        columns = np.frombuffer(self._pack_values(*self._values)).reshape(COLUMNS, -1)
+        joint_deg, velocity_deg_s, load_pct, current_ma, temperature_c = columns
+        return JointState(
+            sequence,
+            stamp_ns,
+            joint_deg,
+            velocity_deg_s,
+            load_pct,
+            current_ma,
+            temperature_c,
+            self._supply_mv,
+            np.frombuffer(self._status, np.uint8),
+            valid,
+            self._no_age if valid is self._everyone else self._ages_ns(stamp_ns),
         )
-        self.stamp_ns = stamp_ns
-        self.position_ticks = decode_sign_magnitude(position, PRESENT_POSITION.sign_bit)
-        self.speed_ticks_s = decode_sign_magnitude(speed, PRESENT_SPEED.sign_bit) * self.ticks_s_per_count
-        self.load_pct = decode_sign_magnitude(load, PRESENT_LOAD.sign_bit) * LOAD_PCT
-        self.current_ma = decode_sign_magnitude(current, PRESENT_CURRENT.sign_bit) * CURRENT_MA
-        self.supply_mv = voltage * VOLTAGE_MV
-        self.temperature_c = float(temperature)
-        self.status_bits = answer.code | status
+
+    def _accept(self, frames: bytes) -> bool:
+        """Take over the values of all joints, or of none: when a frame is not the one that belongs in its place."""
+        n = len(self._joints)
+        values, status, lowest_voltage = [0.0] * (COLUMNS * n), bytearray(n), 0xFF
+        for (row, start, head), (lowest, highest), (zero, per_tick, per_count) in self._joints:
+            found, code, position, speed, load, voltage, temperature, _, bits, _, current = ANSWER.unpack_from(
+                frames, start
+            )
+            if found != head or sum(frames[start : start + FRAME_BYTES]) & 0xFF != GOOD_SUM:
+                return False
+            load &= LOAD_BITS
+            ticks = position if position < SIGN_15 else SIGN_15 - position
+            if ticks < lowest:
+                ticks = lowest
+            elif ticks > highest:
+                ticks = highest
+            values[row] = (ticks - zero) * per_tick
+            values[row + n] = (speed if speed < SIGN_15 else SIGN_15 - speed) * per_count
+            values[row + 2 * n] = (load if load < SIGN_10 else SIGN_10 - load) * LOAD_PCT
+            values[row + 3 * n] = (current if current < SIGN_15 else SIGN_15 - current) * CURRENT_MA
+            values[row + 4 * n] = temperature
+            status[row] = code | bits
+            if voltage < lowest_voltage:
+                lowest_voltage = voltage
+        self._frames, self._values, self._status = frames, values, bytes(status)
+        self._supply_mv = lowest_voltage * VOLTAGE_MV
+        return True
+
+    def _take_pieces(self, received: bytes, stamp_ns: int) -> np.ndarray:
+        frames, valid = bytearray(self._frames), bytearray(len(self._joints))
+        for packet in decode(received):
+            row = self._rows.get(packet.servo_id)
+            if row is not None and len(packet.parameters) == STATE_BLOCK.count:
+                frames[row * FRAME_BYTES : (row + 1) * FRAME_BYTES] = _frame(packet)
+                self._stamps_ns[row] = stamp_ns
+                valid[row] = True
+        self._accept(bytes(frames))
+        return np.frombuffer(bytes(valid), np.bool_)
+
+    def _ages_ns(self, stamp_ns: int) -> np.ndarray:
+        ages = np.array([stamp_ns - heard_ns for heard_ns in self._stamps_ns], np.int64)
+        ages.setflags(write=False)
+        return ages
+
+
+def _frame(packet: Packet) -> bytes:
+    return encode(packet.servo_id, packet.code, packet.parameters)

@@ -1,0 +1,138 @@
+"""From joints moved by hand to a calibration, as LeRobot calibrates. Pure: readings in, findings and numbers out.
+
+Nothing is written to a servo on the way. LeRobot (0.4.4) clears the old offset in the servos first and reads their
+positions anew; here the old offset is added to what they report, which gives the same encoder ticks.
+
+    readings of the middle pose -> `begin` -> readings of the sweep -> `observe` … -> `findings` -> `result`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from sefa_edge.firmware_bridge.host.calibration import (
+    ENCODER_MAX_TICKS,
+    MAX_HOMING_OFFSET,
+    Calibration,
+    JointCalibration,
+)
+from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.schema import ArmProfile, JointProfile
+from sefa_edge.profiles.units import SERVO_TICKS_PER_TURN
+
+MIDDLE_TICKS = ENCODER_MAX_TICKS // 2
+"""What a servo reports in the middle pose afterwards: 2047, as LeRobot's half-turn homing."""
+
+JUMP_TICKS = 1024
+"""A quarter turn between two readings is no hand, but the encoder's end (0/4095) or a gap in the readings."""
+
+EDGE_TICKS = 16
+"""A range that comes so near to the encoder's end has most likely passed it."""
+
+SMALLEST_SHARE = 0.5
+"""Of the nominal range: a joint that was moved less was not moved from end to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class JointSweep:
+    """What one joint has shown since the middle pose, in ticks as its servo will report them with the new offset."""
+
+    homing_offset: int
+    position_ticks: int
+    lowest_ticks: int
+    highest_ticks: int
+    jumped: bool = False
+    """It went over the encoder's end, or was not heard for long: its range is worthless."""
+
+    def at(self, encoder_ticks: int) -> JointSweep:
+        """The same, one reading later."""
+        position = (encoder_ticks - self.homing_offset) % SERVO_TICKS_PER_TURN
+        if self.jumped or abs(position - self.position_ticks) > JUMP_TICKS:
+            return replace(self, position_ticks=position, jumped=True)
+        return replace(
+            self,
+            position_ticks=position,
+            lowest_ticks=min(self.lowest_ticks, position),
+            highest_ticks=max(self.highest_ticks, position),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is still wrong with one joint, and what to do."""
+
+    joint: str
+    problem: str
+    advice: str
+    middle_anew: bool
+    """Going on with the sweep does not help: the middle pose must be taken again."""
+
+
+Sweep = tuple[JointSweep, ...]
+
+
+def homing_offset_of(encoder_ticks: int) -> int:
+    """Offset that makes the servo report 2047 here.
+
+    The encoder's last tick, 4095, would need 2048, which the register cannot hold: there it reports 2048. LeRobot
+    stops with an error.
+    """
+    return min(encoder_ticks - MIDDLE_TICKS, MAX_HOMING_OFFSET)
+
+
+def begin(encoder_ticks: Sequence[int]) -> Sweep:
+    """Take this reading of all joints as the middle pose."""
+    return tuple(_still(homing_offset_of(ticks), ticks) for ticks in encoder_ticks)
+
+
+def observe(sweep: Sweep, encoder_ticks: Sequence[int | None]) -> Sweep:
+    """Take in one reading of all joints; None: that servo kept silent."""
+    return tuple(joint if ticks is None else joint.at(ticks) for joint, ticks in zip(sweep, encoder_ticks, strict=True))
+
+
+def findings(profile: ArmProfile, sweep: Sweep) -> tuple[Finding, ...]:
+    """What keeps this sweep from being a calibration; empty: nothing."""
+    found = (_finding(joint, seen) for joint, seen in zip(profile.joints, sweep, strict=True) if not joint.turns_freely)
+    return tuple(finding for finding in found if finding is not None)
+
+
+def result(profile: ArmProfile, sweep: Sweep) -> Calibration:
+    """The calibration that the sweep has shown. Raises InputError: it has not."""
+    wrong = findings(profile, sweep)
+    if wrong:
+        words = "; ".join(f"{finding.joint} {finding.problem}" for finding in wrong)
+        raise InputError(f"no calibration: {words}", wrong[0].advice, exit_code=1)
+    return Calibration(
+        tuple(_calibrated(joint, seen) for joint, seen in zip(profile.joints, sweep, strict=True)),
+    )
+
+
+def _still(homing_offset: int, encoder_ticks: int) -> JointSweep:
+    position = encoder_ticks - homing_offset
+    return JointSweep(homing_offset, position, position, position)
+
+
+def _finding(joint: JointProfile, seen: JointSweep) -> Finding | None:
+    if seen.jumped or seen.lowest_ticks < EDGE_TICKS or seen.highest_ticks > ENCODER_MAX_TICKS - EDGE_TICKS:
+        return Finding(
+            joint.name,
+            "went over its encoder's end (0/4095), or jumped while it was not heard",
+            "bring every joint nearer to the middle of its travel, take the middle pose again, and move slowly",
+            middle_anew=True,
+        )
+    swept = seen.highest_ticks - seen.lowest_ticks
+    usual = joint.range_max_ticks - joint.range_min_ticks
+    if swept < SMALLEST_SHARE * usual:
+        return Finding(
+            joint.name,
+            f"was moved over {swept} of about {usual} ticks",
+            "move every joint from one end to the other",
+            middle_anew=False,
+        )
+    return None
+
+
+def _calibrated(joint: JointProfile, seen: JointSweep) -> JointCalibration:
+    low, high = (0, ENCODER_MAX_TICKS) if joint.turns_freely else (seen.lowest_ticks, seen.highest_ticks)
+    return JointCalibration(joint.servo_id, 0, seen.homing_offset, low, high)

@@ -1,0 +1,135 @@
+"""Where LeRobot keeps the calibration of an arm, and reading and writing it there.
+
+LeRobot's places (0.4.4, `lerobot/utils/constants.py` and `robots/robot.py`): `$HF_LEROBOT_CALIBRATION`, else
+`$HF_LEROBOT_HOME/calibration`, else `lerobot/calibration` below the Hugging Face cache; in it
+`robots/<robot name>/<id>.json`. The robot's name was `so100_follower` or `so101_follower` up to 0.4.2 and is
+`so_follower` since, so a user who upgraded has files in the old folder.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import count, islice
+from pathlib import Path
+
+from sefa_edge.firmware_bridge.host.calibration import Calibration, lerobot_text, load_calibration
+from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.files import make_folder, write_atomic
+from sefa_edge.profiles.schema import ArmProfile
+
+PRESENT_NAME = "so_follower"
+OLD_NAMES = ("so101_follower", "so100_follower")
+MAX_ID_LETTERS = 100
+MAX_LISTED = 12
+
+
+def find_calibration(word: str, profile: ArmProfile) -> Path:
+    """The file that a path or an id stands for. What holds a `/` or ends in `.json` is a path.
+
+    Raises:
+        InputError: no such id (tells which there are), or two different files for it.
+    """
+    if "/" in word or word.endswith(".json"):
+        return Path(word).expanduser()
+    check_id(word)
+    found = [path for path in _places(word, profile) if path.is_file()]
+    if not found:
+        raise InputError(f"LeRobot has no calibration '{word}' below {calibration_root()}", _what_there_is(profile))
+    contents = [load_calibration(path, profile) for path in found]
+    if any(other != contents[0] for other in contents[1:]):
+        raise InputError(
+            f"two different calibrations are called '{word}': {' and '.join(map(str, found))}",
+            "give the path of the one that belongs to this arm, or remove the other",
+        )
+    return found[0]
+
+
+def file_of_id(word: str, profile: ArmProfile) -> Path:
+    """Where the calibration of an id is written: over the file that it has, else where LeRobot looks today.
+
+    Raises:
+        InputError: no fit name, or LeRobot keeps two files for it.
+    """
+    check_id(word)
+    found = [path for path in _places(word, profile) if path.is_file()]
+    if len(found) > 1:
+        raise InputError(
+            f"LeRobot keeps two files for '{word}': {' and '.join(map(str, found))}",
+            "remove the one that is out of date, or give another --id",
+        )
+    return found[0] if found else _places(word, profile)[0]
+
+
+def check_id(word: str) -> None:
+    """An id is one plain file name, as `--robot.id` of LeRobot. Raises InputError for anything else."""
+    if not 0 < len(word) <= MAX_ID_LETTERS or not word.isprintable() or "/" in word or word.startswith((".", "-")):
+        raise InputError(
+            f"{word[:MAX_ID_LETTERS]!r} cannot be the id of an arm", "use letters, digits, '_' and '-': my_follower"
+        )
+
+
+def calibration_root() -> Path:
+    """The folder below which LeRobot keeps calibrations; an empty variable counts as not set."""
+    own = os.environ.get("HF_LEROBOT_CALIBRATION")
+    if own:
+        return Path(own).expanduser()
+    home = os.environ.get("HF_LEROBOT_HOME")
+    return (Path(home).expanduser() if home else _hugging_face_home() / "lerobot") / "calibration"
+
+
+def save_calibration(path: Path, profile: ArmProfile, calibration: Calibration) -> None:
+    """Write a calibration to the byte as LeRobot does, whole or not at all. Raises InputError."""
+    make_folder(path.parent)
+    try:
+        write_atomic(path, lerobot_text(profile, calibration).encode())
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}", "is its disk full?") from None
+
+
+def spare_path(name: str) -> Path:
+    """A free place for numbers that must not be lost: `<state>/sefa-edge/calibration/<name>.json`, or `<name>-2.json`.
+
+    Raises:
+        InputError: the folder cannot be made.
+    """
+    state = os.environ.get("XDG_STATE_HOME")
+    folder = (Path(state) if state else Path.home() / ".local" / "state") / "sefa-edge" / "calibration"
+    make_folder(folder)
+    names = (f"{name}.json" if number == 1 else f"{name}-{number}.json" for number in count(1))
+    return next(folder / candidate for candidate in names if not (folder / candidate).exists())
+
+
+def _places(word: str, profile: ArmProfile) -> list[Path]:
+    return [folder / f"{word}.json" for folder in _folders(profile)]
+
+
+def _folders(profile: ArmProfile) -> list[Path]:
+    """Newest first; a profile whose name says SO-100 leaves the files of SO-101s alone, and vice versa."""
+    own = [name for name in OLD_NAMES if profile.name.startswith(name.split("_")[0])]
+    robots = calibration_root() / "robots"
+    return [robots / name for name in (PRESENT_NAME, *(own or OLD_NAMES))]
+
+
+def _hugging_face_home() -> Path:
+    own = os.environ.get("HF_HOME")
+    if own:
+        return Path(own).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache).expanduser() if cache else Path.home() / ".cache") / "huggingface"
+
+
+def _what_there_is(profile: ArmProfile) -> str:
+    files = sorted(islice(_listed(profile), MAX_LISTED))
+    if not files:
+        return "there is none for this arm: make one with `sefa-edge calibrate`, or give a path"
+    return f"there is: {', '.join(files)}"
+
+
+def _listed(profile: ArmProfile) -> Iterator[str]:
+    for folder in _folders(profile):
+        try:
+            names = [entry.name for entry in os.scandir(folder) if entry.name.endswith(".json")]
+        except OSError:
+            continue
+        yield from (f"{name[:-5]} ({folder.name})" for name in sorted(names) if name.isprintable())

@@ -1,0 +1,70 @@
+"""The sync write that carries a goal: one packet for all servos, laid out once, filled in for every goal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from sefa_edge.firmware_bridge.host.calibration import JointScale
+from sefa_edge.firmware_bridge.host.feetech.protocol import encode_sync_write
+from sefa_edge.firmware_bridge.host.feetech.registers import COMMAND_BLOCK, GOAL_POSITION, MAX_SPEED_COUNTS
+
+FULL_ACCELERATION = 0
+NO_GOAL_TIME = 0
+
+FIRST_ENTRY = 7
+"""Header, broadcast id, length, instruction, address and count come before the first servo's id."""
+
+
+def speed_wall_counts(max_velocity: float, scale: JointScale, ticks_s_per_count: int) -> int:
+    """Goal speed (register 46) of a joint whose goals move at most at `max_velocity`, joint units per second.
+
+    The host shapes the motion: every tick a goal, a small step from the last. The limit of the arm profile goes with
+    it as a second wall, in the servo itself, against what the host cannot see or take back: a damaged goal whose
+    checksum holds, a servo that rebooted and wakes up far from its goal, a joint that was held and springs free. It
+    comes with every goal because a reboot forgets it. A healthy run is not slowed: no goal moves faster than this, so
+    each is reached before the next one comes, and what a late tick leaves over is caught up at once.
+
+    Never 0, which means full speed or stop, as phase bit 3 has it. The unit is that of phase bit 2, rounded up.
+
+    Acceleration goes as 0, none of the servo's own: with one it plans to stand still at every goal, brakes before each
+    and lags by v / 2a, 20 ms at 60 deg/s and 1500 deg/s2. Goal time goes as 0, unused.
+    """
+    counts = max_velocity / abs(scale.joint_per_tick) / ticks_s_per_count
+    return min(math.ceil(counts), MAX_SPEED_COUNTS)
+
+
+def command(goal_ticks: int, speed_counts: int) -> bytes:
+    """Registers 41..47 of one servo: acceleration, goal, time, speed."""
+    return COMMAND_BLOCK.layout.pack(FULL_ACCELERATION, goal_ticks, NO_GOAL_TIME, speed_counts)
+
+
+class GoalFrame:
+    """A sync write of registers 41..47 of all servos, of which only the goals change."""
+
+    def __init__(self, servo_ids: Sequence[int], scales: Sequence[JointScale], speed_counts: Sequence[int]):
+        """All in the order of the joints."""
+        commands = [command(0, counts) for counts in speed_counts]
+        self._packet = bytearray(encode_sync_write(COMMAND_BLOCK.address, list(zip(servo_ids, commands, strict=True))))
+        self._check_of_zeros = self._packet[-1]
+        first = FIRST_ENTRY + 1 + GOAL_POSITION.address - COMMAND_BLOCK.address
+        entry = 1 + COMMAND_BLOCK.count
+        self._joints = [
+            (first + row * entry, scale.joint_per_tick, scale.zero_ticks, scale.lowest_ticks, scale.highest_ticks)
+            for row, scale in enumerate(scales)
+        ]
+
+    def filled(self, joint_deg: Sequence[float]) -> bytes:
+        """The packet for these finite positions [n], each as `JointScale.to_ticks` has it."""
+        packet, total = self._packet, 0
+        for (place, per_tick, zero, lowest, highest), position in zip(self._joints, joint_deg, strict=True):
+            ticks = round(position / per_tick + zero)
+            if ticks < lowest:
+                ticks = lowest
+            elif ticks > highest:
+                ticks = highest
+            packet[place] = low = ticks & 0xFF
+            packet[place + 1] = high = ticks >> 8
+            total += low + high
+        packet[-1] = (self._check_of_zeros - total) & 0xFF
+        return bytes(packet)

@@ -1,0 +1,98 @@
+"""Simulated servos whose joints a test moves by hand, on a pseudo-terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sefa_edge.firmware_bridge.host.feetech import registers as reg
+from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
+from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
+from sefa_edge.profiles.schema import load_arm_profile
+
+PROFILE = load_arm_profile("so101")
+NAMES = PROFILE.joint_names
+MIDDLE = (1500, 2600, 2047, 900, 3000, 2300)
+"""Encoder ticks in the middle pose."""
+
+STEP_TICKS = 100
+
+
+class HandPlant:
+    """A `Plant` without motors: joints are where hands put them."""
+
+    def __init__(self, ticks: Sequence[float]) -> None:
+        self.ticks = list(ticks)
+        self.torque = [False] * len(ticks)
+        self.goals: list[float] = []
+
+    def position_ticks(self, index: int) -> float:
+        return self.ticks[index]
+
+    def velocity_ticks_s(self, index: int) -> float:
+        return 0.0
+
+    def load_fraction(self, index: int) -> float:
+        return 0.0
+
+    def set_goal_ticks(self, index: int, ticks: float) -> None:
+        self.goals.append(ticks)
+
+    def set_torque(self, index: int, on: bool) -> None:
+        self.torque[index] = on
+
+    def set_torque_limit(self, index: int, fraction: float) -> None:
+        pass
+
+
+@dataclass
+class Stand:
+    """New servos, never calibrated, in the middle pose."""
+
+    port: PtyPort
+    bus: SimulatedBus
+    plant: HandPlant
+
+    def move(self, joint: str, ticks: float) -> None:
+        """Put a joint there."""
+        with self.port.lock:
+            self.plant.ticks[NAMES.index(joint)] = ticks % 4096
+
+    def energise(self, *joints: str) -> None:
+        """Torque on, as another program left it."""
+        with self.port.lock:
+            for joint in joints:
+                self.bus.servos[NAMES.index(joint)].write(reg.TORQUE_ENABLE.address, b"\1")
+
+    def torque_is_on(self) -> list[bool]:
+        with self.port.lock:
+            return [bool(servo.register(reg.TORQUE_ENABLE)) for servo in self.bus.servos]
+
+    def carried(self) -> list[tuple[int, int, int]]:
+        """Homing offset and position limits of every servo."""
+        with self.port.lock:
+            return [
+                tuple(servo.register(r) for r in (reg.HOMING_OFFSET, reg.MIN_POSITION, reg.MAX_POSITION))
+                for servo in self.bus.servos
+            ]  # type: ignore[misc]
+
+    def locked(self) -> list[int]:
+        with self.port.lock:
+            return [servo.register(reg.LOCK) for servo in self.bus.servos]
+
+
+FACTORY = [(0, 0, 4095)] * len(NAMES)
+
+
+@contextmanager
+def stand_at(link: Path) -> Iterator[Stand]:
+    """Servos behind a link of the file system."""
+    plant = HandPlant(MIDDLE)
+    bus = SimulatedBus.of_arm(PROFILE, plant)
+    for servo in bus.servos:
+        servo.set_register(reg.MIN_POSITION, 0)
+        servo.set_register(reg.MAX_POSITION, 4095)
+    with PtyPort(bus, link) as port:
+        yield Stand(port, bus, plant)

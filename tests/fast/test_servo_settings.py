@@ -1,0 +1,463 @@
+"""The servos' settings over a real pseudo-terminal: what is written, when, and what state every servo is left in."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sefa_edge.edge.arm_service import configure
+from sefa_edge.edge.modes import Progress
+from sefa_edge.edge.watched_arm import RETRY_NS, WatchedArm
+from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmTimeout, ArmUnconfirmed
+from sefa_edge.firmware_bridge.host.feetech import registers as reg
+from sefa_edge.firmware_bridge.host.feetech.eeprom import EepromLeftOpen
+from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
+from sefa_edge.firmware_bridge.host.feetech.link import Link
+from sefa_edge.firmware_bridge.host.feetech.protocol import Instruction, Packet, PacketDecoder
+from sefa_edge.firmware_bridge.host.feetech.registers import Register
+from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
+from sefa_edge.firmware_bridge.host.feetech.settings import compare, prepare, write_eeprom, write_volatile
+from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED, JointGoal, Preparation
+from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
+from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
+from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
+from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.schema import ArmProfile, JointProfile, load_arm_profile
+from sefa_edge.profiles.units import s_to_ns
+
+PROFILE = load_arm_profile("so101").model_copy(update={"control_rate_hz": 20.0})
+GRIPPER = 5
+WRITES = (Instruction.WRITE, Instruction.SYNC_WRITE, Instruction.REG_WRITE)
+
+
+@dataclass
+class Stand:
+    """The simulated arm of a profile, and every packet that wrote something."""
+
+    profile: ArmProfile
+    bus: SimulatedBus
+    port: PtyPort
+    writes: list[Packet] = field(default_factory=list)
+    on_write: Callable[[Packet], None] = lambda _: None
+
+    def listen(self) -> None:
+        decoder = PacketDecoder()
+
+        def hear(data: bytes) -> bytes:
+            for packet in decoder.feed(data):
+                if packet.code in WRITES:
+                    self.writes.append(packet)
+                    self.on_write(packet)
+            return data
+
+        self.bus.disturb_request = hear
+
+    def register(self, joint: int, register: Register) -> int:
+        with self.port.lock:
+            return self.bus.servos[joint].register(register)
+
+    def set(self, register: Register, value: int, joint: int | None = None) -> None:
+        with self.port.lock:
+            for servo in self.bus.servos if joint is None else [self.bus.servos[joint]]:
+                servo.set_register(register, value)
+
+    def as_the_profile_says(self) -> None:
+        with self.port.lock:
+            for servo, settings in zip(self.bus.servos, self.profile.servo_settings(), strict=True):
+                servo.set_register(reg.P_COEFFICIENT, settings.p_gain or 0)
+        self.set(reg.MAX_TORQUE, 500, GRIPPER)
+        self.set(reg.TORQUE_LIMIT, 500, GRIPPER)
+        self.set(reg.PROTECTION_CURRENT, 250, GRIPPER)
+        self.set(reg.OVERLOAD_TORQUE, 25, GRIPPER)
+
+    def written(self) -> set[tuple[int, int]]:
+        """Address and servo of everything that was written."""
+        pairs: set[tuple[int, int]] = set()
+        for packet in self.writes:
+            assert packet.code == Instruction.SYNC_WRITE
+            address, count = packet.parameters[:2]
+            pairs |= {(address, servo_id) for servo_id in packet.parameters[2 :: count + 1]}
+        return pairs
+
+    def locked(self) -> list[bool]:
+        return [self.register(joint, reg.LOCK) == 1 for joint in range(len(self.bus.servos))]
+
+
+@dataclass
+class Opened:
+    bus: ServoBus
+
+    def __enter__(self) -> ServoBus:
+        return self.bus
+
+    def __exit__(self, *_: object) -> None:
+        self.bus.link.close()
+
+
+def stand_of(profile: ArmProfile, link: Path) -> Stand:
+    bus = SimulatedBus.of_arm(profile, KinematicPlant.of_arm(profile))
+    stand = Stand(profile, bus, PtyPort(bus, link))
+    stand.listen()
+    return stand
+
+
+@pytest.fixture
+def stand(tmp_path: Path) -> Iterator[Stand]:
+    made = stand_of(PROFILE, tmp_path / "arm")
+    with made.port:
+        yield made
+
+
+def opened(stand: Stand) -> Opened:
+    return Opened(ServoBus(Link.open(stand.port.path, stand.profile.baud)))
+
+
+def write_everything(stand: Stand) -> None:
+    with opened(stand) as bus:
+        comparison = compare(bus, stand.profile)
+        write_volatile(bus, comparison.volatile)
+        write_eeprom(bus, comparison)
+
+
+def is_as_the_profile_says(stand: Stand) -> bool:
+    with opened(stand) as bus:
+        return not compare(bus, stand.profile).differences
+
+
+# -- what a run does -----------------------------------------------------------------------------------------
+
+
+def test_nothing_is_written_when_all_is_as_the_profile_says(stand: Stand) -> None:
+    stand.as_the_profile_says()
+    with opened(stand) as bus:
+        assert prepare(bus, PROFILE) == NOT_PREPARED
+    write_everything(stand)
+    assert stand.writes == []
+
+
+def test_the_simulated_arm_is_as_its_profile_says(tmp_path: Path) -> None:
+    made = stand_of(load_arm_profile("so101_sim"), tmp_path / "arm")
+    with made.port, opened(made) as bus:
+        assert prepare(bus, made.profile) == NOT_PREPARED
+        assert made.writes == []
+
+
+def test_a_run_writes_what_a_power_cut_undoes_and_tells_the_rest(stand: Stand) -> None:
+    with opened(stand) as bus:
+        done = prepare(bus, PROFILE)
+    assert stand.written() == {(reg.TORQUE_LIMIT.address, 6)}
+    assert stand.register(GRIPPER, reg.TORQUE_LIMIT) == 500
+    assert done.written == "servo settings written: torque_limit_pct 100 -> 50 (gripper)"
+    assert "max_torque_pct 100 -> 50 (gripper), p_gain 32 -> 16 (all joints)" in done.left
+    assert stand.register(0, reg.P_COEFFICIENT) == 32
+
+
+def test_an_eeprom_that_somebody_left_open_is_locked(stand: Stand) -> None:
+    stand.as_the_profile_says()
+    stand.set(reg.LOCK, 0)
+    with opened(stand) as bus:
+        assert prepare(bus, PROFILE).written == "servo settings written: lock 0 -> 1 (all joints)"
+    assert all(stand.locked())
+
+
+def test_a_servo_that_would_not_protect_itself_is_refused_before_anything_is_written(stand: Stand) -> None:
+    stand.set(reg.UNLOAD_CONDITION, 0b001100, joint=2)
+    with opened(stand) as bus, pytest.raises(InputError, match=r"servo 3 \(elbow_flex\) .* against overload"):
+        prepare(bus, PROFILE)
+    assert stand.writes == []
+
+
+def test_more_protection_than_asked_for_is_no_reason_to_refuse(stand: Stand) -> None:
+    stand.as_the_profile_says()
+    stand.set(reg.UNLOAD_CONDITION, 0b111111)  # bit 4 has no name, and is left alone
+    with opened(stand) as bus:
+        assert (
+            "unload_on voltage+encoder+temperature+current+overload -> temperature+current+overload (all"
+            in prepare(bus, PROFILE).left
+        )
+    write_everything(stand)
+    assert stand.register(0, reg.UNLOAD_CONDITION) == 0b111100
+
+
+def test_a_holding_arm_gets_what_a_power_cut_undoes_and_keeps_its_torque(stand: Stand) -> None:
+    stand.set(reg.TORQUE_ENABLE, 1)
+    with opened(stand) as bus:
+        prepare(bus, PROFILE)
+        assert compare(bus, PROFILE).holding == PROFILE.joint_names
+    assert stand.written() == {(reg.TORQUE_LIMIT.address, 6)}
+    assert stand.register(GRIPPER, reg.TORQUE_ENABLE) == 1
+
+
+def test_the_words_fit_into_a_record_however_much_differs(stand: Stand) -> None:
+    for joint in range(6):
+        for register in (reg.P_COEFFICIENT, reg.D_COEFFICIENT, reg.I_COEFFICIENT, reg.RETURN_DELAY):
+            stand.set(register, 100 + joint, joint)
+    with opened(stand) as bus:
+        words = prepare(bus, PROFILE).left
+    assert len(words.encode()) <= 240
+    assert " more; see `sefa-edge arm configure`" in words
+
+
+def test_a_silent_servo_is_named(stand: Stand) -> None:
+    stand.bus.servos[3].connected = False
+    with opened(stand) as bus, pytest.raises(ArmTimeout, match=r"servo 4 \(wrist_flex\) does not tell"):
+        prepare(bus, PROFILE)
+
+
+def test_a_servo_that_does_not_keep_its_limit_is_named(stand: Stand) -> None:
+    servo = stand.bus.servos[GRIPPER]
+    write = servo.write
+    servo.write = lambda address, data: None if address == reg.TORQUE_LIMIT.address else write(address, data)
+    with opened(stand) as bus, pytest.raises(ArmUnconfirmed, match="gripper did not keep its torque_limit"):
+        prepare(bus, PROFILE)
+
+
+# -- power cuts ----------------------------------------------------------------------------------------------
+
+
+def test_a_servo_that_lost_its_power_is_limited_before_it_is_energised(stand: Stand) -> None:
+    arm = open_feetech_arm(PROFILE, stand.port.path, None)
+    arm.prepare()
+    with stand.port.lock:
+        stand.bus.servos[GRIPPER].power_cycle()
+    stand.writes.clear()
+    arm.enable_torque()
+    arm.close()
+    assert stand.register(GRIPPER, reg.TORQUE_LIMIT) == 500
+    addresses = [packet.parameters[0] for packet in stand.writes]
+    assert addresses[0] == reg.TORQUE_LIMIT.address
+    assert addresses.index(reg.TORQUE_LIMIT.address) < addresses.index(reg.TORQUE_ENABLE.address)
+
+
+def test_a_servo_that_comes_back_in_a_run_is_limited_before_its_next_goal(stand: Stand) -> None:
+    arm = open_feetech_arm(PROFILE, stand.port.path, None)
+    arm.prepare()
+    arm.enable_torque()
+    servo = stand.bus.servos[GRIPPER]
+    servo.connected = False
+    while arm.read_state().valid_mask[GRIPPER]:
+        pass
+    servo.connected = True
+    with stand.port.lock:
+        servo.power_cycle()
+    while not (state := arm.read_state()).valid_mask.all():
+        pass
+    stand.writes.clear()
+    arm.send(JointGoal(1, 0, 0, state.joint_deg))
+    arm.read_state()
+    arm.send(JointGoal(2, 0, 0, state.joint_deg))
+    arm.read_state()
+    arm.close()
+    addresses = [packet.parameters[0] for packet in stand.writes]
+    assert addresses.count(reg.TORQUE_LIMIT.address) == 1
+    assert addresses[0] == reg.TORQUE_LIMIT.address
+    assert stand.register(GRIPPER, reg.TORQUE_LIMIT) == 500
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_an_arm_whose_cable_came_back_is_written_to_only_after_a_power_cut(stand: Stand, cut: bool) -> None:
+    watched = WatchedArm(lambda: open_feetech_arm(PROFILE, stand.port.path, None), 50, s_to_ns(100))
+    watched.prepare()
+    watched.energise()
+    stand.port.unplug()
+    with stand.port.lock:
+        stand.bus.servos[GRIPPER].set_register(reg.TORQUE_LIMIT, 1000 if cut else 500)
+    stand.port.replug()
+    stand.writes.clear()
+    now_ns = 0
+    while watched.read(now_ns) is not Progress.ARM_BACK:
+        now_ns += RETRY_NS
+    watched.close()
+    assert stand.register(GRIPPER, reg.TORQUE_LIMIT) == 500
+    assert ((reg.TORQUE_LIMIT.address, 6) in stand.written()) is cut
+
+
+# -- the EEPROM ----------------------------------------------------------------------------------------------
+
+
+def test_exactly_what_differs_is_written_and_locked_again(stand: Stand) -> None:
+    stand.as_the_profile_says()
+    stand.set(reg.P_COEFFICIENT, 40, joint=1)
+    stand.set(reg.PHASE, 0b11100, joint=1)
+    stand.set(reg.D_COEFFICIENT, 7, joint=4)
+    write_everything(stand)
+    lock, phase = reg.LOCK.address, reg.PHASE.address
+    assert stand.written() == {
+        (lock, 2), (reg.P_COEFFICIENT.address, 2), (phase, 2), (lock, 5), (reg.D_COEFFICIENT.address, 5),
+    }  # fmt: skip
+    assert len(stand.writes) == 7
+    assert stand.register(1, reg.PHASE) == 0b01100
+    assert all(stand.locked())
+    assert is_as_the_profile_says(stand)
+
+
+def test_only_one_servo_is_open_at_a_time(stand: Stand) -> None:
+    open_ones: list[int] = []
+    stand.on_write = lambda _: open_ones.append(stand.locked().count(False))
+    write_everything(stand)
+    assert set(open_ones) <= {0, 1}
+    assert is_as_the_profile_says(stand)
+
+
+def test_the_eeprom_of_a_holding_arm_is_left_alone(stand: Stand) -> None:
+    stand.set(reg.TORQUE_ENABLE, 1, joint=2)
+    with pytest.raises(InputError, match="torque of elbow_flex is on"):
+        write_everything(stand)
+    assert stand.written() == {(reg.TORQUE_LIMIT.address, 6)}
+    assert stand.register(2, reg.TORQUE_ENABLE) == 1
+
+
+def cut_when_open(stand: Stand, cut: Callable[[], None]) -> None:
+    """Something happens as soon as the first gain is written."""
+
+    def on_write(packet: Packet) -> None:
+        if packet.parameters[0] == reg.P_COEFFICIENT.address:
+            stand.on_write = lambda _: None
+            cut()
+
+    stand.on_write = on_write
+
+
+def test_a_servo_that_refuses_a_value_is_locked_again(stand: Stand) -> None:
+    servo = stand.bus.servos[0]
+    write = servo.write
+    servo.write = lambda address, data: None if address == reg.P_COEFFICIENT.address else write(address, data)
+    with pytest.raises(ArmUnconfirmed, match=r"shoulder_pan did not keep p_coefficient 16 \(register 21\)"):
+        write_everything(stand)
+    assert all(stand.locked())
+
+
+def test_lost_replies_do_no_harm(stand: Stand) -> None:
+    answers = 0
+
+    def disturb(data: bytes) -> bytes:
+        nonlocal answers
+        answers += 1
+        return b"" if answers % 3 == 0 else data
+
+    stand.bus.disturb = disturb
+    write_everything(stand)
+    stand.bus.disturb = lambda data: data
+    assert all(stand.locked())
+    assert is_as_the_profile_says(stand)
+
+
+def test_a_servo_that_falls_silent_midway_is_said_to_be_open(stand: Stand) -> None:
+    servo = stand.bus.servos[0]
+    cut_when_open(stand, lambda: setattr(servo, "connected", False))
+    with pytest.raises(EepromLeftOpen, match=r"p_coefficient 16 .*; and servo 1 \(shoulder_pan\) did not confirm"):
+        write_everything(stand)
+    assert stand.locked().count(False) == 1
+    servo.connected = True
+    write_everything(stand)
+    assert all(stand.locked())
+    assert is_as_the_profile_says(stand)
+
+
+def test_a_pulled_cable_is_said_with_the_servo_that_is_open(stand: Stand) -> None:
+    cut_when_open(stand, stand.port.unplug)
+    with pytest.raises(EepromLeftOpen, match=r"is gone.*; and servo 1 \(shoulder_pan\)"):
+        write_everything(stand)
+    stand.port.replug()
+    with opened(stand) as bus:
+        assert "lock 0 -> 1 (shoulder_pan)" in prepare(bus, PROFILE).written
+    assert all(stand.locked())
+
+
+def test_ctrl_c_waits_until_the_servo_is_complete_and_locked(stand: Stand) -> None:
+    cut_when_open(stand, lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        write_everything(stand)
+    assert all(stand.locked())
+    assert stand.register(0, reg.P_COEFFICIENT) == 16
+    assert stand.register(1, reg.P_COEFFICIENT) == 32
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+# -- other arms ----------------------------------------------------------------------------------------------
+
+
+def five_joints() -> ArmProfile:
+    """A user's own arm: five joints, ids that do not begin at 1."""
+    joints = [
+        joint.model_copy(update={"servo_id": 11 + index, "name": f"joint_{index}"})
+        for index, joint in enumerate(PROFILE.joints[:5])
+    ]
+    poses = {"start_pose_deg": [0.0] * 5, "park_pose_deg": [0.0] * 5}
+    return PROFILE.model_copy(update={"name": "mine", "joints": joints, **poses})
+
+
+def test_a_users_own_arm_of_five_joints_works(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(five_joints().model_dump()), encoding="utf-8")
+    profile = load_arm_profile(str(path))
+    made = stand_of(profile, tmp_path / "arm")
+    with made.port:
+        assert "p_gain 32 -> 16 (all joints)" in _prepared(made).left
+        write_everything(made)
+        assert is_as_the_profile_says(made)
+        arm = open_feetech_arm(profile, made.port.path, None)
+        arm.enable_torque()
+        assert arm.joint_names == ("joint_0", "joint_1", "joint_2", "joint_3", "joint_4")
+        assert arm.read_state().joint_deg.shape == (5,)
+        arm.close()
+
+
+def _prepared(stand: Stand) -> Preparation:
+    with opened(stand) as bus:
+        return prepare(bus, stand.profile)
+
+
+def test_a_joint_without_settings_of_its_own_takes_those_of_the_arm() -> None:
+    joint: JointProfile = PROFILE.joints[GRIPPER]
+    settings = PROFILE.servo_settings()[GRIPPER]
+    assert (settings.p_gain, settings.torque_limit_pct) == (16, 50.0)
+    assert joint.servo.p_gain is None
+
+
+# -- the command ---------------------------------------------------------------------------------------------
+
+
+def configure_with(stand: Stand, *words: str) -> int:
+    parser = argparse.ArgumentParser()
+    configure.add_arguments(parser)
+    return configure.main(parser.parse_args(["--port", stand.port.path, *words]))
+
+
+def test_without_the_flag_it_only_looks(stand: Stand, capsys: pytest.CaptureFixture[str]) -> None:
+    assert configure_with(stand) == 1
+    told = capsys.readouterr()
+    assert "torque off" in told.out
+    assert ["p_gain", "gripper", "32", "16", "EEPROM"] in [line.split() for line in told.out.splitlines()]
+    assert "nothing was written; --write-eeprom" in told.err
+    assert stand.writes == []
+
+
+def test_with_the_flag_it_writes_and_then_all_is_well(stand: Stand, capsys: pytest.CaptureFixture[str]) -> None:
+    assert configure_with(stand, "--write-eeprom") == 0
+    assert "settings written and read back; every EEPROM is locked" in capsys.readouterr().out
+    assert configure_with(stand) == 0
+    assert "every setting is as the profile says" in capsys.readouterr().out
+
+
+def test_a_holding_arm_keeps_its_eeprom_also_with_the_flag(stand: Stand) -> None:
+    stand.set(reg.TORQUE_ENABLE, 1)
+    with pytest.raises(InputError) as refused:
+        configure_with(stand, "--write-eeprom")
+    assert "arm free" in refused.value.hint
+    assert stand.register(0, reg.P_COEFFICIENT) == 32
+
+
+def test_a_pulled_cable_before_anything_is_open_is_no_open_eeprom(stand: Stand) -> None:
+    bus = opened(stand).bus
+    stand.port.unplug()
+    with pytest.raises(ArmDisconnected):
+        compare(bus, PROFILE)
+    bus.link.close()
