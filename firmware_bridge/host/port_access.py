@@ -22,7 +22,6 @@ from sefa_edge.profiles.errors import MissingError
 
 RULE_FOLDERS = ("etc/udev/rules.d", "run/udev/rules.d", "usr/lib/udev/rules.d", "lib/udev/rules.d")
 GROUP_MAY_USE = 0o060
-OTHERS_MAY_USE = 0o006
 OUR_RULES = "60-sefa-edge.rules"
 
 

@@ -1,0 +1,112 @@
+"""Which servos answer on a bus, and what they say about themselves. Reads only."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sefa_edge.firmware_bridge.host.feetech.protocol import BROADCAST_ID, MAX_SERVO_ID, decode, encode_ping, reply_bytes
+from sefa_edge.firmware_bridge.host.feetech.registers import (
+    BAUD_RATE,
+    FIRMWARE_MAJOR,
+    MODEL_STS3215,
+    PRESENT_VOLTAGE,
+    TORQUE_ENABLE,
+    VOLTAGE_MV,
+    Block,
+)
+from sefa_edge.firmware_bridge.host.feetech.servo_bus import SCAN_MARGIN_NS, ServoBus
+from sefa_edge.profiles.schema import ArmProfile
+from sefa_edge.profiles.units import ms_to_ns
+
+MODEL_NAMES = {MODEL_STS3215: "STS3215"}
+MAKE_BLOCK = Block(FIRMWARE_MAJOR.address, struct.Struct("<BBxHBB"))
+"""0..6: firmware major and minor, model, id, baud rate (raw)."""
+TORQUE_BLOCK = Block(TORQUE_ENABLE.address, struct.Struct("<B"))
+WELL_BEING_BLOCK = Block(PRESENT_VOLTAGE.address, struct.Struct("<BBxB"))
+"""62..65: supply voltage, temperature, status (raw)."""
+TWICE = 2
+"""Two servos of one id may both answer: their answers are waited for."""
+BROADCAST_MARGIN_NS = ms_to_ns(60)
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class FoundServo:
+    """A servo that answers to an id. Everything after `clash` is None when its registers could not be read."""
+
+    servo_id: int
+    clash: bool
+    """More than one servo seems to answer to this id."""
+    model: int | None = None
+    firmware: str | None = None
+    torque: int | None = None
+    supply_mv: int | None = None
+    temperature_c: int | None = None
+    status_bits: int | None = None
+
+    @property
+    def model_name(self) -> str:
+        if self.model is None:
+            return "unknown"
+        return MODEL_NAMES.get(self.model, f"model {self.model}")
+
+
+def ask(bus: ServoBus, servo_id: int) -> FoundServo | None:
+    """Ping one id, then read who it is; None: nobody answers. Raises ArmDisconnected."""
+    received = bus.link.exchange(encode_ping(servo_id), TWICE * reply_bytes(0), SCAN_MARGIN_NS)
+    answers = [packet for packet in decode(received) if packet.servo_id == servo_id]
+    if not received:
+        return None
+    registers = _registers(bus, servo_id)
+    if not answers and registers is None:
+        return None  # noise, or somebody else's talk
+    clash = len(answers) > 1 or (registers is None and len(received) > reply_bytes(0))
+    return FoundServo(servo_id, clash) if registers is None else FoundServo(servo_id, clash, *registers)
+
+
+def broadcast(bus: ServoBus) -> list[int]:
+    """The ids that answer when all are asked at once, each as often as it came. Raises ArmDisconnected.
+
+    On a real bus the answers may collide; one servo alone is understood for certain.
+    """
+    everybody = (MAX_SERVO_ID + 1) * reply_bytes(0)
+    received = bus.link.exchange(encode_ping(BROADCAST_ID), everybody, BROADCAST_MARGIN_NS)
+    return [packet.servo_id for packet in decode(received)]
+
+
+def fitting_arms(profiles: Iterable[ArmProfile], baud: int, servos: Iterable[FoundServo]) -> list[str]:
+    """Which arms these servos may be: a name, or a name and the ids that it lacks."""
+    present = {servo.servo_id for servo in servos if servo.model in (MODEL_STS3215, None) and not servo.clash}
+    fits: list[str] = []
+    for profile in profiles:
+        wanted = {joint.servo_id for joint in profile.joints}
+        missing = sorted(wanted - present)
+        if profile.baud != baud or len(missing) == len(wanted):
+            continue
+        lacks = f" without {', '.join(map(str, missing))}" if missing else ""
+        fits.append(f"{profile.name}{lacks}")
+    return fits
+
+
+def _registers(bus: ServoBus, servo_id: int) -> tuple[int, str, int, int, int, int] | None:
+    """Model, firmware, torque, supply (mV), temperature (C), status bits."""
+    raw = [_read(bus, servo_id, block) for block in (MAKE_BLOCK, TORQUE_BLOCK, WELL_BEING_BLOCK)]
+    make, torque, well_being = raw
+    if make is None or torque is None or well_being is None:
+        return None
+    major, minor, model, _, _ = MAKE_BLOCK.layout.unpack(make)
+    voltage, temperature, status = WELL_BEING_BLOCK.layout.unpack(well_being)
+    return model, f"{major}.{minor}", torque[0], voltage * VOLTAGE_MV, temperature, status
+
+
+def _read(bus: ServoBus, servo_id: int, block: Block) -> bytes | None:
+    for _ in range(ATTEMPTS):
+        answers = bus.sync_read((servo_id,), block)
+        if servo_id in answers:
+            return answers[servo_id].parameters
+    return None
+
+
+assert MAKE_BLOCK.address + MAKE_BLOCK.count == BAUD_RATE.address + BAUD_RATE.width

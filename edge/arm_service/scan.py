@@ -1,0 +1,103 @@
+"""`sefa-edge arm scan`: serial ports, who holds them, and the servos behind them. Moves nothing, writes nothing.
+
+A port is asked only where a servo adapter is plugged in, or where a person has named it: bytes at 1 Mbit/s may mean
+anything to another device.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sefa_edge.edge.arm_service.census import FoundServo, ask, fitting_arms
+from sefa_edge.edge.arm_service.opening import open_bus, require_usable
+from sefa_edge.edge.arm_service.scan_report import Bus, PortReport, ScanReport
+from sefa_edge.firmware_bridge.host.feetech.protocol import MAX_SERVO_ID
+from sefa_edge.firmware_bridge.host.feetech.registers import BAUD_RATES
+from sefa_edge.firmware_bridge.host.port_access import look_at_access, look_for_thieves
+from sefa_edge.firmware_bridge.host.port_lock import openers
+from sefa_edge.firmware_bridge.host.serial_adapter import chip_of, low_latency_flag, shorten_latency
+from sefa_edge.firmware_bridge.host.serial_ports import SerialPort, find_serial_ports, serial_port_at, usb_devices
+from sefa_edge.firmware_bridge.host.udev_rules import udev_rules
+from sefa_edge.profiles.errors import InputError, MissingError, SefaError
+from sefa_edge.profiles.files import check_report_word, write_report
+from sefa_edge.profiles.progress import Progress
+from sefa_edge.profiles.schema import load_arm_profile, shipped_arms
+
+USUAL_BAUD = 1_000_000
+ROOT = Path("/")
+EVERY_ID = range(MAX_SERVO_ID + 1)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Print it. 0; 1 when a port was named and no servo answers on it.
+
+    Raises:
+        MissingError: there is no serial port, or the named one is missing, held, or not permitted.
+        InputError: a speed that no servo has.
+    """
+    if args.udev_rules:
+        print(udev_rules(), end="")
+        return 0
+    bauds = _bauds(args)
+    check_report_word(args.json)
+    report = scan(args.port, bauds)
+    print("\n".join(report.lines()), file=sys.stderr if args.json == "-" else sys.stdout)
+    write_report(args.json, report.as_json())
+    return 0 if args.port is None or report.has_servos else 1
+
+
+def scan(named: str | None, bauds: Sequence[int]) -> ScanReport:
+    """Look at every port, or at the named one. Raises MissingError."""
+    ports = find_serial_ports(ROOT) if named is None else [serial_port_at(named, ROOT)]
+    thieves = look_for_thieves(find_serial_ports(ROOT), usb_devices(ROOT), ROOT)
+    if not ports:
+        raise MissingError(*_nothing_there(ScanReport((), tuple(thieves))))
+    if named is not None:
+        require_usable(named)
+    return ScanReport(tuple(_look_at(port, bauds, named is not None) for port in ports), tuple(thieves))
+
+
+def _look_at(port: SerialPort, bauds: Sequence[int], is_named: bool) -> PortReport:  # noqa: FBT001
+    holders = tuple(openers(Path(port.path)))
+    diagnoses = look_at_access(port) if not is_named else []
+    if holders or diagnoses or not (is_named or chip_of(port)):
+        return PortReport(port, holders, tuple(diagnoses), None)
+    diagnoses += shorten_latency(port, ROOT)
+    try:
+        buses = tuple(_listen(port.path, baud) for baud in bauds)
+    except SefaError as error:
+        if is_named:
+            raise
+        return PortReport(port, holders, tuple(diagnoses), None, problem=str(error))
+    return PortReport(port, holders, tuple(diagnoses), buses, keeps_low_latency=low_latency_flag(port))
+
+
+def _listen(path: str, baud: int) -> Bus:
+    found: list[FoundServo] = []
+    with open_bus(path, baud) as bus, Progress(f"{path} at {baud} baud: id", len(EVERY_ID), sys.stderr) as progress:
+        for servo_id in EVERY_ID:
+            servo = ask(bus, servo_id)
+            if servo is not None:
+                found.append(servo)
+            progress.update(servo_id + 1, f"{len(found)} found")
+    profiles = [load_arm_profile(name) for name in shipped_arms()]
+    return Bus(baud, tuple(found), tuple(fitting_arms(profiles, baud, found)))
+
+
+def _bauds(args: argparse.Namespace) -> tuple[int, ...]:
+    if args.all_bauds:
+        return BAUD_RATES
+    wanted = tuple(dict.fromkeys(args.baud or (USUAL_BAUD,)))
+    for baud in wanted:
+        if baud not in BAUD_RATES:
+            raise InputError(f"no servo speaks at {baud} baud", f"speeds: {', '.join(map(str, BAUD_RATES))}")
+    return wanted
+
+
+def _nothing_there(report: ScanReport) -> tuple[str, str]:
+    for diagnosis in report.diagnoses:
+        return diagnosis.message, diagnosis.remedy
+    return "there is no serial port", "plug the arm's adapter in; in a container, pass /dev/ttyACM0 or ttyUSB0 on"
