@@ -23,7 +23,7 @@ COMMANDS = {
     "build": ("sefa_edge.export.plan.build", "build a TensorRT plan from an ONNX engine, on the device that runs it"),
     "verify": ("sefa_edge.edge.verification.command", "compare the actions and the speed of two engines on recordings"),
     "eval": ("sefa_edge.edge.evaluation.command", "measure an engine's success in the lock-step simulated world"),
-    "arm": ("sefa_edge.edge.arm_service.command", "find an arm, look at its servos, set them up, move it by hand"),
+    "arm": ("sefa_edge.edge.arm_service.command", "find an arm, look at its servos, set them up, bring it to a pose"),
     "cameras": ("sefa_edge.edge.cameras.command", "list the V4L2 cameras, their names, formats and controls"),
     "replay": ("sefa_edge.edge.recorder.replay_command", "compute a recorded run anew and compare, bit for bit"),
     "dataset": ("sefa_edge.edge.recorder.dataset_command", "turn recorded runs into a LeRobot v3 dataset"),

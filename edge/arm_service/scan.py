@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from sefa_edge.edge.arm_service.census import FoundServo, ask, fitting_arms
@@ -55,24 +56,32 @@ def scan(named: str | None, bauds: Sequence[int]) -> ScanReport:
     thieves = look_for_thieves(find_serial_ports(ROOT), usb_devices(ROOT), ROOT)
     if not ports:
         raise MissingError(*_nothing_there(ScanReport((), tuple(thieves))))
-    if named is not None:
-        require_usable(named)
-    return ScanReport(tuple(_look_at(port, bauds, named is not None) for port in ports), tuple(thieves))
+    look_at = _look_at_found if named is None else _look_at_named
+    return ScanReport(tuple(look_at(port, bauds) for port in ports), tuple(thieves))
 
 
-def _look_at(port: SerialPort, bauds: Sequence[int], is_named: bool) -> PortReport:  # noqa: FBT001
-    holders = tuple(openers(Path(port.path)))
-    diagnoses = look_at_access(port) if not is_named else []
-    if holders or diagnoses or not (is_named or chip_of(port)):
-        return PortReport(port, holders, tuple(diagnoses), None)
-    diagnoses += shorten_latency(port, ROOT)
+def _look_at_named(port: SerialPort, bauds: Sequence[int]) -> PortReport:
+    """A person has asked for this one: whoever has it open without locking it is told, not minded."""
+    require_usable(port.path)
+    opened_by = tuple(openers(Path(port.path)))
+    return _ask(PortReport(port, opened_by, tuple(shorten_latency(port, ROOT))), bauds)
+
+
+def _look_at_found(port: SerialPort, bauds: Sequence[int]) -> PortReport:
+    opened_by = tuple(openers(Path(port.path)))
+    refused = tuple(look_at_access(port))
+    if opened_by or refused or chip_of(port) is None:
+        return PortReport(port, opened_by, refused)
+    report = PortReport(port, (), tuple(shorten_latency(port, ROOT)))
     try:
-        buses = tuple(_listen(port.path, baud) for baud in bauds)
-    except SefaError as error:
-        if is_named:
-            raise
-        return PortReport(port, holders, tuple(diagnoses), None, problem=str(error))
-    return PortReport(port, holders, tuple(diagnoses), buses, keeps_low_latency=low_latency_flag(port))
+        return _ask(report, bauds)
+    except SefaError as error:  # one port that fails shall not hide the others
+        return replace(report, problem=str(error))
+
+
+def _ask(report: PortReport, bauds: Sequence[int]) -> PortReport:
+    buses = tuple(_listen(report.port.path, baud) for baud in bauds)
+    return replace(report, buses=buses, keeps_low_latency=low_latency_flag(report.port))
 
 
 def _listen(path: str, baud: int) -> Bus:

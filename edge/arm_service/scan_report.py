@@ -37,12 +37,13 @@ class Bus:
 
 @dataclass(frozen=True, slots=True)
 class PortReport:
-    """A port and what is behind it. `buses` None: nobody was asked."""
+    """A port and what is behind it."""
 
     port: SerialPort
-    holders: tuple[Holder, ...]
+    opened_by: tuple[Holder, ...]
     diagnoses: tuple[Diagnosis, ...]
-    buses: tuple[Bus, ...] | None
+    buses: tuple[Bus, ...] | None = None
+    """None: no servo was asked."""
     problem: str = ""
     keeps_low_latency: bool | None = None
     """Whether the driver keeps the low-latency flag; None: it knows none, or was not asked."""
@@ -50,11 +51,11 @@ class PortReport:
     def lines(self) -> list[str]:
         lines = [self._title()]
         lines += [f"  {name}" for name in self.port.stable_names]
-        lines += [f"  held by {holder}" for holder in self.holders]
+        lines += [f"  open in another program ({holder})" for holder in self.opened_by]
         lines += [line for diagnosis in self.diagnoses for line in _diagnosis_lines(diagnosis, "  ")]
         if self.problem:
             lines.append(f"  {self.problem}")
-        elif self.buses is None and not self.holders and not self.diagnoses:
+        elif self.buses is None and not self.opened_by and not self.diagnoses:
             lines.append(f"  no servo adapter; ask on it with --port {self.port.name}")
         return lines + [line for bus in self.buses or () for line in bus.lines()]
 
@@ -76,7 +77,7 @@ class PortReport:
                 "serial": usb.serial,
                 "socket": usb.socket,
             },
-            "holders": [{"pid": holder.pid, "name": holder.name} for holder in self.holders],
+            "opened_by": [{"pid": holder.pid, "name": holder.name} for holder in self.opened_by],
             "diagnoses": [diagnosis.as_plain() for diagnosis in self.diagnoses],
             "low_latency_flag": self.keeps_low_latency,
             "problem": self.problem,
@@ -125,7 +126,7 @@ class ScanReport:
 def _diagnosis_lines(diagnosis: Diagnosis, indent: str) -> list[str]:
     mark = {Weight.GOOD: "", Weight.NOTE: "note: ", Weight.TROUBLE: "trouble: "}[diagnosis.weight]
     lines = [f"{indent}{mark}{diagnosis.message}"]
-    return lines + [f"{indent}  {diagnosis.remedy}"] if diagnosis.remedy else lines
+    return [*lines, f"{indent}  {diagnosis.remedy}"] if diagnosis.remedy else lines
 
 
 def _servo_line(servo: FoundServo) -> str:

@@ -62,7 +62,7 @@ def look_at_access(port: SerialPort) -> list[Diagnosis]:
 def explain_refusal(subject: str, ownership: Ownership) -> Diagnosis:
     """Why a port cannot be opened by someone who is not its owner, and the exact way to mend it."""
     group, message = ownership.group, f"no permission to open {subject}"
-    if not ownership.mode & GROUP_MAY_USE == GROUP_MAY_USE or group == "root":
+    if ownership.mode & GROUP_MAY_USE != GROUP_MAY_USE or group == "root":
         return Diagnosis(
             subject,
             Weight.TROUBLE,
