@@ -28,6 +28,7 @@ WELL_BEING_BLOCK = Block(PRESENT_VOLTAGE.address, struct.Struct("<BBxB"))
 """62..65: supply voltage, temperature, status (raw)."""
 TWICE = 2
 """Two servos of one id may both answer: their answers are waited for."""
+EVERY_ID = range(MAX_SERVO_ID + 1)
 BROADCAST_MARGIN_NS = ms_to_ns(60)
 ATTEMPTS = 3
 
@@ -66,14 +67,24 @@ def ask(bus: ServoBus, servo_id: int) -> FoundServo | None:
     return FoundServo(servo_id, clash) if registers is None else FoundServo(servo_id, clash, *registers)
 
 
-def broadcast(bus: ServoBus) -> list[int]:
-    """The ids that answer when all are asked at once, each as often as it came. Raises ArmDisconnected.
+@dataclass(frozen=True, slots=True)
+class RollCall:
+    """Who answered when all were asked at once; `garbled`: answers collided, so some may be missing."""
 
-    On a real bus the answers may collide; one servo alone is understood for certain.
+    servo_ids: tuple[int, ...]
+    garbled: bool
+
+
+def call_all(bus: ServoBus) -> RollCall:
+    """Ping everybody. One servo alone is understood for certain; answers of several may collide.
+
+    Raises:
+        ArmDisconnected: the port is gone.
     """
-    everybody = (MAX_SERVO_ID + 1) * reply_bytes(0)
+    everybody = len(EVERY_ID) * reply_bytes(0)
     received = bus.link.exchange(encode_ping(BROADCAST_ID), everybody, BROADCAST_MARGIN_NS)
-    return [packet.servo_id for packet in decode(received)]
+    answers = decode(received)
+    return RollCall(tuple(packet.servo_id for packet in answers), len(received) != len(answers) * reply_bytes(0))
 
 
 def fitting_arms(profiles: Iterable[ArmProfile], baud: int, servos: Iterable[FoundServo]) -> list[str]:

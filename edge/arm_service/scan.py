@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sefa_edge.edge.arm_service.census import FoundServo, ask, fitting_arms
+from sefa_edge.edge.arm_service.census import EVERY_ID, FoundServo, ask, fitting_arms
 from sefa_edge.edge.arm_service.opening import open_bus, require_usable
 from sefa_edge.edge.arm_service.scan_report import Bus, PortReport, ScanReport
-from sefa_edge.firmware_bridge.host.feetech.protocol import MAX_SERVO_ID
 from sefa_edge.firmware_bridge.host.feetech.registers import BAUD_RATES
 from sefa_edge.firmware_bridge.host.port_access import look_at_access, look_for_thieves
 from sefa_edge.firmware_bridge.host.port_lock import openers
@@ -29,7 +28,6 @@ from sefa_edge.profiles.schema import load_arm_profile, shipped_arms
 
 USUAL_BAUD = 1_000_000
 ROOT = Path("/")
-EVERY_ID = range(MAX_SERVO_ID + 1)
 
 
 def main(args: argparse.Namespace) -> int:

@@ -56,15 +56,15 @@ def _show(health: ArmHealth, stream: TextIO) -> ArmHealth:
 def _watch(health: ArmHealth, look: Callable[[], ArmHealth], stream: TextIO) -> ArmHealth:
     """Refresh in place until Ctrl-C, which is how watching ends. Returns the last reading. Raises ArmDisconnected."""
     paint = paint_for(stream)
-    stream.write(HIDE_CURSOR + CUT_LINES)
+    back = HIDE_CURSOR + CUT_LINES
     try:
         while True:
             lines = [*table_lines(health, paint), "Ctrl-C ends it"]
-            stream.write("".join(f"{line}{CLEAR_TO_END}\n" for line in lines))
+            stream.write(back + "".join(f"{line}{CLEAR_TO_END}\n" for line in lines))
             stream.flush()
             time.sleep(REFRESH_S)
             health = look()
-            stream.write(UP.format(len(lines)))
+            back = UP.format(len(lines))
     except KeyboardInterrupt:
         return health
     finally:
