@@ -88,9 +88,7 @@ def _insist(bus: ServoBus, profile: ArmProfile, block: Block) -> dict[int, Packe
 
 
 def _reading(answer: Packet) -> ServoReading:
-    torque, goal, position, load, voltage, temperature, status, current = READING_BLOCK.layout.unpack(
-        answer.parameters
-    )
+    torque, goal, position, load, voltage, temperature, status, current = READING_BLOCK.layout.unpack(answer.parameters)
     return ServoReading(
         torque=torque,
         goal_ticks=decode_sign_magnitude(goal, GOAL_POSITION.sign_bit),
