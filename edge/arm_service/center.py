@@ -8,7 +8,7 @@ from contextlib import closing
 
 import numpy as np
 
-from sefa_edge.edge.arm_service.errand import perform, present_deg
+from sefa_edge.edge.arm_service.errand import perform, present_deg, tell
 from sefa_edge.edge.arm_service.opening import arm_opener, joint_named, profile_of
 from sefa_edge.edge.arm_service.slow_move import SlowMove, Stopped, slowed
 from sefa_edge.edge.clock import MonotonicClock
@@ -41,7 +41,9 @@ def main(args: argparse.Namespace) -> int:
     profile = profile.model_copy(update={"start_pose_deg": pose_to(profile, moved, args.pose, here_deg)})
     print("\n".join(_announcement(args, profile, moved, here_deg)), flush=True)
     with StopSignals() as signals, closing(SlowMove(profile, open_arm, MonotonicClock(), signals)) as move:
-        return perform([move.look, move.to_start_pose, *_ending(move, args.then)], move)
+        stopped = perform([move.look, move.to_start_pose, *_ending(move, args.then)])
+        held = f"arm at the {args.pose} pose, torque on"
+        return tell(stopped, held if args.then == "hold" else move.words)
 
 
 def pose_to(profile: ArmProfile, moved: Sequence[JointProfile], pose: str, here_deg: np.ndarray) -> list[float]:

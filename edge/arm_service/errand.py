@@ -7,7 +7,7 @@ from contextlib import closing
 
 import numpy as np
 
-from sefa_edge.edge.arm_service.slow_move import SlowMove, Stopped
+from sefa_edge.edge.arm_service.slow_move import Stopped
 from sefa_edge.firmware_bridge.host.arm import Arm
 
 
@@ -17,12 +17,16 @@ def present_deg(open_arm: Callable[[], Arm]) -> np.ndarray:
         return arm.read_state().joint_deg
 
 
-def perform(steps: Iterable[Callable[[], Stopped | None]], move: SlowMove) -> int:
-    """Take the steps, tell how the arm is left; the exit code. Raises FaultError."""
+def perform(steps: Iterable[Callable[[], Stopped | None]]) -> Stopped | None:
+    """Take the steps until a person stops them. Raises FaultError."""
     for step in steps:
         stopped = step()
         if stopped is not None:
-            print(stopped.message, flush=True)
-            return stopped.exit_code
-    print(move.words, flush=True)
-    return 0
+            return stopped
+    return None
+
+
+def tell(stopped: Stopped | None, arrived: str) -> int:
+    """Say how it ended; the exit code."""
+    print(arrived if stopped is None else stopped.message, flush=True)
+    return 0 if stopped is None else stopped.exit_code

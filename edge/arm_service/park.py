@@ -7,7 +7,7 @@ from contextlib import closing
 
 import numpy as np
 
-from sefa_edge.edge.arm_service.errand import perform, present_deg
+from sefa_edge.edge.arm_service.errand import perform, present_deg, tell
 from sefa_edge.edge.arm_service.opening import arm_opener, profile_of
 from sefa_edge.edge.arm_service.slow_move import SlowMove, slowed
 from sefa_edge.edge.clock import MonotonicClock
@@ -40,4 +40,4 @@ def main(args: argparse.Namespace) -> int:
         flush=True,
     )
     with StopSignals() as signals, closing(SlowMove(profile, open_arm, MonotonicClock(), signals)) as move:
-        return perform([move.look, move.to_park_pose], move)
+        return tell(perform([move.look, move.to_park_pose]), move.words)

@@ -14,7 +14,8 @@ from pathlib import Path
 
 CLASS = "sys/class/tty"
 USB_DEVICES = "sys/bus/usb/devices"
-BY_ID = "dev/serial/by-id"
+STABLE_NAMES = ("dev/serial/by-id", "dev/sefa-edge")
+"""udev's own, by maker and serial number; and our rules', also by the USB socket."""
 MAX_ATTRIBUTE_BYTES = 4096
 NO_UART = "0"
 """`type` of an 8250 port that the kernel reserved and no chip answers at (PORT_UNKNOWN)."""
@@ -44,7 +45,7 @@ class SerialPort:
     node: str
     """Its name in the kernel: `ttyACM0`."""
     stable_names: tuple[str, ...]
-    """Paths in /dev/serial/by-id, which follow the device whatever else is plugged in."""
+    """Paths in STABLE_NAMES, which follow the device whatever else is plugged in."""
     usb: UsbIdentity | None
     driver: str
     """Empty: sysfs names none."""
@@ -57,10 +58,7 @@ class SerialPort:
 
 def find_serial_ports(root: Path = Path("/")) -> list[SerialPort]:
     """Every serial port with hardware behind it, USB ones first."""
-    try:
-        nodes = sorted((entry.name for entry in (root / CLASS).iterdir()), key=_in_order)
-    except OSError:
-        return []
+    nodes = sorted((entry.name for entry in _entries(root / CLASS)), key=_in_order)
     ports = [_describe(f"/dev/{node}", node, root) for node in nodes if _is_real(root / CLASS / node)]
     return sorted(ports, key=lambda port: port.usb is None)
 
@@ -73,10 +71,7 @@ def serial_port_at(path: str, root: Path = Path("/")) -> SerialPort:
 
 def usb_devices(root: Path = Path("/")) -> list[UsbIdentity]:
     """Every USB device that is plugged in, by socket."""
-    try:
-        folders = sorted((root / USB_DEVICES).iterdir(), key=lambda folder: _in_order(folder.name))
-    except OSError:
-        return []
+    folders = sorted(_entries(root / USB_DEVICES), key=lambda folder: _in_order(folder.name))
     return [_identity(folder) for folder in folders if (folder / "idVendor").is_file()]
 
 
@@ -127,11 +122,15 @@ def _upwards(device: Path) -> Iterator[Path]:
 
 
 def _stable_names(node: str, root: Path) -> tuple[str, ...]:
+    links = [link for folder in STABLE_NAMES for link in _entries(root / folder)]
+    return tuple(f"/{link.relative_to(root)}" for link in links if os.path.basename(os.path.realpath(link)) == node)
+
+
+def _entries(folder: Path) -> list[Path]:
     try:
-        links = sorted((root / BY_ID).iterdir())
+        return sorted(folder.iterdir())
     except OSError:
-        return ()
-    return tuple(f"/{BY_ID}/{link.name}" for link in links if os.path.basename(os.path.realpath(link)) == node)
+        return []
 
 
 def _in_order(name: str) -> list[int | str]:
