@@ -60,6 +60,7 @@ def _add_scan_words(parser: argparse.ArgumentParser) -> None:
     bauds = parser.add_mutually_exclusive_group()
     bauds.add_argument("--baud", type=int, action="append", metavar="B", help="speed to ask at (default: 1000000)")
     bauds.add_argument("--all-bauds", action="store_true", help="ask at all eight speeds of a servo: 45 s a port")
+    parser.add_argument("--max-id", type=int, default=253, metavar="N", help="ask the ids from 0 to N; 20 ms each")
     parser.add_argument("--udev-rules", action="store_true", help="print udev rules for servo adapters, nothing else")
     _add_json_word(parser)
 

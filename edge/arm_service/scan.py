@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sefa_edge.edge.arm_service.census import EVERY_ID, FoundServo, ask, fitting_arms
@@ -30,6 +30,14 @@ USUAL_BAUD = 1_000_000
 ROOT = Path("/")
 
 
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """Who is asked on a port."""
+
+    bauds: Sequence[int]
+    servo_ids: Sequence[int]
+
+
 def main(args: argparse.Namespace) -> int:
     """Print it. 0; 1 when a port was named and no servo answers on it.
 
@@ -40,56 +48,56 @@ def main(args: argparse.Namespace) -> int:
     if args.udev_rules:
         print(udev_rules(), end="")
         return 0
-    bauds = _bauds(args)
+    questions = Questions(_bauds(args), _ids(args))
     check_report_word(args.json)
-    report = scan(args.port, bauds)
+    report = scan(args.port, questions)
     print("\n".join(report.lines()), file=sys.stderr if args.json == "-" else sys.stdout)
     write_report(args.json, report.as_json())
     return 0 if args.port is None or report.has_servos else 1
 
 
-def scan(named: str | None, bauds: Sequence[int]) -> ScanReport:
+def scan(named: str | None, questions: Questions) -> ScanReport:
     """Look at every port, or at the named one. Raises MissingError."""
     ports = find_serial_ports(ROOT) if named is None else [serial_port_at(named, ROOT)]
     thieves = look_for_thieves(find_serial_ports(ROOT), usb_devices(ROOT), ROOT)
     if not ports:
         raise MissingError(*_nothing_there(ScanReport((), tuple(thieves))))
     look_at = _look_at_found if named is None else _look_at_named
-    return ScanReport(tuple(look_at(port, bauds) for port in ports), tuple(thieves))
+    return ScanReport(tuple(look_at(port, questions) for port in ports), tuple(thieves))
 
 
-def _look_at_named(port: SerialPort, bauds: Sequence[int]) -> PortReport:
+def _look_at_named(port: SerialPort, questions: Questions) -> PortReport:
     """A person has asked for this one: whoever has it open without locking it is told, not minded."""
     require_usable(port.path)
     opened_by = tuple(openers(Path(port.path)))
-    return _ask(PortReport(port, opened_by, tuple(shorten_latency(port, ROOT))), bauds)
+    return _ask(PortReport(port, opened_by, tuple(shorten_latency(port, ROOT))), questions)
 
 
-def _look_at_found(port: SerialPort, bauds: Sequence[int]) -> PortReport:
+def _look_at_found(port: SerialPort, questions: Questions) -> PortReport:
     opened_by = tuple(openers(Path(port.path)))
     refused = tuple(look_at_access(port))
     if opened_by or refused or chip_of(port) is None:
         return PortReport(port, opened_by, refused)
     report = PortReport(port, (), tuple(shorten_latency(port, ROOT)))
     try:
-        return _ask(report, bauds)
+        return _ask(report, questions)
     except SefaError as error:  # one port that fails shall not hide the others
         return replace(report, problem=str(error))
 
 
-def _ask(report: PortReport, bauds: Sequence[int]) -> PortReport:
-    buses = tuple(_listen(report.port.path, baud) for baud in bauds)
+def _ask(report: PortReport, questions: Questions) -> PortReport:
+    buses = tuple(_listen(report.port.path, baud, questions.servo_ids) for baud in questions.bauds)
     return replace(report, buses=buses, keeps_low_latency=low_latency_flag(report.port))
 
 
-def _listen(path: str, baud: int) -> Bus:
+def _listen(path: str, baud: int, servo_ids: Sequence[int]) -> Bus:
     found: list[FoundServo] = []
-    with open_bus(path, baud) as bus, Progress(f"{path} at {baud} baud: id", len(EVERY_ID), sys.stderr) as progress:
-        for servo_id in EVERY_ID:
+    with open_bus(path, baud) as bus, Progress(f"{path} at {baud} baud: id", len(servo_ids), sys.stderr) as progress:
+        for asked, servo_id in enumerate(servo_ids, 1):
             servo = ask(bus, servo_id)
             if servo is not None:
                 found.append(servo)
-            progress.update(servo_id + 1, f"{len(found)} found")
+            progress.update(asked, f"{len(found)} found")
     profiles = [load_arm_profile(name) for name in shipped_arms()]
     return Bus(baud, tuple(found), tuple(fitting_arms(profiles, baud, found)))
 
@@ -102,6 +110,12 @@ def _bauds(args: argparse.Namespace) -> tuple[int, ...]:
         if baud not in BAUD_RATES:
             raise InputError(f"no servo speaks at {baud} baud", f"speeds: {', '.join(map(str, BAUD_RATES))}")
     return wanted
+
+
+def _ids(args: argparse.Namespace) -> Sequence[int]:
+    if args.max_id not in EVERY_ID:
+        raise InputError(f"--max-id {args.max_id} is out of range", f"use 0 to {EVERY_ID[-1]}")
+    return EVERY_ID[: args.max_id + 1]
 
 
 def _nothing_there(report: ScanReport) -> tuple[str, str]:
