@@ -29,6 +29,8 @@ WELL_BEING_BLOCK = Block(PRESENT_VOLTAGE.address, struct.Struct("<BBxB"))
 TWICE = 2
 """Two servos of one id may both answer: their answers are waited for."""
 EVERY_ID = range(MAX_SERVO_ID + 1)
+CALLED = 8
+"""Answers that a call to all waits for: more than an arm has."""
 BROADCAST_MARGIN_NS = ms_to_ns(60)
 ATTEMPTS = 3
 
@@ -81,8 +83,7 @@ def call_all(bus: ServoBus) -> RollCall:
     Raises:
         ArmDisconnected: the port is gone.
     """
-    everybody = len(EVERY_ID) * reply_bytes(0)
-    received = bus.link.exchange(encode_ping(BROADCAST_ID), everybody, BROADCAST_MARGIN_NS)
+    received = bus.link.exchange(encode_ping(BROADCAST_ID), CALLED * reply_bytes(0), BROADCAST_MARGIN_NS)
     answers = decode(received)
     return RollCall(tuple(packet.servo_id for packet in answers), len(received) != len(answers) * reply_bytes(0))
 

@@ -26,14 +26,13 @@ def main(args: argparse.Namespace) -> int:
         MissingError: no such port, no permission, or another program has it.
     """
     profile = profile_of(args)
-    joints = list(reversed(profile.joints)) if args.joint is None else [joint_named(args.joint, profile)]
+    joint = None if args.joint is None else joint_named(args.joint, profile)
     _require_allowed(args, profile)
     require_usable(args.port)
-    if args.joint is not None:
-        print(_set_up(args.port, profile, joints[0]))
+    if joint is not None:
+        print(_set_up(args.port, profile, joint, find_single_servo(args.port)))
         return 0
-    for number, joint in enumerate(joints, 1):
-        _guide(args.port, profile, joint, f"{number}/{len(joints)}")
+    Guide(args.port, profile).lead()
     print(f"all set. Connect the servos in a chain, then: sefa-edge arm scan --port {args.port}")
     return 0
 
@@ -50,15 +49,37 @@ def _require_allowed(args: argparse.Namespace, profile: ArmProfile) -> None:
         )
 
 
-def _guide(port: str, profile: ArmProfile, joint: JointProfile, count: str) -> None:
-    """Ask until it has succeeded; a wrong connection is told and asked again."""
-    while True:
-        _wait_for_person(f"{count}: connect the servo of {joint.name} alone, supply on, then press Enter ")
-        try:
-            print(_set_up(port, profile, joint))
-            return
-        except (InputError, ArmTimeout) as error:
-            print(f"{error}\n  {error.hint}")
+class Guide:
+    """Leads a person from servo to servo."""
+
+    def __init__(self, port: str, profile: ArmProfile) -> None:
+        self._port, self._profile = port, profile
+        self._done: dict[int, str] = {}
+
+    def lead(self) -> None:
+        """Gripper first. Raises InputError when the terminal is closed."""
+        joints = list(reversed(self._profile.joints))
+        for number, joint in enumerate(joints, 1):
+            self._lead_to(joint, f"{number}/{len(joints)}")
+            self._done[joint.servo_id] = joint.name
+
+    def _lead_to(self, joint: JointProfile, count: str) -> None:
+        """Ask until it has succeeded; a wrong connection is told and asked again."""
+        while True:
+            _wait_for_person(f"{count}: connect the servo of {joint.name} alone, supply on, then press Enter ")
+            try:
+                before = find_single_servo(self._port)
+                self._require_next(before)
+                print(_set_up(self._port, self._profile, joint, before))
+                return
+            except (InputError, ArmTimeout) as error:
+                print(f"{error}\n  {error.hint}")
+
+    def _require_next(self, found: Address) -> None:
+        """The servo before this one is easily left connected; it would lose the id that it has just been given."""
+        name = self._done.get(found.servo_id)
+        if name is not None:
+            raise InputError(f"{found} is the one of {name}, which is done", "connect the next one")
 
 
 def _wait_for_person(request: str) -> None:
@@ -67,9 +88,8 @@ def _wait_for_person(request: str) -> None:
         raise InputError("the terminal was closed", "joints that were told as done are done; go on with `set-id JOINT`")
 
 
-def _set_up(port: str, profile: ArmProfile, joint: JointProfile) -> str:
+def _set_up(port: str, profile: ArmProfile, joint: JointProfile, before: Address) -> str:
     """The words for what was done."""
-    before, _ = find_single_servo(port, sys.stderr)
     after = Address(joint.servo_id, profile.baud)
     if before == after:
         return f"{joint.name}: is {after} already, nothing written"

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TextIO
 
 from sefa_edge.edge.arm_service.census import EVERY_ID, FoundServo, ask, call_all
 from sefa_edge.edge.arm_service.opening import open_bus
@@ -27,7 +26,6 @@ from sefa_edge.firmware_bridge.host.feetech.registers import (
 )
 from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
 from sefa_edge.profiles.errors import InputError, SefaError
-from sefa_edge.profiles.progress import Progress
 
 UNLOCKED, LOCKED = 0, 1
 CONFIRM_ATTEMPTS = 5
@@ -46,7 +44,7 @@ class Address:
         return f"servo {self.servo_id} at {self.baud} baud"
 
 
-def find_single_servo(port: str, stream: TextIO) -> tuple[Address, FoundServo]:
+def find_single_servo(port: str) -> Address:
     """The one servo on the bus. Reads only.
 
     Raises:
@@ -54,7 +52,7 @@ def find_single_servo(port: str, stream: TextIO) -> tuple[Address, FoundServo]:
         InputError: more than one answers, or it is another model, or its torque is on.
         MissingError: no such port, no permission, or another program has it.
     """
-    found = _ask_everywhere(port) or _ask_every_id(port, stream)
+    found = _ask_everywhere(port)
     if not found:
         raise ArmTimeout(
             f"no servo answers on {port} at any speed", "connect one servo to the board, and the board to its supply"
@@ -66,7 +64,7 @@ def find_single_servo(port: str, stream: TextIO) -> tuple[Address, FoundServo]:
         )
     address, servo = found[0]
     _require_settable(address, servo)
-    return address, servo
+    return address
 
 
 def write_address(port: str, before: Address, after: Address) -> None:
@@ -113,20 +111,8 @@ def _ask_everywhere(port: str) -> list[tuple[Address, FoundServo]]:
     found: list[tuple[Address, FoundServo]] = []
     for baud in BAUD_RATES:
         with open_bus(port, baud) as bus:
-            call = call_all(bus)
+            call = call_all(bus)  # one servo alone always answers to it: FT-SCS manual, PING
             found += _ask_ids(bus, EVERY_ID if call.garbled else call.servo_ids)
-    return found
-
-
-def _ask_every_id(port: str, stream: TextIO) -> list[tuple[Address, FoundServo]]:
-    """For a servo that does not answer a call to all: one id after the other, 45 s in all."""
-    found: list[tuple[Address, FoundServo]] = []
-    with Progress("asking every id at every speed", len(BAUD_RATES) * len(EVERY_ID), stream) as progress:
-        for number, baud in enumerate(BAUD_RATES):
-            with open_bus(port, baud) as bus:
-                for servo_id in EVERY_ID:
-                    found += _ask_ids(bus, (servo_id,))
-                    progress.update(number * len(EVERY_ID) + servo_id + 1, f"{len(found)} found")
     return found
 
 
