@@ -28,8 +28,8 @@ SPEED_DEG_S = 20.0
 OFF_TICKS = 228
 """20 degrees."""
 ELBOW = 2
-HALFWAY_NS = 900_000_000
-"""Into a move of 1.9 s."""
+HALFWAY_NS = 2_700_000_000
+"""Into a move of 5.5 s; the gripper has the longest way."""
 
 
 class Plant(KinematicPlant):
