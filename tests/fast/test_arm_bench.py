@@ -52,7 +52,7 @@ def process(bench: Bench, *words: str) -> Iterator[subprocess.Popen[str]]:
         started.stdout.close()
 
 
-# -- center and park ---------------------------------------------------------------------------------------------------
+# -- center and park ------------------------------------------------------------------------------------------
 
 
 def test_centering_says_what_it_will_do_and_holds_in_the_middle(tmp_path: Path, capsys: Captured) -> None:
@@ -149,7 +149,7 @@ def test_an_arm_that_lacks_a_servo_is_not_touched(tmp_path: Path, verb: str, cap
     assert "servo 4 (wrist_flex) does not answer" in capsys.readouterr().err
 
 
-# -- free ----------------------------------------------------------------------------------------------------------------
+# -- free ----------------------------------------------------------------------------------------------------
 
 
 def test_an_arm_that_holds_is_let_go_with_the_word_for_it(tmp_path: Path, capsys: Captured) -> None:
@@ -222,7 +222,7 @@ def test_a_person_is_asked(tmp_path: Path, answer: bytes, code: int, torque: int
         assert bench.torque() == [torque] * 6
 
 
-# -- two programs, one port ----------------------------------------------------------------------------------------------
+# -- two programs, one port --------------------------------------------------------------------------------
 
 
 @contextmanager

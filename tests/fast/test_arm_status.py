@@ -16,6 +16,7 @@ import pytest
 
 from sefa_edge.cli import main
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
+from sefa_edge.firmware_bridge.host.feetech.protocol import StatusBits
 from tests.fast.bench_arm import Bench, arm_on_the_bench
 
 Captured = pytest.CaptureFixture[str]
@@ -76,7 +77,7 @@ def test_the_report_holds_every_number(tmp_path: Path, capsys: Captured) -> None
 def test_trouble_is_told_and_exit_1(tmp_path: Path, capsys: Captured) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         bench.bus.servo(2).temperature_c = 66
-        bench.bus.servo(3).fault_bits = 0x20
+        bench.bus.servo(3).fault_bits = StatusBits.OVERLOAD
         bench.bus.servo(4).connected = False
         bench.bus.servo(5).supply_mv = 4300
         assert status(bench, "--json", str(tmp_path / "s.json")) == 1
