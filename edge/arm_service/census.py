@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sefa_edge.firmware_bridge.host.feetech.protocol import BROADCAST_ID, MAX_SERVO_ID, decode, encode_ping, reply_bytes
 from sefa_edge.firmware_bridge.host.feetech.registers import (
-    BAUD_RATE,
     FIRMWARE_MAJOR,
     MODEL_STS3215,
     PRESENT_VOLTAGE,
-    TORQUE_ENABLE,
+    TORQUE_BLOCK,
     VOLTAGE_MV,
     Block,
 )
@@ -21,9 +20,8 @@ from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.units import ms_to_ns
 
 MODEL_NAMES = {MODEL_STS3215: "STS3215"}
-MAKE_BLOCK = Block(FIRMWARE_MAJOR.address, struct.Struct("<BBxHBB"))
-"""0..6: firmware major and minor, model, id, baud rate (raw)."""
-TORQUE_BLOCK = Block(TORQUE_ENABLE.address, struct.Struct("<B"))
+MAKE_BLOCK = Block(FIRMWARE_MAJOR.address, struct.Struct("<BBxH"))
+"""0..4: firmware major and minor, model (raw)."""
 WELL_BEING_BLOCK = Block(PRESENT_VOLTAGE.address, struct.Struct("<BBxB"))
 """62..65: supply voltage, temperature, status (raw)."""
 TWICE = 2
@@ -62,11 +60,12 @@ def ask(bus: ServoBus, servo_id: int) -> FoundServo | None:
     answers = [packet for packet in decode(received) if packet.servo_id == servo_id]
     if not received:
         return None
-    registers = _registers(bus, servo_id)
-    if not answers and registers is None:
-        return None  # noise, or somebody else's talk
-    clash = len(answers) > 1 or (registers is None and len(received) > reply_bytes(0))
-    return FoundServo(servo_id, clash) if registers is None else FoundServo(servo_id, clash, *registers)
+    blocks = [_read(bus, servo_id, block) for block in (MAKE_BLOCK, TORQUE_BLOCK, WELL_BEING_BLOCK)]
+    clash = len(answers) > 1 or (None in blocks and len(received) > reply_bytes(0))
+    make, torque, well_being = blocks
+    if make is not None and torque is not None and well_being is not None:
+        return _described(FoundServo(servo_id, clash), make, torque, well_being)
+    return FoundServo(servo_id, clash) if answers else None  # noise, or somebody else's talk
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +101,18 @@ def fitting_arms(profiles: Iterable[ArmProfile], baud: int, servos: Iterable[Fou
     return fits
 
 
-def _registers(bus: ServoBus, servo_id: int) -> tuple[int, str, int, int, int, int] | None:
-    """Model, firmware, torque, supply (mV), temperature (C), status bits."""
-    raw = [_read(bus, servo_id, block) for block in (MAKE_BLOCK, TORQUE_BLOCK, WELL_BEING_BLOCK)]
-    make, torque, well_being = raw
-    if make is None or torque is None or well_being is None:
-        return None
-    major, minor, model, _, _ = MAKE_BLOCK.layout.unpack(make)
+def _described(servo: FoundServo, make: bytes, torque: bytes, well_being: bytes) -> FoundServo:
+    major, minor, model = MAKE_BLOCK.layout.unpack(make)
     voltage, temperature, status = WELL_BEING_BLOCK.layout.unpack(well_being)
-    return model, f"{major}.{minor}", torque[0], voltage * VOLTAGE_MV, temperature, status
+    return replace(
+        servo,
+        model=model,
+        firmware=f"{major}.{minor}",
+        torque=torque[0],
+        supply_mv=voltage * VOLTAGE_MV,
+        temperature_c=temperature,
+        status_bits=status,
+    )
 
 
 def _read(bus: ServoBus, servo_id: int, block: Block) -> bytes | None:
@@ -119,6 +121,3 @@ def _read(bus: ServoBus, servo_id: int, block: Block) -> bytes | None:
         if servo_id in answers:
             return answers[servo_id].parameters
     return None
-
-
-assert MAKE_BLOCK.address + MAKE_BLOCK.count == BAUD_RATE.address + BAUD_RATE.width

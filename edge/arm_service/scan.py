@@ -56,10 +56,11 @@ def main(args: argparse.Namespace) -> int:
     return 0 if args.port is None or report.has_servos else 1
 
 
-def scan(named: str | None, questions: Questions) -> ScanReport:
+def scan(named: str | None, questions: Questions, root: Path = ROOT) -> ScanReport:
     """Look at every port, or at the named one. Raises MissingError."""
-    ports = find_serial_ports(ROOT) if named is None else [serial_port_at(named, ROOT)]
-    thieves = look_for_thieves(find_serial_ports(ROOT), usb_devices(ROOT), ROOT)
+    there = find_serial_ports(root)
+    ports = there if named is None else [serial_port_at(named, root)]
+    thieves = look_for_thieves(there, usb_devices(root), root)
     if not ports:
         raise MissingError(*_nothing_there(ScanReport((), tuple(thieves))))
     look_at = _look_at_found if named is None else _look_at_named

@@ -75,23 +75,20 @@ def write_address(port: str, before: Address, after: Address) -> None:
         MissingError: no such port, no permission, or another program has it.
     """
     try:
-        with open_bus(port, before.baud) as bus:
-            _write_unlocked(bus, before, after)
-        with open_bus(port, after.baud) as bus:
-            _confirm(bus, after.servo_id, SERVO_ID, after.servo_id)
-            _confirm(bus, after.servo_id, BAUD_RATE, BAUD_RATES.index(after.baud))
-            _set(bus, after.servo_id, LOCK, LOCKED)
-            _confirm(bus, after.servo_id, LOCK, LOCKED)
-    except ArmFault as fault:
+        _write_address(port, before, after)
+    except BaseException as fault:
+        _lock_wherever_it_is(port, before, after)
+        if not isinstance(fault, ArmFault):
+            raise
         raise ArmFault(
             f"{before} was to become {after}: {fault}",
             f"switch its supply off and on; `sefa-edge arm scan --port {port} --all-bauds` tells where it answers",
         ) from None
 
 
-def _write_unlocked(bus: ServoBus, before: Address, after: Address) -> None:
-    """EEPROM writes are dropped while register 55 says 1. Whatever fails in between, the servo is locked again."""
-    try:
+def _write_address(port: str, before: Address, after: Address) -> None:
+    """EEPROM writes are dropped while register 55 says 1."""
+    with open_bus(port, before.baud) as bus:
         _set(bus, before.servo_id, LOCK, UNLOCKED)
         _confirm(bus, before.servo_id, LOCK, UNLOCKED)
         if after.servo_id != before.servo_id:
@@ -99,11 +96,19 @@ def _write_unlocked(bus: ServoBus, before: Address, after: Address) -> None:
             _confirm(bus, after.servo_id, SERVO_ID, after.servo_id)
         if after.baud != before.baud:
             _set(bus, after.servo_id, BAUD_RATE, BAUD_RATES.index(after.baud))
-    except BaseException:
-        with suppress(SefaError):
+    with open_bus(port, after.baud) as bus:
+        _confirm(bus, after.servo_id, SERVO_ID, after.servo_id)
+        _confirm(bus, after.servo_id, BAUD_RATE, BAUD_RATES.index(after.baud))
+        _set(bus, after.servo_id, LOCK, LOCKED)
+        _confirm(bus, after.servo_id, LOCK, LOCKED)
+
+
+def _lock_wherever_it_is(port: str, before: Address, after: Address) -> None:
+    """After a failure half-way; what cannot be done then is told by the failure."""
+    for baud in {before.baud, after.baud}:
+        with suppress(SefaError), open_bus(port, baud) as bus:
             for servo_id in {before.servo_id, after.servo_id}:
                 _set(bus, servo_id, LOCK, LOCKED)
-        raise
 
 
 def _ask_everywhere(port: str) -> list[tuple[Address, FoundServo]]:

@@ -116,7 +116,7 @@ def _without_port(usb: UsbIdentity, root: Path) -> Diagnosis:
         return Diagnosis(
             f"USB {usb.socket}",
             Weight.TROUBLE,
-            f"{what}: brltty, for braille displays, takes such adapters away",
+            f"{what}: brltty, for braille displays, is installed, and takes such adapters away",
             "if nobody here reads braille: sudo apt remove brltty; then plug the adapter in again",
         )
     return Diagnosis(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sefa_edge.cli import main
 from sefa_edge.edge.arm_service.census import FoundServo, fitting_arms
+from sefa_edge.edge.arm_service.scan import Questions
+from sefa_edge.edge.arm_service.scan import scan as scan_ports
 from sefa_edge.edge.arm_service.scan_report import PortReport, ScanReport
 from sefa_edge.edge.arm_service.servo_words import status_words
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
@@ -16,6 +19,7 @@ from sefa_edge.firmware_bridge.host.feetech.protocol import StatusBits
 from sefa_edge.firmware_bridge.host.port_lock import Holder
 from sefa_edge.firmware_bridge.host.serial_ports import find_serial_ports
 from sefa_edge.profiles.diagnosis import Diagnosis, Weight
+from sefa_edge.profiles.errors import MissingError
 from sefa_edge.profiles.schema import load_arm_profile
 from tests.fast.bench_arm import arm_on_the_bench, servos_on_the_bench
 from tests.fast.serial_machine import CH340, CH343, GPS, Machine
@@ -163,6 +167,29 @@ def test_what_is_plugged_in_is_told_with_what_is_in_the_way(tmp_path: Path) -> N
     assert plain["ports"][0]["opened_by"] == [{"pid": 4711, "name": "python3"}]
     assert plain["ports"][1]["diagnoses"][0]["weight"] == "trouble"
     assert plain["ports"][2]["buses"] is None
+
+
+NOBODY = Questions((), ())
+"""No servo is asked: the ports of a captured machine are not ours."""
+
+
+def test_every_port_of_a_machine_is_looked_at(tmp_path: Path) -> None:
+    machine = Machine(tmp_path).plug(replace(CH343, node="ttyACM777")).plug(replace(GPS, node="ttyACM778"))
+    machine.plug_without_driver(CH340)
+    text = "\n".join(scan_ports(None, NOBODY, machine.root).lines())
+    assert "/dev/ttyACM777  WCH CH343" in text
+    assert "trouble: the device file is not there" in text
+    assert "a WCH CH340 is plugged in at USB 3-4 (1a86:7523) and has no serial port" in text
+
+
+def test_a_machine_without_ports_is_told_why(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="there is no serial port"):
+        scan_ports(None, NOBODY, tmp_path / "empty")
+    machine = Machine(tmp_path)
+    machine.plug_without_driver(CH340)
+    with pytest.raises(MissingError, match="its driver ch341-uart is not at work") as told:
+        scan_ports(None, NOBODY, machine.root)
+    assert told.value.hint.startswith("sudo modprobe ch341")
 
 
 def test_an_arm_that_lacks_servos_is_named_with_them() -> None:

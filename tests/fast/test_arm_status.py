@@ -143,6 +143,12 @@ def test_wrong_words_are_one_line(words: list[str], code: int, told: str, capsys
     assert hint.startswith("hint: ")
 
 
+def test_watching_without_a_terminal_is_one_table(tmp_path: Path, capsys: Captured) -> None:
+    with arm_on_the_bench(tmp_path) as bench:
+        assert status(bench, "--watch") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 7
+
+
 class Watcher:
     """`arm status --watch` as a person at a terminal sees it."""
 
