@@ -42,9 +42,10 @@ from typing import Annotated
 from pydantic import Field
 
 from sefa_edge.edge.clock import Clock, MonotonicClock, Pacer
+from sefa_edge.edge.faults import Fault
 from sefa_edge.edge.links import Links, ProcessLinks
 from sefa_edge.edge.loop import ControlLoop
-from sefa_edge.edge.modes import Fault, Mode, describe
+from sefa_edge.edge.modes import Mode, describe
 from sefa_edge.edge.motion import Motion
 from sefa_edge.edge.play_settings import HandOver
 from sefa_edge.edge.policy_records import Trouble

@@ -10,7 +10,8 @@ from typing import Protocol
 import numpy as np
 
 from sefa_edge.edge.chunks import ActionChunk
-from sefa_edge.edge.modes import Command, Event, Fault
+from sefa_edge.edge.faults import Fault
+from sefa_edge.edge.modes import Command, Event
 from sefa_edge.edge.policy_records import InferenceBegun, Trouble
 from sefa_edge.edge.records import ControlCommand, Heartbeat, JointSample, Kind, TickReport, kind_of
 from sefa_edge.edge.transport import Channel, ChannelClosed, RecordError

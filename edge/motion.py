@@ -8,8 +8,9 @@ import numpy as np
 
 from sefa_edge.edge.chunks import ActionChunk, ChunkPlayer
 from sefa_edge.edge.clock import Slot
+from sefa_edge.edge.faults import OBSTRUCTIONS, Fault
 from sefa_edge.edge.links import Links
-from sefa_edge.edge.modes import OBSTRUCTIONS, Event, Fault, Mode, ModeState, Progress, Target, transition
+from sefa_edge.edge.modes import Event, Mode, ModeState, Progress, Target, transition
 from sefa_edge.edge.planned_move import PlannedMove, plan_move
 from sefa_edge.edge.play_settings import HandOver
 from sefa_edge.edge.records import NONE_NS

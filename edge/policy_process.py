@@ -23,8 +23,8 @@ from sefa_edge.edge.cameras.camera import Frame
 from sefa_edge.edge.cameras.watch import DEFAULT_MAX_SKEW_MS, CameraWatch, Patience, WatchLimits
 from sefa_edge.edge.chunks import ActionChunk
 from sefa_edge.edge.engines.engine import Engine, EngineOptions, open_engine
+from sefa_edge.edge.faults import FAULTS, Fault
 from sefa_edge.edge.inference_schedule import InferenceSchedule
-from sefa_edge.edge.modes import FAULTS, Fault
 from sefa_edge.edge.play_settings import NoiseMode
 from sefa_edge.edge.policy import FrameHistory, JointHistory, Observation, Policy
 from sefa_edge.edge.policy_records import Happening, InferenceBegun, Order, PolicyCommand, PolicyReport, Trouble

@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass
 from enum import IntEnum
 
-from sefa_edge.edge.modes import Fault
+from sefa_edge.edge.faults import Fault
 from sefa_edge.edge.records import Kind, clipped, seal, text_of, unseal
 from sefa_edge.edge.transport import RecordError
 

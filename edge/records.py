@@ -21,7 +21,8 @@ from typing import TypeAlias, TypeVar
 
 import numpy as np
 
-from sefa_edge.edge.modes import Command, Fault, Mode
+from sefa_edge.edge.faults import Fault
+from sefa_edge.edge.modes import Command, Mode
 from sefa_edge.edge.transport import RecordError
 
 VERSION = 1

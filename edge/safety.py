@@ -22,7 +22,7 @@ jump.
 The guard. What the servos tell is judged by readings in a row, so that neither noise nor a stall of the loop makes a
 fault; what others send is judged by its age. A comparison asks whether a value is inside its limit, never whether
 it is outside: what is not a number is trouble. Limits that are passed are faults here, not bent motion; what a fault
-leads to is the table in modes.py.
+leads to is the table in faults.py.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sefa_edge.edge.modes import Fault, Mode
+from sefa_edge.edge.faults import Fault
+from sefa_edge.edge.modes import Mode
 from sefa_edge.edge.shaping import Setpoint
 from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState
 from sefa_edge.profiles.schema import HealthLimits, LimitTable
@@ -246,7 +247,7 @@ def _inside_limits(seen: Situation, health: HealthLimits) -> np.ndarray:
             np.abs(reading.current_ma) <= health.max_current_ma,
             np.abs(reading.load_pct) <= health.max_load_pct,
             np.full(len(follows), supplied),
-            reading.status_bits == 0,
+            reading.status_bits & ~health.forgiven_status_bits == 0,
             follows | (mode is not Mode.RUNNING),
             follows | (mode not in (Mode.ARMED, Mode.PARK)),
         )

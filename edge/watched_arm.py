@@ -8,7 +8,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from sefa_edge.edge.modes import Event, Fault, Progress
+from sefa_edge.edge.faults import Fault
+from sefa_edge.edge.modes import Event, Progress
 from sefa_edge.edge.records import Torque
 from sefa_edge.edge.safety import bits
 from sefa_edge.firmware_bridge.host.arm import Arm

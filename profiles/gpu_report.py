@@ -42,7 +42,7 @@ class GpuFacts(StrictModel):
 
 
 class ChunkError(StrictModel):
-    """Difference of chunks to ONNX Runtime's on the CPU, same file, same inputs; joint units, all joints and steps."""
+    """Difference of chunks to ONNX Runtime's on the CPU, same inputs; joint units, all joints and steps."""
 
     samples: Count
     mean_deg: NotNegative
@@ -115,6 +115,10 @@ class GpuReport(StrictModel):
     libraries: dict[str, str]
     engines: Annotated[list[EngineFacts], Field(min_length=1)]
     seed: int
+    dataset_sha256: Sha256 | None = None
+    """Of the recordings that the inputs come from; None: they are made up."""
+    reference: str | None = None
+    """Engine whose chunks are right by definition; None: each file's own."""
     seconds: NotNegative
     outcomes: Annotated[list[Outcome], Field(min_length=1)]
     passed: bool

@@ -64,6 +64,9 @@ outside 4.0 to 8.0 V (registers 15 and 14, which a maker may have changed)."""
 
 Volts = Literal["7.4 V", "12 V"]
 
+STATUS_OVERLOAD = 1 << 5
+"""Bit of an STS servo's status: its load was above register 36 for register 35, and it has weakened its motor."""
+
 
 class SafetyProfile(StrictModel):
     """What ends a run besides the limits of motion, and how an arm is brought home.
@@ -90,7 +93,8 @@ class SafetyProfile(StrictModel):
     """Which of SUPPLY_RANGES_MV: the wrong power supply is found before the torque comes on, a collapse in the run."""
     supply_ms: Positive = 200.0
     status_ms: Positive = 100.0
-    """Status bits of the servos' answers; a glitch of the supply when motors start is shorter."""
+    """Status bits of the servos' answers; a glitch of the supply when motors start is shorter. Where the unit is
+    `percent`, overload is not judged: a gripper that holds on for 2 s says so, and only grips with less torque."""
     tracking_ms: Positive = 500.0
     """How long a joint may lag by more than `tracking_error_deg` while a policy moves the arm."""
     planned_tracking_ms: Positive = 30.0
@@ -185,6 +189,9 @@ class ArmProfile(StrictModel):
             load_ns=ms_to_ns(safety.load_ms),
             supply_ns=ms_to_ns(safety.supply_ms),
             status_ns=ms_to_ns(safety.status_ms),
+            forgiven_status_bits=_read_only(
+                [STATUS_OVERLOAD if joint.unit == "percent" else 0 for joint in self.joints], np.uint8
+            ),
             tracking_ns=ms_to_ns(safety.tracking_ms),
             planned_tracking_ns=ms_to_ns(safety.planned_tracking_ms),
             first_chunk_ns=ms_to_ns(safety.first_chunk_ms),
@@ -200,15 +207,15 @@ class ArmProfile(StrictModel):
         return _read_only([limit if joint.unit == "degrees" else np.inf for joint in self.joints])
 
 
-def _read_only(values: list[float]) -> np.ndarray:
-    column = np.array(values, np.float64)
+def _read_only(values: list[float], dtype: type[np.generic] = np.float64) -> np.ndarray:
+    column = np.array(values, dtype)
     column.setflags(write=False)
     return column
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HealthLimits:
-    """When readings of the servos, or silence, end a run; see SafetyProfile. Arrays [n] are read-only float64."""
+    """When readings of the servos, or silence, end a run; see SafetyProfile. Arrays [n] are read-only, most float64."""
 
     max_lag_deg: np.ndarray
     """Infinite where a joint need not follow."""
@@ -223,6 +230,8 @@ class HealthLimits:
     load_ns: int
     supply_ns: int
     status_ns: int
+    forgiven_status_bits: np.ndarray
+    """uint8: status bits that are no trouble in this joint."""
     tracking_ns: int
     planned_tracking_ns: int
     first_chunk_ns: int

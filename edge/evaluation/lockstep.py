@@ -10,10 +10,11 @@ import numpy as np
 from sefa_edge.edge.cameras.camera import Frame
 from sefa_edge.edge.chunks import ActionChunk
 from sefa_edge.edge.clock import ManualClock, Pacer
+from sefa_edge.edge.faults import Fault
 from sefa_edge.edge.inference_schedule import InferenceSchedule
 from sefa_edge.edge.links import DirectLinks
 from sefa_edge.edge.loop import ControlLoop
-from sefa_edge.edge.modes import Command, Fault, Mode
+from sefa_edge.edge.modes import Command, Mode
 from sefa_edge.edge.motion import Motion
 from sefa_edge.edge.play_settings import HandOver, NoiseMode
 from sefa_edge.edge.policy import FrameHistory, JointHistory, Observation, Policy

@@ -15,7 +15,8 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from sefa_edge.edge.chunks import ActionChunk
-from sefa_edge.edge.modes import Command, Event, Fault, Progress
+from sefa_edge.edge.faults import Fault
+from sefa_edge.edge.modes import Command, Event, Progress
 from sefa_edge.edge.recorder.policy_tap import Inference
 from sefa_edge.edge.recorder.run_event import RunEvent
 from sefa_edge.edge.recorder.tick_trace import ArmCall, TickTrace

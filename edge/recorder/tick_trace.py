@@ -8,7 +8,8 @@ from enum import IntEnum
 
 import numpy as np
 
-from sefa_edge.edge.modes import Command, Event, Fault, Progress
+from sefa_edge.edge.faults import Fault
+from sefa_edge.edge.modes import Command, Event, Progress
 from sefa_edge.edge.records import NONE_NS, Kind, TickReport, seal, unseal
 from sefa_edge.edge.transport import RecordError
 from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState

@@ -270,7 +270,7 @@ class Crew:
             ring_fd=ring.fd,
             reader_fds=readers,
         )
-        self.cameras[spec.name] = self._worker("camera", config.model_dump_json(), (ring.fd, *readers))
+        self.cameras[spec.name] = self._worker("camera", config.to_json(), (ring.fd, *readers))
         for near, _ in pairs:
             near.close()
         return self._camera_input(spec, ring, policy_end), policy_end

@@ -9,7 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from sefa_edge.edge.modes import FAULTS, POWERED, Command, Fault, Mode
+from sefa_edge.edge.faults import FAULTS, Fault
+from sefa_edge.edge.modes import POWERED, Command, Mode
 from sefa_edge.edge.records import ControlCommand, Torque
 from sefa_edge.edge.running.crew import Crew
 from sefa_edge.edge.running.status import StatusLine

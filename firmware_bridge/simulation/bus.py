@@ -4,23 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
+from typing import NamedTuple
 
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.protocol import (
     BROADCAST_ID,
+    MAX_PARAMETERS,
     Instruction,
     Packet,
     PacketDecoder,
     encode,
-    reply_bytes,
     wire_time_ns,
 )
-from sefa_edge.firmware_bridge.simulation.servo import Plant, SimulatedServo
+from sefa_edge.firmware_bridge.simulation.disturbances import Disturbances, DisturbedLine
+from sefa_edge.firmware_bridge.simulation.plant import Plant
+from sefa_edge.firmware_bridge.simulation.servo import MOTOR_PERIOD_NS, SimulatedServo
 from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.units import ms_to_ns
 
 SILENCE_NS = ms_to_ns(10)
 """After this long without a byte, a packet that was begun is given up."""
+
+SUPPLY_MOHM = 50
+"""Power supply, its cable and the chain of servo cables together (estimate): all six stalled lose 0.7 V."""
+
+NEVER_OVERLOADED = 254
+"""Register 36 of a gripper, per cent of the stall torque: what it grips may stall it for as long as it likes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +54,16 @@ class SimulatedBus:
         """What the line does to reply bytes; a test may drop or flip some."""
         self.disturb_request: Callable[[bytes], bytes] = _undisturbed
         """The same for what the host sends."""
+        self.line = DisturbedLine(Disturbances())
+        """What goes wrong by chance."""
+        self.supply_mohm = SUPPLY_MOHM
+        """Resistance between the servos and an ideal supply of their `supply_mv`; one supply feeds all."""
         self.held_back_ns = 0
         """How long the adapter keeps replies before it hands them over; FTDI chips do so for up to 16 ms."""
         self._decoder = PacketDecoder()
         self._heard_ns = 0
         self._line_free_ns = 0
+        self._supplied_ns: int | None = None
 
     @classmethod
     def of_arm(cls, profile: ArmProfile, plant: Plant) -> SimulatedBus:
@@ -59,6 +74,8 @@ class SimulatedBus:
             servo.set_register(reg.BAUD_RATE, reg.BAUD_RATES.index(profile.baud))
             servo.set_register(reg.MIN_POSITION, joint.range_min_ticks)
             servo.set_register(reg.MAX_POSITION, joint.range_max_ticks)
+            if joint.unit == "percent":
+                servo.set_register(reg.OVERLOAD_TORQUE, NEVER_OVERLOADED)
         return bus
 
     def servo(self, servo_id: int) -> SimulatedServo:
@@ -77,7 +94,7 @@ class SimulatedBus:
         sent_ns = max(now_ns, self._line_free_ns) + wire_time_ns(len(data), self.baud)
         self._line_free_ns = sent_ns
         replies = [Reply(data, sent_ns)] if self.echoes else []
-        for packet in self._decoder.feed(self.disturb_request(data)):
+        for packet in self._decoder.feed(self.line.request(self.disturb_request(data))):
             replies += self._reply(packet)
         return replies
 
@@ -87,37 +104,75 @@ class SimulatedBus:
         self._line_free_ns = 0
 
     def advance(self, now_ns: int) -> None:
-        """Let time pass for servos that walk to their goals."""
+        """Let time pass for servos that walk to their goals, and for the supply that feeds them."""
+        if self._supplied_ns is None or now_ns - self._supplied_ns >= MOTOR_PERIOD_NS:
+            self._supplied_ns = now_ns
+            self._supply()
         for servo in self.servos:
             servo.advance(now_ns)
 
-    def _reply(self, packet: Packet) -> list[Reply]:
-        answers = b""
-        for servo, data in self._answers(packet):
-            answers += encode(servo.servo_id, servo.status(), data)
-            self._line_free_ns += servo.return_delay_ns + wire_time_ns(reply_bytes(len(data)), self.baud)
-        return [Reply(self.disturb(answers), self._line_free_ns + self.held_back_ns)] if answers else []
+    def _supply(self) -> None:
+        sag_mv = round(sum(servo.current_ma for servo in self.servos) * self.supply_mohm / 1000)
+        for servo in self.servos:
+            servo.sag_mv = sag_mv
 
-    def _answers(self, packet: Packet) -> list[tuple[SimulatedServo, bytes]]:
-        listening = [servo for servo in self.servos if servo.connected and servo.baud == self.baud]
+    def _reply(self, packet: Packet) -> list[Reply]:
+        answers = self._answers(packet)
+        heard = b""
+        for answer in _collided(answers):
+            heard += self.line.answer(answer.data)
+            self._line_free_ns += answer.delay_ns + wire_time_ns(len(answer.data), self.baud)
+        heard = self.disturb(heard) if answers else b""
+        return [Reply(heard, self._line_free_ns + self.held_back_ns + self.line.delay_ns())] if heard else []
+
+    def _answers(self, packet: Packet) -> list[_Answer]:
+        listening = [servo for servo in self.servos if servo.listens and servo.baud == self.baud]
         if packet.code == Instruction.SYNC_READ:
             return _sync_read(listening, packet.parameters)
         if packet.code == Instruction.SYNC_WRITE:
             _sync_write(listening, packet.parameters)
             return []
         addressed = [servo for servo in listening if packet.servo_id in (servo.servo_id, BROADCAST_ID)]
-        replies = [(servo, _obey(servo, packet)) for servo in addressed]
-        if packet.servo_id == BROADCAST_ID and packet.code != Instruction.PING:
-            return []
-        return [(servo, data) for servo, data in replies if data is not None]
+        answers = [answer for servo in addressed if (answer := _obey(servo, packet)) is not None]
+        return answers if packet.servo_id != BROADCAST_ID or packet.code == Instruction.PING else []
 
 
-def _obey(servo: SimulatedServo, packet: Packet) -> bytes | None:
+class _Answer(NamedTuple):
+    """What one servo puts on the wire, and how long after the question."""
+
+    servo_id: int
+    data: bytes
+    delay_ns: int
+
+    @classmethod
+    def of(cls, servo: SimulatedServo, parameters: bytes) -> _Answer:
+        servo_id = servo.servo_id
+        data = encode(servo_id, servo.status(), parameters[:MAX_PARAMETERS])
+        return cls(servo_id, data, servo.return_delay_ns)
+
+
+def _collided(answers: list[_Answer]) -> list[_Answer]:
+    """What is heard: servos with the same id answer at once, the others one after the other."""
+    heard: dict[int, _Answer] = {}
+    for answer in answers:
+        before = heard.get(answer.servo_id)
+        heard[answer.servo_id] = answer if before is None else _at_once(before, answer)
+    return list(heard.values())
+
+
+def _at_once(one: _Answer, other: _Answer) -> _Answer:
+    """A low bit wins over a high one, and over silence."""
+    pairs = zip_longest(one.data, other.data, fillvalue=0xFF)
+    data = bytes(first & second for first, second in pairs)
+    return _Answer(one.servo_id, data, max(one.delay_ns, other.delay_ns))
+
+
+def _obey(servo: SimulatedServo, packet: Packet) -> _Answer | None:
     code, parameters = packet.code, packet.parameters
     if code == Instruction.PING:
-        return b""
+        return _Answer.of(servo, b"")
     if code == Instruction.READ:
-        return servo.read(parameters[0], parameters[1]) if len(parameters) == 2 else None
+        return _Answer.of(servo, servo.read(parameters[0], parameters[1])) if len(parameters) == 2 else None
     if code in (Instruction.WRITE, Instruction.REG_WRITE) and len(parameters) >= 2:
         (servo.write if code == Instruction.WRITE else servo.hold_write)(parameters[0], parameters[1:])
     elif code == Instruction.ACTION:
@@ -126,27 +181,25 @@ def _obey(servo: SimulatedServo, packet: Packet) -> bytes | None:
         servo.reset()
     else:
         return None
-    return b"" if servo.answers_writes else None
+    return _Answer.of(servo, b"") if servo.answers_writes else None
 
 
-def _sync_read(listening: list[SimulatedServo], parameters: bytes) -> list[tuple[SimulatedServo, bytes]]:
+def _sync_read(listening: list[SimulatedServo], parameters: bytes) -> list[_Answer]:
     if len(parameters) < 2:
         return []
     address, count = parameters[0], parameters[1]
-    by_id = {servo.servo_id: servo for servo in listening}
-    asked = [by_id[servo_id] for servo_id in parameters[2:] if servo_id in by_id]
-    return [(servo, servo.read(address, count)) for servo in asked]
+    asked = [servo for servo_id in parameters[2:] for servo in listening if servo.servo_id == servo_id]
+    return [_Answer.of(servo, servo.read(address, count)) for servo in asked]
 
 
 def _sync_write(listening: list[SimulatedServo], parameters: bytes) -> None:
     if len(parameters) < 2:
         return
     address, count = parameters[0], parameters[1]
-    by_id = {servo.servo_id: servo for servo in listening}
     for start in range(2, len(parameters) - count, count + 1):
-        servo = by_id.get(parameters[start])
-        if servo is not None:
-            servo.write(address, parameters[start + 1 : start + 1 + count])
+        data = parameters[start + 1 : start + 1 + count]
+        for servo in [servo for servo in listening if servo.servo_id == parameters[start]]:
+            servo.write(address, data)
 
 
 def _undisturbed(data: bytes) -> bytes:

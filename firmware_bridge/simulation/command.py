@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sefa_edge.firmware_bridge.simulation.client import WorldPaths
+from sefa_edge.firmware_bridge.simulation.disturbances import Disturbances
 from sefa_edge.profiles.errors import InputError
 
 
@@ -17,6 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The words of `sefa-edge sim`."""
     parser.add_argument("--task", default="lift", metavar="T", help="lift or place")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="where the cube lies at the start")
+    parser.add_argument(
+        "--disturb",
+        default="",
+        metavar="WHAT",
+        help="what goes wrong on the servos' wire, as in dropped=0.01,bit_errors=1e-5",
+    )
     parser.add_argument("--link", type=Path, metavar="PATH", help="the arm's serial port (default: in a new folder)")
 
 
@@ -24,12 +31,14 @@ def main(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C, SIGTERM or a client's `quit`. Raises MissingError without MuJoCo or OpenGL."""
     if args.seed < 0:
         raise InputError(f"--seed {args.seed} is negative", "use 0 or more")
+    disturbances = Disturbances.from_words(args.disturb) if args.disturb else Disturbances()
     from sefa_edge.firmware_bridge.simulation.scene import Renderer
-    from sefa_edge.firmware_bridge.simulation.server import run_server
+    from sefa_edge.firmware_bridge.simulation.server import WorldPlan, run_server
 
     Renderer(16, 16).close()  # a world that no camera can see is of no use: say so now
     with _folder_of(args.link) as paths:
-        run_server(args.task, args.seed, paths, on_ready=lambda: _say_how_to_attach(paths))
+        plan = WorldPlan(args.task, args.seed, disturbances)
+        run_server(plan, paths, on_ready=lambda: _say_how_to_attach(paths))
     print("simulated world ended", file=sys.stderr)
     return 0
 

@@ -19,6 +19,10 @@ class GoalRamp:
         self._now_ns = 0
 
     @property
+    def goal_ticks(self) -> float:
+        return self._goal_ticks
+
+    @property
     def moving(self) -> bool:
         return self.position_ticks != self._goal_ticks
 

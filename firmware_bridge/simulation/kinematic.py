@@ -25,6 +25,8 @@ class KinematicPlant:
         self._position_ticks = [float(ticks) for ticks in start_ticks]
         self._goal_ticks = list(self._position_ticks)
         self._torque = [False] * len(self._position_ticks)
+        self._limit = [1.0] * len(self._position_ticks)
+        self._blocked: set[int] = set()
         self._stamp_ns = [clock_ns()] * len(self._position_ticks)
 
     @classmethod
@@ -32,21 +34,32 @@ class KinematicPlant:
         """All joints of a profile in the middle of their ranges."""
         return cls([(joint.range_min_ticks + joint.range_max_ticks) / 2 for joint in profile.joints], clock_ns)
 
+    def block(self, index: int) -> None:
+        """Something holds the joint where it is: its motor pushes in vain."""
+        self.position_ticks(index)
+        self._blocked.add(index)
+
+    def unblock(self, index: int) -> None:
+        self.position_ticks(index)
+        self._blocked.discard(index)
+
     def position_ticks(self, index: int) -> float:
         now_ns = self._clock_ns()
         elapsed_s = (now_ns - self._stamp_ns[index]) / NS_PER_S
         self._stamp_ns[index] = now_ns
-        if self._torque[index]:
-            left = math.exp(-elapsed_s / TIME_CONSTANT_S)
-            goal = self._goal_ticks[index]
-            self._position_ticks[index] = goal + (self._position_ticks[index] - goal) * left
+        if self._torque[index] and index not in self._blocked:
+            self._position_ticks[index] = self._walked(index, elapsed_s)
         return self._position_ticks[index]
 
     def velocity_ticks_s(self, index: int) -> float:
-        return self._lag_ticks(index) / TIME_CONSTANT_S
+        if index in self._blocked:
+            return 0.0
+        reach = self._reach_ticks(index)
+        return min(max(self._lag_ticks(index), -reach), reach) / TIME_CONSTANT_S
 
     def load_fraction(self, index: int) -> float:
-        return min(max(self._lag_ticks(index) * LOAD_PER_TICK, -1.0), 1.0)
+        limit = self._limit[index]
+        return min(max(self._lag_ticks(index) * LOAD_PER_TICK, -limit), limit)
 
     def set_goal_ticks(self, index: int, ticks: float) -> None:
         self.position_ticks(index)
@@ -55,6 +68,26 @@ class KinematicPlant:
     def set_torque(self, index: int, on: bool) -> None:
         self.position_ticks(index)
         self._torque[index] = on
+
+    def set_torque_limit(self, index: int, fraction: float) -> None:
+        self.position_ticks(index)
+        self._limit[index] = fraction
+
+    def _walked(self, index: int, elapsed_s: float) -> float:
+        """Where the joint is then: at the pace of all its torque while the goal is far, a lag when it is near."""
+        position, goal, reach = self._position_ticks[index], self._goal_ticks[index], self._reach_ticks(index)
+        far = abs(goal - position) - reach
+        if far > 0:
+            pace = reach / TIME_CONSTANT_S
+            if pace * elapsed_s <= far:
+                return position + math.copysign(pace * elapsed_s, goal - position)
+            elapsed_s -= far / pace
+            position = goal - math.copysign(reach, goal - position)
+        return goal + (position - goal) * math.exp(-elapsed_s / TIME_CONSTANT_S)
+
+    def _reach_ticks(self, index: int) -> float:
+        """How far from its goal a joint may be before its torque limit slows it."""
+        return self._limit[index] / LOAD_PER_TICK
 
     def _lag_ticks(self, index: int) -> float:
         position = self.position_ticks(index)

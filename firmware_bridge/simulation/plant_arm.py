@@ -8,7 +8,7 @@ import numpy as np
 
 from sefa_edge.firmware_bridge.host.calibration import joint_scale, nominal_calibration
 from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState
-from sefa_edge.firmware_bridge.simulation.servo import Plant
+from sefa_edge.firmware_bridge.simulation.plant import Plant
 from sefa_edge.profiles.schema import ArmProfile
 
 SUPPLY_MV = 7400

@@ -18,6 +18,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from sefa_edge.firmware_bridge.host.calibration import joint_scale, nominal_cali
 from sefa_edge.firmware_bridge.host.feetech import registers
 from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.client import MAX_RECORD_BYTES, WorldPaths
+from sefa_edge.firmware_bridge.simulation.disturbances import Disturbances, DisturbedLine
 from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
 from sefa_edge.firmware_bridge.simulation.state_file import PublishedState, StateWriter
 from sefa_edge.firmware_bridge.simulation.world import CENTRE_TICKS, PHYSICS_STEP_S, TICKS_PER_RADIAN, World
@@ -44,19 +46,29 @@ MAX_LAG_NS = ms_to_ns(100)
 """Physics that is later than this is not made up for: the world runs in slow motion instead."""
 
 
+@dataclass(frozen=True, slots=True)
+class WorldPlan:
+    """What is simulated: a task, where its first episode starts, and what goes wrong on the arm's wire."""
+
+    task: str
+    seed: int
+    disturbances: Disturbances = field(default_factory=Disturbances)
+
+
 class WorldServer:
     """One simulated arm in its world, met through three paths in one folder."""
 
-    def __init__(self, task: str, seed: int, paths: WorldPaths) -> None:
+    def __init__(self, plan: WorldPlan, paths: WorldPaths) -> None:
         """Raises InputError for an unknown task or a taken path, MissingError without MuJoCo's SO-101."""
         self._profile = load_arm_profile(ARM)
-        self._world = World(task, seed)
+        self._world = World(plan.task, plan.seed)
         self._bus = SimulatedBus.of_arm(self._profile, self._world)
-        self._seed = seed
+        self._bus.line = DisturbedLine(plan.disturbances)
+        self._seed = plan.seed
         self._stopping = False
         self._slow_ns = 0
         self._started_ns = time.monotonic_ns()
-        self._reset(seed)
+        self._reset(plan.seed)
         self._control = _listen(paths.control)
         self._control_path = paths.control
         self._clients: list[socket.socket] = []
@@ -222,11 +234,7 @@ def _listen(path: Path) -> socket.socket:
 
 def _answers(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return False
-    return True
+        return probe.connect_ex(str(path)) == 0
 
 
 @contextlib.contextmanager
@@ -239,8 +247,7 @@ def _private_files() -> Iterator[None]:
 
 
 def run_server(
-    task: str,
-    seed: int,
+    plan: WorldPlan,
     paths: WorldPaths,
     lifeline_fd: int | None = None,
     on_ready: Callable[[], None] = lambda: None,
@@ -251,7 +258,7 @@ def run_server(
         InputError: an unknown task, or the paths are taken.
         MissingError: MuJoCo's SO-101 model is not installed.
     """
-    server = WorldServer(task, seed, paths)
+    server = WorldServer(plan, paths)
     try:
         signal.signal(signal.SIGQUIT, signal.SIG_IGN)  # `pkill -QUIT`: the emergency stop of whoever moves the arm
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -279,7 +286,7 @@ def main() -> int:
     parser.add_argument("--lifeline", type=int)
     args = parser.parse_args()
     try:
-        run_server(args.task, args.seed, WorldPaths(args.port), args.lifeline)
+        run_server(WorldPlan(args.task, args.seed), WorldPaths(args.port), args.lifeline)
         with contextlib.suppress(OSError):  # made for this world; the supervisor may be gone
             args.port.parent.rmdir()
     except SefaError as error:

@@ -1,48 +1,33 @@
-"""One STS3215 as its registers show it: EEPROM and lock, torque, goal, offset, limits, status. The motor is
-outside.
+"""One STS3215 as its registers show it: EEPROM and lock, torque, goal, offset, limits, status. The motor is outside.
 
-Modelled: position mode. Stored but without effect: the other modes, gains, goal time, torque limits, and the
-overload and over-current protections (a test raises their bits through `fault_bits`). Sources:
-`host/feetech/registers.py`; that a written goal energises the motor by itself was measured by `feetech-cli` on a real
-servo.
+Modelled: position mode; torque limits and protection (`drive.py`); warming (`motor.py`); reset when the supply breaks
+down. Stored but without effect: the other modes, gains, goal time. Sources: `host/feetech/registers.py`; that a
+written goal energises the motor by itself was measured by `feetech-cli` on a real servo.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Protocol
 
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.protocol import MAX_SERVO_ID, StatusBits
 from sefa_edge.firmware_bridge.host.feetech.registers import Register
+from sefa_edge.firmware_bridge.simulation.drive import Drive
 from sefa_edge.firmware_bridge.simulation.goal_ramp import GoalRamp
-from sefa_edge.profiles.units import SERVO_TICKS_PER_TURN
+from sefa_edge.firmware_bridge.simulation.motor import STALL_CURRENT_MA
+from sefa_edge.firmware_bridge.simulation.plant import Plant
+from sefa_edge.firmware_bridge.simulation.register_memory import RegisterMemory
+from sefa_edge.profiles.units import SERVO_TICKS_PER_TURN, ms_to_ns
 
-STALL_CURRENT_MA = 2400.0
-"""Current at full load, about that of an STS3215 at 7.4 V. The simulated current is proportional to the
-load."""
+MOTOR_PERIOD_NS = ms_to_ns(10)
+"""How often the motor is judged: the step of the servo's own protection timers."""
+
+BROWN_OUT_MV = 2500
+"""Below, the servo is off, and starts anew when the voltage is back (estimate: what a 3.3 V controller stands)."""
 
 MIDDLE_TICKS = 2048
 MOVING_TICKS_S = 50.0
-OWNER_OF_BYTE = {register.address + offset: register for register in reg.REGISTERS for offset in range(register.width)}
 PRESENT = range(reg.PRESENT_POSITION.address, reg.PRESENT_CURRENT.address + reg.PRESENT_CURRENT.width)
-
-
-class Plant(Protocol):
-    """What the motors move. Index 0 is the first servo; positions are encoder ticks before the homing
-    offset."""
-
-    def position_ticks(self, index: int) -> float: ...
-
-    def velocity_ticks_s(self, index: int) -> float: ...
-
-    def load_fraction(self, index: int) -> float:
-        """Share of the stall torque, -1..1."""
-        ...
-
-    def set_goal_ticks(self, index: int, ticks: float) -> None: ...
-
-    def set_torque(self, index: int, on: bool) -> None: ...
 
 
 class SimulatedServo:
@@ -51,21 +36,26 @@ class SimulatedServo:
 
     def __init__(self, servo_id: int, plant: Plant, index: int) -> None:
         self.connected = True
-        """False: its plug is out. It keeps its registers and says nothing."""
+        """False: its data line is cut. It keeps its registers and says nothing; see also `unplug`."""
         self.obeys_torque = True
         """False: it answers, but leaves its torque as it is, like one whose controller hangs."""
         self.supply_mv = 7400
-        self.temperature_c = 30
+        """What it is fed with, without load."""
+        self.sag_mv = 0
+        """How much less that is under the load of all servos; the bus knows."""
         self.fault_bits = StatusBits(0)
-        """Faults that a test wants reported, beside those that supply and temperature cause."""
+        """Faults that a test wants reported, beside those that it finds itself."""
+        self.return_delay_is_reserved = False
+        """True: register 7 has no effect, as in Feetech's memory table; LeRobot takes it for the return delay."""
         self._plant = plant
         self._index = index
-        self._memory = bytearray(reg.MEMORY_BYTES)
+        self._memory = RegisterMemory()
+        self._drive = Drive(plant, index, self._memory)
         self._pending: tuple[int, bytes] | None = None
         self._ramp = GoalRamp()
-        for register in reg.REGISTERS:
-            self.set_register(register, register.factory)
-        self.set_register(reg.SERVO_ID, servo_id)
+        self._judged_ns: int | None = None
+        self._is_down = False
+        self._memory.set(reg.SERVO_ID, servo_id)
         self.power_cycle()
 
     # -- what instruments would see --------------------------------------------------------------------------
@@ -76,43 +66,84 @@ class SimulatedServo:
 
     def set_register(self, register: Register, value: int) -> None:
         """Set a register behind the bus's back: no lock, no side effect."""
-        self._memory[register.address : register.address + register.width] = register.encode(value)
+        self._memory.set(register, value)
 
     @property
     def servo_id(self) -> int:
-        return self._memory[reg.SERVO_ID.address]
+        return self._memory.content[reg.SERVO_ID.address]
 
     @property
     def baud(self) -> int:
-        return reg.BAUD_RATES[self._memory[reg.BAUD_RATE.address] % len(reg.BAUD_RATES)]
+        return reg.BAUD_RATES[self._memory.content[reg.BAUD_RATE.address] % len(reg.BAUD_RATES)]
 
     @property
     def return_delay_ns(self) -> int:
-        return self._memory[reg.RETURN_DELAY.address] * reg.RESPONSE_DELAY_NS
+        return 0 if self.return_delay_is_reserved else self._memory[reg.RETURN_DELAY] * reg.RESPONSE_DELAY_NS
 
     @property
     def answers_writes(self) -> bool:
-        return self._memory[reg.RESPONSE_LEVEL.address] != 0
+        return self._memory[reg.RESPONSE_LEVEL] != 0
+
+    @property
+    def listens(self) -> bool:
+        """Whether it hears and says anything."""
+        return self.connected and not self._is_down
+
+    @property
+    def terminal_mv(self) -> int:
+        """The voltage that it gets."""
+        return self.supply_mv - self.sag_mv
+
+    @property
+    def current_ma(self) -> float:
+        """What its motor draws."""
+        return abs(self._drive.load) * STALL_CURRENT_MA
+
+    @property
+    def temperature_c(self) -> int:
+        return round(self._drive.motor.temperature_c)
+
+    @temperature_c.setter
+    def temperature_c(self, temperature_c: float) -> None:
+        """So warm it is now; from here on its load decides."""
+        self._drive.motor.temperature_c = float(temperature_c)
 
     def status(self) -> StatusBits:
         """The status byte of every answer."""
-        bits = self.fault_bits
-        low, high = self._memory[reg.MIN_VOLTAGE.address], self._memory[reg.MAX_VOLTAGE.address]
-        if not low * reg.VOLTAGE_MV <= self.supply_mv <= high * reg.VOLTAGE_MV:
-            bits |= StatusBits.VOLTAGE
-        if self.temperature_c > self._memory[reg.MAX_TEMPERATURE.address]:
-            bits |= StatusBits.TEMPERATURE
-        return bits
+        found = self._drive.faults(self.supply_mv - self.sag_mv)
+        return self.fault_bits | found if found else self.fault_bits
+
+    # -- power -----------------------------------------------------------------------------------------------
 
     def power_cycle(self) -> None:
         """Switch the supply off and on: EEPROM stays, the rest starts anew, the goal where the joint is."""
-        for register in reg.REGISTERS:
-            if reg.EEPROM_END <= register.address < reg.MOVING_THRESHOLD.address:
-                self.set_register(register, register.factory)
-        self.set_register(reg.TORQUE_LIMIT, self._value(reg.MAX_TORQUE))
+        self._memory.lose_power()
         self.set_register(reg.GOAL_POSITION, self._present_ticks())
         self._pending = None
         self._switch_torque(reg.TORQUE_OFF)
+
+    def unplug(self) -> None:
+        """Pull its plug, which carries power and data: it is limp and silent."""
+        self.connected = False
+        self.power_cycle()
+
+    def plug_in(self) -> None:
+        """Put the plug back: it has started anew."""
+        self.power_cycle()
+        self.connected = True
+
+    def advance(self, now_ns: int) -> None:
+        """Let time pass: move the goal that the motor follows, at the speed and acceleration of the
+        registers; judge what motor and supply do."""
+        if self._ramp.advance(now_ns) and self._memory[reg.TORQUE_ENABLE]:
+            self._plant.set_goal_ticks(self._index, self._ramp.position_ticks)
+        if self._judged_ns is not None and now_ns - self._judged_ns < MOTOR_PERIOD_NS:
+            return
+        self._judged_ns = now_ns
+        self._drive.advance(now_ns, self.terminal_mv)
+        if self._is_down != (self.terminal_mv < BROWN_OUT_MV):
+            self._is_down = not self._is_down
+            self.power_cycle()
 
     # -- instructions ----------------------------------------------------------------------------------------
 
@@ -120,23 +151,16 @@ class SimulatedServo:
         """Bytes of the register map; zeros beyond its end."""
         if address < PRESENT.stop and address + count > PRESENT.start:
             self._refresh_present()
-        return bytes(self._memory[address : address + count]).ljust(count, b"\0")
+        return self._memory.read(address, count)
 
     def write(self, address: int, data: bytes) -> None:
         """Write registers; what is read-only, locked or beyond the map is silently left alone."""
-        locked = self._memory[reg.LOCK.address] != 0
-        servo_id, torque = self.servo_id, self._memory[reg.TORQUE_ENABLE.address]
-        touched: set[Register] = set()
-        for offset, value in enumerate(data):
-            register = OWNER_OF_BYTE.get(address + offset)
-            if register is None or register.read_only or (locked and register.address < reg.EEPROM_END):
-                continue
-            self._memory[address + offset] = value
-            touched.add(register)
+        servo_id, torque = self.servo_id, self._memory[reg.TORQUE_ENABLE]
+        touched = self._memory.write(address, data)
         if self.servo_id > MAX_SERVO_ID:
             self.set_register(reg.SERVO_ID, servo_id)
         if reg.TORQUE_ENABLE in touched:
-            wanted = self._memory[reg.TORQUE_ENABLE.address]
+            wanted = self._memory[reg.TORQUE_ENABLE]
             self.set_register(reg.TORQUE_ENABLE, torque)
             if wanted == reg.TORQUE_MAKE_MIDDLE:
                 self._make_middle()
@@ -144,6 +168,7 @@ class SimulatedServo:
                 self._switch_torque(wanted)
         if reg.GOAL_POSITION in touched:
             self._take_goal()
+        self._drive.limit_torque()
 
     def hold_write(self, address: int, data: bytes) -> None:
         """REG_WRITE: remember a write until `act`."""
@@ -159,52 +184,40 @@ class SimulatedServo:
 
     def reset(self) -> None:
         """RESET: EEPROM back to factory values, except the id."""
-        for register in reg.REGISTERS:
-            if register.address < reg.EEPROM_END and register is not reg.SERVO_ID:
-                self.set_register(register, register.factory)
-
-    def advance(self, now_ns: int) -> None:
-        """Let time pass: move the goal that the motor follows, at the speed and acceleration of the
-        registers."""
-        if self._ramp.advance(now_ns) and self._memory[reg.TORQUE_ENABLE.address]:
-            self._plant.set_goal_ticks(self._index, self._ramp.position_ticks)
+        self._memory.restore_factory()
 
     # -- inside ----------------------------------------------------------------------------------------------
 
-    def _value(self, register: Register) -> int:
-        address = register.address
-        return register.decode(self._memory[address : address + register.width])
-
     def _present_ticks(self) -> int:
         encoder = round(self._plant.position_ticks(self._index))
-        return (encoder - self._value(reg.HOMING_OFFSET)) % SERVO_TICKS_PER_TURN
+        return (encoder - self._memory[reg.HOMING_OFFSET]) % SERVO_TICKS_PER_TURN
 
     def _refresh_present(self) -> None:
-        load = self._plant.load_fraction(self._index)
+        load = self._drive.load
         speed_ticks_s = self._plant.velocity_ticks_s(self._index)
         reg.STATE_BLOCK.layout.pack_into(
-            self._memory,
+            self._memory.content,
             reg.STATE_BLOCK.address,
             self._present_ticks(),
             _signed(speed_ticks_s / self._speed_count_ticks_s(), 0x7FFF, reg.PRESENT_SPEED),
             _signed(100 * load / reg.LOAD_PCT, 1000, reg.PRESENT_LOAD),
-            self.supply_mv // reg.VOLTAGE_MV,
-            self.temperature_c,
-            self._memory[reg.ASYNC_FLAG.address],
+            _byte(self.terminal_mv // reg.VOLTAGE_MV),
+            _byte(self.temperature_c),
+            self._memory[reg.ASYNC_FLAG],
             self.status(),
             self._ramp.moving or abs(speed_ticks_s) >= MOVING_TICKS_S,
             _signed(load * STALL_CURRENT_MA / reg.CURRENT_MA, 0x7FFF, reg.PRESENT_CURRENT),
         )
 
     def _speed_count_ticks_s(self) -> int:
-        return 1 if self._memory[reg.PHASE.address] & reg.PHASE_FINE_SPEED else reg.COARSE_SPEED_TICKS_S
+        return 1 if self._memory[reg.PHASE] & reg.PHASE_FINE_SPEED else reg.COARSE_SPEED_TICKS_S
 
     def _switch_torque(self, value: int) -> None:
         self.set_register(reg.TORQUE_ENABLE, reg.TORQUE_ON if value else reg.TORQUE_OFF)
         self._ramp.restart(self._plant.position_ticks(self._index))
         if value != reg.TORQUE_OFF:
             self._aim()
-        self._plant.set_torque(self._index, value != reg.TORQUE_OFF)
+        self._drive.switch(value != reg.TORQUE_OFF)
 
     def _make_middle(self) -> None:
         turn = SERVO_TICKS_PER_TURN
@@ -214,16 +227,17 @@ class SimulatedServo:
 
     def _take_goal(self) -> None:
         # A written goal energises the motor by itself; torque on with an old goal makes it jump there.
-        if self._memory[reg.TORQUE_ENABLE.address]:
+        if self._memory[reg.TORQUE_ENABLE]:
             self._aim()
+            self._drive.aimed(self._ramp.goal_ticks - self._plant.position_ticks(self._index))
         else:
             self._switch_torque(reg.TORQUE_ON)
 
     def _aim(self) -> None:
-        if self._memory[reg.OPERATING_MODE.address] != reg.MODE_POSITION:
+        if self._memory[reg.OPERATING_MODE] != reg.MODE_POSITION:
             return
-        low, high = self._value(reg.MIN_POSITION), self._value(reg.MAX_POSITION)
-        goal = self._value(reg.GOAL_POSITION)
+        low, high = self._memory[reg.MIN_POSITION], self._memory[reg.MAX_POSITION]
+        goal = self._memory[reg.GOAL_POSITION]
         if low < high:
             goal = min(max(goal, low), high)
         encoder_of_zero = round(self._plant.position_ticks(self._index)) - self._present_ticks()
@@ -231,15 +245,19 @@ class SimulatedServo:
         self._plant.set_goal_ticks(self._index, self._ramp.position_ticks)
 
     def _goal_speed_ticks_s(self) -> float:
-        speed = abs(self._value(reg.GOAL_SPEED)) * self._speed_count_ticks_s()
-        if speed == 0 and self._memory[reg.PHASE.address] & reg.PHASE_ZERO_IS_FULL_SPEED:
+        speed = abs(self._memory[reg.GOAL_SPEED]) * self._speed_count_ticks_s()
+        if speed == 0 and self._memory[reg.PHASE] & reg.PHASE_ZERO_IS_FULL_SPEED:
             return math.inf
         return speed
 
     def _acceleration_ticks_s2(self) -> float:
-        return self._memory[reg.ACCELERATION.address] * reg.ACCELERATION_TICKS_S2 or math.inf
+        return self._memory[reg.ACCELERATION] * reg.ACCELERATION_TICKS_S2 or math.inf
 
 
 def _signed(value: float, magnitude: int, register: Register) -> int:
     """A measurement as its register codes it, no larger than the servo shows."""
     return reg.encode_sign_magnitude(min(max(round(value), -magnitude), magnitude), register.sign_bit)
+
+
+def _byte(value: int) -> int:
+    return value if 0 <= value <= 0xFF else min(max(value, 0), 0xFF)

@@ -155,6 +155,9 @@ class World:
         self.model.actuator_gainprm[index] = self._gain[index] if on else 0
         self.model.actuator_biasprm[index] = self._bias[index] if on else 0
 
+    def set_torque_limit(self, index: int, fraction: float) -> None:
+        self.model.actuator_forcerange[index] = (-fraction * MAX_TORQUE_NM, fraction * MAX_TORQUE_NM)
+
     def position_ticks(self, index: int) -> float:
         return float(self.data.qpos[self._joint_qpos[index]] * TICKS_PER_RADIAN + CENTRE_TICKS)
 

@@ -267,7 +267,7 @@ def _rig(unit: Unit, engine_path: Path) -> Iterator[Rig]:
         cpu=min(control_cpus) if control_cpus else None,
     )
     children = (
-        _child("camera", "sefa_edge.edge.cameras.camera_process", camera_config.model_dump_json(), ring, camera_end),
+        _child("camera", "sefa_edge.edge.cameras.camera_process", camera_config.to_json(), ring, camera_end),
         _child(
             "control", "sefa_edge.edge.control_process", control_config.model_dump_json(), supervisor_end, policy_end
         ),

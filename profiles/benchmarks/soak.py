@@ -46,6 +46,8 @@ SETTLING_SHARE = 0.25
 FEWEST_SAMPLES = 12
 """A line through fewer says nothing."""
 END_PATIENCE_S = 60.0
+KEPT_SAMPLES = 20
+"""Of all samples, in the JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +179,8 @@ def _content(
 ) -> dict[str, object]:
     return {
         "samples": [
-            {"at_s": round(s.at_s, 2), "processes": [process.as_row() for process in s.processes]} for s in samples
+            {"at_s": round(s.at_s, 2), "processes": [process.as_row() for process in s.processes]}
+            for s in samples[:: -(-len(samples) // KEPT_SAMPLES)]
         ],
         "trends": [asdict(trend) | {"grows": trend.grows} for trend in trends],
         "losses": losses,

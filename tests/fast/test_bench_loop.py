@@ -21,7 +21,8 @@ from sefa_edge.edge.bench_loop.samples import WARM_UP_NS, Beside, Footprint, Loo
 from sefa_edge.edge.bench_loop.servos import simulated_servos
 from sefa_edge.edge.bench_loop.timer_control import TimerRequest, TimerResult, parse_timer_loop, timer_control
 from sefa_edge.edge.cameras.pictures import read_picture
-from sefa_edge.edge.modes import Fault, Mode
+from sefa_edge.edge.faults import Fault
+from sefa_edge.edge.modes import Mode
 from sefa_edge.edge.records import TickReport
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
 from sefa_edge.profiles.errors import InputError, SefaError

@@ -32,7 +32,7 @@ class Bench:
             reader_fds=[far.fileno()],
         )  # fmt: skip
         module = "sefa_edge.edge.cameras.camera_process"
-        self.child = Child(ChildSpec("camera", module, config.model_dump_json(), (self.ring.fd, far.fileno())))
+        self.child = Child(ChildSpec("camera", module, config.to_json(), (self.ring.fd, far.fileno())))
         far.close()
 
     def next(self) -> FrameDescriptor:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from sefa_edge.edge.control_process import ControlConfig, parse_config
-from sefa_edge.edge.modes import Fault, Mode
+from sefa_edge.edge.faults import Fault
+from sefa_edge.edge.modes import Mode
 from sefa_edge.edge.play_settings import HandOver
 from sefa_edge.edge.process import Child, ChildSpec
 from sefa_edge.edge.records import Final, Torque, unpack_for_supervisor

@@ -21,6 +21,7 @@ from sefa_edge.profiles.gpu_report import (
 )
 from sefa_edge.profiles.latency.environment import describe_environment
 
+RESULTS = Path(__file__).resolve().parents[2] / "profiles" / "results"
 LATENCY = summarise_latency(np.arange(1, 1001, dtype=np.int64) * 1000)
 NEAR = ChunkError(samples=4, mean_deg=0.001, p99_deg=0.004, max_deg=0.009, budget_p99_deg=0.005)
 FAR = NEAR.model_copy(update={"p99_deg": 0.006})
@@ -44,6 +45,11 @@ def report(*outcomes: Outcome, passed: bool) -> GpuReport:
         outcomes=list(outcomes),
         passed=passed,
     )
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.stem)
+def test_kept_results_can_be_read_and_are_of_a_gpu(path: Path) -> None:
+    assert load_gpu_report(path).gpu is not None
 
 
 def test_latency_is_nearest_ranks_in_milliseconds() -> None:

@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from sefa_edge.edge.modes import Fault, Mode
+from sefa_edge.edge.faults import Fault
+from sefa_edge.edge.modes import Mode
 from sefa_edge.edge.safety import Finding, Guard, GuardState, Judgement, Situation, judge
+from sefa_edge.firmware_bridge.host.feetech.protocol import StatusBits
 from sefa_edge.firmware_bridge.host.messages import JointState
 from sefa_edge.profiles.schema import load_arm_profile
 from sefa_edge.profiles.units import ms_to_ns, s_to_ns
@@ -18,6 +20,7 @@ PERIOD_NS = ms_to_ns(10)
 PROFILE = load_arm_profile("so101_sim")
 JOINTS = len(PROFILE.joints)
 ELBOW, GRIPPER = 2, 5
+OVERLOAD = StatusBits.OVERLOAD
 GUARD = Guard.of(PROFILE.limit_table(), PERIOD_NS)
 NOW_NS = s_to_ns(100)
 NOTHING = Judgement((), 0)
@@ -87,7 +90,8 @@ def lag(deg: float, mode: Mode, joint: int = ELBOW) -> Situation:
 
 def measured(joint: int = ELBOW, mode: Mode = Mode.RUNNING, others: float = 0.0, **value: float) -> Situation:
     ((field, amount),) = value.items()
-    return situation(mode, reading=reading(**{field: only(joint, amount, others)}))
+    column = only(joint, amount, others).astype(getattr(reading(), field).dtype)
+    return situation(mode, reading=reading(**{field: column}))
 
 
 def supplied(millivolts: int) -> Situation:
@@ -111,6 +115,14 @@ ROWS = {
     "high supply": Row(Fault.SUPPLY_VOLTAGE, supplied(8400), supplied(8500), 20, 0),
     "status": Row(Fault.SERVO_STATUS, measured(status_bits=0), measured(status_bits=1), 10),
     "high status bit": Row(Fault.SERVO_STATUS, measured(status_bits=0), measured(status_bits=128), 10),
+    "overload bit": Row(Fault.SERVO_STATUS, measured(status_bits=0), measured(status_bits=OVERLOAD), 10),
+    "a gripper's overload bit, and others": Row(
+        Fault.SERVO_STATUS,
+        measured(GRIPPER, status_bits=OVERLOAD),
+        measured(GRIPPER, status_bits=OVERLOAD | StatusBits.TEMPERATURE),
+        10,
+        1 << GRIPPER,
+    ),
     "lag while running": Row(Fault.FOLLOWING_ERROR, lag(20, Mode.RUNNING), lag(20.1, Mode.RUNNING), 50),
     "lag backwards": Row(Fault.FOLLOWING_ERROR, lag(-20, Mode.RUNNING), lag(-20.1, Mode.RUNNING), 50),
     "lag of a joint that is elsewhere": Row(

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from sefa_edge.edge.chunks import ActionChunk
+from sefa_edge.edge.faults import Fault
 from sefa_edge.edge.links import ProcessLinks
-from sefa_edge.edge.modes import Command, Fault
+from sefa_edge.edge.modes import Command
 from sefa_edge.edge.policy_records import InferenceBegun
 from sefa_edge.edge.records import ControlCommand, JointSample
 from sefa_edge.edge.transport import Channel, channel_pair

@@ -9,9 +9,10 @@ import pytest
 
 from sefa_edge.edge.chunks import ActionChunk, ChunkPlayer
 from sefa_edge.edge.clock import ManualClock, Pacer
+from sefa_edge.edge.faults import Fault
 from sefa_edge.edge.links import DirectLinks
 from sefa_edge.edge.loop import ControlLoop
-from sefa_edge.edge.modes import Command, Event, Fault, Mode
+from sefa_edge.edge.modes import Command, Event, Mode
 from sefa_edge.edge.motion import Motion
 from sefa_edge.edge.play_settings import HAND_OVER_MODES, HandOver, HandOverMode
 from sefa_edge.edge.records import NONE_NS, TickReport, Torque

@@ -6,21 +6,8 @@ from itertools import product
 
 import pytest
 
-from sefa_edge.edge.modes import (
-    FAULTS,
-    OBSTRUCTIONS,
-    POWERED,
-    Command,
-    Event,
-    Fault,
-    Mode,
-    ModeState,
-    Outcome,
-    Progress,
-    Target,
-    describe,
-    transition,
-)
+from sefa_edge.edge.faults import FAULTS, OBSTRUCTIONS, Fault, Outcome
+from sefa_edge.edge.modes import POWERED, Command, Event, Mode, ModeState, Progress, Target, describe, transition
 
 REAL_FAULTS = [fault for fault in Fault if fault]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sefa_edge.edge.modes import Fault, Mode
+from sefa_edge.edge.faults import Fault
+from sefa_edge.edge.modes import Mode
 from sefa_edge.edge.policy_records import Happening, PolicyReport
 from sefa_edge.edge.profiling.samples import OTHERS, STAGES, PipelineSamples, stage_reports
 from sefa_edge.edge.records import NONE_NS, TickReport

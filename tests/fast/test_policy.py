@@ -12,7 +12,7 @@ import pytest
 from sefa_edge.edge.cameras.camera import Frame
 from sefa_edge.edge.chunks import ActionChunk
 from sefa_edge.edge.engines.engine import open_engine
-from sefa_edge.edge.modes import Fault
+from sefa_edge.edge.faults import Fault
 from sefa_edge.edge.policy import FrameHistory, JointHistory, Observation, Policy
 from sefa_edge.edge.policy_process import CameraInput, PolicyConfig
 from sefa_edge.edge.policy_records import Happening, InferenceBegun, Order, PolicyCommand, PolicyReport, Trouble

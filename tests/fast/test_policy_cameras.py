@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sefa_edge.edge.chunks import ActionChunk
-from sefa_edge.edge.modes import Fault
+from sefa_edge.edge.faults import Fault
 from sefa_edge.edge.policy_process import CameraInput, PolicyConfig
 from sefa_edge.edge.policy_records import Happening, Order, PolicyCommand, PolicyReport, Trouble
 from sefa_edge.edge.process import Child, ChildSpec

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sefa_edge.edge.modes import Fault
+from sefa_edge.edge.faults import Fault
 from sefa_edge.edge.safety import CLIP_TOLERANCE_DEG, Commanded, Envelope, bits, check, fastest_step, stopping_way
 from sefa_edge.edge.shaping import Setpoint, resting
 from sefa_edge.firmware_bridge.host.messages import JointGoal

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from sefa_edge.edge.cameras.pictures import read_picture
+from sefa_edge.edge.faults import Fault
 from sefa_edge.edge.film.film import chosen_moments, write_film
 from sefa_edge.edge.film.reel import MAX_SAMPLES, Reel, Sample
-from sefa_edge.edge.modes import Fault, Mode
+from sefa_edge.edge.modes import Mode
 from sefa_edge.edge.records import NONE_NS, TickReport
 from sefa_edge.edge.running.status import RateMeter, Status, StatusLine
 from sefa_edge.edge.running.summary import EpisodeResult, RunSummary

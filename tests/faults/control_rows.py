@@ -11,7 +11,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from sefa_edge.edge.modes import Command, Fault, Mode
+from sefa_edge.edge.faults import Fault
+from sefa_edge.edge.modes import Command, Mode
 from sefa_edge.edge.records import Final, Torque
 from sefa_edge.edge.transport import channel_pair
 from sefa_edge.firmware_bridge.host.calibration import nominal_calibration

@@ -17,9 +17,10 @@ from sefa_edge.edge.control_process import (
     build_loop,
     final_record,
 )
+from sefa_edge.edge.faults import Fault
 from sefa_edge.edge.links import ProcessLinks
 from sefa_edge.edge.loop import ControlLoop
-from sefa_edge.edge.modes import Command, Fault, Mode
+from sefa_edge.edge.modes import Command, Mode
 from sefa_edge.edge.records import ControlCommand, Final, Heartbeat, TickReport
 from sefa_edge.edge.transport import Channel, ChannelClosed, channel_pair
 from sefa_edge.firmware_bridge.host.calibration import joint_scale, nominal_calibration

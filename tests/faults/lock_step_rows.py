@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from sefa_edge.edge.chunks import PLAN_AHEAD_NS, ActionChunk
-from sefa_edge.edge.modes import Command, Fault, Mode
+from sefa_edge.edge.faults import Fault
+from sefa_edge.edge.modes import Command, Mode
 from sefa_edge.edge.policy_records import InferenceBegun, Trouble
 from sefa_edge.edge.records import Kind, Torque, seal
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
@@ -303,7 +304,8 @@ def get_hot(bench: Bench) -> None:
 
 
 def overheat(bench: Bench) -> None:
-    """The servo switches its motor off."""
+    """The servo switches its motor off; its joint cannot be brought home."""
+    bench.joint = SHOULDER  # it has far to go
     bench.bus.servos[bench.joint].temperature_c = int(bench.dice.integers(71, 100))
 
 
@@ -321,7 +323,7 @@ def sag(lowest_mv: int, highest_mv: int) -> Callable[[Bench], None]:
 def dip(bench: Bench) -> None:
     """For less than 0.1 s, as when all motors start at once."""
     for _ in range(int(bench.dice.integers(1, 5))):
-        sag(2000, 4400)(bench)
+        sag(2600, 4400)(bench)
         bench.play(bench.dice.uniform(0.01, 0.07))
         sag(7000, 7600)(bench)
         bench.play(0.1)
@@ -620,6 +622,7 @@ POLICY_LOST = fault(Fault.POLICY_LOST, "the policy process is gone", 0.5)
 SUPERVISOR_LOST = fault(Fault.SUPERVISOR_LOST, "the supervisor process is gone", 0.5)
 STATUS = "a servo reports overload, heat, current, encoder or voltage trouble"
 COMPLAINT = fault(Fault.SERVO_STATUS, f"{STATUS} ({{joint}})", 0.6)
+COMPLAINT_LEFT = left(Fault.SERVO_STATUS, f"{STATUS} ({{joint}})", 0.6)
 SILENT = "servos do not answer"
 BLOCKED = "the arm does not follow its goal ({joint})"
 OVERRUN = "the control loop lost its rate (… ticks in a row)"
@@ -742,9 +745,9 @@ ARM_ROWS = [
     Row("encoder bit", raise_bit(StatusBits.ENCODER), COMPLAINT),
     Row("a servo gets warm", get_warm, GOES_ON),
     Row("a servo gets too hot", get_hot, fault(Fault.OVERHEATED, HOT, 1.6)),
-    Row("over-temperature, as the servo itself sees it", overheat, COMPLAINT),
-    Row("the supply sags", sag(4000, 4400), fault(Fault.SUPPLY_VOLTAGE, SUPPLY, 0.8)),
-    Row("brown-out of the supply", sag(2000, 3900), fault(Fault.SERVO_STATUS, STATUS, 0.6)),
+    Row("over-temperature, as the servo itself sees it", overheat, COMPLAINT_LEFT),
+    Row("the supply sags", sag(4250, 4450), fault(Fault.SUPPLY_VOLTAGE, SUPPLY, 0.8)),
+    Row("the supply breaks down", sag(2600, 3900), fault(Fault.SERVO_STATUS, STATUS, 0.6)),
     Row("the supply dips for less than a tenth of a second", dip, GOES_ON),
     Row(
         "the power supply of another arm",

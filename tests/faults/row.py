@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, TypeVar
 
-from sefa_edge.edge.modes import Fault, Mode
+from sefa_edge.edge.faults import Fault
+from sefa_edge.edge.modes import Mode
 from sefa_edge.edge.records import Torque
 
 PARKED = "arm parked and released"

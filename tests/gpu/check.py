@@ -30,6 +30,7 @@ from sefa_edge.profiles.gpu_report import (
     save_gpu_report,
 )
 from sefa_edge.profiles.latency.environment import describe_environment
+from sefa_edge.profiles.recording.dataset import open_dataset
 from sefa_edge.profiles.strict import parse_json
 
 CONTENDER_SECONDS = 240
@@ -44,6 +45,8 @@ class Pass:
 
     runs: int
     checkpoint: Path | None
+    dataset: Path | None
+    reference: Path | None
     work: Path
     no_gpu: str
     """Why there is no GPU; empty when there is one."""
@@ -69,10 +72,15 @@ def check(arguments: argparse.Namespace) -> int:
         raise InputError(f"{arguments.runs} runs tell no p99.9", f"--runs {RUNS_AT_LEAST} or more")
     writable(arguments.json)
     engines = find_engines(arguments.engines)
+    dataset = open_dataset(arguments.dataset) if arguments.dataset else None
+    if arguments.reference:
+        load_card(arguments.reference)
     with tempfile.TemporaryDirectory(prefix="sefa-gpu-") as work:
         until_s = began_s + arguments.limit_s
-        pass_ = Pass(arguments.runs, arguments.checkpoint, Path(work), search.reason, until_s)
-        outcomes = [_told(measure(name, engine, pass_)) for engine in engines for name in CONTENDERS]
+        given = (arguments.checkpoint, arguments.dataset, arguments.reference)
+        pass_ = Pass(arguments.runs, *given, Path(work), search.reason, until_s)
+        names = arguments.only or CONTENDERS
+        outcomes = [_told(measure(name, engine, pass_)) for engine in engines for name in names]
     report = GpuReport(
         schema_version=1,
         gpu=_gpu_facts(search.gpu) if search.gpu else None,
@@ -80,6 +88,8 @@ def check(arguments: argparse.Namespace) -> int:
         libraries=library_versions(),
         engines=[_engine_facts(engine) for engine in engines],
         seed=SEED,
+        dataset_sha256=dataset.fingerprint() if dataset else None,
+        reference=arguments.reference.name if arguments.reference else None,
         seconds=round(time.monotonic() - began_s, 1),
         outcomes=outcomes,
         passed=not any(outcome.is_failure for outcome in outcomes),
@@ -120,7 +130,9 @@ def _run(name: str, engine: Path, card: PolicyCard, pass_: Pass) -> Outcome:
     outcome.unlink(missing_ok=True)
     command = [sys.executable, str(ONE), "--contender", name, "--engine", str(engine), "--work", str(pass_.work)]
     command += ["--runs", str(pass_.runs), "--outcome", str(outcome)]
-    command += ["--checkpoint", str(pass_.checkpoint)] if pass_.checkpoint else []
+    for word in ("checkpoint", "dataset", "reference"):
+        if (path := getattr(pass_, word)) is not None:
+            command += [f"--{word}", str(path)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=CONTENDER_SECONDS, check=False)
     except subprocess.TimeoutExpired:
@@ -172,6 +184,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("engines", type=Path, metavar="FOLDER", help="folder that `sefa-edge export` wrote")
     parser.add_argument("--json", type=Path, required=True, metavar="F", help="the report to write")
     parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="checkpoint of these engines, for torch")
+    parser.add_argument("--dataset", type=Path, metavar="DIR", help="recordings to take the inputs from")
+    parser.add_argument("--reference", type=Path, metavar="ENGINE", help="compare with this one's chunks on the CPU")
+    parser.add_argument("--only", nargs="+", choices=tuple(CONTENDERS), metavar="NAME", help="these back ends alone")
     parser.add_argument("--runs", type=int, default=2000, help="timed runs of each, 1000 or more")
     parser.add_argument("--limit-s", type=float, default=330, help="begin nothing more after this many seconds")
     parser.add_argument("--allow-no-gpu", action="store_true", help="without a GPU, run what needs none")

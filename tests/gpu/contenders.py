@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import importlib
 import importlib.util
 import subprocess
@@ -9,11 +11,13 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
 
-from sefa_edge.edge.engines.engine import EngineOptions, PlanOptions, fill_input, open_engine
+from sefa_edge.edge.engines.cuda.device import CudaDevice, CudaOptions
+from sefa_edge.edge.engines.cuda.stream import Buffer
+from sefa_edge.edge.engines.engine import EngineOptions, PlanOptions, fill_input, open_engine, tensor_specs
 from sefa_edge.edge.engines.tensorrt_plan import PlanEngine
 from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.gpu import find_gpu
@@ -24,6 +28,9 @@ BUILD_SECONDS = 300
 UNSUITABLE = (2, 4)
 """Exit codes of `sefa-edge build` that say: not this model, not this machine."""
 DEVICE_RUNS = 200
+RUNS_BEFORE_CAPTURE = 10
+CUDA_LIBRARIES = ("cublasLt", "cublas", "nvrtc", "curand", "cufft", "cudart", "cudnn")
+"""What ONNX Runtime needs, each after those that it needs itself."""
 
 
 class Absent(Exception):
@@ -68,51 +75,88 @@ class Contender:
 
 
 def onnxruntime_cpu(task: Task) -> Ready:
-    return Ready(open_engine(task.engine))
+    import onnxruntime
+
+    return Ready(open_engine(task.engine), [f"onnxruntime {onnxruntime.__version__}, one thread"])
 
 
 def onnxruntime_cuda(task: Task) -> Ready:
+    return _onnxruntime_on_cuda(task, {})
+
+
+def onnxruntime_cuda_graph(task: Task) -> Ready:
+    return _onnxruntime_on_cuda(task, {"enable_cuda_graph": "1"})
+
+
+def _onnxruntime_on_cuda(task: Task, options: Mapping[str, str]) -> Ready:
     import onnxruntime
 
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         raise Absent("this onnxruntime has no CUDA (pip install onnxruntime-gpu)")
+    _load_cuda_libraries()
     if hasattr(onnxruntime, "preload_dlls"):
-        onnxruntime.preload_dlls()
+        onnxruntime.preload_dlls()  # what is still missing, and a provider that needed it when it was imported
     # Without TF32 float32 is float32, as on the CPU that it is compared with.
-    providers = [("CUDAExecutionProvider", {"use_tf32": "0"}), "CPUExecutionProvider"]
-    session = onnxruntime.InferenceSession(task.engine.read_bytes(), providers=providers)
-    if session.get_providers()[0] != "CUDAExecutionProvider":
-        raise Absent("ONNX Runtime cannot load its CUDA provider (are cuDNN and cuBLAS installed?)")
-    return Ready(_OnnxCuda(session, load_card(task.engine)))
+    providers = [("CUDAExecutionProvider", {"use_tf32": "0", **options}), "CPUExecutionProvider"]
+    try:
+        session = onnxruntime.InferenceSession(task.engine.read_bytes(), providers=providers)
+        if session.get_providers()[0] != "CUDAExecutionProvider":
+            raise Absent("ONNX Runtime cannot load its CUDA provider (are cuDNN and cuBLAS installed?)")
+        runner = _OnnxCuda(session, load_card(task.engine))
+        for _ in range(RUNS_BEFORE_CAPTURE):  # one of the first is captured, and may turn out not to be possible
+            runner.run()
+    except Exception as error:  # a library of someone else may raise anything
+        if isinstance(error, Absent) or not options:
+            raise
+        raise Absent(f"ONNX Runtime makes no CUDA graph of it: {' '.join(str(error).split())[:300]}") from None
+    return Ready(runner, [f"onnxruntime {onnxruntime.__version__}"])
+
+
+def _load_cuda_libraries() -> None:
+    """From NVIDIA's Python packages, wherever they are: ONNX Runtime itself looks for them beside its own folder only,
+    and a carried wheel lies elsewhere. What is not there is left to the loader."""
+    spec = importlib.util.find_spec("nvidia")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        for name in CUDA_LIBRARIES:
+            for path in sorted(Path(folder).glob(f"*/lib/lib{name}.so.*")):
+                with contextlib.suppress(OSError):
+                    ctypes.CDLL(str(path), ctypes.RTLD_GLOBAL)
 
 
 class _OnnxCuda:
-    """Inputs and output bound once in host memory; ONNX Runtime copies them to the device and back."""
+    """Inputs and output in memory of the device that stays where it is, as a CUDA graph needs it.
+
+    Host memory will not do as an input: it is copied once, when it is bound, and never looked at again.
+    """
 
     def __init__(self, session: LibraryObject, card: PolicyCard) -> None:
         import onnxruntime
 
         self._session, self._card = session, card
-        specs = [*card.image_tensors, card.joint_tensor, card.noise_tensor]
-        self._inputs = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in specs}
-        self._chunk = np.zeros(card.chunk_tensor.shape, np.float32)
+        specs = [*card.image_tensors, card.joint_tensor, card.noise_tensor, card.chunk_tensor]
+        self._values = {
+            spec.name: onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(spec.shape, spec.dtype), "cuda", 0)
+            for spec in specs
+        }
         self._binding = session.io_binding()
-        for name, array in self._inputs.items():
-            self._binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
-        self._binding.bind_ortvalue_output(
-            card.chunk_tensor.name, onnxruntime.OrtValue.ortvalue_from_numpy(self._chunk)
-        )
+        for spec in specs[:-1]:
+            self._binding.bind_ortvalue_input(spec.name, self._values[spec.name])
+        self._binding.bind_ortvalue_output(card.chunk_tensor.name, self._values[card.chunk_tensor.name])
 
     def infer(self, images: Mapping[str, np.ndarray], joint_deg: np.ndarray, noise: np.ndarray) -> np.ndarray:
         for camera in self._card.cameras:
-            fill_input(self._inputs[camera.tensor], images[camera.name], camera.name)
-        fill_input(self._inputs[self._card.joint_tensor.name], joint_deg, "joints")
-        fill_input(self._inputs[self._card.noise_tensor.name], noise, "noise")
+            self._values[camera.tensor].update_inplace(images[camera.name])
+        self._values[self._card.joint_tensor.name].update_inplace(joint_deg)
+        self._values[self._card.noise_tensor.name].update_inplace(noise)
+        return self.run()
+
+    def run(self) -> np.ndarray:
+        """On the inputs that are there."""
         self._session.run_with_iobinding(self._binding)
-        return self._chunk
+        return self._values[self._card.chunk_tensor.name].numpy()
 
     def close(self) -> None:
-        del self._binding, self._session
+        del self._binding, self._values, self._session
 
 
 def torch_cpu(task: Task) -> Ready:
@@ -133,6 +177,69 @@ def torch_cuda_compiled(task: Task) -> Ready:
     network = _TorchNetwork(torch, task, "cuda")
     network.network = torch.compile(network.network, mode="reduce-overhead", fullgraph=True)
     return Ready(network, [f"torch {torch.__version__}, mode reduce-overhead (CUDA graphs)"])
+
+
+def torch_cuda_layer(task: Task) -> Ready:
+    torch = _torch_with_cuda()
+    network = _TorchNetwork(torch, task, "cuda").network
+    runner = _TorchOnCudaLayer(torch, network, load_card(task.engine))
+    return Ready(runner, [f"torch {torch.__version__}, kernels launched by the runtime's CUDA layer"], runner.device_ms)
+
+
+class _TorchOnCudaLayer:
+    """The way of a TensorRT plan (page-locked buffers, copies and kernels as one graph, a spinning wait), with torch's
+    kernels in the place of TensorRT's."""
+
+    def __init__(self, torch: LibraryObject, network: LibraryObject, card: PolicyCard) -> None:
+        self._torch, self._network, self._card = torch, network, card
+        self._device = CudaDevice(CudaOptions(context_owner="driver"))
+        buffers = {spec.name: self._device.buffer(tuple(spec.shape), spec.dtype) for spec in tensor_specs(card)}
+        self._chunk = buffers.pop(card.chunk_tensor.name)
+        self._buffers = buffers
+        self._inputs = [_as_tensor(torch, buffer) for buffer in buffers.values()]
+        self._output = _as_tensor(torch, self._chunk)
+        self._torch_stream = torch.cuda.ExternalStream(self._device.stream.handle)
+        for _ in range(RUNS_BEFORE_CAPTURE):  # torch keeps the memory, and asks for none while the graph is captured
+            self._enqueue()
+            self._device.stream.finish()
+        self._graph = self._device.stream.capture(self._enqueue)
+
+    def infer(self, images: Mapping[str, np.ndarray], joint_deg: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        for camera in self._card.cameras:
+            fill_input(self._buffers[camera.tensor].host, images[camera.name], camera.name)
+        fill_input(self._buffers[self._card.joint_tensor.name].host, joint_deg, "joints")
+        fill_input(self._buffers[self._card.noise_tensor.name].host, noise, "noise")
+        self._graph.launch()
+        self._device.stream.finish()
+        return self._chunk.host.copy()
+
+    def device_ms(self) -> float:
+        return float(np.median([self._device.stream.device_ms(self._graph.launch) for _ in range(DEVICE_RUNS)]))
+
+    def close(self) -> None:
+        self._graph.close()
+        self._device.close()
+
+    def _enqueue(self) -> None:
+        for buffer in self._buffers.values():
+            self._device.stream.upload(buffer)
+        with self._torch.inference_mode(), self._torch.cuda.stream(self._torch_stream):
+            self._output.copy_(self._network(*self._inputs))
+        self._device.stream.download(self._chunk)
+
+
+def _as_tensor(torch: LibraryObject, buffer: Buffer) -> LibraryObject:
+    """The buffer's memory on the device, as a tensor of torch."""
+
+    class Memory:
+        __cuda_array_interface__: ClassVar = {
+            "shape": buffer.host.shape,
+            "typestr": buffer.host.dtype.str,
+            "data": (buffer.device_pointer, False),
+            "version": 3,
+        }
+
+    return torch.as_tensor(Memory(), device="cuda")
 
 
 class _TorchNetwork:
@@ -227,8 +334,10 @@ CONTENDERS = {
     "onnxruntime_cpu": Contender(onnxruntime_cpu, needs_gpu=False),
     "torch_cpu": Contender(torch_cpu, needs_gpu=False, runs_network=True),
     "onnxruntime_cuda": Contender(onnxruntime_cuda, needs_gpu=True),
+    "onnxruntime_cuda_graph": Contender(onnxruntime_cuda_graph, needs_gpu=True),
     "torch_cuda": Contender(torch_cuda, needs_gpu=True, runs_network=True),
     "torch_cuda_compiled": Contender(torch_cuda_compiled, needs_gpu=True, runs_network=True),
+    "torch_cuda_layer": Contender(torch_cuda_layer, needs_gpu=True, runs_network=True),
     "tensorrt_graph": Contender(tensorrt_graph, needs_gpu=True),
     "tensorrt_enqueue": Contender(tensorrt_enqueue, needs_gpu=True),
     "tensorrt_rtx": Contender(tensorrt_rtx, needs_gpu=True),

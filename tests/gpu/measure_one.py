@@ -10,21 +10,34 @@ from __future__ import annotations
 import argparse
 import gc
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from contenders import CONTENDERS, Absent, Ready, Task
-from samples import Sample, make_samples
+from samples import make_samples, recorded_samples
 
 from sefa_edge.edge.engines.engine import open_engine
 from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.files import write_atomic
 from sefa_edge.profiles.gpu_report import Outcome, compare_chunks, summarise_latency
+from sefa_edge.profiles.recording.recordings import Sample
 from sefa_edge.profiles.schema import load_arm_profile
 
-SAMPLES = 64
+SAMPLES, RECORDED_SAMPLES = 64, 256
 SEED = 0
 WARM_UP_RUNS, WARM_UP_S = 20, 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What contenders are measured with."""
+
+    runs: int
+    dataset: Path | None = None
+    """Recordings that the inputs come from."""
+    reference: Path | None = None
+    """Engine that is right by definition; None: the contender's own."""
 
 
 def main() -> int:
@@ -35,19 +48,21 @@ def main() -> int:
     parser.add_argument("--runs", type=int, required=True)
     parser.add_argument("--outcome", type=Path, required=True)
     parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--dataset", type=Path)
+    parser.add_argument("--reference", type=Path)
     arguments = parser.parse_args()
     task = Task(arguments.engine, arguments.checkpoint, arguments.work)
-    outcome = run(arguments.contender, task, arguments.runs)
+    outcome = run(arguments.contender, task, Measure(arguments.runs, arguments.dataset, arguments.reference))
     write_atomic(arguments.outcome, outcome.model_dump_json().encode())
     return 0
 
 
-def run(name: str, task: Task, runs: int) -> Outcome:
+def run(name: str, task: Task, measure: Measure) -> Outcome:
     """Whatever the contender does becomes an outcome; only a crash of the whole process does not."""
     card = load_card(task.engine)
     told: dict[str, object] = {"contender": name, "engine": task.engine.name, "precision": card.precision}
     try:
-        told |= {"status": "measured", **_measure(CONTENDERS[name].open(task), task.engine, card, runs)}
+        told |= {"status": "measured", **_measure(CONTENDERS[name].open(task), task.engine, measure)}
     except Absent as reason:
         told |= {"status": "absent", "reason": str(reason)}
     except Exception as error:  # a library of someone else may raise anything, and it belongs in the report
@@ -55,17 +70,22 @@ def run(name: str, task: Task, runs: int) -> Outcome:
     return Outcome.model_validate(told)
 
 
-def _measure(ready: Ready, engine: Path, card: PolicyCard, runs: int) -> dict[str, object]:
-    samples = make_samples(card, SAMPLES, SEED)
+def _measure(ready: Ready, engine: Path, measure: Measure) -> dict[str, object]:
+    card = load_card(engine)
+    samples = _samples(card, measure.dataset)
     budget = load_arm_profile(card.arm).action_error_budget.p99_deg(card.precision)
     try:
         chunks = _chunks(ready, samples)
-        error = compare_chunks(chunks, _reference(engine, samples), budget)
-        latency_ns = _time(ready, samples, runs)
+        error = compare_chunks(chunks, _reference(measure.reference or engine, samples), budget)
+        latency_ns = _time(ready, samples, measure.runs)
         device = ready.device_p50_ms() if ready.device_p50_ms else None
     finally:
         ready.runner.close()
     return {"error": error, "latency": summarise_latency(latency_ns, device), "notes": ready.notes}
+
+
+def _samples(card: PolicyCard, dataset: Path | None) -> list[Sample]:
+    return recorded_samples(dataset, card, RECORDED_SAMPLES, SEED) if dataset else make_samples(card, SAMPLES, SEED)
 
 
 def _chunks(ready: Ready, samples: list[Sample]) -> np.ndarray:
@@ -73,7 +93,7 @@ def _chunks(ready: Ready, samples: list[Sample]) -> np.ndarray:
 
 
 def _reference(engine: Path, samples: list[Sample]) -> np.ndarray:
-    """ONNX Runtime on the CPU, of the very same file."""
+    """ONNX Runtime on the CPU."""
     reference = open_engine(engine)
     try:
         return _chunks(Ready(reference), samples)

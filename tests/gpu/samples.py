@@ -1,25 +1,27 @@
-"""Inputs that every contender gets: the same for a seed, smooth as pictures are, joints within what was trained."""
+"""Inputs that every contender gets: recorded ones, or made up: smooth as pictures are, joints within what was trained.
+
+A policy answers what it has never seen less steadily: on made-up inputs rounding moves the action further.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from sefa_edge.edge.verification.comparison import held_out_recordings
 from sefa_edge.profiles.card import PolicyCard
+from sefa_edge.profiles.recording.dataset import open_dataset
+from sefa_edge.profiles.recording.recordings import Sample
+from sefa_edge.profiles.recording.windows import Choice
 
 PATCHES = 8
 """A picture is this many random patches in a square, blown up and blended."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Sample:
-    """One call: images uint8 [n_obs, H, W, 3] per camera, joint_deg float32 [n_obs, n], noise float32 [T, n]."""
-
-    images: Mapping[str, np.ndarray]
-    joint_deg: np.ndarray
-    noise: np.ndarray
+def recorded_samples(folder: Path, card: PolicyCard, count: int, seed: int) -> list[Sample]:
+    """Up to `count` observations of held-out episodes. Raises InputError when they are not what the policy takes."""
+    return list(held_out_recordings(open_dataset(folder), card, Choice("held_out", count, seed)))
 
 
 def make_samples(card: PolicyCard, count: int, seed: int) -> list[Sample]:

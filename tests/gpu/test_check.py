@@ -16,7 +16,10 @@ from sefa_edge.profiles.card import card_path
 from sefa_edge.profiles.gpu_report import load_gpu_report
 
 ROOT = Path(__file__).resolve().parents[2]
-GPU_CONTENDERS = {"onnxruntime_cuda", "torch_cuda", "torch_cuda_compiled", "tensorrt_graph", "tensorrt_enqueue"}
+GPU_CONTENDERS = {
+    *("onnxruntime_cuda", "onnxruntime_cuda_graph", "torch_cuda", "torch_cuda_compiled", "torch_cuda_layer"),
+    *("tensorrt_graph", "tensorrt_enqueue", "tensorrt_rtx"),
+}
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs torch")
 
 
@@ -53,7 +56,7 @@ def test_what_needs_no_gpu_is_measured_and_the_rest_listed_with_its_reason(tmp_p
         assert measured.error.is_within_budget
         assert measured.latency is not None
         assert measured.latency.runs == 1000
-    assert set(outcomes) == {*GPU_CONTENDERS, "tensorrt_rtx"}
+    assert set(outcomes) == GPU_CONTENDERS
     assert all(outcome.status == "absent" and "no NVIDIA GPU" in outcome.reason for outcome in outcomes.values())
 
 
@@ -86,9 +89,24 @@ def test_an_engine_of_another_checkpoint_is_not_compared_with_it(
     assert outcomes["torch_cpu"].status == "absent"
 
 
+def test_another_engine_can_be_what_is_right(tmp_path: Path, make_reach_engine: Callable[[Path], Path]) -> None:
+    make_reach_engine(tmp_path)
+    shipped = ROOT / "edge" / "shipped" / "lift" / "model.onnx"
+    options = ("--allow-no-gpu", "--runs", "1000", "--only", "onnxruntime_cpu", "--reference", str(shipped))
+    done = run_check(tmp_path / "gpu.json", *options, ENGINES=str(tmp_path))
+    assert done.returncode == 1, done.stderr
+    report = load_gpu_report(tmp_path / "gpu.json")
+    assert report.reference == "model.onnx"
+    assert [outcome.contender for outcome in report.outcomes if outcome.is_failure] == ["onnxruntime_cpu"]
+    assert len(report.outcomes) == 1
+
+
 def test_wrong_use_is_one_line(tmp_path: Path) -> None:
     few = run_check(tmp_path / "gpu.json", "--allow-no-gpu", "--runs", "10")
     assert (few.returncode, few.stderr.splitlines()[0]) == (2, "error: 10 runs tell no p99.9")
     empty = run_check(tmp_path / "gpu.json", "--allow-no-gpu", ENGINES=str(tmp_path))
     assert empty.returncode == 2
     assert "holds no engine with its card" in empty.stderr
+    bare = run_check(tmp_path / "gpu.json", "--allow-no-gpu", "--dataset", str(tmp_path))
+    assert bare.returncode == 2
+    assert bare.stderr.startswith("error: ")

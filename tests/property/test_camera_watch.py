@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sefa_edge.edge.cameras.appearance import STILL_PICTURES, AppearanceMeter
 from sefa_edge.edge.cameras.watch import FIRST_PICTURE_NS, CameraWatch, Patience, WatchLimits
-from sefa_edge.edge.modes import Fault
+from sefa_edge.edge.faults import Fault
 from sefa_edge.edge.policy_records import Trouble
 from sefa_edge.edge.transport import FrameDescriptor
 from sefa_edge.profiles.units import ms_to_ns

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sefa_edge.edge.chunks import ActionChunk
-from sefa_edge.edge.modes import Command, Fault, Mode
+from sefa_edge.edge.faults import Fault
+from sefa_edge.edge.modes import Command, Mode
 from sefa_edge.edge.records import (
     ControlCommand,
     Final,

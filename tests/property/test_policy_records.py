@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sefa_edge.edge.faults import Fault
 from sefa_edge.edge.film.film_process import CAPTION_BYTES, FilmOrder, Scene
-from sefa_edge.edge.modes import Fault
 from sefa_edge.edge.policy_records import (
     TOLD_BY_POLICY,
     Happening,

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sefa_edge.edge.modes import Command, Fault, Mode, Progress
+from sefa_edge.edge.faults import Fault
+from sefa_edge.edge.modes import Command, Mode, Progress
 from sefa_edge.edge.recorder import messages
 from sefa_edge.edge.recorder.policy_tap import Inference
 from sefa_edge.edge.recorder.run_event import TEXT_BYTES, RunEvent, RunStage

@@ -16,9 +16,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from sefa_edge.edge.chunks import ActionChunk
 from sefa_edge.edge.clock import ManualClock, Pacer
+from sefa_edge.edge.faults import Fault
 from sefa_edge.edge.links import DirectLinks
 from sefa_edge.edge.loop import ControlLoop
-from sefa_edge.edge.modes import POWERED, Command, Fault, Mode
+from sefa_edge.edge.modes import POWERED, Command, Mode
 from sefa_edge.edge.motion import Motion
 from sefa_edge.edge.safety import Envelope
 from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmTimeout, ArmUnconfirmed
@@ -65,8 +66,8 @@ class HostileArm(PlantArm):
         state = super().read_state()
         state.valid_mask[list(self.silent)] = False
         for field, (joint, value) in self.overlay.items():
-            column = getattr(state, field).astype(np.float64)
-            column[joint] = value
+            column = getattr(state, field).copy()
+            column[joint] = value if column.dtype == np.float64 else int(np.nan_to_num(value)) & 0xFF
             state = replace(state, **{field: column})
         self.measured_deg = np.where(np.isfinite(state.joint_deg), state.joint_deg, self.measured_deg)
         return state

@@ -400,7 +400,7 @@ def camera_process_survives_unplugging() -> str:
         reader_fds=[near.fileno()],
     )
     module = "sefa_edge.edge.cameras.camera_process"
-    child = Child(ChildSpec("camera", module, config.model_dump_json(), (ring.fd, near.fileno())))
+    child = Child(ChildSpec("camera", module, config.to_json(), (ring.fd, near.fileno())))
     near.close()
     first = descriptors(far, child, 0)
     unplug()

@@ -1,0 +1,173 @@
+"""What may go wrong, what it leads to, and what a person is told: one table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Fault(IntEnum):
+    """Codes are part of the record format: never reuse one."""
+
+    NONE = 0
+    SUPERVISOR_LOST = 1
+    POLICY_LOST = 2
+    CHUNK_TIMEOUT = 3
+    BAD_CHUNK = 4
+    ARM_TIMEOUT = 5
+    ARM_DISCONNECTED = 6
+    FOLLOWING_ERROR = 7
+    SERVO_STATUS = 8
+    LOOP_OVERRUN = 9
+    TORQUE_REFUSED = 10
+    CAMERA_STALE = 11
+    CAMERA_FROZEN = 12
+    CAMERA_DARK = 13
+    CAMERA_SKEW = 14
+    ENGINE_FAILED = 15
+    OVERHEATED = 16
+    OVERCURRENT = 17
+    OVERLOADED = 18
+    SUPPLY_VOLTAGE = 19
+    SUPERVISOR_SILENT = 20
+    PARK_TIMEOUT = 21
+    EMERGENCY_STOP = 22
+
+
+class Outcome(IntEnum):
+    """What a fault leads to. Deadlines: the acceleration limit for hold; for the rest `safety` of the arm's profile."""
+
+    PARK = 1  # hold, park, release, exit; left holding when the way to the park pose is blocked
+    AWAIT_ARM = 2  # hold; when the arm is back within the recovery time as PARK, otherwise as LEAVE
+    LEAVE = 3  # send nothing more, leave the torque as it is, exit
+    RELEASE = 4  # torque off at once, read back, asked again until every servo confirms it, exit
+
+
+FAULT_EXIT_CODE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class FaultRow:
+    """One row of the fault table: where it leads, what a person is told, what a person can do."""
+
+    outcome: Outcome
+    message: str
+    hint: str
+
+
+FAULTS = {
+    Fault.SUPERVISOR_LOST: FaultRow(
+        Outcome.PARK,
+        "the supervisor process is gone",
+        "it was killed or it crashed; its own output tells why. Start the run again",
+    ),
+    Fault.POLICY_LOST: FaultRow(
+        Outcome.PARK,
+        "the policy process is gone",
+        "its output above tells why; out of memory is the usual reason",
+    ),
+    Fault.CHUNK_TIMEOUT: FaultRow(
+        Outcome.PARK,
+        "the policy sent no usable action chunk in time",
+        "does the camera deliver, and is inference fast enough? `sefa-edge profile` measures both",
+    ),
+    Fault.BAD_CHUNK: FaultRow(
+        Outcome.PARK,
+        "the policy sent a chunk that is no motion: not finite, or of the wrong shape",
+        "the engine and its card do not fit each other, or its weights are broken; export again",
+    ),
+    Fault.ARM_TIMEOUT: FaultRow(
+        Outcome.AWAIT_ARM,
+        "servos do not answer",
+        "check the arm's power supply and the servo cables, also between the joints",
+    ),
+    Fault.ARM_DISCONNECTED: FaultRow(
+        Outcome.AWAIT_ARM,
+        "the arm's port disappeared",
+        "check the USB cable and the adapter's power",
+    ),
+    Fault.FOLLOWING_ERROR: FaultRow(
+        Outcome.PARK,
+        "the arm does not follow its goal",
+        "something is in its way, or a joint is overloaded; clear it and start again",
+    ),
+    Fault.SERVO_STATUS: FaultRow(
+        Outcome.PARK,
+        "a servo reports overload, heat, current, encoder or voltage trouble",
+        "let it cool down and check the load and the power supply",
+    ),
+    Fault.LOOP_OVERRUN: FaultRow(
+        Outcome.PARK,
+        "the control loop lost its rate",
+        "`sefa-edge bench-loop` tells whether this machine can keep it; or give another --cpu, or a lower --rate",
+    ),
+    Fault.TORQUE_REFUSED: FaultRow(
+        Outcome.LEAVE,
+        "a servo did not confirm its torque setting",
+        "check cables and power; support the arm before you switch its power off",
+    ),
+    Fault.CAMERA_STALE: FaultRow(
+        Outcome.PARK,
+        "a camera gives no fresh picture",
+        "check its cable, or try another USB port; `sefa-edge profile` measures the age of pictures",
+    ),
+    Fault.CAMERA_FROZEN: FaultRow(
+        Outcome.PARK,
+        "a camera repeats the same picture",
+        "its driver hangs: unplug it and plug it in again",
+    ),
+    Fault.CAMERA_DARK: FaultRow(
+        Outcome.PARK,
+        "a camera sees nothing",
+        "take its cap off, switch the light on, and check its exposure",
+    ),
+    Fault.CAMERA_SKEW: FaultRow(
+        Outcome.PARK,
+        "the pictures of the cameras are too far apart in time",
+        "give each camera a USB port of its own, or ask for a lower rate",
+    ),
+    Fault.ENGINE_FAILED: FaultRow(
+        Outcome.PARK,
+        "the engine failed while it ran",
+        "the GPU or its memory may be in trouble; `sefa-edge inspect` checks the file, `dmesg` the device",
+    ),
+    Fault.OVERHEATED: FaultRow(
+        Outcome.PARK,
+        "a servo is too hot",
+        "let it cool down; a pose that holds less weight, or pauses between runs, keep it cooler",
+    ),
+    Fault.OVERCURRENT: FaultRow(
+        Outcome.PARK,
+        "a servo draws too much current",
+        "something blocks it, or its load is too heavy; `max_current_ma` in the arm's profile is the limit",
+    ),
+    Fault.OVERLOADED: FaultRow(
+        Outcome.PARK,
+        "a joint pushes with nearly all its torque and gets nowhere",
+        "clear its way, or lighten its load; a gear that grinds makes the same picture",
+    ),
+    Fault.SUPPLY_VOLTAGE: FaultRow(
+        Outcome.PARK,
+        "the servos' supply voltage is out of range",
+        "is it the power supply of this arm (`supply` in its profile), strong enough, and its plug tight?",
+    ),
+    Fault.SUPERVISOR_SILENT: FaultRow(
+        Outcome.PARK,
+        "the supervisor process does not answer",
+        "was it stopped (Ctrl-Z, a debugger), or is this machine overloaded?",
+    ),
+    Fault.PARK_TIMEOUT: FaultRow(
+        Outcome.PARK,
+        "the arm does not reach its park pose in time",
+        "check the cables of its servos; clear its way and start again",
+    ),
+    Fault.EMERGENCY_STOP: FaultRow(
+        Outcome.RELEASE,
+        "emergency stop",
+        "find out what made it necessary before you start again",
+    ),
+}
+"""THE fault table. Every fault ends with exit code 3."""
+
+OBSTRUCTIONS = frozenset({Fault.FOLLOWING_ERROR, Fault.OVERCURRENT, Fault.OVERLOADED, Fault.PARK_TIMEOUT})
+"""Something is in the way: give way, and on the way to the park pose do not try again."""

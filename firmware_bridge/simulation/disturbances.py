@@ -1,0 +1,94 @@
+"""What goes wrong on the wire, as a share of what passes over it; drawn with a seed, so that it goes wrong again.
+
+bus.line = DisturbedLine(Disturbances(dropped=0.01, bit_errors=1e-5))
+sefa-edge sim --disturb dropped=0.01,bit_errors=1e-5
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import asdict, dataclass, fields, replace
+
+from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.units import ms_to_ns
+
+HIGHEST = {"late_ms": 1000.0, "seed": 2**32}
+"""Of what is no share."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disturbances:
+    """Shares are 0..1, of bits or of answers. The default is a perfect line."""
+
+    bit_errors: float = 0.0
+    """Of the bits of answers."""
+    request_bit_errors: float = 0.0
+    """Of the bits that the host sends."""
+    dropped: float = 0.0
+    """Of the answers, servo by servo."""
+    duplicated: float = 0.0
+    """Of the answers, servo by servo."""
+    late: float = 0.0
+    """Of the transactions; `late_ms` is by how much."""
+    late_ms: float = 5.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            highest = HIGHEST.get(name, 1.0)
+            if not 0 <= value <= highest:
+                raise InputError(f"{name}={value} is not possible", f"it is between 0 and {highest:g}")
+
+    @classmethod
+    def from_words(cls, words: str) -> Disturbances:
+        """Out of `name=value,name=value`. Raises InputError."""
+        known = {field.name: type(field.default) for field in fields(cls)}
+        found = cls()
+        for word in words.split(","):
+            name, _, value = word.strip().partition("=")
+            if name not in known:
+                raise InputError(f"'{name}' is no disturbance", f"known: {', '.join(known)}")
+            try:
+                number = known[name](value)
+            except ValueError:
+                raise InputError(f"'{word.strip()}' has no number", f"write for example {name}=0.01") from None
+            found = replace(found, **{name: number})
+        return found
+
+
+class DisturbedLine:
+    """Spoils what it carries, as `Disturbances` say."""
+
+    def __init__(self, disturbances: Disturbances) -> None:
+        self._shares = disturbances
+        self._dice = random.Random(disturbances.seed)
+        self._is_perfect = replace(disturbances, seed=0, late_ms=Disturbances().late_ms) == Disturbances()
+
+    def request(self, data: bytes) -> bytes:
+        """What the servos hear of what the host sends."""
+        return self._flipped(data, self._shares.request_bit_errors)
+
+    def answer(self, data: bytes) -> bytes:
+        """What the host hears of one servo's answer: it may be nothing, or more than once."""
+        if self._is_perfect:
+            return data
+        if self._happens(self._shares.dropped):
+            return b""
+        heard = self._flipped(data, self._shares.bit_errors)
+        return heard + heard if self._happens(self._shares.duplicated) else heard
+
+    def delay_ns(self) -> int:
+        """How much later than its time on the wire one transaction's answer comes."""
+        return ms_to_ns(self._shares.late_ms) if self._happens(self._shares.late) else 0
+
+    def _happens(self, share: float) -> bool:
+        return share > 0 and self._dice.random() < share
+
+    def _flipped(self, data: bytes, share: float) -> bytes:
+        if share <= 0:
+            return data
+        heard = bytearray(data)
+        for bit in range(8 * len(data)):
+            if self._dice.random() < share:
+                heard[bit >> 3] ^= 1 << (bit & 7)
+        return bytes(heard)

@@ -1,0 +1,59 @@
+"""An arm of simulated servos on a pseudo-terminal, and a way to let a client of others at it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
+from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
+from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
+from sefa_edge.profiles.schema import load_arm_profile
+from tests.clients.environments import client_environment
+
+HERE = Path(__file__).parent
+PROFILE = load_arm_profile("so101_sim")
+SERVO_IDS = [joint.servo_id for joint in PROFILE.joints]
+PATIENCE_S = 120
+
+
+class Stand:
+    """The arm, and what was said to it."""
+
+    def __init__(self, port_path: Path) -> None:
+        self.plant = KinematicPlant.of_arm(PROFILE)
+        self.bus = SimulatedBus.of_arm(PROFILE, self.plant)
+        self.port = PtyPort(self.bus, port_path)
+        self.sent = b""
+        """All that the host said."""
+        self.bus.disturb_request = self._hear
+
+    def visit(self, client: str, script: str, task: str) -> dict[str, object]:
+        """Let a script loose on the arm in the client's environment; what it saw."""
+        return json.loads(self.output(client, script, task))
+
+    def output(self, client: str, script: str, task: str) -> str:
+        """The same, as it was printed."""
+        python = client_environment(client) / "python"
+        return self.run([str(python), str(HERE / script), self.port.path, task]).stdout
+
+    def run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+        """A program to its end. Fails when the program does."""
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def _hear(self, data: bytes) -> bytes:
+        self.sent += data
+        return data
+
+
+@pytest.fixture
+def stand(tmp_path: Path) -> Iterator[Stand]:
+    stand = Stand(tmp_path / "arm")
+    with stand.port:
+        yield stand

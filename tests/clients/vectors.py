@@ -1,0 +1,36 @@
+"""Packets as clients of others send them, kept in `tests/fast/feetech_vectors.json`.
+
+`python -m tests.clients.vectors` listens to the clients and writes the file anew.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+from sefa_edge.firmware_bridge.host.feetech.protocol import decode, encode
+from tests.clients.conftest import Stand
+from tests.clients.environments import CLIENTS
+
+FILE = Path(__file__).parents[1] / "fast" / "feetech_vectors.json"
+SPEAKERS = {"scservo": "scservo_client.py", "rustypot": "rustypot_client.py"}
+
+
+def overheard(client: str) -> list[dict[str, object]]:
+    """Each request of a client: who sent it, what makes the same one here, its bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        stand = Stand(Path(folder) / "arm")
+        with stand.port:
+            makers = json.loads(stand.output(client, SPEAKERS[client], "speak"))
+    requests = [encode(packet.servo_id, packet.code, packet.parameters) for packet in decode(stand.sent)]
+    assert b"".join(requests) == stand.sent
+    return [
+        {"client": CLIENTS[client][0], "made_by": maker, "sent": request.hex()}
+        for maker, request in zip(makers, requests, strict=True)
+    ]
+
+
+if __name__ == "__main__":
+    found = [vector for client in SPEAKERS for vector in overheard(client)]
+    FILE.write_text("[\n" + ",\n".join(json.dumps(vector) for vector in found) + "\n]\n")

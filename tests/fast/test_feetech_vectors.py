@@ -1,0 +1,43 @@
+"""Our packets are, byte for byte, those that clients of others sent to a servo bus (`tests/clients/vectors.py`)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from sefa_edge.firmware_bridge.host.feetech import protocol
+
+VECTORS = cast("list[dict[str, object]]", json.loads((Path(__file__).parent / "feetech_vectors.json").read_text()))
+
+
+def made_here(name: str, *arguments: object) -> bytes:
+    """The packet of one of our encoders; bytes are written as hexadecimal words."""
+    return getattr(protocol, name)(*map(decoded, arguments))
+
+
+def decoded(argument: object) -> object:
+    if isinstance(argument, str):
+        return bytes.fromhex(argument)
+    if isinstance(argument, list) and argument and isinstance(argument[0], list):
+        return [(servo_id, bytes.fromhex(data)) for servo_id, data in argument]
+    return argument
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=[f"{v['client']} {v['sent']}" for v in VECTORS])
+def test_the_same_bytes_as_others(vector: dict[str, object]) -> None:
+    assert made_here(*cast("list[str]", vector["made_by"])).hex() == vector["sent"]
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=[f"{v['client']} {v['sent']}" for v in VECTORS])
+def test_what_they_sent_is_understood(vector: dict[str, object]) -> None:
+    raw = bytes.fromhex(cast("str", vector["sent"]))
+    (packet,) = protocol.PacketDecoder().feed(raw)
+    assert protocol.encode(packet.servo_id, packet.code, packet.parameters) == raw
+
+
+def test_every_instruction_is_there() -> None:
+    codes = {bytes.fromhex(cast("str", vector["sent"]))[4] for vector in VECTORS}
+    assert codes == set(protocol.Instruction) - {protocol.Instruction.RESET}

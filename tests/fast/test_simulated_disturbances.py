@@ -1,0 +1,171 @@
+"""What goes wrong on the simulated wire: lost, late, doubled, flipped and colliding answers; plugs that are pulled."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from sefa_edge.firmware_bridge.host.feetech import protocol
+from sefa_edge.firmware_bridge.host.feetech import registers as reg
+from sefa_edge.firmware_bridge.host.feetech.protocol import decode
+from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
+from sefa_edge.firmware_bridge.simulation.disturbances import Disturbances, DisturbedLine
+from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
+from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.schema import load_arm_profile
+from sefa_edge.profiles.units import ms_to_ns
+
+PROFILE = load_arm_profile("so101_sim")
+IDS = [joint.servo_id for joint in PROFILE.joints]
+READ_ALL = protocol.encode_sync_read(IDS, reg.STATE_BLOCK.address, reg.STATE_BLOCK.count)
+PAUSE_NS = ms_to_ns(20)
+PATIENCE_S = 60
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.now_ns = PAUSE_NS
+        self.bus = SimulatedBus.of_arm(PROFILE, KinematicPlant.of_arm(PROFILE, lambda: self.now_ns))
+
+    def disturb(self, **shares: float) -> None:
+        self.bus.line = DisturbedLine(Disturbances(**shares))  # pyright: ignore[reportArgumentType] (no seed among them)
+
+    def heard(self, request: bytes) -> bytes:
+        self.now_ns += PAUSE_NS
+        return b"".join(reply.data for reply in self.bus.receive(request, self.now_ns))
+
+    def answering(self, request: bytes) -> list[int]:
+        return [packet.servo_id for packet in decode(self.heard(request))]
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_a_perfect_line_changes_nothing(bench: Bench) -> None:
+    assert all(bench.answering(READ_ALL) == IDS for _ in range(50))
+
+
+def test_some_answers_are_lost_servo_by_servo(bench: Bench) -> None:
+    bench.disturb(dropped=0.1)
+    counts = [len(bench.answering(READ_ALL)) for _ in range(200)]
+    assert sum(counts) == pytest.approx(0.9 * 6 * 200, rel=0.05)
+    assert len(set(counts)) > 2
+
+
+def test_answers_come_twice(bench: Bench) -> None:
+    bench.disturb(duplicated=1.0)
+    assert bench.answering(protocol.encode_ping(3)) == [3, 3]
+
+
+def test_bits_flip_in_answers_and_in_requests(bench: Bench) -> None:
+    bench.disturb(bit_errors=0.001)
+    whole = sum(len(bench.answering(READ_ALL)) for _ in range(200))
+    assert whole == pytest.approx(6 * 200 * 0.999 ** (21 * 8), rel=0.1)
+    bench.disturb(request_bit_errors=0.01)
+    assert 10 < sum(bench.answering(READ_ALL) == IDS for _ in range(200)) < 150
+
+
+def test_late_answers_come_later_by_so_much(bench: Bench) -> None:
+    (usual,) = bench.bus.receive(READ_ALL, bench.now_ns)
+    bench.disturb(late=1.0, late_ms=7.0)
+    bench.now_ns += PAUSE_NS
+    (late,) = bench.bus.receive(READ_ALL, bench.now_ns)
+    assert late.due_ns - usual.due_ns == PAUSE_NS + ms_to_ns(7)
+
+
+def test_the_seed_decides(bench: Bench) -> None:
+    noisy = Disturbances(bit_errors=0.01, dropped=0.2, seed=5)
+    runs = []
+    for _ in range(2):
+        bench.bus.line = DisturbedLine(noisy)
+        runs.append([bench.heard(READ_ALL) for _ in range(10)])
+    assert runs[0] == runs[1]
+
+
+def test_words_are_read() -> None:
+    found = Disturbances.from_words("dropped=0.01, bit_errors=1e-5,seed=3")
+    assert found == Disturbances(dropped=0.01, bit_errors=1e-5, seed=3)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("dropt=0.1", "'dropt' is no disturbance"),
+        ("dropped", "'dropped' has no number"),
+        ("dropped=much", "'dropped=much' has no number"),
+        ("dropped=1.5", "dropped=1.5 is not possible"),
+        ("bit_errors=nan", "bit_errors=nan is not possible"),
+        ("late_ms=inf", "late_ms=inf is not possible"),
+        ("seed=1.5", "'seed=1.5' has no number"),
+    ],
+)
+def test_words_that_make_no_sense_are_refused(words: str, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        Disturbances.from_words(words)
+
+
+def test_the_program_refuses_them_in_one_line() -> None:
+    command = [sys.executable, "-m", "sefa_edge", "sim", "--disturb", "dropt=0.1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: 'dropt' is no disturbance\nhint: known: bit_errors, ")
+    assert len(done.stderr.splitlines()) == 2
+
+
+# -- two servos with one id -----------------------------------------------------------------------------------
+
+
+def clash(bench: Bench) -> None:
+    """Servo 2 is given the id of servo 1, which stands elsewhere."""
+    bench.bus.servo(2).set_register(reg.SERVO_ID, 1)
+
+
+def test_answers_of_two_servos_with_one_id_collide(bench: Bench) -> None:
+    clash(bench)
+    bench.bus.servos[0].set_register(reg.P_COEFFICIENT, 0b0101)
+    bench.bus.servos[1].set_register(reg.P_COEFFICIENT, 0b0110)
+    heard = bench.heard(protocol.encode_read(1, reg.P_COEFFICIENT.address, 1))
+    assert len(heard) == protocol.reply_bytes(1)
+    assert heard[:5] == b"\xff\xff\x01\x03\x00"
+    assert heard[5] == 0b0100  # a low bit wins
+    assert decode(heard) == []  # and the checksum is not the one of that
+
+
+def test_the_same_answer_twice_at_once_looks_like_one(bench: Bench) -> None:
+    clash(bench)
+    assert bench.answering(protocol.encode_ping(1)) == [1]
+
+
+def test_both_servos_with_one_id_obey(bench: Bench) -> None:
+    clash(bench)
+    bench.heard(protocol.encode_sync_write(reg.ACCELERATION.address, [(1, b"\x07"), (3, b"\x09")]))
+    assert [servo.register(reg.ACCELERATION) for servo in bench.bus.servos[:3]] == [7, 7, 9]
+
+
+# -- plugs and registers --------------------------------------------------------------------------------------
+
+
+def test_a_servo_whose_plug_is_pulled_is_silent_limp_and_starts_anew(bench: Bench) -> None:
+    servo = bench.bus.servo(4)
+    bench.heard(protocol.encode_sync_write(reg.GOAL_POSITION.address, [(4, b"\x00\x09")]))
+    assert servo.register(reg.TORQUE_ENABLE) == 1
+    servo.unplug()
+    assert bench.answering(READ_ALL) == [1, 2, 3, 5, 6]
+    servo.plug_in()
+    assert bench.answering(READ_ALL) == IDS
+    assert servo.register(reg.TORQUE_ENABLE) == 0
+
+
+def test_return_delay_may_be_a_reserved_register(bench: Bench) -> None:
+    for servo in bench.bus.servos:
+        servo.set_register(reg.RETURN_DELAY, 250)
+    (delayed,) = bench.bus.receive(READ_ALL, bench.now_ns)
+    for servo in bench.bus.servos:
+        servo.return_delay_is_reserved = True
+    bench.now_ns += PAUSE_NS
+    (prompt,) = bench.bus.receive(READ_ALL, bench.now_ns)
+    assert delayed.due_ns + PAUSE_NS - prompt.due_ns == 6 * 500_000
