@@ -6,26 +6,31 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from sefa_edge.firmware_bridge.host.feetech.protocol import BROADCAST_ID, MAX_SERVO_ID, decode, encode_ping, reply_bytes
+from sefa_edge.firmware_bridge.host.feetech.protocol import (
+    BROADCAST_ID,
+    MAX_SERVO_ID,
+    decode,
+    encode_ping,
+    encode_sync_read,
+    reply_bytes,
+)
 from sefa_edge.firmware_bridge.host.feetech.registers import (
     FIRMWARE_MAJOR,
     MODEL_STS3215,
-    PRESENT_VOLTAGE,
+    STATE_BLOCK,
     TORQUE_BLOCK,
     VOLTAGE_MV,
     Block,
 )
-from sefa_edge.firmware_bridge.host.feetech.servo_bus import SCAN_MARGIN_NS, ServoBus
+from sefa_edge.firmware_bridge.host.feetech.servo_bus import SCAN_MARGIN_NS, ServoBus, answers_by_id
 from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.units import ms_to_ns
 
 MODEL_NAMES = {MODEL_STS3215: "STS3215"}
 MAKE_BLOCK = Block(FIRMWARE_MAJOR.address, struct.Struct("<BBxH"))
 """0..4: firmware major and minor, model (raw)."""
-WELL_BEING_BLOCK = Block(PRESENT_VOLTAGE.address, struct.Struct("<BBxB"))
-"""62..65: supply voltage, temperature, status (raw)."""
 TWICE = 2
-"""Two servos of one id may both answer: their answers are waited for."""
+"""Where an adapter queues answers that came at once, both are waited for."""
 EVERY_ID = range(MAX_SERVO_ID + 1)
 CALLED = 8
 """Answers that a call to all waits for: more than an arm has."""
@@ -55,17 +60,20 @@ class FoundServo:
 
 
 def ask(bus: ServoBus, servo_id: int) -> FoundServo | None:
-    """Ping one id, then read who it is; None: nobody answers. Raises ArmDisconnected."""
+    """Ping one id, then read who it is; None: nobody answers. Raises ArmDisconnected.
+
+    Two servos of one id answer at once. A ping does not show it, the bits are the same; registers that differ come
+    garbled, and hardly ever do two servos stand at the very same tick.
+    """
     received = bus.link.exchange(encode_ping(servo_id), TWICE * reply_bytes(0), SCAN_MARGIN_NS)
-    answers = [packet for packet in decode(received) if packet.servo_id == servo_id]
     if not received:
         return None
-    blocks = [_read(bus, servo_id, block) for block in (MAKE_BLOCK, TORQUE_BLOCK, WELL_BEING_BLOCK)]
-    clash = len(answers) > 1 or (None in blocks and len(received) > reply_bytes(0))
-    make, torque, well_being = blocks
-    if make is not None and torque is not None and well_being is not None:
-        return _described(FoundServo(servo_id, clash), make, torque, well_being)
-    return FoundServo(servo_id, clash) if answers else None  # noise, or somebody else's talk
+    pings = sum(packet.servo_id == servo_id for packet in decode(received))
+    make, torque, state = (_read(bus, servo_id, block) for block in (MAKE_BLOCK, TORQUE_BLOCK, STATE_BLOCK))
+    if make.data and torque.data and state.data:
+        return _described(FoundServo(servo_id, pings > 1), make.data, torque.data, state.data)
+    garbled = make.garbled or torque.garbled or state.garbled
+    return FoundServo(servo_id, garbled or pings > 1) if pings else None  # noise, or somebody else's talk
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +109,9 @@ def fitting_arms(profiles: Iterable[ArmProfile], baud: int, servos: Iterable[Fou
     return fits
 
 
-def _described(servo: FoundServo, make: bytes, torque: bytes, well_being: bytes) -> FoundServo:
+def _described(servo: FoundServo, make: bytes, torque: bytes, state: bytes) -> FoundServo:
     major, minor, model = MAKE_BLOCK.layout.unpack(make)
-    voltage, temperature, status = WELL_BEING_BLOCK.layout.unpack(well_being)
+    _, _, _, voltage, temperature, _, status, _, _ = STATE_BLOCK.layout.unpack(state)
     return replace(
         servo,
         model=model,
@@ -115,9 +123,21 @@ def _described(servo: FoundServo, make: bytes, torque: bytes, well_being: bytes)
     )
 
 
-def _read(bus: ServoBus, servo_id: int, block: Block) -> bytes | None:
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What came back for a read: data, or what no servo alone says, or nothing."""
+
+    data: bytes
+    garbled: bool
+
+
+def _read(bus: ServoBus, servo_id: int, block: Block) -> _Answer:
+    request = encode_sync_read((servo_id,), block.address, block.count)
+    garbled = False
     for _ in range(ATTEMPTS):
-        answers = bus.sync_read((servo_id,), block)
+        received = bus.link.exchange(request, reply_bytes(block.count), SCAN_MARGIN_NS)
+        answers = answers_by_id(received, block.count)
         if servo_id in answers:
-            return answers[servo_id].parameters
-    return None
+            return _Answer(answers[servo_id].parameters, garbled=False)
+        garbled |= bool(received)
+    return _Answer(b"", garbled)
