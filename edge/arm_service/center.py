@@ -17,7 +17,7 @@ from sefa_edge.edge.running.stop_signals import StopSignals
 from sefa_edge.profiles.schema import ArmProfile, JointProfile
 from sefa_edge.profiles.units import NS_PER_S
 
-MIDDLE_DEG, MIDDLE_PCT = 0.0, 50.0
+MIDDLE, MIDDLE_PCT = 0.0, 50.0
 """LeRobot's zero is the middle of a calibrated range; a gripper's range is 0 to 100."""
 AFTERWARDS = {
     "hold": "then it holds there, torque on, also when this program has ended",
@@ -58,7 +58,7 @@ def pose_to(profile: ArmProfile, moved: Sequence[JointProfile], pose: str, here_
 def _goal(joint: JointProfile, pose: str, start_deg: float) -> float:
     if pose == "start":
         return start_deg
-    return _inside(joint, MIDDLE_DEG if joint.unit == "degrees" else MIDDLE_PCT)
+    return _inside(joint, MIDDLE_PCT if joint.unit == "percent" else MIDDLE)
 
 
 def _inside(joint: JointProfile, value: float) -> float:
