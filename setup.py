@@ -17,6 +17,7 @@ setup(
         "sefa_edge.edge": ["shipped/*/*.onnx", "shipped/*/*.json"],
         "sefa_edge.edge.bench_loop": ["*.c"],
         "sefa_edge.export": ["*.html"],
+        "sefa_edge.firmware_bridge": ["udev/*.rules"],
         "sefa_edge.profiles": ["**/*.yaml", "**/*.json", "**/*.html", "*.css"],
     },
 )

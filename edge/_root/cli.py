@@ -27,6 +27,7 @@ COMMANDS = {
         "sefa_edge.edge.arm_service.calibrate_command",
         "find an arm's zero and ranges, for its servos and LeRobot's file",
     ),
+    "arm": ("sefa_edge.edge.arm_service.command", "find an arm, look at its servos, set them up, bring it to a pose"),
     "cameras": ("sefa_edge.edge.cameras.command", "list the V4L2 cameras, their names, formats and controls"),
     "replay": ("sefa_edge.edge.recorder.replay_command", "compute a recorded run anew and compare, bit for bit"),
     "dataset": ("sefa_edge.edge.recorder.dataset_command", "turn recorded runs into a LeRobot v3 dataset"),

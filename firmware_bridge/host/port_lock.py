@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from sefa_edge.profiles.errors import MissingError
 
 LOCKS = Path("/proc/locks")
+PROCESSES = Path("/proc")
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process that has a port. `name` is empty where it cannot be told, `pid` 0 for one of another container."""
+
+    pid: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid}, {self.name}" if self.name else f"process {self.pid}"
 
 
 def require_free(port: Path) -> None:
@@ -17,22 +31,22 @@ def require_free(port: Path) -> None:
     Raises:
         MissingError: taken; names the process.
     """
-    holder = lock_holder(port)
-    if holder is not None:
+    pid = lock_holder(port)
+    if pid is not None:
         raise MissingError(
-            f"{port} is in use by another program (process {holder})",
+            f"{port} is in use by another program ({holder_of(pid)})",
             "one program owns an arm; stop the other one",
         )
 
 
 def lock_holder(port: Path) -> int | None:
     """Process that holds the flock(2) on a device, by /proc/locks (proc(5)); None when nobody, or nobody can tell."""
+    status = _terminal(port)
     try:
-        status = port.stat()
         lines = LOCKS.read_text().splitlines()
     except OSError:
         return None
-    if not stat.S_ISCHR(status.st_mode):
+    if status is None:
         return None
     place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     for line in lines:
@@ -40,3 +54,39 @@ def lock_holder(port: Path) -> int | None:
         if "FLOCK" in words[1:2] and words[-3] == place:
             return int(words[-4])
     return None
+
+
+def openers(port: Path) -> list[Holder]:
+    """Everybody else who has a port open, locked or not, as far as this user may know. ModemManager locks nothing."""
+    status = _terminal(port)
+    if status is None:
+        return []
+    pids = (int(entry.name) for entry in PROCESSES.iterdir() if entry.name.isdecimal())
+    return [holder_of(pid) for pid in sorted(pids) if pid != os.getpid() and _has_open(pid, status.st_rdev)]
+
+
+def holder_of(pid: int) -> Holder:
+    """A process with the name that it goes by."""
+    try:
+        name = (PROCESSES / str(pid) / "comm").read_text().strip()
+    except OSError:
+        name = ""
+    return Holder(pid, name)
+
+
+def _has_open(pid: int, device: int) -> bool:
+    with suppress(OSError):
+        for descriptor in (PROCESSES / str(pid) / "fd").iterdir():
+            with suppress(OSError):
+                status = descriptor.stat()
+                if stat.S_ISCHR(status.st_mode) and status.st_rdev == device:
+                    return True
+    return False
+
+
+def _terminal(port: Path) -> os.stat_result | None:
+    try:
+        status = port.stat()
+    except OSError:
+        return None
+    return status if stat.S_ISCHR(status.st_mode) else None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import select
+import struct
 import termios
 import threading
 import time
@@ -21,14 +23,17 @@ from sefa_edge.profiles.units import NS_PER_S, ms_to_ns
 
 READ_BYTES = 4096
 SERVE_SLICE_NS = ms_to_ns(100)
+TCGETS2 = 0x802C542A
+"""<asm-generic/ioctls.h>: asks for a struct termios2, whose last word is the output speed as a number."""
+TERMIOS2 = struct.Struct("=4I20s2I")
 TERMINAL_SPEEDS = {
-    termios.B1000000: 1_000_000,
-    termios.B500000: 500_000,
-    termios.B115200: 115_200,
-    termios.B57600: 57_600,
-    termios.B38400: 38_400,
+    1_000_000: termios.B1000000,
+    500_000: termios.B500000,
+    115_200: termios.B115200,
+    57_600: termios.B57600,
+    38_400: termios.B38400,
 }
-"""Speeds of the servos that termios has a name for; the others cannot be told apart on a pseudo-terminal."""
+"""Speeds of the servos that termios has a name for."""
 
 
 class PtyPort:
@@ -152,7 +157,9 @@ class PtyPort:
             self._due.extend(self._bus.receive(data, time.monotonic_ns()))
 
     def _client_baud(self) -> int:
-        return TERMINAL_SPEEDS.get(termios.tcgetattr(self._slave)[5], self._bus.baud)
+        speeds = bytearray(TERMIOS2.size)
+        fcntl.ioctl(self._slave, TCGETS2, speeds)
+        return TERMIOS2.unpack(speeds)[-1]
 
     def _deliver(self) -> None:
         now_ns = time.monotonic_ns()
@@ -188,7 +195,5 @@ class PtyPort:
 
 def _set_baud(terminal: int, baud: int) -> None:
     attributes = termios.tcgetattr(terminal)
-    for speed, named_baud in TERMINAL_SPEEDS.items():
-        if named_baud == baud:
-            attributes[4] = attributes[5] = speed
+    attributes[4] = attributes[5] = TERMINAL_SPEEDS.get(baud, attributes[5])
     termios.tcsetattr(terminal, termios.TCSANOW, attributes)

@@ -25,6 +25,7 @@ LEARNING = ("torch", "onnx", "safetensors")
         ("sefa_edge.edge.cameras.camera_process", (*HEAVY, "yaml", "logging", "asyncio")),
         ("sefa_edge.edge.policy_process", (*HEAVY, "yaml", "logging", "asyncio")),
         ("sefa_edge.edge.safety", HEAVY),
+        ("sefa_edge.edge.arm_service.command", (*HEAVY, "numpy", "pydantic", "serial")),
         ("sefa_edge.edge.running.command", HEAVY),
         ("sefa_edge.edge.inspection.command", HEAVY),
         ("sefa_edge.profiles.latency.page", HEAVY),

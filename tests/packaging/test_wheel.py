@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("edge", "export", "firmware_bridge", "models", "profiles")
-DATA_SUFFIXES = (".yaml", ".json", ".html", ".css", ".typed", ".c")
+DATA_SUFFIXES = (".yaml", ".json", ".html", ".css", ".typed", ".c", ".rules")
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,7 @@ def test_wheel_holds_the_facts_and_the_licence(wheel: Path) -> None:
             "profiles/**/*.json",
             "profiles/**/*.html",
             "edge/bench_loop/*.c",
+            "firmware_bridge/udev/*.rules",
             "edge/shipped/**/*.onnx",
             "edge/shipped/**/*.json",
         )

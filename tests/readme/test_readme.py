@@ -21,6 +21,7 @@ READMES = [ROOT / "README.md", *sorted(ROOT.glob("[a-z]*/**/README.md"))]
 BLOCK = re.compile(r"^(?P<mark><!-- run -->\n)?```(?:sh|bash|console)\n(?P<body>.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)[^)]*\)|<img[^>]* src=\"([^\"]+)\"")
 BIN = Path(sys.executable).parent
+COMMANDS_WITH_VERBS = ("arm",)
 
 
 def commands_in(path: Path) -> list[list[str]]:
@@ -42,9 +43,9 @@ def name_of(value: object) -> str:
 
 
 @cache
-def help_of(command: str) -> str:
+def help_of(*words: str) -> str:
     done = subprocess.run(
-        [BIN / "sefa-edge", command, "--help"], capture_output=True, text=True, timeout=60, check=False
+        [BIN / "sefa-edge", *words, "--help"], capture_output=True, text=True, timeout=60, check=False
     )
     if done.returncode == 4 and find_spec("torch") is None:
         pytest.skip("the learning half is not installed here")
@@ -59,7 +60,8 @@ def test_command_and_its_options_exist(path: Path, words: list[str]) -> None:
         return
     assert len(words) > 1, f"{path.name}: a bare `sefa-edge`"
     assert words[1] in COMMANDS
-    known = set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", help_of(words[1])))
+    verb = words[2:3] if words[1] in COMMANDS_WITH_VERBS else []
+    known = set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", help_of(words[1], *verb)))
     options = {word.split("=")[0] for word in words[2:] if re.match(r"--?[a-z]", word)}
     assert options <= known
 

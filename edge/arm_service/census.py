@@ -1,0 +1,143 @@
+"""Which servos answer on a bus, and what they say about themselves. Reads only."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from sefa_edge.firmware_bridge.host.feetech.protocol import (
+    BROADCAST_ID,
+    MAX_SERVO_ID,
+    decode,
+    encode_ping,
+    encode_sync_read,
+    reply_bytes,
+)
+from sefa_edge.firmware_bridge.host.feetech.registers import (
+    FIRMWARE_MAJOR,
+    MODEL_STS3215,
+    STATE_BLOCK,
+    TORQUE_BLOCK,
+    VOLTAGE_MV,
+    Block,
+)
+from sefa_edge.firmware_bridge.host.feetech.servo_bus import SCAN_MARGIN_NS, ServoBus, answers_by_id
+from sefa_edge.profiles.schema import ArmProfile
+from sefa_edge.profiles.units import ms_to_ns
+
+MODEL_NAMES = {MODEL_STS3215: "STS3215"}
+MAKE_BLOCK = Block(FIRMWARE_MAJOR.address, struct.Struct("<BBxH"))
+"""0..4: firmware major and minor, model (raw)."""
+TWICE = 2
+"""Where an adapter queues answers that came at once, both are waited for."""
+EVERY_ID = range(MAX_SERVO_ID + 1)
+CALLED = 8
+"""Answers that a call to all waits for: more than an arm has."""
+BROADCAST_MARGIN_NS = ms_to_ns(60)
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class FoundServo:
+    """A servo that answers to an id. Everything after `clash` is None when its registers could not be read."""
+
+    servo_id: int
+    clash: bool
+    """More than one servo seems to answer to this id."""
+    model: int | None = None
+    firmware: str | None = None
+    torque: int | None = None
+    supply_mv: int | None = None
+    temperature_c: int | None = None
+    status_bits: int | None = None
+
+    @property
+    def model_name(self) -> str:
+        if self.model is None:
+            return "unknown"
+        return MODEL_NAMES.get(self.model, f"model {self.model}")
+
+
+def ask(bus: ServoBus, servo_id: int) -> FoundServo | None:
+    """Ping one id, then read who it is; None: nobody answers. Raises ArmDisconnected.
+
+    Two servos of one id answer at once. A ping does not show it, the bits are the same; registers that differ come
+    garbled, and hardly ever do two servos stand at the very same tick.
+    """
+    received = bus.link.exchange(encode_ping(servo_id), TWICE * reply_bytes(0), SCAN_MARGIN_NS)
+    if not received:
+        return None
+    pings = sum(packet.servo_id == servo_id for packet in decode(received))
+    make, torque, state = (_read(bus, servo_id, block) for block in (MAKE_BLOCK, TORQUE_BLOCK, STATE_BLOCK))
+    if make.data and torque.data and state.data:
+        return _described(FoundServo(servo_id, pings > 1), make.data, torque.data, state.data)
+    garbled = make.garbled or torque.garbled or state.garbled
+    return FoundServo(servo_id, garbled or pings > 1) if pings else None  # noise, or somebody else's talk
+
+
+@dataclass(frozen=True, slots=True)
+class RollCall:
+    """Who answered when all were asked at once; `garbled`: answers collided, so some may be missing."""
+
+    servo_ids: tuple[int, ...]
+    garbled: bool
+
+
+def call_all(bus: ServoBus) -> RollCall:
+    """Ping everybody. One servo alone is understood for certain; answers of several may collide.
+
+    Raises:
+        ArmDisconnected: the port is gone.
+    """
+    received = bus.link.exchange(encode_ping(BROADCAST_ID), CALLED * reply_bytes(0), BROADCAST_MARGIN_NS)
+    answers = decode(received)
+    return RollCall(tuple(packet.servo_id for packet in answers), len(received) != len(answers) * reply_bytes(0))
+
+
+def fitting_arms(profiles: Iterable[ArmProfile], baud: int, servos: Iterable[FoundServo]) -> list[str]:
+    """Which arms these servos may be: a name, or a name and the ids that it lacks."""
+    present = {servo.servo_id for servo in servos if servo.model in (MODEL_STS3215, None) and not servo.clash}
+    fits: list[str] = []
+    for profile in profiles:
+        wanted = {joint.servo_id for joint in profile.joints}
+        missing = sorted(wanted - present)
+        if profile.baud != baud or len(missing) == len(wanted):
+            continue
+        lacks = f" without {', '.join(map(str, missing))}" if missing else ""
+        fits.append(f"{profile.name}{lacks}")
+    return fits
+
+
+def _described(servo: FoundServo, make: bytes, torque: bytes, state: bytes) -> FoundServo:
+    major, minor, model = MAKE_BLOCK.layout.unpack(make)
+    _, _, _, voltage, temperature, _, status, _, _ = STATE_BLOCK.layout.unpack(state)
+    return replace(
+        servo,
+        model=model,
+        firmware=f"{major}.{minor}",
+        torque=torque[0],
+        supply_mv=voltage * VOLTAGE_MV,
+        temperature_c=temperature,
+        status_bits=status,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What came back for a read: data, or what no servo alone says, or nothing."""
+
+    data: bytes
+    garbled: bool
+
+
+def _read(bus: ServoBus, servo_id: int, block: Block) -> _Answer:
+    request = encode_sync_read((servo_id,), block.address, block.count)
+    garbled = False
+    for _ in range(ATTEMPTS):
+        received = bus.link.exchange(request, reply_bytes(block.count), SCAN_MARGIN_NS)
+        answers = answers_by_id(received, block.count)
+        if servo_id in answers:
+            return _Answer(answers[servo_id].parameters, garbled=False)
+        garbled |= bool(received)
+    return _Answer(b"", garbled)

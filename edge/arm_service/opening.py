@@ -1,0 +1,71 @@
+"""From the words of a command to an arm: its profile, its port, its bus. Nothing here writes to a servo."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sefa_edge.firmware_bridge.host.arm import Arm
+from sefa_edge.firmware_bridge.host.calibration import Calibration, load_calibration
+from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
+from sefa_edge.firmware_bridge.host.feetech.link import Link
+from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
+from sefa_edge.firmware_bridge.host.port_access import require_access
+from sefa_edge.firmware_bridge.host.port_lock import require_free
+from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.schema import ArmProfile, JointProfile, load_arm_profile
+
+SIMULATED, SIMULATED_PROFILE = "sim", "so101_sim"
+
+
+def profile_of(args: argparse.Namespace) -> ArmProfile:
+    """The arm that `--arm` names. Raises InputError."""
+    return load_arm_profile(SIMULATED_PROFILE if args.arm == SIMULATED else args.arm)
+
+
+def calibration_of(args: argparse.Namespace, profile: ArmProfile) -> Calibration | None:
+    """What `--calibration` says; None: what the servos carry counts. Raises InputError."""
+    return None if args.calibration is None else load_calibration(args.calibration, profile)
+
+
+def joint_named(name: str, profile: ArmProfile) -> JointProfile:
+    """A joint of the arm. Raises InputError, naming those that there are."""
+    for joint in profile.joints:
+        if joint.name == name:
+            return joint
+    raise InputError(f"the arm {profile.name} has no joint '{name}'", f"its joints: {', '.join(profile.joint_names)}")
+
+
+def require_usable(port: str) -> None:
+    """Refuse a port that another program holds, or that this user may not open. Raises MissingError."""
+    require_free(Path(port))
+    require_access(port)
+
+
+@contextmanager
+def open_bus(port: str, baud: int) -> Iterator[ServoBus]:
+    """The servos behind a port, for as long as it is entered; the port is locked meanwhile.
+
+    Raises:
+        MissingError: no such port, no permission, or another program has it.
+        ArmDisconnected: the port vanished meanwhile.
+    """
+    require_usable(port)
+    link = Link.open(port, baud)
+    try:
+        yield ServoBus(link)
+    finally:
+        link.close()
+
+
+def arm_opener(args: argparse.Namespace, profile: ArmProfile) -> Callable[[], Arm]:
+    """Opens the arm, as often as its port comes back. Raises InputError when the calibration is none of this arm."""
+    calibration = calibration_of(args, profile)
+
+    def open_arm() -> Arm:
+        require_usable(args.port)
+        return open_feetech_arm(profile, args.port, calibration)
+
+    return open_arm

@@ -1,0 +1,17 @@
+"""The udev rules that come with the package: access, lasting names, latency, no modem probes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+RULES_FILE = Path(__file__).resolve().parents[1] / "udev" / "60-sefa-edge.rules"
+INSTALLED_AT = "/etc/udev/rules.d/60-sefa-edge.rules"
+HOW_TO_INSTALL = (
+    f"sefa-edge arm scan --udev-rules | sudo tee {INSTALLED_AT}",
+    "sudo udevadm control --reload && sudo udevadm trigger",
+)
+
+
+def udev_rules() -> str:
+    """The text of the rules file."""
+    return RULES_FILE.read_text(encoding="utf-8")

@@ -1,0 +1,300 @@
+"""`sefa-edge arm center|free|park` on a pseudo-terminal, and two programs that want one port."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from sefa_edge.cli import main
+from sefa_edge.edge.cameras.pictures import write_picture
+from sefa_edge.firmware_bridge.host.feetech import registers as reg
+from sefa_edge.firmware_bridge.host.port_lock import openers
+from tests.fast.bench_arm import Bench, arm_on_the_bench
+
+Captured = pytest.CaptureFixture[str]
+PATIENCE_S = 60.0
+ELBOW, GRIPPER = 2, 5
+
+
+def arm(bench: Bench, verb: str, *words: str) -> int:
+    return main(["arm", verb, "--arm", "sim", "--port", bench.port.path, *words])
+
+
+@contextmanager
+def process(bench: Bench, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """`sefa-edge …` as another program, its output in a pipe."""
+    started = subprocess.Popen(
+        [sys.executable, "-m", "sefa_edge", *words, "--arm", "sim", "--port", bench.port.path],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield started
+    finally:
+        if started.poll() is None:
+            started.kill()
+            started.wait()
+        assert started.stdout is not None
+        started.stdout.close()
+
+
+# -- center and park ------------------------------------------------------------------------------------------
+
+
+def test_centering_says_what_it_will_do_and_holds_in_the_middle(tmp_path: Path, capsys: Captured) -> None:
+    with arm_on_the_bench(tmp_path) as bench:
+        assert arm(bench, "center") == 0
+        assert bench.torque() == [1] * 6
+        assert abs(bench.joint_deg(ELBOW)) < 0.5
+    out = capsys.readouterr().out
+    assert re.search(r"torque on where it stands, then all joints to the middle pose in \d+\.\d s;", out)
+    assert "then it holds there, torque on" in out
+    assert re.search(r"elbow_flex +5\.3 to +0\.0 deg", out)
+    assert out.splitlines()[-1] == "arm at the middle pose, torque on"
+
+
+def test_one_joint_is_centred_and_the_arm_released(tmp_path: Path, capsys: Captured) -> None:
+    with arm_on_the_bench(tmp_path) as bench:
+        assert arm(bench, "center", "elbow_flex", "--then", "release") == 0
+        assert bench.torque() == [0] * 6
+        assert abs(bench.joint_deg(ELBOW)) < 0.5
+        assert abs(bench.joint_deg(0) - 5.3) < 0.5
+    out = capsys.readouterr().out
+    assert "IT DROPS" in out
+    assert out.splitlines()[-1] == "arm released where it stood"
+
+
+def test_the_start_pose_and_then_the_park_pose(tmp_path: Path, capsys: Captured) -> None:
+    with arm_on_the_bench(tmp_path) as bench:
+        assert arm(bench, "center", "--pose", "start", "--then", "park", "--speed", "60") == 0
+        assert bench.torque() == [0] * 6
+        assert abs(bench.joint_deg(ELBOW) - 90.0) < 1.0
+    assert capsys.readouterr().out.splitlines()[-1] == "arm parked and released"
+
+
+def test_parking(tmp_path: Path, capsys: Captured) -> None:
+    with arm_on_the_bench(tmp_path) as bench:
+        assert arm(bench, "park", "--speed", "60") == 0
+        assert bench.torque() == [0] * 6
+        assert abs(bench.joint_deg(ELBOW) - 90.0) < 1.0
+    lines = capsys.readouterr().out.splitlines()
+    assert "then to the park pose in" in lines[0]
+    assert lines[-1] == "arm parked and released"
+
+
+def test_an_obstacle_ends_holding_with_exit_3(tmp_path: Path, capsys: Captured) -> None:
+    with arm_on_the_bench(tmp_path) as bench:
+        bench.plant.blocked = ELBOW
+        assert arm(bench, "park", "--speed", "60") == 3
+        assert bench.torque() == [1] * 6
+    told = capsys.readouterr().err
+    assert "error: the arm does not follow its goal (elbow_flex): arm left holding" in told
+    assert "hint: " in told
+
+
+def test_ctrl_c_stops_a_real_process_that_holds(tmp_path: Path) -> None:
+    with arm_on_the_bench(tmp_path) as bench, process(bench, "arm", "park", "--speed", "10") as parking:
+        while bench.torque() != [1] * 6 or bench.joint_deg(ELBOW) < 6.0:
+            assert parking.poll() is None
+            time.sleep(0.02)
+        parking.send_signal(signal.SIGINT)
+        assert parking.wait(PATIENCE_S) == 130
+        assert parking.stdout is not None
+        assert "stopped by Ctrl-C: arm left holding its last goal, torque still on" in parking.stdout.read()
+        assert bench.torque() == [1] * 6
+        assert bench.joint_deg(ELBOW) < 60.0
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["center", "elbow"], 2, "the arm so101_sim has no joint 'elbow'"),
+        (["center", "--speed", "0"], 2, "--speed 0 is out of range"),
+        (["park", "--speed", "nan"], 2, "--speed nan is out of range"),
+        (["park", "--speed", "100"], 2, "--speed 100 is out of range"),
+        (["center", "--calibration", "/nowhere/c.json"], 2, "/nowhere/c.json does not exist"),
+        (["center"], 4, "there is no serial port /nowhere/arm"),
+        (["park"], 4, "there is no serial port /nowhere/arm"),
+        (["free", "--yes"], 4, "there is no serial port /nowhere/arm"),
+    ],
+)
+def test_wrong_words_are_one_line(words: list[str], code: int, told: str, capsys: Captured) -> None:
+    assert main(["arm", *words, "--arm", "sim", "--port", "/nowhere/arm"]) == code
+    error, hint = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: ")
+    assert told in error
+    assert hint.startswith("hint: ")
+
+
+@pytest.mark.parametrize("verb", ["center", "park"])
+def test_an_arm_that_lacks_a_servo_is_not_touched(tmp_path: Path, verb: str, capsys: Captured) -> None:
+    with arm_on_the_bench(tmp_path) as bench:
+        bench.bus.servo(4).connected = False
+        assert arm(bench, verb) == 3
+        assert bench.torque() == [0] * 6
+    assert "servo 4 (wrist_flex) does not answer" in capsys.readouterr().err
+
+
+# -- free ----------------------------------------------------------------------------------------------------
+
+
+def test_an_arm_that_holds_is_let_go_with_the_word_for_it(tmp_path: Path, capsys: Captured) -> None:
+    with arm_on_the_bench(tmp_path) as bench:
+        bench.hold()
+        assert arm(bench, "free", "--yes") == 0
+        assert bench.torque() == [0] * 6
+    assert "torque off, read back from all 6 servos (held before: shoulder_pan," in capsys.readouterr().out
+
+
+def test_without_the_word_and_without_a_person_it_holds_on(tmp_path: Path) -> None:
+    with arm_on_the_bench(tmp_path) as bench:
+        bench.hold()
+        with process(bench, "arm", "free") as freeing:
+            assert freeing.wait(PATIENCE_S) == 2
+            assert freeing.stdout is not None
+            assert "error: the arm would drop: shoulder_pan," in freeing.stdout.read()
+        assert bench.torque() == [1] * 6
+
+
+def test_an_arm_that_is_free_needs_no_word(tmp_path: Path, capsys: Captured) -> None:
+    with arm_on_the_bench(tmp_path) as bench:
+        assert arm(bench, "free") == 0
+    assert "none of them held" in capsys.readouterr().out
+
+
+def test_a_servo_that_does_not_let_go_is_named(tmp_path: Path, capsys: Captured) -> None:
+    with arm_on_the_bench(tmp_path) as bench:
+        bench.hold()
+        bench.bus.servo(3).obeys_torque = False
+        assert arm(bench, "free", "--yes") == 3
+        assert bench.torque() == [0, 0, 1, 0, 0, 0]
+    assert "servo of elbow_flex did not confirm that its torque is off" in capsys.readouterr().err
+
+
+def test_a_silent_servo_is_named_and_the_others_are_free(tmp_path: Path, capsys: Captured) -> None:
+    with arm_on_the_bench(tmp_path) as bench:
+        bench.hold()
+        bench.bus.servo(3).connected = False
+        assert arm(bench, "free", "--yes") == 3
+        assert bench.torque() == [0, 0, 1, 0, 0, 0]
+    assert "elbow_flex" in capsys.readouterr().err
+
+
+def test_an_arm_without_supply_is_free_already(tmp_path: Path, capsys: Captured) -> None:
+    with arm_on_the_bench(tmp_path) as bench:
+        for servo in bench.bus.servos:
+            servo.connected = False
+        assert arm(bench, "free", "--yes") == 3
+    assert "without supply is free already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("answer", "code", "torque"), [(b"y\n", 0, 0), (b"\n", 1, 1), (b"no\n", 1, 1)])
+def test_a_person_is_asked(tmp_path: Path, answer: bytes, code: int, torque: int) -> None:
+    with arm_on_the_bench(tmp_path) as bench:
+        bench.hold()
+        master, slave = pty.openpty()
+        command = [sys.executable, "-m", "sefa_edge", "arm", "free", "--arm", "sim", "--port", bench.port.path]
+        freeing = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
+        os.close(slave)
+        seen = b""
+        while b"[y/N]" not in seen:
+            readable, _, _ = select.select([master], [], [], PATIENCE_S)
+            assert readable, seen
+            seen += os.read(master, 4096)
+        assert b"THE ARM DROPS" in seen
+        os.write(master, answer)
+        assert freeing.wait(PATIENCE_S) == code
+        os.close(master)
+        assert bench.torque() == [torque] * 6
+
+
+# -- two programs, one port --------------------------------------------------------------------------------
+
+
+@contextmanager
+def watching(bench: Bench) -> Iterator[subprocess.Popen[bytes]]:
+    """Another process that has the port: `arm status --watch`."""
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "sefa_edge", "arm", "status", "--arm", "sim", "--port", bench.port.path, "--watch"]
+    started = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave)
+    os.close(slave)
+    seen = b""
+    while b"Ctrl-C ends it" not in seen:
+        readable, _, _ = select.select([master], [], [], PATIENCE_S)
+        assert readable, seen
+        seen += os.read(master, 4096)
+    yield started
+    started.send_signal(signal.SIGINT)
+    with suppress(OSError):  # how the end of a terminal reads; unread, it would not end
+        while os.read(master, 4096):
+            pass
+    assert started.wait(PATIENCE_S) == 0
+    os.close(master)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["scan"],
+        ["status", "--arm", "sim"],
+        ["set-id", "gripper", "--write-eeprom", "--arm", "sim"],
+        ["center", "--arm", "sim"],
+        ["free", "--yes", "--arm", "sim"],
+        ["park", "--arm", "sim"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_port_that_another_process_has_is_refused_with_its_name(
+    tmp_path: Path, words: list[str], capsys: Captured
+) -> None:
+    with arm_on_the_bench(tmp_path) as bench:
+        bench.hold()
+        before = bench.registers()
+        with watching(bench) as holder:
+            assert main(["arm", *words, "--port", bench.port.path]) == 4
+            assert holder.pid in [opener.pid for opener in openers(Path(bench.port.path))]
+        assert bench.registers() == before
+    error, hint = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(
+        rf"error: {bench.port.path} is in use by another program \(process {holder.pid}, python[\d.]*\)", error
+    )
+    assert hint == "hint: one program owns an arm; stop the other one"
+
+
+def test_a_run_and_the_bench_refuse_each_other(tmp_path: Path, reach_engine: Path, capsys: Captured) -> None:
+    import numpy as np
+
+    (tmp_path / "pictures").mkdir()
+    write_picture(tmp_path / "pictures/0.png", np.full((96, 96, 3), 128, np.uint8))
+    run = ["run", "--engine", str(reach_engine), "--arm", "so101_sim", "--camera", f"images:{tmp_path / 'pictures'}"]
+    run += ["--video", "none", "--seconds", "100", "--port"]
+    with arm_on_the_bench(tmp_path) as bench:
+        with watching(bench) as holder:
+            assert main([*run, bench.port.path]) == 4
+        assert f"(process {holder.pid}, " in capsys.readouterr().err
+        command = [sys.executable, "-m", "sefa_edge", *run, bench.port.path]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as running:
+            while bench.torque() != [reg.TORQUE_ON] * 6:
+                assert running.poll() is None
+                time.sleep(0.05)
+            assert arm(bench, "status") == 4
+            assert "is in use by another program (process " in capsys.readouterr().err
+            assert arm(bench, "free", "--yes") == 4
+            assert bench.torque() == [reg.TORQUE_ON] * 6
+            running.send_signal(signal.SIGINT)
+            running.communicate(timeout=PATIENCE_S)
+            assert running.returncode == 130

@@ -1,0 +1,238 @@
+"""Serial ports, their adapters, permissions and thieves, on captured machines."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from sefa_edge.firmware_bridge.host.port_access import (
+    Ownership,
+    explain_refusal,
+    look_at_access,
+    look_for_thieves,
+    require_access,
+)
+from sefa_edge.firmware_bridge.host.serial_adapter import (
+    CHIPS,
+    chip_of,
+    latency_ms,
+    low_latency_flag,
+    shorten_latency,
+)
+from sefa_edge.firmware_bridge.host.serial_ports import find_serial_ports, serial_port_at, usb_devices
+from sefa_edge.profiles.diagnosis import Weight
+from sefa_edge.profiles.errors import MissingError
+from tests.fast.serial_machine import CH340, CH343, FTDI, GPS, Adapter, Machine, link
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+# -- discovery -------------------------------------------------------------------------------------------------------
+
+
+def test_every_port_with_hardware_is_found_usb_first(machine: Machine) -> None:
+    machine.add_console("tty0").add_uart("ttyS0", "4").add_uart("ttyS1", "0").plug(FTDI).plug(CH343).plug(CH340)
+    ports = find_serial_ports(machine.root)
+    assert [port.path for port in ports] == ["/dev/ttyACM0", "/dev/ttyUSB0", "/dev/ttyUSB1", "/dev/ttyS0"]
+    assert [port.driver for port in ports] == ["cdc_acm", "ftdi_sio", "ch341-uart", ""]
+
+
+def test_a_port_tells_its_device_and_its_stable_name(machine: Machine) -> None:
+    port = find_serial_ports(machine.plug(CH343).root)[0]
+    assert port.usb is not None
+    assert (port.usb.vendor_id, port.usb.product_id, port.usb.serial) == ("1a86", "55d3", "5A46083062")
+    assert (port.usb.product, port.usb.manufacturer, port.usb.socket) == ("USB Single Serial", "Maker", "1-2.3")
+    assert port.name == "/dev/serial/by-id/usb-USB_Single_Serial_5A46083062-if00"
+
+
+def test_a_chip_without_serial_number_goes_by_its_node(machine: Machine) -> None:
+    port = find_serial_ports(machine.plug(CH340).root)[0]
+    assert (port.name, port.stable_names) == ("/dev/ttyUSB1", ())
+
+
+def test_our_own_rules_give_such_a_chip_the_name_of_its_socket(machine: Machine) -> None:
+    machine.plug(CH340)
+    (machine.root / "dev/sefa-edge").mkdir()
+    link(machine.root / "dev/sefa-edge/usb-3-4", machine.root / "dev/ttyUSB1")
+    assert find_serial_ports(machine.root)[0].name == "/dev/sefa-edge/usb-3-4"
+
+
+def test_numbers_are_sorted_as_numbers(machine: Machine) -> None:
+    for number in (10, 2, 1):
+        machine.add_uart(f"ttyTHS{number}", "")
+    assert [port.node for port in find_serial_ports(machine.root)] == ["ttyTHS1", "ttyTHS2", "ttyTHS10"]
+
+
+def test_a_machine_without_sysfs_has_no_ports_and_no_devices(tmp_path: Path) -> None:
+    assert find_serial_ports(tmp_path) == []
+    assert usb_devices(tmp_path) == []
+
+
+def test_a_port_is_described_by_any_of_its_names(machine: Machine) -> None:
+    machine.plug(CH343)
+    by_id = "/dev/serial/by-id/usb-USB_Single_Serial_5A46083062-if00"
+    for path in ("/dev/ttyACM0", by_id):
+        port = serial_port_at(path, machine.root)
+        assert (port.path, port.node, port.driver) == (path, "ttyACM0", "cdc_acm")
+
+
+def test_a_pseudo_terminal_is_a_port_of_which_nothing_is_known() -> None:
+    master, slave = os.openpty()
+    port = serial_port_at(os.ttyname(slave))
+    assert (port.usb, port.driver, port.stable_names) == (None, "", ())
+    assert chip_of(port) is None
+    os.close(master)
+    os.close(slave)
+
+
+def test_letters_that_command_a_terminal_are_left_out(machine: Machine) -> None:
+    usb = machine.plug(CH343).root / "sys/bus/usb/devices" / CH343.socket
+    (usb / "product").write_text("evil\x1b[2Jname\n")
+    port = find_serial_ports(machine.root)[0]
+    assert port.usb is not None
+    assert port.usb.product == "evil[2Jname"
+
+
+# -- latency ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_latency_timer_of_an_ftdi_chip_is_set_to_one(machine: Machine) -> None:
+    port = find_serial_ports(machine.plug(FTDI).root)[0]
+    assert latency_ms(port, machine.root) == 16
+    (told,) = shorten_latency(port, machine.root)
+    assert (told.weight, told.message) == (Weight.GOOD, "latency timer 1 ms, was 16 ms")
+    assert latency_ms(port, machine.root) == 1
+    assert shorten_latency(port, machine.root)[0].message == "latency timer 1 ms"
+
+
+def test_a_latency_timer_that_may_not_be_set_is_explained(machine: Machine) -> None:
+    port = find_serial_ports(machine.plug(FTDI).root)[0]
+    timer = machine.root / "sys/bus/usb-serial/devices/ttyUSB0/latency_timer"
+    timer.unlink()
+    timer.symlink_to("/proc/sys/kernel/ngroups_max")  # a number that nobody may write, root neither
+    (told,) = shorten_latency(port, machine.root)
+    assert told.weight is Weight.NOTE
+    assert "may hold answers back for 65536 ms" in told.message
+    assert told.remedy.startswith("echo 1 | sudo tee /sys/bus/usb-serial/devices/ttyUSB0/latency_timer;")
+
+
+@pytest.mark.parametrize("adapter", [CH340, CH343], ids=lambda adapter: adapter.driver)
+def test_other_chips_have_no_timer_and_it_is_said_what_bounds_them(machine: Machine, adapter: Adapter) -> None:
+    port = find_serial_ports(machine.plug(adapter).root)[0]
+    assert latency_ms(port, machine.root) is None
+    (told,) = shorten_latency(port, machine.root)
+    assert told.weight is Weight.GOOD
+    assert "no latency timer" in told.message
+
+
+def test_nothing_is_told_about_a_device_that_is_no_adapter(machine: Machine) -> None:
+    assert shorten_latency(find_serial_ports(machine.plug(GPS).root)[0], machine.root) == []
+
+
+def test_a_pseudo_terminal_has_no_low_latency_flag() -> None:
+    master, slave = os.openpty()
+    assert low_latency_flag(serial_port_at(os.ttyname(slave))) is None
+    os.close(master)
+    os.close(slave)
+
+
+def test_every_chip_names_its_driver_and_module() -> None:
+    assert all(chip.driver and chip.module and chip.waits for chip in CHIPS.values())
+
+
+# -- permission ------------------------------------------------------------------------------------------------------
+
+
+def test_the_group_of_the_port_is_named() -> None:
+    told = explain_refusal("/dev/ttyACM0", Ownership("dialout", 0o20660, "jo", ("jo",), ("jo", "video")))
+    assert told.message == "no permission to open /dev/ttyACM0: it belongs to the group dialout, and jo is not in it"
+    assert told.remedy == "sudo usermod -aG dialout $USER, then log out and in again"
+
+
+def test_a_group_joined_since_the_log_in_needs_a_new_one() -> None:
+    told = explain_refusal("/dev/ttyACM0", Ownership("uucp", 0o20660, "jo", ("jo",), ("jo", "uucp")))
+    assert "was not yet at this log-in" in told.message
+    assert told.remedy.startswith("log out and in again")
+
+
+@pytest.mark.parametrize(("group", "mode"), [("root", 0o20660), ("dialout", 0o20600), ("tty", 0o20620)])
+def test_a_port_of_root_alone_needs_the_rules(group: str, mode: int) -> None:
+    told = explain_refusal("/dev/ttyACM0", Ownership(group, mode, "jo", ("jo",), ("jo",)))
+    assert "user root alone" in told.message
+    assert "--udev-rules" in told.remedy
+
+
+def test_a_port_that_may_be_opened_is_no_matter(tmp_path: Path) -> None:
+    master, slave = os.openpty()
+    path = os.ttyname(slave)
+    require_access(path)
+    assert look_at_access(serial_port_at(path)) == []
+    os.close(master)
+    os.close(slave)
+    require_access(str(tmp_path / "nowhere"))
+
+
+def test_a_port_without_device_file_is_told(machine: Machine) -> None:
+    port = find_serial_ports(machine.plug(FTDI).root)[0]
+    (told,) = look_at_access(port)
+    assert "is not there" in told.message
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_real_refusal_names_the_way_out(tmp_path: Path) -> None:
+    master, slave = os.openpty()
+    path = os.ttyname(slave)
+    os.chmod(path, 0o600)
+    child = os.fork()
+    if child == 0:  # no pytest in here: the exit code is the answer
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+        try:
+            require_access(path)
+        except MissingError as error:
+            os._exit(0 if "no permission" in str(error) and error.hint else 2)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    os.close(master)
+    os.close(slave)
+
+
+# -- thieves ---------------------------------------------------------------------------------------------------------
+
+
+def thieves(machine: Machine) -> list[str]:
+    found = look_for_thieves(find_serial_ports(machine.root), usb_devices(machine.root), machine.root)
+    return [f"{diagnosis.message}|{diagnosis.remedy}" for diagnosis in found]
+
+
+def test_an_adapter_with_its_port_is_no_matter(machine: Machine) -> None:
+    assert thieves(machine.plug(CH340).plug(FTDI)) == []
+
+
+@pytest.mark.parametrize("sign", ["rules", "process"])
+def test_brltty_is_named_where_it_took_an_adapter(machine: Machine, sign: str) -> None:
+    machine.plug_without_driver(CH340)
+    _ = machine.install_rules("85-brltty.rules") if sign == "rules" else machine.run(77, "brltty")
+    (told,) = thieves(machine)
+    assert "a WCH CH340 is plugged in at USB 3-4 (1a86:7523) and has no serial port" in told
+    assert "sudo apt remove brltty" in told
+
+
+def test_an_adapter_without_driver_names_the_module(machine: Machine) -> None:
+    machine.plug_without_driver(FTDI)
+    (told,) = thieves(machine)
+    assert "ftdi_sio is not at work" in told
+    assert "sudo modprobe ftdi_sio" in told
+
+
+def test_modem_manager_is_told_until_our_rules_keep_it_off(machine: Machine) -> None:
+    machine.plug(CH343).run(812, "ModemManager")
+    (told,) = thieves(machine)
+    assert "whether it is a modem" in told
+    assert thieves(machine.install_rules("60-sefa-edge.rules")) == []
