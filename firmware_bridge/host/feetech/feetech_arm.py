@@ -98,9 +98,7 @@ class FeetechArm:
         received = link.exchange(self._state_request, states.reply_bytes, self._margin_ns)
         stamp_ns = link.written_ns + self._half_transaction_ns
         valid = states.take(received, stamp_ns)
-        if states.is_whole(valid):
-            link.settle()
-        elif not valid.any():
+        if not valid.any():
             raise ArmTimeout(
                 f"no servo answered on {link.port}",
                 "is the arm's power supply on, and the cable seated?",

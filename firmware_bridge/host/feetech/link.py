@@ -28,9 +28,6 @@ READ_BYTES = 4096
 BACKLOG_BYTES = 4096
 """What the operating system holds for a serial port that is still sending; what is beyond, `write` has dropped."""
 
-TRUSTED_STREAK = 2
-"""Whole replies in a row after which nothing can be under way any more: the first may be one that came late."""
-
 FEW_PIECES = 2
 """Readings that a reply may take before it pays to sleep until it can be complete: a sleep costs one wake-up."""
 
@@ -84,7 +81,6 @@ class Link:
         self._wire = wire
         self._line_free_ns = 0
         self._backlog_ns = wire_time_ns(BACKLOG_BYTES, wire.baud)
-        self._streak = self._streak_before = 0
         self._in_pieces = False
         self._echoes = False
         try:
@@ -116,22 +112,13 @@ class Link:
         Raises:
             ArmDisconnected: the port is gone.
         """
-        self._streak_before, self._streak = self._streak, 0
-        if self._streak_before < TRUSTED_STREAK:
-            self._wire.discard_input()
+        self._wire.discard_input()
         self.send(request)
         reply_ns = self.written_ns + wire_time_ns(len(request) + reply_bytes, self.baud)
         if self._in_pieces:
             self._wire.rest(max(reply_ns - self._wire.now_ns(), 0))
         received = self._receive(request, reply_bytes, reply_ns + margin_ns)
         return _after_echo(request, received) if self._echoes else received
-
-    def settle(self) -> None:
-        """Told by who understood the last reply: it was all that was asked for, and nothing else.
-
-        After two in a row nothing can be left over: saves the next exchange a system call.
-        """
-        self._streak = 0 if self._echoes else self._streak_before + 1
 
     def send(self, request: bytes) -> None:
         """Send a request that nobody answers. Raises ArmDisconnected."""

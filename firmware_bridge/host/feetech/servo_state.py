@@ -77,10 +77,6 @@ class StateTable:
         self._stamps_ns = [stamp_ns] * len(self._stamps_ns)
         return self._everyone
 
-    def is_whole(self, valid: np.ndarray) -> bool:
-        """Whether that came of the very bytes that were asked for, and nothing else."""
-        return valid is self._everyone
-
     def joint_state(self, sequence: int, stamp_ns: int, valid: np.ndarray) -> JointState:
         """The newest values of all joints in arrays that nobody can write; `valid` as `take` gave it."""
         columns = np.frombuffer(self._pack_values(*self._values)).reshape(COLUMNS, -1)
