@@ -139,6 +139,11 @@ def test_a_goal_is_one_sync_write_of_ticks_with_their_speeds(goals: list[list[fl
             assert reg.COMMAND_BLOCK.layout.unpack(entry[1:]) == (0, scale.to_ticks(position), 0, speed)
 
 
+def test_a_goal_of_another_arm_is_refused() -> None:
+    with pytest.raises(ValueError, match="3 positions for 4 joints"):
+        GoalFrame(IDS, SCALES, [1] * len(IDS)).filled([0.0] * 3)
+
+
 def test_a_goal_for_six_servos_is_56_bytes() -> None:
     assert len(GoalFrame(range(1, 7), [SCALES[0]] * 6, [1] * 6).filled([0.0] * 6)) == 56
 

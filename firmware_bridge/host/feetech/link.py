@@ -80,6 +80,7 @@ class Link:
         """When the last request began to leave, after whatever was on the line before it."""
         self._wire = wire
         self._line_free_ns = 0
+        self._byte_ns = wire_time_ns(1, wire.baud)
         self._backlog_ns = wire_time_ns(BACKLOG_BYTES, wire.baud)
         self._in_pieces = False
         self._echoes = False
@@ -112,36 +113,39 @@ class Link:
         Raises:
             ArmDisconnected: the port is gone.
         """
-        self._wire.discard_input()
+        wire = self._wire
+        wire.discard_input()
         self.send(request)
-        reply_ns = self.written_ns + wire_time_ns(len(request) + reply_bytes, self.baud)
+        reply_ns = self._line_free_ns + reply_bytes * self._byte_ns
         if self._in_pieces:
-            self._wire.rest(max(reply_ns - self._wire.now_ns(), 0))
-        received = self._receive(request, reply_bytes, reply_ns + margin_ns)
-        return _after_echo(request, received) if self._echoes else received
+            wire.rest(max(reply_ns - wire.now_ns(), 0))
+        received = wire.read(reply_ns + margin_ns)
+        if len(received) == reply_bytes and received.startswith(HEADER) and not self._echoes:
+            return received
+        return self._collect(request, received, reply_bytes, reply_ns + margin_ns)
 
     def send(self, request: bytes) -> None:
         """Send a request that nobody answers. Raises ArmDisconnected."""
-        wire = self._wire
-        wire.write(request)
-        now_ns, free_ns = wire.now_ns(), self._line_free_ns
+        self._wire.write(request)
+        now_ns, free_ns = self._wire.now_ns(), self._line_free_ns
         self.written_ns = begun_ns = now_ns if now_ns > free_ns else min(free_ns, now_ns + self._backlog_ns)
-        self._line_free_ns = begun_ns + wire_time_ns(len(request), self.baud)
+        self._line_free_ns = begun_ns + len(request) * self._byte_ns
 
     def close(self) -> None:
         """Give the port back. Torque stays as it is; nothing is sent."""
         self._wire.close()
 
-    def _receive(self, request: bytes, reply_bytes: int, deadline_ns: int) -> bytes:
-        received, pieces = self._wire.read(deadline_ns), 1
+    def _collect(self, request: bytes, received: bytes, reply_bytes: int, deadline_ns: int) -> bytes:
+        """What is still to come of a reply that began with these bytes, without the echo of its request."""
+        pieces = 1
         while received and self._missing(request, received, reply_bytes) > 0:
             data = self._wire.read(deadline_ns)
             if not data:
-                return received
+                break
             received += data
             pieces += 1
         self._in_pieces |= pieces > FEW_PIECES
-        return received
+        return _after_echo(request, received) if self._echoes else received
 
     def _missing(self, request: bytes, received: bytes, reply_bytes: int) -> int:
         """Bytes still to come, counted from the first header, or from the end of the echo."""
