@@ -98,7 +98,7 @@ class FeetechArm:
         received = link.exchange(self._state_request, states.reply_bytes, self._margin_ns)
         stamp_ns = link.written_ns + self._half_transaction_ns
         valid = states.take(received, stamp_ns)
-        if not valid.any():
+        if valid is not states.everyone and not valid.any():
             raise ArmTimeout(
                 f"no servo answered on {link.port}",
                 "is the arm's power supply on, and the cable seated?",
