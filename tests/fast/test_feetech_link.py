@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from random import Random
 
 import pytest
 
@@ -15,6 +16,7 @@ from sefa_edge.firmware_bridge.host.feetech.feetech_arm import REPLY_MARGIN, Fee
 from sefa_edge.firmware_bridge.host.feetech.link import Link
 from sefa_edge.firmware_bridge.host.feetech.protocol import (
     decode,
+    encode,
     encode_ping,
     encode_sync_write,
     reply_bytes,
@@ -27,6 +29,7 @@ from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
 from sefa_edge.profiles.schema import load_arm_profile
 from sefa_edge.profiles.units import NS_PER_S, ms_to_ns, period_ns, s_to_ns, us_to_ns
+from tests.property.feetech_damage import PiecewiseWire
 
 PROFILE = load_arm_profile("so101_sim")
 ATTEMPTS = 20
@@ -159,3 +162,24 @@ def test_noise_at_the_first_probe_does_not_hide_an_echo(echoes: bool) -> None:
     bus = ServoBus(Link(NoisyWire(bench.bus, bench.clock)))
     assert bus.sync_read((1, 2, 3), reg.PRESENT_BLOCK).keys() == {1, 2, 3}
     assert not bus.ping(9)
+
+
+def test_the_echo_of_a_write_before_does_not_shorten_the_reply() -> None:
+    bench = LockStep()
+    bench.bus.echoes = True
+    wire = PiecewiseWire(bench.bus, bench.clock, Random(1))
+    wire.largest_piece = 8
+    bus = ServoBus(Link(wire))
+    for _ in range(ATTEMPTS):
+        bus.sync_write(reg.GOAL_SPEED.address, [(i, b"\1\0") for i in range(1, 7)])
+        assert bus.sync_read(range(1, 7), reg.PRESENT_BLOCK).keys() == set(range(1, 7))
+
+
+def test_who_was_not_asked_has_not_answered() -> None:
+    bench = LockStep()
+    bus = ServoBus(bench.link())
+    stranger = encode(77, 0, b"\1\2")
+    bench.bus.disturb = lambda data: stranger + data
+    assert bus.sync_read((1, 2), reg.PRESENT_BLOCK).keys() == {1, 2}
+    bench.bus.servo(2).connected = False
+    assert bus.sync_read((1, 2), reg.PRESENT_BLOCK).keys() == {1}

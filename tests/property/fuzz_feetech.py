@@ -1,6 +1,6 @@
-"""Throws damaged bytes at the decoder and at the driver for as long as you like. A program to run:
+"""Throws damaged bytes at the decoder and at the driver for as long as you like. A program to run from the root:
 
-    python tests/property/fuzz_feetech.py --seconds 600 --seed 1
+    python -m tests.property.fuzz_feetech --seconds 600 --seed 1
 
 Unlike the tests of `test_feetech_machine.py` it keeps no history and shrinks nothing, so it tries some ten thousand
 streams a second. Every stream is real traffic, damaged once or several times. Held against an independent reading of
