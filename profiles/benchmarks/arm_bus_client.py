@@ -250,13 +250,15 @@ def with_stand_ins() -> None:
 class StandIn(ModuleType):
     """A module in which every name is there, and none means anything."""
 
-    __path__ = ()
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__path__ = []
 
     def __getattr__(self, name: str) -> type:
         return type(name, (), {})
 
 
-def main(words: list[str]) -> int:
+def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description="One client of the servo bus, as fast as the bus allows.")
     parser.add_argument("--client", choices=CLIENTS, required=True)
     parser.add_argument("--port", required=True)

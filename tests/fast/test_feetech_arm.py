@@ -349,3 +349,18 @@ def test_a_server_that_stalls_does_not_queue_old_goals(stand: Stand, arm: Feetec
     arm.send(goal(np.full(N, 33.0)))
     read_until(arm, lambda s: bool(np.abs(s.joint_deg - 33.0).max() < 0.1))
     assert len(stand.plant.goals) < STALLED_GOALS * N
+
+
+@pytest.mark.parametrize("phase", [0, reg.PHASE_FINE_SPEED, reg.PHASE_ZERO_IS_FULL_SPEED, reg.PHASE.factory])
+def test_a_goal_carries_the_fastest_speed_of_the_profile_and_moves_every_servo(stand: Stand, phase: int) -> None:
+    """Also one that takes speed 0 for stop."""
+    for servo in stand.bus.servos:
+        servo.set_register(reg.PHASE, phase)
+    arm = stand.open()
+    arm.send(goal(np.full(N, 12.0)))
+    read_until(arm, lambda s: bool(np.abs(s.joint_deg - 12.0).max() < 0.1))
+    arm.close()
+    ticks_s = PROFILE.joints[0].max_velocity_deg_s * 4095 / 360
+    unit = 1 if phase & reg.PHASE_FINE_SPEED else reg.COARSE_SPEED_TICKS_S
+    assert ticks_s <= stand.bus.servo(1).register(reg.GOAL_SPEED) * unit < ticks_s + unit
+    assert stand.bus.servo(1).register(reg.ACCELERATION) == 0

@@ -152,3 +152,8 @@ def test_no_two_registers_share_a_byte() -> None:
     used = [entry.address + i for entry in reg.REGISTERS for i in range(entry.width)]
     assert len(used) == len(set(used))
     assert max(used) < reg.MEMORY_BYTES
+
+
+def test_registers_on_which_sources_disagree_are_named() -> None:
+    assert [register.address for register in reg.disputed_registers()] == [6, 7, 37, 38, 39, 65, 69, 84, 85, 86]
+    assert reg.RETURN_DELAY.source is reg.Source.LEROBOT

@@ -110,12 +110,9 @@ class FeetechArm:
         received = link.exchange(self._state_request, states.reply_bytes, self._margin_ns)
         stamp_ns = link.written_ns + self._half_transaction_ns
         valid = states.take(received, stamp_ns)
-        whole = states.is_whole(valid)
-        if self._silent or not whole:
+        if self._silent or valid is not states.everyone:
             self._note_silence(valid)
-        if whole:
-            link.settle()
-        elif not valid.any():
+        if valid is not states.everyone and not valid.any():
             raise ArmTimeout(
                 f"no servo answered on {link.port}",
                 "is the arm's power supply on, and the cable seated?",

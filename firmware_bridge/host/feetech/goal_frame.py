@@ -55,10 +55,16 @@ class GoalFrame:
         ]
 
     def filled(self, joint_deg: Sequence[float]) -> bytes:
-        """The packet for these finite positions [n], each as `JointScale.to_ticks` has it."""
-        packet, total = self._packet, 0
-        for (place, per_tick, zero, lowest, highest), position in zip(self._joints, joint_deg, strict=True):
-            ticks = round(position / per_tick + zero)
+        """The packet for these finite positions [n], each as `JointScale.to_ticks` has it.
+
+        Raises:
+            ValueError: not one position for every joint.
+        """
+        if len(joint_deg) != len(self._joints):
+            raise ValueError(f"{len(joint_deg)} positions for {len(self._joints)} joints")
+        packet, total, joint = self._packet, 0, 0
+        for place, per_tick, zero, lowest, highest in self._joints:
+            ticks = round(joint_deg[joint] / per_tick + zero)
             if ticks < lowest:
                 ticks = lowest
             elif ticks > highest:
@@ -66,5 +72,6 @@ class GoalFrame:
             packet[place] = low = ticks & 0xFF
             packet[place + 1] = high = ticks >> 8
             total += low + high
+            joint += 1  # noqa: SIM113  (enumerate makes one more tuple per joint)
         packet[-1] = (self._check_of_zeros - total) & 0xFF
         return bytes(packet)

@@ -28,9 +28,6 @@ READ_BYTES = 4096
 BACKLOG_BYTES = 4096
 """What the operating system holds for a serial port that is still sending; what is beyond, `write` has dropped."""
 
-TRUSTED_STREAK = 2
-"""Whole replies in a row after which nothing can be under way any more: the first may be one that came late."""
-
 FEW_PIECES = 2
 """Readings that a reply may take before it pays to sleep until it can be complete: a sleep costs one wake-up."""
 
@@ -83,8 +80,8 @@ class Link:
         """When the last request began to leave, after whatever was on the line before it."""
         self._wire = wire
         self._line_free_ns = 0
+        self._byte_ns = wire_time_ns(1, wire.baud)
         self._backlog_ns = wire_time_ns(BACKLOG_BYTES, wire.baud)
-        self._streak = self._streak_before = 0
         self._in_pieces = False
         self._echoes = False
         try:
@@ -116,30 +113,23 @@ class Link:
         Raises:
             ArmDisconnected: the port is gone.
         """
-        self._streak_before, self._streak = self._streak, 0
-        if self._streak_before < TRUSTED_STREAK:
-            self._wire.discard_input()
+        wire = self._wire
+        wire.discard_input()
         self.send(request)
-        reply_ns = self.written_ns + wire_time_ns(len(request) + reply_bytes, self.baud)
+        reply_ns = self._line_free_ns + reply_bytes * self._byte_ns
         if self._in_pieces:
-            self._wire.rest(max(reply_ns - self._wire.now_ns(), 0))
-        received = self._receive(request, reply_bytes, reply_ns + margin_ns)
-        return _after_echo(request, received) if self._echoes else received
-
-    def settle(self) -> None:
-        """Told by who understood the last reply: it was all that was asked for, and nothing else.
-
-        After two in a row nothing can be left over: saves the next exchange a system call.
-        """
-        self._streak = 0 if self._echoes else self._streak_before + 1
+            wire.rest(max(reply_ns - wire.now_ns(), 0))
+        received = wire.read(reply_ns + margin_ns)
+        if len(received) == reply_bytes and received.startswith(HEADER) and not self._echoes:
+            return received
+        return self._collect(request, received, reply_bytes, reply_ns + margin_ns)
 
     def send(self, request: bytes) -> None:
         """Send a request that nobody answers. Raises ArmDisconnected."""
-        wire = self._wire
-        wire.write(request)
-        now_ns, free_ns = wire.now_ns(), self._line_free_ns
+        self._wire.write(request)
+        now_ns, free_ns = self._wire.now_ns(), self._line_free_ns
         self.written_ns = begun_ns = now_ns if now_ns > free_ns else min(free_ns, now_ns + self._backlog_ns)
-        self._line_free_ns = begun_ns + wire_time_ns(len(request), self.baud)
+        self._line_free_ns = begun_ns + len(request) * self._byte_ns
 
     def rest(self, duration_ns: int) -> None:
         """Do nothing for so long."""
@@ -149,16 +139,17 @@ class Link:
         """Give the port back. Torque stays as it is; nothing is sent."""
         self._wire.close()
 
-    def _receive(self, request: bytes, reply_bytes: int, deadline_ns: int) -> bytes:
-        received, pieces = self._wire.read(deadline_ns), 1
+    def _collect(self, request: bytes, received: bytes, reply_bytes: int, deadline_ns: int) -> bytes:
+        """What is still to come of a reply that began with these bytes, without the echo of its request."""
+        pieces = 1
         while received and self._missing(request, received, reply_bytes) > 0:
             data = self._wire.read(deadline_ns)
             if not data:
-                return received
+                break
             received += data
             pieces += 1
         self._in_pieces |= pieces > FEW_PIECES
-        return received
+        return _after_echo(request, received) if self._echoes else received
 
     def _missing(self, request: bytes, received: bytes, reply_bytes: int) -> int:
         """Bytes still to come, counted from the first header, or from the end of the echo."""

@@ -132,7 +132,7 @@ PROTECTION_TIME = Register("protection_time", 35, factory=200)
 OVERLOAD_TORQUE = Register("overload_torque", 36, factory=80)
 SPEED_P = Register("speed_loop_p", 37, factory=10, dispute="SCS series: protective torque")
 OVER_CURRENT_TIME = Register("over_current_time", 38, factory=200, dispute="SCS series: protection time")
-SPEED_I = Register("speed_loop_i", 39, factory=200, dispute="no factory value in LeRobot, rustypot; not in SCS series")
+SPEED_I = Register("speed_loop_i", 39, factory=200, dispute="SCS series: no such register")
 
 TORQUE_ENABLE = Register("torque_enable", 40)
 ACCELERATION = Register("acceleration", 41)

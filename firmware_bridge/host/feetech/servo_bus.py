@@ -40,10 +40,15 @@ class ServoBus:
         return [servo_id for servo_id in servo_ids if self.ping(servo_id)]
 
     def sync_read(self, servo_ids: Sequence[int], block: Block) -> dict[int, Packet]:
-        """The same registers of several servos; who kept silent is absent. Raises ArmDisconnected."""
+        """The same registers of several servos; who kept silent is absent, and nobody else is there.
+
+        Raises:
+            ArmDisconnected: the port is gone.
+        """
         request = encode_sync_read(servo_ids, block.address, block.count)
         received = self.link.exchange(request, len(servo_ids) * reply_bytes(block.count), PATIENT_MARGIN_NS)
-        return answers_by_id(received, block.count)
+        answers = answers_by_id(received, block.count)
+        return {servo_id: answers[servo_id] for servo_id in servo_ids if servo_id in answers}
 
     def sync_write(self, address: int, data_by_id: Sequence[tuple[int, bytes]]) -> None:
         """Write the same registers of several servos; nobody confirms. Raises ArmDisconnected."""
