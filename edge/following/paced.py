@@ -1,7 +1,7 @@
 """A follower with time: a thread that ticks it at the arm's control rate, beside whatever the program does.
 
-A thread shares the interpreter with that program: a tick may come tens of milliseconds late, and the arm then stands for
-as long, because the limiter counts ticks and not time. A run of `sefa-edge` has a process of its own for the loop.
+A thread shares the interpreter with that program: a tick may come tens of milliseconds late, and the arm then stands
+for as long, because the limiter counts ticks and not time. A run of `sefa-edge` has a process of its own for the loop.
 """
 
 from __future__ import annotations
