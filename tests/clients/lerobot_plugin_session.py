@@ -62,4 +62,4 @@ def lead(robot: Robot, action: dict[str, float]) -> dict[str, float]:
 
 if __name__ == "__main__":
     register_third_party_plugins()
-    print(json.dumps(session()))
+    print(json.dumps(session()))  # pyright: ignore[reportCallIssue]  # LeRobot makes it of the command line

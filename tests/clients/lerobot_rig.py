@@ -108,6 +108,7 @@ def served_arm(link: Path) -> Iterator[ServedArm]:
     bus = SimulatedBus.of_arm(PROFILE, plant)
     for servo, entry in zip(bus.servos, calibration_of_arm(), strict=True):
         servo.set_register(reg.HOMING_OFFSET, entry.homing_offset)
+        servo.power_cycle()  # its goal is where it stands
     with PtyPort(bus, link) as port:
         yield ServedArm(port, bus, plant)
 
