@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ from sefa_edge.profiles.schema import load_arm_profile
 ROOT = Path(__file__).resolve().parents[2]
 LEROBOT_PYTHON = Path(os.environ.get("LEROBOT_PYTHON", ROOT / ".venv-lerobot/bin/python"))
 STAND_IN = ROOT / "tests/lerobot/stand_in"
+ATTEMPTS = 4
 PATIENCE_S = 240
 """LeRobot takes 5 to 10 s to be imported alone, longer on a busy machine."""
 
@@ -137,8 +140,25 @@ class LeRobot:
 
     home: Path
 
-    def run(self, *words: str, meanwhile: Callable[[subprocess.Popen[str]], None] | None = None) -> Finished:
-        """Run `python words…`; `meanwhile` is called once, with the process, while it runs."""
+    def run(
+        self, *words: str, meanwhile: Callable[[subprocess.Popen[str]], None] | None = None, writes: Path | None = None
+    ) -> Finished:
+        """Run `python words…`; `meanwhile` is called once, with the process, while it runs; `writes` is a folder that
+        must not be there before.
+
+        LeRobot gives a servo 50 ms for its answer and gives up on the first that is late. On a busy machine the
+        simulated servos may be late: then it is started anew.
+        """
+        finished = Finished(-1, "never started")
+        for _ in range(ATTEMPTS):
+            if writes is not None:
+                shutil.rmtree(writes, ignore_errors=True)
+            finished = self._run_once(words, meanwhile)
+            if finished.exit_code == 0 or "status packet" not in finished.output:
+                break
+        return finished
+
+    def _run_once(self, words: tuple[str, ...], meanwhile: Callable[[subprocess.Popen[str]], None] | None) -> Finished:
         environment = os.environ | {
             "HF_HOME": str(self.home / "hf"),
             "HF_LEROBOT_HOME": str(self.home),
@@ -146,24 +166,25 @@ class LeRobot:
             "OMP_NUM_THREADS": "1",
             "PYTHONPATH": str(STAND_IN) if needs_stand_in() else "",
         }
-        process = subprocess.Popen(
-            [str(LEROBOT_PYTHON), *words],
-            cwd=self.home,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        with process:
-            if meanwhile is not None:
-                meanwhile(process)
+        with tempfile.TemporaryFile("w+") as printed:  # not a pipe: nobody reads while `meanwhile` runs
+            process = subprocess.Popen(
+                [str(LEROBOT_PYTHON), *words],
+                cwd=self.home,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
             try:
-                output, _ = process.communicate(timeout=PATIENCE_S)
-            except subprocess.TimeoutExpired:
+                if meanwhile is not None:
+                    meanwhile(process)
+                process.wait(timeout=PATIENCE_S)
+            finally:
                 process.kill()
-                raise
-        return Finished(process.returncode, output)
+                process.wait()
+            printed.seek(0)
+            return Finished(process.returncode, printed.read())
 
 
 @dataclass(frozen=True)
