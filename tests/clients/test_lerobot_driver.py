@@ -22,7 +22,7 @@ from tests.clients.lerobot_rig import (
     write_calibration,
 )
 
-pytestmark = needs_lerobot
+pytestmark = [needs_lerobot, pytest.mark.once]
 
 SESSION = Path(__file__).with_name("lerobot_driver_session.py")
 GRIPPER = N - 1

@@ -33,7 +33,7 @@ from tests.clients.lerobot_rig import (
     write_calibration,
 )
 
-pytestmark = needs_lerobot
+pytestmark = [needs_lerobot, pytest.mark.once]
 
 HERE = Path(__file__).parent
 GRIPPER = N - 1
