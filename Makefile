@@ -1,6 +1,6 @@
 # make demo    a trained policy lifts a cube with the simulated SO-101; ends in out/demo.mp4
 # make test    the whole test suite, then the running half on the oldest and the newest Python of a Jetson
-# make test-lerobot   LeRobot itself opens our datasets
+# make test-lerobot   LeRobot itself opens our datasets, drives our simulated servos, and records with our plugin
 # make faults  every row of the fault table with 20 seeds, two at a time: an hour
 # make check   formatting, lint, types, import contracts
 # make soak    an hour of a run without hardware: does any process grow, is anything lost?

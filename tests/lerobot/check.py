@@ -22,8 +22,6 @@ import torch
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from PIL import Image
 
-STAND_IN = "stand_in" in str(sys.modules["torchvision"].__file__)
-
 
 def check(folder: Path) -> None:
     info = json.loads((folder / "meta/info.json").read_text())
@@ -104,5 +102,4 @@ def check_batches(dataset: LeRobotDataset, cameras: list[str]) -> None:
 if __name__ == "__main__":
     for word in sys.argv[1:]:
         check(Path(word))
-    vision = "a stand-in for torchvision" if STAND_IN else "torchvision"
-    print(f"lerobot {version('lerobot')}, datasets {version('datasets')}, torch {torch.__version__}, {vision}")
+    print(*(f"{name} {version(name)}" for name in ("lerobot", "datasets", "torch", "torchvision")), sep=", ")

@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("edge", "export", "firmware_bridge", "models", "profiles")
+PLUGIN = "edge/lerobot_robot"
 DATA_SUFFIXES = (".yaml", ".json", ".html", ".css", ".typed", ".c", ".rules")
 
 
@@ -95,14 +96,29 @@ def test_no_top_level_name_leaks(site: Path, name: str) -> None:
     assert not origin.startswith((str(site), str(ROOT)))
 
 
+def test_lerobot_plugin_is_a_distribution_of_its_own(tmp_path: Path) -> None:
+    """LeRobot looks for distributions by name, and imports what is called the same: underscores must survive."""
+    shutil.copytree(ROOT / PLUGIN, tmp_path / "plugin", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path), str(tmp_path / "plugin"))
+    (built,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(built) as archive:
+        names = archive.namelist()
+        (metadata,) = (archive.read(name).decode() for name in names if name.endswith("/METADATA"))
+    assert "Name: lerobot_robot_sefa_edge\n" in metadata
+    assert "Requires-Dist: sefa-edge\n" in metadata
+    code = {name for name in names if ".dist-info/" not in name}
+    assert code == {path.relative_to(ROOT / PLUGIN).as_posix() for path in (ROOT / PLUGIN).glob("lerobot_*/*.py")}
+
+
 def _expected_code() -> set[str]:
-    """Every module of every package folder; `profiles/benchmarks` holds programs, which are not installed."""
+    """Every module of every package folder; `profiles/benchmarks` holds programs, which are not installed, and the
+    LeRobot plugin is a distribution of its own."""
     root = {f"sefa_edge/{path.name}" for path in (ROOT / "edge" / "_root").glob("*.py")}
     modules = {
         f"sefa_edge/{path.relative_to(ROOT).as_posix()}"
         for folder in FOLDERS
         for path in (ROOT / folder).rglob("*.py")
-        if (path.parent / "__init__.py").exists() and "_root" not in path.parts
+        if (path.parent / "__init__.py").exists() and not {"_root", "lerobot_robot"} & set(path.parts)
     }
     return root | modules
 

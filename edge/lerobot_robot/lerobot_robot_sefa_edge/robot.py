@@ -1,0 +1,164 @@
+"""The arm as LeRobot asks for it. Written against LeRobot 0.4.4; the same calls are in 0.6.
+
+Unlike LeRobot's own follower it never asks on standard input, writes nothing to the servos' EEPROM, never drops the
+torque on connecting, and sends no goal that has not passed the limiter. LeRobot's thread sets targets at its own
+rate; a thread here leads the arm there at the control rate of its profile.
+"""
+
+# pyright: reportMissingImports=false
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from lerobot.cameras.utils import make_cameras_from_configs
+from lerobot.robots.robot import Robot
+from lerobot.utils.decorators import check_if_already_connected, check_if_not_connected
+
+from lerobot_robot_sefa_edge.configuration import Ending, SefaSOFollowerConfig
+from lerobot_robot_sefa_edge.joint_units import JointUnits
+from sefa_edge.edge.following.paced import PacedFollower, start_following
+from sefa_edge.firmware_bridge.host.calibration import Calibration, load_calibration
+from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
+from sefa_edge.profiles.errors import InputError, SefaError
+from sefa_edge.profiles.schema import load_arm_profile
+
+logger = logging.getLogger(__name__)
+
+
+class SefaArmError(RuntimeError):
+    """What went wrong with the arm, and what to do about it; LeRobot prints both."""
+
+
+class SefaSOFollower(Robot):
+    """An SO-100/SO-101 follower led by sefa-edge."""
+
+    config_class = SefaSOFollowerConfig
+    name = "so_follower"
+    """As LeRobot's own, whose calibration files it reads and whose datasets it goes on recording."""
+
+    def __init__(self, config: SefaSOFollowerConfig) -> None:
+        super().__init__(config)
+        self.config = config
+        with _hints_told():
+            self._profile = load_arm_profile(config.arm)
+            self._calibration_file = self._find_calibration()
+            calibration = self._load_calibration_file()
+            if calibration is None and not config.use_degrees:
+                raise InputError(
+                    f"use_degrees=false needs the arm's calibration, but {self.calibration_fpath} does not exist",
+                    "give the id that it was calibrated with (--robot.id=...)",
+                )
+            self._units = JointUnits(self._profile, None if config.use_degrees else calibration)
+        self.cameras = make_cameras_from_configs(config.cameras)
+        self._follower: PacedFollower | None = None
+        self._target_deg = np.zeros(0)
+
+    @cached_property
+    def observation_features(self) -> dict[str, type | tuple[int, int, int]]:
+        pictures = {name: (camera.height, camera.width, 3) for name, camera in self.config.cameras.items()}
+        return {**self.action_features, **pictures}
+
+    @cached_property
+    def action_features(self) -> dict[str, type]:
+        return dict.fromkeys(self._units.keys, float)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the arm is ours; it stays so after a fault, until `disconnect`."""
+        return self._follower is not None
+
+    @property
+    def is_calibrated(self) -> bool:
+        """`connect` refuses an arm that is not: there is no other kind."""
+        return self.is_connected
+
+    @check_if_already_connected
+    def connect(self, calibrate: bool = True) -> None:
+        """Open cameras and arm, and hold the arm's present pose. Nothing is asked, whatever `calibrate` says.
+
+        Raises:
+            SefaArmError: the arm cannot be opened, is silent, or is not calibrated as its file says.
+        """
+        with ExitStack() as undo, _hints_told():
+            for camera in self.cameras.values():
+                camera.connect()
+                undo.callback(camera.disconnect)
+            calibration = self._load_calibration_file()
+            if calibration is None:
+                logger.info("%s does not exist: the calibration in the servos counts", self.calibration_fpath)
+            self._follower = start_following(
+                self._profile, lambda: open_feetech_arm(self._profile, self.config.port, calibration)
+            )
+            self._target_deg = self._follower.state.joint_deg
+            undo.pop_all()
+        logger.info("%s connected, torque on at its present pose", self)
+
+    def calibrate(self) -> None:
+        """Not here. Raises SefaArmError, which says how."""
+        raise SefaArmError(
+            "this robot reads calibrations, it does not make them\n"
+            "hint: lerobot-calibrate --robot.type=so101_follower --robot.port=... --robot.id=..., and the same id here"
+        )
+
+    def configure(self) -> None:
+        """Nothing: the servos keep their settings."""
+
+    @check_if_not_connected
+    def get_observation(self) -> dict[str, float | np.ndarray]:
+        """Joint values of the newest reading, and the newest picture of each camera. Raises SefaArmError: a fault."""
+        with _hints_told():
+            values = self._units.to_lerobot(self._connected().state.joint_deg)
+        return {**values, **{name: camera.read_latest() for name, camera in self.cameras.items()}}
+
+    @check_if_not_connected
+    def send_action(self, action: dict[str, float]) -> dict[str, float]:
+        """Lead the arm to this pose; returns the pose inside the limits that it is led to.
+
+        Raises:
+            SefaArmError: a fault ended the leading, the action is no number, or it names a joint that is not there.
+        """
+        with _hints_told():
+            wanted_deg = self._units.to_deg(action, self._target_deg)
+            self._target_deg = self._connected().lead(wanted_deg)
+        return self._units.to_lerobot(self._target_deg)
+
+    @check_if_not_connected
+    def disconnect(self) -> None:
+        """End as `on_disconnect` says, and give port and cameras back. Raises SefaArmError: the arm would not."""
+        follower, self._follower = self._connected(), None
+        with ExitStack() as last, _hints_told():
+            for camera in self.cameras.values():
+                last.callback(camera.disconnect)
+            last.callback(follower.close)
+            endings = {Ending.hold: follower.hold, Ending.park: follower.park, Ending.release: follower.release}
+            endings[self.config.on_disconnect]()
+        logger.info("%s disconnected (%s)", self, self.config.on_disconnect.value)
+
+    def _connected(self) -> PacedFollower:
+        if self._follower is None:
+            raise SefaArmError("the arm is not connected")
+        return self._follower
+
+    def _find_calibration(self) -> Path:
+        """LeRobot's file of this id; up to LeRobot 0.4.2 it lay in a folder named after the arm."""
+        older = self.calibration_dir.with_name(f"{self.config.arm}_follower") / f"{self.id}.json"
+        return older if older.is_file() and not self.calibration_fpath.is_file() else self.calibration_fpath
+
+    def _load_calibration_file(self) -> Calibration | None:
+        if not self._calibration_file.is_file():
+            return None
+        return load_calibration(self._calibration_file, self._profile)
+
+
+@contextmanager
+def _hints_told() -> Iterator[None]:
+    """LeRobot prints what an exception says, and knows nothing of hints."""
+    try:
+        yield
+    except SefaError as error:
+        raise SefaArmError(f"{error}\nhint: {error.hint}" if error.hint else str(error)) from error

@@ -1,0 +1,36 @@
+"""Run with LeRobot's Python: a network camera as LeRobot's `zmq` camera takes it; noise that is never the same.
+
+    python lerobot_camera_server.py NAME WIDTH HEIGHT
+
+Prints its port, and serves until it is ended.
+"""
+
+# pyright: reportMissingImports=false
+from __future__ import annotations
+
+import base64
+import json
+import sys
+import time
+
+import cv2
+import numpy as np
+import zmq
+
+PERIOD_S = 1 / 30
+
+
+def main() -> None:
+    name, width, height = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    socket = zmq.Context().socket(zmq.PUB)
+    print(socket.bind_to_random_port("tcp://127.0.0.1"), flush=True)
+    dice = np.random.default_rng(0)
+    while True:
+        _, jpeg = cv2.imencode(".jpg", dice.integers(0, 256, (height, width, 3), np.uint8))
+        pictures = {name: base64.b64encode(jpeg.tobytes()).decode()}
+        socket.send_string(json.dumps({"images": pictures, "timestamps": {name: time.time()}}))
+        time.sleep(PERIOD_S)
+
+
+if __name__ == "__main__":
+    main()

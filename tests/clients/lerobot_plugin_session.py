@@ -1,0 +1,65 @@
+"""Run with LeRobot's Python: the plugin's robot, made as LeRobot's programs make it, from words to class.
+
+    python lerobot_plugin_session.py STEPS --robot.type=sefa_so_follower --robot.port=… …
+
+STEPS is a JSON list of what to do: ["connect"], ["lead", {action}], ["send", {action}], ["observe"], ["calibrate"],
+["disconnect"]. Prints one JSON list, an answer per step, as its last line; an error ends it, and is printed as
+LeRobot's programs print it.
+"""
+
+# pyright: reportMissingImports=false
+# No postponed annotations: LeRobot reads the class itself in that of `session`.
+
+import json
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from lerobot.configs import parser
+from lerobot.robots import Robot, RobotConfig, make_robot_from_config
+from lerobot.utils.import_utils import register_third_party_plugins
+
+STEPS = json.loads(sys.argv.pop(1))
+MAX_READS = 2000
+
+
+@dataclass
+class SessionConfig:
+    robot: RobotConfig
+
+
+@parser.wrap()
+def session(config: SessionConfig) -> list[Any]:
+    robot = make_robot_from_config(config.robot)
+    told: list[Any] = [{"name": robot.name, "features": sorted(robot.observation_features)}]
+    told += [take(robot, *step) for step in STEPS]
+    return told
+
+
+def take(robot: Robot, what: str, action: dict[str, float] | None = None) -> Any:
+    """Do one step; returns what the robot answered."""
+    if what == "lead":
+        return lead(robot, action or {})
+    if what == "send":
+        return robot.send_action(action)
+    if what == "observe":
+        return robot.get_observation()
+    return getattr(robot, what)()
+
+
+def lead(robot: Robot, action: dict[str, float]) -> dict[str, float]:
+    """Send an action again and again until the arm is there; returns the pose that it was seen in last."""
+    seen: dict[str, float] = {}
+    for _ in range(MAX_READS):
+        sent = robot.send_action(action)
+        seen = robot.get_observation()
+        if all(abs(seen[key] - value) < 1.0 for key, value in sent.items()):
+            break
+        time.sleep(0.01)
+    return seen
+
+
+if __name__ == "__main__":
+    register_third_party_plugins()
+    print(json.dumps(session()))  # pyright: ignore[reportCallIssue]  # LeRobot makes it of the command line

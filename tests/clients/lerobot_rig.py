@@ -1,0 +1,200 @@
+"""A simulated arm for LeRobot to open, calibrated as a file in LeRobot's folder says, and LeRobot's own Python.
+
+The environment is made by tests/lerobot/run.sh; without it these tests are skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sefa_edge.firmware_bridge.host.calibration import JointCalibration, joint_scale
+from sefa_edge.firmware_bridge.host.feetech import registers as reg
+from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
+from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
+from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
+from sefa_edge.profiles.schema import load_arm_profile
+
+ROOT = Path(__file__).resolve().parents[2]
+LEROBOT_PYTHON = Path(os.environ.get("LEROBOT_PYTHON", ROOT / ".venv-lerobot/bin/python"))
+STAND_IN = ROOT / "tests/lerobot/stand_in"
+ATTEMPTS = 4
+PATIENCE_S = 240
+"""LeRobot takes 5 to 10 s to be imported alone, longer on a busy machine."""
+
+PROFILE = load_arm_profile("so101_sim")
+N = len(PROFILE.joints)
+OFFSETS_TICKS = (0, 300, -250, 17, 0, -1100)
+"""Homing offsets, as an arm has that was put together by hand."""
+
+needs_lerobot = pytest.mark.skipif(
+    not LEROBOT_PYTHON.exists(), reason=f"{LEROBOT_PYTHON} is not there: `make test-lerobot` makes it"
+)
+
+
+@dataclass
+class ServedArm:
+    """Six servos on a pseudo-terminal. Their goals and torques may be looked at under `port.lock`."""
+
+    port: PtyPort
+    bus: SimulatedBus
+    plant: RecordingPlant
+
+    def register(self, register: reg.Register) -> list[int]:
+        with self.port.lock:
+            return [servo.register(register) for servo in self.bus.servos]
+
+    def joint_deg(self) -> np.ndarray:
+        """Where the joints are, as LeRobot's calibration counts."""
+        return np.array(
+            [
+                joint_scale(joint, entry).to_joint(ticks)
+                for joint, entry, ticks in zip(
+                    PROFILE.joints, calibration_of_arm(), self.register(reg.PRESENT_POSITION), strict=True
+                )
+            ]
+        )
+
+    def place(self, joint_deg: np.ndarray) -> None:
+        """Somebody moves limp joints by hand."""
+        entries = calibration_of_arm()
+        with self.port.lock:
+            for index, (joint, entry) in enumerate(zip(PROFILE.joints, entries, strict=True)):
+                ticks = joint_scale(joint, entry).to_ticks(float(joint_deg[index]))
+                self.plant.place(index, ticks + entry.homing_offset)
+
+
+class RecordingPlant(KinematicPlant):
+    """Remembers how long every step was that a motor was sent."""
+
+    def __init__(self) -> None:
+        entries = calibration_of_arm()
+        super().__init__(
+            [(entry.range_min_ticks + entry.range_max_ticks) / 2 + entry.homing_offset for entry in entries]
+        )
+        self.goals_ticks: list[list[float]] = [[] for _ in entries]
+        self.torques: list[list[bool]] = [[] for _ in entries]
+
+    def place(self, index: int, ticks: float) -> None:
+        self._position_ticks[index] = self._goal_ticks[index] = ticks
+
+    def set_goal_ticks(self, index: int, ticks: float) -> None:
+        self.goals_ticks[index].append(ticks)
+        super().set_goal_ticks(index, ticks)
+
+    def set_torque(self, index: int, on: bool) -> None:
+        self.torques[index].append(on)
+        super().set_torque(index, on)
+
+
+def calibration_of_arm() -> list[JointCalibration]:
+    return [
+        JointCalibration(joint.servo_id, 0, offset, joint.range_min_ticks, joint.range_max_ticks)
+        for joint, offset in zip(PROFILE.joints, OFFSETS_TICKS, strict=True)
+    ]
+
+
+@contextmanager
+def served_arm(link: Path) -> Iterator[ServedArm]:
+    """An arm at the middle of its ranges, torque off."""
+    plant = RecordingPlant()
+    bus = SimulatedBus.of_arm(PROFILE, plant)
+    for servo, entry in zip(bus.servos, calibration_of_arm(), strict=True):
+        servo.set_register(reg.HOMING_OFFSET, entry.homing_offset)
+        servo.power_cycle()  # its goal is where it stands
+    with PtyPort(bus, link) as port:
+        yield ServedArm(port, bus, plant)
+
+
+def write_calibration(home: Path, where: str, arm_id: str) -> Path:
+    """LeRobot's file of that arm: `where` is `robots/so_follower` or `teleoperators/so_leader`."""
+    path = home / "calibration" / where / f"{arm_id}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        joint.name: {
+            "id": entry.servo_id,
+            "drive_mode": entry.drive_mode,
+            "homing_offset": entry.homing_offset,
+            "range_min": entry.range_min_ticks,
+            "range_max": entry.range_max_ticks,
+        }
+        for joint, entry in zip(PROFILE.joints, calibration_of_arm(), strict=True)
+    }
+    path.write_text(json.dumps(content, indent=4))
+    return path
+
+
+@dataclass(frozen=True)
+class LeRobot:
+    """LeRobot's Python with a home of its own; nothing is asked of any hub, and nobody is there to press a key."""
+
+    home: Path
+
+    def run(
+        self, *words: str, meanwhile: Callable[[subprocess.Popen[str]], None] | None = None, writes: Path | None = None
+    ) -> Finished:
+        """Run `python words…`; `meanwhile` is called once, with the process, while it runs; `writes` is a folder that
+        must not be there before.
+
+        LeRobot gives a servo 50 ms for its answer and gives up on the first that is late. On a busy machine the
+        simulated servos may be late: then it is started anew.
+        """
+        finished = Finished(-1, "never started")
+        for _ in range(ATTEMPTS):
+            if writes is not None:
+                shutil.rmtree(writes, ignore_errors=True)
+            finished = self._run_once(words, meanwhile)
+            if finished.exit_code == 0 or "status packet" not in finished.output:
+                break
+        return finished
+
+    def _run_once(self, words: tuple[str, ...], meanwhile: Callable[[subprocess.Popen[str]], None] | None) -> Finished:
+        environment = os.environ | {
+            "HF_HOME": str(self.home / "hf"),
+            "HF_LEROBOT_HOME": str(self.home),
+            "HF_HUB_OFFLINE": "1",
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(STAND_IN) if needs_stand_in() else "",
+        }
+        with tempfile.TemporaryFile("w+") as printed:  # not a pipe: nobody reads while `meanwhile` runs
+            process = subprocess.Popen(
+                [str(LEROBOT_PYTHON), *words],
+                cwd=self.home,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            try:
+                if meanwhile is not None:
+                    meanwhile(process)
+                process.wait(timeout=PATIENCE_S)
+            finally:
+                process.kill()
+                process.wait()
+            printed.seek(0)
+            return Finished(process.returncode, printed.read())
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a program of LeRobot ended, and all that it printed."""
+
+    exit_code: int
+    output: str
+
+
+def needs_stand_in() -> bool:
+    """Whether the environment is the one of run.sh, whose torchvision misses its compiled half."""
+    return "LEROBOT_PYTHON" not in os.environ

@@ -1,0 +1,243 @@
+"""An arm that follows another program's targets: limits, faults and endings, on simulated servos in lock-step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sefa_edge.edge.clock import ManualClock, Pacer
+from sefa_edge.edge.following.follower import Follower
+from sefa_edge.edge.following.paced import PacedFollower, start_following
+from sefa_edge.edge.watched_arm import WatchedArm
+from sefa_edge.firmware_bridge.host.arm import Arm
+from sefa_edge.firmware_bridge.host.errors import ArmFault
+from sefa_edge.firmware_bridge.host.feetech import registers as reg
+from sefa_edge.firmware_bridge.host.feetech.feetech_arm import connect_feetech_arm, open_feetech_arm
+from sefa_edge.firmware_bridge.host.messages import JointGoal
+from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
+from sefa_edge.firmware_bridge.simulation.bus_port import BusPort
+from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
+from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
+from sefa_edge.profiles.errors import InputError, MissingError
+from sefa_edge.profiles.schema import load_arm_profile
+from sefa_edge.profiles.units import NS_PER_S, period_ns
+
+PROFILE = load_arm_profile("so101_sim")
+PERIOD_NS = period_ns(PROFILE.control_rate_hz)
+LIMITS = PROFILE.limit_table()
+N = len(PROFILE.joints)
+ELBOW = 2
+
+
+class SentGoals:
+    """An arm, and every goal that went to it."""
+
+    def __init__(self, arm: Arm) -> None:
+        self._arm = arm
+        self.goals_deg: list[np.ndarray] = []
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._arm, name)
+
+    def send(self, goal: JointGoal) -> None:
+        self.goals_deg.append(goal.joint_deg)
+        self._arm.send(goal)
+
+
+class Bench:
+    """A follower on a manual clock."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock(NS_PER_S)
+        self.bus = SimulatedBus.of_arm(PROFILE, KinematicPlant.of_arm(PROFILE, self.clock.now_ns))
+        self.port = BusPort(self.bus, self.clock)
+        self.sent = SentGoals(connect_feetech_arm(PROFILE, self.port.open(), None))
+        arm = WatchedArm(lambda: self.sent, patience=50, recovery_ns=NS_PER_S)  # pyright: ignore[reportArgumentType]
+        arm.energise()
+        self.follower = Follower(arm, PROFILE, PERIOD_NS)
+        self._pacer = Pacer(self.clock, PERIOD_NS)
+
+    def run(self, seconds: float, until: Callable[[int], bool] | None = None) -> None:
+        for _ in range(round(seconds * PROFILE.control_rate_hz)):
+            now_ns = self._pacer.wait().due_ns
+            self.follower.tick(now_ns)
+            if until is not None and until(now_ns):
+                return
+
+    def torque(self) -> list[int]:
+        return [servo.register(reg.TORQUE_ENABLE) for servo in self.bus.servos]
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_stands_at_its_present_pose_until_it_is_led(bench: Bench) -> None:
+    before_deg = bench.follower.state.joint_deg
+    bench.run(0.5)
+    assert np.abs(np.array(bench.sent.goals_deg) - before_deg).max() < 1e-6
+    assert bench.torque() == [reg.TORQUE_ON] * N
+
+
+def test_a_far_target_is_reached_inside_the_limits(bench: Bench) -> None:
+    goal_deg = bench.follower.lead(np.array([80.0, -60.0, 70.0, 40.0, -90.0, 90.0]))
+    bench.run(2.0)
+    sent_deg = np.array(bench.sent.goals_deg)
+    period_s = PERIOD_NS / NS_PER_S
+    velocity = np.diff(sent_deg, axis=0) / period_s
+    acceleration = np.diff(velocity, axis=0) / period_s
+    assert (np.abs(velocity) <= LIMITS.max_velocity_deg_s + 1e-6).all()
+    assert (np.abs(acceleration) <= LIMITS.max_acceleration_deg_s2 + 1e-3).all()
+    np.testing.assert_allclose(sent_deg[-1], goal_deg, atol=1e-6)
+    np.testing.assert_allclose(bench.follower.state.joint_deg, goal_deg, atol=0.5)
+
+
+def test_a_target_outside_the_limits_is_brought_inside(bench: Bench) -> None:
+    led_to = bench.follower.lead(np.full(N, 500.0))
+    np.testing.assert_array_equal(led_to, LIMITS.max_deg)
+    bench.run(3.0)
+    np.testing.assert_allclose(bench.sent.goals_deg[-1], LIMITS.max_deg, atol=1e-6)
+
+
+def test_a_target_that_is_no_number_changes_nothing(bench: Bench) -> None:
+    with pytest.raises(InputError, match="nan"):
+        bench.follower.lead(np.array([np.nan] * N))
+    bench.run(0.2)
+    assert bench.follower.fault is None
+
+
+def test_halt_brakes_and_stays(bench: Bench) -> None:
+    bench.follower.lead(np.full(N, 60.0))
+    bench.run(0.2)
+    bench.follower.halt()
+    bench.run(1.0, until=lambda _: bench.follower.standing)
+    assert bench.follower.standing
+    assert bench.sent.goals_deg[-1][ELBOW] < 60.0
+
+
+def test_park_goes_to_the_park_pose(bench: Bench) -> None:
+    bench.follower.head_for_park(bench.clock.now_ns())
+    bench.run(8.0, until=bench.follower.parked)
+    np.testing.assert_allclose(bench.sent.goals_deg[-1], PROFILE.park_pose_deg, atol=1e-6)
+
+
+def test_heat_is_a_fault_that_names_the_joint_and_holds(bench: Bench) -> None:
+    bench.follower.lead(np.full(N, 60.0))
+    bench.run(0.1)
+    bench.bus.servos[ELBOW].temperature_c = 80
+    bench.run(2.0)
+    assert bench.follower.fault is not None
+    assert "elbow_flex" in str(bench.follower.fault)
+    assert "torque still on" in str(bench.follower.fault)
+    assert bench.follower.fault.hint
+    with pytest.raises(ArmFault):
+        bench.follower.lead(np.zeros(N))
+    assert bench.follower.standing
+    assert bench.torque() == [reg.TORQUE_ON] * N
+
+
+def test_a_target_set_beside_a_fault_does_not_move_the_arm(bench: Bench) -> None:
+    bench.bus.servos[ELBOW].temperature_c = 80
+    bench.run(1.0)
+    resting_deg = bench.sent.goals_deg[-1]
+    bench.follower._target_deg = np.full(N, 40.0)  # what `lead` of another thread may have written meanwhile
+    bench.run(0.5)
+    np.testing.assert_array_equal(bench.sent.goals_deg[-1], resting_deg)
+
+
+def test_a_servo_that_falls_asleep_is_sent_nothing_more(bench: Bench) -> None:
+    bench.bus.servos[ELBOW].connected = False
+    bench.run(1.0)
+    assert bench.follower.lost
+    assert "elbow_flex" in str(bench.follower.fault)
+    sent = len(bench.sent.goals_deg)
+    bench.bus.servos[ELBOW].connected = True
+    bench.run(1.0)
+    assert len(bench.sent.goals_deg) == sent
+
+
+def test_a_damaged_answer_is_no_fault(bench: Bench) -> None:
+    bench.bus.disturb = lambda data: data[:-1]
+    bench.run(0.02)
+    bench.bus.disturb = lambda data: data
+    bench.run(1.0)
+    assert bench.follower.fault is None
+
+
+def test_a_pulled_cable_is_a_fault(bench: Bench) -> None:
+    bench.port.unplug()
+    bench.run(0.1)
+    assert bench.follower.lost
+    assert "port disappeared" in str(bench.follower.fault)
+
+
+@pytest.fixture
+def port(tmp_path: Path) -> Iterator[tuple[PtyPort, SimulatedBus]]:
+    bus = SimulatedBus.of_arm(PROFILE, KinematicPlant.of_arm(PROFILE))
+    with PtyPort(bus, tmp_path / "arm") as served:
+        yield served, bus
+
+
+def open_on(path: str) -> PacedFollower:
+    return start_following(PROFILE, lambda: open_feetech_arm(PROFILE, path, None))
+
+
+def lead_to(follower: PacedFollower, target_deg: np.ndarray) -> None:
+    """Until the arm is there; a fault, which `lead` raises, ends the wait."""
+    while np.abs(follower.state.joint_deg - follower.lead(target_deg)).max() > 1.0:
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize(("ending", "torque"), [("hold", reg.TORQUE_ON), ("park", 0), ("release", 0)])
+def test_endings_on_a_real_port(port: tuple[PtyPort, SimulatedBus], ending: str, torque: int) -> None:
+    served, bus = port
+    follower = open_on(served.path)
+    lead_to(follower, np.full(N, 15.0))
+    getattr(follower, ending)()
+    pose_deg = follower._follower.state.joint_deg
+    follower.close()
+    with served.lock:
+        assert [servo.register(reg.TORQUE_ENABLE) for servo in bus.servos] == [torque] * N
+    expected_deg = np.array(PROFILE.park_pose_deg) if ending == "park" else np.full(N, 15.0)
+    np.testing.assert_allclose(pose_deg, expected_deg, atol=1.5)
+
+
+def test_an_arm_that_stands_stays_standing(port: tuple[PtyPort, SimulatedBus]) -> None:
+    served, bus = port
+    first = open_on(served.path)
+    lead_to(first, np.full(N, 15.0))
+    first.hold()
+    first.close()
+    torques: list[int] = []
+    bus.disturb = lambda data: (torques.extend(servo.register(reg.TORQUE_ENABLE) for servo in bus.servos), data)[1]
+    second = open_on(served.path)
+    np.testing.assert_allclose(second.state.joint_deg, np.full(N, 15.0), atol=1.5)
+    second.hold()
+    second.close()
+    assert set(torques) == {reg.TORQUE_ON}
+
+
+def test_one_program_owns_the_arm(port: tuple[PtyPort, SimulatedBus]) -> None:
+    served, _ = port
+    first = open_on(served.path)
+    with pytest.raises(MissingError, match="in use"):
+        open_on(served.path)
+    first.close()
+    open_on(served.path).close()
+
+
+def test_a_lost_arm_ends_the_following_and_leaves_the_port_free(port: tuple[PtyPort, SimulatedBus]) -> None:
+    served, _ = port
+    follower = open_on(served.path)
+    served.unplug()
+    with pytest.raises(ArmFault, match="disappeared"):
+        lead_to(follower, np.full(N, 90.0))
+    follower.hold()
+    follower.close()
+    served.replug()
+    open_on(served.path).close()
