@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from sefa_edge.edge.clock import Clock, Pacer
+from sefa_edge.edge.faults import OBSTRUCTIONS
 from sefa_edge.edge.links import DirectLinks
 from sefa_edge.edge.loop import ControlLoop
-from sefa_edge.edge.modes import OBSTRUCTIONS, Command, Mode, describe
+from sefa_edge.edge.modes import Command, Mode, describe
 from sefa_edge.edge.motion import Motion
 from sefa_edge.edge.records import TickReport, names_of
 from sefa_edge.edge.running.stop_signals import EMERGENCY, STOPPING, StopSignals

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from sefa_edge.edge.modes import OBSTRUCTIONS, Fault, Mode, ModeState, describe
+from sefa_edge.edge.faults import OBSTRUCTIONS, Fault
+from sefa_edge.edge.modes import Mode, ModeState, describe
 from sefa_edge.edge.planned_move import PlannedMove, plan_move
 from sefa_edge.edge.records import names_of
 from sefa_edge.edge.safety import Commanded, Envelope, Guard, GuardState, Situation, bits, check, judge
