@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from importlib import import_module
-from pathlib import Path
 from typing import Protocol, cast
 
 ROOM = "sefa_edge.edge.arm_service"
@@ -12,6 +11,7 @@ VERBS = {
     "scan": "list serial ports, who holds them, and the servos that answer; moves nothing, writes nothing",
     "status": "show the health of every servo of an arm; moves nothing, writes nothing",
     "set-id": "give the servos of a new arm their ids, with one servo connected at a time",
+    "configure": "compare the servos' settings with the arm's profile; --write-eeprom writes what differs",
     "center": "move slowly to the middle of the joints' ranges, or to the start pose",
     "free": "switch the torque of every servo off and read that back: the arm drops",
     "park": "move slowly to the park pose, then switch the torque off",
@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_scan_words(verbs["scan"])
     _add_status_words(verbs["status"])
     _add_set_id_words(verbs["set-id"])
+    _add_configure_words(verbs["configure"])
     _add_center_words(verbs["center"])
     _add_free_words(verbs["free"])
     _add_park_words(verbs["park"])
@@ -78,6 +79,13 @@ def _add_set_id_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--write-eeprom", action="store_true", help="allow to write id and speed into the servo")
 
 
+def _add_configure_words(parser: argparse.ArgumentParser) -> None:
+    _add_arm_words(parser)
+    parser.add_argument(
+        "--write-eeprom", action="store_true", help="write what differs, also into the EEPROM (default: only look)"
+    )
+
+
 def _add_center_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("joint", nargs="?", metavar="JOINT", help="move this joint alone (default: all)")
     _add_arm_words(parser)
@@ -104,9 +112,7 @@ def _add_arm_words(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_calibration_word(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--calibration", type=Path, metavar="FILE", help="LeRobot calibration (default: what the servos carry)"
-    )
+    parser.add_argument("--calibration", metavar="FILE|ID", help="LeRobot calibration (default: what the servos carry)")
 
 
 def _add_speed_word(parser: argparse.ArgumentParser) -> None:

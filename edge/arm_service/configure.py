@@ -4,30 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 
-from sefa_edge.firmware_bridge.host.feetech.link import Link
+from sefa_edge.edge.arm_service.opening import open_bus, profile_of
 from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
 from sefa_edge.firmware_bridge.host.feetech.settings import compare, write_eeprom, write_volatile
 from sefa_edge.firmware_bridge.host.feetech.settings_table import Comparison, Difference
-from sefa_edge.firmware_bridge.host.port_lock import require_free
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
+from sefa_edge.profiles.schema import ArmProfile
 
-SIMULATED, SIMULATED_PROFILE = "sim", "so101_sim"
-SUMMARY = "compare the servos' settings with the arm's profile; with --write-eeprom, write what differs"
 HEADINGS = ("setting", "joint", "servo", "profile", "kept")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The words of `sefa-edge arm configure`."""
-    parser.add_argument("--arm", default="so101", metavar="ARM", help="so101, so100, sim or an arm profile (.yaml)")
-    parser.add_argument("--port", required=True, metavar="P", help="serial port of the arm")
-    parser.add_argument(
-        "--write-eeprom", action="store_true", help="write what differs, also into the EEPROM (default: only look)"
-    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -37,8 +23,8 @@ def main(args: argparse.Namespace) -> int:
         InputError: the EEPROM differs, is to be written, and the arm holds.
         SefaError: a servo is silent or unwilling, or the port cannot be used.
     """
-    profile = load_arm_profile(SIMULATED_PROFILE if args.arm == SIMULATED else args.arm)
-    with _bus(args.port, profile) as bus:
+    profile = profile_of(args)
+    with open_bus(args.port, profile.baud) as bus:
         comparison = compare(bus, profile)
         _print_table(profile, comparison)
         if args.write_eeprom:
@@ -49,16 +35,6 @@ def main(args: argparse.Namespace) -> int:
     elif comparison.differences:
         print("nothing was written; a run writes it by itself", file=sys.stderr)
     return 1 if comparison.kept else 0
-
-
-@contextmanager
-def _bus(port: str, profile: ArmProfile) -> Iterator[ServoBus]:
-    require_free(Path(port))
-    link = Link.open(port, profile.baud)
-    try:
-        yield ServoBus(link)
-    finally:
-        link.close()
 
 
 def _write(bus: ServoBus, profile: ArmProfile, comparison: Comparison) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.calibration import Calibration, load_calibration
+from sefa_edge.firmware_bridge.host.calibration_files import find_calibration
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
 from sefa_edge.firmware_bridge.host.feetech.link import Link
 from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
@@ -27,7 +28,9 @@ def profile_of(args: argparse.Namespace) -> ArmProfile:
 
 def calibration_of(args: argparse.Namespace, profile: ArmProfile) -> Calibration | None:
     """What `--calibration` says; None: what the servos carry counts. Raises InputError."""
-    return None if args.calibration is None else load_calibration(args.calibration, profile)
+    if args.calibration is None:
+        return None
+    return load_calibration(find_calibration(args.calibration, profile), profile)
 
 
 def joint_named(name: str, profile: ArmProfile) -> JointProfile:

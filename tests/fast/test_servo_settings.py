@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sefa_edge.edge.arm_service import configure
+from sefa_edge.edge.arm_service import command
 from sefa_edge.edge.modes import Progress
 from sefa_edge.edge.watched_arm import RETRY_NS, WatchedArm
 from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmTimeout, ArmUnconfirmed
@@ -427,8 +427,8 @@ def test_a_joint_without_settings_of_its_own_takes_those_of_the_arm() -> None:
 
 def configure_with(stand: Stand, *words: str) -> int:
     parser = argparse.ArgumentParser()
-    configure.add_arguments(parser)
-    return configure.main(parser.parse_args(["--port", stand.port.path, *words]))
+    command.add_arguments(parser)
+    return command.main(parser.parse_args(["configure", "--port", stand.port.path, *words]))
 
 
 def test_without_the_flag_it_only_looks(stand: Stand, capsys: pytest.CaptureFixture[str]) -> None:
