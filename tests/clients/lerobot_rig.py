@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from sefa_edge.firmware_bridge.host.calibration import JointCalibration, joint_scale
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
@@ -29,10 +31,11 @@ ROOT = Path(__file__).resolve().parents[2]
 LEROBOT_PYTHON = Path(os.environ.get("LEROBOT_PYTHON", ROOT / ".venv-lerobot/bin/python"))
 STAND_IN = ROOT / "tests/lerobot/stand_in"
 ATTEMPTS = 4
-PATIENCE_S = 240
+PATIENCE_S = 120
 """LeRobot takes 5 to 10 s to be imported alone, longer on a busy machine."""
 
-PROFILE = load_arm_profile("so101_sim")
+PROFILE = load_arm_profile("so101_sim").model_copy(update={"control_rate_hz": 50.0, "goal_timeout_ms": 5000.0})
+"""A slower rate, and more patience, for a busy machine."""
 N = len(PROFILE.joints)
 OFFSETS_TICKS = (0, 300, -250, 17, 0, -1100)
 """Homing offsets, as an arm has that was put together by hand."""
@@ -116,6 +119,13 @@ def served_arm(link: Path) -> Iterator[ServedArm]:
         yield ServedArm(port, bus, plant)
 
 
+def write_profile(home: Path) -> Path:
+    """`PROFILE` as a person's own file."""
+    path = home / "patient.yaml"
+    path.write_text(yaml.safe_dump(PROFILE.model_dump()))
+    return path
+
+
 def write_calibration(home: Path, where: str, arm_id: str) -> Path:
     """LeRobot's file of that arm: `where` is `robots/so_follower` or `teleoperators/so_leader`."""
     path = home / "calibration" / where / f"{arm_id}.json"
@@ -164,6 +174,7 @@ class LeRobot:
             "HF_LEROBOT_HOME": str(self.home),
             "HF_HUB_OFFLINE": "1",
             "OMP_NUM_THREADS": "1",
+            "PYTHONFAULTHANDLER": "1",
             "PYTHONPATH": str(STAND_IN) if needs_stand_in() else "",
         }
         with tempfile.TemporaryFile("w+") as printed:  # not a pipe: nobody reads while `meanwhile` runs
@@ -180,6 +191,9 @@ class LeRobot:
                 if meanwhile is not None:
                     meanwhile(process)
                 process.wait(timeout=PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGABRT)  # it says where it hangs
+                process.wait()
             finally:
                 process.kill()
                 process.wait()

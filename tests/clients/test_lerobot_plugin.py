@@ -31,6 +31,7 @@ from tests.clients.lerobot_rig import (
     needs_lerobot,
     served_arm,
     write_calibration,
+    write_profile,
 )
 
 pytestmark = [needs_lerobot, pytest.mark.once]
@@ -232,7 +233,7 @@ def robot_words(arm: ServedArm) -> list[str]:
     return [
         "--robot.type=sefa_so_follower",
         f"--robot.port={arm.port.path}",
-        "--robot.arm=so101_sim",
+        f"--robot.arm={write_profile(Path(arm.port.path).parent)}",
         "--robot.id=bench",
     ]
 

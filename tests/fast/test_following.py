@@ -31,6 +31,14 @@ PERIOD_NS = period_ns(PROFILE.control_rate_hz)
 LIMITS = PROFILE.limit_table()
 N = len(PROFILE.joints)
 ELBOW = 2
+PATIENT = PROFILE.model_copy(
+    update={
+        "control_rate_hz": 20.0,
+        "goal_timeout_ms": 5000.0,
+        "safety": PROFILE.safety.model_copy(update={"planned_tracking_ms": 2000.0}),
+    }
+)
+"""For real ports: a slow rate gives answers more time on a busy machine."""
 
 
 class SentGoals:
@@ -184,7 +192,7 @@ def port(tmp_path: Path) -> Iterator[tuple[PtyPort, SimulatedBus]]:
 
 
 def open_on(path: str) -> PacedFollower:
-    return start_following(PROFILE, lambda: open_feetech_arm(PROFILE, path, None))
+    return start_following(PATIENT, lambda: open_feetech_arm(PATIENT, path, None))
 
 
 def lead_to(follower: PacedFollower, target_deg: np.ndarray) -> None:

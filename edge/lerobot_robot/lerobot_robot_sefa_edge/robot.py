@@ -146,7 +146,7 @@ class SefaSOFollower(Robot):
 
     def _find_calibration(self) -> Path:
         """LeRobot's file of this id; up to LeRobot 0.4.2 it lay in a folder named after the arm."""
-        older = self.calibration_dir.with_name(f"{self.config.arm}_follower") / f"{self.id}.json"
+        older = self.calibration_dir.with_name(f"{self._profile.name}_follower") / f"{self.id}.json"
         return older if older.is_file() and not self.calibration_fpath.is_file() else self.calibration_fpath
 
     def _load_calibration_file(self) -> Calibration | None:
