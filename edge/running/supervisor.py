@@ -26,6 +26,7 @@ from sefa_edge.edge.running.stop_signals import StopSignals
 from sefa_edge.edge.running.summary import EpisodeResult, RunSummary
 from sefa_edge.edge.running.watch import Listener, Watch
 from sefa_edge.edge.transport import Channel, ChannelClosed
+from sefa_edge.firmware_bridge.host.port_access import require_access
 from sefa_edge.firmware_bridge.host.port_lock import require_free
 from sefa_edge.firmware_bridge.simulation.client import WorldClient
 from sefa_edge.firmware_bridge.simulation.state_file import StateReader
@@ -113,6 +114,7 @@ class Supervisor:
 
     def _start(self) -> None:
         require_free(self._crew.port)
+        require_access(str(self._crew.port))
         self._crew.start_world()
         self._crew.start_senses()
         self._watch.watch_workers()

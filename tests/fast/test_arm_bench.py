@@ -240,7 +240,7 @@ def watching(bench: Bench) -> Iterator[subprocess.Popen[bytes]]:
     yield started
     started.send_signal(signal.SIGINT)
     with suppress(OSError):  # how the end of a terminal reads; unread, it would not end
-        while os.read(master, 4096):
+        while select.select([master], [], [], PATIENCE_S)[0] and os.read(master, 4096):
             pass
     assert started.wait(PATIENCE_S) == 0
     os.close(master)
