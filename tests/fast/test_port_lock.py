@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import fcntl
 import os
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from sefa_edge.firmware_bridge.host.feetech.link import claim
 from sefa_edge.firmware_bridge.host.port_lock import lock_holder, require_free
 from sefa_edge.profiles.errors import MissingError
+
+TIOCGEXCL = 0x80045440
+"""Whether a terminal is claimed; linux/include/uapi/asm-generic/ioctls.h. Python names it from 3.13 on."""
 
 
 @pytest.fixture
@@ -47,3 +52,27 @@ def test_a_lock_on_something_else_is_no_matter(terminal: tuple[int, Path], tmp_p
 
 def test_a_port_that_is_not_there_is_told_elsewhere(tmp_path: Path) -> None:
     require_free(tmp_path / "nowhere")
+
+
+def is_claimed(terminal_fd: int) -> bool:
+    return struct.unpack("i", fcntl.ioctl(terminal_fd, TIOCGEXCL, bytes(4)))[0] != 0
+
+
+def test_a_claim_on_a_pseudo_terminal_would_outlive_its_program_and_is_not_made(terminal: tuple[int, Path]) -> None:
+    slave_fd = os.open(terminal[1], os.O_RDWR | os.O_NOCTTY)
+    claim(slave_fd)
+    assert not is_claimed(slave_fd)
+    os.close(slave_fd)
+
+
+def test_any_other_terminal_is_claimed_until_it_is_closed() -> None:
+    try:
+        terminal_fd = os.open("/dev/tty63", os.O_RDWR | os.O_NOCTTY)
+    except OSError as error:
+        pytest.skip(f"no virtual console to try it on: {error}")
+    claim(terminal_fd)
+    assert is_claimed(terminal_fd)
+    os.close(terminal_fd)
+    terminal_fd = os.open("/dev/tty63", os.O_RDWR | os.O_NOCTTY)
+    assert not is_claimed(terminal_fd)
+    os.close(terminal_fd)

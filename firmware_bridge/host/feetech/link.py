@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import select
 import termios
@@ -23,6 +24,9 @@ ECHO_PROBE = b"\x00\x55\x00\x55"
 ECHO_MARGIN_NS = ms_to_ns(50)
 ECHO_PROBES = 3
 """How often the probe is sent while what comes back is neither nothing nor the probe."""
+
+PSEUDO_TERMINAL_MAJORS = range(136, 144)
+"""Device numbers of /dev/pts/*: the kernel's devices.txt."""
 
 READ_BYTES = 4096
 BACKLOG_BYTES = 4096
@@ -235,7 +239,18 @@ def _open(port: str, baud: int) -> serial.Serial:
     # the call.
     with contextlib.suppress(OSError, ValueError, NotImplementedError):
         opened.set_low_latency_mode(True)
+    claim(opened.fileno())
     return opened
+
+
+def claim(terminal_fd: int) -> None:
+    """Nobody but root can open this serial port any more until it is closed: the lock stops only those that ask for it.
+
+    Not a pseudo-terminal, which its other end keeps open: the claim would outlive this program.
+    """
+    if os.major(os.fstat(terminal_fd).st_rdev) not in PSEUDO_TERMINAL_MAJORS:
+        with contextlib.suppress(OSError):  # a driver that does not know it; the lock is there all the same
+            fcntl.ioctl(terminal_fd, termios.TIOCEXCL)
 
 
 def _cannot_open(port: str, code: int | None, message: str) -> MissingError:
