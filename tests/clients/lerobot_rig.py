@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LEROBOT_PYTHON = Path(os.environ.get("LEROBOT_PYTHON", ROOT / ".venv-lerobot/bin/python"))
 STAND_IN = ROOT / "tests/lerobot/stand_in"
 ATTEMPTS = 4
-PATIENCE_S = 120
+PATIENCE_S = 600
 """LeRobot takes 5 to 10 s to be imported alone, longer on a busy machine."""
 
 PROFILE = load_arm_profile("so101_sim").model_copy(update={"control_rate_hz": 50.0, "goal_timeout_ms": 5000.0})
