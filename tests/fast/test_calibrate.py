@@ -251,7 +251,7 @@ def test_a_port_in_use_or_absent_is_told(stand: Stand, capsys: pytest.CaptureFix
     finally:
         if arm is not None:
             arm.close()
-    assert f"in use by another program (process {os.getpid()})" in capsys.readouterr().err
+    assert f"in use by another program (process {os.getpid()}, " in capsys.readouterr().err
     stand.port.unplug()
     assert from_ranges(stand, "--write-eeprom") == 4
 

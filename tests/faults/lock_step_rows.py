@@ -283,6 +283,18 @@ def raise_bit(bit: StatusBits) -> Callable[[Bench], None]:
     return inject
 
 
+def overload(bench: Bench) -> None:
+    """Of a joint that carries the arm."""
+    bench.joint = int(bench.dice.integers(GRIPPER))
+    raise_bit(StatusBits.OVERLOAD)(bench)
+
+
+def overload_the_gripper(bench: Bench) -> None:
+    """What a servo says that has held on for two seconds."""
+    bench.joint = GRIPPER
+    raise_bit(StatusBits.OVERLOAD)(bench)
+
+
 def flicker(bench: Bench) -> None:
     """A status bit for less than 0.1 s, as when all motors start at once."""
     for _ in range(int(bench.dice.integers(1, round(0.1 * bench.profile.control_rate_hz)))):
@@ -740,7 +752,8 @@ ARM_ROWS = [
     ),
     Row("power cut and return", long_power_cut, fault(Fault.ARM_TIMEOUT, SILENT, 1.0)),
     Row("power cut for less than half a second", short_power_cut, GOES_ON),
-    Row("overload bit", raise_bit(StatusBits.OVERLOAD), COMPLAINT),
+    Row("overload bit", overload, COMPLAINT),
+    Row("overload bit of a gripper that holds on", overload_the_gripper, GOES_ON),
     Row("over-current bit", raise_bit(StatusBits.CURRENT), COMPLAINT),
     Row("encoder bit", raise_bit(StatusBits.ENCODER), COMPLAINT),
     Row("a servo gets warm", get_warm, GOES_ON),

@@ -161,7 +161,7 @@ def test_a_second_run_on_the_same_arm_is_refused(unit: Unit) -> None:
     second = unit.start()
     _, words = second.communicate(timeout=PATIENCE_S)
     assert second.returncode == 4
-    assert f"error: {unit.port.path} is in use by another program (process {control})\n" in words
+    assert f"error: {unit.port.path} is in use by another program (process {control}, " in words
     assert first.poll() is None
     first.terminate()
     _, words = first.communicate(timeout=PATIENCE_S)
