@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -16,7 +17,7 @@ from sefa_edge.edge.cameras.camera import (
 )
 from sefa_edge.edge.cameras.pictures import VideoFile, captioned, read_picture, write_picture
 from sefa_edge.profiles.errors import InputError, MissingError
-from sefa_edge.profiles.resize import resize_to_policy
+from sefa_edge.profiles.resize import MOST_ROWS, resize_to_policy
 
 
 def request(address: CameraAddress, rate_hz: float = 1000.0) -> CameraRequest:
@@ -57,6 +58,23 @@ def test_resizing_averages_areas_of_the_whole_picture() -> None:
     picture[:2, :2] = [[[0], [100]], [[100], [200]]]
     resized = resize_to_policy(picture, 2, 2)
     np.testing.assert_array_equal(resized, [[[100] * 3, [0] * 3], [[0] * 3, [0] * 3]])
+
+
+@pytest.mark.parametrize(
+    "source", [(480, 640), (960, 1280), (192, 96), (480, 31), (479, 640), (24672, 96), (24768, 96)]
+)
+def test_rows_that_are_added_first_change_no_mean(source: tuple[int, int]) -> None:
+    picture = np.random.default_rng(source[0]).integers(0, 256, (*source, 3), np.uint8)
+    resized = resize_to_policy(picture, 96, 96)
+    in_one_step = cv2.resize(picture, (96, 96), interpolation=cv2.INTER_AREA)
+    apart = np.abs(resized.astype(int) - in_one_step)
+    assert apart.max() <= 1
+    assert np.count_nonzero(apart) <= 0.01 * apart.size
+
+
+def test_the_brightest_picture_does_not_overflow() -> None:
+    white = np.full((MOST_ROWS * 4, 8, 3), 255, np.uint8)
+    np.testing.assert_array_equal(resize_to_policy(white, 4, 4), np.full((4, 4, 3), 255))
 
 
 def test_image_folder_in_order_again_and_again(tmp_path: Path) -> None:
