@@ -44,7 +44,7 @@ def test_it_connects_configures_reads_writes_and_moves_the_arm(tmp_path: Path, a
     assert told["after"] == pytest.approx(told["sent"], abs=1.0)
     np.testing.assert_allclose(arm.joint_deg(), goal_deg(unit), atol=1.0)
     assert set(told["temperature"].values()) == {30}
-    assert set(told["voltage"].values()) == {74}
+    assert set(told["voltage"].values()) <= {73, 74}  # motors that hold pull it down
     assert set(told["torque"].values()) == {1}
     assert told["firmware"] == 777
     assert told["all"] == {str(joint.servo_id): 777 for joint in PROFILE.joints}
