@@ -65,7 +65,7 @@ class Unit:
                 stderr=subprocess.PIPE,
                 text=True,
                 start_new_session=True,
-                env=os.environ | {MARK: self.folder.name, "TMPDIR": str(self.folder)},
+                env=os.environ | {MARK: str(self.folder), "TMPDIR": str(self.folder)},
             )
         )
         return self.runs[-1]
@@ -75,7 +75,7 @@ class Unit:
         found = {}
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(OSError, IndexError):
-                if f"{MARK}={self.folder.name}\0".encode() in (entry / "environ").read_bytes():
+                if f"{MARK}={self.folder}\0".encode() in (entry / "environ").read_bytes():
                     found[int(entry.name)] = (entry / "cmdline").read_text().split("\0")[2].rpartition(".")[2]
         return found
 
