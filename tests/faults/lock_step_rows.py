@@ -360,9 +360,11 @@ def draw_too_much(bench: Bench) -> None:
 def lean(bench: Bench) -> None:
     """Something leans on the shoulder, which gets nowhere and need not."""
     bench.joint = SHOULDER
+    feed_constant(bench, float(bench.reports[-1].joint_deg[SHOULDER]))
+    bench.play(1.0)  # it stands there; stopped in full motion, it would lag as well
+    bench.mark()
     bench.plant.burden[SHOULDER] = bench.dice.uniform(0.805, 0.83)
     bench.plant.set_torque(SHOULDER, False)
-    feed_constant(bench, float(bench.reports[-1].joint_deg[SHOULDER]))
 
 
 def lean_for_a_while(bench: Bench) -> None:
