@@ -34,6 +34,7 @@ class ControlLoop:
     def state(self) -> ModeState:
         return self.motion.state
 
+    @np.errstate(invalid="ignore")  # what is not a number is a matter of guard and limiter, not of numpy's warnings
     def tick(self, slot: Slot) -> TickReport:
         """One control period. What an arm or a peer does wrong becomes a fault, not an exception."""
         clock_ns, now_ns = self._clock.now_ns, slot.due_ns

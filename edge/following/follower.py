@@ -93,6 +93,7 @@ class Follower:
         reachable_deg = np.clip(self._stand_deg, self._limits.min_deg, self._limits.max_deg)
         return _near(self._commanded.joint_deg, reachable_deg) and _near(self._commanded.step_deg, 0.0)
 
+    @np.errstate(invalid="ignore")  # as in the control loop
     def tick(self, now_ns: int) -> None:
         """One control period. What goes wrong becomes `fault`, not an exception."""
         if self.lost:

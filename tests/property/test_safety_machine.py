@@ -243,3 +243,15 @@ def test_a_cable_that_is_back_with_noise_on_it_brings_no_jump() -> None:
     machine.wire(plugged=True, noise=False, stubborn=False)
     machine.ticks(40)
     assert machine.arm.told is not sent
+
+
+def test_a_reading_that_is_no_number_brings_no_warning() -> None:
+    """Found by the machine above: an infinite goal beside an infinite reading; a warning is an error in this suite."""
+    machine = AnySequence()
+    machine.reading("joint_deg", 0, np.nan)
+    for count in (1, 8):
+        machine.follow([0.0] * JOINTS, count + 4)
+    machine.reading("joint_deg", 0, np.inf)
+    for count in (19, 35):
+        machine.follow([0.0] * JOINTS, count + 4)
+    assert np.isinf(machine.loop.arm.state.joint_deg[0])
