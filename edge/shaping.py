@@ -51,27 +51,13 @@ class Path:
         return Segment(int(self.times_ns[row - 1]), int(self.times_ns[row]), start, end)
 
     def point(self, moment_ns: int) -> Setpoint:
-        """Place and velocity [n] at one moment, as `at` has it."""
+        """Place and velocity [n] at one moment. Before the first knot and after the last one the way goes on in a
+        straight line."""
         if moment_ns <= self.times_ns[0] or moment_ns >= self.times_ns[-1]:
             end = 0 if moment_ns <= self.times_ns[0] else -1
             outside_s, velocity_deg_s = (moment_ns - int(self.times_ns[end])) / NS_PER_S, self.velocity_deg_s[end]
             return Setpoint(self.joint_deg[end] + outside_s * velocity_deg_s, velocity_deg_s)
         return interpolate(self.segment(int(np.searchsorted(self.times_ns, moment_ns))), moment_ns)
-
-    def at(self, times_ns: np.ndarray) -> Setpoint:
-        """Places and velocities [k, n] at times int64 [k]. Before the first knot and after the last one the way goes
-        on in a straight line."""
-        inner_ns = np.clip(times_ns, self.times_ns[0], self.times_ns[-1])
-        if len(self.times_ns) == 1:
-            place = Setpoint(self.joint_deg[[0] * len(times_ns)], self.velocity_deg_s[[0] * len(times_ns)])
-        else:
-            row = np.clip(np.searchsorted(self.times_ns, inner_ns), 1, len(self.times_ns) - 1)
-            start = Setpoint(self.joint_deg[row - 1], self.velocity_deg_s[row - 1])
-            end = Setpoint(self.joint_deg[row], self.velocity_deg_s[row])
-            before_ns = self.times_ns[row - 1]
-            place = cubic(start, end, (inner_ns - before_ns)[:, None], (self.times_ns[row] - before_ns)[:, None])
-        outside_s = (times_ns - inner_ns)[:, None] / NS_PER_S
-        return Setpoint(place.joint_deg + outside_s * place.velocity_deg_s, place.velocity_deg_s)
 
 
 def path_through(times_ns: np.ndarray, joint_deg: np.ndarray) -> Path:

@@ -12,25 +12,22 @@ from sefa_edge.edge.arm_service.calibration_guided import Guided
 from sefa_edge.edge.arm_service.calibration_headless import given_sweep, timed_sweep
 from sefa_edge.edge.arm_service.calibration_outcome import CalibrationTarget, Outcome, comparison_table
 from sefa_edge.edge.arm_service.calibration_page import CalibrationPage
+from sefa_edge.edge.arm_service.command import add_arm_words
+from sefa_edge.edge.arm_service.opening import open_bus, profile_of
 from sefa_edge.firmware_bridge.host.calibration import Calibration, load_calibration
 from sefa_edge.firmware_bridge.host.calibration_files import file_of_id, find_calibration, spare_path
 from sefa_edge.firmware_bridge.host.feetech.calibration_registers import CalibrationRegisters
-from sefa_edge.firmware_bridge.host.feetech.link import Link
-from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
-from sefa_edge.firmware_bridge.host.port_lock import require_free
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import check_report_word, writable, write_report
-from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
+from sefa_edge.profiles.schema import ArmProfile
 
-SIMULATED = "so101_sim"
 CONFIRMATION = "write"
 MAX_SWEEP_S = 3600.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The words of `sefa-edge calibrate`."""
-    parser.add_argument("--arm", default="so101", metavar="ARM", help="so101, so100, sim or an arm profile (.yaml)")
-    parser.add_argument("--port", required=True, metavar="P", help="serial port of the arm")
+    add_arm_words(parser)
     places = parser.add_mutually_exclusive_group()
     places.add_argument("--id", metavar="NAME", help="LeRobot's name of this arm (default: the arm profile's name)")
     places.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the calibration here instead")
@@ -52,18 +49,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Do it; returns 0. Raises SefaError for what must be told with a hint."""
-    profile = load_arm_profile(SIMULATED if args.arm == "sim" else args.arm)
+    profile = profile_of(args)
     _check(args)
     wanted = None if args.restore is None else load_calibration(find_calibration(args.restore, profile), profile)
     page = None if args.headless or wanted is not None else CalibrationPage(sys.stdin, sys.stderr)
     file = _file(args, profile)
-    require_free(Path(args.port))
-    link = Link.open(args.port, profile.baud)
-    try:
-        job = Job(args, profile, CalibrationRegisters(ServoBus(link), profile), file)
+    with open_bus(args.port, profile.baud) as bus:
+        job = Job(args, profile, CalibrationRegisters(bus, profile), file)
         outcome = job.calibrate(page) if wanted is None else job.restore(wanted)
-    finally:
-        link.close()
     write_report(args.json, outcome.as_json())
     _tell(outcome, args)
     return 0

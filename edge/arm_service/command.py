@@ -67,7 +67,7 @@ def _add_scan_words(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_status_words(parser: argparse.ArgumentParser) -> None:
-    _add_arm_words(parser)
+    add_arm_words(parser)
     _add_calibration_word(parser)
     parser.add_argument("--watch", action="store_true", help="on a terminal: refresh in place until Ctrl-C")
     _add_json_word(parser)
@@ -75,12 +75,12 @@ def _add_status_words(parser: argparse.ArgumentParser) -> None:
 
 def _add_set_id_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("joint", nargs="?", metavar="JOINT", help="set up the connected servo as this joint, unasked")
-    _add_arm_words(parser)
+    add_arm_words(parser)
     parser.add_argument("--write-eeprom", action="store_true", help="allow to write id and speed into the servo")
 
 
 def _add_configure_words(parser: argparse.ArgumentParser) -> None:
-    _add_arm_words(parser)
+    add_arm_words(parser)
     parser.add_argument(
         "--write-eeprom", action="store_true", help="write what differs, also into the EEPROM (default: only look)"
     )
@@ -88,7 +88,7 @@ def _add_configure_words(parser: argparse.ArgumentParser) -> None:
 
 def _add_center_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("joint", nargs="?", metavar="JOINT", help="move this joint alone (default: all)")
-    _add_arm_words(parser)
+    add_arm_words(parser)
     _add_calibration_word(parser)
     parser.add_argument("--pose", choices=("middle", "start"), default="middle", help="where to")
     parser.add_argument("--then", choices=("hold", "park", "release"), default="hold", help="what follows")
@@ -96,17 +96,18 @@ def _add_center_words(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_free_words(parser: argparse.ArgumentParser) -> None:
-    _add_arm_words(parser)
+    add_arm_words(parser)
     parser.add_argument("--yes", action="store_true", help="do not ask whether the arm may drop")
 
 
 def _add_park_words(parser: argparse.ArgumentParser) -> None:
-    _add_arm_words(parser)
+    add_arm_words(parser)
     _add_calibration_word(parser)
     _add_speed_word(parser)
 
 
-def _add_arm_words(parser: argparse.ArgumentParser) -> None:
+def add_arm_words(parser: argparse.ArgumentParser) -> None:
+    """Which arm, and where."""
     parser.add_argument("--arm", default=DEFAULT_ARM, metavar="ARM", help="so101, so100, sim or an arm profile (.yaml)")
     parser.add_argument("--port", required=True, metavar="P", help="serial port of the arm")
 

@@ -5,6 +5,9 @@ In the end either every servo is as the profile says and locked, or one error sa
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -114,6 +117,18 @@ def test_on_a_good_line_every_servo_is_as_the_profile_says(profile: ArmProfile, 
         assert changed <= owned
 
 
+def at_request(bench: Bench, number: int, happens: Callable[[], None]) -> None:
+    """Let something happen while the host sends its request of that number."""
+    requests = itertools.count(1)
+
+    def listen(data: bytes) -> bytes:
+        if next(requests) == number:
+            happens()
+        return data
+
+    bench.bus.disturb_request = listen
+
+
 @given(profiles(), st.integers(0, 2**32), st.floats(0, 0.6))
 def test_on_a_bad_line_it_is_done_or_an_error_says_what_is_not(profile: ArmProfile, seed: int, loss: float) -> None:
     bench = Bench(profile, seed)
@@ -125,32 +140,18 @@ def test_on_a_bad_line_it_is_done_or_an_error_says_what_is_not(profile: ArmProfi
 @given(profiles(), st.integers(0, 2**32), st.integers(1, 400))
 def test_a_servo_that_falls_silent(profile: ArmProfile, seed: int, after: int) -> None:
     bench = Bench(profile, seed)
-    requests = 0
 
-    def listen(data: bytes) -> bytes:
-        nonlocal requests
-        requests += 1
-        if requests == after:
-            bench.bus.servos[int(bench.dice.integers(3))].connected = False
-        return data
+    def silence() -> None:
+        bench.bus.servos[int(bench.dice.integers(3))].connected = False
 
-    bench.bus.disturb_request = listen
+    at_request(bench, after, silence)
     judge(bench)
 
 
 @given(profiles(), st.integers(0, 2**32), st.integers(1, 400))
 def test_a_pulled_cable(profile: ArmProfile, seed: int, after: int) -> None:
     bench = Bench(profile, seed)
-    requests = 0
-
-    def listen(data: bytes) -> bytes:
-        nonlocal requests
-        requests += 1
-        if requests == after:
-            bench.port.unplug()
-        return data
-
-    bench.bus.disturb_request = listen
+    at_request(bench, after, bench.port.unplug)
     judge(bench)
 
 

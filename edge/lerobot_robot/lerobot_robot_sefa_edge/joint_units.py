@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sefa_edge.firmware_bridge.host.calibration import Calibration, JointCalibration, JointScale, joint_scale
+from sefa_edge.firmware_bridge.host.calibration import Calibration, JointCalibration, joint_scale
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.schema import ArmProfile, JointProfile
 
@@ -57,10 +57,8 @@ class JointUnits:
 
 
 def _percent_per_joint_unit(joint: JointProfile, calibration: JointCalibration) -> float:
-    """LeRobot's RANGE_M100_100: 200 over the calibrated range; drive mode 1 turns it round."""
+    """LeRobot's RANGE_M100_100 beside the unit of the joint."""
     if joint.unit == "percent":
         return 1.0
-    scale: JointScale = joint_scale(joint, calibration)
-    range_ticks = calibration.range_max_ticks - calibration.range_min_ticks
-    sign = -1.0 if calibration.drive_mode else 1.0
-    return sign * 200.0 / (range_ticks * scale.joint_per_tick)
+    in_percent = joint.model_copy(update={"unit": "range_percent"})
+    return joint_scale(in_percent, calibration).joint_per_tick / joint_scale(joint, calibration).joint_per_tick
