@@ -45,23 +45,45 @@ class WireLimits:
 class JointNumbers(Protocol):
     """The numbers of a joint in an arm profile."""
 
-    name: str
-    servo_id: int
-    unit: str
-    min_deg: float
-    max_deg: float
-    max_velocity_deg_s: float
-    max_acceleration_deg_s2: float
-    range_min_ticks: int
-    range_max_ticks: int
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def servo_id(self) -> int: ...
+
+    @property
+    def unit(self) -> str: ...
+
+    @property
+    def min_deg(self) -> float: ...
+
+    @property
+    def max_deg(self) -> float: ...
+
+    @property
+    def max_velocity_deg_s(self) -> float: ...
+
+    @property
+    def max_acceleration_deg_s2(self) -> float: ...
+
+    @property
+    def range_min_ticks(self) -> int: ...
+
+    @property
+    def range_max_ticks(self) -> int: ...
 
 
 class ArmNumbers(Protocol):
     """The numbers of an arm profile."""
 
-    joints: Sequence[JointNumbers]
-    park_pose_deg: Sequence[float]
-    control_rate_hz: float
+    @property
+    def joints(self) -> Sequence[JointNumbers]: ...
+
+    @property
+    def park_pose_deg(self) -> Sequence[float]: ...
+
+    @property
+    def control_rate_hz(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
