@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from sefa_edge.edge.arm_service.health import ArmHealth, JointHealth
+from sefa_edge.profiles.console import printable
 
 RED, YELLOW, BOLD, PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[1m", "\x1b[0m"
 HEADINGS = ("joint", "id", "position", "goal", "torque", "temperature", "supply", "load", "current", "status")
@@ -34,15 +35,16 @@ def table_lines(health: ArmHealth, paint: Paint) -> list[str]:
         padded = [_pad(cell, width, column) for column, (cell, width) in enumerate(zip(row, widths, strict=True))]
         coloured = [paint(cell, _colour(joint, name)) for cell, name in zip(padded, HEADINGS, strict=True)]
         lines.append(GAP.join(coloured).rstrip())
-    return lines + health.remedies()
+    return lines + [printable(line) for line in health.remedies()]
 
 
 def _cells(health: JointHealth) -> tuple[str, ...]:
     reading, joint = health.reading, health.joint
+    name = printable(joint.name)
     if reading is None:
-        return (joint.name, str(joint.servo_id), *[""] * (len(HEADINGS) - 3), health.words)
+        return (name, str(joint.servo_id), *[""] * (len(HEADINGS) - 3), health.words)
     return (
-        joint.name,
+        name,
         str(joint.servo_id),
         _place(health, reading.position_ticks),
         _place(health, reading.goal_ticks),
