@@ -12,6 +12,7 @@ import os
 import select
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -34,7 +35,7 @@ class RecordError(SefaError):
 
 
 class Channel:
-    """One end of a pair of record sockets. Never blocks; `wait` is the only call that takes time."""
+    """One end of a pair of record sockets. Never blocks; only `wait` and `send_within` take time."""
 
     def __init__(self, connection: socket.socket) -> None:
         connection.setblocking(False)
@@ -63,6 +64,17 @@ class Channel:
             return False
         except (BrokenPipeError, ConnectionResetError):
             raise ChannelClosed("the process on the other end is gone") from None
+        return True
+
+    def send_within(self, record: bytes, timeout_s: float) -> bool:
+        """As `send`, but wait for room for at most `timeout_s`. Raises ChannelClosed."""
+        give_up_s = time.monotonic() + timeout_s
+        poller = select.poll()
+        poller.register(self._socket, select.POLLOUT)
+        while not self.send(record):
+            left_s = give_up_s - time.monotonic()
+            if left_s <= 0 or not poller.poll(left_s * 1000):
+                return False
         return True
 
     def receive(self) -> bytes | None:
