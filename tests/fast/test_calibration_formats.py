@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sefa_edge.firmware_bridge.host.calibration import load_calibration, nominal_calibration, read_calibration
+from sefa_edge.firmware_bridge.host.calibration import load_calibration, read_calibration
 from sefa_edge.firmware_bridge.host.calibration_files import find_calibration
-from sefa_edge.firmware_bridge.host.calibration_format import FIELD_BOUNDS
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.schema import load_arm_profile
 
@@ -165,11 +164,6 @@ def test_what_cannot_be_used_says_what_was_expected_and_what_to_do(write: Write,
     assert refused.value.hint
     for line in (str(refused.value), refused.value.hint):
         assert line.isprintable()
-
-
-def test_the_bounds_are_those_of_the_servo() -> None:
-    nominal = nominal_calibration(PROFILE).joints[0]
-    assert len(FIELD_BOUNDS) == len(nominal.__slots__)
 
 
 def put(root: Path, kind: str, robot: str, content: Mapping[str, object]) -> Path:
