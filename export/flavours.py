@@ -14,7 +14,7 @@ from sefa_edge.export.int8.cpu_form import to_cpu_form
 from sefa_edge.export.int8.equalise import equalise
 from sefa_edge.export.int8.half import store_matrices_as_half, to_half
 from sefa_edge.export.int8.layers import Graph, find_layers, find_residuals
-from sefa_edge.export.int8.quantise import Int8Source, Recipe, quantise
+from sefa_edge.export.int8.quantise import COMPUTES_IN_INT8, Int8Source, Recipe, quantise, stored_weight
 from sefa_edge.export.int8.rounding import Int8Weight, round_weight
 from sefa_edge.export.int8.sensitivity import (
     Form,
@@ -110,9 +110,9 @@ def int8_flavours(single: onnx.ModelProto, sets: SampleSets, method: Method, bud
     reference = run_chunks(single, selection)
     source = prepare(single, calibration, method)
     tensorrt_form = Form(source.layers, lambda recipe: quantise(source, recipe), ("weights", "kept"))
-    for_cpus = replace(source, weights=round_weights(source, EXACT_WEIGHT_LIMIT))
+    narrow = replace(source, weights=round_weights(source, EXACT_WEIGHT_LIMIT))
     # A CPU computes with integers or with floats: weights that are turned into floats in every call gain nothing.
-    cpu_form = Form(source.layers, lambda recipe: to_cpu_form(quantise(for_cpus, recipe)), ("kept",))
+    cpu_form = Form(source.layers, lambda recipe: render_for_cpus(source, narrow, recipe), ("unsigned", "kept"))
     tensorrt = _choose(tensorrt_form, Judge(selection, reference), budget_deg)
     cpu = _choose(cpu_form, Judge(selection, reference, "integer"), budget_deg)
     seen = CalibrationSummary(
@@ -133,6 +133,15 @@ def int8_flavours(single: onnx.ModelProto, sets: SampleSets, method: Method, bud
         store_matrices_as_half(flavour.model)
         onnx.checker.check_model(flavour.model, full_check=True)
     return Int8Result(flavours, tensorrt, cpu, seen)
+
+
+def render_for_cpus(source: Int8Source, narrow: Int8Source, recipe: Recipe) -> onnx.ModelProto:
+    """The CPUs' form: weights of `narrow` for layers in `int8`, those of `source` for layers in `unsigned`."""
+    wide = [layer for layer in source.layers if recipe.get(layer.name) == "unsigned"]
+    weights = {**narrow.weights, **{layer.name: source.weights[layer.name] for layer in wide}}
+    signed: Recipe = {**recipe, **dict.fromkeys((layer.name for layer in wide), "int8")}
+    model = quantise(replace(source, weights=weights), signed)
+    return to_cpu_form(model, [stored_weight(layer) for layer in wide])
 
 
 def _choose(form: Form, judge: Judge, budget_deg: float) -> Choice:
@@ -173,7 +182,7 @@ def _summary(source: Int8Source, recipe: Recipe, calibration: CalibrationSummary
     kept = [layer.name for layer in source.layers if layer.role != "fixed" and recipe.get(layer.name) in (None, "kept")]
     return QuantisationSummary(
         calibration=calibration,
-        int8_layers=layers_in(recipe, "int8"),
+        int8_layers=layers_in(recipe, *COMPUTES_IN_INT8),
         int8_weight_layers=layers_in(recipe, "weights"),
         kept_layers=kept,
         int8_weight_share=sum(stored) / sum(layer.weights for layer in source.layers),

@@ -211,7 +211,7 @@ def _require_exact_here(path: Path, graph: OnnxGraph) -> None:
     layers = saturating_layers(graph)
     if layers and multiplies_with_saturation():
         raise EngineError(
-            f"{path}: the 8-bit weights in {len(layers)} layer(s), '{layers[0].node}' first, need a processor with VNNI; "
+            f"{path}: 8-bit weights in {len(layers)} layer(s), '{layers[0].node}' first, need a processor with VNNI; "
             "this one adds their products in 16 bits and cuts them off, so the actions would be wrong",
             "export again (model.cpu.onnx then is right on every processor), or run model.fp32.onnx",
         )

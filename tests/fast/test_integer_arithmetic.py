@@ -135,7 +135,7 @@ def test_an_engine_opens_where_it_is_right_and_is_refused_elsewhere(
     open_engine(int8_engine(tmp_path, card, EXACT_WEIGHT_LIMIT)).close()
     old = int8_engine(tmp_path, card, 127)
     if multiplies_with_saturation():
-        with pytest.raises(EngineError, match="8-bit weights in 1 layer\(s\), 'layer' first") as refusal:
+        with pytest.raises(EngineError, match=r"8-bit weights in 1 layer\(s\), 'layer' first") as refusal:
             open_engine(old)
         assert "export again" in refusal.value.hint
     else:
