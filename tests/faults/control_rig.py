@@ -25,7 +25,7 @@ from tests.faults.arm_judge import ArmJudge
 from tests.faults.judge import LoadedPlant, quick_profile
 from tests.faults.lock_step import HORIZON, STEP_NS, Swing
 from tests.faults.wire_limits import wire_limits
-from tests.faults.wire_monitor import WireSummary
+from tests.faults.wire_rules import WireSummary
 
 HANG_GUARD_S = 90.0
 CHUNK_EVERY_REPORTS = 10

@@ -18,7 +18,7 @@ from sefa_edge.profiles.units import ms_to_ns, period_ns, s_to_ns
 from tests.faults.judge import first_rest
 from tests.faults.lock_step import HORIZON, STEP_NS, Bench
 from tests.faults.row import DROPPED, GOES_ON, LEFT, PARKED, UNTOUCHED, Expected, Row, Start
-from tests.faults.wire_monitor import WireSummary
+from tests.faults.wire_rules import WireSummary
 
 SHOULDER, GRIPPER = 1, 5
 BITS_PER_TICK = 140 * 8

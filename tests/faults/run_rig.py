@@ -21,7 +21,7 @@ from tests.faults.control_rig import SimulatedUnit
 from tests.faults.logged_arm import LoggedArm
 from tests.faults.picture_stream import PictureStream
 from tests.faults.wire_limits import wire_limits
-from tests.faults.wire_monitor import WireSummary
+from tests.faults.wire_rules import WireSummary
 
 PATIENCE_S = 120.0  # only ever waited for when something is broken
 WIRE_LOG = "wire.log"

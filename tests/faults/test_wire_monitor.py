@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from sefa_edge.profiles.schema import load_arm_profile
 from tests.faults.wire_limits import CalibratedRange, JointLimits, WireLimits, wire_limits
-from tests.faults.wire_monitor import Rule, WireMonitor
+from tests.faults.wire_monitor import WireMonitor
+from tests.faults.wire_rules import Rule
 
 PERIOD_NS = 10_000_000
 LIMITS = WireLimits(
