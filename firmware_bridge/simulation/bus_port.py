@@ -77,6 +77,10 @@ class BusWire:
         while self._replies and self._replies[0].due_ns <= self.now_ns():
             self._replies.popleft()
 
+    def discard_output(self) -> None:
+        """Nothing waits on this side of the wire: what the line holds up has left."""
+        self._require()
+
     def write(self, data: bytes) -> None:
         self._require()
         self._replies.extend(self._bus.receive(data, self.now_ns()))

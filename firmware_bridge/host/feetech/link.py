@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
 import errno
 import fcntl
@@ -32,6 +33,9 @@ READ_BYTES = 4096
 BACKLOG_BYTES = 4096
 """What the operating system holds for a serial port that is still sending; what is beyond, `write` has dropped."""
 
+STALLED_NS = ms_to_ns(5)
+"""Bytes that have not left so long after their time on the wire are stuck."""
+
 FEW_PIECES = 2
 """Readings that a reply may take before it pays to sleep until it can be complete: a sleep costs one wake-up."""
 
@@ -53,6 +57,10 @@ class Wire(Protocol):
 
     def discard_input(self) -> None:
         """Throw away what has arrived. Raises ArmDisconnected."""
+        ...
+
+    def discard_output(self) -> None:
+        """Throw away what was written and has not left yet. Raises ArmDisconnected."""
         ...
 
     def write(self, data: bytes) -> None:
@@ -109,7 +117,8 @@ class Link:
         """Send a request, collect the reply: what arrived within its time on the wire plus `margin_ns`.
 
         The reply is shorter than `reply_bytes` when somebody kept silent, and empty when nobody answered.
-        Bytes left over from before are thrown away first; noise before the reply does not count as reply.
+        Bytes left over from before are thrown away first, and so is what arrives before the request can have reached
+        anybody: it answers an earlier one. Noise before the reply does not count as reply.
 
         Args:
             margin_ns: for the servos' return delays and for what the adapter and this computer add.
@@ -124,16 +133,25 @@ class Link:
         if self._in_pieces:
             wire.rest(max(reply_ns - wire.now_ns(), 0))
         received = wire.read(reply_ns + margin_ns)
+        while received and not self._echoes and wire.now_ns() < self._line_free_ns:
+            received = wire.read(reply_ns + margin_ns)
         if len(received) == reply_bytes and received.startswith(HEADER) and not self._echoes:
             return received
         return self._collect(request, received, reply_bytes, reply_ns + margin_ns)
 
     def send(self, request: bytes) -> None:
-        """Send a request that nobody answers. Raises ArmDisconnected."""
-        self._wire.write(request)
-        now_ns, free_ns = self._wire.now_ns(), self._line_free_ns
+        """Send a request that nobody answers; what is stuck from before is dropped first. Raises ArmDisconnected."""
+        wire, free_ns = self._wire, self._line_free_ns
+        if wire.now_ns() - free_ns > STALLED_NS:
+            wire.discard_output()
+        wire.write(request)
+        now_ns = wire.now_ns()
         self.written_ns = begun_ns = now_ns if now_ns > free_ns else min(free_ns, now_ns + self._backlog_ns)
         self._line_free_ns = begun_ns + len(request) * self._byte_ns
+
+    def now_ns(self) -> int:
+        """The time that the wire goes by."""
+        return self._wire.now_ns()
 
     def rest(self, duration_ns: int) -> None:
         """Do nothing for so long."""
@@ -179,6 +197,7 @@ class SerialWire:
         self._serial = _open(port, baud)
         self._fd: int = self._serial.fileno()
         self._watched = (self._fd,)
+        self._unsent = array.array("i", [0])
 
     def now_ns(self) -> int:
         return time.monotonic_ns()
@@ -191,6 +210,17 @@ class SerialWire:
             termios.tcflush(self._fd, termios.TCIFLUSH)
         except termios.error as error:
             raise self._gone(error.args[-1]) from None
+
+    def discard_output(self) -> None:
+        try:
+            fcntl.ioctl(self._fd, termios.TIOCOUTQ, self._unsent)
+            if self._unsent[0]:
+                termios.tcflush(self._fd, termios.TCOFLUSH)
+        except termios.error as error:
+            raise self._gone(error.args[-1]) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOTTY, errno.EINVAL):  # a driver that does not know the question
+                raise self._gone(error.strerror) from None
 
     def write(self, data: bytes) -> None:
         """What the operating system cannot take at once is dropped, not queued: an old goal must never leave
