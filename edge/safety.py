@@ -142,6 +142,19 @@ def bits(mask: np.ndarray) -> int:
     return int.from_bytes(np.packbits(mask, bitorder="little").tobytes(), "little")
 
 
+FASTEST_DEG_S = 720.0
+"""Faster than any joint moves: an STS3215 turns at 312 degrees per second without load (7.4 V), and a limp joint that
+falls, held back by its gears, at less than that."""
+
+READING_NOISE_DEG = 2.0
+
+
+def believable(joint_deg: np.ndarray, before_deg: np.ndarray, elapsed_ns: np.ndarray) -> np.ndarray:
+    """Boolean [n]: whether joints can be at `joint_deg` when they were at `before_deg` so long ago."""
+    farthest_deg = FASTEST_DEG_S * elapsed_ns / NS_PER_S + READING_NOISE_DEG
+    return np.abs(joint_deg - before_deg) <= farthest_deg
+
+
 READING_FAULTS = (
     Fault.OVERHEATED,
     Fault.OVERCURRENT,
