@@ -18,7 +18,13 @@ from sefa_edge.edge.modes import Event, Progress
 from sefa_edge.edge.records import Torque
 from sefa_edge.edge.safety import believable, bits
 from sefa_edge.firmware_bridge.host.arm import Arm
-from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmFault, ArmTimeout, ArmUnconfirmed
+from sefa_edge.firmware_bridge.host.errors import (
+    ArmDisconnected,
+    ArmFault,
+    ArmInterrupted,
+    ArmTimeout,
+    ArmUnconfirmed,
+)
 from sefa_edge.firmware_bridge.host.messages import HeldCommand, JointGoal, Preparation
 from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.units import ms_to_ns
@@ -119,6 +125,8 @@ class WatchedArm:
         try:
             self._note()
             self._ask()
+        except ArmInterrupted:  # the emergency stop comes next; nothing was asked
+            return None
         except ArmTimeout:
             self._silent += 1
             self._heard = np.zeros_like(self._heard)
@@ -138,6 +146,8 @@ class WatchedArm:
             return False
         try:
             self._arm.send(replace(goal, left_out=bits(self.left_out)))
+        except ArmInterrupted:
+            return False
         except ArmDisconnected:
             self._disconnect(goal.due_ns)
             return False
@@ -311,7 +321,7 @@ def _insist(request: Callable[[], T]) -> T:
     for _ in range(ATTEMPTS - 1):
         try:
             return request()
-        except ArmDisconnected:
+        except (ArmDisconnected, ArmInterrupted):
             raise
         except ArmFault:  # one disturbed packet is no refusal
             continue

@@ -264,7 +264,10 @@ class AnySequence(RuleBasedStateMachine):
 # A busy machine is slow, and that proves nothing.
 slow = [HealthCheck.too_slow]
 AnySequence.TestCase.settings = settings(
-    max_examples=int(os.environ.get("MACHINE_EXAMPLES","40")), stateful_step_count=30, deadline=None, suppress_health_check=slow
+    max_examples=int(os.environ.get("MACHINE_EXAMPLES", "40")),
+    stateful_step_count=30,
+    deadline=None,
+    suppress_health_check=slow,
 )
 test_no_sequence_of_events_breaks_a_limit = AnySequence.TestCase
 
