@@ -151,7 +151,7 @@ def transition(state: ModeState, event: Event) -> ModeState:
     else:
         after = _on_progress(state, event)
     if after.mode is not state.mode:
-        return replace(after, parked=state.mode is Mode.PARK and after.mode is Mode.RELEASED)
+        return replace(after, parked=state.mode is Mode.PARK and after.mode is Mode.RELEASED and not after.limp)
     return after
 
 

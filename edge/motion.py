@@ -99,7 +99,7 @@ class Motion:
     def conclude(self, verdict: Verdict, now_ns: int) -> None:
         """Remember what was sent. A goal lost with the port does no harm: a returned arm is read anew."""
         if verdict.goal is not None:
-            self.commanded = self.commanded.after(verdict.goal)
+            self.commanded = self.commanded.after(verdict.goal, self.arm.left_out)
         if verdict.fault is not None:
             self.apply(verdict.fault, now_ns)
 

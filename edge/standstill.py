@@ -16,7 +16,7 @@ from sefa_edge.profiles.units import NS_PER_S, ms_to_ns
 AT_REST_DEG = 1e-6
 
 SHORTEST_NS = ms_to_ns(100)
-"""How long an arm stands at least, so that a loose contact does not make it jerk."""
+"""How long all joints must have been heard before they go on: a loose contact shall not make the arm jerk."""
 
 
 class Standstill:
@@ -26,6 +26,8 @@ class Standstill:
         self._arm = arm
         self._envelope = envelope
         self._until_ns: int | None = None
+        self._ends = False
+        """The joints get goals again, for one tick those that they hold."""
 
     @property
     def active(self) -> bool:
@@ -34,21 +36,22 @@ class Standstill:
     def update(self, commanded: Commanded, now_ns: int) -> Commanded:
         """Begin, or end, the standstill; returns what the joints are told now, by what their servos say."""
         arm = self._arm
-        if arm.unsure and self._until_ns is None:
-            self._until_ns = now_ns + max(SHORTEST_NS, self._braking_ns(commanded))
+        if self._ends:
+            self._until_ns, self._ends = None, False
+        if arm.unsure:
+            begun_ns = now_ns + self._braking_ns(commanded) if self._until_ns is None else self._until_ns
+            self._until_ns = max(begun_ns, now_ns + SHORTEST_NS)
         if self._until_ns is None:
             return commanded
         held_deg = arm.take_held_goals()
         known = np.isfinite(held_deg)
-        stopped = known | arm.left_out  # nothing is sent to them: they come to rest at the last goal that they heard
         commanded = Commanded(
             commanded.sequence,
             np.where(known, held_deg, commanded.joint_deg),
-            np.where(stopped, 0.0, commanded.step_deg),
+            np.where(known | arm.set_down, 0.0, commanded.step_deg),
         )
-        at_rest = (np.abs(commanded.step_deg) <= AT_REST_DEG).all()
-        if not arm.unsure and at_rest and now_ns >= self._until_ns:
-            self._until_ns = None
+        if now_ns >= self._until_ns and (np.abs(commanded.step_deg) <= AT_REST_DEG).all():
+            self._ends = True
             arm.go_on()
         return commanded
 

@@ -32,9 +32,6 @@ from sefa_edge.profiles.units import ms_to_ns
 QUIET = 3
 """Readings in a row without an answer after which nothing is driven on: one alone may be noise."""
 
-MUTE = 2
-"""Readings in a row without any answer after which nothing is sent: a stalled line would release it all at once."""
-
 ENCODER_READINGS = 5
 """Readings in a row that a joint cannot have reached, after which its encoder is at fault."""
 
@@ -87,7 +84,16 @@ class WatchedArm:
 
     @property
     def left_out(self) -> np.ndarray:
-        """Boolean [n]: the joints that get no goals: they may not hear them, or have lost their power."""
+        """Boolean [n]: the joints that get no goal now, because they may not hear it.
+
+        One that did not answer in this tick is left out, too: a stalled line would release old goals in a burst, and a
+        joint that missed a goal would jump over it.
+        """
+        return self.set_down | (self._silent > 0)
+
+    @property
+    def set_down(self) -> np.ndarray:
+        """Boolean [n]: the joints that have come to rest by getting no goals, or have lost their power."""
         return self._in_doubt | self._missed_goals | self._unpowered
 
     @property
@@ -102,8 +108,8 @@ class WatchedArm:
 
     @property
     def mute(self) -> bool:
-        """Whether nothing may be sent: nobody answers, or no joint may get a goal."""
-        return bool((self._silent >= MUTE).all()) or bool(self.left_out.all())
+        """Whether no joint may get a goal."""
+        return bool(self.left_out.all())
 
     def take_held_goals(self) -> np.ndarray:
         """The goals [n] that joints were found to hold when they were asked, each told once; NaN: not asked."""
@@ -301,6 +307,8 @@ class WatchedArm:
                 if not held.valid_mask.all():
                     return None
                 self._sort_out(everyone, held)
+                if not self._unpowered.any():
+                    self._arm.prepare()
         except ArmDisconnected:
             self.close()
             return None

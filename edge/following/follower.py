@@ -110,7 +110,7 @@ class Follower:
             self._judge(now_ns)
         verdict = check(self._setpoint(now_ns), self._commanded, self._envelope, now_ns)
         if verdict.goal is not None and self._arm.send(verdict.goal):
-            self._commanded = self._commanded.after(verdict.goal)
+            self._commanded = self._commanded.after(verdict.goal, self._arm.left_out)
 
     def _setpoint(self, now_ns: int) -> Setpoint:
         """While a joint does not answer, all come to a stand, as in a run."""

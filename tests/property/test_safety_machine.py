@@ -8,7 +8,6 @@ that has lost its power gets none any more.
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -264,7 +263,7 @@ class AnySequence(RuleBasedStateMachine):
 # A busy machine is slow, and that proves nothing.
 slow = [HealthCheck.too_slow]
 AnySequence.TestCase.settings = settings(
-    max_examples=int(os.environ.get("MACHINE_EXAMPLES", "40")),
+    max_examples=40,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=slow,

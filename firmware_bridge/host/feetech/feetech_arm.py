@@ -129,6 +129,7 @@ class FeetechArm:
         link, states = self._bus.link, self._states
         silent_for_long = self._unanswered >= SILENT_QUESTIONS
         if silent_for_long and link.now_ns() - link.written_ns < SILENT_INTERVAL_NS:
+            link.rest(self._margin_ns)
             raise self._nobody_answered()
         received = link.exchange(self._next_request(), states.reply_bytes, self._margin_ns)
         stamp_ns = link.written_ns + self._half_transaction_ns

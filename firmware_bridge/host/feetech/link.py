@@ -94,6 +94,7 @@ class Link:
         """When the last request began to leave, after whatever was on the line before it."""
         self._wire = wire
         self._line_free_ns = 0
+        self._earliest_answer_ns = 0
         self._byte_ns = wire_time_ns(1, wire.baud)
         self._backlog_ns = wire_time_ns(BACKLOG_BYTES, wire.baud)
         self._in_pieces = False
@@ -138,7 +139,7 @@ class Link:
         if self._in_pieces:
             wire.rest(max(reply_ns - wire.now_ns(), 0))
         received = wire.read(reply_ns + margin_ns)
-        while received and not self._echoes and wire.now_ns() < self._line_free_ns:
+        while received and not self._echoes and wire.now_ns() < self._earliest_answer_ns:
             received = wire.read(reply_ns + margin_ns)
         if len(received) == reply_bytes and received.startswith(HEADER) and not self._echoes:
             return received
@@ -154,9 +155,11 @@ class Link:
         if self._emergency is not None and self._emergency.asked:
             raise ArmInterrupted("an emergency stop was asked for", "the request was not sent")
         wire, free_ns = self._wire, self._line_free_ns
-        if wire.now_ns() - free_ns > STALLED_NS:
+        before_ns = wire.now_ns()
+        if before_ns - free_ns > STALLED_NS:
             wire.discard_output()
         wire.write(request)
+        self._earliest_answer_ns = before_ns + len(request) * self._byte_ns
         now_ns = wire.now_ns()
         self.written_ns = begun_ns = now_ns if now_ns > free_ns else min(free_ns, now_ns + self._backlog_ns)
         self._line_free_ns = begun_ns + len(request) * self._byte_ns

@@ -80,7 +80,7 @@ class StateTable:
             asked: the order in which the servos were asked, where that is not the order of the joints. Servos answer
             in this order; answers in another one belong to an earlier question, and none of them counts.
         """
-        if len(received) != len(self._frames) or not self._accept(received):
+        if asked is not None or len(received) != len(self._frames) or not self._accept(received):
             return self._take_pieces(received, stamp_ns, asked)
         self._stamps_ns = [stamp_ns] * len(self._stamps_ns)
         return self.everyone
