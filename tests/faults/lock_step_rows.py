@@ -709,7 +709,7 @@ def refuse_torque_off(bench: Bench) -> None:
     bench.until(lambda: bench.mode is Mode.PARK)
     assert bench.loop is not None
     motion = bench.loop.motion
-    bench.until(lambda: motion.settled(bench.clock.now_ns() + bench.periods(2, 2)))
+    bench.until(lambda: motion.settled(bench.clock.now_ns() + bench.periods(1, 1)))
     bench.mark()
     silence(bench)
 

@@ -63,6 +63,10 @@ class LoggedJoints:
     def position_ticks(self, servo_id: int) -> float:
         return self.ticks[servo_id]
 
+    def goal_ticks(self, servo_id: int) -> int:
+        """Never asked for: a servo of a log hears nothing."""
+        raise NotImplementedError
+
 
 class LoggedArm:
     """Both monitors, fed with a log."""

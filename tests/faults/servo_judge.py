@@ -26,6 +26,9 @@ LONG = 10
 REST_GAP_PERIODS = 2.5
 """A servo that got no goal for so long has come to a stand at its last one: it may go on from rest."""
 
+MISSED_GOALS = 3
+"""So many packets in a row may be lost on the line before the loop has to notice."""
+
 BURST_GOALS = 3
 """So many different goals take two periods on the grid of a loop, and more than one however late its ticks are."""
 
@@ -52,6 +55,8 @@ class ServoJudge:
         """Register 56 as it was read last."""
         self.held_back: RegisterWrite | None = None
         """A REG_WRITE that waits for its ACTION."""
+        self._real_goal: int | None = None
+        """Register 42 as instruments show it before the next goal."""
         self._arm = arm
         self._exact_time = exact_time
         self._step = 0
@@ -78,6 +83,10 @@ class ServoJudge:
             self.restart()
         elif holds and not self.torque:  # it missed a packet, or another program has left it on
             self.torque, self.goal = True, None
+
+    def really_has_goal(self, goal_ticks: int) -> None:
+        """What its goal register holds, where something else than the wire tells: it may have missed goals."""
+        self._real_goal = goal_ticks
 
     def restart(self) -> None:
         """It lost its power: its goal is gone with its torque."""
@@ -167,6 +176,7 @@ class ServoJudge:
         self._judge_velocity(abs(step), 1, told, found)
         self._judge_change(change, 1, told, found)
         self._judge_trail(told, found)
+        self._judge_missed(goal, told, found)
         self._judge_range(before, goal, told, found)
         if step != 0:
             self._judge_time(stamp_ns, found)
@@ -187,6 +197,15 @@ class ServoJudge:
             self._judge_velocity(abs(trail[-1] - trail[-1 - LONG]), LONG, told, found)
         if len(trail) == LONG + 2:
             self._judge_change(abs(trail[-1] - trail[-2] - (trail[1] - trail[0])), LONG, told, found)
+
+    def _judge_missed(self, goal: int, told: str, found: Found) -> None:
+        """A servo that missed goals makes all their steps at once: no more than those of a few lost packets."""
+        own, self._real_goal = self._real_goal, None
+        limit = self.limits.max_velocity_ticks_s * self._arm.period_s * (MISSED_GOALS + 1)
+        if own is not None and abs(goal - own) > limit + STEP_ROUNDING_TICKS:
+            found(
+                Rule.VELOCITY, f"the servo itself has goal {own}, limit {limit:.2f} in {MISSED_GOALS + 1} steps, {told}"
+            )
 
     def _judge_velocity(self, way: int, steps: int, told: str, found: Found) -> None:
         limit = self.limits.max_velocity_ticks_s * self._arm.period_s * steps

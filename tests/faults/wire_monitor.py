@@ -52,6 +52,10 @@ class Truth(Protocol):
         """Where its joint is, as register 56 counts."""
         ...
 
+    def goal_ticks(self, servo_id: int) -> int:
+        """What its register 42 holds."""
+        ...
+
 
 class WireMonitor:
     """Judges every stream of bytes to the servos of one arm. Every stamp is ns of one clock, whichever."""
@@ -182,6 +186,8 @@ class WireMonitor:
         if torque is not None:
             servo.take_torque(torque, true_ticks, self._release_is_asked_for, found)
         if _touches_goal(write):
+            if self._truth is not None and servo.follows and self._truth.hears(servo_id):
+                servo.really_has_goal(self._truth.goal_ticks(servo_id))
             goal = servo.take_goal(write, stamp_ns, true_ticks, found)
             if goal is not None:
                 self._on_goal(servo_id, goal, stamp_ns)
