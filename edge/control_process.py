@@ -105,6 +105,9 @@ class ControlConfig(StrictModel):
     servo_settings: Literal["apply", "leave"] = "apply"
     """Whether settings that a power cut undoes are written before the arm is ready; an arm in need, or one that is
     only looked at, is left as it is."""
+    rescue: bool = False
+    """Whether an earlier process may have left the arm holding: it is then held where it is, parked and released
+    without any command, whether the supervisor lives or not. An arm that does not hold is not touched."""
     recorder_fd: FileDescriptor | None = None
     """End of a channel to the recorder, which gets a TickTrace per tick; null: nobody records."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
@@ -20,9 +21,14 @@ EMERGENCY = signal.SIGQUIT
 
 
 class StopSignals:
-    """While it is entered, stop signals are collected and raise nothing; `fileno` becomes readable."""
+    """While it is entered, stop signals are collected and raise nothing; `fileno` becomes readable.
 
-    def __init__(self) -> None:
+    `obey` is called in the handler itself, before anything else, also while a write or a wait of this process is
+    interrupted for it; it must neither block nor raise. SIGHUP stays ignored where it was (nohup).
+    """
+
+    def __init__(self, obey: Callable[[signal.Signals], None] | None = None) -> None:
+        self._obey = obey
         self._received: list[signal.Signals] = []
         self._before: dict[signal.Signals, object] = {}
 
@@ -40,7 +46,8 @@ class StopSignals:
         self._read_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._wakeup_before = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
         for number in STOPPING:
-            self._before[number] = signal.signal(number, self._collect)
+            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._collect)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -51,4 +58,6 @@ class StopSignals:
         os.close(self._write_fd)
 
     def _collect(self, number: int, _frame: FrameType | None) -> None:
+        if self._obey is not None:
+            self._obey(signal.Signals(number))
         self._received.append(signal.Signals(number))
