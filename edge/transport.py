@@ -123,7 +123,7 @@ def channel_pair() -> tuple[Channel, Channel]:
 class FrameDescriptor:
     """Where the newest picture lies: a slot of the ring. `capture_ns` is when the light was caught."""
 
-    FORMAT = struct.Struct("<IIqqqqqqq")  # class attribute, not a field: it has no annotation
+    FORMAT = struct.Struct("<IIqqqqqqqq")  # class attribute, not a field: it has no annotation
     MAGIC = 0x464D5246
 
     slot: int
@@ -138,10 +138,12 @@ class FrameDescriptor:
     """For how long it had been seeing nothing then."""
     reconnections: int = 0
     """How often the camera has come back since the start of the run."""
+    damaged: int = 0
+    """How many of its pictures were damaged or cut short, and not used, since the start of the run."""
 
     def pack(self) -> bytes:
         stamps = (self.capture_ns, self.received_ns, self.published_ns)
-        seen = (self.still_ns, self.dark_ns, self.reconnections)
+        seen = (self.still_ns, self.dark_ns, self.reconnections, self.damaged)
         return self.FORMAT.pack(self.MAGIC, self.slot, self.sequence, *stamps, *seen)
 
     @classmethod
