@@ -58,7 +58,8 @@ class Crew:
         self._silent_end: Channel | None = None
         self._rings: list[FrameRing] = []
         self._film_input: tuple[FrameRing, Channel] | None = None
-        self.world_paths = self._paths()
+        self.world_paths: WorldPaths | None = None
+        """Where the simulated world is, from `locate_world` on; None: a real arm."""
         self.world: Child | None = None
         self.policy: Child | None = None
         self.control: Child | None = None
@@ -76,7 +77,7 @@ class Crew:
 
     @property
     def port(self) -> Path:
-        """Where the arm is, or where the simulated world will put it."""
+        """Where the arm is, or where the simulated world will put it (from `locate_world` on)."""
         return Path(self._plan.port) if self.world_paths is None else self.world_paths.port
 
     @property
@@ -107,6 +108,10 @@ class Crew:
             self.command(Command.STOP)
 
     # -- starting ---------------------------------------------------------
+
+    def locate_world(self) -> None:
+        """Find a place for the simulated world, if there is one: a folder of its own, or where it runs already."""
+        self.world_paths = self._paths()
 
     def start_world(self) -> None:
         """Start the simulated world, which lives until nobody holds its lifeline any more."""

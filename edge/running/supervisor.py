@@ -65,7 +65,8 @@ class Supervisor:
         self._listener = listener
         self._crew = Crew(plan)
         self._watch = Watch(self._crew, len(plan.profile.joints), self.summary, listener)
-        self._signals = StopSignals(self._crew.obey)
+        self.signals = StopSignals(self._crew.obey)
+        """Entered by `run`; by its caller as well where a signal must not cut short what follows."""
         self._rate = RateMeter()
         self._world: WorldClient | None = None
         self._state: StateReader | None = None
@@ -87,8 +88,8 @@ class Supervisor:
 
     def run(self) -> Ending:
         """Perform the run, then bring the arm home. Nothing that is started here outlives this call."""
-        with self._signals:
-            self._watch.watch_signals(self._signals)
+        with self.signals:
+            self._watch.watch_signals(self.signals)
             try:
                 cut_short = self._attempt()
                 ending = self._end(cut_short)
@@ -102,8 +103,8 @@ class Supervisor:
     def _end(self, cut_short: CutShort) -> Ending:
         """Bring the arm home, then end everybody."""
         home = Homecoming(self._crew, self._watch, self._plan.profile, self._take_in, self._line)
-        endings = [home.bring(cut_short, self._signals)]
-        windup = Windup(self._crew, self._plan, self._line, self._signals)
+        endings = [home.bring(cut_short, self.signals)]
+        windup = Windup(self._crew, self._plan, self._line, self.signals)
         windup.perform(
             endings[0].message,
             bool(self.summary.episodes),
@@ -123,6 +124,7 @@ class Supervisor:
     # -- the run ---------------------------------------------------------
 
     def _start(self) -> None:
+        self._crew.locate_world()
         require_free(self._crew.port)
         require_access(str(self._crew.port))
         self._crew.start_world()
@@ -252,7 +254,7 @@ class Supervisor:
     def _pump(self) -> None:
         """Take in whatever happened, then raise what cannot be ignored."""
         self._take_in()
-        taken = self._signals.take()
+        taken = self.signals.take()
         if taken:
             raise StopAsked(EMERGENCY if EMERGENCY in taken else taken[0])
         if self._watch.final is not None:
