@@ -56,7 +56,7 @@ def figures_in_readme() -> str:
 def write() -> None:
     """Put table and figures into the README."""
     text = README.read_text(encoding="utf-8")
-    for begin, end, content in ((BEGIN, END, published()), (FIGURES_BEGIN, FIGURES_END, published_figures())):
+    for begin, end, content in ((BEGIN, END, published()),):
         before, rest = text.split(begin)
         text = f"{before}{begin}{content}{end}{rest.split(end)[1]}"
     README.write_text(text, encoding="utf-8")
@@ -90,4 +90,4 @@ def _escaped(words: str) -> str:
 
 
 if __name__ == "__main__":
-    write() if "--write" in sys.argv[1:] else print(published(), published_figures(), sep="\n")
+    write() if "--write" in sys.argv[1:] else print(published())
