@@ -205,6 +205,7 @@ def on_small_disk(rig: RunRig, words: list[str], fill: str) -> None:
     mount = f'mount -t tmpfs -o size=400k none "$0" && {fill}; exec "$@"'
     rig.wrapper = ["unshare", "-rm", "sh", "-c", mount, str(full)]
     rig.words = words
+    rig.port_path = os.path.realpath(rig.port_path)  # its link leads through this process, which is not seen from there
 
 
 def record_on_small_disk(rig: RunRig) -> None:
