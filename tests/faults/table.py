@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from pathlib import Path
 
 from tests.faults import control_rows, lock_step_rows, run_rows
@@ -17,6 +18,7 @@ from tests.faults.row import DROPPED, GOES_ON, PARKED, UNTOUCHED, Expected, Leve
 README = Path(__file__).parents[2] / "edge/README.md"
 BEGIN, END = "<!-- faults: begin -->\n", "<!-- faults: end -->\n"
 FIGURES = Path(__file__).with_name("figures.json")
+LINE_WIDTH = 120
 FIGURES_BEGIN, FIGURES_END = "<!-- fault figures: begin -->\n", "<!-- fault figures: end -->\n"
 LEVELS: dict[Level, list] = {
     Level.LOCK_STEP: lock_step_rows.ROWS,
@@ -34,13 +36,14 @@ def published_figures() -> str:
     """What the monitors saw in the last campaign, in a sentence."""
     overall = json.loads(FIGURES.read_text(encoding="utf-8"))["overall"]
     seen = overall["seen"]
-    return (
+    words = (
         f"The last campaign: {overall['runs']} runs of {overall['name']}, {seen['goal_packets']:,} packets with goals "
         f"decoded on the wire, {seen['violations']} violations. The longest step of a goal was "
         f"{seen['worst_step']:.1%} of the velocity limit, the largest change of a step {seen['worst_change']:.1%} of "
         "the acceleration limit (beyond what rounding to ticks explains), the longest way of a joint in 0.2 s "
-        f"{seen['fastest_joint']:.1%} of what its goals allow.\n"
+        f"{seen['fastest_joint']:.1%} of what its goals allow."
     )
+    return textwrap.fill(words, LINE_WIDTH) + "\n"
 
 
 def in_readme() -> str:
@@ -56,7 +59,7 @@ def figures_in_readme() -> str:
 def write() -> None:
     """Put table and figures into the README."""
     text = README.read_text(encoding="utf-8")
-    for begin, end, content in ((BEGIN, END, published()),):
+    for begin, end, content in ((BEGIN, END, published()), (FIGURES_BEGIN, FIGURES_END, published_figures())):
         before, rest = text.split(begin)
         text = f"{before}{begin}{content}{end}{rest.split(end)[1]}"
     README.write_text(text, encoding="utf-8")
@@ -90,4 +93,4 @@ def _escaped(words: str) -> str:
 
 
 if __name__ == "__main__":
-    write() if "--write" in sys.argv[1:] else print(published())
+    write() if "--write" in sys.argv[1:] else print(published(), published_figures(), sep="\n")
