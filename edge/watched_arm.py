@@ -38,6 +38,9 @@ ENCODER_READINGS = 5
 ATTEMPTS = 5
 """How often a request outside the rhythm of the loop is made before its failure counts."""
 
+READ_ATTEMPTS = 20
+"""The same for the first reading after the torque came on: a late answer is dropped, and giving up leaves the arm."""
+
 RETRY_NS = ms_to_ns(250)
 """Time between two attempts to reach a lost arm; an attempt may take longer than a tick."""
 
@@ -165,7 +168,7 @@ class WatchedArm:
         arm = self._connected()
         _insist(arm.enable_torque)
         self.torque = Torque.ON
-        self.state = _insist(arm.read_state)
+        self.state = _insist(arm.read_state, READ_ATTEMPTS)
         self._forget()
 
     def release(self) -> None:
@@ -324,9 +327,9 @@ class WatchedArm:
         return self._next_news() or Progress.ARM_BACK
 
 
-def _insist(request: Callable[[], T]) -> T:
+def _insist(request: Callable[[], T], attempts: int = ATTEMPTS) -> T:
     """The answer to a request that may be repeated. Raises ArmFault when no attempt succeeds."""
-    for _ in range(ATTEMPTS - 1):
+    for _ in range(attempts - 1):
         try:
             return request()
         except (ArmDisconnected, ArmInterrupted):

@@ -345,6 +345,7 @@ def position_jumps_once(bench: Bench) -> None:
 
 def position_jumps_for_good(bench: Bench) -> None:
     """The magnet of the encoder slips."""
+    bench.joint = int(bench.dice.integers(GRIPPER))
     slip = int(bench.dice.integers(400, 3700))
     bench.bus.servos[bench.joint].tell_position = lambda ticks: (ticks + slip) % 4096
 
@@ -709,7 +710,7 @@ def refuse_torque_off(bench: Bench) -> None:
     bench.until(lambda: bench.mode is Mode.PARK)
     assert bench.loop is not None
     motion = bench.loop.motion
-    bench.until(lambda: motion.settled(bench.clock.now_ns() + bench.periods(2, 2)))
+    bench.until(lambda: motion.settled(bench.clock.now_ns() + bench.periods(1, 1)))
     bench.mark()
     silence(bench)
 

@@ -49,7 +49,7 @@ GOAL_SLACK_TICKS = 23
 refused."""
 
 
-SILENT_QUESTIONS = 3
+SILENT_QUESTIONS = 10
 """Questions in a row that nobody answered, after which the next ones are asked at intervals of SILENT_INTERVAL_NS."""
 
 SILENT_INTERVAL_NS = ms_to_ns(50)
