@@ -29,6 +29,7 @@ from sefa_edge.edge.running.run_plan import SIMULATED_ARM, RunPlan, make_plan
 from sefa_edge.edge.running.status import Status, StatusLine
 from sefa_edge.edge.running.supervisor import Ending, Supervisor
 from sefa_edge.profiles.card import load_card
+from sefa_edge.profiles.console import limit_waiting
 from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.files import check_report_word, writable, write_atomic, write_report
 from sefa_edge.profiles.latency.environment import describe_environment
@@ -57,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Measure, judge and tell; 1 when a criterion is missed. Raises SefaError when the run was cut short."""
     _check(args)
+    limit_waiting()
     environment = describe_environment()
     with _arm(args) as (arm, port):
         plan = _plan(args, arm, port)

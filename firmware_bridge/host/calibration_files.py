@@ -81,10 +81,7 @@ def calibration_root() -> Path:
 def save_calibration(path: Path, profile: ArmProfile, calibration: Calibration) -> None:
     """Write a calibration to the byte as LeRobot does, whole or not at all. Raises InputError."""
     make_folder(path.parent)
-    try:
-        write_atomic(path, lerobot_text(profile, calibration).encode())
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}", "is its disk full?") from None
+    write_atomic(path, lerobot_text(profile, calibration).encode())
 
 
 def spare_path(name: str) -> Path:
