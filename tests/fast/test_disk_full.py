@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ def limited() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT_BYTES, LIMIT_BYTES))
 
 
-def assert_told(words: Sequence[str], folder: Path, **how) -> None:
+def assert_told(words: Sequence[str], folder: Path, **how: Any) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "sefa_edge", *words],
         capture_output=True,

@@ -10,6 +10,7 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -145,9 +146,9 @@ def test_folders_that_were_made_for_nothing_are_removed(tmp_path: Path) -> None:
 # -- the option --json of a command ------------------------------------------------------------------------------------
 
 
-def inspect(engine: Path, word: str, **streams) -> subprocess.CompletedProcess[bytes]:
+def inspect(engine: Path, word: str, **streams: Any) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "sefa_edge", "inspect", str(engine), "--json", word]
-    return subprocess.run(command, **{"capture_output": True} | streams)
+    return subprocess.run(command, **({"capture_output": True} | streams))
 
 
 def test_reports_go_where_standard_output_goes(reach_engine: Path, tmp_path: Path) -> None:
