@@ -148,7 +148,8 @@ def test_folders_that_were_made_for_nothing_are_removed(tmp_path: Path) -> None:
 
 def inspect(engine: Path, word: str, **streams: Any) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "sefa_edge", "inspect", str(engine), "--json", word]
-    return subprocess.run(command, **({"capture_output": True} | streams))
+    how: dict[str, Any] = {"capture_output": True} | streams
+    return subprocess.run(command, **how)
 
 
 def test_reports_go_where_standard_output_goes(reach_engine: Path, tmp_path: Path) -> None:
