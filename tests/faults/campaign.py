@@ -68,6 +68,8 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--level", choices=[level.name for level in Level], help="this one only")
     args = parser.parse_args()
+    if args.seeds < 1 or args.jobs < 1:
+        parser.error("--seeds and --jobs must be 1 or more: a campaign without a run proves nothing")
     levels = [level for level in LEVELS if args.level in (None, level.name)]
     cases = [
         Case(level, row, seed) for level in levels for row in range(len(LEVELS[level])) for seed in range(args.seeds)
