@@ -17,6 +17,7 @@ from sefa_edge.export.plan.timing_cache import timing_cache_path
 from sefa_edge.profiles.card import PolicyCard, save_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import sha256_of, staged, writable
+from sefa_edge.profiles.home import cache_folder
 from sefa_edge.profiles.onnxfile.reader import load_onnx
 from sefa_edge.profiles.onnxfile.rules import require_rules
 from sefa_edge.profiles.plan_libraries import PLAN_LIBRARIES
@@ -113,7 +114,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timing-cache",
         type=Path,
-        default=Path.home() / ".cache" / "sefa-edge" / "timing",
+        default=cache_folder() / "timing",
         metavar="DIR",
         help="measured kernel times, kept between builds",
     )

@@ -210,4 +210,4 @@ def test_nonsense_in_a_message_is_one_line(
 
     path = rewrite(recorded, tmp_path / "tampered.mcap", tampering(TICK, 50, spoil))
     assert main(["replay", str(path), "--part", "commands"]) == 2
-    assert capsys.readouterr().err.startswith("error: a message of /control/tick is none")
+    assert capsys.readouterr().err.startswith("error: a message of /control/tick is damaged")
