@@ -60,6 +60,10 @@ _LEAVERS = frozenset({Fault.SUPERVISOR_LOST, Fault.SUPERVISOR_SILENT, Fault.POLI
 """Whoever goes while we stop anyway takes nothing away."""
 
 
+_MORE_PRECISE = frozenset({Fault.OTHER_ARM})
+"""What is only found while an arm is waited for, and explains it better than the fault that it is waited for after."""
+
+
 class Target(IntEnum):
     """Where a mode goes on to once the arm has come to rest."""
 
@@ -195,7 +199,8 @@ def _on_command_unpowered(state: ModeState, command: Command) -> ModeState:
 def _on_fault(state: ModeState, fault: Fault) -> ModeState:
     if fault is Fault.NONE or (fault in _LEAVERS and state.target is Target.STOP):
         return state
-    latched = replace(state, fault=state.fault or fault)
+    explains = fault in _MORE_PRECISE and state.target is Target.AWAIT_ARM
+    latched = replace(state, fault=fault if explains else state.fault or fault)
     outcome = FAULTS[fault].outcome
     if outcome is Outcome.LEAVE:
         return replace(latched, mode=Mode.FAULT, target=Target.NONE, unconfirmed=fault is Fault.TORQUE_REFUSED)

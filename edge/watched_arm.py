@@ -13,7 +13,14 @@ from sefa_edge.edge.modes import Event, Progress
 from sefa_edge.edge.records import Torque
 from sefa_edge.edge.safety import bits
 from sefa_edge.firmware_bridge.host.arm import Arm
-from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmFault, ArmTimeout, ArmUnconfirmed
+from sefa_edge.firmware_bridge.host.errors import (
+    ArmDisconnected,
+    ArmFault,
+    ArmTimeout,
+    ArmUnconfirmed,
+    JointsOutside,
+    OtherArm,
+)
 from sefa_edge.firmware_bridge.host.messages import JointGoal, Preparation
 from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.units import ms_to_ns
@@ -49,13 +56,16 @@ class WatchedArm:
         self._asleep_after = max(QUIET, min(ASLEEP, patience * 2 // 5))  # 0.2 s of the usual half
         arm = open_arm()
         self._arm: Arm | None = arm
-        self._names = arm.joint_names
         self.state = _insist(arm.read_state)
         """The last reading; joints that did not answer keep their last values."""
         self.torque = Torque.UNTOUCHED
         self._should_hold = False
+        self.names, self.identity = arm.joint_names, arm.identity
         self.fault_joints = 0
         """Bit i: the last fault was about joint i."""
+        self.fault_detail = ""
+        """What the arm itself said about its last fault; empty: nothing beyond the joints."""
+        self._prepares_when_armed = False
         self._news: Fault | None = None
         self._lost_since_ns: int | None = None
         self._cut_off = False
@@ -85,6 +95,34 @@ class WatchedArm:
     def prepare(self) -> Preparation:
         """Set up what the profile says. Raises SefaError: it would not be safe to use the arm."""
         return self._connected().prepare()
+
+    def prepare_when_armed(self) -> None:
+        """Put `prepare` off until the torque is switched on: for an arm whose first reading is not good."""
+        self._prepares_when_armed = True
+
+    def holding(self) -> tuple[str, ...]:
+        """Names of the joints whose torque is on, as their servos say now; none where they do not say."""
+        try:
+            return self._connected().holding()
+        except ArmFault:
+            return ()
+
+    def check_stance(self, now_ns: int) -> Fault | None:
+        """What speaks against switching the torque on where the arm stands; None: nothing. Writes nothing."""
+        try:
+            self._connected().check_stance()
+        except JointsOutside as outside:
+            self.fault_detail, self.fault_joints = str(outside), bits(np.isin(self.names, outside.joints))
+            return Fault.OUTSIDE_RANGE
+        except ArmUnconfirmed as unsure:
+            self.fault_joints = bits(np.isin(self.names, unsure.joints))
+            return Fault.POSITION_UNSURE
+        except ArmDisconnected:
+            self._disconnect(now_ns)
+            return Fault.ARM_DISCONNECTED
+        except ArmFault:
+            return Fault.ARM_TIMEOUT
+        return None
 
     def read(self, now_ns: int) -> Event | None:
         """Read every joint once; tell what changed."""
@@ -116,9 +154,12 @@ class WatchedArm:
         return True
 
     def energise(self) -> None:
-        """Torque on at the present pose. Raises ArmFault."""
+        """Torque on at the present pose. Raises ArmFault; InputError where `prepare` was put off and refuses."""
         self.torque, self._should_hold = Torque.UNKNOWN, True
         arm = self._connected()
+        if self._prepares_when_armed:
+            self._prepares_when_armed = False
+            arm.prepare()
         _insist(arm.enable_torque)
         self.torque = Torque.ON
         self.state = _insist(arm.read_state)
@@ -131,7 +172,7 @@ class WatchedArm:
 
     def cut(self, now_ns: int) -> int:
         """One attempt at torque off, for the emergency stop; bit i: joint i did not confirm it."""
-        names = self._names
+        names = self.names
         self.torque, self._should_hold = Torque.UNKNOWN, False
         try:
             self._connected().release_torque()
@@ -196,6 +237,9 @@ class WatchedArm:
             if self._should_hold:
                 self.energise()
             self.state = self._arm.read_state()
+        except OtherArm as other:
+            self.fault_detail, self.fault_joints = str(other), 0
+            return Fault.OTHER_ARM
         except ArmDisconnected:
             self.close()
             return None

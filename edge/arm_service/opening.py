@@ -15,6 +15,7 @@ from sefa_edge.firmware_bridge.host.feetech.link import Link
 from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
 from sefa_edge.firmware_bridge.host.port_access import require_access
 from sefa_edge.firmware_bridge.host.port_lock import require_free
+from sefa_edge.firmware_bridge.host.same_arm import SameArm
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.schema import ArmProfile, JointProfile, load_arm_profile
 
@@ -64,11 +65,15 @@ def open_bus(port: str, baud: int) -> Iterator[ServoBus]:
 
 
 def arm_opener(args: argparse.Namespace, profile: ArmProfile) -> Callable[[], Arm]:
-    """Opens the arm, as often as its port comes back. Raises InputError when the calibration is none of this arm."""
+    """Opens the arm, as often as its port comes back, and refuses another one than the first.
+
+    Raises:
+        InputError: the calibration is none of this arm.
+    """
     calibration = calibration_of(args, profile)
 
     def open_arm() -> Arm:
         require_usable(args.port)
         return open_feetech_arm(profile, args.port, calibration)
 
-    return open_arm
+    return SameArm(open_arm)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from sefa_edge.edge.arming import subjects_of
 from sefa_edge.edge.faults import OBSTRUCTIONS, Fault
 from sefa_edge.edge.modes import Mode, ModeState, describe
 from sefa_edge.edge.planned_move import PlannedMove, plan_move
-from sefa_edge.edge.records import names_of
 from sefa_edge.edge.safety import Commanded, Envelope, Guard, GuardState, Situation, bits, check, judge
 from sefa_edge.edge.shaping import Setpoint, resting
 from sefa_edge.edge.watched_arm import WatchedArm
@@ -150,8 +150,8 @@ class Follower:
 
     def _latch(self, fault: Fault, joints: int) -> None:
         if self.fault is None:
-            names = names_of(joints, self._profile.joint_names)
-            self.fault = ArmFault(*describe(ModeState(Mode.HOLD, fault=fault), names))
+            subjects = subjects_of(fault, joints, self._arm, self._guard)
+            self.fault = ArmFault(*describe(ModeState(Mode.HOLD, fault=fault), subjects))
 
 
 def _near(left_deg: np.ndarray, right_deg: np.ndarray | float) -> bool:

@@ -26,6 +26,7 @@ class Operation(IntEnum):
     SEND = 3
     ENERGISE = 4
     RELEASE = 5
+    CHECK_STANCE = 6
 
 
 class Answer(IntEnum):
@@ -37,6 +38,8 @@ class Answer(IntEnum):
     FAULT = 3
     REFUSED = 4
     UNCONFIRMED = 5
+    OUTSIDE = 6
+    OTHER_ARM = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class ArmCall:
     operation: Operation
     answer: Answer
     unconfirmed: int = 0
-    """Bit i: joint i did not confirm; with UNCONFIRMED only."""
+    """Bit i: joint i did not confirm (UNCONFIRMED), or stands outside its range (OUTSIDE)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

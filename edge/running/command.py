@@ -107,7 +107,7 @@ def main(args: argparse.Namespace) -> int:
     plan = make_plan(args)
     check_report_word(args.json)
     line = StatusLine(sys.stderr)
-    for note in look_at_cameras(plan):
+    for note in (*look_at_cameras(plan), *(f"note: {note}" for note in plan.notes)):
         line.say(note)
     card = plan.card
     line.say(f"engine {card.name} ({card.precision}, task {card.task}), arm {plan.arm_name}; Ctrl-C parks it")

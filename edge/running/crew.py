@@ -11,7 +11,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from sefa_edge.edge.cameras.camera_process import CameraConfig
 from sefa_edge.edge.film.film_process import FilmConfig, RingInput
@@ -20,6 +20,7 @@ from sefa_edge.edge.process import Briefing, Child, ChildSpec
 from sefa_edge.edge.recorder.recorder_config import RecordedCamera, RecorderConfig
 from sefa_edge.edge.running.run_plan import RunPlan
 from sefa_edge.edge.transport import Channel, FrameRing, channel_pair
+from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity
 from sefa_edge.firmware_bridge.simulation.client import WorldPaths
 from sefa_edge.profiles.card import CameraSpec
 
@@ -128,7 +129,8 @@ class Crew:
         self.policy = self._worker("policy", config.model_dump_json(), (*fds, *(end.fileno() for end in ends)))
         for channel in (*ends, *(end for _, end in inputs)):
             channel.close()
-        self._waiting = self._control_process(control_end, "leave" if self._plan.untouched else "apply")
+        words = {"servo_settings": "leave"} if self._plan.untouched else {}
+        self._waiting = self._control_process(control_end, words)
         control_end.close()
 
     def start_control(self) -> None:
@@ -139,14 +141,20 @@ class Crew:
         self.control, self._waiting = self._waiting, None
         self._brief()
 
-    def start_rescue(self) -> None:
-        """Start another control process after the first one died. Its policy channel stays silent."""
+    def start_rescue(self, arm: ArmIdentity | None) -> None:
+        """Start another control process after the first one died. Its policy channel stays silent.
+
+        Args:
+            arm: which must answer: the one that the first process opened; None: it had not opened any yet.
+        """
         self._silent_end, policy_end = channel_pair()
         if self.control is not None:
             self._former.append(self.control)
         if self.control_channel is not None:
             self.control_channel.close()
-        self.control = self._control_process(policy_end, "leave")  # the first one did it, and the arm is up
+        # The first one wrote the settings, and the arm is up: it is not let down because something looks bad.
+        words = {"servo_settings": "leave", "arming": "at_once"}
+        self.control = self._control_process(policy_end, words | _expecting(arm))
         policy_end.close()
         self._brief()
 
@@ -291,11 +299,11 @@ class Crew:
             return f"sim:{self.world_paths.state}"
         return address.target if address.kind == "stream" else f"{address.kind}:{address.target}"
 
-    def _control_process(self, policy_end: Channel, servo_settings: Literal["apply", "leave"]) -> Child:
-        """A control process that has its channels and waits for its configuration."""
+    def _control_process(self, policy_end: Channel, words: dict[str, str]) -> Child:
+        """A control process that has its channels and waits for its configuration; `words` are fields of that."""
         self.control_channel, own_end = channel_pair()
         config = self._control_config(own_end.fileno(), policy_end.fileno())
-        config = config.model_copy(update={"servo_settings": servo_settings})
+        config = config.model_copy(update=words)
         tap = () if config.recorder_fd is None else (config.recorder_fd,)
         # It also holds the lifeline of the simulated world, which must not end before the arm is parked.
         lifeline = () if self._lifeline is None else (self._lifeline,)
@@ -329,6 +337,10 @@ class Crew:
 
     def _worker(self, name: str, config: str, fds: tuple[int, ...]) -> Child:
         return Child(ChildSpec(name, WORKERS[name], config, fds))
+
+
+def _expecting(arm: ArmIdentity | None) -> dict[str, str]:
+    return {} if arm is None else {"expected_arm": arm.pack().hex()}
 
 
 def split_cores(cores: set[int], wanted: int | None = None) -> tuple[frozenset[int], frozenset[int]]:

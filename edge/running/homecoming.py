@@ -95,7 +95,8 @@ class Homecoming:
         what = "releases" if self._emergency else "parks"
         self._line.say(f"the control process is gone; another one {what} the arm")
         self._rescuing = True
-        self._crew.start_rescue()
+        ready = self._watch.ready
+        self._crew.start_rescue(None if ready is None else ready.identity)
         self._watch.watch_control()
         self._wait(lambda: self._watch.ready is not None, signals)
         for command in (Command.EMERGENCY,) if self._emergency else (Command.ARM, Command.STOP):

@@ -15,7 +15,9 @@ from sefa_edge.edge.engines.engine import check_fits_arm, engine_kind
 from sefa_edge.edge.play_settings import HandOver, NoiseMode, hand_over_of
 from sefa_edge.edge.realtime import MAX_SPIN_US, RealtimeSettings
 from sefa_edge.edge.recorder.names import free_path
+from sefa_edge.firmware_bridge.host.calibration import load_calibration
 from sefa_edge.firmware_bridge.host.calibration_files import find_calibration
+from sefa_edge.firmware_bridge.host.fitted_profile import fit_profile
 from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.errors import InputError, MissingError
 from sefa_edge.profiles.files import make_folder, writable
@@ -89,6 +91,8 @@ class RunPlan:
     schedule: Schedule
     film: Path | None
     recording: RecordingPlan | None = None
+    notes: tuple[str, ...] = ()
+    """What a person should know before the run about the arm's calibrated range."""
     untouched: bool = False
     """The arm is read and never switched on; the policy thinks, and nothing moves. For a program that measures."""
 
@@ -107,13 +111,14 @@ def make_plan(args: argparse.Namespace) -> RunPlan:
     check_fits_arm(card, profile)
     _check_options(args, simulated)
     cameras = _cameras(args.camera, card, simulated)
+    calibration = None if args.calibration is None else find_calibration(args.calibration, profile)
     return RunPlan(
         engine=args.engine,
         card=card,
         arm_name=arm_name,
         profile=profile,
         port="" if simulated else args.port,
-        calibration=None if args.calibration is None else find_calibration(args.calibration, profile),
+        calibration=calibration,
         world=_world(args, card) if simulated else None,
         cameras=cameras,
         camera_checks=_camera_checks(args, cameras, profile),
@@ -126,6 +131,7 @@ def make_plan(args: argparse.Namespace) -> RunPlan:
         schedule=_schedule(args, card, simulated),
         film=_film(args.video),
         recording=None if args.record is None else _recording(args.record, args.record_limit_mb),
+        notes=() if calibration is None else fit_profile(profile, load_calibration(calibration, profile)).notes,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity, nominal_identity
 from sefa_edge.firmware_bridge.host.calibration import joint_scale, nominal_calibration
 from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED, JointGoal, JointState, Preparation
 from sefa_edge.firmware_bridge.simulation.plant import Plant
@@ -28,6 +29,8 @@ class PlantArm:
         self._scales = [
             joint_scale(joint, entry) for joint, entry in zip(profile.joints, calibration.joints, strict=True)
         ]
+        self._identity = nominal_identity(profile)
+        self._torque = False
         self._plant = plant
         self._clock_ns = clock_ns
         self._sequence = 0
@@ -35,6 +38,10 @@ class PlantArm:
     @property
     def joint_names(self) -> tuple[str, ...]:
         return self._names
+
+    @property
+    def identity(self) -> ArmIdentity:
+        return self._identity
 
     def prepare(self) -> Preparation:
         """There is nothing to set."""
@@ -64,14 +71,23 @@ class PlantArm:
         for i, (scale, position) in enumerate(zip(self._scales, goal.joint_deg.tolist(), strict=True)):
             self._plant.set_goal_ticks(i, scale.to_ticks(position))
 
+    def check_stance(self) -> None:
+        """A plant has no position limits."""
+
+    def holding(self) -> tuple[str, ...]:
+        """All joints, or none."""
+        return self._names if self._torque else ()
+
     def enable_torque(self) -> None:
         """Hold the present pose."""
+        self._torque = True
         for i in range(len(self._scales)):
             self._plant.set_goal_ticks(i, round(self._plant.position_ticks(i)))
             self._plant.set_torque(i, True)
 
     def release_torque(self) -> None:
         """Let go of every joint."""
+        self._torque = False
         for i in range(len(self._scales)):
             self._plant.set_torque(i, False)
 
