@@ -19,6 +19,7 @@ from sefa_edge.edge.safety import Commanded, Envelope, Guard, GuardState, Situat
 from sefa_edge.edge.shaping import Segment, Setpoint, interpolate, resting
 from sefa_edge.edge.watched_arm import WatchedArm
 from sefa_edge.firmware_bridge.host.arm import Arm
+from sefa_edge.firmware_bridge.host.errors import ArmInterrupted
 from sefa_edge.firmware_bridge.host.fitted_profile import FittedProfile, fit_profile
 from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.schema import ArmProfile
@@ -213,7 +214,10 @@ class Motion:
         elif self._look.is_over(now_ns):
             commands, self._commands = self._commands, []
             self._switched_torque = True  # asking takes longer than a tick
-            trouble = self.arm.check_stance(now_ns)
+            try:
+                trouble = self.arm.check_stance(now_ns)
+            except ArmInterrupted:  # the emergency stop is the next event
+                return
             for event in commands if trouble is None else (trouble,):
                 self.apply(event, now_ns)
         elif now_ns - self._asked_ns > self._arming_patience_ns:
@@ -287,6 +291,8 @@ class Motion:
         self._switched_torque = True
         try:
             switch()
+        except ArmInterrupted:  # the emergency stop that interrupted it is the next event
+            return False
         except SefaError:
             self.apply(Fault.TORQUE_REFUSED, now_ns)
             return False

@@ -16,6 +16,7 @@ from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.errors import (
     ArmDisconnected,
     ArmFault,
+    ArmInterrupted,
     ArmTimeout,
     ArmUnconfirmed,
     JointsOutside,
@@ -108,9 +109,15 @@ class WatchedArm:
             return ()
 
     def check_stance(self, now_ns: int) -> Fault | None:
-        """What speaks against switching the torque on where the arm stands; None: nothing. Writes nothing."""
+        """What speaks against switching the torque on where the arm stands; None: nothing. Writes nothing.
+
+        Raises:
+            ArmInterrupted: an emergency stop goes first.
+        """
         try:
             self._connected().check_stance()
+        except ArmInterrupted:
+            raise
         except JointsOutside as outside:
             self.fault_detail, self.fault_joints = str(outside), bits(np.isin(self.names, outside.joints))
             return Fault.OUTSIDE_RANGE
@@ -130,6 +137,8 @@ class WatchedArm:
             return self._seek(now_ns, self._lost_since_ns)
         try:
             self._note(now_ns)
+        except ArmInterrupted:  # the emergency stop comes next; nothing was asked
+            return None
         except ArmTimeout:
             self._silent += 1
         except ArmDisconnected:
@@ -148,6 +157,8 @@ class WatchedArm:
             return False
         try:
             self._arm.send(goal)
+        except ArmInterrupted:
+            return False
         except ArmDisconnected:
             self._disconnect(goal.due_ns)
             return False
@@ -256,7 +267,7 @@ def _insist(request: Callable[[], T]) -> T:
     for _ in range(ATTEMPTS - 1):
         try:
             return request()
-        except ArmDisconnected:
+        except (ArmDisconnected, ArmInterrupted):
             raise
         except ArmFault:  # one disturbed packet is no refusal
             continue

@@ -23,6 +23,7 @@ from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity
 from sefa_edge.firmware_bridge.host.errors import (
     ArmDisconnected,
     ArmFault,
+    ArmInterrupted,
     ArmTimeout,
     ArmUnconfirmed,
     JointsOutside,
@@ -226,6 +227,8 @@ def _answer(error: SefaError) -> Answer:
         return Answer.OUTSIDE
     if isinstance(error, OtherArm):
         return Answer.OTHER_ARM
+    if isinstance(error, ArmInterrupted):
+        return Answer.INTERRUPTED
     return Answer.FAULT if isinstance(error, ArmFault) else Answer.REFUSED
 
 
@@ -240,5 +243,6 @@ def error_of(call: ArmCall, names: tuple[str, ...]) -> SefaError:
         Answer.DISCONNECTED: ArmDisconnected,
         Answer.FAULT: ArmFault,
         Answer.OTHER_ARM: OtherArm,
+        Answer.INTERRUPTED: ArmInterrupted,
     }
     return kinds.get(call.answer, SefaError)("as it was recorded")

@@ -38,8 +38,9 @@ class Answer(IntEnum):
     FAULT = 3
     REFUSED = 4
     UNCONFIRMED = 5
-    OUTSIDE = 6
-    OTHER_ARM = 7
+    INTERRUPTED = 6
+    OUTSIDE = 7
+    OTHER_ARM = 8
 
 
 @dataclass(frozen=True, slots=True)

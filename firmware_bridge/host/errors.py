@@ -5,6 +5,7 @@ FaultError
     ├── ArmTimeout       nobody answered in time
     ├── ArmUnconfirmed   some servos did not confirm what they were told
     ├── ArmDisconnected  the port is gone
+    ├── ArmInterrupted   an emergency stop goes before the request
     ├── JointsOutside    joints stand too far outside the range that their servos keep to
     └── OtherArm         the arm that answers is not the one that was opened before
 """
@@ -46,3 +47,7 @@ class JointsOutside(ArmFault):
 
 class OtherArm(ArmFault):
     """The arm that answers is not the one that was opened before."""
+
+
+class ArmInterrupted(ArmFault):
+    """A request was given up because an emergency stop was asked for."""
