@@ -103,11 +103,16 @@ def require_good(arm: WatchedArm, guard: Guard, pacer: Pacer, patience_ns: int) 
 
 
 def subjects_of(fault: Fault, joints: int, arm: WatchedArm, guard: Guard) -> tuple[str, ...]:
-    """What a fault is about, in words: what the arm said, status bits, or the names of joints (bit i is joint i)."""
+    """What a fault is about, in words; bit i of `joints` is joint i."""
+    return details_of(fault, joints, arm, guard) or names_of(joints, arm.names)
+
+
+def details_of(fault: Fault, joints: int, arm: WatchedArm, guard: Guard) -> tuple[str, ...]:
+    """What the arm, or its servos by their status bits, say about a fault; empty: no more than which joints."""
     if fault in (Fault.OUTSIDE_RANGE, Fault.OTHER_ARM):
         return (arm.fault_detail,)
     if fault is not Fault.SERVO_STATUS:
-        return names_of(joints, arm.names)
+        return ()
     bits = arm.state.status_bits & ~guard.health.forgiven_status_bits
     return tuple(f"{name}: {status_words(int(bits[arm.names.index(name)]))}" for name in names_of(joints, arm.names))
 

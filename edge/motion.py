@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sefa_edge.edge.arming import Arming, Look, first_suspicion, subjects_of, suspicion
+from sefa_edge.edge.arming import Arming, Look, details_of, first_suspicion, suspicion
 from sefa_edge.edge.chunks import ActionChunk, ChunkPlayer
 from sefa_edge.edge.clock import Slot
 from sefa_edge.edge.faults import OBSTRUCTIONS, Fault
@@ -14,7 +14,7 @@ from sefa_edge.edge.links import Links
 from sefa_edge.edge.modes import Command, Event, Mode, ModeState, Progress, Target, transition
 from sefa_edge.edge.planned_move import PlannedMove, plan_move
 from sefa_edge.edge.play_settings import HandOver
-from sefa_edge.edge.records import NONE_NS
+from sefa_edge.edge.records import NONE_NS, names_of
 from sefa_edge.edge.safety import Commanded, Envelope, Guard, GuardState, Situation, Verdict, judge
 from sefa_edge.edge.shaping import Segment, Setpoint, interpolate, resting
 from sefa_edge.edge.watched_arm import WatchedArm
@@ -53,8 +53,7 @@ class Motion:
         self.state = ModeState()
         self.fault_joints = 0
         """Bit i: the latched fault is about joint i."""
-        self.subjects: tuple[str, ...] = ()
-        """What the latched fault is about, in words."""
+        self._details: tuple[str, ...] = ()
         self.commanded = Commanded.standing(arm.state.joint_deg)
         self.arm = arm
         self._profile = profile
@@ -107,7 +106,7 @@ class Motion:
         if self.state.fault is not before.fault:
             blamed = self.arm.fault_joints if event in _FOUND_BY_ARM else 0
             self.fault_joints = self._blamed.get(self.state.fault, blamed)
-            self.subjects = subjects_of(self.state.fault, self.fault_joints, self.arm, self._guard)
+            self._details = details_of(self.state.fault, self.fault_joints, self.arm, self._guard)
         if event is Progress.ARM_BACK:
             self._stand()
         if self.state.mode is not before.mode:
@@ -131,6 +130,11 @@ class Motion:
         progress = self._progress(now_ns)
         if progress is not None:
             self.apply(progress, now_ns)
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """What the latched fault is about, in words: what the arm or its servos said, or the names of joints."""
+        return self._details or names_of(self.fault_joints, self.limits.joint_names)
 
     @property
     def first_reading_is_good(self) -> bool:

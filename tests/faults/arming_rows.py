@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -115,13 +116,12 @@ def first_position_lies(bench: Bench) -> None:
 
 def every_position_lies(bench: Bench) -> None:
     """One joint gives another position each time."""
+    places = itertools.cycle((500, 1500, 2500, 3500))
 
     def changed(packet: Packet) -> bytes:
         parameters = packet.parameters
         if len(parameters) == reg.PRESENT_BLOCK.count and packet.servo_id == bench.joint + 1:
-            parameters = int(bench.dice.choice([500, 1500, 2500, 3500]) + bench.dice.integers(300)).to_bytes(
-                2, "little"
-            )
+            parameters = (next(places) + int(bench.dice.integers(300))).to_bytes(2, "little")
         return encode(packet.servo_id, packet.code, parameters)
 
     bench.connect()
@@ -184,11 +184,10 @@ def push_against_a_narrow_range(bench: Bench) -> None:
 
 def park_pose_just_outside(bench: Bench) -> None:
     """The range ends 3 degrees before the park pose: it parks at its end."""
-    joint = bench.profile.joints[1]
-    ticks = round((bench.profile.park_pose_deg[1] + 3.0) * 4095 / 360)
-    bench.bus.servos[1].set_register(reg.MIN_POSITION, 2047 + ticks)
-    bench.bus.servos[1].set_register(reg.MAX_POSITION, 2047 - ticks)
-    assert joint.name == "shoulder_lift"
+    bench.profile = bench.profile.model_copy(update={"park_pose_deg": [0.0, -90.0, 20.0, 10.0, 0.0, 10.0]})
+    middle, half = 2048, round(87.0 * 4095 / 360)
+    bench.bus.servos[1].set_register(reg.MIN_POSITION, middle - half)
+    bench.bus.servos[1].set_register(reg.MAX_POSITION, middle + half)
     bench.connect()
     bench.run()
 
