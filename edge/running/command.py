@@ -16,7 +16,10 @@ def add_setup_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--arm", default="sim", metavar="ARM", help="sim, so101, so100 or an arm profile (.yaml)")
     parser.add_argument("--port", metavar="P", help="serial port of the arm; with sim: the --link of `sefa-edge sim`")
     parser.add_argument(
-        "--calibration", metavar="FILE|ID", help="LeRobot calibration of a real arm (default: what its servos carry)"
+        "--calibration",
+        metavar="FILE|ID",
+        help="LeRobot calibration of a real arm (default: what its servos carry); required where several servo "
+        "adapters are plugged in",
     )
     parser.add_argument(
         "--camera",
@@ -99,7 +102,7 @@ def main(args: argparse.Namespace) -> int:
     from sefa_edge.edge.process import be_lean
 
     be_lean()
-    from sefa_edge.edge.running.run_plan import look_at_cameras, make_plan
+    from sefa_edge.edge.running.run_plan import look_at_calibration, look_at_cameras, make_plan
     from sefa_edge.edge.running.status import StatusLine
     from sefa_edge.edge.running.supervisor import Supervisor
     from sefa_edge.profiles.console import limit_waiting
@@ -109,7 +112,7 @@ def main(args: argparse.Namespace) -> int:
     check_report_word(args.json)
     limit_waiting()
     line = StatusLine(sys.stderr)
-    for note in (*look_at_cameras(plan), *(f"note: {note}" for note in plan.notes)):
+    for note in (*look_at_calibration(plan), *look_at_cameras(plan)):
         line.say(note)
     card = plan.card
     line.say(f"engine {card.name} ({card.precision}, task {card.task}), arm {plan.arm_name}; Ctrl-C parks it")

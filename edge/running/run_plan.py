@@ -15,9 +15,10 @@ from sefa_edge.edge.engines.engine import check_fits_arm, engine_kind
 from sefa_edge.edge.play_settings import HandOver, NoiseMode, hand_over_of
 from sefa_edge.edge.realtime import MAX_SPIN_US, RealtimeSettings
 from sefa_edge.edge.recorder.names import free_path
-from sefa_edge.firmware_bridge.host.calibration import load_calibration
+from sefa_edge.firmware_bridge.host.calibration import read_calibration
 from sefa_edge.firmware_bridge.host.calibration_files import find_calibration
 from sefa_edge.firmware_bridge.host.fitted_profile import fit_profile
+from sefa_edge.firmware_bridge.host.port_choice import require_told_apart
 from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.errors import InputError, MissingError
 from sefa_edge.profiles.files import make_folder, writable
@@ -91,8 +92,6 @@ class RunPlan:
     schedule: Schedule
     film: Path | None
     recording: RecordingPlan | None = None
-    notes: tuple[str, ...] = ()
-    """What a person should know before the run about the arm's calibrated range."""
     untouched: bool = False
     """The arm is read and never switched on; the policy thinks, and nothing moves. For a program that measures."""
 
@@ -131,7 +130,6 @@ def make_plan(args: argparse.Namespace) -> RunPlan:
         schedule=_schedule(args, card, simulated),
         film=_film(args.video),
         recording=None if args.record is None else _recording(args.record, args.record_limit_mb),
-        notes=() if calibration is None else fit_profile(profile, load_calibration(calibration, profile)).notes,
     )
 
 
@@ -157,6 +155,21 @@ def look_at_cameras(plan: RunPlan) -> list[str]:
     sizes = {camera.name: (camera.height, camera.width) for camera in plan.card.cameras}
     rate_hz = plan.camera_rate_hz
     return look_at(CameraRequest(name, address, rate_hz, *sizes[name]) for name, address in devices.items())
+
+
+def look_at_calibration(plan: RunPlan) -> list[str]:
+    """What a person should know about the calibration file of a run, and about the range that it leaves to the arm.
+
+    Raises:
+        InputError: it cannot be used, the poses of the profile are out of its range, or there is none although several
+            servo adapters are plugged in.
+    """
+    if plan.calibration is None:
+        if plan.world is None:
+            require_told_apart(plan.port)
+        return []
+    found = read_calibration(plan.calibration, plan.profile)
+    return [f"note: {note}" for note in (*found.notes, *fit_profile(plan.profile, found.calibration).notes)]
 
 
 def _recording(folder: Path, limit_mb: int) -> RecordingPlan:

@@ -23,14 +23,11 @@ import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
 
-from pydantic import Field, create_model, model_validator
-from typing_extensions import Self
-
+from sefa_edge.firmware_bridge.host.calibration_format import FIELD_BOUNDS, arm_entries, require_json
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.schema import ArmProfile, JointProfile
-from sefa_edge.profiles.strict import StrictModel, parse_json
+from sefa_edge.profiles.strict import read_bounded
 from sefa_edge.profiles.units import LEROBOT_TICKS_PER_TURN
 
 ENCODER_MAX_TICKS = 4095
@@ -40,8 +37,6 @@ MAX_HOMING_OFFSET = 2047
 SMALLEST_SHARE, SMALLEST_USUAL_SHARE, LARGEST_USUAL_SHARE = 0.6, 0.8, 1.3
 """Of a joint's nominal range. A smaller range than the first means that the joint was not moved from end to end when
 it was calibrated; real SO-100 and SO-101 arms lie between the other two."""
-
-EncoderTicks = Annotated[int, Field(ge=0, le=ENCODER_MAX_TICKS)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,35 +100,44 @@ def joint_scale(joint: JointProfile, calibration: JointCalibration) -> JointScal
     return JointScale(high if calibration.drive_mode else low, direction * 100 / (high - low), low, high, low, high)
 
 
-class _LeRobotJoint(StrictModel):
-    """One joint as LeRobot writes it."""
+@dataclass(frozen=True, slots=True)
+class CalibrationFile:
+    """What a calibration file holds for an arm, and what a person should know about the file."""
 
-    id: Annotated[int, Field(ge=0, le=253)]
-    drive_mode: Literal[0, 1]
-    homing_offset: Annotated[int, Field(ge=-MAX_HOMING_OFFSET, le=MAX_HOMING_OFFSET)]
-    range_min: EncoderTicks
-    range_max: EncoderTicks
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.range_min >= self.range_max:
-            raise ValueError(f"range_min {self.range_min} must be below range_max {self.range_max}")
-        return self
+    calibration: Calibration
+    notes: tuple[str, ...]
 
 
 def load_calibration(path: Path, profile: ArmProfile) -> Calibration:
-    """Read a LeRobot calibration file of the profile's arm.
+    """Read a LeRobot calibration file of the profile's arm. Raises InputError as `read_calibration` does."""
+    return read_calibration(path, profile).calibration
+
+
+def read_calibration(path: Path, profile: ArmProfile) -> CalibrationFile:
+    """Read a LeRobot calibration file of the profile's arm, with notes about it.
 
     Raises:
-        InputError: absent or broken file, wrong joint names, values out of range, a range that cannot be true, or the
-            ids of another arm.
+        InputError: absent or broken file, another format (see `calibration_format`), wrong joint names, values out of
+            range, a range that cannot be true, or the ids of another arm.
     """
-    fields = {joint.name: (_LeRobotJoint, ...) for joint in profile.joints}
-    file_model = create_model("LeRobotCalibration", __base__=StrictModel, **fields)  # pyright: ignore
-    content = parse_json(path, file_model)
-    found = Calibration(tuple(_from_lerobot(path, joint, getattr(content, joint.name)) for joint in profile.joints))
-    require_plausible_ranges(profile, found, str(path))
-    return found
+    text = read_bounded(path)
+    require_json(path, text)
+    try:
+        content = json.loads(text.removeprefix("\ufeff"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not valid JSON: {error}", "was it written completely?") from None
+    found = arm_entries(path, content, profile)
+    joints = tuple(JointCalibration(*(entry[field] for field in FIELD_BOUNDS)) for entry in found.entries)
+    for joint, entry in zip(profile.joints, joints, strict=True):
+        if entry.range_min_ticks >= entry.range_max_ticks:
+            raise InputError(
+                f"{path}: {joint.name}: range_min {entry.range_min_ticks} must be below range_max "
+                f"{entry.range_max_ticks}",
+                "calibrate again and move every joint from end to end",
+            )
+    calibration = Calibration(joints)
+    require_plausible_ranges(profile, calibration, str(path))
+    return CalibrationFile(calibration, found.notes)
 
 
 def require_plausible_ranges(profile: ArmProfile, calibration: Calibration, source: str) -> None:
@@ -205,12 +209,3 @@ def nominal_calibration(profile: ArmProfile) -> Calibration:
             for joint in profile.joints
         )
     )
-
-
-def _from_lerobot(path: Path, joint: JointProfile, entry: _LeRobotJoint) -> JointCalibration:
-    if entry.id != joint.servo_id:
-        raise InputError(
-            f"{path}: {joint.name} is servo {entry.id}, but servo {joint.servo_id} in the arm profile",
-            "is this the calibration of another arm? otherwise correct servo_id in the profile",
-        )
-    return JointCalibration(entry.id, entry.drive_mode, entry.homing_offset, entry.range_min, entry.range_max)

@@ -25,6 +25,7 @@ from sefa_edge.edge.following.paced import PacedFollower, start_following
 from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity
 from sefa_edge.firmware_bridge.host.calibration import Calibration, load_calibration
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
+from sefa_edge.firmware_bridge.host.port_choice import require_told_apart
 from sefa_edge.firmware_bridge.host.same_arm import SameArm
 from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.schema import load_arm_profile
@@ -94,6 +95,7 @@ class SefaSOFollower(Robot):
                 undo.callback(camera.disconnect)
             calibration = self._load_calibration_file()
             if calibration is None:
+                require_told_apart(self.config.port)
                 logger.info("%s does not exist: the calibration in the servos counts", self.calibration_fpath)
             open_arm = SameArm(lambda: open_feetech_arm(self._profile, self.config.port, calibration), self._arm)
             self._follower = start_following(self._profile, open_arm)
