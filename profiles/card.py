@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from typing_extensions import Self
 
 from sefa_edge.profiles.errors import InputError
@@ -126,6 +126,11 @@ class ClosedLoop(StrictModel):
     reference_successes: Annotated[int, Field(ge=0)]
     interval_95: tuple[Share, Share]
 
+    @property
+    def seeds(self) -> int:
+        """How many were played."""
+        return self.last_seed - self.first_seed + 1
+
 
 class GateResult(StrictModel):
     """Does the engine still act as the network did? Differences to fp32 torch in joint units, on the same noise."""
@@ -141,7 +146,16 @@ class GateResult(StrictModel):
     closed_loop: ClosedLoop | None = None
     passed: bool
     overridden: bool = False
-    """Failed, and exported all the same with --allow-worse."""
+    """Failed, and exported all the same with --allow-worse or --allow-unproven."""
+    unproven: str | None = None
+    """Why the closed loop proves nothing: it could not have failed, or was not played. Not written when it does."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out_what_version_2_lacks(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content = serialise(self)
+        if self.unproven is None:
+            del content["unproven"]
+        return content
 
 
 class PlanSpec(StrictModel):
@@ -168,7 +182,8 @@ class PlanSpec(StrictModel):
 class PolicyCard(StrictModel):
     """Everything a runtime must know before it lets an engine move an arm."""
 
-    schema_version: Literal[2]
+    schema_version: Literal[2, 3]
+    """3: the gate may say that it is `unproven`."""
     name: str
     task: str
     arm: str

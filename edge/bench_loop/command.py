@@ -16,7 +16,7 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
-from sefa_edge.edge.bench_loop.report import Findings, as_json, judge, table, verdict
+from sefa_edge.edge.bench_loop.report import Findings, as_json, judge, require_load, table, verdict
 from sefa_edge.edge.bench_loop.samples import Footprint, LoopMeasurement, LoopSamples, footprint_of
 from sefa_edge.edge.bench_loop.servos import simulated_servos
 from sefa_edge.edge.bench_loop.timer_control import TimerControl, TimerRequest, TimerResult, timer_control
@@ -64,6 +64,7 @@ def main(args: argparse.Namespace) -> int:
     if findings is None or ending.exit_code >= 128:
         print(ending.message, file=sys.stderr)
         return ending.exit_code
+    require_load(findings.beside)
     criteria = judge(findings)
     write_report(args.json, as_json(findings, criteria, plan, environment))
     if args.picture is not None:

@@ -19,6 +19,7 @@ from tests.faults import arming_rows
 from tests.faults.judge import first_rest
 from tests.faults.lock_step import HORIZON, STEP_NS, Bench
 from tests.faults.row import DROPPED, GOES_ON, LEFT, PARKED, UNTOUCHED, Expected, Row, Start
+from tests.faults.wire_monitor import WireSummary
 
 SHOULDER, GRIPPER = 1, 5
 BITS_PER_TICK = 140 * 8
@@ -803,8 +804,8 @@ TIME_ROWS = [
 ROWS: list[Row[Bench]] = [*POLICY_ROWS, *SUPERVISOR_ROWS, *ARM_ROWS, *arming_rows.ROWS, *BUS_ROWS, *TIME_ROWS]
 
 
-def perform(row: Row[Bench], seed: int) -> None:
-    """Do it, and judge what became of it. Raises AssertionError."""
+def perform(row: Row[Bench], seed: int, note: Callable[[WireSummary], None] = lambda figures: None) -> None:
+    """Do it, judge what became of it, and `note` what passed on the wire. Raises AssertionError."""
     bench = Bench(seed)
     try:
         if row.start is Start.MOVING:
@@ -819,6 +820,7 @@ def perform(row: Row[Bench], seed: int) -> None:
         bench.until(lambda: False)
         judge(bench, row.expected)
     finally:
+        note(bench.judge.summary())
         bench.close()
 
 
