@@ -180,7 +180,11 @@ ROWS: list[Row[Rig]] = [
         silence,
         Expected(f"{SILENT} ({{joint}})", LEFT, Fault.ARM_TIMEOUT, Mode.FAULT, Torque.ON, rest_s=3.0),
     ),
-    Row("the arm's supply fails and returns", power_cut, Expected(SILENT, fault=Fault.ARM_TIMEOUT, rest_s=3.0)),
+    Row(
+        "the arm's supply fails and returns",
+        power_cut,
+        Expected("the arm lost its power and is limp", DROPPED, Fault.POWER_LOST, rest_s=3.0),
+    ),
     Row("the adapter echoes", echo, GOES_ON),
     Row(
         "SIGSTOP and SIGCONT of control",

@@ -48,6 +48,7 @@ class GoalFrame:
         commands = [command(0, counts) for counts in speed_counts]
         self._packet = bytearray(encode_sync_write(COMMAND_BLOCK.address, list(zip(servo_ids, commands, strict=True))))
         self._check_of_zeros = self._packet[-1]
+        self._servo_ids = tuple(servo_ids)
         self.speed_counts = list(speed_counts)
         """Goal speed (register 46) that goes with the goal of each joint."""
         first = FIRST_ENTRY + 1 + GOAL_POSITION.address - COMMAND_BLOCK.address
@@ -92,6 +93,20 @@ class GoalFrame:
             joint += 1  # noqa: SIM113  (enumerate makes one more tuple per joint)
         packet[-1] = (self._check_of_zeros - total) & 0xFF
         return bytes(packet)
+
+    def without(self, joint_deg: Sequence[float], left_out: int) -> bytes:
+        """As `filled`, without the joints whose bits are set in `left_out`; empty when no joint remains.
+
+        Raises:
+            ValueError: not one position for every joint.
+        """
+        rows = zip(self._servo_ids, self._joints, self.speed_counts, joint_deg, strict=True)
+        commands = [
+            (servo_id, command(min(max(round(position / per_tick + zero), lowest), highest), counts))
+            for row, (servo_id, (_, per_tick, zero, lowest, highest), counts, position) in enumerate(rows)
+            if not left_out >> row & 1
+        ]
+        return encode_sync_write(COMMAND_BLOCK.address, commands) if commands else b""
 
 
 @dataclass(frozen=True, slots=True)

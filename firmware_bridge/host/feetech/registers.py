@@ -196,6 +196,9 @@ STATE_BLOCK = Block(PRESENT_POSITION.address, struct.Struct("<HHHBBBBBxxH"))
 COMMAND_BLOCK = Block(ACCELERATION.address, struct.Struct("<BHHH"))
 """41..47: acceleration, goal position, goal time, goal speed (raw)."""
 
+HELD_BLOCK = Block(TORQUE_ENABLE.address, struct.Struct("<BBHHH"))
+"""40..47: torque, then what a goal writes (raw)."""
+
 IDENTITY_BLOCK = Block(FIRMWARE_MAJOR.address, struct.Struct("<BBxHBBBBHH5xB12xHB"))
 """0..33: firmware, model, id, baud, return delay, response level, min and max position, phase, offset, mode (raw)."""
 
