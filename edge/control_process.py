@@ -68,7 +68,11 @@ from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity
 from sefa_edge.firmware_bridge.host.calibration import load_calibration
 from sefa_edge.firmware_bridge.host.emergency import Emergency
+from sefa_edge.firmware_bridge.host.errors import ArmTimeout
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
+from sefa_edge.firmware_bridge.host.feetech.link import Link
+from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
+from sefa_edge.firmware_bridge.host.feetech.torque import joints_holding
 from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED, Preparation
 from sefa_edge.firmware_bridge.host.same_arm import SameArm
 from sefa_edge.profiles import console
@@ -109,9 +113,12 @@ class ControlConfig(StrictModel):
     """Whether settings that a power cut undoes are written before the arm is ready; an arm in need, or one that is
     only looked at, is left as it is."""
     arming: Literal["after_looking", "at_once"] = "after_looking"
-    """When ARM takes effect. At once: for an arm that may be up in the air and must not be let down."""
+    """When ARM takes effect; a rescue never waits, because the arm may be up in the air and must not be let down."""
     expected_arm: Annotated[str, Field(max_length=1024)] | None = None
     """Which arm must answer: `ArmIdentity.pack` in hexadecimal digits; null: whichever does."""
+    rescue: bool = False
+    """Whether an earlier process may have left the arm holding: it is then held where it is, parked and released
+    without any command, whether the supervisor lives or not. An arm that does not hold is not touched."""
     recorder_fd: FileDescriptor | None = None
     """End of a channel to the recorder, which gets a TickTrace per tick; null: nobody records."""
 
@@ -163,7 +170,8 @@ def build_loop(config: ControlConfig, profile: ArmProfile, world: Surroundings, 
     if sink is not None:
         arm_tap = ArmTap()
         links, open_arm = TappedLinks(links, arm_tap, sink), arm_tap.around(open_arm)
-    period, arming = control_period_ns(config, profile), Arming(config.arming)
+    period = control_period_ns(config, profile)
+    arming = Arming.AT_ONCE if config.rescue else Arming(config.arming)
     motion = Motion.connect(open_arm, profile, period, config.hand_over, arming)
     if sink is not None:
         sink.put(ArmOpened(motion.arm.identity, arming is Arming.AFTER_LOOKING).pack())
@@ -190,15 +198,19 @@ def _serve(config: ControlConfig, supervisor: Channel, policy: Channel, sink: Si
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: links.ask_stop())
         signal.signal(signal.SIGQUIT, lambda *_: links.ask_emergency())
+        if config.rescue and not _may_hold(profile, config.port):
+            return NOTHING_HOLDS
         period = control_period_ns(config, profile)
         loop = build_loop(config, profile, Surroundings(clock, links, _arm_opener(config, profile, emergency)), sink)
     except SefaError as error:
-        return _not_started(error)
+        return _not_started(error, config)
+    if config.rescue:
+        links.rescue()
     with closing(loop.arm):
         try:
             preparation = _prepare(config, loop)
         except SefaError as error:
-            return _not_started(error)
+            return _not_started(error, config)
         _reserve = reserve_heap()  # held to the end of this call
         quiet_collector()  # before the priority: it takes tens of milliseconds, which others may need
         asked, granted = claim_privileges(config.realtime_priority, config.cpu)
@@ -295,8 +307,23 @@ def _arm_opener(config: ControlConfig, profile: ArmProfile, emergency: Emergency
     return lambda: open_feetech_arm(profile, config.port, calibration, emergency)
 
 
-def _not_started(error: SefaError) -> Final:
-    return Final(Mode.IDLE, Fault.NONE, 0, Torque.UNTOUCHED, error.exit_code, 0, 0, str(error), error.hint)
+def _may_hold(profile: ArmProfile, port: str) -> bool:
+    """Whether a servo's torque is on, or cannot be read. Raises SefaError: the port cannot be opened."""
+    with closing(Link.open(port, profile.baud)) as link:
+        try:
+            return bool(joints_holding(ServoBus(link), profile))
+        except ArmTimeout:
+            return True
+
+
+NOTHING_HOLDS = Final(Mode.IDLE, Fault.NONE, 0, Torque.OFF, 0, 0, 0, "no servo holds: the arm was not touched", "")
+"""How a rescue ends that finds nothing to do."""
+
+
+def _not_started(error: SefaError, config: ControlConfig | None = None) -> Final:
+    rescue = config is not None and config.rescue
+    message = f"{error}: the arm may still hold" if rescue else str(error)
+    return Final(Mode.IDLE, Fault.NONE, 0, Torque.UNTOUCHED, error.exit_code, 0, 0, message, error.hint)
 
 
 def _deliver(supervisor: Channel, final: Final) -> bool:

@@ -30,7 +30,7 @@ REAL_EPISODE_S = 20.0
 MIN_RATE_HZ, MAX_RATE_HZ = 20.0, 500.0  # those of an arm profile
 NO_FILM = "none"
 FILM_ENDINGS = (".png", ".mp4", ".webm", ".avi")
-_NAMED_CAMERA = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)=(.+)")
+_NAMED_CAMERA = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._-]*)=(.+)")
 
 
 @dataclass(frozen=True, slots=True)
