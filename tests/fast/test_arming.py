@@ -1,4 +1,4 @@
-"""An arm is looked at before it is switched on, by the bench verbs and by a program that leads it; another one never."""
+"""An arm is looked at before it is switched on, and another arm than the first is not switched on at all."""
 
 from __future__ import annotations
 
