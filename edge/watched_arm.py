@@ -40,6 +40,9 @@ ENCODER_READINGS = 5
 ATTEMPTS = 5
 """How often a request outside the rhythm of the loop is made before its failure counts."""
 
+PATIENT_ATTEMPTS = 20
+"""The same for the first reading after torque on: each waits half a control period, and the servos hold meanwhile."""
+
 RETRY_NS = ms_to_ns(250)
 """Time between two attempts to reach a lost arm; an attempt may take longer than a tick."""
 
@@ -207,7 +210,7 @@ class WatchedArm:
             arm.prepare()
         _insist(arm.enable_torque)
         self.torque = Torque.ON
-        self.state = _insist(arm.read_state)
+        self.state = _insist(arm.read_state, PATIENT_ATTEMPTS)
         self._forget()
 
     def release(self) -> None:
@@ -369,9 +372,9 @@ class WatchedArm:
         return self._next_news() or Progress.ARM_BACK
 
 
-def _insist(request: Callable[[], T]) -> T:
+def _insist(request: Callable[[], T], attempts: int = ATTEMPTS) -> T:
     """The answer to a request that may be repeated. Raises ArmFault when no attempt succeeds."""
-    for _ in range(ATTEMPTS - 1):
+    for _ in range(attempts - 1):
         try:
             return request()
         except (ArmDisconnected, ArmInterrupted):

@@ -30,7 +30,6 @@ class PlantArm:
             joint_scale(joint, entry) for joint, entry in zip(profile.joints, calibration.joints, strict=True)
         ]
         self._identity = nominal_identity(profile)
-        self._torque = False
         self._plant = plant
         self._goal_ticks = [round(plant.position_ticks(i)) for i in range(len(self._scales))]
         self._torque = [False] * len(self._scales)
@@ -84,19 +83,17 @@ class PlantArm:
         """A plant has no position limits."""
 
     def holding(self) -> tuple[str, ...]:
-        """All joints, or none."""
-        return self._names if self._torque else ()
+        """Joints whose motor is on."""
+        return tuple(name for name, on in zip(self._names, self._torque, strict=True) if on)
 
     def enable_torque(self) -> None:
         """Hold the present pose."""
-        self._torque = True
         for i in range(len(self._scales)):
             self._set_goal(i, round(self._plant.position_ticks(i)))
             self._set_torque(i, on=True)
 
     def release_torque(self) -> None:
         """Let go of every joint."""
-        self._torque = False
         for i in range(len(self._scales)):
             self._set_torque(i, on=False)
 
