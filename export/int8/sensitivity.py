@@ -92,7 +92,8 @@ def choose_recipe(form: Form, sensitivities: Sequence[Sensitivity], judge: Judge
     total = sum(found.layer.macs for found in sensitivities)
     largest_first = sorted((found.layer for found in sensitivities), key=lambda layer: layer.macs, reverse=True)
     # First back into INT8 as exactly as there is, then into its fastest kernels: speed must not crowd a layer out.
-    for mode in reversed([mode for mode in ("int8", *form.fallbacks) if mode in COMPUTES_IN_INT8]):
+    modes: list[Mode] = ["int8", *(mode for mode in form.fallbacks if mode in COMPUTES_IN_INT8)]
+    for mode in reversed(modes):
         for layer in largest_first:
             is_worth_it = layer.macs > form.second_look_share * total or recipe[layer.name] in COMPUTES_IN_INT8
             again: Recipe = {**recipe, layer.name: mode}
