@@ -107,7 +107,7 @@ FAULTS = {
     Fault.TORQUE_REFUSED: FaultRow(
         Outcome.LEAVE,
         "a servo did not confirm its torque setting",
-        "check cables and power; support the arm before you switch its power off",
+        "check cables and power",
     ),
     Fault.CAMERA_STALE: FaultRow(
         Outcome.PARK,

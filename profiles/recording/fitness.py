@@ -28,6 +28,7 @@ def check_moves(joint_names: Sequence[str], lowest: Sequence[float], highest: Se
         InputError: says which joints, and what to do.
     """
     if tuple(joint_names) != arm.joint_names:
+        require_present_zero(joint_names)
         raise _other_joints(joint_names, arm)
     for joint, low, high in zip(arm.joints, lowest, highest, strict=True):
         wrong = unit_impossible(joint.unit, low, high)
@@ -72,15 +73,20 @@ def _check_cameras(dataset: RecordedDataset) -> None:
         )
 
 
-def _other_joints(joint_names: Sequence[str], arm: ArmProfile) -> InputError:
+def require_present_zero(joint_names: Sequence[str]) -> None:
+    """Refuse joints with the names, and so the zero, of LeRobot's calibration before June 2025. Raises InputError."""
     names = [name if name.isprintable() else "?" for name in joint_names]
     if any(name.startswith(OLD_PREFIX) for name in names):
-        return InputError(
+        raise InputError(
             f"the joints are called {', '.join(names)}: recorded by LeRobot before June 2025, with the old "
             "calibration, whose zero is the stretched-out arm",
             "an arm that is calibrated today would move elsewhere: record again, or convert names and values as "
             "LeRobot's page on backward compatibility says (examples/backward_compatibility/replay.py)",
         )
+
+
+def _other_joints(joint_names: Sequence[str], arm: ArmProfile) -> InputError:
+    names = [name if name.isprintable() else "?" for name in joint_names]
     return InputError(
         f"the dataset or checkpoint moves {', '.join(names)}; the arm '{arm.name}' has {', '.join(arm.joint_names)}",
         "name the arm that it was recorded with by --arm (a profile of your own may have any joints)",

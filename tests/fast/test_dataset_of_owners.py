@@ -18,6 +18,7 @@ from sefa_edge.edge.demonstrations.dataset_writer import DatasetInfo, DatasetWri
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.recording.dataset import open_dataset
 from sefa_edge.profiles.recording.fitness import check_exportable
+from sefa_edge.profiles.recording.recordings import PolicyInputs, check_shows
 from sefa_edge.profiles.schema import load_arm_profile
 
 ARM = load_arm_profile("so101")
@@ -233,6 +234,9 @@ def test_joints_of_the_old_calibration_are_told_before_training(tmp_path: Path) 
     with pytest.raises(InputError, match="before June 2025, with the old calibration, whose zero") as refused:
         check_exportable(open_dataset(folder), ARM)
     assert "record again" in refused.value.hint
+    inputs = PolicyInputs(ARM.joint_names, {"front": (24, 32)}, 10.0, 1, 1, 16)
+    with pytest.raises(InputError, match="before June 2025, with the old calibration"):
+        check_shows(open_dataset(folder), inputs)
 
 
 def test_what_export_would_refuse_is_refused_before_training(tmp_path: Path, folder: Path) -> None:

@@ -245,3 +245,11 @@ def test_an_arm_that_becomes_limp_after_another_fault_says_both() -> None:
 
 def test_an_arm_without_torque_of_ours_is_not_called_limp() -> None:
     assert run(Progress.LIMP) == ModeState()
+
+
+@pytest.mark.parametrize("fault", REAL_FAULTS)
+def test_a_hint_says_nothing_twice(fault: Fault) -> None:
+    for ending in ((), (SETTLED,), (SETTLED, SETTLED, SETTLED)):
+        _, hint = describe(run(*RUNNING, fault, *ending))
+        parts = hint.split("; ")
+        assert len(set(parts)) == len(parts), hint
