@@ -6,10 +6,10 @@ import argparse
 import os
 import sys
 from importlib import import_module
-from typing import Protocol, cast
+from typing import NoReturn, Protocol, cast
 
 from sefa_edge import __version__
-from sefa_edge.profiles.errors import MissingError, SefaError
+from sefa_edge.profiles.errors import InputError, MissingError, SefaError
 
 COMMANDS = {
     "run": ("sefa_edge.edge.running.command", "run a policy on an arm, simulated or real"),
@@ -75,6 +75,14 @@ class Command(Protocol):
         ...
 
 
+class CommandLine(argparse.ArgumentParser):
+    """A parser whose complaints are one `error:` line and one `hint:` line, as of everything else."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises InputError."""
+        raise InputError(message.removeprefix("argument "), f"{self.prog} --help")
+
+
 class DefaultsFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Tells a default where there is one."""
 
@@ -104,7 +112,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = CommandLine(
         prog="sefa-edge",
         description="From a trained SeFA policy to a moving SO-100/SO-101 arm.",
         epilog=EXIT_CODES,

@@ -25,10 +25,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, create_model, model_validator
+from pydantic import create_model, model_validator
 from typing_extensions import Self
 
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.numbers import Whole
 from sefa_edge.profiles.schema import ArmProfile, JointProfile
 from sefa_edge.profiles.strict import StrictModel, parse_json
 from sefa_edge.profiles.units import LEROBOT_TICKS_PER_TURN
@@ -37,7 +38,7 @@ ENCODER_MAX_TICKS = 4095
 MAX_HOMING_OFFSET = 2047
 """Either way: register 31 is a magnitude of 11 bits and a sign."""
 
-EncoderTicks = Annotated[int, Field(ge=0, le=ENCODER_MAX_TICKS)]
+EncoderTicks = Annotated[int, Whole("a position", 0, ENCODER_MAX_TICKS, "ticks")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +105,9 @@ def joint_scale(joint: JointProfile, calibration: JointCalibration) -> JointScal
 class _LeRobotJoint(StrictModel):
     """One joint as LeRobot writes it."""
 
-    id: Annotated[int, Field(ge=0, le=253)]
+    id: Annotated[int, Whole("an id", 0, 253)]
     drive_mode: Literal[0, 1]
-    homing_offset: Annotated[int, Field(ge=-MAX_HOMING_OFFSET, le=MAX_HOMING_OFFSET)]
+    homing_offset: Annotated[int, Whole("an offset", -MAX_HOMING_OFFSET, MAX_HOMING_OFFSET, "ticks")]
     range_min: EncoderTicks
     range_max: EncoderTicks
 
