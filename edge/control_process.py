@@ -30,7 +30,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import select
 import signal
 import sys
@@ -66,6 +65,7 @@ from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.calibration import load_calibration
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
 from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED
+from sefa_edge.profiles import console
 from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
 from sefa_edge.profiles.strict import StrictModel, validate
@@ -243,8 +243,7 @@ def _subjects(loop: ControlLoop, profile: ArmProfile, circumstances: Circumstanc
 def _shout(refusing: tuple[str, ...]) -> None:
     """Straight to the terminal: whoever pressed the emergency stop must not wait for anybody else's words."""
     words = f"\nEMERGENCY STOP: {', '.join(refusing)} DID NOT CONFIRM: CUT THE ARM'S POWER; still trying\n"
-    with suppress(OSError):
-        os.write(sys.stderr.fileno(), words.encode())
+    console.write_controls(sys.stderr, console.printable(words), patience_s=0.0)
 
 
 def _arm_opener(config: ControlConfig, profile: ArmProfile) -> Callable[[], Arm]:
@@ -276,4 +275,5 @@ def _print_last_words(final: Final) -> None:
 
 
 if __name__ == "__main__":
+    console.install()
     sys.exit(main())

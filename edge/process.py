@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from sefa_edge.profiles import console
 from sefa_edge.profiles.errors import MissingError, SefaError
 from sefa_edge.profiles.units import NS_PER_S
 
@@ -160,6 +161,7 @@ def be_lean() -> None:
 
 def child_main(work: Callable[[bytes], int]) -> int:
     """Body of a child's `__main__`: reads `--config FD`, dies with its parent, prints failures plainly."""
+    console.install()
     parser = argparse.ArgumentParser()
     parser.add_argument("--config", type=int, required=True)
     config_fd = parser.parse_args().config

@@ -6,9 +6,9 @@ import hashlib
 import json
 import os
 import stat
-import sys
 from pathlib import Path
 
+from sefa_edge.profiles import console
 from sefa_edge.profiles.errors import InputError
 
 MAX_BYTES = 1_000_000
@@ -93,7 +93,8 @@ def check_report_word(word: str | None) -> None:
 def write_report(word: str | None, content: str) -> None:
     """Write a report to where its `--json F` option says; a file is written whole or not at all. Raises InputError."""
     if word == "-":
-        sys.stdout.write(content)
+        if not console.write_result(content):
+            raise InputError("the reader of standard output takes nothing", "give --json a file")
     elif word is not None:
         try:
             write_atomic(Path(word), content.encode())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TextIO
 
+from sefa_edge.profiles.console import printable, write_controls
+
 WIDTH = 30
 LINE_EVERY_S = 15.0
 
@@ -37,7 +39,8 @@ class Progress:
         line = f"{self._label} {done}/{self._total} {elapsed_s:.0f}s, {left_s:.0f}s left {note}".rstrip()
         if self._is_terminal:
             filled = WIDTH * done // self._total
-            self._stream.write(f"\r\x1b[K[{'#' * filled}{'.' * (WIDTH - filled)}] {line}")
+            bar = "#" * filled + "." * (WIDTH - filled)
+            write_controls(self._stream, f"\r\x1b[K[{bar}] {printable(line)}", patience_s=0.0)
         else:
             self._stream.write(line + "\n")
-        self._stream.flush()
+            self._stream.flush()

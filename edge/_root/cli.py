@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from importlib import import_module
+from types import FrameType
 from typing import NoReturn, Protocol, cast
 
 from sefa_edge import __version__
+from sefa_edge.profiles import console
 from sefa_edge.profiles.errors import InputError, MissingError, SefaError
 
 COMMANDS = {
@@ -62,7 +65,19 @@ exit codes:
   1  the work ran and failed its own criterion
   2  wrong use or bad input
   3  a fault stopped the arm safely
-  4  something that this machine lacks"""
+  4  something that this machine lacks
+  128 + n  stopped by signal n: 130 Ctrl-C, 143 SIGTERM, 129 the terminal was closed"""
+
+
+FULL_HINT = "make room there, or raise the limit on the size of files (`ulimit -f`)"
+
+
+class StopRequested(KeyboardInterrupt):
+    """SIGTERM, or the end of the terminal. Unwinds like Ctrl-C, so that nothing half-written stays behind."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 class Command(Protocol):
@@ -94,21 +109,61 @@ class DefaultsFormatter(argparse.ArgumentDefaultsHelpFormatter):
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point. Expected failures become one `error:` line and one `hint:` line, never a traceback."""
-    arguments = sys.argv[1:] if argv is None else argv
+    streams = console.install()
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime would report to its makers
+    if argv is None:
+        _handle_stop_signals()
+        return _perform(sys.argv[1:])
+    try:  # called by a program: it keeps its streams and its signals
+        return _perform(argv)
+    finally:
+        sys.stdout, sys.stderr = streams
+
+
+def _perform(arguments: list[str]) -> int:
     try:
-        return _dispatch(arguments)
+        exit_code = _dispatch(arguments)
+        sys.stdout.flush()
+        failure = console.output_failure()
+        if exit_code == 0 and failure is not None:
+            raise InputError(f"standard output cannot be written: {failure.strerror}", FULL_HINT)
+        return exit_code
     except SefaError as error:
-        print(f"error: {error}", file=sys.stderr)
-        if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
-        return error.exit_code
+        return _tell(error)
+    except OSError as error:
+        if error.errno not in console.FULL:
+            raise
+        return _tell(InputError(f"{error.filename or 'a file'} cannot be written: {error.strerror}", FULL_HINT))
+    except StopRequested as stop:
+        return _stopped(stop.number)
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 1
+        return _stopped(signal.SIGINT)
+
+
+def _tell(error: SefaError) -> int:
+    print(f"error: {console.one_line(str(error))}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {console.one_line(error.hint)}", file=sys.stderr)
+    return error.exit_code
+
+
+def _stopped(number: int) -> int:
+    from sefa_edge.edge.running.stop_signals import STOPPING
+
+    print(f"stopped by {STOPPING[signal.Signals(number)]}", file=sys.stderr)
+    return 128 + number
+
+
+def _handle_stop_signals() -> None:
+    """SIGTERM and SIGHUP unwind the command, once. A signal that whoever started it ignores (nohup) stays ignored."""
+
+    def stop(number: int, _frame: FrameType | None) -> NoReturn:
+        signal.signal(number, signal.SIG_IGN)  # a second one must not interrupt the tidying up
+        raise StopRequested(number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, stop)
 
 
 def _dispatch(arguments: list[str]) -> int:

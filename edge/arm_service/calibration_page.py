@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TextIO
 
 from sefa_edge.edge.arm_service.calibrating import Finding, Sweep
+from sefa_edge.profiles.console import printable, write_controls
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.schema import ArmProfile
 
@@ -63,8 +64,7 @@ class CalibrationPage:
     def _draw(self, lines: Sequence[str], over: int) -> None:
         width = (shutil.get_terminal_size().columns or USUAL_COLUMNS) - 1  # a serial console says 0
         up = f"\x1b[{over}A\x1b[J" if over else ""
-        self._screen.write(up + "".join(f"{line[:width]}\n" for line in lines))
-        self._screen.flush()
+        write_controls(self._screen, up + "".join(f"{printable(line)[:width]}\n" for line in lines))
 
     def _forget_keys(self) -> None:
         termios.tcflush(self._keyboard, termios.TCIFLUSH)

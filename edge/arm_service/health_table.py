@@ -8,6 +8,7 @@ from typing import TextIO
 
 from sefa_edge.edge.arm_service.health import ArmHealth, JointHealth
 from sefa_edge.edge.arm_service.servo_words import status_words
+from sefa_edge.profiles.console import printable
 
 RED, YELLOW, BOLD, PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[1m", "\x1b[0m"
 HEADINGS = ("joint", "id", "position", "goal", "torque", "temperature", "supply", "load", "current", "status")
@@ -38,10 +39,11 @@ def table_lines(health: ArmHealth, paint: Paint) -> list[str]:
 
 def _cells(health: JointHealth) -> tuple[str, ...]:
     reading, joint = health.reading, health.joint
+    name = printable(joint.name)
     if reading is None:
-        return (joint.name, str(joint.servo_id), *[""] * (len(HEADINGS) - 3), "SILENT")
+        return (name, str(joint.servo_id), *[""] * (len(HEADINGS) - 3), "SILENT")
     return (
-        joint.name,
+        name,
         str(joint.servo_id),
         _place(health, reading.position_ticks),
         _place(health, reading.goal_ticks),

@@ -14,6 +14,7 @@ from sefa_edge.edge.arm_service.opening import calibration_of, open_bus, profile
 from sefa_edge.edge.arm_service.servo_reading import read_scales, read_servos
 from sefa_edge.firmware_bridge.host.errors import ArmTimeout
 from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
+from sefa_edge.profiles.console import write_controls
 from sefa_edge.profiles.files import check_report_word, write_report
 from sefa_edge.profiles.schema import ArmProfile
 
@@ -49,7 +50,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _show(health: ArmHealth, stream: TextIO) -> ArmHealth:
-    stream.write("\n".join(table_lines(health, paint_for(stream))) + "\n")
+    write_controls(stream, "\n".join(table_lines(health, paint_for(stream))) + "\n", patience_s=None)
     return health
 
 
@@ -60,16 +61,14 @@ def _watch(health: ArmHealth, look: Callable[[], ArmHealth], stream: TextIO) -> 
     try:
         while True:
             lines = [*table_lines(health, paint), "Ctrl-C ends it"]
-            stream.write(back + "".join(f"{line}{CLEAR_TO_END}\n" for line in lines))
-            stream.flush()
+            write_controls(stream, back + "".join(f"{line}{CLEAR_TO_END}\n" for line in lines))
             time.sleep(REFRESH_S)
             health = look()
             back = UP.format(len(lines))
     except KeyboardInterrupt:
         return health
     finally:
-        stream.write(WRAP_LINES + SHOW_CURSOR)
-        stream.flush()
+        write_controls(stream, WRAP_LINES + SHOW_CURSOR)
 
 
 def _require_any(health: ArmHealth, bus: ServoBus, profile: ArmProfile) -> None:

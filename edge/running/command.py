@@ -131,10 +131,12 @@ def main(args: argparse.Namespace) -> int:
     from sefa_edge.edge.running.run_plan import look_at_cameras, make_plan
     from sefa_edge.edge.running.status import StatusLine
     from sefa_edge.edge.running.supervisor import Supervisor
+    from sefa_edge.profiles.console import limit_waiting
     from sefa_edge.profiles.files import check_report_word, write_report
 
     plan = make_plan(args)
     check_report_word(args.json)
+    limit_waiting()
     line = StatusLine(sys.stderr)
     for note in look_at_cameras(plan):
         line.say(note)

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TextIO
 
+from sefa_edge.profiles.console import printable, write_controls
 from sefa_edge.profiles.units import NS_PER_S, ms_to_ns, ns_to_ms, s_to_ns
 
 TERMINAL_PERIOD_NS = ms_to_ns(100)
@@ -47,12 +48,12 @@ class StatusLine:
         if now_ns < self._due_ns:
             return
         self._due_ns = now_ns + self._period_ns
-        if self._on_terminal:
-            self._stream.write(CLEAR_LINE + status.line())
+        if self._on_terminal:  # a line that does not fit right now is dropped: there will be another one
+            write_controls(self._stream, CLEAR_LINE + printable(status.line()), patience_s=0.0)
             self._line_open = True
         else:
             self._stream.write(status.line() + "\n")
-        self._stream.flush()
+            self._stream.flush()
 
     def say(self, message: str) -> None:
         """A message on a line of its own."""
@@ -63,7 +64,7 @@ class StatusLine:
     def finish(self) -> None:
         """End the line that is being rewritten."""
         if self._line_open:
-            self._stream.write(CLEAR_LINE)
+            write_controls(self._stream, CLEAR_LINE)
             self._line_open = False
 
 

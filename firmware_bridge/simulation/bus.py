@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.protocol import (
@@ -42,6 +42,18 @@ class Reply:
     due_ns: int
 
 
+class WireTap(Protocol):
+    """Listens on the wire of a simulated bus, at the servos: nothing of it is lost, late or damaged there."""
+
+    def to_servos(self, data: bytes, stamp_ns: int) -> None:
+        """Bytes of the host, as sent, before the servos act on them."""
+        ...
+
+    def from_servos(self, data: bytes, stamp_ns: int) -> None:
+        """Bytes that a servo answers, before the line and the adapter do anything to them."""
+        ...
+
+
 class SimulatedBus:
     """Servos on one half-duplex line of a given speed. Time comes in with every call."""
 
@@ -60,6 +72,8 @@ class SimulatedBus:
         """Resistance between the servos and an ideal supply of their `supply_mv`; one supply feeds all."""
         self.held_back_ns = 0
         """How long the adapter keeps replies before it hands them over; FTDI chips do so for up to 16 ms."""
+        self.tap: WireTap | None = None
+        """Told of every byte in either direction, with the time at which it reaches the servos or leaves them."""
         self._decoder = PacketDecoder()
         self._heard_ns = 0
         self._line_free_ns = 0
@@ -94,6 +108,8 @@ class SimulatedBus:
         sent_ns = max(now_ns, self._line_free_ns) + wire_time_ns(len(data), self.baud)
         self._line_free_ns = sent_ns
         replies = [Reply(data, sent_ns)] if self.echoes else []
+        if self.tap is not None:
+            self.tap.to_servos(data, now_ns)
         for packet in self._decoder.feed(self.line.request(self.disturb_request(data))):
             replies += self._reply(packet)
         return replies
@@ -120,6 +136,8 @@ class SimulatedBus:
         answers = self._answers(packet)
         heard = b""
         for answer in _collided(answers):
+            if self.tap is not None:
+                self.tap.from_servos(answer.data, self._line_free_ns)
             heard += self.line.answer(answer.data)
             self._line_free_ns += answer.delay_ns + wire_time_ns(len(answer.data), self.baud)
         heard = self.disturb(heard) if answers else b""

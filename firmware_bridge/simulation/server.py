@@ -31,6 +31,7 @@ from sefa_edge.firmware_bridge.simulation.disturbances import Disturbances, Dist
 from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
 from sefa_edge.firmware_bridge.simulation.state_file import PublishedState, StateWriter
 from sefa_edge.firmware_bridge.simulation.world import CENTRE_TICKS, PHYSICS_STEP_S, TICKS_PER_RADIAN, World
+from sefa_edge.profiles import console
 from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.json_text import parse_json_text
 from sefa_edge.profiles.numbers import SEED, NumberError
@@ -298,4 +299,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    console.install()
     raise SystemExit(main())

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from sefa_edge.profiles import console
 from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.files import make_folder, write_report
 from sefa_edge.profiles.latency.environment import describe_environment
@@ -25,6 +26,7 @@ def keep(path: Path | None, content: Mapping[str, object]) -> None:
 
 def run_program(main: Callable[[Sequence[str]], int]) -> None:
     """Call it with the words of the command line and end with its exit code, or with that of its error."""
+    console.install()
     try:
         raise SystemExit(main(sys.argv[1:]))
     except SefaError as error:

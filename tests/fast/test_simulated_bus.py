@@ -110,6 +110,35 @@ def test_an_echoing_adapter_returns_the_request_first(bus: SimulatedBus) -> None
     assert echo.due_ns < reply.due_ns
 
 
+class Listener:
+    """Implements `WireTap`."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, bytes, int]] = []
+
+    def to_servos(self, data: bytes, stamp_ns: int) -> None:
+        self.heard.append(("host", data, stamp_ns))
+
+    def from_servos(self, data: bytes, stamp_ns: int) -> None:
+        self.heard.append(("servo", data, stamp_ns))
+
+
+def test_a_tap_hears_both_sides_at_the_servos(bus: SimulatedBus) -> None:
+    """Neither an echo nor what the line does to the bytes is part of it."""
+    listener = bus.tap = Listener()
+    bus.echoes = True
+    bus.disturb = bus.disturb_request = lambda data: data[:-1]
+    ping = protocol.encode_ping(3)
+    bus.receive(ping, NOW_NS)
+    assert listener.heard == [("host", ping, NOW_NS)]  # the servo did not understand it
+    bus.disturb_request = lambda data: data
+    bus.receive(ping, NOW_NS + SILENCE_NS + 1)
+    assert listener.heard[1:] == [
+        ("host", ping, NOW_NS + SILENCE_NS + 1),
+        ("servo", encode(3, 0), NOW_NS + SILENCE_NS + 1 + wire_time_ns(len(ping), PROFILE.baud)),
+    ]
+
+
 def test_a_begun_packet_is_given_up_after_silence(bus: SimulatedBus) -> None:
     ping = protocol.encode_ping(1)
     assert bus.receive(ping[:4], NOW_NS) == []
