@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 from sefa_edge.edge.play_settings import add_play_arguments
-from sefa_edge.edge.realtime import MAX_SPIN_US
 from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.numbers import (
     CONTROL_RATE_HZ,
@@ -16,13 +15,13 @@ from sefa_edge.profiles.numbers import (
     SECONDS,
     SEED,
     SOME_MILLISECONDS,
+    SPIN_US,
     THREADS,
     Whole,
 )
 
 CORE = Whole("a core", 0, 4095)
 PRIORITY = Whole("a priority", 0, 99)
-SPIN_US = Whole("a time", 0, MAX_SPIN_US, "us")
 EPISODES = Whole("a number of episodes", 1, 1_000_000)
 MEGABYTES = Whole("a size", 1, 10_000_000, "MB")
 
@@ -61,6 +60,7 @@ def _add_camera_limits(parser: argparse.ArgumentParser) -> None:
         (
             "--max-frame-age-ms",
             SOME_MILLISECONDS,
+            SPIN_US,
             "park when a picture is older (default: the arm profile's goal_timeout_ms)",
         ),
         ("--max-skew-ms", SOME_MILLISECONDS, "park when the cameras stay further apart in time (default: 50)"),

@@ -10,7 +10,7 @@ import random
 from dataclasses import asdict, dataclass, fields, replace
 
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.numbers import FRACTION, SEED, NumberError, Quantity, Real, parse_real, parse_whole
+from sefa_edge.profiles.numbers import FRACTION, SEED, NumberError, Quantity, Real, parse_real, parse_whole, shown
 from sefa_edge.profiles.units import ms_to_ns
 
 QUANTITIES: dict[str, Quantity] = {"late_ms": Real("a time", 0.0, 1000.0, "ms"), "seed": SEED}
@@ -53,7 +53,10 @@ class Disturbances:
             try:
                 number = known[name](value)
             except NumberError:
-                raise InputError(f"'{word.strip()}' has no number", f"write for example {name}=0.01") from None
+                expected = QUANTITIES.get(name, FRACTION).range_words()
+                raise InputError(
+                    f"{name}: expected {expected}, got {shown(value)}", f"write for example {name}=0.01"
+                ) from None
             found = replace(found, **{name: number})
         return found
 
