@@ -11,14 +11,16 @@ Contract with whoever starts it (edge/running/supervisor.py):
   because only those keep record boundaries and show the death of the peer. All three go into `pass_fds`. The
   parent closes its copies of the child's ends, or nobody will ever see an end of file.
 - Start it with `start_new_session=True`: it ignores SIGINT, takes SIGTERM as the command STOP and SIGQUIT as
-  EMERGENCY (torque off at once, supervisor or not), and outlives its parent on purpose: end of file on
-  `supervisor_fd` is the fault SUPERVISOR_LOST (hold, park, release).
+  EMERGENCY, and outlives its parent on purpose: end of file on `supervisor_fd` is the fault SUPERVISOR_LOST (hold,
+  park, release).
+- The handler of SIGQUIT itself sends torque off to all servos and EmergencyHeard to the supervisor; whatever is
+  being asked on the wire gives up, and the next tick switches the torque off again and reads it back.
 - Before it is ready, the servos get the settings that a power cut undoes (`Arm.prepare`); Ready tells which.
-- It sends on `supervisor_fd`: one Ready (or, when the arm cannot be opened, straight away the Final), one
-  TickReport per tick, one Final. A reader that is behind loses tick reports (they are counted), never Ready or
-  Final.
-- It reads ControlCommand and Heartbeat records there. Who has sent one Heartbeat must go on sending them, or it
-  counts as stopped (SUPERVISOR_SILENT).
+- It sends on `supervisor_fd`: one Ready (or, when the arm cannot be opened, straight away the Final), MayHold before
+  the first write that can energise a servo, one TickReport per tick, one Final. A reader that is behind loses tick
+  reports (they are counted), never Ready, MayHold or Final: the arm is not armed before MayHold could be sent.
+- It reads ControlCommand and Heartbeat records there. Heartbeats are due from Ready on: who has sent one must go on
+  sending them, or it counts as stopped (SUPERVISOR_SILENT).
 - It reads ActionChunk, InferenceBegun and Trouble records on `policy_fd` and sends one JointSample per tick there.
   Chunks count only in RUNNING, and only if they observed the world after RUNNING began.
 - Exit code: 0 after STOP, 3 after a fault (or an arm that does not answer at the start), 2 or 4 when it could
@@ -63,6 +65,7 @@ from sefa_edge.edge.records import Final, Ready, Torque, names_of
 from sefa_edge.edge.transport import Channel, ChannelClosed
 from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.calibration import load_calibration
+from sefa_edge.firmware_bridge.host.emergency import Emergency
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
 from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED
 from sefa_edge.profiles import console
@@ -165,12 +168,13 @@ def _serve(config: ControlConfig, supervisor: Channel, policy: Channel, sink: Si
     clock = MonotonicClock()
     try:
         profile = load_arm_profile(config.arm)
-        links = ProcessLinks(supervisor, policy, config.horizon, len(profile.joints))
+        emergency = Emergency()
+        links = ProcessLinks(supervisor, policy, config.horizon, len(profile.joints), emergency)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: links.ask_stop())
         signal.signal(signal.SIGQUIT, lambda *_: links.ask_emergency())
         period = control_period_ns(config, profile)
-        loop = build_loop(config, profile, Surroundings(clock, links, _arm_opener(config, profile)), sink)
+        loop = build_loop(config, profile, Surroundings(clock, links, _arm_opener(config, profile, emergency)), sink)
     except SefaError as error:
         return _not_started(error)
     with closing(loop.arm):
@@ -189,7 +193,7 @@ def _serve(config: ControlConfig, supervisor: Channel, policy: Channel, sink: Si
 def _run(loop: ControlLoop, links: ProcessLinks, pacer: Pacer, profile: ArmProfile) -> Final:
     waited_for = ""
     refusing = 0
-    while not loop.state.finished:
+    while not loop.state.finished or links.emergency_asked:
         slot = pacer.wait()
         loop.tick(slot)
         if loop.state.mode is Mode.EMERGENCY and loop.motion.fault_joints != refusing:
@@ -246,9 +250,9 @@ def _shout(refusing: tuple[str, ...]) -> None:
     console.write_controls(sys.stderr, console.printable(words), patience_s=0.0)
 
 
-def _arm_opener(config: ControlConfig, profile: ArmProfile) -> Callable[[], Arm]:
+def _arm_opener(config: ControlConfig, profile: ArmProfile, emergency: Emergency) -> Callable[[], Arm]:
     calibration = load_calibration(Path(config.calibration), profile) if config.calibration else None
-    return lambda: open_feetech_arm(profile, config.port, calibration)
+    return lambda: open_feetech_arm(profile, config.port, calibration, emergency)
 
 
 def _not_started(error: SefaError) -> Final:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,13 +14,26 @@ from sefa_edge.edge.chunks import ActionChunk
 from sefa_edge.edge.faults import Fault
 from sefa_edge.edge.modes import Command, Event
 from sefa_edge.edge.policy_records import InferenceBegun, Trouble
-from sefa_edge.edge.records import ControlCommand, Heartbeat, JointSample, Kind, TickReport, kind_of
+from sefa_edge.edge.records import (
+    ControlCommand,
+    EmergencyHeard,
+    Heartbeat,
+    JointSample,
+    Kind,
+    MayHold,
+    TickReport,
+    kind_of,
+)
 from sefa_edge.edge.transport import Channel, ChannelClosed, RecordError
+from sefa_edge.firmware_bridge.host.emergency import Emergency
 from sefa_edge.firmware_bridge.host.messages import JointState
 from sefa_edge.profiles.units import ms_to_ns, ns_to_ms
 
 UNHEARD_NS = ms_to_ns(250)
 """A supervisor that has not beaten for so long does not read either."""
+
+MAY_HOLD_PATIENCE_S = 1.0
+"""How long the torque waits until the supervisor can be told of it."""
 
 
 class Links(Protocol):
@@ -90,9 +104,15 @@ class DirectLinks:
 
 
 class ProcessLinks:
-    """Records over two channels. A channel whose other end dies is a fault once, and silent from then on."""
+    """Records over two channels. A channel whose other end dies is a fault once, and silent from then on.
 
-    def __init__(self, supervisor: Channel, policy: Channel, horizon: int, joints: int) -> None:
+    The command ARM is passed on once the supervisor has been sent MayHold; a supervisor that cannot take that record
+    within `MAY_HOLD_PATIENCE_S` is silent, and the arm is not armed.
+    """
+
+    def __init__(
+        self, supervisor: Channel, policy: Channel, horizon: int, joints: int, emergency: Emergency | None = None
+    ) -> None:
         self._supervisor: Channel | None = supervisor
         self._policy: Channel | None = policy
         self._horizon, self._joints = horizon, joints
@@ -100,7 +120,10 @@ class ProcessLinks:
         self.trouble: Trouble | None = None
         """The last one that the policy told."""
         self.heartbeat_ns: int | None = None
-        self._stop_asked = self._emergency_asked = False
+        self._stop_asked = False
+        self._emergency = emergency or Emergency()
+        self._may_hold_told = False
+        self._waiting: deque[Command] = deque()
         self._inference_begun_ns: int | None = None
         self._inference_ns = self._step_ns = 0
 
@@ -113,18 +136,32 @@ class ProcessLinks:
         self._stop_asked = True
 
     def ask_emergency(self) -> None:
-        """Make the next `events` begin with EMERGENCY; safe to call from a signal handler."""
-        self._emergency_asked = True
+        """Torque off at once, and EMERGENCY as the next of `events`; safe to call from a signal handler."""
+        self._emergency.ask()
+        if self._supervisor is not None:
+            self._offer(self._supervisor, EmergencyHeard(time.monotonic_ns()).pack())
+
+    @property
+    def emergency_asked(self) -> bool:
+        """Whether `events` still has to tell of an emergency stop."""
+        return self._emergency.asked
+
+    def rescue(self) -> None:
+        """Take up an arm that an earlier process left holding: hold where it is, park, release; whoever else lives."""
+        self._waiting.extend((Command.ARM, Command.STOP))
 
     def events(self) -> Iterator[Event]:
-        if self._emergency_asked:
-            self._emergency_asked = False
+        if self._emergency.take():
             yield Command.EMERGENCY
         if self._stop_asked:
             self._stop_asked = False
             yield Command.STOP
+        while self._waiting:
+            yield self._waiting.popleft()
         yield from self._from_supervisor()
         yield from self._from_policy()
+        if self._emergency.take():  # asked for meanwhile: not a tick later
+            yield Command.EMERGENCY
 
     def newest_chunk(self) -> ActionChunk | None:
         chunk, self._chunk = self._chunk, None
@@ -159,11 +196,19 @@ class ProcessLinks:
                 if kind_of(record) is Kind.HEARTBEAT:
                     self.heartbeat_ns = Heartbeat.unpack(record).stamp_ns
                 else:
-                    yield ControlCommand.unpack(record).command
+                    yield self._permitted(ControlCommand.unpack(record).command)
         except (ChannelClosed, RecordError):  # one that speaks another language is as good as gone
             self._supervisor.close()
             self._supervisor = None
             yield Fault.SUPERVISOR_LOST
+
+    def _permitted(self, command: Command) -> Event:
+        """The command; before the first ARM the supervisor learns that the arm may hold from now on."""
+        if command is not Command.ARM or self._may_hold_told or self._supervisor is None:
+            return command
+        record = MayHold(time.monotonic_ns()).pack()
+        self._may_hold_told = self._supervisor.send_within(record, MAY_HOLD_PATIENCE_S)
+        return command if self._may_hold_told else Fault.SUPERVISOR_SILENT
 
     def _from_policy(self) -> Iterator[Event]:
         if self._policy is None:

@@ -128,11 +128,11 @@ _HOLD_THEN = {
 
 def transition(state: ModeState, event: Event) -> ModeState:
     """The next state. Pure and total: an event that has no meaning in a state leaves it as it is."""
-    if state.mode in _ENDS:
-        return state
     # By identity: enums compare as numbers, and a fault of the same number would pass for the command.
     if event is Command.EMERGENCY or event is Fault.EMERGENCY_STOP:
         return ModeState(Mode.EMERGENCY, fault=Fault.EMERGENCY_STOP)
+    if state.mode in _ENDS:
+        return state
     if state.mode is Mode.EMERGENCY:
         return _in_emergency(state, event)
     if isinstance(event, Fault):
@@ -169,8 +169,8 @@ def _on_progress(state: ModeState, event: Progress) -> ModeState:
 def _on_command(state: ModeState, command: Command) -> ModeState:
     if state.target in (Target.AWAIT_ARM, Target.LEAVE):
         return state
-    if state.fault and command in (Command.ARM, Command.RUN):
-        return state
+    if (state.fault or state.target is Target.STOP) and command in (Command.ARM, Command.RUN):
+        return state  # what was sent before the sender knew of the fault, or of the stop
     if not state.powered:
         return _on_command_unpowered(state, command)
     if command is Command.RUN:

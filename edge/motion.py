@@ -18,7 +18,7 @@ from sefa_edge.edge.safety import Commanded, Envelope, Guard, GuardState, Situat
 from sefa_edge.edge.shaping import Segment, Setpoint, interpolate, resting
 from sefa_edge.edge.watched_arm import WatchedArm
 from sefa_edge.firmware_bridge.host.arm import Arm
-from sefa_edge.firmware_bridge.host.errors import ArmFault
+from sefa_edge.firmware_bridge.host.errors import ArmFault, ArmInterrupted
 from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.units import ms_to_ns
 
@@ -217,6 +217,8 @@ class Motion:
         self._switched_torque = True
         try:
             switch()
+        except ArmInterrupted:  # the emergency stop that interrupted it is the next event
+            return False
         except ArmFault:
             self.apply(Fault.TORQUE_REFUSED, now_ns)
             return False

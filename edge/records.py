@@ -4,7 +4,7 @@ Every record is `kind, version, size` (8 bytes, little-endian) and a body whose 
 of joints n (and the horizon T): another size, kind or version is refused. One datagram is one record.
 
     supervisor -> control    ControlCommand, Heartbeat
-    control -> supervisor    Ready once, TickReport every tick, Final once
+    control -> supervisor    Ready once, MayHold before torque, TickReport every tick, EmergencyHeard, Final once
     policy -> control        ActionChunk (edge/chunks.py), InferenceBegun and Trouble (edge/policy_records.py)
     control -> policy        JointSample every tick
 
@@ -51,6 +51,8 @@ class Kind(IntEnum):
     RUN_EVENT = 13
     HEARTBEAT = 16
     INFERENCE_BEGUN = 25
+    MAY_HOLD = 26
+    EMERGENCY_HEARD = 27
 
 
 _HEADER = struct.Struct("<BBxxI")
@@ -132,6 +134,39 @@ class Heartbeat:
     def unpack(cls, record: bytes) -> Heartbeat:
         """Raises RecordError."""
         return cls(_STAMP.unpack(unseal(record, Kind.HEARTBEAT, _STAMP.size))[0])
+
+
+@dataclass(frozen=True, slots=True)
+class MayHold:
+    """Sent before the first write that can energise a servo (registers 40 to 47); never dropped.
+
+    From here on the arm must be assumed to hold until a Final says otherwise.
+    """
+
+    stamp_ns: int
+
+    def pack(self) -> bytes:
+        return seal(Kind.MAY_HOLD, _STAMP.pack(self.stamp_ns))
+
+    @classmethod
+    def unpack(cls, record: bytes) -> MayHold:
+        """Raises RecordError."""
+        return cls(_STAMP.unpack(unseal(record, Kind.MAY_HOLD, _STAMP.size))[0])
+
+
+@dataclass(frozen=True, slots=True)
+class EmergencyHeard:
+    """Sent from the handler of SIGQUIT, after torque off was sent unconfirmed: this process is at work on it."""
+
+    stamp_ns: int
+
+    def pack(self) -> bytes:
+        return seal(Kind.EMERGENCY_HEARD, _STAMP.pack(self.stamp_ns))
+
+    @classmethod
+    def unpack(cls, record: bytes) -> EmergencyHeard:
+        """Raises RecordError."""
+        return cls(_STAMP.unpack(unseal(record, Kind.EMERGENCY_HEARD, _STAMP.size))[0])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -280,7 +315,7 @@ class Final:
 
 _FINAL = struct.Struct(f"<BBBBIQQ{_TEXT_BYTES}s{_TEXT_BYTES}s")
 
-SupervisorRecord: TypeAlias = Ready | TickReport | Final
+SupervisorRecord: TypeAlias = Ready | MayHold | TickReport | EmergencyHeard | Final
 
 
 def unpack_for_supervisor(record: bytes, joints: int) -> SupervisorRecord:
@@ -290,6 +325,10 @@ def unpack_for_supervisor(record: bytes, joints: int) -> SupervisorRecord:
         return TickReport.unpack(record, joints)
     if kind is Kind.READY:
         return Ready.unpack(record, joints)
+    if kind is Kind.MAY_HOLD:
+        return MayHold.unpack(record)
+    if kind is Kind.EMERGENCY_HEARD:
+        return EmergencyHeard.unpack(record)
     return Final.unpack(record)
 
 

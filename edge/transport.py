@@ -12,6 +12,7 @@ import os
 import select
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -34,7 +35,7 @@ class RecordError(SefaError):
 
 
 class Channel:
-    """One end of a pair of record sockets. Never blocks; `wait` is the only call that takes time."""
+    """One end of a pair of record sockets. Never blocks; only `wait` and `send_within` take time."""
 
     def __init__(self, connection: socket.socket) -> None:
         connection.setblocking(False)
@@ -63,6 +64,17 @@ class Channel:
             return False
         except (BrokenPipeError, ConnectionResetError):
             raise ChannelClosed("the process on the other end is gone") from None
+        return True
+
+    def send_within(self, record: bytes, timeout_s: float) -> bool:
+        """As `send`, but wait for room for at most `timeout_s`. Raises ChannelClosed."""
+        give_up_s = time.monotonic() + timeout_s
+        poller = select.poll()
+        poller.register(self._socket, select.POLLOUT)
+        while not self.send(record):
+            left_s = give_up_s - time.monotonic()
+            if left_s <= 0 or not poller.poll(left_s * 1000):
+                return False
         return True
 
     def receive(self) -> bytes | None:
@@ -111,7 +123,7 @@ def channel_pair() -> tuple[Channel, Channel]:
 class FrameDescriptor:
     """Where the newest picture lies: a slot of the ring. `capture_ns` is when the light was caught."""
 
-    FORMAT = struct.Struct("<IIqqqqqqq")  # class attribute, not a field: it has no annotation
+    FORMAT = struct.Struct("<IIqqqqqqqq")  # class attribute, not a field: it has no annotation
     MAGIC = 0x464D5246
 
     slot: int
@@ -126,10 +138,12 @@ class FrameDescriptor:
     """For how long it had been seeing nothing then."""
     reconnections: int = 0
     """How often the camera has come back since the start of the run."""
+    damaged: int = 0
+    """How many of its pictures were damaged or cut short, and not used, since the start of the run."""
 
     def pack(self) -> bytes:
         stamps = (self.capture_ns, self.received_ns, self.published_ns)
-        seen = (self.still_ns, self.dark_ns, self.reconnections)
+        seen = (self.still_ns, self.dark_ns, self.reconnections, self.damaged)
         return self.FORMAT.pack(self.MAGIC, self.slot, self.sequence, *stamps, *seen)
 
     @classmethod

@@ -13,7 +13,13 @@ from sefa_edge.edge.modes import Event, Progress
 from sefa_edge.edge.records import Torque
 from sefa_edge.edge.safety import bits
 from sefa_edge.firmware_bridge.host.arm import Arm
-from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmFault, ArmTimeout, ArmUnconfirmed
+from sefa_edge.firmware_bridge.host.errors import (
+    ArmDisconnected,
+    ArmFault,
+    ArmInterrupted,
+    ArmTimeout,
+    ArmUnconfirmed,
+)
 from sefa_edge.firmware_bridge.host.messages import JointGoal, Preparation
 from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.units import ms_to_ns
@@ -92,6 +98,8 @@ class WatchedArm:
             return self._seek(now_ns, self._lost_since_ns)
         try:
             self._note(now_ns)
+        except ArmInterrupted:  # the emergency stop comes next; nothing was asked
+            return None
         except ArmTimeout:
             self._silent += 1
         except ArmDisconnected:
@@ -110,6 +118,8 @@ class WatchedArm:
             return False
         try:
             self._arm.send(goal)
+        except ArmInterrupted:
+            return False
         except ArmDisconnected:
             self._disconnect(goal.due_ns)
             return False
@@ -212,7 +222,7 @@ def _insist(request: Callable[[], T]) -> T:
     for _ in range(ATTEMPTS - 1):
         try:
             return request()
-        except ArmDisconnected:
+        except (ArmDisconnected, ArmInterrupted):
             raise
         except ArmFault:  # one disturbed packet is no refusal
             continue

@@ -10,7 +10,7 @@ import numpy as np
 
 from sefa_edge.export.graph.to_onnx import JOINTS, NOISE, image_tensor_name
 from sefa_edge.models.checkpoint import CheckpointInfo
-from sefa_edge.models.dataset import decode_png
+from sefa_edge.models.dataset import decode_picture
 from sefa_edge.profiles.recording.dataset import RecordedDataset, open_dataset
 from sefa_edge.profiles.recording.recordings import PolicyInputs, Recordings, Sample, check_shows
 from sefa_edge.profiles.recording.windows import Choice, choose_frames, coverage
@@ -63,9 +63,9 @@ def open_samples(folder: Path, info: CheckpointInfo, count: int, seed: int) -> S
     limits = (np.array(info.trained_min_deg), np.array(info.trained_max_deg))
     return SampleSets(
         dataset_sha256=dataset.fingerprint(),
-        calibration=Recordings(dataset, inputs, np.repeat(ranges, NOISES_PER_FRAME), seed, decode_png),
-        selection=Recordings(dataset, inputs, np.repeat(selection, NOISES_PER_FRAME), seed + 1, decode_png),
-        held_out=Recordings(dataset, inputs, held_out, seed + 2, decode_png),
+        calibration=Recordings(dataset, inputs, np.repeat(ranges, NOISES_PER_FRAME), seed, decode_picture),
+        selection=Recordings(dataset, inputs, np.repeat(selection, NOISES_PER_FRAME), seed + 1, decode_picture),
+        held_out=Recordings(dataset, inputs, held_out, seed + 2, decode_picture),
         joint_coverage=float(coverage(dataset.joint_deg[ranges], *limits).min()),
     )
 

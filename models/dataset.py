@@ -77,10 +77,10 @@ def load_dataset(folder: Path) -> Demonstrations:
     )
 
 
-def decode_png(content: bytes) -> np.ndarray:
-    """A PNG as uint8 [H, W, 3] RGB. Raises InputError when it is none, or damaged."""
+def decode_picture(content: bytes) -> np.ndarray:
+    """A PNG or JPEG as uint8 [H, W, 3] RGB. Raises InputError when it is neither, or damaged."""
     try:
-        with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
             return np.asarray(image.convert("RGB"))
     except DECODE_ERRORS as error:
         raise InputError(f"the picture is damaged: {error}", "was the copy complete?") from None
@@ -88,7 +88,7 @@ def decode_png(content: bytes) -> np.ndarray:
 
 def _stream_into(dataset: RecordedDataset, camera: str, pictures: np.ndarray) -> np.ndarray:
     """All pictures of a camera, decoded one by one into their place: no second copy of the dataset is ever held."""
-    for index, picture in enumerate(dataset.stream(camera, np.arange(len(dataset)), decode_png)):
+    for index, picture in enumerate(dataset.stream(camera, np.arange(len(dataset)), decode_picture)):
         pictures[index] = picture
     return pictures
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from typing_extensions import Self
 
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.numbers import ControlRateHz, PositionDeg, Positive, Real, SomeMilliseconds, Whole
+from sefa_edge.profiles.servo_models import STS3215, USABLE_NAMES
 from sefa_edge.profiles.servo_settings import ServoSettings
 from sefa_edge.profiles.shipped import load_named, shipped_names
 from sefa_edge.profiles.strict import StrictModel
@@ -37,6 +38,16 @@ Baud = Literal[1_000_000, 500_000, 250_000, 128_000, 115_200, 76_800, 57_600, 38
 """The speeds that an STS servo has (register 6)."""
 
 
+def _usable_model(name: str) -> str:
+    if name not in USABLE_NAMES:
+        raise ValueError(f"'{name}' is no servo model that can be used; known are {', '.join(USABLE_NAMES)}")
+    return name
+
+
+ServoModels = Annotated[tuple[Annotated[str, AfterValidator(_usable_model)], ...], Field(min_length=1, max_length=8)]
+"""Names of servo models, see `profiles/servo_models.py`."""
+
+
 class JointProfile(StrictModel):
     """One joint. Everything named `_deg` is in the joint's own unit, whatever that is."""
 
@@ -54,6 +65,8 @@ class JointProfile(StrictModel):
     """Nominal calibration; a LeRobot calibration file takes its place on a real arm."""
     servo: ServoSettings = ServoSettings()
     """Where this servo is set otherwise than the arm's `servo` says."""
+    servo_models: ServoModels | None = None
+    """Models of servo that may stand in this joint; None: those of the arm."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -173,6 +186,8 @@ class ArmProfile(StrictModel):
     action_error_budget: ActionErrorBudget = ActionErrorBudget()
     servo: ServoSettings = ServoSettings()
     """What every servo is set to; a joint's own `servo` goes before it."""
+    servo_models: ServoModels = (STS3215.name,)
+    """Models of servo that the arm may have; another one is refused before anything is written."""
     start_pose_deg: list[PositionDeg]
     park_pose_deg: list[PositionDeg]
     joints: Annotated[list[JointProfile], Field(min_length=1, max_length=32)]
@@ -198,6 +213,10 @@ class ArmProfile(StrictModel):
     @property
     def joint_names(self) -> tuple[str, ...]:
         return tuple(joint.name for joint in self.joints)
+
+    def models_of(self, joint: JointProfile) -> tuple[str, ...]:
+        """Names of the servo models that may stand in a joint."""
+        return self.servo_models if joint.servo_models is None else joint.servo_models
 
     def servo_settings(self) -> tuple[ServoSettings, ...]:
         """What the servo of each joint is set to."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from sefa_edge.firmware_bridge.host.feetech.protocol import (
@@ -16,17 +16,16 @@ from sefa_edge.firmware_bridge.host.feetech.protocol import (
 )
 from sefa_edge.firmware_bridge.host.feetech.registers import (
     FIRMWARE_MAJOR,
-    MODEL_STS3215,
     STATE_BLOCK,
     TORQUE_BLOCK,
     VOLTAGE_MV,
     Block,
 )
 from sefa_edge.firmware_bridge.host.feetech.servo_bus import SCAN_MARGIN_NS, ServoBus, answers_by_id
-from sefa_edge.profiles.schema import ArmProfile
+from sefa_edge.profiles.schema import ArmProfile, JointProfile
+from sefa_edge.profiles.servo_models import model_numbers, servo_model
 from sefa_edge.profiles.units import ms_to_ns
 
-MODEL_NAMES = {MODEL_STS3215: "STS3215"}
 MAKE_BLOCK = Block(FIRMWARE_MAJOR.address, struct.Struct("<BBxH"))
 """0..4: firmware major and minor, model (raw)."""
 TWICE = 2
@@ -56,7 +55,7 @@ class FoundServo:
     def model_name(self) -> str:
         if self.model is None:
             return "unknown"
-        return MODEL_NAMES.get(self.model, f"model {self.model}")
+        return servo_model(self.model).name
 
 
 def ask(bus: ServoBus, servo_id: int) -> FoundServo | None:
@@ -97,16 +96,21 @@ def call_all(bus: ServoBus) -> RollCall:
 
 def fitting_arms(profiles: Iterable[ArmProfile], baud: int, servos: Iterable[FoundServo]) -> list[str]:
     """Which arms these servos may be: a name, or a name and the ids that it lacks."""
-    present = {servo.servo_id for servo in servos if servo.model in (MODEL_STS3215, None) and not servo.clash}
+    by_id = {servo.servo_id: servo for servo in servos if not servo.clash}
     fits: list[str] = []
     for profile in profiles:
         wanted = {joint.servo_id for joint in profile.joints}
-        missing = sorted(wanted - present)
+        missing = sorted(wanted - {joint.servo_id for joint in profile.joints if _may_be(by_id, profile, joint)})
         if profile.baud != baud or len(missing) == len(wanted):
             continue
         lacks = f" without {', '.join(map(str, missing))}" if missing else ""
         fits.append(f"{profile.name}{lacks}")
     return fits
+
+
+def _may_be(by_id: Mapping[int, FoundServo], profile: ArmProfile, joint: JointProfile) -> bool:
+    servo = by_id.get(joint.servo_id)
+    return servo is not None and (servo.model is None or servo.model in model_numbers(profile.models_of(joint)))
 
 
 def _described(servo: FoundServo, make: bytes, torque: bytes, state: bytes) -> FoundServo:

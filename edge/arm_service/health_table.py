@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import TextIO
 
 from sefa_edge.edge.arm_service.health import ArmHealth, JointHealth
-from sefa_edge.edge.arm_service.servo_words import status_words
 from sefa_edge.profiles.console import printable
 
 RED, YELLOW, BOLD, PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[1m", "\x1b[0m"
 HEADINGS = ("joint", "id", "position", "goal", "torque", "temperature", "supply", "load", "current", "status")
 GAP = "  "
+UNUSABLE = {"silent", "mode", "model"}
+"""Trouble that the status column tells."""
 
 Paint = Callable[[str, str], str]
 """Text and colour to text."""
@@ -26,7 +27,7 @@ def paint_for(stream: TextIO) -> Paint:
 
 
 def table_lines(health: ArmHealth, paint: Paint) -> list[str]:
-    """One line per joint under a line of headings."""
+    """One line per joint under a line of headings, and what to do about servos that cannot be used as they are."""
     rows = [_cells(joint) for joint in health.joints]
     widths = [max(len(row[column]) for row in [HEADINGS, *rows]) for column in range(len(HEADINGS))]
     lines = [paint(_aligned(HEADINGS, widths), BOLD)]
@@ -34,14 +35,14 @@ def table_lines(health: ArmHealth, paint: Paint) -> list[str]:
         padded = [_pad(cell, width, column) for column, (cell, width) in enumerate(zip(row, widths, strict=True))]
         coloured = [paint(cell, _colour(joint, name)) for cell, name in zip(padded, HEADINGS, strict=True)]
         lines.append(GAP.join(coloured).rstrip())
-    return lines
+    return lines + [printable(line) for line in health.remedies()]
 
 
 def _cells(health: JointHealth) -> tuple[str, ...]:
     reading, joint = health.reading, health.joint
     name = printable(joint.name)
     if reading is None:
-        return (name, str(joint.servo_id), *[""] * (len(HEADINGS) - 3), "SILENT")
+        return (name, str(joint.servo_id), *[""] * (len(HEADINGS) - 3), health.words)
     return (
         name,
         str(joint.servo_id),
@@ -52,7 +53,7 @@ def _cells(health: JointHealth) -> tuple[str, ...]:
         f"{reading.supply_mv / 1000:.1f} V",
         f"{reading.load_pct:.0f} %",
         f"{reading.current_ma:.0f} mA",
-        status_words(reading.status_bits),
+        health.words,
     )
 
 
@@ -74,6 +75,6 @@ def _pad(cell: str, width: int, column: int) -> str:
 
 
 def _colour(health: JointHealth, heading: str) -> str:
-    if heading in health.trouble or (heading == "status" and health.reading is None):
+    if heading in health.trouble or (heading == "status" and UNUSABLE & set(health.trouble)):
         return RED
     return YELLOW if heading == "temperature" and health.warm else ""

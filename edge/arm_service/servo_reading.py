@@ -22,6 +22,7 @@ from sefa_edge.firmware_bridge.host.feetech.registers import (
     GOAL_POSITION,
     LOAD_PCT,
     MIN_POSITION,
+    MODEL_NUMBER,
     PRESENT_CURRENT,
     PRESENT_LOAD,
     PRESENT_POSITION,
@@ -37,6 +38,8 @@ READING_BLOCK = Block(TORQUE_ENABLE.address, struct.Struct("<BxH12xHxxHBBxBxxxH"
 """40..70: torque, goal, position, load, voltage, temperature, status, current (raw)."""
 LIMITS_BLOCK = Block(MIN_POSITION.address, struct.Struct("<HH"))
 """9..12: lowest and highest position, where LeRobot keeps the range of a joint."""
+MAKE_BLOCK = Block(MODEL_NUMBER.address, struct.Struct("<H28xB"))
+"""3..33: model number and operating mode."""
 ATTEMPTS = 3
 
 
@@ -52,6 +55,21 @@ class ServoReading:
     supply_mv: int
     temperature_c: int
     status_bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServoMake:
+    """What a servo is and how it is meant to turn."""
+
+    model: int
+    operating_mode: int
+
+
+def read_makes(bus: ServoBus, profile: ArmProfile) -> list[ServoMake | None]:
+    """Model and operating mode per joint, in the profile's order; None: silent. Raises ArmDisconnected."""
+    answers = _insist(bus, profile, MAKE_BLOCK)
+    found = {servo_id: ServoMake(*MAKE_BLOCK.layout.unpack(answer.parameters)) for servo_id, answer in answers.items()}
+    return [found.get(joint.servo_id) for joint in profile.joints]
 
 
 def read_servos(bus: ServoBus, profile: ArmProfile) -> list[ServoReading | None]:

@@ -30,7 +30,7 @@ def main(args: argparse.Namespace) -> int:
     _require_allowed(args, profile)
     require_usable(args.port)
     if joint is not None:
-        print(_set_up(args.port, profile, joint, find_single_servo(args.port)))
+        print(_set_up(args.port, profile, joint, find_single_servo(args.port, profile.models_of(joint))))
         return 0
     Guide(args.port, profile).lead()
     print(f"all set. Connect the servos in a chain, then: sefa-edge arm scan --port {args.port}")
@@ -68,7 +68,7 @@ class Guide:
         while True:
             _wait_for_person(f"{count}: connect the servo of {joint.name} alone, supply on, then press Enter ")
             try:
-                before = find_single_servo(self._port)
+                before = find_single_servo(self._port, self._profile.models_of(joint))
                 self._require_next(before)
                 print(_set_up(self._port, self._profile, joint, before))
                 return

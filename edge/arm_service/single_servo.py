@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from sefa_edge.edge.arm_service.census import EVERY_ID, FoundServo, ask, call_all
 from sefa_edge.edge.arm_service.opening import open_bus
 from sefa_edge.firmware_bridge.host.errors import ArmFault, ArmTimeout
+from sefa_edge.firmware_bridge.host.feetech.identity import model_hint
 from sefa_edge.firmware_bridge.host.feetech.registers import (
     BAUD_RATE,
     BAUD_RATES,
     LOCK,
-    MODEL_STS3215,
     SERVO_ID,
     TORQUE_OFF,
     Block,
@@ -26,6 +26,7 @@ from sefa_edge.firmware_bridge.host.feetech.registers import (
 )
 from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
 from sefa_edge.profiles.errors import InputError, SefaError
+from sefa_edge.profiles.servo_models import model_numbers, servo_model
 
 UNLOCKED, LOCKED = 0, 1
 CONFIRM_ATTEMPTS = 5
@@ -44,8 +45,8 @@ class Address:
         return f"servo {self.servo_id} at {self.baud} baud"
 
 
-def find_single_servo(port: str) -> Address:
-    """The one servo on the bus. Reads only.
+def find_single_servo(port: str, allowed_models: tuple[str, ...]) -> Address:
+    """The one servo on the bus, of a model that the arm profile allows. Reads only.
 
     Raises:
         ArmTimeout: none answers.
@@ -63,7 +64,7 @@ def find_single_servo(port: str) -> Address:
             "connect one servo alone: ids are given one at a time",
         )
     address, servo = found[0]
-    _require_settable(address, servo)
+    _require_settable(address, servo, allowed_models)
     return address
 
 
@@ -126,9 +127,14 @@ def _ask_ids(bus: ServoBus, servo_ids: Iterable[int]) -> list[tuple[Address, Fou
     return [(Address(servo.servo_id, bus.link.baud), servo) for servo in answers if servo is not None]
 
 
-def _require_settable(address: Address, servo: FoundServo) -> None:
-    if servo.model != MODEL_STS3215:
-        raise InputError(f"{address} is {servo.model_name}, not STS3215", "the arm profiles are for STS3215 servos")
+def _require_settable(address: Address, servo: FoundServo, allowed_models: tuple[str, ...]) -> None:
+    if servo.model is None:
+        raise InputError(f"{address} does not tell its model", "is it an STS servo? check its cable and its supply")
+    if servo.model not in model_numbers(allowed_models):
+        raise InputError(
+            f"{address} is {servo_model(servo.model).full_name}, the arm profile allows {' or '.join(allowed_models)}",
+            model_hint(servo.model, "this joint"),
+        )
     if servo.torque != TORQUE_OFF:
         raise InputError(f"{address} holds: its torque is on", "switch its supply off and on, then try again")
 

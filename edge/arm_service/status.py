@@ -11,7 +11,7 @@ from typing import TextIO
 from sefa_edge.edge.arm_service.health import ArmHealth, judge_health
 from sefa_edge.edge.arm_service.health_table import paint_for, table_lines
 from sefa_edge.edge.arm_service.opening import calibration_of, open_bus, profile_of
-from sefa_edge.edge.arm_service.servo_reading import read_scales, read_servos
+from sefa_edge.edge.arm_service.servo_reading import read_makes, read_scales, read_servos
 from sefa_edge.firmware_bridge.host.errors import ArmTimeout
 from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
 from sefa_edge.profiles.console import write_controls
@@ -36,10 +36,10 @@ def main(args: argparse.Namespace) -> int:
     check_report_word(args.json)
     stream = sys.stderr if args.json == "-" else sys.stdout
     with open_bus(args.port, profile.baud) as bus:
-        scales = read_scales(bus, profile, calibration)
+        scales, makes = read_scales(bus, profile, calibration), read_makes(bus, profile)
 
         def look() -> ArmHealth:
-            return judge_health(profile, args.port, read_servos(bus, profile), scales)
+            return judge_health(profile, args.port, read_servos(bus, profile), scales, makes)
 
         first = look()
         _require_any(first, bus, profile)

@@ -24,8 +24,18 @@ class Frame:
     image: np.ndarray
 
 
+@dataclass(slots=True)
+class DamageCount:
+    """How many pictures of a camera came damaged or cut short. Such a picture is counted and never becomes a frame."""
+
+    pictures: int = 0
+
+
 class CameraSource(Protocol):
     """A camera back end. `read` gives the newest frame, never one that waited in a queue."""
+
+    damage: DamageCount
+    """Since the source was made, over all openings."""
 
     def open(self) -> None:
         """Raises MissingError or InputError, with the reason, when there are no pictures to be had."""

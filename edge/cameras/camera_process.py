@@ -72,12 +72,20 @@ def main(content: bytes) -> int:
     try:
         while outlet.wanted:
             if (frame := camera.read()) is not None:
-                outlet.hand_on(frame, camera.reconnections)
+                outlet.hand_on(frame, camera.losses)
             elif camera.is_lost:
                 outlet.rest(REOPEN_PERIOD_NS)
     finally:
         camera.close()
     return 0
+
+
+@dataclass(frozen=True, slots=True)
+class CameraLosses:
+    """What a camera has lost since the start of the run: connections that came back, and damaged pictures."""
+
+    reconnections: int = 0
+    damaged: int = 0
 
 
 class LastingCamera:
@@ -89,11 +97,17 @@ class LastingCamera:
         self._source = source
         self._size: tuple[int, ...] | None = None
         self._silent_reads = 0
+        self._damaged_before = 0
+        """Damaged pictures up to the newest whole one."""
         self._seen_ns = 0
         self._was_lost = False
         self.is_lost = False
         """Whether the next `read` will try to open it again."""
         self.reconnections = 0
+
+    @property
+    def losses(self) -> CameraLosses:
+        return CameraLosses(self.reconnections, self._source.damage.pictures)
 
     def open(self) -> None:
         """Open it for the first time: a camera that is not there at the start is not waited for."""
@@ -136,10 +150,11 @@ class LastingCamera:
         frame = self._source.read()
         if frame is not None and self._fits(frame.image):
             self._silent_reads = 0
+            self._damaged_before = self._source.damage.pictures
             return frame
         self._silent_reads += 1
         if self._silent_reads >= MAX_SILENT_READS:
-            raise _complaint(self._name, self._size, frame)
+            raise _complaint(self._name, self._size, frame, self._source.damage.pictures - self._damaged_before)
         return None
 
     def _fits(self, image: np.ndarray) -> bool:
@@ -165,13 +180,14 @@ class Outlet:
     def wanted(self) -> bool:
         return bool(self._readers)
 
-    def hand_on(self, frame: Frame, reconnections: int) -> None:
+    def hand_on(self, frame: Frame, losses: CameraLosses) -> None:
         """Publish a picture in the policy's size. Sequences rise by one, also when the source begins again."""
         self._sequence += 1
         slot = self._ring.write(self._sequence, resize_to_policy(frame.image, *self._ring.size))
         seen = self._seen
         stamps = (frame.capture_ns, frame.received_ns, time.monotonic_ns())
-        record = FrameDescriptor(slot, self._sequence, *stamps, seen.still_ns, seen.dark_ns, reconnections).pack()
+        lost = (losses.reconnections, losses.damaged)
+        record = FrameDescriptor(slot, self._sequence, *stamps, seen.still_ns, seen.dark_ns, *lost).pack()
         for reader in list(self._readers):
             try:
                 reader.send(record)
@@ -196,7 +212,12 @@ class Outlet:
         reader.close()
 
 
-def _complaint(name: str, size: tuple[int, ...] | None, frame: Frame | None) -> CameraLost:
+def _complaint(name: str, size: tuple[int, ...] | None, frame: Frame | None, damaged: int) -> CameraLost:
+    if frame is None and damaged:
+        return CameraLost(
+            f"camera {name} gives damaged pictures only ({damaged} since the last whole one)",
+            "they are cut short: check its cable, try another USB port, or a smaller picture size",
+        )
     if frame is None:
         return CameraLost(f"camera {name} gives no pictures", "check its cable, or try another USB port")
     if size is None or frame.image.ndim != len(size):

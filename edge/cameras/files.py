@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sefa_edge.edge.cameras.camera import CameraLost, CameraRequest, Frame
-from sefa_edge.edge.cameras.pictures import Capture, read_picture
+from sefa_edge.edge.cameras.camera import CameraLost, CameraRequest, DamageCount, Frame
+from sefa_edge.edge.cameras.pictures import Capture, DamagedPicture, read_picture
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.units import NS_PER_S, period_ns
 
@@ -26,7 +26,10 @@ class ImageFolderCamera:
         self._name = request.name
         self._folder = Path(request.address.target)
         self._grid = Grid(request.rate_hz)
+        self._taken = 0
+        """Files looked at; the sequence counts only those that became frames."""
         self._sequence = 0
+        self.damage = DamageCount()
 
     def open(self) -> None:
         if not self._folder.is_dir():
@@ -37,7 +40,13 @@ class ImageFolderCamera:
 
     def read(self) -> Frame | None:
         stamp_ns = self._grid.wait()  # first: as with a camera, there is nothing to decode before the light is caught
-        picture = read_picture(self._paths[self._sequence % len(self._paths)])
+        path = self._paths[self._taken % len(self._paths)]
+        self._taken += 1
+        try:
+            picture = read_picture(path)
+        except DamagedPicture:
+            self.damage.pictures += 1
+            return None
         self._sequence += 1
         return Frame(self._name, self._sequence, stamp_ns, time.monotonic_ns(), picture)
 
@@ -52,6 +61,7 @@ class VideoFileCamera:
         self._name = request.name
         self._path = request.address.target
         self._sequence = 0
+        self.damage = DamageCount()
 
     def open(self) -> None:
         self._capture = Capture.of_stream(self._path)
@@ -60,21 +70,23 @@ class VideoFileCamera:
     def read(self) -> Frame | None:
         stamp_ns = self._grid.wait()
         picture = self._next_picture()
+        if picture is None:
+            self.damage.pictures += 1
+            return None
         self._sequence += 1
         return Frame(self._name, self._sequence, stamp_ns, time.monotonic_ns(), picture)
 
     def close(self) -> None:
         self._capture.close()
 
-    def _next_picture(self) -> np.ndarray:
-        picture = _grabbed(self._capture)
-        if picture is None:
+    def _next_picture(self) -> np.ndarray | None:
+        """The next picture, from the beginning again at the end of the file; None when it is damaged."""
+        if not self._capture.grab():
             self._capture.close()
             self._capture = Capture.of_stream(self._path)
-            picture = _grabbed(self._capture)
-        if picture is None:
-            raise CameraLost(f"video {self._path} holds no pictures", "is it a video file?")
-        return picture
+            if not self._capture.grab():
+                raise CameraLost(f"video {self._path} holds no pictures", "is it a video file?")
+        return self._capture.retrieve()
 
 
 class Grid:
@@ -89,7 +101,3 @@ class Grid:
         due_ns = now_ns + self._period_ns - (now_ns - self._start_ns) % self._period_ns
         time.sleep((due_ns - now_ns) / NS_PER_S)
         return time.monotonic_ns()
-
-
-def _grabbed(capture: Capture) -> np.ndarray | None:
-    return capture.retrieve() if capture.grab() else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sefa_edge.edge.cameras.camera import CameraLost, CameraRequest, Frame
+from sefa_edge.edge.cameras.camera import CameraLost, CameraRequest, DamageCount, Frame
 from sefa_edge.edge.cameras.newest import NewestPicture
 from sefa_edge.edge.cameras.pictures import GSTREAMER_HINT, Capture, has_gstreamer
 from sefa_edge.profiles.errors import InputError, MissingError
@@ -66,13 +66,14 @@ class GstreamerCamera:
         self._address = request.address
         self._rate_hz = request.rate_hz
         self._sequence = 0
+        self.damage = DamageCount()
 
     def open(self) -> None:
         csi = self._address.kind == "csi"
         pipeline = csi_pipeline(self._address.target, self._rate_hz) if csi else user_pipeline(self._address.target)
         if not has_gstreamer():
             raise MissingError("this OpenCV was built without GStreamer", GSTREAMER_HINT)
-        self._pictures = NewestPicture(PipelineTap(pipeline))
+        self._pictures = NewestPicture(PipelineTap(pipeline), self.damage)
         try:
             self._pictures.next(FIRST_NS)
         except CameraLost as error:

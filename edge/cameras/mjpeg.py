@@ -40,8 +40,9 @@ class MjpegTap:
 
     def grab(self) -> None:
         try:
-            size = self._next_size()
-            self._content = self._to_boundary() if size is None else self._exactly(size)
+            self._content = self._next_part()
+            while not self._content.strip():  # sent by some cameras while no picture is ready
+                self._content = self._next_part()
         except (OSError, http.client.HTTPException) as error:
             raise CameraLost(f"the stream broke off: {error}", "is the sender still running?") from None
 
@@ -57,6 +58,10 @@ class MjpegTap:
     def close(self) -> None:
         self._response.close()
         self._socket.close()
+
+    def _next_part(self) -> bytes:
+        size = self._next_size()
+        return self._to_boundary() if size is None else self._exactly(size)
 
     def _next_size(self) -> int | None:
         """Skip to the next part and read its header: the bytes of its picture; None when it does not say."""
@@ -84,6 +89,9 @@ class MjpegTap:
         while not self._is_boundary(line := self._line()):
             lines.append(line)
             size += len(line)
+            if line.rstrip(b"\r\n").endswith(b"--" + self._boundary):
+                lines[-1] = line[: line.rindex(b"--" + self._boundary)]  # no line break before the boundary
+                break
             if size > MAX_PICTURE_BYTES:
                 raise _no_pictures("a part without an end")
         self._at_part = True
@@ -138,7 +146,7 @@ def _credentials(address: SplitResult) -> dict[str, str]:
 
 
 def _size(word: bytes) -> int:
-    if not word.isdigit() or len(word) > 9 or not 0 < int(word) <= MAX_PICTURE_BYTES:
+    if not word.isdigit() or len(word) > 9 or not 0 <= int(word) <= MAX_PICTURE_BYTES:
         raise _no_pictures(f"a part of {word[:20].decode('latin-1')!r} bytes")
     return int(word)
 

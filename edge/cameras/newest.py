@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from sefa_edge.edge.cameras.camera import CameraLost
+from sefa_edge.edge.cameras.camera import CameraLost, DamageCount
 from sefa_edge.profiles.units import NS_PER_S, ns_to_ms
 
 GOODBYE_S = 2.0
@@ -47,8 +47,10 @@ class Arrival:
 class NewestPicture:
     """Takes pictures from a tap, which it owns, until closed."""
 
-    def __init__(self, tap: Tap) -> None:
+    def __init__(self, tap: Tap, damage: DamageCount) -> None:
+        """Pictures that were looked at and found damaged are added to `damage`."""
         self._tap = tap
+        self._damage = damage
         self._changed = threading.Condition()
         self._wanted = False
         self._arrival: Arrival | None = None
@@ -63,6 +65,7 @@ class NewestPicture:
         Raises:
             CameraLost: none came within `patience_ns`, or there will be no more.
         """
+        damaged_before = self._damage.pictures
         with self._changed:
             self._wanted, self._arrival = True, None
             self._changed.wait_for(lambda: self._arrival or self._failure, patience_ns / NS_PER_S)
@@ -70,6 +73,11 @@ class NewestPicture:
                 return self._arrival
             if self._failure is not None:
                 raise self._failure
+        if damaged := self._damage.pictures - damaged_before:
+            raise CameraLost(
+                f"no whole picture came for {ns_to_ms(patience_ns):.0f} ms, but {damaged} damaged ones",
+                "check the camera, its cable, and the sender's buffer size: they are cut short, or are not JPEG",
+            )
         raise CameraLost(
             f"nothing came for {ns_to_ms(patience_ns):.0f} ms", "is the sender still running, and the network up?"
         )
@@ -84,8 +92,12 @@ class NewestPicture:
             while not self._closing:
                 self._tap.grab()
                 stamp_ns = time.monotonic_ns()
-                picture = self._tap.picture() if self._wanted else None
-                if picture is not None:
+                if not self._wanted:
+                    continue
+                picture = self._tap.picture()
+                if picture is None:
+                    self._damage.pictures += 1
+                else:
                     self._tell(Arrival(stamp_ns, picture))
         except CameraLost as failure:
             self._tell(failure)

@@ -11,6 +11,7 @@ os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 26))  # OpenCV's ow
 import cv2
 import numpy as np
 
+from sefa_edge.profiles.encoded_picture import is_complete, picture_format
 from sefa_edge.profiles.errors import InputError, MissingError
 
 cv2.setNumThreads(1)
@@ -18,8 +19,8 @@ VIDEO_CODECS = {".mp4": "mp4v", ".webm": "VP80", ".avi": "MJPG"}
 CAPTION_HEIGHT = 22
 JPEG_FORMATS = ("MJPG", "JPEG")
 RAW_FORMATS = {"YUYV": cv2.COLOR_YUV2RGB_YUYV, "UYVY": cv2.COLOR_YUV2RGB_UYVY}
-JPEG_END = b"\xff\xd9"
-MIN_JPEG_BYTES = 64
+MAX_PICTURE_BYTES = 64 << 20
+"""Of one encoded picture in a file."""
 GSTREAMER_HINT = "use the OpenCV of JetPack or `sudo apt-get install python3-opencv`, not that of pip"
 
 
@@ -28,12 +29,28 @@ def resize_area(picture: np.ndarray, height: int, width: int) -> np.ndarray:
     return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
 
 
+class DamagedPicture(InputError):
+    """The bytes begin like a picture, but are damaged or cut short."""
+
+
 def read_picture(path: Path) -> np.ndarray:
-    """Raises InputError when the file is not a picture."""
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
+    """The picture uint8 [H, W, 3] in a PNG, JPEG, BMP or WebP file.
+
+    Raises:
+        DamagedPicture: it is damaged or cut short.
+        InputError: it cannot be read, or is not a picture.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_PICTURE_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}", "check the path and its permissions") from None
+    if picture_format(content) is None or len(content) > MAX_PICTURE_BYTES:
         raise InputError(f"{path} is not a picture that OpenCV can read", "use PNG or JPEG")
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    try:
+        return decode_picture(content)
+    except DamagedPicture as error:
+        raise DamagedPicture(f"{path}: {error}", error.hint) from None
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
@@ -51,19 +68,25 @@ def encode_png(picture: np.ndarray) -> bytes:
     return encoded.tobytes()
 
 
-def decode_png(content: bytes) -> np.ndarray:
-    """The picture uint8 [H, W, 3] in the bytes of a PNG. Raises InputError when they are none, or damaged."""
-    return decode_picture(content)
-
-
 def decode_picture(content: bytes) -> np.ndarray:
-    """The picture uint8 [H, W, 3] in the bytes of a PNG or JPEG. Raises InputError when they are none, or damaged."""
+    """The picture uint8 [H, W, 3] in the bytes of a PNG, JPEG, BMP or WebP.
+
+    Its end must be there: OpenCV 4 decodes half a JPEG without complaint and fills the rest with grey. The rotation
+    that EXIF data may ask for is not applied, as in training.
+
+    Raises:
+        DamagedPicture: not a picture, damaged, or cut short.
+    """
+    if picture_format(content) is None:
+        raise DamagedPicture("the picture is damaged: it does not begin like one", "was the copy complete?")
+    if not is_complete(content):
+        raise DamagedPicture("the picture is cut short: its end is missing", "was the copy complete?")
     try:
-        picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
-        raise InputError(f"the picture is damaged: {error.err}", "was the copy complete?") from None
+        raise DamagedPicture(f"the picture is damaged: {error.err}", "was the copy complete?") from None
     if picture is None:
-        raise InputError("the picture is damaged", "was the copy complete?")
+        raise DamagedPicture("the picture is damaged", "was the copy complete?")
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
@@ -73,11 +96,6 @@ def encode_jpeg(picture: np.ndarray) -> bytes:
     if not done:
         raise InputError(f"OpenCV cannot encode a picture of shape {picture.shape}")
     return encoded.tobytes()
-
-
-def decode_jpeg(content: bytes) -> np.ndarray:
-    """The picture uint8 [H, W, 3] in the bytes of a JPEG. Raises InputError when they are none, or damaged."""
-    return decode_png(content)  # OpenCV looks at the content
 
 
 def draw_line(picture: np.ndarray, points: np.ndarray, colour: tuple[int, int, int]) -> None:
@@ -120,16 +138,11 @@ def rgb_of(content: np.ndarray, layout: PictureLayout) -> np.ndarray | None:
 
 
 def _rgb_of_jpeg(content: np.ndarray, layout: PictureLayout) -> np.ndarray | None:
-    """A JPEG that was cut short would decode, grey from there on: its end mark must be there."""
-    if content.size < MIN_JPEG_BYTES or content.tobytes().rfind(JPEG_END) < 0:
-        return None
     try:
-        picture = cv2.imdecode(content, cv2.IMREAD_COLOR)
-    except cv2.error:
+        picture = decode_picture(content.tobytes())
+    except DamagedPicture:
         return None
-    if picture is None or picture.shape[:2] != (layout.height, layout.width):
-        return None
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    return picture if picture.shape[:2] == (layout.height, layout.width) else None
 
 
 def _rows(content: np.ndarray, layout: PictureLayout) -> np.ndarray | None:
@@ -154,6 +167,7 @@ class Capture:
     def __init__(self, capture: cv2.VideoCapture, name: str) -> None:
         self._capture = capture
         self._name = name
+        self._gives_jpeg = _set_to_packets(capture)
 
     @classmethod
     def of_stream(cls, location: str) -> Capture:
@@ -199,10 +213,23 @@ class Capture:
     def retrieve(self) -> np.ndarray | None:
         """Decode the grabbed frame; None when it is damaged."""
         good, picture = self._capture.retrieve()
-        return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB) if good and picture is not None else None
+        if not good or picture is None:
+            return None
+        if not self._gives_jpeg:
+            return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+        try:
+            return decode_picture(picture.tobytes())
+        except DamagedPicture:
+            return None
 
     def close(self) -> None:
         self._capture.release()
+
+
+def _set_to_packets(capture: cv2.VideoCapture) -> bool:
+    """Let a motion JPEG source give its JPEGs undecoded, where the back end can: FFmpeg paints over a cut one."""
+    fourcc = int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little", signed=True).decode("latin-1")
+    return fourcc in JPEG_FORMATS and capture.getBackendName() == "FFMPEG" and capture.set(cv2.CAP_PROP_FORMAT, -1)
 
 
 class VideoFile:

@@ -6,8 +6,10 @@ import time
 from collections.abc import Generator
 from pathlib import Path
 
-from sefa_edge.edge.cameras.camera import CameraLost, CameraRequest, Frame
-from sefa_edge.edge.cameras.pictures import decode_picture
+import numpy as np
+
+from sefa_edge.edge.cameras.camera import CameraLost, CameraRequest, DamageCount, Frame
+from sefa_edge.edge.cameras.pictures import DamagedPicture, decode_picture
 from sefa_edge.edge.recorder.messages import Picture, decode, png_of
 from sefa_edge.edge.recorder.names import picture_topic
 from sefa_edge.edge.recorder.recorded_run import RecordedRun, open_run
@@ -25,6 +27,7 @@ class RecordedCamera:
         self._name = request.name
         self._path = Path(request.address.target)
         self._sequence = 0
+        self.damage = DamageCount()
 
     def open(self) -> None:
         """Raises InputError when there is no recording, or none of this camera."""
@@ -39,19 +42,28 @@ class RecordedCamera:
         self._due_ns = time.monotonic_ns()
 
     def read(self) -> Frame | None:
-        """Raises CameraLost when the file was cut short meanwhile, InputError when a picture is damaged."""
+        """Raises CameraLost when the file was cut short meanwhile."""
         shown, self._waiting = self._waiting, next(self._pictures, None)
         if shown is None or self._waiting is None:
             raise CameraLost(f"{self._path} holds no more pictures", "was it changed while it was read?")
-        picture = decode_picture(png_of(shown))
+        picture = self._picture(shown)
         stamp_ns = self._wait_for_turn()
         gap_ns = self._waiting.capture_ns - shown.capture_ns
         self._due_ns = stamp_ns + (gap_ns if 0 < gap_ns < LONGEST_GAP_NS else LONGEST_GAP_NS)
+        if picture is None:
+            return None
         self._sequence += 1
         return Frame(self._name, self._sequence, stamp_ns, stamp_ns, picture)
 
     def close(self) -> None:
         self._pictures.close()
+
+    def _picture(self, shown: Picture) -> np.ndarray | None:
+        try:
+            return decode_picture(png_of(shown))
+        except DamagedPicture:
+            self.damage.pictures += 1
+            return None
 
     def _wait_for_turn(self) -> int:
         """When it is due, or now when that is over: what was missed is not made up for."""

@@ -6,7 +6,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from sefa_edge.edge.cameras.camera import CameraLost, CameraRequest, Frame
+from sefa_edge.edge.cameras.camera import CameraLost, CameraRequest, DamageCount, Frame
 from sefa_edge.firmware_bridge.simulation.scene import Renderer
 from sefa_edge.firmware_bridge.simulation.state_file import PublishedState, StateReader
 from sefa_edge.profiles.units import NS_PER_S, period_ns, s_to_ns
@@ -23,6 +23,7 @@ class SimulatedCamera:
         self._request = request
         self._period_ns = period_ns(request.rate_hz)
         self._sequence = 0
+        self.damage = DamageCount()
         self._newest_ns = 0
 
     def open(self) -> None:

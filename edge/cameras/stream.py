@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import numpy as np
 
-from sefa_edge.edge.cameras.camera import CameraLost, CameraRequest, Frame
+from sefa_edge.edge.cameras.camera import CameraLost, CameraRequest, DamageCount, Frame
 from sefa_edge.edge.cameras.mjpeg import open_mjpeg
 from sefa_edge.edge.cameras.newest import NewestPicture, Tap
 from sefa_edge.edge.cameras.pictures import Capture
@@ -41,6 +41,7 @@ class StreamCamera:
         self._camera = request.name
         self._location = request.address.target
         self._sequence = 0
+        self.damage = DamageCount()
 
     def open(self) -> None:
         """Raises InputError when the stream cannot be opened, CameraLost when it ends at once."""
@@ -50,7 +51,7 @@ class StreamCamera:
             tap = self._open_tap(address)
         except InputError as error:
             raise InputError(f"stream {self._shown} cannot be opened: {error}", error.hint) from None
-        self._pictures = NewestPicture(tap)
+        self._pictures = NewestPicture(tap, self.damage)
         self._patience_ns = FIRST_NS
 
     def read(self) -> Frame | None:

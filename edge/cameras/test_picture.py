@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from sefa_edge.edge.cameras.camera import CameraRequest, Frame
+from sefa_edge.edge.cameras.camera import CameraRequest, DamageCount, Frame
 from sefa_edge.edge.cameras.files import Grid
-from sefa_edge.edge.cameras.pictures import decode_jpeg, encode_jpeg
+from sefa_edge.edge.cameras.pictures import decode_picture, encode_jpeg
 
 HEIGHT, WIDTH = 480, 640
 VARIETY = 16
@@ -27,13 +27,14 @@ class TestPictureCamera:
         self._name = request.name
         self._grid = Grid(request.rate_hz)
         self._sequence = 0
+        self.damage = DamageCount()
 
     def open(self) -> None:
         self._encoded = [encode_jpeg(draw_test_picture(index)) for index in range(VARIETY)]
 
     def read(self) -> Frame | None:
         capture_ns = self._grid.wait()
-        picture = decode_jpeg(self._encoded[self._sequence % VARIETY])
+        picture = decode_picture(self._encoded[self._sequence % VARIETY])
         self._sequence += 1
         return Frame(self._name, self._sequence, capture_ns, capture_ns, picture)
 

@@ -19,7 +19,13 @@ from sefa_edge.edge.recorder.tick_trace import MAX_ENTRIES, Answer, ArmCall, Ope
 from sefa_edge.edge.records import NONE_NS, TickReport, names_of
 from sefa_edge.edge.transport import MAX_RECORD_BYTES, Channel, ChannelClosed
 from sefa_edge.firmware_bridge.host.arm import Arm
-from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmFault, ArmTimeout, ArmUnconfirmed
+from sefa_edge.firmware_bridge.host.errors import (
+    ArmDisconnected,
+    ArmFault,
+    ArmInterrupted,
+    ArmTimeout,
+    ArmUnconfirmed,
+)
 from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState, Preparation
 from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.units import s_to_ns
@@ -203,6 +209,8 @@ def _answer(error: SefaError) -> Answer:
         return Answer.DISCONNECTED
     if isinstance(error, ArmUnconfirmed):
         return Answer.UNCONFIRMED
+    if isinstance(error, ArmInterrupted):
+        return Answer.INTERRUPTED
     return Answer.FAULT if isinstance(error, ArmFault) else Answer.REFUSED
 
 
@@ -214,5 +222,6 @@ def error_of(call: ArmCall, names: tuple[str, ...]) -> SefaError:
         Answer.TIMEOUT: ArmTimeout,
         Answer.DISCONNECTED: ArmDisconnected,
         Answer.FAULT: ArmFault,
+        Answer.INTERRUPTED: ArmInterrupted,
     }
     return kinds.get(call.answer, SefaError)("as it was recorded")

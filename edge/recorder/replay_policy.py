@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from sefa_edge.edge.cameras.pictures import decode_png
+from sefa_edge.edge.cameras.pictures import decode_picture
 from sefa_edge.edge.engines.engine import Engine
 from sefa_edge.edge.recorder.messages import (
     Chunk,
@@ -69,7 +69,7 @@ class PolicyReplay:
         waiting = self._wanted.get(key, set())
         if not waiting:
             return
-        self._images[key] = decode_png(png_of(picture))
+        self._images[key] = decode_picture(png_of(picture))
         for chunk_id in sorted(waiting):
             self._missing[chunk_id].discard(key)
             if not self._missing[chunk_id]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sefa_edge.edge.cameras.pictures import decode_png
+from sefa_edge.edge.cameras.pictures import decode_picture
 from sefa_edge.edge.demonstrations.dataset_writer import Episode
 from sefa_edge.edge.recorder.messages import Picture, RunEventMessage, Tick, array_of, decode, png_of
 from sefa_edge.edge.recorder.names import EVENT, TICK, picture_topic
@@ -171,5 +171,5 @@ def _episode(
         missing = [name for name, png in pngs.items() if png is None]
         if missing:
             return episode, f"no picture of {missing[0]} {(moment - moments[0]) / 1e9:.1f} s after its begin"
-        episode.append(state, action, {name: decode_png(png) for name, png in pngs.items() if png is not None})
+        episode.append(state, action, {name: decode_picture(png) for name, png in pngs.items() if png is not None})
     return episode, "" if moments else "the policy did not move the arm for a whole step"

@@ -37,6 +37,7 @@ class Answer(IntEnum):
     FAULT = 3
     REFUSED = 4
     UNCONFIRMED = 5
+    INTERRUPTED = 6
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,10 +55,11 @@ class EpisodeResult:
 
 @dataclass(slots=True)
 class CameraCount:
-    """What one camera gave, and how often it went away and came back."""
+    """What one camera gave, how often it went away and came back, how many pictures were damaged and not used."""
 
     pictures: int = 0
     reconnections: int = 0
+    damaged: int = 0
 
 
 @dataclass(slots=True)
@@ -120,6 +121,7 @@ class RunSummary:
         count = self.cameras.setdefault(camera, CameraCount())
         count.pictures += 1
         count.reconnections = descriptor.reconnections
+        count.damaged = descriptor.damaged
 
     def count_inference(self, report: PolicyReport) -> None:
         """Take in one chunk of the policy."""
@@ -210,5 +212,10 @@ class RunSummary:
             f"camera {name:<12}went away and came back {count.reconnections} times"
             for name, count in self.cameras.items()
             if count.reconnections
+        ]
+        lines += [
+            f"camera {name:<12}gave {count.damaged} damaged pictures, which were not used"
+            for name, count in self.cameras.items()
+            if count.damaged
         ]
         return "\n".join(lines)

@@ -10,7 +10,16 @@ from typing import Protocol
 from sefa_edge.edge.modes import Mode
 from sefa_edge.edge.policy_records import Happening, PolicyReport
 from sefa_edge.edge.process import Child
-from sefa_edge.edge.records import Final, Ready, TickReport, unpack_for_supervisor
+from sefa_edge.edge.records import (
+    EmergencyHeard,
+    Final,
+    MayHold,
+    Ready,
+    SupervisorRecord,
+    TickReport,
+    Torque,
+    unpack_for_supervisor,
+)
 from sefa_edge.edge.running.crew import Crew
 from sefa_edge.edge.running.stop_signals import StopSignals
 from sefa_edge.edge.running.summary import RunSummary
@@ -40,6 +49,10 @@ class Watch:
         self.ready: Ready | None = None
         self.tick: TickReport | None = None
         self.final: Final | None = None
+        self.may_hold = False
+        """Control was about to switch the torque on, and no process has confirmed since that it is off."""
+        self.emergency_heard = False
+        """The control process that runs now is at work on an emergency stop."""
         self.policy_report: PolicyReport | None = None
         self.policy_ready = False
         self.seeing: set[str] = set()
@@ -91,6 +104,7 @@ class Watch:
         assert control is not None
         assert channel is not None
         self.ready = self.tick = self.final = None
+        self.emergency_heard = False
         if control.exit_fd not in self._selector.get_map():
             self._watch_exit(control)
         self._selector.register(channel, selectors.EVENT_READ, lambda: self._hear_control(channel))
@@ -118,7 +132,7 @@ class Watch:
         except ChannelClosed:
             self._stop_listening(channel)
 
-    def _take_record(self, record: Ready | TickReport | Final) -> None:
+    def _take_record(self, record: SupervisorRecord) -> None:
         self._heard_ns = time.monotonic_ns()
         if isinstance(record, TickReport):
             self.tick = record
@@ -128,8 +142,13 @@ class Watch:
                 self._listener.hear_tick(record)
         elif isinstance(record, Ready):
             self.ready = record
+        elif isinstance(record, MayHold):
+            self.may_hold = True
+        elif isinstance(record, EmergencyHeard):
+            self.emergency_heard = True
         else:
             self.final = record
+            self.may_hold = self.may_hold and record.torque is not Torque.OFF
 
     def _hear_policy(self, channel: Channel) -> None:
         try:

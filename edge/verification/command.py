@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sefa_edge.edge.cameras.pictures import decode_png, write_picture
+from sefa_edge.edge.cameras.pictures import decode_picture, write_picture
 from sefa_edge.edge.engines.engine import EngineOptions, check_fits_arm, open_engine
 from sefa_edge.edge.verification.comparison import (
     check_cards_agree,
@@ -159,7 +159,7 @@ def draw_worst(
         of_reference, of_candidate = (of_engine[index] for of_engine in chunks)
         sample = Disagreement(
             title=f"#{rank}: episode {episode}, frame {step} of it",
-            images={c.name: dataset.pictures(c.name, np.array([frame]), decode_png)[0] for c in card.cameras},
+            images={c.name: dataset.pictures(c.name, np.array([frame]), decode_picture)[0] for c in card.cameras},
             reference=of_reference,
             candidate=of_candidate,
             joints=tuple(card.joints),

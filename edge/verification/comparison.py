@@ -8,7 +8,7 @@ from itertools import islice
 
 import numpy as np
 
-from sefa_edge.edge.cameras.pictures import decode_png
+from sefa_edge.edge.cameras.pictures import decode_picture
 from sefa_edge.edge.engines.engine import Engine
 from sefa_edge.profiles.card import PolicyCard
 from sefa_edge.profiles.errors import InputError
@@ -56,7 +56,7 @@ def held_out_recordings(dataset: RecordedDataset, card: PolicyCard, choice: Choi
         horizon=timing.horizon,
     )
     check_shows(dataset, inputs)
-    return Recordings(dataset, inputs, choose_frames(dataset.episode, choice), choice.seed, decode_png)
+    return Recordings(dataset, inputs, choose_frames(dataset.episode, choice), choice.seed, decode_picture)
 
 
 def infer(engine: Engine, sample: Sample) -> np.ndarray:

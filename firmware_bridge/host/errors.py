@@ -4,7 +4,8 @@ FaultError
 └── ArmFault
     ├── ArmTimeout       nobody answered in time
     ├── ArmUnconfirmed   some servos did not confirm what they were told
-    └── ArmDisconnected  the port is gone
+    ├── ArmDisconnected  the port is gone
+    └── ArmInterrupted   an emergency stop goes before the request
 """
 
 from __future__ import annotations
@@ -32,3 +33,7 @@ class ArmUnconfirmed(ArmFault):
 
 class ArmDisconnected(ArmFault):
     """The serial port vanished: unplugged cable, closed pty, dead adapter."""
+
+
+class ArmInterrupted(ArmFault):
+    """A request was given up because an emergency stop was asked for."""

@@ -87,7 +87,7 @@ def test_another_model_fits_no_arm(tmp_path: Path, capsys: Captured) -> None:
         assert scan(bench.port.path) == 0
     out = capsys.readouterr().out
     assert "fits no arm profile" in out
-    assert "model 2825" in out
+    assert "STS3250, firmware" in out
 
 
 def test_a_port_without_servos_is_exit_1_with_what_to_try(tmp_path: Path, capsys: Captured) -> None:

@@ -84,7 +84,9 @@ def test_another_model_is_refused(tmp_path: Path, capsys: Captured) -> None:
         bench.bus.servos[0].set_register(reg.MODEL_NUMBER, 1284)
         assert set_id(bench, "gripper", ALLOWED) == 2
         assert address(bench) == (1, 1_000_000, 1)
-    assert "servo 1 at 1000000 baud is model 1284, not STS3215" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "servo 1 at 1000000 baud is SCS0009 (model number 1284), the arm profile allows STS3215" in told
+    assert "SCS servos send the high byte first" in told
 
 
 def test_a_servo_that_holds_is_refused(tmp_path: Path, capsys: Captured) -> None:

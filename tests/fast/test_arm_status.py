@@ -60,6 +60,9 @@ def test_the_report_holds_every_number(tmp_path: Path, capsys: Captured) -> None
         "unit": "degrees",
         "answers": True,
         "trouble": [],
+        "model": 777,
+        "model_name": "STS3215",
+        "operating_mode": 0,
         "torque": 1,
         "position_ticks": 2108,
         "position": 5.32,
@@ -90,6 +93,26 @@ def test_trouble_is_told_and_exit_1(tmp_path: Path, capsys: Captured) -> None:
         ["temperature"], ["status"], ["silent"], ["supply"],
     ]  # fmt: skip
     assert joints["wrist_flex"]["answers"] is False
+
+
+def test_a_servo_left_in_wheel_mode_or_of_another_model_is_told_with_what_to_do(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    with arm_on_the_bench(tmp_path) as bench:
+        bench.bus.servo(5).set_register(reg.OPERATING_MODE, 1)
+        bench.bus.servo(2).set_register(reg.MODEL_NUMBER, 2825)
+        bench.bus.servo(6).set_register(reg.MODEL_NUMBER, 4242)
+        assert status(bench, "--json", str(tmp_path / "s.json")) == 1
+    out = capsys.readouterr().out
+    assert row(out, "wrist_roll").endswith("wheel (speed) mode")
+    assert row(out, "shoulder_lift").endswith("STS3250, not allowed")
+    command = f"sefa-edge arm configure --arm so101_sim --port {tmp_path / 'arm'} --write-eeprom"
+    assert f"wrist_roll: wheel (speed) mode (register 33 is 1, 0 is position): {command}" in out
+    assert "shoulder_lift: STS3250: STS series, 4096 positions a turn, 6 to 12.6 V, stall torque 50 kg cm" in out
+    assert "gripper: " in out
+    joints = {joint["joint"]: joint for joint in json.loads((tmp_path / "s.json").read_text())["joints"]}
+    assert (joints["wrist_roll"]["operating_mode"], joints["wrist_roll"]["trouble"]) == (1, ["mode"])
+    assert (joints["shoulder_lift"]["model_name"], joints["shoulder_lift"]["trouble"]) == ("STS3250", ["model"])
 
 
 def test_an_arm_that_was_never_calibrated_is_shown_in_ticks(tmp_path: Path, capsys: Captured) -> None:

@@ -120,3 +120,37 @@ def test_absent_sources_are_named(tmp_path: Path) -> None:
         make_source(request(CameraAddress("images", str(tmp_path)))).open()
     with pytest.raises(InputError, match="cannot be opened"):
         make_source(request(CameraAddress("file", str(tmp_path / "absent.mp4")))).open()
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".png"])
+def test_a_cut_picture_of_a_folder_is_no_picture_and_is_counted(tmp_path: Path, ending: str) -> None:
+    for index, shade in enumerate((40, 90, 200)):
+        write_picture(tmp_path / f"{index}{ending}", np.full((48, 64, 3), shade, np.uint8))
+    middle = tmp_path / f"1{ending}"
+    middle.write_bytes(middle.read_bytes()[:-20])
+    source = make_source(request(CameraAddress("images", str(tmp_path))))
+    source.open()
+    frames = [source.read() for _ in range(4)]
+    source.close()
+    assert [None if frame is None else round(float(frame.image.mean()), -1) for frame in frames] == [40, None, 200, 40]
+    assert [frame.sequence for frame in frames if frame] == [1, 2, 3]
+    assert source.damage.pictures == 1
+
+
+def test_a_cut_jpeg_inside_a_motion_jpeg_file_is_no_picture(tmp_path: Path) -> None:
+    path = tmp_path / "clip.avi"
+    video = VideoFile(path, 500.0, 32, 48)
+    noise = np.random.default_rng(0).integers(0, 256, (3, 32, 48, 3), np.uint8)
+    for picture in noise:
+        video.append(picture)
+    video.close()
+    content = path.read_bytes()
+    start = content.index(b"\xff\xd8", content.index(b"\xff\xd9"))
+    end = content.index(b"\xff\xd9", start) + 2
+    path.write_bytes(content[: end - 200] + bytes(200) + content[end:])  # as long as before, its end overwritten
+    source = make_source(request(CameraAddress("file", str(path))))
+    source.open()
+    frames = [source.read() for _ in range(4)]
+    source.close()
+    assert [frame is not None for frame in frames] == [True, False, True, True]
+    assert source.damage.pictures == 1

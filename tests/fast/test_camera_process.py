@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sefa_edge.edge.cameras.camera import CameraAddress, CameraRequest, Frame, make_source
-from sefa_edge.edge.cameras.camera_process import CameraConfig, LastingCamera, Outlet
+from sefa_edge.edge.cameras.camera_process import CameraConfig, CameraLosses, LastingCamera, Outlet
 from sefa_edge.edge.cameras.pictures import write_picture
 from sefa_edge.edge.process import Child, ChildSpec
 from sefa_edge.edge.transport import FrameDescriptor, FrameRing, channel_pair
@@ -149,7 +149,7 @@ def test_a_camera_that_does_not_come_back_is_given_up_with_its_reason(tmp_path: 
     camera.open()
     assert camera.read() is not None
     (tmp_path / "a.png").unlink()
-    with pytest.raises(InputError, match="is not a picture"):
+    with pytest.raises(InputError, match=r"a\.png cannot be read: No such file"):
         camera.read()
     assert camera.is_lost
     camera.close()
@@ -185,7 +185,7 @@ def test_what_lies_in_the_ring_is_the_whole_picture_averaged_by_area_as_training
 ) -> None:
     picture = np.random.default_rng(source[0]).integers(0, 256, (*source, 3), np.uint8)
     ring, (near, far) = FrameRing.create(*policy), channel_pair()
-    Outlet(ring, [near]).hand_on(Frame("front", 1, 5, 6, picture), reconnections=0)
+    Outlet(ring, [near]).hand_on(Frame("front", 1, 5, 6, picture), CameraLosses())
     published = ring.read(FrameDescriptor.unpack(far.newest() or b""))
     assert published is not None
     np.testing.assert_array_equal(published, resize_to_policy(picture, *policy))  # what calibration data goes through
@@ -204,3 +204,21 @@ def area_weights(source: int, target: int) -> np.ndarray:
     pixels = np.arange(source)
     covered = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
     return (covered.clip(0) * target / source).astype(np.float32)
+
+
+def test_damaged_pictures_are_counted_up_to_the_reader(start: StartBench, tmp_path: Path) -> None:
+    write_level(tmp_path / "a.png", 50)
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:-20])
+    bench = start(f"images:{tmp_path}")
+    assert bench.next().damaged == 0
+    assert bench.until(lambda descriptor: descriptor.damaged >= 3).reconnections == 0
+
+
+def test_a_camera_that_gives_damaged_pictures_only_says_so(tmp_path: Path) -> None:
+    write_level(tmp_path / "a.png", 50)
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:-20])
+    camera = lasting(tmp_path)
+    camera.open()
+    assert camera.read() is camera.read() is None
+    with pytest.raises(InputError, match=r"camera front gives damaged pictures only \(3 since"):
+        camera.read()

@@ -24,7 +24,7 @@ pytest.importorskip("mcap")
 PERIOD_NS = ms_to_ns(10)
 
 
-def record(path: Path, engine: Path, pictures: dict[str, list[np.ndarray]]) -> None:
+def record(path: Path, engine: Path, pictures: dict[str, list[np.ndarray | bytes]]) -> None:
     """A recording that holds nothing but pictures, taken every 10 ms."""
     from sefa_edge.edge.recorder.mcap_file import McapWriter
     from sefa_edge.edge.recorder.messages import Picture, encode, picture_message, schema_of
@@ -41,11 +41,12 @@ def record(path: Path, engine: Path, pictures: dict[str, list[np.ndarray]]) -> N
         for index, shot in enumerate(shots):
             stamp_ns = index * PERIOD_NS
             frame = FrameDescriptor(0, index, stamp_ns, stamp_ns, stamp_ns)
-            writer.write(channel, stamp_ns, encode(picture_message(camera, frame, encode_png(shot), stamp_ns)))
+            png = shot if isinstance(shot, bytes) else encode_png(shot)
+            writer.write(channel, stamp_ns, encode(picture_message(camera, frame, png, stamp_ns)))
     writer.close()
 
 
-def noise(count: int, seed: int) -> list[np.ndarray]:
+def noise(count: int, seed: int) -> list[np.ndarray | bytes]:
     return list(np.random.default_rng(seed).integers(0, 256, (count, 48, 64, 3), np.uint8))
 
 
@@ -87,3 +88,14 @@ def test_what_is_no_recording_of_this_camera_is_refused(tmp_path: Path, reach_en
     for target, complaint in (("absent.mcap", "cannot be read"), ("noise.mcap", "is no recording")):
         with pytest.raises(InputError, match=complaint):
             opened(tmp_path / target, "front")
+
+
+def test_a_recorded_picture_that_is_cut_short_is_no_picture(tmp_path: Path, reach_engine: Path) -> None:
+    first, second, third = noise(3, 5)
+    assert isinstance(second, np.ndarray)
+    record(tmp_path / "run.mcap", reach_engine, {"front": [first, encode_png(second)[:-30], third]})
+    source = opened(tmp_path / "run.mcap", "front")
+    frames = [source.read() for _ in range(4)]
+    source.close()
+    assert [frame is not None for frame in frames] == [True, False, True, True]
+    assert source.damage.pictures == 1

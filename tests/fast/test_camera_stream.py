@@ -298,3 +298,46 @@ def test_a_video_behind_an_address_is_read_by_ffmpeg(serve: StartServer, tmp_pat
     levels, reason = until_lost(opened(serve(answer).address))
     assert set(levels) == {120}
     assert "the stream ended" in reason
+
+
+def test_empty_and_cut_parts_are_skipped_and_the_cut_ones_counted(serve: StartServer, jpegs: list[bytes]) -> None:
+    def answer(handler: Handler) -> None:
+        begin(handler)
+        assert isinstance(handler.server, Server)
+        while not handler.server.closing.wait(0.005):
+            for content in (b"", jpegs[0][:-30], jpegs[9]):
+                handler.wfile.write(part(content))
+
+    source = opened(serve(answer).address)
+    levels = {level(source.read()) for _ in range(20)}
+    source.close()
+    assert levels == {200}
+    assert source.damage.pictures > 0
+
+
+@pytest.mark.parametrize("size", [None, b""], ids=["sizes", "no sizes"])
+def test_a_stream_of_cut_pictures_alone_says_so(serve: StartServer, jpegs: list[bytes], size: bytes | None) -> None:
+    def answer(handler: Handler) -> None:
+        begin(handler)
+        assert isinstance(handler.server, Server)
+        handler.wfile.write(part(jpegs[0], size=size) * 3)
+        while not handler.server.closing.wait(0.02):
+            handler.wfile.write(part(jpegs[0][: len(jpegs[0]) // 2], size=size))
+
+    levels, reason = until_lost(opened(serve(answer).address))
+    assert set(levels) <= {20}
+    assert "no whole picture came for" in reason
+    assert "damaged ones" in reason
+
+
+def test_a_boundary_without_a_line_break_before_it(serve: StartServer, jpegs: list[bytes]) -> None:
+    def answer(handler: Handler) -> None:
+        begin(handler)
+        assert isinstance(handler.server, Server)
+        handler.wfile.write(b"--frame\r\n")
+        while not handler.server.closing.wait(0.01):
+            handler.wfile.write(b"Content-Type: image/jpeg\r\n\r\n" + jpegs[4] + b"--frame\r\n")
+
+    source = opened(serve(answer).address)
+    assert [level(source.read()) for _ in range(3)] == [100] * 3
+    source.close()

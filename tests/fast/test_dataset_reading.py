@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sefa_edge.edge.cameras.pictures import decode_png, encode_png
+from sefa_edge.edge.cameras.pictures import decode_picture, encode_png
 from sefa_edge.edge.demonstrations.dataset_writer import DatasetInfo, DatasetWriter, Episode
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.recording.dataset import open_dataset
@@ -50,7 +50,7 @@ class CountingDecoder:
 
     def __call__(self, content: bytes) -> np.ndarray:
         self.calls += 1
-        return decode_png(content)
+        return decode_picture(content)
 
 
 def test_everything_comes_back_as_recorded(folder: Path) -> None:
@@ -64,7 +64,7 @@ def test_everything_comes_back_as_recorded(folder: Path) -> None:
     assert dataset.episode_start[[0, 4, 5, 6, 75]].tolist() == [0, 0, 5, 6, 6]
     assert dataset.episode_end[[0, 4, 5, 6, 75]].tolist() == [5, 5, 6, 76, 76]
     images = np.concatenate([made.images["front"] for made in episodes])
-    streamed = list(dataset.stream("front", np.arange(len(dataset)), decode_png))
+    streamed = list(dataset.stream("front", np.arange(len(dataset)), decode_picture))
     np.testing.assert_array_equal(streamed, images)
 
 
@@ -84,7 +84,7 @@ def test_many_files_are_one_dataset(tmp_path: Path) -> None:
     writer.close()
     dataset = open_dataset(tmp_path / "demo")
     assert [(file.start, file.end) for file in dataset.files] == [(0, 200), (200, 204)]
-    picture = dataset.pictures("front", np.array([203, 0]), decode_png)
+    picture = dataset.pictures("front", np.array([203, 0]), decode_picture)
     np.testing.assert_array_equal(picture[0], episode(101, 2).images["front"][1])
     np.testing.assert_array_equal(picture[1], episode(0, 2).images["front"][0])
 
@@ -118,10 +118,10 @@ def test_a_window_looks_back_but_never_into_another_episode(folder: Path) -> Non
     dataset = open_dataset(folder)
     steps = history(dataset, np.array([0, 4, 5, 7, 20]), n_obs_steps=3, spacing_steps=2)
     assert steps.tolist() == [[0, 0, 0], [0, 2, 4], [5, 5, 5], [6, 6, 7], [16, 18, 20]]
-    windows = read_windows(dataset, steps, ["front"], decode_png)
+    windows = read_windows(dataset, steps, ["front"], decode_picture)
     assert (len(windows), windows.joint_deg.shape) == (5, (5, 3, 2))
     np.testing.assert_array_equal(windows.joint_deg[4, 1], dataset.joint_deg[18])
-    picture = dataset.pictures("front", np.array([18]), decode_png)[0]
+    picture = dataset.pictures("front", np.array([18]), decode_picture)[0]
     np.testing.assert_array_equal(windows.images["front"][4, 1], picture)
 
 
@@ -265,13 +265,13 @@ def test_a_damaged_picture_is_refused_in_one_line(folder: Path, name: str) -> No
     damage(folder)
     dataset = open_dataset(folder)
     with pytest.raises(InputError, match=message) as caught:
-        dataset.pictures("front", np.array([3]), decode_png)
+        dataset.pictures("front", np.array([3]), decode_picture)
     assert_one_line(caught.value)
 
 
 def test_a_camera_that_is_not_there_is_named(folder: Path) -> None:
     with pytest.raises(InputError, match="no camera 'wrist'"):
-        open_dataset(folder).pictures("wrist", np.array([0]), decode_png)
+        open_dataset(folder).pictures("wrist", np.array([0]), decode_picture)
 
 
 def test_flipped_bytes_never_end_in_a_traceback(folder: Path) -> None:
@@ -284,7 +284,7 @@ def test_flipped_bytes_never_end_in_a_traceback(folder: Path) -> None:
         damaged[random.integers(low, len(damaged), 4)] = random.integers(0, 256, 4)
         (folder / DATA).write_bytes(damaged.tobytes())
         try:
-            open_dataset(folder).pictures("front", np.arange(sum(LENGTHS)), decode_png)
+            open_dataset(folder).pictures("front", np.arange(sum(LENGTHS)), decode_picture)
         except InputError as error:
             refused += 1
             assert_one_line(error)

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from sefa_edge.edge.cameras.pictures import decode_png
+from sefa_edge.edge.cameras.pictures import decode_picture
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.recording.dataset import open_dataset
 
@@ -40,16 +40,16 @@ def frame_numbers(pictures: np.ndarray) -> list[int]:
 def test_the_very_frame_in_any_order(tmp_path: Path, make_video_dataset: Callable[..., Path], codec: str) -> None:
     dataset = open_dataset(make_video_dataset(tmp_path / "demo", codec))
     wanted = [14, 3, 0, 9, 3, 8, 10]
-    pictures = dataset.pictures("front", np.array(wanted), decode_png)
+    pictures = dataset.pictures("front", np.array(wanted), decode_picture)
     assert frame_numbers(pictures) == wanted
     np.testing.assert_allclose(pictures[:, 4:44, 20:28].mean(axis=(0, 1, 2)), (200, 30, 30), atol=12)  # RGB, not BGR
-    streamed = np.stack(list(dataset.stream("front", np.arange(FRAMES), decode_png)))
+    streamed = np.stack(list(dataset.stream("front", np.arange(FRAMES), decode_picture)))
     assert frame_numbers(streamed) == list(range(FRAMES))
 
 
 def test_far_jumps_land_on_the_frame(tmp_path: Path, make_video_dataset: Callable[..., Path]) -> None:
     dataset = open_dataset(make_video_dataset(tmp_path / "demo", lengths=(27, 1)))
-    assert frame_numbers(dataset.pictures("front", np.array([0, 13, 26]), decode_png)) == [0, 13, 26]
+    assert frame_numbers(dataset.pictures("front", np.array([0, 13, 26]), decode_picture)) == [0, 13, 26]
 
 
 def test_a_fingerprint_covers_the_videos(folder: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_damaged_video_is_refused_in_one_line(folder: Path, name: str) -> None
     damage(folder)
     dataset = open_dataset(folder)
     with pytest.raises(InputError, match=message) as caught:
-        dataset.pictures("front", np.arange(FRAMES), decode_png)
+        dataset.pictures("front", np.arange(FRAMES), decode_picture)
     one_line(caught.value)
 
 
@@ -145,7 +145,7 @@ def test_flipped_bytes_never_end_in_a_traceback(folder: Path) -> None:
         damaged[random.integers(0, len(damaged), 8)] = random.integers(0, 256, 8)
         (folder / FIRST).write_bytes(damaged.tobytes())
         try:
-            open_dataset(folder).pictures("front", np.arange(9), decode_png)
+            open_dataset(folder).pictures("front", np.arange(9), decode_picture)
         except InputError as error:
             refused += 1
             one_line(error)

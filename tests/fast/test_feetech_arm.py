@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
 from sefa_edge.profiles.errors import InputError, MissingError
 from sefa_edge.profiles.schema import load_arm_profile
+from sefa_edge.profiles.servo_models import servo_model
 
 PROFILE = load_arm_profile("so101_sim").model_copy(update={"control_rate_hz": 20.0})
 """A slow rate gives answers more time on a busy machine."""
@@ -293,8 +295,8 @@ def test_a_missing_servo_is_named(stand: Stand) -> None:
 @pytest.mark.parametrize(
     ("register", "value", "message"),
     [
-        (reg.MODEL_NUMBER, 1284, "servo 6 .* is model 1284"),
-        (reg.OPERATING_MODE, 1, "servo 6 .* is in mode 1"),
+        (reg.MODEL_NUMBER, 1284, "servo 6 .* is SCS0009 .model number 1284., the arm profile allows STS3215"),
+        (reg.OPERATING_MODE, 1, "servo 6 .* is in wheel .speed. mode .register 33 is 1"),
         (reg.MIN_POSITION, 4000, "servo 6 .* is not calibrated"),
     ],
 )
@@ -302,6 +304,31 @@ def test_the_wrong_servo_is_refused(stand: Stand, register: reg.Register, value:
     stand.bus.servo(6).set_register(register, value)
     with pytest.raises(InputError, match=message):
         stand.open()
+
+
+def test_another_model_is_refused_with_what_is_known_of_it_and_taken_where_the_profile_allows_it(stand: Stand) -> None:
+    stand.bus.servo(2).set_register(reg.MODEL_NUMBER, 2825)
+    with pytest.raises(InputError, match=r"servo 2 \(shoulder_lift\) is STS3250 \(model number 2825\)") as refused:
+        stand.open()
+    assert "stall torque 50 kg cm at 12 V" in refused.value.hint
+    assert "servo_models: [STS3250]" in refused.value.hint
+    profile = load_arm_profile("so101")
+    allowing = [
+        joint.model_copy(update={"servo_models": ("STS3215", "STS3250")}) if joint.servo_id == 2 else joint
+        for joint in profile.joints
+    ]
+    open_feetech_arm(profile.model_copy(update={"joints": allowing}), stand.port.path, None).close()
+    stand.bus.servo(3).set_register(reg.MODEL_NUMBER, 2825)
+    with pytest.raises(InputError, match=r"servo 3 \(elbow_flex\)"):
+        open_feetech_arm(profile.model_copy(update={"joints": allowing}), stand.port.path, None)
+
+
+@pytest.mark.parametrize("number", [521, 1289, 2569, 11272, 1029, 3338, 65535])
+def test_every_other_model_is_refused_by_its_name(stand: Stand, number: int) -> None:
+    stand.bus.servo(1).set_register(reg.MODEL_NUMBER, number)
+    with pytest.raises(InputError, match=re.escape(servo_model(number).full_name)) as refused:
+        stand.open()
+    assert refused.value.hint
 
 
 def test_a_gripper_that_was_never_calibrated_is_refused(stand: Stand) -> None:

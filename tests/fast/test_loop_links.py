@@ -11,9 +11,9 @@ import pytest
 from sefa_edge.edge.chunks import ActionChunk
 from sefa_edge.edge.faults import Fault
 from sefa_edge.edge.links import ProcessLinks
-from sefa_edge.edge.modes import Command
+from sefa_edge.edge.modes import Command, Mode
 from sefa_edge.edge.policy_records import InferenceBegun
-from sefa_edge.edge.records import ControlCommand, JointSample
+from sefa_edge.edge.records import ControlCommand, EmergencyHeard, JointSample, MayHold, TickReport
 from sefa_edge.edge.transport import Channel, channel_pair
 from sefa_edge.firmware_bridge.host.messages import JointState
 from sefa_edge.profiles.units import ms_to_ns
@@ -112,3 +112,60 @@ def test_a_stop_asked_by_signal_comes_first_and_once(ends: Ends) -> None:
     links.ask_stop()
     assert list(links.events()) == [Command.STOP, Command.HOLD]
     assert list(links.events()) == []
+
+
+def test_the_supervisor_learns_that_the_arm_may_hold_before_it_is_armed(ends: Ends) -> None:
+    links, supervisor, _ = ends
+    supervisor.send(ControlCommand(Command.ARM).pack())
+    events = links.events()
+    assert next(events) is Command.ARM
+    told = supervisor.receive()
+    assert told is not None
+    MayHold.unpack(told)
+    assert list(events) == []
+    supervisor.send(ControlCommand(Command.ARM).pack())  # the next episode: it is known by now
+    assert list(links.events()) == [Command.ARM]
+    assert supervisor.receive() is None
+
+
+def test_an_arm_whose_supervisor_cannot_be_told_is_not_armed(ends: Ends) -> None:
+    links, supervisor, _ = ends
+    while links.dropped == 0:  # it does not read
+        links.report(report())
+    supervisor.send(ControlCommand(Command.ARM).pack())
+    assert list(links.events()) == [Fault.SUPERVISOR_SILENT]
+
+
+def test_an_emergency_stop_is_answered_from_the_handler_and_comes_first(ends: Ends) -> None:
+    links, supervisor, _ = ends
+    supervisor.send(ControlCommand(Command.STOP).pack())
+    links.ask_emergency()
+    heard = supervisor.receive()
+    assert heard is not None
+    EmergencyHeard.unpack(heard)
+    assert links.emergency_asked
+    assert list(links.events()) == [Command.EMERGENCY, Command.STOP]
+    assert not links.emergency_asked
+
+
+def test_an_emergency_stop_during_the_events_comes_in_the_same_tick(ends: Ends) -> None:
+    links, supervisor, _ = ends
+    supervisor.send(ControlCommand(Command.HOLD).pack())
+    events = links.events()
+    assert next(events) is Command.HOLD
+    links.ask_emergency()
+    assert list(events) == [Command.EMERGENCY]
+
+
+def test_a_rescue_needs_no_supervisor(ends: Ends) -> None:
+    links, supervisor, _ = ends
+    supervisor.close()
+    links.rescue()
+    assert list(links.events()) == [Command.ARM, Command.STOP, Fault.SUPERVISOR_LOST]
+
+
+def report() -> TickReport:
+    joints = np.zeros(JOINTS, np.float32)
+    return TickReport(
+        1, 0, 0, (0, 0, 0, 0, 0), 0, 0, 0, 0, 0, Mode.IDLE, True, Fault.NONE, 0, 0, joints, joints
+    )  # fmt: skip

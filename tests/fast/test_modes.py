@@ -95,8 +95,7 @@ def test_a_fault_before_torque_on_touches_nothing(fault: Fault) -> None:
 
 @pytest.mark.parametrize(("first", "second"), list(product(REAL_FAULTS, REAL_FAULTS)))
 def test_the_first_fault_keeps_its_name(first: Fault, second: Fault) -> None:
-    named = second if second is Fault.EMERGENCY_STOP and run(*RUNNING, first).mode is not Mode.FAULT else first
-    assert run(*RUNNING, first, second).fault is named
+    assert run(*RUNNING, first, second).fault is (second if second is Fault.EMERGENCY_STOP else first)
 
 
 @pytest.mark.parametrize("command", [Command.ARM, Command.RUN])
@@ -116,6 +115,8 @@ EVERYWHERE = {
     "after a fault": (*RUNNING, Fault.CHUNK_TIMEOUT),
     "arm away": (*RUNNING, Fault.ARM_TIMEOUT),
     "about to leave": (*RUNNING, Fault.POLICY_LOST, SETTLED, Fault.OVERLOADED),
+    "left holding": (*RUNNING, Fault.TORQUE_REFUSED),
+    "parked with torque on": (*RUNNING, Command.STOP, SETTLED, Progress.STAYS),
 }
 
 
@@ -161,10 +162,20 @@ def test_an_arm_that_keeps_its_torque_at_the_park_pose() -> None:
     state = run(*RUNNING, Command.STOP, SETTLED, Progress.STAYS)
     assert (state.mode, state.finished, state.exit_code) == (Mode.PARKED, True, 0)
     assert describe(state) == ("arm parked, torque still on", "")
-    assert run(*Command, SETTLED, Fault.EMERGENCY_STOP, start=state) == state
+    others = [command for command in Command if command is not Command.EMERGENCY]
+    assert run(*others, SETTLED, start=state) == state
     faulted = run(*RUNNING, Fault.OVERHEATED, SETTLED, Progress.STAYS)
     assert describe(faulted)[0] == "a servo is too hot: arm parked, torque still on"
     assert run(*RUNNING, Progress.STAYS).mode is Mode.RUNNING
+
+
+def test_a_command_that_was_sent_before_the_stop_does_not_undo_it() -> None:
+    for where in ((Command.ARM,), RUNNING):
+        stopping = run(*where, Command.STOP)
+        assert run(Command.ARM, Command.RUN, start=stopping) == stopping
+        parking = run(SETTLED, start=stopping)
+        assert parking.mode is Mode.PARK
+        assert run(Command.ARM, Command.RUN, start=parking) == parking
 
 
 def test_who_leaves_while_we_stop_is_no_fault() -> None:

@@ -18,6 +18,7 @@ from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import MAX_BYTES, read_bounded, write_atomic
 from sefa_edge.profiles.progress import Progress
 from sefa_edge.profiles.schema import ArmProfile, JointProfile, SafetyProfile, load_arm_profile, shipped_arms
+from sefa_edge.profiles.servo_models import MODELS, model_numbers, servo_model
 from sefa_edge.profiles.servo_settings import ServoSettings
 from sefa_edge.profiles.strict import parse_json
 
@@ -93,6 +94,27 @@ def test_every_field_of_an_arm_profile_is_explained() -> None:
     readme = (GOOD.parents[1] / "README.md").read_text()
     models = (ArmProfile, JointProfile, SafetyProfile, ServoSettings)
     assert [name for model in models for name in model.model_fields if f"`{name}`" not in readme] == []
+
+
+def test_a_profile_names_the_servo_models_that_it_allows(tmp_path: Path) -> None:
+    mine = tmp_path / "arm.yaml"
+    mine.write_text(GOOD.read_text().replace("servo_models: [STS3215]", "servo_models: [STS3215, STS3032]"))
+    profile = load_arm_profile(str(mine))
+    assert {profile.models_of(joint) for joint in profile.joints} == {("STS3215", "STS3032")}
+    assert load_arm_profile("so101").models_of(profile.joints[0]) == ("STS3215",)
+    for wrong in ("SCS0009", "STS9999", "777", "STS3046"):
+        mine.write_text(GOOD.read_text().replace("servo_models: [STS3215]", f"servo_models: ['{wrong}']"))
+        with pytest.raises(InputError, match=f"'{wrong}' is no servo model that can be used"):
+            load_arm_profile(str(mine))
+
+
+def test_model_numbers_are_read_both_ways() -> None:
+    assert (servo_model(777).name, servo_model(2825).name, servo_model(11272).name) == (
+        "STS3215", "STS3250", "SM85BLHV (SM8512BL)",
+    )  # fmt: skip
+    assert model_numbers(("STS3215", "STS3095")) == {777, 2313, 2569}
+    assert "unknown model (number 6666)" in servo_model(6666).full_name
+    assert all(model.facts for model in MODELS)
 
 
 def test_every_servo_setting_has_its_register() -> None:

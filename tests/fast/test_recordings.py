@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sefa_edge.edge.cameras.pictures import decode_png
+from sefa_edge.edge.cameras.pictures import decode_picture
 from sefa_edge.edge.demonstrations.dataset_writer import DatasetInfo, DatasetWriter, Episode
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.recording.dataset import RecordedDataset, open_dataset
@@ -35,8 +35,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> RecordedDataset:
 
 def test_pictures_come_at_the_policys_size_by_the_one_resize(dataset: RecordedDataset) -> None:
     frames = np.arange(2 * FRAMES)
-    original = dataset.pictures("front", frames, decode_png)
-    samples = list(Recordings(dataset, INPUTS, frames, 0, decode_png))
+    original = dataset.pictures("front", frames, decode_picture)
+    samples = list(Recordings(dataset, INPUTS, frames, 0, decode_picture))
     assert len(samples) == len(frames) > BLOCK  # more than are decoded together
     for sample, picture in zip(samples, original, strict=True):
         assert sample.images["front"].shape == (2, 12, 16, 3)
@@ -44,7 +44,7 @@ def test_pictures_come_at_the_policys_size_by_the_one_resize(dataset: RecordedDa
 
 
 def test_history_stays_in_its_episode(dataset: RecordedDataset) -> None:
-    samples = list(Recordings(dataset, INPUTS, np.array([0, 5, FRAMES]), 0, decode_png))
+    samples = list(Recordings(dataset, INPUTS, np.array([0, 5, FRAMES]), 0, decode_picture))
     assert [sample.joint_deg[:, 0].tolist() for sample in samples] == [[0, 0], [4, 5], [100, 100]]
 
 
@@ -52,7 +52,7 @@ def test_noise_repeats_with_the_seed_and_differs_between_samples(dataset: Record
     frames = np.array([3, 3])
 
     def noises(seed: int) -> np.ndarray:
-        return np.stack([sample.noise for sample in Recordings(dataset, INPUTS, frames, seed, decode_png)])
+        return np.stack([sample.noise for sample in Recordings(dataset, INPUTS, frames, seed, decode_picture)])
 
     np.testing.assert_array_equal(noises(1), noises(1))
     assert (noises(1)[0] != noises(1)[1]).all()

@@ -447,6 +447,29 @@ def test_with_the_flag_it_writes_and_then_all_is_well(stand: Stand, capsys: pyte
     assert "every setting is as the profile says" in capsys.readouterr().out
 
 
+def test_a_servo_left_in_wheel_mode_is_set_back(stand: Stand, capsys: pytest.CaptureFixture[str]) -> None:
+    stand.as_the_profile_says()
+    stand.set(reg.OPERATING_MODE, 1, 4)
+    assert configure_with(stand) == 1
+    assert "operating_mode" in capsys.readouterr().out
+    assert stand.register(4, reg.OPERATING_MODE) == 1
+    with pytest.raises(InputError, match=r"servo 5 \(wrist_roll\) is in wheel \(speed\) mode") as refused:
+        open_feetech_arm(PROFILE, stand.port.path, None)
+    assert "sefa-edge arm configure --arm so101 --port PORT --write-eeprom" in refused.value.hint
+    assert configure_with(stand, "--write-eeprom") == 0
+    assert stand.register(4, reg.OPERATING_MODE) == 0
+    assert stand.register(4, reg.LOCK) == 1
+    open_feetech_arm(PROFILE, stand.port.path, None).close()
+
+
+def test_a_wheel_that_is_driven_is_not_set_back(stand: Stand) -> None:
+    stand.set(reg.OPERATING_MODE, 1, 4)
+    stand.set(reg.TORQUE_ENABLE, 1, 4)
+    with pytest.raises(InputError, match="the torque of wrist_roll is on"):
+        configure_with(stand, "--write-eeprom")
+    assert stand.register(4, reg.OPERATING_MODE) == 1
+
+
 def test_a_holding_arm_keeps_its_eeprom_also_with_the_flag(stand: Stand) -> None:
     stand.set(reg.TORQUE_ENABLE, 1)
     with pytest.raises(InputError) as refused:

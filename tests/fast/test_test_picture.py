@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from sefa_edge.edge.cameras.camera import CameraAddress, CameraRequest, make_source, parse_address
-from sefa_edge.edge.cameras.pictures import decode_jpeg, encode_jpeg
+from sefa_edge.edge.cameras.pictures import decode_picture, encode_jpeg
 from sefa_edge.edge.cameras.test_picture import VARIETY, draw_test_picture
 
 
@@ -36,7 +36,7 @@ def test_frames_differ_and_rise() -> None:
 def test_a_jpeg_of_it_is_as_large_as_a_camera_s() -> None:
     encoded = encode_jpeg(draw_test_picture(3))
     assert 40_000 < len(encoded) < 250_000
-    assert np.abs(decode_jpeg(encoded).astype(int) - draw_test_picture(3)).mean() < 9
+    assert np.abs(decode_picture(encoded).astype(int) - draw_test_picture(3)).mean() < 9
 
 
 def test_pictures_come_back_after_a_while() -> None:

@@ -193,7 +193,7 @@ class Rig:
                 self.reports.append(message)
             elif isinstance(message, Ready):
                 self.ready = message
-            else:
+            elif isinstance(message, Final):
                 self.final = message
         self._drop_joint_samples()
 

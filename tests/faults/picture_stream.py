@@ -26,7 +26,10 @@ class PictureStream:
         self.is_frozen = False
         """True: the same picture again and again."""
         self.is_black = False
+        self.cut_every = 0
+        """Every so many pictures one stops after two thirds of its bytes; 0: none."""
         self.connections = 0
+        self._sent = 0
         self._dice = np.random.default_rng(0)
         self._ended = threading.Event()
         stream = self
@@ -57,6 +60,9 @@ class PictureStream:
         while not (self._ended.is_set() or self.is_away):
             if not self.is_hung:
                 jpeg = jpeg if self.is_frozen else self._picture()
+                self._sent += 1
+                if self.cut_every and self._sent % self.cut_every == 0:
+                    jpeg = jpeg[: len(jpeg) * 2 // 3]
                 head = b"--%b\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % (BOUNDARY, len(jpeg))
                 write(head + jpeg + b"\r\n")
             self._ended.wait(1 / self.rate_hz)

@@ -113,6 +113,14 @@ def freeze_stream(rig: RunRig) -> None:
     rig.stream.is_frozen = True
 
 
+def cut_every_picture(rig: RunRig) -> None:
+    rig.stream.cut_every = 1
+
+
+def cut_every_second_picture(rig: RunRig) -> None:
+    rig.stream.cut_every = 2
+
+
 def darken_stream(rig: RunRig) -> None:
     rig.stream.is_black = True
 
@@ -292,6 +300,8 @@ ROWS: list[Row[RunRig]] = [
     Row("one picture in five seconds", slow_stream, STALE, Start.BEFORE),
     Row("pictures of another size", other_size, STALE),
     Row("the picture is frozen", freeze_stream, ended("a camera repeats the same picture (front, for …)")),
+    Row("every picture is cut short", cut_every_picture, STALE),
+    Row("every second picture is cut short", cut_every_second_picture, GOES_ON),
     Row("the picture is black", darken_stream, ended("a camera sees nothing (front, for …)")),
     Row(
         "the engine gives NaN",

@@ -12,7 +12,7 @@ import torch
 
 from sefa_edge.edge.cameras.pictures import encode_png
 from sefa_edge.edge.demonstrations.dataset_writer import DatasetInfo, DatasetWriter, Episode
-from sefa_edge.models.dataset import decode_png, load_dataset
+from sefa_edge.models.dataset import decode_picture, load_dataset
 from sefa_edge.profiles.errors import InputError
 
 NAMES = ("shoulder_pan", "gripper")
@@ -147,6 +147,6 @@ def test_videos_train_as_well(tmp_path: Path, make_video_dataset: Callable[..., 
 
 def test_pillow_and_opencv_see_the_same_picture() -> None:
     picture = _episode(0, 1).images["front"][0]
-    np.testing.assert_array_equal(decode_png(encode_png(picture)), picture)
+    np.testing.assert_array_equal(decode_picture(encode_png(picture)), picture)
     with pytest.raises(InputError, match="damaged"):
-        decode_png(encode_png(picture)[:200])
+        decode_picture(encode_png(picture)[:200])

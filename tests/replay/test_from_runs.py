@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sefa_edge.cli import main
-from sefa_edge.edge.cameras.pictures import decode_png
+from sefa_edge.edge.cameras.pictures import decode_picture
 from sefa_edge.edge.recorder import messages
 from sefa_edge.edge.recorder.mcap_file import StoredAttachment, StoredMessage, read_mcap
 from sefa_edge.edge.recorder.names import EVENT, PARTIAL, TICK, picture_topic
@@ -34,7 +34,7 @@ def test_frames_hold_what_was_newest_then(recorded: Path, tmp_path: Path) -> Non
     begins = [event["stamp_ns"] for event in parsed(recorded, EVENT) if event["stage"] == "episode_begin"]
     assert data.info.rate_hz == 10
     assert set(data.episode.tolist()) == {0, 1}
-    shown = data.pictures("front", np.arange(len(data)), decode_png)
+    shown = data.pictures("front", np.arange(len(data)), decode_picture)
     for frame in range(len(data)):
         begin = begins[data.episode[frame]]
         running = [tick for tick in ticks if tick["due_ns"] >= begin and tick["mode"] == "RUNNING"]
@@ -46,7 +46,7 @@ def test_frames_hold_what_was_newest_then(recorded: Path, tmp_path: Path) -> Non
         np.testing.assert_array_equal(data.action_deg[frame], np.float32(goals[-1]))
         seen = [picture for picture in pictures if picture["capture_ns"] <= moment][-1]
         png = messages.png_of(messages.Picture.model_validate(seen))
-        np.testing.assert_array_equal(shown[frame], decode_png(png))
+        np.testing.assert_array_equal(shown[frame], decode_picture(png))
     info = json.loads((tmp_path / "data/meta/info.json").read_text())
     assert info["robot_type"] == "so101_follower"
 

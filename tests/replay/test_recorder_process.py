@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sefa_edge.edge.cameras.pictures import decode_png
+from sefa_edge.edge.cameras.pictures import decode_picture
 from sefa_edge.edge.process import Child, ChildSpec
 from sefa_edge.edge.recorder import messages
 from sefa_edge.edge.recorder.mcap_file import CutShort, StoredMessage, read_mcap
@@ -108,7 +108,7 @@ def test_pictures_are_lossless_and_the_end_is_waited_for(bench: Bench) -> None:
     ]
     assert [picture.sequence for picture in pictures] == list(range(5))
     for picture, shown in zip(pictures, bench.shown, strict=True):
-        np.testing.assert_array_equal(decode_png(messages.png_of(picture)), shown)
+        np.testing.assert_array_equal(decode_picture(messages.png_of(picture)), shown)
     events = [messages.decode(EVENT, part.content, messages.RunEventMessage) for part in stored(bench.path, EVENT)]
     assert [(event.stage, event.text) for event in events] == [("episode_begin", ""), ("end", "arm parked")]
     assert not any(isinstance(part, CutShort) for part in read_mcap(bench.path))

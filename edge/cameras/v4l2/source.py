@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from sefa_edge.edge.cameras.camera import CameraRequest, Frame
+from sefa_edge.edge.cameras.camera import CameraRequest, DamageCount, Frame
 from sefa_edge.edge.cameras.pictures import PictureLayout, rgb_of
 from sefa_edge.edge.cameras.v4l2.controls import lock_controls
 from sefa_edge.edge.cameras.v4l2.device import Filled
@@ -23,6 +23,7 @@ class V4l2Camera:
     def __init__(self, request: CameraRequest) -> None:
         self._request = request
         self._sequence = 0
+        self.damage = DamageCount()
 
     def open(self) -> None:
         negotiated = negotiate(self._request)
@@ -67,6 +68,7 @@ class V4l2Camera:
         picture = None if filled.damaged else rgb_of(filled.content, self._layout)
         self._device.queue(filled.index)
         if picture is None:
+            self.damage.pictures += 1
             return None
         self._sequence += 1
         capture_ns = self._stamps.capture_ns(filled.stamp_ns, filled.flags, received_ns)

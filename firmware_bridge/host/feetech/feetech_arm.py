@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from sefa_edge.firmware_bridge.host.calibration import Calibration, JointScale, joint_scale
+from sefa_edge.firmware_bridge.host.emergency import Emergency
 from sefa_edge.firmware_bridge.host.errors import ArmFault, ArmTimeout, ArmUnconfirmed
 from sefa_edge.firmware_bridge.host.feetech.goal_frame import GoalFrame, command, speed_wall_counts
 from sefa_edge.firmware_bridge.host.feetech.identity import (
@@ -18,7 +19,7 @@ from sefa_edge.firmware_bridge.host.feetech.identity import (
     require_same_calibration,
 )
 from sefa_edge.firmware_bridge.host.feetech.link import Link
-from sefa_edge.firmware_bridge.host.feetech.protocol import Packet, encode_sync_read, wire_time_ns
+from sefa_edge.firmware_bridge.host.feetech.protocol import Packet, encode_sync_read, encode_sync_write, wire_time_ns
 from sefa_edge.firmware_bridge.host.feetech.registers import (
     COMMAND_BLOCK,
     GOAL_POSITION,
@@ -219,12 +220,15 @@ class FeetechArm:
         )
 
 
-def open_feetech_arm(profile: ArmProfile, port: str, calibration: Calibration | None) -> FeetechArm:
+def open_feetech_arm(
+    profile: ArmProfile, port: str, calibration: Calibration | None, emergency: Emergency | None = None
+) -> FeetechArm:
     """Open the arm of a profile. Torque is not touched, nothing is written to a servo.
 
     Args:
         calibration: of this arm; None takes the one that the servos carry in their registers, where LeRobot
         puts it.
+        emergency: goes before everything that is sent to this arm.
 
     Raises:
         MissingError: no such port, no permission, or another program has it.
@@ -232,7 +236,16 @@ def open_feetech_arm(profile: ArmProfile, port: str, calibration: Calibration | 
         InputError: the servos are not those of the profile, or not calibrated as `calibration` says.
         ArmDisconnected: the port vanished meanwhile.
     """
-    return connect_feetech_arm(profile, Link.open(port, profile.baud), calibration)
+    link = Link.open(port, profile.baud)
+    if emergency is not None:
+        link.give_way_to(emergency, torque_off_packet(profile))
+    return connect_feetech_arm(profile, link, calibration)
+
+
+def torque_off_packet(profile: ArmProfile) -> bytes:
+    """One sync write that switches the torque of every servo of the arm off."""
+    off = bytes((TORQUE_OFF,))
+    return encode_sync_write(TORQUE_BLOCK.address, [(joint.servo_id, off) for joint in profile.joints])
 
 
 def connect_feetech_arm(profile: ArmProfile, link: Link, calibration: Calibration | None) -> FeetechArm:

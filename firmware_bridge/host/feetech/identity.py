@@ -14,15 +14,17 @@ from sefa_edge.firmware_bridge.host.feetech.registers import (
     MAX_POSITION,
     MIN_POSITION,
     MODE_POSITION,
-    MODEL_STS3215,
+    OPERATING_MODE,
     PHASE_FINE_SPEED,
     RESPONSE_DELAY_NS,
     Register,
     decode_sign_magnitude,
+    mode_name,
 )
 from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.schema import ArmProfile, JointProfile
+from sefa_edge.profiles.servo_models import model_numbers, servo_model
 
 ATTEMPTS = 5
 """How often a servo is asked, outside the loop, before it counts as silent."""
@@ -64,7 +66,8 @@ def read_identities(bus: ServoBus, profile: ArmProfile) -> tuple[ServoIdentity, 
     _require_all(bus, profile, answers)
     identities = tuple(_identity(answers[servo_id].parameters) for servo_id in servo_ids)
     for joint, identity in zip(profile.joints, identities, strict=True):
-        _require_fit(joint, identity)
+        require_model(joint, profile.models_of(joint), identity.model)
+        _require_position_mode(profile, joint, identity)
     return identities
 
 
@@ -155,14 +158,32 @@ def _identity(registers: bytes) -> ServoIdentity:
     )
 
 
-def _require_fit(joint: JointProfile, identity: ServoIdentity) -> None:
-    if identity.model != MODEL_STS3215:
-        raise InputError(
-            f"servo {joint.servo_id} ({joint.name}) is model {identity.model}, not {MODEL_STS3215} (STS3215)",
-            "this arm profile is for STS3215 servos",
+def require_model(joint: JointProfile, allowed: tuple[str, ...], number: int) -> None:
+    """Refuse a servo of a model that the profile does not allow in this joint. Raises InputError."""
+    if number in model_numbers(allowed):
+        return
+    model = servo_model(number)
+    raise InputError(
+        f"servo {joint.servo_id} ({joint.name}) is {model.full_name}, the arm profile allows {' or '.join(allowed)}",
+        model_hint(number, joint.name),
+    )
+
+
+def model_hint(number: int, where: str) -> str:
+    """What to do about a servo of a model that is not allowed: allow it in a profile, or fit another one."""
+    model = servo_model(number)
+    if model.is_usable:
+        return (
+            f"{model.name}: {model.facts}. If it belongs there, write `servo_models: [{model.name}]` for {where} in an "
+            "arm profile of your own (--arm my_arm.yaml), with `supply` and limits that fit it"
         )
+    return f"{model.name}: {model.facts}; it cannot be used, fit an STS3215" if model.facts else "fit an STS3215"
+
+
+def _require_position_mode(profile: ArmProfile, joint: JointProfile, identity: ServoIdentity) -> None:
     if identity.operating_mode != MODE_POSITION:
         raise InputError(
-            f"servo {joint.servo_id} ({joint.name}) is in mode {identity.operating_mode}, not position",
-            "set its operating mode (register 33) to 0, as LeRobot does on connect",
+            f"servo {joint.servo_id} ({joint.name}) is in {mode_name(identity.operating_mode)} mode "
+            f"(register {OPERATING_MODE.address} is {identity.operating_mode}, {MODE_POSITION} is position)",
+            f"set it back: sefa-edge arm configure --arm {profile.name} --port PORT --write-eeprom",
         )

@@ -9,11 +9,13 @@ import os
 import select
 import termios
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 import serial
 
-from sefa_edge.firmware_bridge.host.errors import ArmDisconnected
+from sefa_edge.firmware_bridge.host.emergency import Emergency
+from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmInterrupted
 from sefa_edge.firmware_bridge.host.feetech.protocol import HEADER, wire_time_ns
 from sefa_edge.profiles.errors import InputError, MissingError
 from sefa_edge.profiles.units import NS_PER_S, ms_to_ns
@@ -87,6 +89,8 @@ class Link:
         self._byte_ns = wire_time_ns(1, wire.baud)
         self._backlog_ns = wire_time_ns(BACKLOG_BYTES, wire.baud)
         self._in_pieces = False
+        self._emergency: Emergency | None = None
+        self._urgent: Callable[[], None] | None = None
         self._echoes = False
         try:
             self._echoes = self._hears_itself()
@@ -116,6 +120,7 @@ class Link:
 
         Raises:
             ArmDisconnected: the port is gone.
+            ArmInterrupted: an emergency stop goes before it.
         """
         wire = self._wire
         wire.discard_input()
@@ -129,7 +134,9 @@ class Link:
         return self._collect(request, received, reply_bytes, reply_ns + margin_ns)
 
     def send(self, request: bytes) -> None:
-        """Send a request that nobody answers. Raises ArmDisconnected."""
+        """Send a request that nobody answers. Raises ArmDisconnected, ArmInterrupted."""
+        if self._emergency is not None and self._emergency.asked:
+            raise ArmInterrupted("an emergency stop was asked for", "the request was not sent")
         self._wire.write(request)
         now_ns, free_ns = self._wire.now_ns(), self._line_free_ns
         self.written_ns = begun_ns = now_ns if now_ns > free_ns else min(free_ns, now_ns + self._backlog_ns)
@@ -139,8 +146,21 @@ class Link:
         """Do nothing for so long."""
         self._wire.rest(duration_ns)
 
+    def give_way_to(self, emergency: Emergency, packet: bytes) -> None:
+        """From now on `emergency` sends `packet` past every request; requests are refused until it was taken."""
+
+        def send() -> None:
+            self._wire.write(packet)
+
+        self._emergency, self._urgent = emergency, send
+        emergency.reach(send)
+        if emergency.asked:
+            send()
+
     def close(self) -> None:
         """Give the port back. Torque stays as it is; nothing is sent."""
+        if self._emergency is not None and self._urgent is not None:
+            self._emergency.leave(self._urgent)
         self._wire.close()
 
     def _collect(self, request: bytes, received: bytes, reply_bytes: int, deadline_ns: int) -> bytes:

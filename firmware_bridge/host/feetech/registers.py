@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-MODEL_STS3215: Final = 777
+from sefa_edge.profiles.servo_models import STS3215
+
+MODEL_STS3215: Final = STS3215.number
 MEMORY_BYTES: Final = 87
 EEPROM_END: Final = 40
 """Below: EEPROM, kept without power, written only while `LOCK` is 0."""
@@ -39,6 +41,15 @@ PHASE_FULL_ANGLE: Final = 1 << 4
 """Phase bit 4: positions count on beyond a turn instead of wrapping round."""
 
 MODE_POSITION: Final = 0
+MODE_NAMES: Final = ("position", "wheel (speed)", "PWM", "step")
+"""Values of OPERATING_MODE, in order."""
+
+
+def mode_name(mode: int) -> str:
+    """What a value of OPERATING_MODE means."""
+    return MODE_NAMES[mode] if mode < len(MODE_NAMES) else "unknown"
+
+
 MAX_SPEED_COUNTS: Final = 0x7FFF
 """The largest magnitude of GOAL_SPEED."""
 

@@ -30,7 +30,7 @@ from sefa_edge.firmware_bridge.host.feetech.protocol import Packet
 from sefa_edge.firmware_bridge.host.feetech.registers import Block, Register
 from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
 from sefa_edge.firmware_bridge.host.feetech.settings_table import (
-    LOCK,
+    REQUIRED,
     SETTINGS,
     Comparison,
     Difference,
@@ -84,7 +84,7 @@ def compare(bus: ServoBus, profile: ArmProfile) -> Comparison:
     chosen = list(zip(servos, profile.servo_settings(), strict=True))
     found = [
         _difference(servo, setting, settings, memories[servo.servo_id])
-        for setting in (*SETTINGS, LOCK)
+        for setting in (*SETTINGS, *REQUIRED)
         for servo, settings in chosen
     ]
     return Comparison(

@@ -25,6 +25,8 @@ class Setting:
     """What one count is in the field's unit."""
     bits: int = 0
     """The bits of the register that are its own; 0: the whole register."""
+    required: int | None = None
+    """What every arm needs; None: the profile chooses."""
 
     @property
     def volatile(self) -> bool:
@@ -37,10 +39,12 @@ class Setting:
 
     def chosen(self, settings: ServoSettings) -> Value | None:
         """What a profile says; None: nothing."""
-        return LOCKED if self is LOCK else getattr(settings, self.name)
+        return self.required if self.required is not None else getattr(settings, self.name)
 
     def words(self, raw: int) -> str:
         """What a register holds, as the profile would write it."""
+        if self.register is reg.OPERATING_MODE:
+            return f"{raw} {reg.mode_name(raw)}"
         if self.register is reg.UNLOAD_CONDITION:
             return "+".join(protections(raw & self.bits)) or "nothing"
         return str(bool(raw & self.bits)).lower() if self.bits else f"{raw * self.per_count:g}"
@@ -71,8 +75,13 @@ SETTINGS: Final = (
     Setting("max_acceleration_ticks_s2", reg.MAX_ACCELERATION, reg.ACCELERATION_TICKS_S2),
     Setting("torque_limit_pct", reg.TORQUE_LIMIT, reg.LOAD_PCT),
 )
-LOCK: Final = Setting("lock", reg.LOCK)
-"""No choice of a profile: LeRobot leaves the EEPROM open when it lets an arm go."""
+LOCK: Final = Setting("lock", reg.LOCK, required=LOCKED)
+"""LeRobot leaves the EEPROM open when it lets an arm go."""
+OPERATING_MODE: Final = Setting("operating_mode", reg.OPERATING_MODE, required=reg.MODE_POSITION)
+"""A servo that drove a wheel before stays in mode 1: there a goal speed turns it without end, a goal position has no
+effect."""
+REQUIRED: Final = (LOCK, OPERATING_MODE)
+"""No choices of a profile."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,152 @@
+"""An emergency stop goes past everything that is being asked on the wire, from the handler of its signal."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+import pytest
+
+from sefa_edge.edge.clock import MonotonicClock, Pacer
+from sefa_edge.edge.faults import Fault
+from sefa_edge.edge.links import DirectLinks
+from sefa_edge.edge.loop import ControlLoop
+from sefa_edge.edge.modes import Command, Mode
+from sefa_edge.edge.motion import Motion
+from sefa_edge.edge.watched_arm import WatchedArm
+from sefa_edge.firmware_bridge.host.emergency import Emergency
+from sefa_edge.firmware_bridge.host.errors import ArmInterrupted
+from sefa_edge.firmware_bridge.host.feetech.feetech_arm import FeetechArm, open_feetech_arm
+from sefa_edge.firmware_bridge.host.feetech.protocol import Instruction, Packet, PacketDecoder
+from sefa_edge.firmware_bridge.host.feetech.registers import TORQUE_ENABLE, TORQUE_OFF
+from sefa_edge.firmware_bridge.host.messages import JointGoal
+from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
+from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
+from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
+from sefa_edge.profiles.schema import load_arm_profile
+from sefa_edge.profiles.units import NS_PER_S, period_ns
+
+PROFILE = load_arm_profile("so101_sim").model_copy(update={"control_rate_hz": 20.0})
+WRITES = (Instruction.WRITE, Instruction.SYNC_WRITE)
+
+
+@dataclass
+class Stand:
+    """Servos on a pseudo-terminal, and every packet that wrote something: `off`, `on`, `goal`, or its address."""
+
+    bus: SimulatedBus
+    port: PtyPort
+    emergency: Emergency = field(default_factory=Emergency)
+    written: list[str] = field(default_factory=list)
+    decoder: PacketDecoder = field(default_factory=PacketDecoder)
+
+    def open(self) -> FeetechArm:
+        return open_feetech_arm(PROFILE, self.port.path, None, self.emergency)
+
+    def silence(self, joint: int) -> None:
+        with self.port.lock:
+            self.bus.servos[joint].connected = False
+
+    def hear(self, data: bytes) -> bytes:
+        self.written += [_word(packet) for packet in self.decoder.feed(data) if packet.code in WRITES]
+        return data
+
+
+def _word(packet: Packet) -> str:
+    address, value = packet.parameters[0], packet.parameters[-1]
+    if address == 40:
+        return "on" if value else "off"
+    return "goal" if address in (41, 42) else str(address)
+
+
+@pytest.fixture
+def stand(tmp_path: Path) -> Iterator[Stand]:
+    bus = SimulatedBus.of_arm(PROFILE, KinematicPlant.of_arm(PROFILE))
+    with PtyPort(bus, tmp_path / "arm") as port:
+        made = Stand(bus, port)
+        bus.disturb_request = made.hear
+        yield made
+
+
+@pytest.fixture
+def alarm(stand: Stand) -> Iterator[None]:
+    """SIGALRM is what SIGQUIT is in the control process."""
+
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        stand.emergency.ask()
+
+    before = signal.signal(signal.SIGALRM, ask)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0.0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def test_torque_off_is_sent_at_once_and_the_rest_is_refused_until_it_was_taken(stand: Stand) -> None:
+    arm = stand.open()
+    arm.enable_torque()
+    stand.written.clear()
+    stand.emergency.ask()
+    with pytest.raises(ArmInterrupted):
+        arm.send(JointGoal(1, 0, 1, np.array(PROFILE.start_pose_deg)))
+    with pytest.raises(ArmInterrupted):
+        arm.read_state()
+    assert stand.emergency.take()
+    assert not stand.emergency.take()
+    arm.release_torque()
+    assert stand.written == ["off", "off"]
+    arm.close()
+    stand.emergency.ask()  # nothing is open any more
+
+
+@pytest.mark.usefixtures("alarm")
+def test_arming_with_a_silent_servo_gives_up_at_once(stand: Stand) -> None:
+    """Every retry of every layer: without the emergency stop these are fifteen attempts."""
+    arm = WatchedArm(stand.open, patience=10, recovery_ns=NS_PER_S)
+    stand.silence(2)
+    signal.setitimer(signal.ITIMER_REAL, 0.02)
+    with pytest.raises(ArmInterrupted):
+        arm.energise()
+    assert stand.written[-1] == "off"
+    assert stand.written.count("off") == 1
+    arm.close()
+
+
+@pytest.mark.usefixtures("alarm")
+@pytest.mark.parametrize("command", [Command.ARM, Command.RELEASE, Command.STOP])
+def test_a_tick_that_waits_for_a_silent_servo_is_cut_short(stand: Stand, command: Command) -> None:
+    """The last words on the wire are torque off, whatever the tick was about to write."""
+    loop, links = _loop(stand)
+    pacer = Pacer(MonotonicClock(), period_ns(PROFILE.control_rate_hz))
+    if command is not Command.ARM:
+        links.waiting_events.append(Command.ARM)
+        loop.tick(pacer.wait())
+    stand.silence(2)
+    stand.written.clear()
+    links.waiting_events.append(command)
+    signal.setitimer(signal.ITIMER_REAL, 0.03)
+    ticks = 0
+    while not stand.emergency.asked and ticks < 20:
+        loop.tick(pacer.wait())
+        ticks += 1
+    assert stand.emergency.take()
+    links.waiting_events.append(Command.EMERGENCY)
+    loop.tick(pacer.wait())
+    assert loop.state.mode is Mode.EMERGENCY
+    assert loop.state.fault is Fault.EMERGENCY_STOP
+    assert stand.written[-1] == "off"
+    last_goal = max((index for index, word in enumerate(stand.written) if word in ("goal", "on")), default=-1)
+    assert stand.written[last_goal + 1 :].count("off") >= 2, stand.written
+    with stand.port.lock:
+        heard = [servo for index, servo in enumerate(stand.bus.servos) if index != 2]
+        assert [servo.register(TORQUE_ENABLE) for servo in heard] == [TORQUE_OFF] * 5
+    loop.arm.close()
+
+
+def _loop(stand: Stand) -> tuple[ControlLoop, DirectLinks]:
+    links = DirectLinks()
+    motion = Motion.connect(stand.open, PROFILE, period_ns(PROFILE.control_rate_hz))
+    return ControlLoop(MonotonicClock(), links, motion), links
