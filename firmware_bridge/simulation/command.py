@@ -25,6 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="WHAT",
         help="what goes wrong on the servos' wire, as in dropped=0.01,bit_errors=1e-5",
     )
+    parser.add_argument(
+        "--wire-log",
+        type=Path,
+        metavar="FILE",
+        help="record the bytes on the servos' wire and the motion of the joints",
+    )
     parser.add_argument("--link", type=Path, metavar="PATH", help="the arm's serial port (default: in a new folder)")
 
 
@@ -36,7 +42,7 @@ def main(args: argparse.Namespace) -> int:
 
     Renderer(16, 16).close()  # a world that no camera can see is of no use: say so now
     with _folder_of(args.link) as paths:
-        plan = WorldPlan(args.task, args.seed, disturbances)
+        plan = WorldPlan(args.task, args.seed, disturbances, args.wire_log)
         run_server(plan, paths, on_ready=lambda: _say_how_to_attach(paths))
     print("simulated world ended", file=sys.stderr)
     return 0

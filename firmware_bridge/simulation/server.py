@@ -30,6 +30,7 @@ from sefa_edge.firmware_bridge.simulation.client import MAX_RECORD_BYTES, WorldP
 from sefa_edge.firmware_bridge.simulation.disturbances import Disturbances, DisturbedLine
 from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
 from sefa_edge.firmware_bridge.simulation.state_file import PublishedState, StateWriter
+from sefa_edge.firmware_bridge.simulation.wire_log import WIRE_LOG_VARIABLE, WireLog
 from sefa_edge.firmware_bridge.simulation.world import CENTRE_TICKS, PHYSICS_STEP_S, TICKS_PER_RADIAN, World
 from sefa_edge.profiles import console
 from sefa_edge.profiles.errors import InputError, SefaError
@@ -56,6 +57,8 @@ class WorldPlan:
     task: str
     seed: int
     disturbances: Disturbances = field(default_factory=Disturbances)
+    wire_log: Path | None = None
+    """Where the bytes on the wire and the motion of the joints are recorded; None: nowhere."""
 
 
 class WorldServer:
@@ -67,6 +70,8 @@ class WorldServer:
         self._world = World(plan.task, plan.seed)
         self._bus = SimulatedBus.of_arm(self._profile, self._world)
         self._bus.line = DisturbedLine(plan.disturbances)
+        self._log = None if plan.wire_log is None else WireLog(plan.wire_log)
+        self._bus.tap = self._log
         self._seed = plan.seed
         self._stopping = False
         self._slow_ns = 0
@@ -100,6 +105,7 @@ class WorldServer:
         while not self._stopping:
             self._world.step()
             self._publish()
+            self._record_joints()
             due_ns, slices = due_ns + SLICE_NS, slices + 1
             now_ns = time.monotonic_ns()
             if now_ns - due_ns > MAX_LAG_NS:
@@ -117,6 +123,10 @@ class WorldServer:
         for client in self._clients:
             client.close()
         self._control.close()
+        if self._log is not None:
+            if self._log.trouble:
+                print(f"warning: the wire log ends early: {self._log.trouble}", file=sys.stderr)
+            self._log.close()
         self._control_path.unlink(missing_ok=True)
 
     def _publish(self) -> None:
@@ -132,6 +142,14 @@ class WorldServer:
                 goal_position_m=found.goal_position_m,
             )
         )
+
+    def _record_joints(self) -> None:
+        if self._log is None:
+            return
+        servos = self._bus.servos
+        ticks = [self._world.position_ticks(index) for index in range(len(servos))]
+        holds = [servo.register(registers.TORQUE_ENABLE) != registers.TORQUE_OFF for servo in servos]
+        self._log.joints(ticks, holds, time.monotonic_ns())
 
     # -- orders ---------------------------------------------------------
 
@@ -289,7 +307,9 @@ def main() -> int:
     parser.add_argument("--lifeline", type=int)
     args = parser.parse_args()
     try:
-        run_server(WorldPlan(args.task, args.seed), WorldPaths(args.port), args.lifeline)
+        log = os.environ.get(WIRE_LOG_VARIABLE)
+        plan = WorldPlan(args.task, args.seed, wire_log=Path(log) if log else None)
+        run_server(plan, WorldPaths(args.port), args.lifeline)
         with contextlib.suppress(OSError):  # made for this world; the supervisor may be gone
             args.port.parent.rmdir()
     except SefaError as error:

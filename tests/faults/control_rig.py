@@ -21,8 +21,10 @@ from sefa_edge.firmware_bridge.host.feetech.registers import TORQUE_ENABLE, TORQ
 from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
 from sefa_edge.profiles.units import s_to_ns
-from tests.faults.judge import TARDINESS_TICKS, RecordingPlant, assert_limits_kept, quick_profile
+from tests.faults.arm_judge import ArmJudge
+from tests.faults.judge import LoadedPlant, quick_profile
 from tests.faults.lock_step import HORIZON, STEP_NS, Swing
+from tests.faults.wire_limits import wire_limits
 
 HANG_GUARD_S = 90.0
 CHUNK_EVERY_REPORTS = 10
@@ -32,20 +34,37 @@ CONTROL_RATE_HZ, GOAL_TIMEOUT_MS = 50.0, 1500.0
 
 
 class SimulatedUnit:
-    """An arm on a pseudo-terminal in this process, with a memory for what its motors were told."""
+    """An arm on a pseudo-terminal in this process, judged by the bytes on its wire and by how its joints move."""
 
     def __init__(self, folder: Path) -> None:
         self.profile = quick_profile(CONTROL_RATE_HZ, goal_timeout_ms=GOAL_TIMEOUT_MS)
         self.arm_file = folder / "quick.yaml"
         self.arm_file.write_text(yaml.safe_dump(self.profile.model_dump()), encoding="utf-8")
-        self.plant = RecordingPlant(self.profile)
+        self.plant = LoadedPlant(self.profile)
         self.bus = SimulatedBus.of_arm(self.profile, self.plant)
+        limits = wire_limits(self.profile)
+        self.judge = ArmJudge(self.bus, self.plant, limits, time.monotonic_ns, exact_time=False)
         self.port = PtyPort(self.bus, folder / "arm")
         self.port.start()
 
     def torque_is_on(self) -> list[bool]:
         with self.port.lock:
             return [servo.register(TORQUE_ENABLE) == TORQUE_ON for servo in self.bus.servos]
+
+    def ask_for_release(self) -> None:
+        """Somebody asks for torque off, wherever the arm is."""
+        with self.port.lock:
+            self.judge.ask_for_release()
+
+    def assert_clean(self) -> None:
+        """No goal, torque packet or joint broke a rule. Raises AssertionError."""
+        with self.port.lock:
+            self.judge.assert_clean()
+
+    def assert_untouched(self) -> None:
+        """Not one goal or torque packet came. Raises AssertionError."""
+        with self.port.lock:
+            self.judge.assert_untouched()
 
     def replug_elsewhere(self, former: str) -> None:
         """Put the cable back; the system gives the port another device than the former one."""
@@ -78,7 +97,7 @@ class Rig:
         self.ready: Ready | None = None
         self.final: Final | None = None
         self.reports: list[TickReport] = []
-        self.heard_before = 0
+        self.marked_ns = 0
         self.child: Child | None = None
         self.others: list[Child] = []
         self._chunk_id = 0
@@ -108,6 +127,8 @@ class Rig:
         return self.child.pid
 
     def command(self, command: Command) -> None:
+        if command is Command.EMERGENCY:
+            self.unit.ask_for_release()
         self.supervisor.send(ControlCommand(command).pack())
 
     def run(self) -> None:
@@ -172,10 +193,7 @@ class Rig:
 
     def mark(self) -> None:
         """The fault strikes now."""
-        self.heard_before = len(self.reports)
-
-    def assert_limits_kept(self) -> None:
-        assert_limits_kept(self.profile, self.reports, self.plant, TARDINESS_TICKS)
+        self.marked_ns = time.monotonic_ns()
 
     def close(self) -> None:
         for channel in (self.supervisor, self.policy, self._supervisor_end, self._policy_end):

@@ -29,7 +29,9 @@ from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.bus_port import BusPort
 from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.units import NS_PER_S, ms_to_ns, period_ns, s_to_ns
-from tests.faults.judge import RecordingPlant, quick_profile
+from tests.faults.arm_judge import ArmJudge
+from tests.faults.judge import LoadedPlant, quick_profile
+from tests.faults.wire_limits import wire_limits
 
 HORIZON = 16
 STEP_NS = ms_to_ns(100)
@@ -68,10 +70,12 @@ class Bench:
         self.joint = int(self.dice.integers(len(self.profile.joints)))
         """The joint that a fault is about, for those about one joint."""
         self.clock = ManualClock(NS_PER_S)
-        self.plant = RecordingPlant(self.profile, self.clock.now_ns)
+        self.plant = LoadedPlant(self.profile, self.clock.now_ns)
         for index, ticks in enumerate(_ticks_of(self.profile, self.profile.start_pose_deg)):
             self.plant.place(index, ticks)
         self.bus = SimulatedBus.of_arm(self.profile, self.plant)
+        limits = wire_limits(self.profile)
+        self.judge = ArmJudge(self.bus, self.plant, limits, self.clock.now_ns, exact_time=True)
         self.port = BusPort(self.bus, self.clock)
         self.supervisor, self._supervisor_end = channel_pair()
         self.policy, self._policy_end = channel_pair()
@@ -88,8 +92,8 @@ class Bench:
         self.reports: list[TickReport] = []
         self._fed_ns = 0
         self._waited_for = ""
-        self.heard_before = 0
-        """Reports that came before the fault."""
+        self.marked_ns = 0
+        """When the fault struck."""
         self.loop: ControlLoop | None = None
 
     # -- the way to the fault ------------------------------------------------------------------------------
@@ -150,12 +154,14 @@ class Bench:
 
     def mark(self) -> None:
         """The fault strikes now."""
-        self.heard_before = len(self.reports)
+        self.marked_ns = self.clock.now_ns()
 
     # -- what is said ----------------------------------------------------------------------------------------
 
     def command(self, command: Command) -> None:
         self.stopping |= command is Command.STOP
+        if command is Command.EMERGENCY:
+            self.judge.ask_for_release()
         self.tell_supervisor_record(ControlCommand(command).pack())
 
     def tell_supervisor_record(self, record: bytes) -> None:

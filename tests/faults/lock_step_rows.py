@@ -14,8 +14,8 @@ from sefa_edge.edge.policy_records import InferenceBegun, Trouble
 from sefa_edge.edge.records import Kind, Torque, seal
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.protocol import Packet, StatusBits, decode, encode
-from sefa_edge.profiles.units import ms_to_ns, s_to_ns
-from tests.faults.judge import assert_limits_kept, first_rest
+from sefa_edge.profiles.units import ms_to_ns, period_ns, s_to_ns
+from tests.faults.judge import first_rest
 from tests.faults.lock_step import HORIZON, STEP_NS, Bench
 from tests.faults.row import DROPPED, GOES_ON, LEFT, PARKED, UNTOUCHED, Expected, Row, Start
 
@@ -848,8 +848,10 @@ def judge(bench: Bench, expected: Expected) -> None:
     assert expected.fits(final.message, joint=bench.profile.joint_names[bench.joint]), final.message
     if expected.torque is Torque.OFF:
         assert not any(servo.register(reg.TORQUE_ENABLE) for servo in bench.bus.servos)
-    assert_limits_kept(bench.profile, bench.reports, bench.plant)
+    bench.judge.assert_clean()
+    if expected.torque is Torque.UNTOUCHED:
+        bench.judge.assert_untouched()
     if expected.rest_s is not None:
-        rest = first_rest(bench.reports[max(0, bench.heard_before - 1) :])
-        assert rest is not None
-        assert rest.start_ns - bench.reports[bench.heard_before].start_ns <= s_to_ns(expected.rest_s), "rests too late"
+        period = period_ns(bench.profile.control_rate_hz)
+        rest = first_rest(bench.judge.wire.goal_packets, bench.marked_ns, period)
+        assert rest.stamp_ns - bench.marked_ns <= s_to_ns(expected.rest_s) + period, "rests too late"

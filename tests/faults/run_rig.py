@@ -14,12 +14,17 @@ from pathlib import Path
 
 import numpy as np
 
+from sefa_edge.firmware_bridge.simulation.wire_log import WIRE_LOG_VARIABLE
+from sefa_edge.profiles.schema import load_arm_profile
 from tests.conftest import write_reach_engine
 from tests.faults.control_rig import SimulatedUnit
-from tests.faults.judge import TARDINESS_TICKS, assert_limits_kept
+from tests.faults.logged_arm import LoggedArm
 from tests.faults.picture_stream import PictureStream
+from tests.faults.wire_limits import wire_limits
+from tests.faults.wire_monitor import WireSummary
 
 PATIENCE_S = 120.0  # only ever waited for when something is broken
+WIRE_LOG = "wire.log"
 WORKERS = ("camera_process", "policy_process", "control_process")
 
 
@@ -34,6 +39,9 @@ class RunRig:
         self.engine = write_reach_engine(_made(folder / "engine"))
         self.has_own_world = False
         """True: the simulated world is a process of the run, MuJoCo and all."""
+        self.own_arm = LoggedArm(wire_limits(load_arm_profile("so101_sim")))
+        """The judge of that world."""
+        self.release_asked_ns: int | None = None
         self.words: list[str] = ["--video", "none"]
         self.environment: dict[str, str] = {}
         self.wrapper: list[str] = []
@@ -58,6 +66,7 @@ class RunRig:
         camera = [] if self.has_own_world else ["--camera", self.stream.address]
         command = [sys.executable, "-m", "sefa_edge", "run", "--engine", str(self.engine), *arm, *camera]
         command += ["--seconds", "100", "--episode-seconds", "50", *self.words]
+        own_world = {WIRE_LOG_VARIABLE: str(self.folder / WIRE_LOG)} if self.has_own_world else {}
         with (self.folder / log).open("wb") as output:
             return subprocess.Popen(
                 [*self.wrapper, *command],
@@ -65,7 +74,7 @@ class RunRig:
                 stderr=output,
                 cwd=self.folder,
                 start_new_session=True,
-                env=os.environ | {"TMPDIR": str(_made(self.folder / "tmp"))} | self.environment,
+                env=os.environ | {"TMPDIR": str(_made(self.folder / "tmp"))} | own_world | self.environment,
             )
 
     def wait_until_moving(self) -> None:
@@ -93,12 +102,21 @@ class RunRig:
     # -- what is done to it ------------------------------------------------------------------------------------
 
     def signal(self, name: str, number: signal.Signals) -> None:
+        if number is signal.SIGQUIT and name in ("supervisor", "control_process"):
+            self.ask_for_release()
         os.kill(self.pid_of(name), number)
 
     def signal_all(self, number: signal.Signals) -> None:
         """As a terminal does: to the process group, which its children have left."""
         assert self.process is not None
+        if number is signal.SIGQUIT:
+            self.ask_for_release()
         os.killpg(self.process.pid, number)
+
+    def ask_for_release(self) -> None:
+        """Somebody asks for torque off, wherever the arm is."""
+        self.release_asked_ns = time.monotonic_ns()
+        self.unit.ask_for_release()
 
     def mark(self) -> None:
         """The fault strikes now."""
@@ -136,8 +154,17 @@ class RunRig:
         left_behind = [path.name for path in (self.folder / "tmp").glob("sefa-*")]
         assert left_behind == [], f"left behind: {left_behind}"
 
-    def assert_limits_kept(self) -> None:
-        assert_limits_kept(self.unit.profile, [], self.unit.plant, TARDINESS_TICKS)
+    def assert_clean(self) -> None:
+        """No goal, torque packet or joint broke a rule, in whichever world. Raises AssertionError."""
+        if self.has_own_world:
+            self.own_arm.play(self.folder / WIRE_LOG, self.release_asked_ns)
+            self.own_arm.assert_clean()
+            assert self.own_arm.summary().goal_packets > 0
+        self.unit.assert_clean()
+
+    def summary(self) -> WireSummary:
+        """Figures of whichever world."""
+        return self.own_arm.summary() + self.unit.judge.summary()
 
     def close(self) -> None:
         if self.process is not None and self.process.poll() is None:

@@ -371,7 +371,7 @@ def _judge(rig: RunRig, expected: Expected) -> None:
     lines = [line.strip().removeprefix("error: ") for line in rig.log().splitlines()]
     assert any(wanted.fits(line) for line in lines), rig.log()
     assert "Traceback" not in rig.log(), rig.log()
-    rig.assert_limits_kept()
+    rig.assert_clean()
     if not rig.has_own_world:
         assert set(rig.unit.torque_is_on()) == {False}
     if wanted.rest_s is not None:

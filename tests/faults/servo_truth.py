@@ -12,6 +12,9 @@ class ServoTruth:
     def __init__(self, bus: SimulatedBus) -> None:
         self._bus = bus
 
+    def hears(self, servo_id: int) -> bool:
+        return self._bus.servo(servo_id).listens
+
     def holds(self, servo_id: int) -> bool:
         return self._bus.servo(servo_id).read(TORQUE_ENABLE, 1) != b"\0"
 

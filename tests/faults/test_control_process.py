@@ -32,7 +32,7 @@ def test_supervisor_killed_in_mid_motion(rig: Rig) -> None:
     assert f"error: the supervisor process is gone: {PARKED}" in words
     assert "hint: " in words
     assert not any(rig.unit.torque_is_on())
-    rig.assert_limits_kept()
+    rig.unit.assert_clean()
 
 
 def test_an_emergency_stop_that_a_servo_does_not_confirm_says_so_loudly(rig: Rig) -> None:
@@ -62,6 +62,7 @@ def test_an_emergency_stop_needs_no_torque_of_ours(rig: Rig) -> None:
             servo.write(TORQUE_ENABLE.address, bytes((TORQUE_ON,)))
     rig.start()
     assert all(rig.unit.torque_is_on())
+    rig.unit.ask_for_release()
     os.kill(rig.pid, signal.SIGQUIT)
     assert rig.ended().message == f"emergency stop: {DROPPED}"
     assert not any(rig.unit.torque_is_on())
@@ -73,7 +74,7 @@ def test_stop_before_arm_leaves_the_torque_alone(rig: Rig) -> None:
     final = rig.ended()
     assert (final.mode, final.torque, final.exit_code) == (Mode.IDLE, Torque.UNTOUCHED, 0)
     assert final.message == "arm not touched"
-    assert all(goals == [] for goals in rig.plant.goals)
+    rig.unit.assert_untouched()
 
 
 def test_last_words_are_not_lost_over_heartbeats_that_were_never_read(rig: Rig) -> None:

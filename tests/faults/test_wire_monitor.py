@@ -410,7 +410,10 @@ class Instruments:
     """Servo 1 as it really is."""
 
     def __init__(self) -> None:
-        self.on, self.ticks = False, 1500.0
+        self.on, self.connected, self.ticks = False, True, 1500.0
+
+    def hears(self, servo_id: int) -> bool:
+        return self.connected
 
     def holds(self, servo_id: int) -> bool:
         return self.on and servo_id == 1
@@ -430,6 +433,38 @@ def test_a_servo_that_lost_its_power_is_noticed_by_instruments() -> None:
     truth.on, truth.ticks = False, 1400.0
     stream.goals(1520)
     assert [violation.rule for violation in stream.monitor.violations] == [Rule.ANCHOR]
+
+
+def test_goals_that_no_servo_hears_are_judged_as_a_stream_and_energise_nothing() -> None:
+    truth, stream = Instruments(), Stream()
+    stream.monitor = WireMonitor(LIMITS, truth)
+    stream.goals(1500)
+    truth.on = True
+    stream.rush(1500, 4, 8)
+    truth.on = truth.connected = False
+    stream.goals(1520)
+    stream.monitor.assert_clean()
+    stream.goals(1560)
+    assert [violation.rule for violation in stream.monitor.violations] == [Rule.VELOCITY, Rule.ACCELERATION]
+    truth.connected = True
+    stream.goals(1570)
+    assert stream.monitor.violations[-1].rule is Rule.ANCHOR
+
+
+def test_torque_off_may_be_repeated_until_a_servo_obeys() -> None:
+    truth, stream = Instruments(), Stream()
+    stream.monitor = WireMonitor(LIMITS, truth)
+    truth.ticks = 2000.0
+    stream.goals(2000)
+    truth.on = True
+    stream.report(2000, 2000)
+    stream.torque(0)
+    stream.torque(0)
+    stream.monitor.assert_clean()
+    stream.goals(2000, 2000)
+    stream.rush(2000, 4, 8, 12, 16, 20, 20, 20)
+    stream.torque(0)
+    assert [violation.rule for violation in stream.monitor.violations] == [Rule.RELEASE]
 
 
 def test_torque_that_another_program_left_on_counts_as_on() -> None:

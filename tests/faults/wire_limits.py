@@ -25,6 +25,8 @@ class JointLimits:
     max_acceleration_ticks_s2: float
     park_ticks: float | None = None
     """Where its torque may be switched off without being asked to; None: nowhere."""
+    grips: bool = False
+    """A gripper, whose joint stays away from its goal while it holds something."""
     name: str = ""
 
 
@@ -144,5 +146,6 @@ def _joint_limits(joint: JointNumbers, calibrated: CalibratedRange, park_deg: fl
         max_velocity_ticks_s=joint.max_velocity_deg_s * abs(scale.ticks_per_unit),
         max_acceleration_ticks_s2=joint.max_acceleration_deg_s2 * abs(scale.ticks_per_unit),
         park_ticks=scale.ticks(park_deg),
+        grips=joint.unit == "percent",
         name=joint.name,
     )

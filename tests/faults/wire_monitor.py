@@ -12,6 +12,7 @@ what rounding can do: half a tick at either end of the range, one tick in a step
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
@@ -81,21 +82,39 @@ class WireSummary:
     """Figures of one stream, or of several. Shares are of the limit, after what rounding can do: 1.0 is the limit."""
 
     goal_packets: int = 0
+    torque_packets: int = 0
     worst_step: float = 0.0
     worst_change: float = 0.0
+    fastest_joint: float = 0.0
+    """The largest way of a simulated joint in 0.2 s, as a share of what the goals allow; 0: nobody looked."""
     violations: int = 0
 
     def __add__(self, other: WireSummary) -> WireSummary:
         return WireSummary(
             self.goal_packets + other.goal_packets,
+            self.torque_packets + other.torque_packets,
             max(self.worst_step, other.worst_step),
             max(self.worst_change, other.worst_change),
+            max(self.fastest_joint, other.fastest_joint),
             self.violations + other.violations,
         )
 
 
+@dataclass(frozen=True, slots=True)
+class GoalPacket:
+    """A packet with goals."""
+
+    stamp_ns: int
+    moves: bool
+    """Whether a servo's goal differs from its last one."""
+
+
 class Truth(Protocol):
     """What instruments at the servos would show, where a test has them."""
+
+    def hears(self, servo_id: int) -> bool:
+        """Whether packets reach it: it has power, and its data line is not cut."""
+        ...
 
     def holds(self, servo_id: int) -> bool:
         """Whether its torque is on."""
@@ -123,6 +142,8 @@ class _Servo:
     """Register 42 as it was read after the last goal was sent."""
     present: int | None = None
     """Register 56 as it was read last."""
+    released: bool = False
+    """Torque off was written since the last goal: it may be repeated until it is confirmed."""
     held_back: RegisterWrite | None = None
     recent_ns: deque[int] = field(default_factory=lambda: deque(maxlen=BURST_GOALS - 1))
     """When the last different goals came."""
@@ -141,18 +162,32 @@ class _Servo:
 class WireMonitor:
     """Judges every stream of bytes to the servos of one arm. Every stamp is ns of one clock, whichever."""
 
-    def __init__(self, limits: WireLimits, truth: Truth | None = None, *, exact_time: bool = False) -> None:
-        """`exact_time`: stamps are those of a lock-step clock, so that bursts can be told from a busy machine."""
+    def __init__(
+        self,
+        limits: WireLimits,
+        truth: Truth | None = None,
+        on_goal: Callable[[int, int, int], None] = lambda servo_id, goal_ticks, stamp_ns: None,
+        *,
+        exact_time: bool = False,
+    ) -> None:
+        """
+        Args:
+            on_goal: told of every goal, servo by servo.
+            exact_time: stamps are those of a lock-step clock, so that bursts can be told from a busy machine.
+        """
         self.violations: list[Violation] = []
+        self.goal_packets: list[GoalPacket] = []
+        """All that came, in order."""
         self._limits = limits
         self._truth = truth
+        self._on_goal = on_goal
         self._exact_time = exact_time
         self._servos = {joint.servo_id: _Servo(joint) for joint in limits.joints}
         self._host, self._answers = FrameReader(), FrameReader()
         self._host_ns = 0
         self._asked: RegisterRead | None = None
         self._release_is_asked_for = False
-        self._goal_packets = 0
+        self._torque_packets = 0
         self._worst_step = self._worst_change = 0.0
 
     # -- what passes on the wire ------------------------------------------------------------------------------
@@ -181,7 +216,8 @@ class WireMonitor:
     # -- what came of it ---------------------------------------------------------------------------------------
 
     def summary(self) -> WireSummary:
-        return WireSummary(self._goal_packets, self._worst_step, self._worst_change, len(self.violations))
+        counted = (len(self.goal_packets), self._torque_packets)
+        return WireSummary(*counted, self._worst_step, self._worst_change, violations=len(self.violations))
 
     def assert_clean(self) -> None:
         """Raises AssertionError with the first violations."""
@@ -193,19 +229,28 @@ class WireMonitor:
     def _hear_host(self, frame: Frame, stamp_ns: int) -> None:
         asked = requests(frame)
         writes = [write for request in asked for write in self._effective(request)]
-        if any(_touches_goal(write) for write in writes):
-            self._goal_packets += 1
+        before = {servo_id: servo.goal for servo_id, servo in self._servos.items()}
         for write in writes:
             self._judge(write, stamp_ns)
+        self._torque_packets += any(write.byte(TORQUE_ENABLE) is not None for write in writes)
+        if any(_touches_goal(write) for write in writes):
+            moves = any(before[i] is not None and before[i] != servo.goal for i, servo in self._servos.items())
+            self.goal_packets.append(GoalPacket(stamp_ns, moves))
         reads = [request for request in asked if isinstance(request, RegisterRead)]
         self._asked = reads[0] if reads else self._asked
 
     def _look_at_servos(self) -> None:
-        """A servo that lost its power, or its wire for a torque packet, is not what the wire says."""
-        if self._truth is None:
+        """A servo that lost its power, or missed a torque packet, is not what the wire says.
+
+        One that hears nothing is looked at when it hears again: until then no packet can do anything to it.
+        """
+        truth = self._truth
+        if truth is None:
             return
         for servo_id, servo in self._servos.items():
-            holds = self._truth.holds(servo_id)
+            if not truth.hears(servo_id):
+                continue
+            holds = truth.holds(servo_id)
             if servo.torque and not holds:
                 servo.restart()
             elif holds and not servo.torque:
@@ -255,15 +300,17 @@ class WireMonitor:
         elif value == TORQUE_OFF:
             self._judge_release(servo, stamp_ns)
             servo.release()
+            servo.released = True
         elif not servo.torque:
             goal = servo.own_goal if servo.own_goal is not None else _goal_of(servo.goal_bytes)
             self._judge_anchor(servo, goal, stamp_ns)
-            servo.torque, servo.goal, servo.step = True, goal, 0.0
+            servo.torque, servo.goal, servo.step, servo.released = True, goal, 0.0, False
 
     def _judge_release(self, servo: _Servo, stamp_ns: int) -> None:
-        if servo.torque is False or self._release_is_asked_for:
+        if servo.torque is False or servo.released or self._release_is_asked_for:
             return
-        park_ticks, places = servo.limits.park_ticks, [servo.goal, servo.present]
+        park_ticks = servo.limits.park_ticks
+        places = [servo.goal] if servo.limits.grips else [servo.goal, servo.present]
         near = [
             park_ticks is not None
             and place is not None
@@ -297,6 +344,8 @@ class WireMonitor:
         else:
             self._judge_first_goal(servo, goal, stamp_ns)
         servo.torque, servo.goal, servo.goal_ns, servo.own_goal = True, goal, stamp_ns, None
+        servo.released = False
+        self._on_goal(servo.limits.servo_id, goal, stamp_ns)
 
     def _judge_first_goal(self, servo: _Servo, goal: int, stamp_ns: int) -> None:
         """A goal energises its servo; one that holds already may be told the goal that it has."""
