@@ -60,7 +60,6 @@ def _add_camera_limits(parser: argparse.ArgumentParser) -> None:
         (
             "--max-frame-age-ms",
             SOME_MILLISECONDS,
-            SPIN_US,
             "park when a picture is older (default: the arm profile's goal_timeout_ms)",
         ),
         ("--max-skew-ms", SOME_MILLISECONDS, "park when the cameras stay further apart in time (default: 50)"),
