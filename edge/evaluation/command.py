@@ -17,12 +17,15 @@ from sefa_edge.edge.evaluation.lockstep import EpisodePlayer, EpisodeResult, Set
 from sefa_edge.edge.evaluation.wilson import wilson_interval
 from sefa_edge.edge.play_settings import add_play_arguments, hand_over_of
 from sefa_edge.edge.policy import Policy
-from sefa_edge.firmware_bridge.simulation.tasks import TASKS
+from sefa_edge.firmware_bridge.simulation.tasks import TASKS, task_named
+from sefa_edge.firmware_bridge.simulation.views import SIMULATED_VIEWS
 from sefa_edge.profiles.card import PolicyCard, load_card
+from sefa_edge.profiles.card_check import World, check_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import check_report_word, write_report
 from sefa_edge.profiles.numbers import FRACTION, STEPS, Real, seed_range
 from sefa_edge.profiles.progress import Progress
+from sefa_edge.profiles.schema import load_arm_profile
 from sefa_edge.profiles.units import ms_to_ns
 
 DELAY_MS = Real("a time", 0.0, 1000.0, "ms")
@@ -55,8 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     card = load_card(arguments.engine)
     check_report_word(arguments.json)
+    arm = load_arm_profile(card.arm)
+    check_card(card, World(arm, arm.control_rate_hz, SIMULATED_VIEWS))
     settings = Settings(
-        task=arguments.task or card.task,
+        task=task_named(arguments.task or card.task).name,
         execute_steps=_execute_steps(arguments.execute_steps, card),
         delay_ns=ms_to_ns(arguments.delay_ms),
         blank_camera=arguments.blank_camera,

@@ -11,12 +11,14 @@ from pathlib import Path
 
 from sefa_edge.edge.cameras.camera import CameraAddress, CameraRequest, parse_address
 from sefa_edge.edge.cameras.watch import DEFAULT_MAX_SKEW_MS, patience_for
-from sefa_edge.edge.engines.engine import check_fits_arm, engine_kind
+from sefa_edge.edge.engines.engine import engine_kind
 from sefa_edge.edge.play_settings import HandOver, NoiseMode, hand_over_of
 from sefa_edge.edge.realtime import RealtimeSettings
 from sefa_edge.edge.recorder.names import free_path
 from sefa_edge.firmware_bridge.host.calibration_files import find_calibration
+from sefa_edge.firmware_bridge.simulation.views import SIMULATED_VIEWS
 from sefa_edge.profiles.card import PolicyCard, load_card
+from sefa_edge.profiles.card_check import World, check_card
 from sefa_edge.profiles.errors import InputError, MissingError
 from sefa_edge.profiles.files import make_folder, writable
 from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
@@ -103,9 +105,11 @@ def make_plan(args: argparse.Namespace) -> RunPlan:
     simulated = args.arm == "sim"
     arm_name = SIMULATED_ARM if simulated else args.arm
     profile = load_arm_profile(arm_name)
-    check_fits_arm(card, profile)
+    control_rate_hz = profile.control_rate_hz if args.rate is None else args.rate
     _check_options(args, simulated)
     cameras = _cameras(args.camera, card, simulated)
+    drawn = frozenset(name for name, address in cameras.items() if address.kind == "sim")
+    check_card(card, World(profile, control_rate_hz, SIMULATED_VIEWS, drawn))
     return RunPlan(
         engine=args.engine,
         card=card,
@@ -117,7 +121,7 @@ def make_plan(args: argparse.Namespace) -> RunPlan:
         cameras=cameras,
         camera_checks=_camera_checks(args, cameras, profile),
         camera_rate_hz=args.camera_rate,
-        control_rate_hz=args.rate or profile.control_rate_hz,
+        control_rate_hz=control_rate_hz,
         realtime=realtime_settings(args),
         threads=args.threads,
         hand_over=hand_over_of(args),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from sefa_edge.edge.cameras.pictures import decode_picture, write_picture
-from sefa_edge.edge.engines.engine import EngineOptions, check_fits_arm, open_engine
+from sefa_edge.edge.engines.engine import EngineOptions, open_engine
 from sefa_edge.edge.verification.comparison import (
     check_cards_agree,
     compare,
@@ -19,6 +19,7 @@ from sefa_edge.edge.verification.comparison import (
 from sefa_edge.edge.verification.pictures import Disagreement, draw_disagreement
 from sefa_edge.profiles.action_error import ActionError, action_error, error_table
 from sefa_edge.profiles.card import PolicyCard, load_card
+from sefa_edge.profiles.card_check import World, check_card
 from sefa_edge.profiles.files import check_report_word, make_folder, write_report
 from sefa_edge.profiles.latency.percentiles import percentiles
 from sefa_edge.profiles.numbers import SEED, THREADS, Real, Whole
@@ -58,7 +59,7 @@ def main(arguments: argparse.Namespace) -> int:
     cards = load_card(arguments.reference), load_card(arguments.candidate)
     check_cards_agree(*cards)
     arm = load_arm_profile(arguments.arm or cards[1].arm)
-    check_fits_arm(cards[1], arm)
+    check_card(cards[1], World(arm, arm.control_rate_hz))
     choice = Choice("held_out", arguments.samples, arguments.seed)
     recordings = held_out_recordings(open_dataset(arguments.dataset), cards[1], choice)
     options = EngineOptions(threads=arguments.threads)

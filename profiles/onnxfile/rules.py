@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.onnxfile.allow_list import not_on_the_list
 from sefa_edge.profiles.onnxfile.graph import (
     DTYPES,
     FLOAT8_AND_LESS,
@@ -194,6 +195,7 @@ MODEL_RULES: tuple[Callable[[OnnxGraph, Target], Iterator[BrokenRule]], ...] = (
 NODE_RULES: tuple[Callable[[Node, Wiring, Target], Iterator[BrokenRule]], ...] = (
     _domain,
     _operator,
+    not_on_the_list,
     _pictures,
     _small_floats,
 )
