@@ -26,6 +26,7 @@ DTYPES_ANYWHERE = frozenset(
     {"float32", "float16", "bfloat16", "int8", "uint8", "int4", "int32", "int64", "bool", "undefined"}
 )
 """What any value may be; the types below INT8 have a rule of their own. float64 is narrowed by the parser."""
+FLOATS = frozenset({"float32", "float16", "bfloat16"})
 MOST_TOP_K = 3840
 DIFFERENT_HINT = "express it with operators of the list: profiles/onnxfile/tensorrt_operators.json"
 
@@ -132,6 +133,9 @@ def _constants(node: Node, operator: Operator, wiring: Wiring, target: Target) -
         if name and wiring.constant(name) is None:
             problem = f"{target.name} takes {node.op_type} with a constant '{name}', and this one is computed"
             yield BrokenRule(node.label, "constant-input", problem, "fold constants at export")
+    if node.op_type == "Mod" and not node.integer("fmod", 0) and wiring.dtype(node.input(0)) in FLOATS:
+        problem = f"{target.name} takes Mod of floating point with fmod 1 alone"
+        yield BrokenRule(node.label, "attribute", problem, "export it with fmod=1")
     count = wiring.constant(node.input(1)) if node.op_type == "TopK" else None
     if count is not None and count.data is not None and (count.data >= MOST_TOP_K).any():
         problem = f"{target.name} takes TopK of fewer than {MOST_TOP_K} values"
@@ -146,10 +150,13 @@ def _types(node: Node, allowed: list[str], wiring: Wiring, deciding: tuple[int, 
         yield BrokenRule(node.label, "type", problem, "export with float32, float16, int32, int64 and bool")
         return
     name = node.input(index) or node.output
+    producer = wiring.producers.get(name)
+    if producer is not None and producer.op_type not in allow_list().operators:
+        return  # told there, and its type is not known
     main = wiring.dtype(name)
     produced = wiring.dtype(node.output) if node.op_type in ("Cast", "CastLike") else main
     for dtype in dict.fromkeys((main, produced)):
-        if dtype not in allowed and dtype not in FLOAT8_AND_LESS:
+        if dtype not in allowed:
             known = "of an unknown type" if dtype == "undefined" else f"in {dtype}"
             problem = f"{node.op_type} {known} ('{name}') is not on the list of {target.name}: {', '.join(allowed)}"
             yield BrokenRule(node.label, "type", problem, "cast before and after it")
