@@ -4,6 +4,7 @@
 # make faults  every row of the fault table with 20 seeds, two at a time: an hour
 # make check   formatting, lint, types, import contracts
 # make soak    an hour of a run without hardware: does any process grow, is anything lost?
+# make test-cpu    INT8 for CPUs on an emulated processor without VNNI; needs qemu-user; minutes
 # make test-v4l2  the V4L2 cameras on the kernel's own device, in an emulated machine: 2 minutes, not part of `make test`
 # make safety  every line and branch of the safety layer is tested: 100 % or it fails
 # make mutants small faults are put into the safety layer, and each must be noticed by a test: minutes
@@ -22,7 +23,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet install
 TORCH := $(shell grep -o 'torch==[0-9.]*' pyproject.toml)
 
-.PHONY: demo test faults test-v4l2 test-lerobot check format soak policy safety mutants clean
+.PHONY: demo test faults test-cpu test-v4l2 test-lerobot check format soak policy safety mutants clean
 .DELETE_ON_ERROR:
 
 demo: .venv/with-sim
@@ -35,6 +36,14 @@ test: .venv/with-everything
 	@.ci/opengl $(BIN)/python
 	$(BIN)/pytest
 	.ci/other-pythons
+
+# Haswell has AVX2 and no VNNI; Nehalem has neither.
+test-cpu: .venv/with-everything
+	@command -v qemu-x86_64 >/dev/null || { echo "hint: sudo apt-get install qemu-user"; exit 4; }
+	for processor in Haswell Nehalem; do \
+		nice -n 10 qemu-x86_64 -cpu $$processor $(BIN)/python $(BIN)/pytest -p no:cacheprovider --quiet \
+			tests/learn/test_cpu_form.py tests/fast/test_integer_arithmetic.py || exit 1; \
+	done
 
 test-v4l2: .venv/with-sim
 	nice -n 10 tests/v4l2/run.sh $(BIN)/python

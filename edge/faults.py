@@ -32,6 +32,8 @@ class Fault(IntEnum):
     SUPERVISOR_SILENT = 20
     PARK_TIMEOUT = 21
     EMERGENCY_STOP = 22
+    POWER_LOST = 23
+    ENCODER = 24
 
 
 class Outcome(IntEnum):
@@ -41,6 +43,7 @@ class Outcome(IntEnum):
     AWAIT_ARM = 2  # hold; when the arm is back within the recovery time as PARK, otherwise as LEAVE
     LEAVE = 3  # send nothing more, leave the torque as it is, exit
     RELEASE = 4  # torque off at once, read back, asked again until every servo confirms it, exit
+    HOLD = 5  # come to a stand, leave the torque as it is, exit
 
 
 FAULT_EXIT_CODE = 3
@@ -165,6 +168,16 @@ FAULTS = {
         Outcome.RELEASE,
         "emergency stop",
         "find out what made it necessary before you start again",
+    ),
+    Fault.POWER_LOST: FaultRow(
+        Outcome.HOLD,
+        "a servo lost its power and was not switched on again",
+        "check the power supply and the servo cables; then start again",
+    ),
+    Fault.ENCODER: FaultRow(
+        Outcome.HOLD,
+        "a servo tells positions that its joint cannot have reached",
+        "its encoder or the encoder's magnet is faulty: replace the servo",
     ),
 }
 """THE fault table. Every fault ends with exit code 3."""

@@ -51,13 +51,20 @@ class Progress(IntEnum):
     """What the loop observes about its own movement."""
 
     SETTLED = 1  # at rest where the present mode leads
-    ARM_BACK = 2  # every joint answers again, torque is on at the present pose
+    ARM_BACK = 2  # every joint answers again, and holds the goal that it had
     ARM_GONE = 3  # the recovery time is over, or servos do not let go
     STAYS = 4  # at rest at a park pose where the profile keeps the torque on
+    LIMP = 5  # every joint has lost its power, and has no torque
 
 
 _LEAVERS = frozenset({Fault.SUPERVISOR_LOST, Fault.SUPERVISOR_SILENT, Fault.POLICY_LOST})
 """Whoever goes while we stop anyway takes nothing away."""
+
+
+_EXPLAINED_BY_POWER_LOSS = frozenset({Fault.NONE, Fault.ARM_TIMEOUT, Fault.ARM_DISCONNECTED})
+"""Faults that give way to POWER_LOST, which says why the arm was silent."""
+
+LIMP = "the arm lost its power and is limp"
 
 
 class Target(IntEnum):
@@ -84,6 +91,8 @@ class ModeState:
     """The torque went off at the park pose."""
     unconfirmed: bool = False
     """A servo did not confirm its torque setting: whether it holds is not known."""
+    limp: bool = False
+    """The torque went off because every joint lost its power."""
 
     @property
     def powered(self) -> bool:
@@ -142,7 +151,7 @@ def transition(state: ModeState, event: Event) -> ModeState:
     else:
         after = _on_progress(state, event)
     if after.mode is not state.mode:
-        return replace(after, parked=state.mode is Mode.PARK and after.mode is Mode.RELEASED)
+        return replace(after, parked=state.mode is Mode.PARK and after.mode is Mode.RELEASED and not after.limp)
     return after
 
 
@@ -154,6 +163,8 @@ def _in_emergency(state: ModeState, event: Event) -> ModeState:
 
 
 def _on_progress(state: ModeState, event: Progress) -> ModeState:
+    if event is Progress.LIMP:
+        return _limp(state)
     if event is Progress.STAYS:
         return replace(state, mode=Mode.PARKED) if (state.mode, state.target) == (Mode.PARK, Target.STOP) else state
     if event is Progress.SETTLED:
@@ -164,6 +175,17 @@ def _on_progress(state: ModeState, event: Progress) -> ModeState:
     if event is Progress.ARM_BACK:
         return replace(state, target=Target.STOP)
     return replace(state, mode=Mode.FAULT, target=Target.NONE)
+
+
+def _limp(state: ModeState) -> ModeState:
+    """The end, with nothing sent: a goal would switch the torque on again."""
+    if not state.powered:
+        return state
+    return replace(state, mode=Mode.RELEASED, target=Target.STOP, fault=_with_power_lost(state.fault), limp=True)
+
+
+def _with_power_lost(before: Fault) -> Fault:
+    return Fault.POWER_LOST if before in _EXPLAINED_BY_POWER_LOSS else before
 
 
 def _on_command(state: ModeState, command: Command) -> ModeState:
@@ -195,13 +217,18 @@ def _on_command_unpowered(state: ModeState, command: Command) -> ModeState:
 def _on_fault(state: ModeState, fault: Fault) -> ModeState:
     if fault is Fault.NONE or (fault in _LEAVERS and state.target is Target.STOP):
         return state
-    latched = replace(state, fault=state.fault or fault)
+    name = _with_power_lost(state.fault) if fault is Fault.POWER_LOST else state.fault or fault
+    latched = replace(state, fault=name)
     outcome = FAULTS[fault].outcome
     if outcome is Outcome.LEAVE:
         return replace(latched, mode=Mode.FAULT, target=Target.NONE, unconfirmed=fault is Fault.TORQUE_REFUSED)
     if not state.powered:
         return replace(latched, target=Target.STOP)
+    if outcome is Outcome.HOLD:
+        return replace(latched, mode=Mode.HOLD, target=Target.LEAVE)
     if outcome is Outcome.AWAIT_ARM:
+        if state.target is Target.LEAVE:  # it was to hold where it stands, and does so without being told
+            return replace(latched, mode=Mode.FAULT, target=Target.NONE)
         return replace(latched, mode=Mode.HOLD, target=Target.AWAIT_ARM)
     if state.target in (Target.AWAIT_ARM, Target.LEAVE):
         return latched
@@ -223,6 +250,8 @@ def describe(state: ModeState, subjects: tuple[str, ...] = ()) -> tuple[str, str
         return _ending(state), ""
     row = FAULTS[state.fault]
     about = f" ({', '.join(subjects)})" if subjects else ""
+    if state.limp:
+        return f"{LIMP if state.fault is Fault.POWER_LOST else row.message + about}: {_ending(state)}", row.hint
     left = "; support the arm before you switch its power off" if state.mode in POWERED | _ENDS else ""
     if (state.mode, state.fault) == (Mode.FAULT, Fault.EMERGENCY_STOP):
         return f"{row.message}: {_ending(state)}{about}", f"CUT THE ARM'S POWER NOW; then {row.hint}"
@@ -233,6 +262,8 @@ def _ending(state: ModeState) -> str:
     if state.mode is Mode.FAULT and state.unconfirmed:
         emergency = state.fault is Fault.EMERGENCY_STOP
         return "TORQUE NOT CONFIRMED OFF" if emergency else "arm left as it is, its torque may be on or off"
+    if state.limp and state.fault is not Fault.POWER_LOST:
+        return LIMP
     if state.mode is Mode.RELEASED:
         return "arm parked and released" if state.parked else "arm released where it stood"
     return _ENDINGS[state.mode]

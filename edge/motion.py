@@ -16,13 +16,15 @@ from sefa_edge.edge.play_settings import HandOver
 from sefa_edge.edge.records import NONE_NS
 from sefa_edge.edge.safety import Commanded, Envelope, Guard, GuardState, Situation, Verdict, judge
 from sefa_edge.edge.shaping import Segment, Setpoint, interpolate, resting
+from sefa_edge.edge.standstill import AT_REST_DEG, Standstill
 from sefa_edge.edge.watched_arm import WatchedArm
 from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.errors import ArmFault, ArmInterrupted
 from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.units import ms_to_ns
 
-AT_REST_DEG = 1e-6
+_NAMED_BY_ARM = frozenset({Fault.ARM_TIMEOUT, Fault.POWER_LOST, Fault.ENCODER})
+"""Faults whose joints the arm names, not the guard."""
 
 
 class Motion:
@@ -48,7 +50,9 @@ class Motion:
         self._blamed: dict[Fault, int] = {}
         self._plan = PlannedMove(self.commanded.joint_deg, self.commanded.joint_deg, 0, 0)
         self._hold_deg: np.ndarray | None = None
-        self._were_asleep = arm.asleep
+        self._park_due_ns = 0
+        """When the first planned move of the mode is over, whatever delays it since."""
+        self._standstill = Standstill(arm, self.envelope)
         self._skipped_in_a_row = 0
         self._switched_torque = False
         self._fed_ns = 0
@@ -67,10 +71,10 @@ class Motion:
         """Take one event in, and do what entering the new mode asks for."""
         before, self.state = self.state, transition(self.state, event)
         if self.state.fault is not before.fault:
-            blamed = self.arm.fault_joints if event is Fault.ARM_TIMEOUT else 0
+            blamed = self.arm.fault_joints if event in _NAMED_BY_ARM else 0
             self.fault_joints = self._blamed.get(self.state.fault, blamed)
         if event is Progress.ARM_BACK:
-            self._stand()
+            self._hold_deg = None
         if self.state.mode is not before.mode:
             self._enter(before, event, now_ns)
 
@@ -79,7 +83,7 @@ class Motion:
         now_ns = slot.due_ns
         if self._stalled(slot):
             self.apply(Fault.LOOP_OVERRUN, now_ns)
-        self._wake_gently()
+        self._stand_where_unheard(now_ns)
         if arm_event is not None:
             self.apply(arm_event, now_ns)
         for event in links.events():
@@ -95,7 +99,7 @@ class Motion:
     def conclude(self, verdict: Verdict, now_ns: int) -> None:
         """Remember what was sent. A goal lost with the port does no harm: a returned arm is read anew."""
         if verdict.goal is not None:
-            self.commanded = self.commanded.after(verdict.goal)
+            self.commanded = self.commanded.after(verdict.goal, self.arm.left_out)
         if verdict.fault is not None:
             self.apply(verdict.fault, now_ns)
 
@@ -116,27 +120,21 @@ class Motion:
         return segment
 
     def shape(self, piece: Segment | PlannedMove | None, now_ns: int) -> Setpoint:
-        """The setpoint of this tick. Joints that do not answer come to a stand."""
+        """The setpoint of this tick. While a joint does not answer, all come to a stand."""
+        if self._standstill.active:
+            return self._standstill.setpoint(self.commanded)
         if piece is None:
-            setpoint = resting(self._rest_deg())
-        elif isinstance(piece, PlannedMove):
-            setpoint = piece.setpoint(now_ns)
-        else:
-            setpoint = interpolate(piece, now_ns)
-        quiet = self.arm.quiet
-        if not quiet.any():
-            return setpoint
-        stop_deg = self.commanded.stopping_deg(self.envelope)
-        return Setpoint(np.where(quiet, stop_deg, setpoint.joint_deg), np.where(quiet, 0.0, setpoint.velocity_deg_s))
+            return resting(self._rest_deg())
+        return piece.setpoint(now_ns) if isinstance(piece, PlannedMove) else interpolate(piece, now_ns)
 
     @property
     def silent(self) -> bool:
-        """Whether nothing may be sent: torque is not ours, or the arm is waited for and stands.
+        """Whether nothing may be sent: torque is not ours, nobody answers, or the arm is waited for and stands.
 
-        A goal wakes a servo up; one that comes back from a power cut would jump to it.
+        A goal would switch the torque of a servo on that comes back from a power cut.
         """
         waiting = self.state.target is Target.AWAIT_ARM and self._standing()
-        return not self.state.powered or waiting
+        return not self.state.powered or waiting or self.arm.mute
 
     @property
     def patience_ticks(self) -> int:
@@ -171,7 +169,7 @@ class Motion:
             fed_ns=self._fed_ns,
             awaits_first_chunk=self.player.chunk is None,
             heartbeat_ns=heartbeat_ns,
-            move_end_ns=self._plan.end_ns,
+            move_end_ns=self._park_due_ns,
         )
         self._guarded, judgement = judge(self._guarded, situation, self._guard, now_ns)
         self.warm_bits = judgement.warm
@@ -182,7 +180,7 @@ class Motion:
     def _progress(self, now_ns: int) -> Progress | None:
         if self.state.mode is Mode.EMERGENCY:
             return self._cut(now_ns)
-        if not self.settled(now_ns):
+        if self.arm.in_doubt or not self.settled(now_ns):
             return None
         stays = self.state.mode is Mode.PARK and self._profile.safety.after_park == "hold"
         return Progress.STAYS if stays else Progress.SETTLED
@@ -210,7 +208,7 @@ class Motion:
             self._hold_deg = self.arm.state.joint_deg if blocked else None
         elif mode is Mode.EMERGENCY:
             self._emergency_ns = now_ns
-        elif mode is Mode.RELEASED and before.mode is not Mode.EMERGENCY:
+        elif mode is Mode.RELEASED and before.mode is not Mode.EMERGENCY and not self.state.limp:
             self._switch_torque(self.arm.release, now_ns)
 
     def _switch_torque(self, switch: Callable[[], None], now_ns: int) -> bool:
@@ -231,6 +229,7 @@ class Motion:
 
     def _move_to(self, pose_deg: list[float], velocity_deg_s: float, now_ns: int) -> None:
         self._plan = plan_move(self.commanded.joint_deg, np.array(pose_deg), self.limits, velocity_deg_s, now_ns)
+        self._park_due_ns = self._plan.end_ns
 
     def _rest_deg(self) -> np.ndarray:
         return self.commanded.stopping_deg(self.envelope) if self._hold_deg is None else self._hold_deg
@@ -243,15 +242,16 @@ class Motion:
         rest_deg = np.clip(self._rest_deg(), self.limits.min_deg, self.limits.max_deg)
         return _near(self.commanded.joint_deg, rest_deg)
 
-    def _wake_gently(self) -> None:
-        """A servo that slept would jump to the next goal: the goal of its joint begins anew where it is."""
-        asleep = self.arm.asleep
-        woke = self._were_asleep & ~asleep
-        self._were_asleep = asleep
-        if woke.any():
-            here_deg = np.where(woke, self.arm.state.joint_deg, self.commanded.joint_deg)
-            step_deg = np.where(woke, 0.0, self.commanded.step_deg)
-            self.commanded = Commanded(self.commanded.sequence, here_deg, step_deg)
+    def _stand_where_unheard(self, now_ns: int) -> None:
+        stood, self.commanded = self._standstill.active, self._standstill.update(self.commanded, now_ns)
+        if stood and not self._standstill.active and self.state.mode in (Mode.ARMED, Mode.PARK):
+            self._plan_anew(now_ns)
+
+    def _plan_anew(self, now_ns: int) -> None:
+        """The rest of the planned move, from rest."""
+        arming = self.state.mode is Mode.ARMED
+        velocity_deg_s = self._profile.move_velocity_deg_s if arming else self._profile.safety.park_velocity_deg_s
+        self._plan = plan_move(self.commanded.joint_deg, self._plan.to_deg, self.limits, velocity_deg_s, now_ns)
 
     def _stalled(self, slot: Slot) -> bool:
         excused = self._switched_torque  # confirming it takes longer than a tick

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from sefa_edge.profiles.numbers import Real
+from sefa_edge.profiles.quantities import Real
 
 HandOverMode = Literal["replace", "blend", "ensemble"]
 HAND_OVER_MODES: tuple[HandOverMode, ...] = ("replace", "blend", "ensemble")

@@ -11,7 +11,7 @@ import resource
 from dataclasses import dataclass
 
 from sefa_edge.edge.records import Privilege
-from sefa_edge.profiles.numbers import SPIN_US
+from sefa_edge.profiles.quantities import SPIN_US
 
 DEFAULT_PRIORITY = 55
 """Above everything of ours and of a desktop, below the kernel's own threads for timers and USB on PREEMPT_RT."""

@@ -81,9 +81,13 @@ class Commanded:
         """An arm at rest at a measured pose, which may lie outside the limits."""
         return cls(0, joint_deg.astype(np.float64), np.zeros(len(joint_deg)))
 
-    def after(self, goal: JointGoal) -> Commanded:
-        """The state once `goal` has been sent."""
-        return Commanded(goal.sequence, goal.joint_deg, goal.joint_deg - self.joint_deg)
+    def after(self, goal: JointGoal, left_out: np.ndarray | None = None) -> Commanded:
+        """The state once `goal` has been sent; joints that were left out, bool [n], stay as they are."""
+        step_deg = goal.joint_deg - self.joint_deg
+        if left_out is None or not left_out.any():
+            return Commanded(goal.sequence, goal.joint_deg, step_deg)
+        joint_deg = np.where(left_out, self.joint_deg, goal.joint_deg)
+        return Commanded(goal.sequence, joint_deg, np.where(left_out, self.step_deg, step_deg))
 
     def stopping_deg(self, envelope: Envelope) -> np.ndarray:
         """Where the joints [n] come to rest when they brake now; it does not move while they do."""
@@ -140,6 +144,20 @@ def fastest_step(room_deg: np.ndarray, change_deg: np.ndarray) -> np.ndarray:
 def bits(mask: np.ndarray) -> int:
     """A boolean array [n <= 32] as an integer: bit i is joint i."""
     return int.from_bytes(np.packbits(mask, bitorder="little").tobytes(), "little")
+
+
+FASTEST_DEG_S = 720.0
+"""Faster than any joint moves: an STS3215 turns at 312 degrees per second without load (7.4 V), and a limp joint that
+falls, held back by its gears, at less than that."""
+
+READING_NOISE_DEG = 4.0
+"""Noise of an encoder, and the jitter of the time between two readings."""
+
+
+def believable(joint_deg: np.ndarray, before_deg: np.ndarray, elapsed_ns: np.ndarray) -> np.ndarray:
+    """Boolean [n]: whether joints can be at `joint_deg` when they were at `before_deg` so long ago."""
+    farthest_deg = FASTEST_DEG_S * elapsed_ns / NS_PER_S + READING_NOISE_DEG
+    return np.abs(joint_deg - before_deg) <= farthest_deg
 
 
 READING_FAULTS = (

@@ -46,6 +46,8 @@ def play_both(reference: Path, candidate: Path, seeds: str) -> tuple[ClosedLoop,
                 process.kill()
             raise
     both = sorted(of_candidate.success)
+    if not both or both != sorted(of_reference.success):
+        raise SefaError("`sefa-edge eval` played other seeds with one engine than with the other", "", 1)
     closed_loop = ClosedLoop(
         task=of_candidate.task,
         first_seed=both[0],
@@ -72,10 +74,16 @@ def _finish(process: subprocess.Popen[str]) -> Played:
     return _parse(output)
 
 
+def _boolean(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"a success of {value!r}")
+    return value
+
+
 def _parse(output: str) -> Played:
     try:
         report = json.loads(output)
-        success = {int(episode["seed"]): bool(episode["success"]) for episode in report["episodes"]}
+        success = {int(episode["seed"]): _boolean(episode["success"]) for episode in report["episodes"]}
         low, high = report["interval_95"]
         return Played(str(report["settings"]["task"]), success, (float(low), float(high)))
     except (ValueError, KeyError, TypeError) as error:

@@ -16,7 +16,15 @@ import onnx
 
 from sefa_edge.export.closed_loop import NotPlayable, play_both
 from sefa_edge.export.flavours import FILES, Flavour, Int8Result, Precision, float_flavours, int8_flavours
-from sefa_edge.export.gate import Trial, judge, require_passed, torch_chunks, with_closed_loop
+from sefa_edge.export.gate import (
+    Trial,
+    judge,
+    require_passed,
+    torch_chunks,
+    unproven,
+    with_allowance,
+    with_closed_loop,
+)
 from sefa_edge.export.graph.inference_network import GraphForm
 from sefa_edge.export.graph.parts import write_parts
 from sefa_edge.export.graph.to_onnx import example_inputs, policy_graph
@@ -32,7 +40,7 @@ from sefa_edge.models.policy import FlowPolicy
 from sefa_edge.profiles.card import ClosedLoop, GateResult, card_path, save_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import make_folder, write_atomic
-from sefa_edge.profiles.numbers import SEED, STEPS, Whole, seed_range
+from sefa_edge.profiles.quantities import SEED, STEPS, Whole, seed_range
 from sefa_edge.profiles.schema import load_arm_profile
 
 BASE_CALLS = 10
@@ -72,6 +80,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "and the world knows the task (default: auto)",
     )
     parser.add_argument("--allow-worse", action="store_true", help="keep files that fail the gate; the card says so")
+    parser.add_argument(
+        "--allow-unproven",
+        action="store_true",
+        help="keep files whose closed loop proves nothing, as when fp32 never succeeds either; the card says so",
+    )
     parser.add_argument(
         "--seed", type=SEED.parse, default=0, help="of noise, and of which episodes calibrate and judge"
     )
@@ -161,11 +174,8 @@ class Export:
             write_atomic(staged / flavour.file, flavour.model.SerializeToString())
         self._write_cards(staged)
         closed_loop = self._play(staged)
-        if not all(gate.passed for _, gate in self._judged) and self._arguments.allow_worse:
-            self._judged = [
-                (flavour, gate if gate.passed else gate.model_copy(update={"overridden": True}))
-                for flavour, gate in self._judged
-            ]
+        allowed = {name: getattr(self._arguments, name) for name in ("allow_worse", "allow_unproven")}
+        self._judged = [(flavour, with_allowance(gate, **allowed)) for flavour, gate in self._judged]
         self._write_cards(staged)
         if self._arguments.parts:
             write_parts(self._policy, self._info.weights_sha256, staged)
@@ -224,7 +234,7 @@ class Export:
         except NotPlayable as reason:
             if asked != "auto":
                 raise InputError(f"the closed loop cannot be played: {reason}", "--closed-loop none") from None
-            self._notes.append(f"not judged in closed loop: {reason}")
+            self._judged[0] = (flavour, unproven(gate, f"not played: {reason}"))
             return None
         self._judged[0] = (flavour, with_closed_loop(gate, played, lost, self._arm))
         return played

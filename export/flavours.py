@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import onnx
 
-from sefa_edge.export.int8.calibration import Calibration, Method, calibrate
+from sefa_edge.export.int8.calibration import INT8_MAX, Method, calibrate
 from sefa_edge.export.int8.cpu_form import to_cpu_form
 from sefa_edge.export.int8.equalise import equalise
 from sefa_edge.export.int8.half import store_matrices_as_half, to_half
-from sefa_edge.export.int8.layers import Graph, Layer, find_layers, find_residuals
-from sefa_edge.export.int8.quantise import Int8Source, Recipe, quantise
-from sefa_edge.export.int8.rounding import round_weight
+from sefa_edge.export.int8.layers import Graph, find_layers, find_residuals
+from sefa_edge.export.int8.quantise import COMPUTES_IN_INT8, Int8Source, Recipe, quantise, stored_weight
+from sefa_edge.export.int8.rounding import Int8Weight, round_weight
 from sefa_edge.export.int8.sensitivity import (
     Form,
     Judge,
@@ -28,6 +28,7 @@ from sefa_edge.export.int8.sensitivity import (
 from sefa_edge.export.samples import SampleSets, as_inputs
 from sefa_edge.export.session import Inputs, Kernels, run_chunks
 from sefa_edge.profiles.card import CalibrationSummary, QuantisationSummary
+from sefa_edge.profiles.onnxfile.integer_arithmetic import EXACT_WEIGHT_LIMIT
 from sefa_edge.profiles.onnxfile.targets import (
     ONNX_RUNTIME,
     TENSORRT_8_6,
@@ -109,8 +110,9 @@ def int8_flavours(single: onnx.ModelProto, sets: SampleSets, method: Method, bud
     reference = run_chunks(single, selection)
     source = prepare(single, calibration, method)
     tensorrt_form = Form(source.layers, lambda recipe: quantise(source, recipe), ("weights", "kept"))
+    narrow = replace(source, weights=round_weights(source, EXACT_WEIGHT_LIMIT))
     # A CPU computes with integers or with floats: weights that are turned into floats in every call gain nothing.
-    cpu_form = Form(source.layers, lambda recipe: to_cpu_form(quantise(source, recipe)), ("kept",))
+    cpu_form = Form(source.layers, lambda recipe: render_for_cpus(source, narrow, recipe), ("unsigned", "kept"))
     tensorrt = _choose(tensorrt_form, Judge(selection, reference), budget_deg)
     cpu = _choose(cpu_form, Judge(selection, reference, "integer"), budget_deg)
     seen = CalibrationSummary(
@@ -133,6 +135,15 @@ def int8_flavours(single: onnx.ModelProto, sets: SampleSets, method: Method, bud
     return Int8Result(flavours, tensorrt, cpu, seen)
 
 
+def render_for_cpus(source: Int8Source, narrow: Int8Source, recipe: Recipe) -> onnx.ModelProto:
+    """The CPUs' form: weights of `narrow` for layers in `int8`, those of `source` for layers in `unsigned`."""
+    wide = [layer for layer in source.layers if recipe.get(layer.name) == "unsigned"]
+    weights = {**narrow.weights, **{layer.name: source.weights[layer.name] for layer in wide}}
+    signed: Recipe = {**recipe, **dict.fromkeys((layer.name for layer in wide), "int8")}
+    model = quantise(replace(source, weights=weights), signed)
+    return to_cpu_form(model, [stored_weight(layer) for layer in wide])
+
+
 def _choose(form: Form, judge: Judge, budget_deg: float) -> Choice:
     with Progress("sensitivity", len(core_layers(form.layers)), sys.stderr) as progress:
         sensitivities = measure_sensitivity(form, judge, progress.update)
@@ -151,14 +162,17 @@ def prepare(single: onnx.ModelProto, calibration: Sequence[Inputs], method: Meth
     with Progress("calibrating", len(calibration), sys.stderr) as progress:
         identities = [residual.identity for residual in residuals]
         seen = calibrate(model, core, identities, calibration, method, progress.update)
-    return Int8Source(model, tuple(layers), tuple(residuals), seen, _round(graph, core, seen))
+    unrounded = Int8Source(model, tuple(layers), tuple(residuals), seen, {})
+    return replace(unrounded, weights=round_weights(unrounded))
 
 
-def _round(graph: Graph, layers: Sequence[Layer], calibration: Calibration) -> dict:
-    rounded = {}
+def round_weights(source: Int8Source, largest_step: int = INT8_MAX) -> dict[str, Int8Weight]:
+    """The weights of every layer that may be INT8, in -largest_step..largest_step, by the layer's name."""
+    graph, layers, rounded = Graph(source.model), core_layers(source.layers), {}
     with Progress("rounding weights", len(layers), sys.stderr) as progress:
         for layer in layers:
-            rounded[layer.name] = round_weight(graph.array(layer.weight), calibration.moments[layer.name].mean())
+            moments = source.calibration.moments[layer.name].mean()
+            rounded[layer.name] = round_weight(graph.array(layer.weight), moments, largest_step)
             progress.update(len(rounded), layer.name)
     return rounded
 
@@ -168,7 +182,7 @@ def _summary(source: Int8Source, recipe: Recipe, calibration: CalibrationSummary
     kept = [layer.name for layer in source.layers if layer.role != "fixed" and recipe.get(layer.name) in (None, "kept")]
     return QuantisationSummary(
         calibration=calibration,
-        int8_layers=layers_in(recipe, "int8"),
+        int8_layers=layers_in(recipe, *COMPUTES_IN_INT8),
         int8_weight_layers=layers_in(recipe, "weights"),
         kept_layers=kept,
         int8_weight_share=sum(stored) / sum(layer.weights for layer in source.layers),

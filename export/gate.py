@@ -19,6 +19,12 @@ from sefa_edge.profiles.schema import ArmProfile
 
 ONE_SIDED_95 = 1.645
 """Standard deviations."""
+FEWEST_SEEDS = 20
+"""Fewer are a smoke test that somebody asked for: whether they could have shown a loss is not judged."""
+UNPROVEN_HINT = (
+    "--closed-loop A:B plays more seeds; --closed-loop none judges by the action error alone; --allow-unproven keeps "
+    "the files, and their card says so"
+)
 HINTS = {
     "fp32": "this is a fault of the export: report it with the checkpoint",
     "fp16": "export with --precision fp32, or raise action_error_budget in the arm profile",
@@ -76,8 +82,29 @@ def judge(flavour: Flavour, trial: Trial) -> tuple[GateResult, ActionError]:
 
 def with_closed_loop(gate: GateResult, closed_loop: ClosedLoop, lost: LostSuccess, arm: ArmProfile) -> GateResult:
     """The result with success in the simulated world taken into account."""
-    passed = gate.passed and lost.surely_points <= arm.action_error_budget.success_points
-    return gate.model_copy(update={"closed_loop": closed_loop, "passed": passed})
+    allowed_points = arm.action_error_budget.success_points
+    judged = gate.model_copy(
+        update={"closed_loop": closed_loop, "passed": gate.passed and lost.surely_points <= allowed_points}
+    )
+    reason = why_unproven(closed_loop, allowed_points)
+    return judged if reason is None else unproven(judged, reason)
+
+
+def unproven(gate: GateResult, reason: str) -> GateResult:
+    """The result of a gate that could not have failed: not passed, whatever else was measured."""
+    return gate.model_copy(update={"passed": False, "unproven": reason})
+
+
+def why_unproven(closed_loop: ClosedLoop, allowed_points: float) -> str | None:
+    """Why this comparison could not have failed; None when it could."""
+    seeds, successes = closed_loop.seeds, closed_loop.reference_successes
+    counted = f"the fp32 engine itself succeeds in {successes} of {seeds} seeds of task {closed_loop.task}"
+    if successes == 0:
+        return f"{counted}, so there is no success to lose"
+    worst = LostSuccess(seeds, only_reference=successes, only_candidate=0)
+    if seeds >= FEWEST_SEEDS and worst.surely_points <= allowed_points:
+        return f"{counted}: so few that a file which never succeeds would pass"
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +130,16 @@ class LostSuccess:
         return self.points - 100 * ONE_SIDED_95 * deviation / self.seeds
 
 
+def with_allowance(gate: GateResult, *, allow_worse: bool, allow_unproven: bool) -> GateResult:
+    """The result, overridden when it failed by nothing but what is allowed."""
+    is_unproven = gate.unproven is not None
+    is_worse = gate.p99_deg > gate.budget_p99_deg or not (gate.passed or is_unproven)
+    allowed = (allow_worse or not is_worse) and (allow_unproven or not is_unproven)
+    return gate.model_copy(update={"overridden": not gate.passed and allowed})
+
+
 def require_passed(flavour: Flavour, gate: GateResult) -> None:
-    """Raises GateError when the gate failed, with what to try."""
+    """Raises GateError when the gate failed or proves nothing, with what to try."""
     if gate.passed:
         return
     if gate.p99_deg > gate.budget_p99_deg:
@@ -113,6 +148,8 @@ def require_passed(flavour: Flavour, gate: GateResult) -> None:
             f"{gate.budget_p99_deg:g} (worst joint: {gate.worst_joint})",
             HINTS[flavour.precision],
         )
+    if gate.unproven is not None:
+        raise GateError(f"{flavour.file}: the closed loop proves nothing: {gate.unproven}", UNPROVEN_HINT)
     closed_loop = gate.closed_loop
     assert closed_loop is not None
     raise GateError(

@@ -63,7 +63,7 @@ def make_card(info: CheckpointInfo, facts: CardFacts, flavour: Flavour, judged: 
     network, n = info.config.network, len(info.joint_names)
     shape = [network.n_obs_steps, network.height, network.width, 3]
     return PolicyCard(
-        schema_version=2,
+        schema_version=2 if gate.unproven is None else 3,
         name=f"{info.task}-{info.stage}",
         task=info.task,
         arm=facts.arm_name,

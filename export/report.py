@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from sefa_edge.export.flavours import Flavour, Int8Result
+from sefa_edge.export.int8.quantise import COMPUTES_IN_INT8, Mode
 from sefa_edge.profiles.action_error import ActionError
 from sefa_edge.profiles.card import CalibrationSummary, ClosedLoop, GateResult
 from sefa_edge.profiles.strict import StrictModel
@@ -36,10 +37,11 @@ class LayerReport(StrictModel):
     weights: int
     int8_p99_deg: NotNegative
     weights_p99_deg: NotNegative
-    decision: Literal["int8", "weights", "kept"]
+    decision: Mode
     cpu_int8_p99_deg: NotNegative
     """In the form for CPUs, whose activations are unsigned and so twice as fine behind a ReLU."""
-    cpu_decision: Literal["int8", "weights", "kept"]
+    cpu_decision: Mode
+    """`unsigned`: in INT8, with unsigned weights of 8 bits instead of signed ones of 7."""
 
 
 class ExportReport(StrictModel):
@@ -97,7 +99,8 @@ def report_text(report: ExportReport) -> str:
     lines = [f"{'file':18} {'MB':>6} {'of fp32':>7} {'mean':>8} {'p99':>8} {'max':>8} {'budget':>7}"]
     for flavour in report.flavours:
         gate = flavour.gate
-        verdict = "" if gate.passed else "  OVER, kept on request" if gate.overridden else "  OVER"
+        failed = "PROVES NOTHING" if gate.unproven and gate.p99_deg <= gate.budget_p99_deg else "OVER"
+        verdict = "" if gate.passed else f"  {failed}, kept on request" if gate.overridden else f"  {failed}"
         lines.append(
             f"{flavour.file:18} {flavour.file_bytes / 1e6:6.2f} {flavour.share_of_fp32:7.3f} {gate.mean_deg:8.4f} "
             f"{gate.p99_deg:8.4f} {gate.max_deg:8.3f} {gate.budget_p99_deg:7.3f}{verdict}"
@@ -109,11 +112,12 @@ def report_text(report: ExportReport) -> str:
         lines += ["", *layer_table(report)]
     if report.closed_loop is not None:
         played = report.closed_loop
-        count = played.last_seed - played.first_seed + 1
         lines.append(
-            f"\nclosed loop, task {played.task}: {played.successes} of {count} seeds, "
+            f"\nclosed loop, task {played.task}: {played.successes} of {played.seeds} seeds, "
             f"fp32 {played.reference_successes} of the same"
         )
+    if judged.unproven is not None:
+        lines.append(f"the closed loop proves nothing: {judged.unproven}")
     return "\n".join([*lines, *report.notes])
 
 
@@ -130,7 +134,7 @@ def layer_table(report: ExportReport) -> list[str]:
     ]
     total = max(1, sum(layer.macs for layer in report.layers))
     shares = [
-        sum(layer.macs for layer in report.layers if decided(layer) == "int8") / total
+        sum(layer.macs for layer in report.layers if decided(layer) in COMPUTES_IN_INT8) / total
         for decided in (lambda layer: layer.decision, lambda layer: layer.cpu_decision)
     ]
     lines.append(f"INT8 takes {shares[0]:.0%} of their multiplications for TensorRT, {shares[1]:.0%} for CPUs")

@@ -16,7 +16,7 @@ from sefa_edge.profiles.page_style import page_style
 
 WIDTH, ROW_HEIGHT, LABEL_WIDTH, VALUE_WIDTH = 940, 26, 230, 190
 PLOT_HEIGHT, PLOT_LEFT, PLOT_BOTTOM = 200, 60, 30
-DECISIONS = {"int8": "INT8", "weights": "INT8 weights only", "kept": "kept"}
+DECISIONS = {"int8": "INT8", "unsigned": "INT8, unsigned weights", "weights": "INT8 weights only", "kept": "kept"}
 COLOURS = ("var(--median)", "var(--late)", "var(--good)", "var(--soft)")
 
 
@@ -55,10 +55,11 @@ def _tiles(report: ExportReport) -> list[str]:
         _tile("Size", f"{first.file_bytes / 1e6:.2f}", "MB", f"{first.share_of_fp32:.1%} of fp32"),
     ]
     if (played := report.closed_loop) is not None:
-        seeds = played.last_seed - played.first_seed + 1
         low, high = played.interval_95
-        words = f"of {seeds} seeds; fp32: {played.reference_successes}. 95 %: {low:.0%} to {high:.0%}"
+        words = f"of {played.seeds} seeds; fp32: {played.reference_successes}. 95 %: {low:.0%} to {high:.0%}"
         tiles.append(_tile("Success in the simulated world", str(played.successes), "", words))
+    if first.gate.unproven is not None:
+        tiles.append(_tile("Closed loop", "proves nothing", "", escape(first.gate.unproven)))
     return tiles
 
 

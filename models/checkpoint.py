@@ -13,7 +13,7 @@ from sefa_edge.models.config import TrainConfig
 from sefa_edge.models.policy import FlowPolicy
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import sha256_of, write_atomic
-from sefa_edge.profiles.numbers import Fraction, NotNegative, PolicyRateHz, PositionDeg
+from sefa_edge.profiles.quantities import Fraction, NotNegative, PolicyRateHz, PositionDeg
 from sefa_edge.profiles.strict import StrictModel, parse_json
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "checkpoint.json"

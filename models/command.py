@@ -17,7 +17,7 @@ from sefa_edge.models.policy import FlowPolicy
 from sefa_edge.models.train import Numerics, make_pairs, new_policy, train_base, train_student
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import make_folder
-from sefa_edge.profiles.numbers import FRACTION, SEED, Whole
+from sefa_edge.profiles.quantities import FRACTION, SEED, Whole
 
 TRAINING_STEPS = Whole("a number of steps", 1, 10_000_000)
 THREADS_OR_DEFAULT = Whole("a number of threads", 0, 256)

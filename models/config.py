@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from sefa_edge.profiles.numbers import Count, Fraction, NotNegative, Positive, Seed, Whole
+from sefa_edge.profiles.quantities import Count, Fraction, NotNegative, Positive, Seed, Whole
 from sefa_edge.profiles.strict import StrictModel
 
 Size = Annotated[int, Whole("a size", 1, 65_536)]

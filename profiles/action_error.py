@@ -10,7 +10,7 @@ from pydantic import Field
 
 from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.latency.percentiles import nearest_rank
-from sefa_edge.profiles.numbers import Count, CountOrZero, NotNegative, Positive
+from sefa_edge.profiles.quantities import Count, CountOrZero, NotNegative, Positive
 from sefa_edge.profiles.schema import UNIT_BOUNDS, JointProfile
 from sefa_edge.profiles.strict import StrictModel
 from sefa_edge.profiles.units import LEROBOT_TICKS_PER_TURN

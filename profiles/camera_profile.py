@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.numbers import Real, Whole
+from sefa_edge.profiles.quantities import Real, Whole
 from sefa_edge.profiles.shipped import load_named, shipped_names
 from sefa_edge.profiles.strict import StrictModel
 

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from typing_extensions import Self
 
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import sha256_of, write_atomic
 from sefa_edge.profiles.joint_units import unit_impossible, zero_of
-from sefa_edge.profiles.numbers import (
+from sefa_edge.profiles.quantities import (
     Count,
     CountOrZero,
     Fraction,
@@ -140,6 +140,11 @@ class ClosedLoop(StrictModel):
     reference_successes: CountOrZero
     interval_95: tuple[Fraction, Fraction]
 
+    @property
+    def seeds(self) -> int:
+        """How many were played."""
+        return self.last_seed - self.first_seed + 1
+
 
 class GateResult(StrictModel):
     """Does the engine still act as the network did? Differences to fp32 torch in joint units, on the same noise."""
@@ -155,7 +160,16 @@ class GateResult(StrictModel):
     closed_loop: ClosedLoop | None = None
     passed: bool
     overridden: bool = False
-    """Failed, and exported all the same with --allow-worse."""
+    """Failed, and exported all the same with --allow-worse or --allow-unproven."""
+    unproven: str | None = None
+    """Why the closed loop proves nothing: it could not have failed, or was not played. Not written when it does."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out_what_version_2_lacks(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content = serialise(self)
+        if self.unproven is None:
+            del content["unproven"]
+        return content
 
 
 class PlanSpec(StrictModel):
@@ -182,7 +196,8 @@ class PlanSpec(StrictModel):
 class PolicyCard(StrictModel):
     """Everything a runtime must know before it lets an engine move an arm."""
 
-    schema_version: Literal[2]
+    schema_version: Literal[2, 3]
+    """3: the gate may say that it is `unproven`."""
     name: str
     task: str
     arm: str

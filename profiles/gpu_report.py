@@ -16,7 +16,7 @@ from sefa_edge.profiles.card import Sha256
 from sefa_edge.profiles.files import write_atomic
 from sefa_edge.profiles.latency.environment import Environment
 from sefa_edge.profiles.latency.percentiles import percentiles
-from sefa_edge.profiles.numbers import Count, CountOrZero, NotNegative, Positive, Seed
+from sefa_edge.profiles.quantities import Count, CountOrZero, NotNegative, Positive, Seed
 from sefa_edge.profiles.strict import StrictModel, parse_json
 
 Precision = Literal["fp32", "fp16", "int8"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import read_bounded
-from sefa_edge.profiles.numbers import NumberError, parse_real, parse_whole, shown
+from sefa_edge.profiles.quantities import NumberError, parse_real, parse_whole, shown
 
 MAX_DEPTH = 32
 BYTE_ORDER_MARK = "\ufeff"

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 from typing_extensions import Self
 
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.numbers import ControlRateHz, PositionDeg, Positive, Real, SomeMilliseconds, Whole
+from sefa_edge.profiles.quantities import ControlRateHz, PositionDeg, Positive, Real, SomeMilliseconds, Whole
 from sefa_edge.profiles.servo_models import STS3215, USABLE_NAMES
 from sefa_edge.profiles.servo_settings import ServoSettings
 from sefa_edge.profiles.shipped import load_named, shipped_names

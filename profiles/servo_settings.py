@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from sefa_edge.profiles.numbers import Real, Whole
+from sefa_edge.profiles.quantities import Real, Whole
 from sefa_edge.profiles.strict import StrictModel
 
 Gain = Annotated[int, Whole("a gain", 0, 254)]

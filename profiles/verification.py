@@ -14,7 +14,7 @@ from sefa_edge.profiles.action_error import ActionError
 from sefa_edge.profiles.card import Sha256
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.json_text import JsonError, parse_json_text
-from sefa_edge.profiles.numbers import Count, CountOrZero, Nanoseconds, Positive, Seed
+from sefa_edge.profiles.quantities import Count, CountOrZero, Nanoseconds, Positive, Seed
 from sefa_edge.profiles.strict import StrictModel, parse_json, validate
 
 

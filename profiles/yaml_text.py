@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import read_bounded
-from sefa_edge.profiles.numbers import NumberError, parse_real, parse_whole, shown
+from sefa_edge.profiles.quantities import NumberError, parse_real, parse_whole, shown
 
 if TYPE_CHECKING:
     from yaml.events import Event, ScalarEvent

@@ -13,13 +13,13 @@ from sefa_edge.edge.arm_service.calibration_headless import given_sweep, timed_s
 from sefa_edge.edge.arm_service.calibration_outcome import CalibrationTarget, Outcome, comparison_table
 from sefa_edge.edge.arm_service.calibration_page import CalibrationPage
 from sefa_edge.edge.arm_service.command import add_arm_words
-from sefa_edge.edge.arm_service.opening import open_bus, profile_of
-from sefa_edge.firmware_bridge.host.calibration import Calibration, load_calibration
+from sefa_edge.edge.arm_service.opening import open_bus, profile_of, told_calibration
+from sefa_edge.firmware_bridge.host.calibration import Calibration
 from sefa_edge.firmware_bridge.host.calibration_files import file_of_id, find_calibration, spare_path
 from sefa_edge.firmware_bridge.host.feetech.calibration_registers import CalibrationRegisters
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import check_report_word, writable, write_report
-from sefa_edge.profiles.numbers import Real
+from sefa_edge.profiles.quantities import Real
 from sefa_edge.profiles.schema import ArmProfile
 
 CONFIRMATION = "write"
@@ -55,7 +55,7 @@ def main(args: argparse.Namespace) -> int:
     """Do it; returns 0. Raises SefaError for what must be told with a hint."""
     profile = profile_of(args)
     _check(args)
-    wanted = None if args.restore is None else load_calibration(find_calibration(args.restore, profile), profile)
+    wanted = None if args.restore is None else told_calibration(find_calibration(args.restore, profile), profile)
     page = None if args.headless or wanted is not None else CalibrationPage(sys.stdin, sys.stderr)
     file = _file(args, profile)
     with open_bus(args.port, profile.baud) as bus:

@@ -12,7 +12,7 @@ from pydantic import Field, create_model
 
 from sefa_edge.edge.arm_service.calibrating import Sweep, begin, observe
 from sefa_edge.edge.arm_service.calibration_listener import Listener
-from sefa_edge.firmware_bridge.host.calibration import EncoderTicks
+from sefa_edge.firmware_bridge.host.calibration import ENCODER_MAX_TICKS
 from sefa_edge.firmware_bridge.host.feetech.calibration_registers import CalibrationRegisters
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.progress import Progress
@@ -22,6 +22,7 @@ from sefa_edge.profiles.strict import StrictModel, parse_json
 READING_S = 0.02
 PROGRESS_PARTS = 1000
 
+EncoderTicks = Annotated[int, Field(ge=0, le=ENCODER_MAX_TICKS)]
 Range = Annotated[list[EncoderTicks], Field(min_length=2, max_length=2)]
 
 

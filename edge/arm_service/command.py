@@ -6,7 +6,7 @@ import argparse
 from importlib import import_module
 from typing import Protocol, cast
 
-from sefa_edge.profiles.numbers import Real, Whole
+from sefa_edge.profiles.quantities import Real, Whole
 
 ROOM = "sefa_edge.edge.arm_service"
 VERBS = {

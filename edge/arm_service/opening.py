@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from sefa_edge.firmware_bridge.host.arm import Arm
-from sefa_edge.firmware_bridge.host.calibration import Calibration, load_calibration
+from sefa_edge.firmware_bridge.host.calibration import Calibration, read_calibration
 from sefa_edge.firmware_bridge.host.calibration_files import find_calibration
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
 from sefa_edge.firmware_bridge.host.feetech.link import Link
 from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
 from sefa_edge.firmware_bridge.host.port_access import require_access
 from sefa_edge.firmware_bridge.host.port_lock import require_free
+from sefa_edge.profiles.console import printable
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.schema import ArmProfile, JointProfile, load_arm_profile
 
@@ -30,7 +32,15 @@ def calibration_of(args: argparse.Namespace, profile: ArmProfile) -> Calibration
     """What `--calibration` says; None: what the servos carry counts. Raises InputError."""
     if args.calibration is None:
         return None
-    return load_calibration(find_calibration(args.calibration, profile), profile)
+    return told_calibration(find_calibration(args.calibration, profile), profile)
+
+
+def told_calibration(path: Path, profile: ArmProfile) -> Calibration:
+    """The calibration in a file; notes about the file go to standard error. Raises InputError."""
+    found = read_calibration(path, profile)
+    for note in found.notes:
+        print(printable(f"note: {note}"), file=sys.stderr)
+    return found.calibration
 
 
 def joint_named(name: str, profile: ArmProfile) -> JointProfile:

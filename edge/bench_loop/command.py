@@ -16,7 +16,7 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
-from sefa_edge.edge.bench_loop.report import Findings, as_json, judge, table, verdict
+from sefa_edge.edge.bench_loop.report import Findings, as_json, judge, require_load, table, verdict
 from sefa_edge.edge.bench_loop.samples import Footprint, LoopMeasurement, LoopSamples, footprint_of
 from sefa_edge.edge.bench_loop.servos import simulated_servos
 from sefa_edge.edge.bench_loop.timer_control import TimerControl, TimerRequest, TimerResult, timer_control
@@ -32,7 +32,7 @@ from sefa_edge.profiles.card import load_card
 from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.files import check_report_word, writable, write_atomic, write_report
 from sefa_edge.profiles.latency.environment import describe_environment
-from sefa_edge.profiles.numbers import CONTROL_RATE_HZ, PICTURE_RATE_HZ, THREADS, Real
+from sefa_edge.profiles.quantities import CONTROL_RATE_HZ, PICTURE_RATE_HZ, THREADS, Real
 from sefa_edge.profiles.units import NS_PER_S, period_ns
 
 MEASURED_S = Real("a time", 1.0, 3600.0, "s")
@@ -69,6 +69,7 @@ def main(args: argparse.Namespace) -> int:
     if findings is None or ending.exit_code >= 128:
         print(ending.message, file=sys.stderr)
         return ending.exit_code
+    require_load(findings.beside)
     criteria = judge(findings)
     write_report(args.json, as_json(findings, criteria, plan, environment))
     if args.picture is not None:

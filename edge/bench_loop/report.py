@@ -11,6 +11,7 @@ import numpy as np
 from sefa_edge.edge.bench_loop.samples import Beside, Footprint, LoopMeasurement
 from sefa_edge.edge.bench_loop.timer_control import TimerResult
 from sefa_edge.edge.running.run_plan import RunPlan
+from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.latency.drawing import format_duration
 from sefa_edge.profiles.latency.environment import Environment
 from sefa_edge.profiles.latency.percentiles import Percentiles, percentiles
@@ -62,6 +63,21 @@ def judge(findings: Findings) -> list[Criterion]:
         _lateness("lateness p99", loop.p99_ns, MAX_P99_NS),
         _lateness("lateness p99.9", loop.p999_ns, p999_limit_ns),
     ]
+
+
+def require_load(beside: Beside) -> None:
+    """Refuse to judge a loop that ran alone: bench-loop proves it beside a camera and inference.
+
+    Raises:
+        SefaError: not one picture, or not one inference, came while it was measured.
+    """
+    missing = [what for what, count in (("picture", beside.pictures), ("inference", beside.chunks)) if not count]
+    if missing:
+        raise SefaError(
+            f"no {' and no '.join(missing)} ran beside the loop while it was measured: this proves nothing",
+            "measure for longer (--seconds), or see why the camera or the policy gives nothing",
+            1,
+        )
 
 
 def rate_error_of(findings: Findings) -> float:

@@ -22,8 +22,8 @@ from sefa_edge.firmware_bridge.simulation.joint_units import degrees_of_radians,
 from sefa_edge.firmware_bridge.simulation.scene import Renderer
 from sefa_edge.firmware_bridge.simulation.tasks import TASKS, task_named
 from sefa_edge.firmware_bridge.simulation.world import JOINTS, PHYSICS_STEP_S, World
-from sefa_edge.profiles.numbers import SEED, Real, Whole
 from sefa_edge.profiles.progress import Progress
+from sefa_edge.profiles.quantities import SEED, Real, Whole
 
 EPISODES = Whole("a number of episodes", 1, 100_000)
 SIZE = Whole("a size", 16, 640, "pixels")

@@ -21,6 +21,7 @@ from sefa_edge.edge.engines.engine import EngineError, EngineOptions, fill_input
 from sefa_edge.profiles.card import PolicyCard
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.onnxfile.graph import OnnxGraph
+from sefa_edge.profiles.onnxfile.integer_arithmetic import computes_in_integers, saturating_layers
 from sefa_edge.profiles.onnxfile.reader import load_onnx
 from sefa_edge.profiles.onnxfile.rules import require_rules
 from sefa_edge.profiles.onnxfile.targets import ONNX_RUNTIME
@@ -32,6 +33,11 @@ TENSOR_TYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
 LOG_FATAL_ONLY = 4  # errors come as exceptions; said once is enough
 SAME_AS_REQUESTED = 1
 MESSAGE_LETTERS = 300
+U8_TIMES_S8 = (
+    b'\x08\x08\x12\x00:>\n\x18\n\x01a\n\x01b\x12\x01y"\rMatMulInteger\x12\x01gZ\t\n\x01a\x12\x04\n\x02\x08\x02'
+    b"Z\t\n\x01b\x12\x04\n\x02\x08\x03b\t\n\x01y\x12\x04\n\x02\x08\x06B\x04\n\x00\x10\r"
+)
+"""An ONNX file of one node, `y = MatMulInteger(a, b)`: a uint8, b int8, y int32, opset 13."""
 PROVIDERS = ["CPUExecutionProvider"]
 MEMORY_LIMIT_BYTES = 2 << 30
 """For everything that a network computes with; a small file can ask for any amount."""
@@ -57,7 +63,7 @@ class OnnxEngine:
         """Raises EngineError for a file that is damaged, keeps data elsewhere, differs from its card or cannot run."""
         graph = _read_what_its_card_vouches_for(path)
         self._card = card
-        self._session = _load(path, card, options, _kernels_for(graph))
+        self._session = _load(path, card, options, "integer" if computes_in_integers(graph) else "float")
         _check_against_card(path, self._session, card)
         self._arrays = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in tensor_specs(card)}
         self._binding = self._bind()
@@ -184,12 +190,6 @@ def _line(error: Exception) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in words)[:MESSAGE_LETTERS]
 
 
-def _kernels_for(model: OnnxGraph) -> Kernels:
-    """Integers only for the form that was made for them: the zero points of TensorRT's form are all int8."""
-    zeros = {node.input(2) for node in model.nodes if node.op_type == "QuantizeLinear"} & model.initializers.keys()
-    return "integer" if any(model.initializers[name].dtype == "uint8" for name in zeros) else "float"
-
-
 def _read_what_its_card_vouches_for(path: Path) -> OnnxGraph:
     """Refuses values in other files, and graphs that may never end: ONNX Runtime would follow both."""
     graph = load_onnx(path)
@@ -202,7 +202,34 @@ def _read_what_its_card_vouches_for(path: Path) -> OnnxGraph:
         require_rules(graph, ONNX_RUNTIME)
     except InputError as broken:
         raise EngineError(f"{path}: {broken}", broken.hint) from None
+    _require_exact_here(path, graph)
     return graph
+
+
+def _require_exact_here(path: Path, graph: OnnxGraph) -> None:
+    """Refuse weights of 8 bits where this processor cuts sums of their products off: the arm would move elsewhere."""
+    layers = saturating_layers(graph)
+    if layers and multiplies_with_saturation():
+        raise EngineError(
+            f"{path}: 8-bit weights in {len(layers)} layer(s), '{layers[0].node}' first, need a processor with VNNI; "
+            "this one adds their products in 16 bits and cuts them off, so the actions would be wrong",
+            "export again (model.cpu.onnx then is right on every processor), or run model.fp32.onnx",
+        )
+
+
+@functools.cache
+def multiplies_with_saturation() -> bool:
+    """Whether ONNX Runtime gets products of unsigned and signed 8-bit integers wrong on this processor.
+
+    Asked of the library by a multiplication whose result is known: what /proc/cpuinfo says may be another processor's
+    (in an emulator), and which instructions the library takes is its own choice. True for x86 without VNNI.
+    """
+    _bound_memory()
+    session = onnxruntime.InferenceSession(U8_TIMES_S8, _settings(1, "integer"), providers=PROVIDERS)
+    rows, columns, depth = 4, 16, 64
+    left, right = np.full((rows, depth), 255, np.uint8), np.full((depth, columns), 127, np.int8)
+    (product,) = session.run(None, {"a": left, "b": right})
+    return bool((np.asarray(product) != 255 * 127 * depth).any())
 
 
 def _check_against_card(path: Path, session: onnxruntime.InferenceSession, card: PolicyCard) -> None:

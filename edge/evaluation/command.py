@@ -23,8 +23,8 @@ from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.card_check import World, check_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import check_report_word, write_report
-from sefa_edge.profiles.numbers import FRACTION, STEPS, Real, seed_range
 from sefa_edge.profiles.progress import Progress
+from sefa_edge.profiles.quantities import FRACTION, STEPS, Real, seed_range
 from sefa_edge.profiles.schema import load_arm_profile
 from sefa_edge.profiles.units import ms_to_ns
 

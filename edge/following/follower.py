@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from sefa_edge.edge.faults import OBSTRUCTIONS, Fault
-from sefa_edge.edge.modes import Mode, ModeState, describe
+from sefa_edge.edge.faults import FAULTS, OBSTRUCTIONS, Fault, Outcome
+from sefa_edge.edge.modes import Event, Mode, ModeState, Progress, describe
 from sefa_edge.edge.planned_move import PlannedMove, plan_move
 from sefa_edge.edge.records import names_of
-from sefa_edge.edge.safety import Commanded, Envelope, Guard, GuardState, Situation, bits, check, judge
+from sefa_edge.edge.safety import Commanded, Envelope, Guard, GuardState, Situation, check, judge
 from sefa_edge.edge.shaping import Setpoint, resting
+from sefa_edge.edge.standstill import Standstill
 from sefa_edge.edge.watched_arm import WatchedArm
 from sefa_edge.firmware_bridge.host.errors import ArmFault
 from sefa_edge.firmware_bridge.host.messages import JointState
@@ -45,6 +46,7 @@ class Follower:
         self._guarded = GuardState.fresh(Mode.RUNNING, len(profile.joints))
         self._commanded = Commanded.standing(arm.state.joint_deg)
         self._target_deg = self._commanded.joint_deg
+        self._standstill = Standstill(arm, self._envelope)
         self._plan: PlannedMove | None = None
         self._stand_deg: np.ndarray | None = None
         """Where to hold, whatever the target is by now."""
@@ -99,23 +101,31 @@ class Follower:
         if self.lost:
             return
         event = self._arm.read(now_ns)
-        if isinstance(event, Fault) or self._arm.asleep.any():
-            self._lose(event if isinstance(event, Fault) else Fault.ARM_TIMEOUT)
+        self._commanded = self._standstill.update(self._commanded, now_ns)
+        if event is not None:
+            self._take(event)
+        if self.lost or self._arm.mute:
             return
         if self.fault is None:
             self._judge(now_ns)
         verdict = check(self._setpoint(now_ns), self._commanded, self._envelope, now_ns)
         if verdict.goal is not None and self._arm.send(verdict.goal):
-            self._commanded = self._commanded.after(verdict.goal)
+            self._commanded = self._commanded.after(verdict.goal, self._arm.left_out)
 
     def _setpoint(self, now_ns: int) -> Setpoint:
-        """Joints that do not answer come to a stand, as in a run."""
-        setpoint = self._wanted(now_ns)
-        quiet = self._arm.quiet
-        if not quiet.any():
-            return setpoint
-        stop_deg = self._commanded.stopping_deg(self._envelope)
-        return Setpoint(np.where(quiet, stop_deg, setpoint.joint_deg), np.where(quiet, 0.0, setpoint.velocity_deg_s))
+        """While a joint does not answer, all come to a stand, as in a run."""
+        return self._standstill.setpoint(self._commanded) if self._standstill.active else self._wanted(now_ns)
+
+    def _take(self, event: Event) -> None:
+        """What the arm tells. One that is lost, or limp, is sent nothing more; a part of it that is not well, the rest
+        holds."""
+        if event is Progress.LIMP:
+            self.lost = True
+            self._latch(ModeState(Mode.RELEASED, fault=Fault.POWER_LOST, limp=True), 0)
+        elif isinstance(event, Fault):
+            self.lost = FAULTS[event].outcome is Outcome.AWAIT_ARM
+            self._stand_deg = self._commanded.stopping_deg(self._envelope)
+            self._latch(ModeState(Mode.HOLD, fault=event), self._arm.fault_joints)
 
     def _wanted(self, now_ns: int) -> Setpoint:
         if self._stand_deg is not None:
@@ -140,18 +150,11 @@ class Follower:
             blocked = worst.fault in OBSTRUCTIONS
             rest_deg = self._commanded.stopping_deg(self._envelope)
             self._stand_deg = self._arm.state.joint_deg if blocked else rest_deg
-            self._latch(worst.fault, worst.joints)
+            self._latch(ModeState(Mode.HOLD, fault=worst.fault), worst.joints)
 
-    def _lose(self, fault: Fault) -> None:
-        """A servo that comes back from a power cut would jump to the next goal: there is none."""
-        self.lost = True
-        asleep = bits(self._arm.asleep) if fault is Fault.ARM_TIMEOUT else 0
-        self._latch(fault, asleep)
-
-    def _latch(self, fault: Fault, joints: int) -> None:
+    def _latch(self, state: ModeState, joints: int) -> None:
         if self.fault is None:
-            names = names_of(joints, self._profile.joint_names)
-            self.fault = ArmFault(*describe(ModeState(Mode.HOLD, fault=fault), names))
+            self.fault = ArmFault(*describe(state, names_of(joints, self._profile.joint_names)))
 
 
 def _near(left_deg: np.ndarray, right_deg: np.ndarray | float) -> bool:

@@ -80,13 +80,14 @@ def card_lines(card: PolicyCard) -> Lines:
         yield from _quantisation_lines(card.quantisation)
     yield "gate", "not measured" if card.gate is None else _gate(card.gate)
     if card.gate is not None and (loop := card.gate.closed_loop) is not None:
-        runs = loop.last_seed - loop.first_seed + 1
         low, high = loop.interval_95
         yield (
             "closed loop",
-            f"{loop.successes} of {runs} seeds of {loop.task} (95 %: {low:.1%}..{high:.1%}), "
+            f"{loop.successes} of {loop.seeds} seeds of {loop.task} (95 %: {low:.1%}..{high:.1%}), "
             f"fp32 {loop.reference_successes}",
         )
+    if card.gate is not None and card.gate.unproven is not None:
+        yield "unproven", f"the closed loop proves nothing: {card.gate.unproven}"
     if card.plan is not None:
         yield from _plan_lines(card.plan)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from sefa_edge.profiles.onnxfile.graph import Graph, OnnxGraph, Tensor, ValueInfo, graphs_of, tensors_of
+from sefa_edge.profiles.onnxfile.integer_arithmetic import saturating_layers
 from sefa_edge.profiles.onnxfile.rules import broken_rules
 from sefa_edge.profiles.onnxfile.targets import BrokenRule, Target
 from sefa_edge.profiles.onnxfile.wiring import COMPUTING_OPS, Wiring
@@ -67,8 +68,14 @@ def summarise(model: OnnxGraph, targets: tuple[Target, ...]) -> OnnxSummary:
         layers=dict(layers.most_common()),
         parameters=sum(kind.values for dtype, kind in stored.items() if dtype not in INDEX_DTYPES),
         stored=stored,
-        verdicts=tuple(Verdict(target.name, tuple(broken_rules(model, target))) for target in targets),
+        verdicts=tuple(Verdict(target.name, _broken(model, target)) for target in targets),
     )
+
+
+def _broken(model: OnnxGraph, target: Target) -> tuple[BrokenRule, ...]:
+    """With what ONNX Runtime computes rightly on some processors only."""
+    saturating = () if target.is_tensorrt else saturating_layers(model)
+    return (*broken_rules(model, target), *saturating)
 
 
 def _operator(domain: str, op_type: str) -> str:

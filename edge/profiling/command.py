@@ -28,8 +28,8 @@ from sefa_edge.profiles.latency.drawing import format_duration
 from sefa_edge.profiles.latency.environment import describe_environment
 from sefa_edge.profiles.latency.page import save_page
 from sefa_edge.profiles.latency.report import LatencyReport, StageReport, Subject, save_report
-from sefa_edge.profiles.numbers import Whole
 from sefa_edge.profiles.plan_libraries import PLAN_LIBRARIES
+from sefa_edge.profiles.quantities import Whole
 from sefa_edge.profiles.units import period_ns
 
 BACK_ENDS = {"onnx": "ONNX Runtime", **{word: library.title for word, library in PLAN_LIBRARIES.items()}}

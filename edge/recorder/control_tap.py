@@ -26,7 +26,7 @@ from sefa_edge.firmware_bridge.host.errors import (
     ArmTimeout,
     ArmUnconfirmed,
 )
-from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState, Preparation
+from sefa_edge.firmware_bridge.host.messages import HeldCommand, JointGoal, JointState, Preparation
 from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.units import s_to_ns
 
@@ -91,6 +91,7 @@ class ArmTap:
     def __init__(self) -> None:
         self.calls: list[ArmCall] = []
         self.readings: list[JointState] = []
+        self.commands: list[HeldCommand] = []
         self.goal: JointGoal | None = None
         self._names: tuple[str, ...] = ()
 
@@ -119,6 +120,7 @@ class ArmTap:
     def clear(self) -> None:
         self.calls.clear()
         self.readings.clear()
+        self.commands.clear()
         self.goal = None
 
 
@@ -140,6 +142,11 @@ class TappedArm:
         state = self._tap.hear(Operation.READ, self._arm.read_state)
         self._tap.readings.append(state)
         return state
+
+    def read_command(self) -> HeldCommand:
+        command = self._tap.hear(Operation.READ_COMMAND, self._arm.read_command)
+        self._tap.commands.append(command)
+        return command
 
     def send(self, goal: JointGoal) -> None:
         self._tap.goal = goal
@@ -193,7 +200,7 @@ class TappedLinks:
         trace = TickTrace(
             report.skipped_ticks - self._skipped_ticks, tuple(self._events), self._chunk_id,
             NONE_NS if self.heartbeat_ns is None else self.heartbeat_ns,
-            tuple(arm.calls), tuple(arm.readings), arm.goal, report,
+            tuple(arm.calls), tuple(arm.readings), arm.goal, report, tuple(arm.commands),
         )  # fmt: skip
         self._skipped_ticks, self._chunk_id = report.skipped_ticks, NONE_NS
         self._events.clear()

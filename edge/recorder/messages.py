@@ -21,9 +21,9 @@ from sefa_edge.edge.recorder.policy_tap import Inference
 from sefa_edge.edge.recorder.run_event import RunEvent
 from sefa_edge.edge.recorder.tick_trace import ArmCall, TickTrace
 from sefa_edge.edge.transport import FrameDescriptor
-from sefa_edge.firmware_bridge.host.messages import JointState
+from sefa_edge.firmware_bridge.host.messages import HeldCommand, JointState
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.numbers import Int64
+from sefa_edge.profiles.quantities import Int64
 from sefa_edge.profiles.strict import StrictModel
 from sefa_edge.profiles.units import NS_PER_S
 
@@ -57,6 +57,18 @@ class Reading(StrictModel):
     age_ns: Annotated[list[Int64], Field(max_length=32)]
 
 
+Flags = Annotated[list[bool], Field(max_length=32)]
+
+
+class HeldCommandMessage(StrictModel):
+    """A HeldCommand."""
+
+    valid: Flags
+    torque_on: Flags
+    powered_throughout: Flags
+    goal_deg: Numbers
+
+
 class Tick(StrictModel):
     """What went into a tick (up to `readings`) and what came out. -1: there is none."""
 
@@ -75,6 +87,10 @@ class Tick(StrictModel):
     goal_expires_ns: Int64
     goal_deg: Numbers
     """What was sent to the arm; empty: nothing was."""
+    goal_left_out: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Bit i: joint i got no goal."""
+    commands: list[HeldCommandMessage] = Field(default_factory=list, max_length=64)
+    """What the joints said of their commands after a silence."""
     mode: Word
     settled: bool
     fault: Word
@@ -207,6 +223,8 @@ def tick_message(trace: TickTrace) -> Json:
         "goal_due_ns": goal.due_ns if goal else -1,
         "goal_expires_ns": goal.expires_ns if goal else -1,
         "goal_deg": goal.joint_deg.tolist() if goal else [],
+        "goal_left_out": goal.left_out if goal else 0,
+        "commands": [_command(command) for command in trace.commands],
         "mode": report.mode.name,
         "settled": report.settled,
         "fault": report.fault.name,
@@ -311,6 +329,15 @@ def state_of(reading: Reading) -> JointState:
     )
 
 
+def command_of(message: HeldCommandMessage) -> HeldCommand:
+    return HeldCommand(
+        valid_mask=np.array(message.valid, bool),
+        torque_on=np.array(message.torque_on, bool),
+        powered_throughout=np.array(message.powered_throughout, bool),
+        goal_deg=array_of(message.goal_deg),
+    )
+
+
 def chunk_of(message: Chunk, joints: int) -> ActionChunk:
     """Raises InputError."""
     return ActionChunk(
@@ -361,6 +388,15 @@ def _reading(state: JointState) -> Json:
         "status_bits": state.status_bits.tolist(),
         "valid": state.valid_mask.tolist(),
         "age_ns": state.age_ns.tolist(),
+    }
+
+
+def _command(command: HeldCommand) -> Json:
+    return {
+        "valid": command.valid_mask.tolist(),
+        "torque_on": command.torque_on.tolist(),
+        "powered_throughout": command.powered_throughout.tolist(),
+        "goal_deg": command.goal_deg.tolist(),
     }
 
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from sefa_edge.edge.chunks import ActionChunk
 from sefa_edge.edge.modes import Event
 from sefa_edge.edge.recorder.control_tap import error_of
-from sefa_edge.edge.recorder.messages import Tick, event_of, state_of
+from sefa_edge.edge.recorder.messages import Tick, command_of, event_of, state_of
 from sefa_edge.edge.recorder.tick_trace import Answer, ArmCall, Operation
 from sefa_edge.edge.records import NONE_NS, TickReport
-from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED, JointGoal, JointState, Preparation
+from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED, HeldCommand, JointGoal, JointState, Preparation
 from sefa_edge.profiles.errors import InputError
 
 
@@ -26,6 +26,7 @@ class RecordedArm:
         self._names = joint_names
         self._calls: deque[ArmCall] = deque()
         self._readings: deque[JointState] = deque()
+        self._commands: deque[HeldCommand] = deque()
 
     @property
     def joint_names(self) -> tuple[str, ...]:
@@ -48,6 +49,11 @@ class RecordedArm:
             if any(len(column) != joints for column in columns):
                 raise InputError(f"tick {tick.tick}: a reading has not {joints} joints", "was it recorded here?")
             self._readings.append(state_of(reading))
+        for command in tick.commands:
+            columns = (command.valid, command.torque_on, command.powered_throughout, command.goal_deg)
+            if any(len(column) != joints for column in columns):
+                raise InputError(f"tick {tick.tick}: a command has not {joints} joints", "was it recorded here?")
+            self._commands.append(command_of(command))
 
     def preload(self, state: JointState) -> None:
         """The arm is opened and read once before anything that is loaded."""
@@ -72,6 +78,12 @@ class RecordedArm:
         if not self._readings:
             raise Diverged("the recording holds no more readings of this tick")
         return self._readings.popleft()
+
+    def read_command(self) -> HeldCommand:
+        self._answer(Operation.READ_COMMAND)
+        if not self._commands:
+            raise Diverged("the recording holds no more commands of this tick")
+        return self._commands.popleft()
 
     def send(self, goal: JointGoal) -> None:
         self._answer(Operation.SEND)

@@ -12,7 +12,7 @@ from sefa_edge.edge.faults import Fault
 from sefa_edge.edge.modes import Command, Event, Progress
 from sefa_edge.edge.records import NONE_NS, Kind, TickReport, seal, unseal
 from sefa_edge.edge.transport import RecordError
-from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState
+from sefa_edge.firmware_bridge.host.messages import HeldCommand, JointGoal, JointState
 
 MAX_ENTRIES = 64
 """Calls, readings or events of one tick; an arm that is asked as often as it may be stays far below."""
@@ -26,6 +26,7 @@ class Operation(IntEnum):
     SEND = 3
     ENERGISE = 4
     RELEASE = 5
+    READ_COMMAND = 6
 
 
 class Answer(IntEnum):
@@ -50,7 +51,8 @@ class ArmCall:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TickTrace:
-    """One tick. `readings` are the states of the READ calls that were DONE, in order; so is `goal` that of SEND.
+    """One tick. `readings` are the states of the READ calls that were DONE, in order; so are `commands` those of
+    READ_COMMAND, and `goal` is that of SEND.
 
     The first trace of a run also holds the calls that connected the arm.
     """
@@ -65,6 +67,7 @@ class TickTrace:
     readings: tuple[JointState, ...]
     goal: JointGoal | None
     report: TickReport
+    commands: tuple[HeldCommand, ...] = ()
 
     def pack(self) -> bytes:
         """Raises RecordError when there is more in it than fits."""
@@ -75,7 +78,8 @@ class TickTrace:
         head = _HEAD.pack(
             self.skipped_before, self.chunk_arrived, self.heartbeat_ns,
             *((goal.sequence, goal.due_ns, goal.expires_ns) if goal else (NONE_NS, NONE_NS, NONE_NS)),
-            joints, len(self.events), len(self.calls), len(self.readings), len(report),
+            joints, len(self.events), len(self.calls), len(self.readings), len(self.commands), len(report),
+            goal.left_out if goal else 0,
         )  # fmt: skip
         parts = [head, report]
         parts += [_PAIR.pack(_family(event), event) for event in self.events]
@@ -83,6 +87,7 @@ class TickTrace:
         if goal is not None:
             parts.append(goal.joint_deg.astype("<f8").tobytes())
         parts += [_packed_state(state) for state in self.readings]
+        parts += [_packed_command(command) for command in self.commands]
         return seal(Kind.TICK_TRACE, b"".join(parts))
 
     @classmethod
@@ -92,9 +97,10 @@ class TickTrace:
         if len(body) < _HEAD.size:
             raise RecordError(f"a trace of {len(record)} bytes has no head")
         skipped, chunk, heartbeat_ns, sequence, due_ns, expires_ns, *sizes = _HEAD.unpack_from(body)
-        n, events, calls, readings, report = sizes
+        n, events, calls, readings, commands, report, left_out = sizes
         goal_bytes = 0 if sequence == NONE_NS else 8 * n
-        size = _HEAD.size + report + 2 * events + _CALL.size * calls + goal_bytes + readings * _state_bytes(n)
+        size = _HEAD.size + report + 2 * events + _CALL.size * calls + goal_bytes
+        size += readings * _state_bytes(n) + commands * _command_bytes(n)
         body = unseal(record, Kind.TICK_TRACE, size)
         cut = _Cutter(body, _HEAD.size)
         report_record = bytes(cut.take(report))
@@ -102,11 +108,12 @@ class TickTrace:
         made = tuple(_call(*_CALL.unpack(cut.take(_CALL.size))) for _ in range(calls))
         goal_deg = np.frombuffer(cut.take(goal_bytes), "<f8")
         states = tuple(_state(cut.take(_state_bytes(n)), n) for _ in range(readings))
-        goal = None if sequence == NONE_NS else JointGoal(sequence, due_ns, expires_ns, goal_deg)
-        return cls(skipped, seen, chunk, heartbeat_ns, made, states, goal, TickReport.unpack(report_record, n))
+        held = tuple(_command(cut.take(_command_bytes(n)), n) for _ in range(commands))
+        goal = None if sequence == NONE_NS else JointGoal(sequence, due_ns, expires_ns, goal_deg, left_out)
+        return cls(skipped, seen, chunk, heartbeat_ns, made, states, goal, TickReport.unpack(report_record, n), held)
 
 
-_HEAD = struct.Struct("<qqqqqqBBBBI")
+_HEAD = struct.Struct("<qqqqqqBBBBBII")
 _PAIR = struct.Struct("<BB")
 _CALL = struct.Struct("<BBI")
 _STATE_HEAD = struct.Struct("<qqq")
@@ -167,3 +174,17 @@ def _state(raw: memoryview, n: int) -> JointState:
         sequence, stamp_ns, joint_deg, velocity_deg_s, load_pct, current_ma, temperature_c,
         supply_mv, status, valid.astype(bool), age_ns,
     )  # fmt: skip
+
+
+def _command_bytes(joints: int) -> int:
+    return (8 + 3) * joints
+
+
+def _packed_command(command: HeldCommand) -> bytes:
+    flags = (command.valid_mask, command.torque_on, command.powered_throughout)
+    return command.goal_deg.astype("<f8").tobytes() + np.array(flags, np.uint8).tobytes()
+
+
+def _command(raw: memoryview, n: int) -> HeldCommand:
+    valid, torque, powered = np.frombuffer(raw, np.uint8, 3 * n, 8 * n).reshape(3, n).astype(bool)
+    return HeldCommand(valid, torque, powered, np.frombuffer(raw, "<f8", n))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sefa_edge.edge.play_settings import add_play_arguments
 from sefa_edge.profiles.errors import SefaError
-from sefa_edge.profiles.numbers import (
+from sefa_edge.profiles.quantities import (
     CONTROL_RATE_HZ,
     MILLISECONDS,
     PICTURE_RATE_HZ,
@@ -127,7 +127,7 @@ def main(args: argparse.Namespace) -> int:
     from sefa_edge.edge.process import be_lean
 
     be_lean()
-    from sefa_edge.edge.running.run_plan import look_at_cameras, make_plan
+    from sefa_edge.edge.running.run_plan import look_at_calibration, look_at_cameras, make_plan
     from sefa_edge.edge.running.status import StatusLine
     from sefa_edge.edge.running.supervisor import Supervisor
     from sefa_edge.profiles.console import limit_waiting
@@ -137,7 +137,7 @@ def main(args: argparse.Namespace) -> int:
     check_report_word(args.json)
     limit_waiting()
     line = StatusLine(sys.stderr)
-    for note in look_at_cameras(plan):
+    for note in (*look_at_calibration(plan), *look_at_cameras(plan)):
         line.say(note)
     card = plan.card
     line.say(f"engine {card.name} ({card.precision}, task {card.task}), arm {plan.arm_name}; Ctrl-C parks it")

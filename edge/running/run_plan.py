@@ -15,6 +15,7 @@ from sefa_edge.edge.engines.engine import engine_kind
 from sefa_edge.edge.play_settings import HandOver, NoiseMode, hand_over_of
 from sefa_edge.edge.realtime import RealtimeSettings
 from sefa_edge.edge.recorder.names import free_path
+from sefa_edge.firmware_bridge.host.calibration import read_calibration
 from sefa_edge.firmware_bridge.host.calibration_files import find_calibration
 from sefa_edge.firmware_bridge.simulation.views import SIMULATED_VIEWS
 from sefa_edge.profiles.card import PolicyCard, load_card
@@ -154,6 +155,13 @@ def look_at_cameras(plan: RunPlan) -> list[str]:
     sizes = {camera.name: (camera.height, camera.width) for camera in plan.card.cameras}
     rate_hz = plan.camera_rate_hz
     return look_at(CameraRequest(name, address, rate_hz, *sizes[name]) for name, address in devices.items())
+
+
+def look_at_calibration(plan: RunPlan) -> list[str]:
+    """What a person should know about the calibration file of a run. Raises InputError when it cannot be used."""
+    if plan.calibration is None:
+        return []
+    return [f"note: {note}" for note in read_calibration(plan.calibration, plan.profile).notes]
 
 
 def _recording(folder: Path, limit_mb: int) -> RecordingPlan:

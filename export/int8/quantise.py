@@ -18,8 +18,9 @@ from sefa_edge.export.int8.calibration import Calibration
 from sefa_edge.export.int8.layers import Layer, Residual
 from sefa_edge.export.int8.rounding import Int8Weight
 
-Mode = Literal["int8", "weights", "kept"]
-
+Mode = Literal["int8", "unsigned", "weights", "kept"]
+"""`unsigned`: as `int8`, with unsigned weights, which only the form for CPUs has (cpu_form.py)."""
+COMPUTES_IN_INT8: tuple[Mode, ...] = ("int8", "unsigned")
 
 Recipe = Mapping[str, Mode]
 """How each layer computes, by name; a layer that is not named is kept."""
@@ -57,6 +58,11 @@ def quantise(source: Int8Source, recipe: Recipe) -> onnx.ModelProto:
     return writer.finish()
 
 
+def stored_weight(layer: Layer) -> str:
+    """Name under which a layer's integers lie in the file."""
+    return f"{layer.weight}.int8"
+
+
 class _Writer:
     """Collects nodes and initialisers of the new graph."""
 
@@ -77,7 +83,7 @@ class _Writer:
 
     def quantised_weight(self, layer: Layer, consumer: str) -> str:
         weight = self._source.weights[layer.name]
-        values = self._add(f"{layer.weight}.int8", weight.values)
+        values = self._add(stored_weight(layer), weight.values)
         scale = self._add(f"{layer.weight}.scale", weight.scale)
         return self._dequantise([values, scale, self._zero(len(weight.scale))], f"{consumer}/weight")
 

@@ -1,7 +1,7 @@
 """Weights to INT8, column by column, each rounding error made up for by the columns that are still to come.
 
 Frantar et al., "GPTQ", 2022: with the second moments H of a layer's inputs, the remaining columns are moved so that the
-layer's output on the recordings changes least. Scales per output channel, symmetric, -127..127.
+layer's output on the recordings changes least. Scales per output channel, symmetric, -127..127 or a narrower range.
 """
 
 from __future__ import annotations
@@ -31,33 +31,48 @@ class Int8Weight:
         return self.values * self.scale.reshape(-1, *[1] * (self.values.ndim - 1))
 
 
-def round_weight(weight: np.ndarray, moments: Sequence[np.ndarray]) -> Int8Weight:
-    """INT8 version of a weight [channels, ...]; `moments` are the blocks of `calibration.Moments`."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Grid:
+    """What weights are rounded to: whole steps of `scale`, at most `largest_step` of them."""
+
+    scale: np.ndarray
+    largest_step: int
+
+    def steps(self, values: np.ndarray) -> np.ndarray:
+        return np.clip(np.round(values / self.scale), -self.largest_step, self.largest_step)
+
+
+def round_weight(weight: np.ndarray, moments: Sequence[np.ndarray], largest_step: int = INT8_MAX) -> Int8Weight:
+    """INT8 version of a weight [channels, ...] in -largest_step..largest_step.
+
+    `moments` are the blocks of `calibration.Moments`.
+    """
     matrix = weight.reshape(len(weight), -1).astype(np.float64)
     importance = np.concatenate([np.diag(block) for block in moments])
-    scale = _channel_scales(matrix, importance)
+    scale = _channel_scales(matrix, importance, largest_step)
     parts, start = [], 0
     for block in moments:
-        parts.append(_round_block(matrix[:, start : start + len(block)], block, scale))
+        parts.append(_round_block(matrix[:, start : start + len(block)], block, Grid(scale, largest_step)))
         start += len(block)
     values = np.concatenate(parts, axis=1).astype(np.int8).reshape(weight.shape)
     return Int8Weight(values, scale.astype(np.float32))
 
 
-def _channel_scales(matrix: np.ndarray, importance: np.ndarray) -> np.ndarray:
+def _channel_scales(matrix: np.ndarray, importance: np.ndarray, largest_step: int) -> np.ndarray:
     """Per channel the scale with the smallest error, weighted by how large each input is."""
     largest = np.abs(matrix).max(axis=1)
     best = np.full(len(matrix), np.inf)
     chosen = np.zeros(len(matrix))
     for fraction in CLIPPING:
-        scale = half_exact((largest * fraction / INT8_MAX).astype(np.float32)).astype(np.float64)
-        error = ((matrix - _on_grid(matrix, scale[:, None]) * scale[:, None]) ** 2 * importance).sum(axis=1)
+        scale = half_exact((largest * fraction / largest_step).astype(np.float32)).astype(np.float64)
+        steps = Grid(scale[:, None], largest_step).steps(matrix)
+        error = ((matrix - steps * scale[:, None]) ** 2 * importance).sum(axis=1)
         better = error < best
         best[better], chosen[better] = error[better], scale[better]
     return chosen
 
 
-def _round_block(matrix: np.ndarray, moments: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def _round_block(matrix: np.ndarray, moments: np.ndarray, grid: Grid) -> np.ndarray:
     columns = len(moments)
     damped = moments + np.eye(columns) * (DAMPING * float(np.diag(moments).mean()) + 1e-9)
     order = np.argsort(-np.diag(damped))  # what matters most is rounded first, while others can still make up for it
@@ -66,23 +81,19 @@ def _round_block(matrix: np.ndarray, moments: np.ndarray, scale: np.ndarray) -> 
     rounded = np.empty_like(remaining)
     for start in range(0, columns, LAZY_COLUMNS):
         part = slice(start, min(start + LAZY_COLUMNS, columns))
-        errors = _round_columns(remaining[part], rounded[part], (upper[part, part], scale))
+        errors = _round_columns(remaining[part], rounded[part], (upper[part, part], grid))
         remaining[part.stop :] -= upper[part, part.stop :].T @ errors
     back = np.empty_like(matrix)
     back[:, order] = rounded.T
     return back
 
 
-def _round_columns(remaining: np.ndarray, rounded: np.ndarray, solver: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+def _round_columns(remaining: np.ndarray, rounded: np.ndarray, solver: tuple[np.ndarray, Grid]) -> np.ndarray:
     """Round a few columns one after the other; returns the errors that all later columns have to make up for."""
-    upper, scale = solver
+    upper, grid = solver
     errors = np.empty_like(remaining)
     for column in range(len(remaining)):
-        rounded[column] = _on_grid(remaining[column], scale)
-        errors[column] = (remaining[column] - rounded[column] * scale) / upper[column, column]
+        rounded[column] = grid.steps(remaining[column])
+        errors[column] = (remaining[column] - rounded[column] * grid.scale) / upper[column, column]
         remaining[column + 1 :] -= np.outer(upper[column, column + 1 :], errors[column])
     return errors
-
-
-def _on_grid(values: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    return np.clip(np.round(values / scale), -INT8_MAX, INT8_MAX)

@@ -14,12 +14,14 @@ import numpy as np
 import onnx
 
 from sefa_edge.export.int8.layers import Layer
-from sefa_edge.export.int8.quantise import Mode, Recipe
+from sefa_edge.export.int8.quantise import COMPUTES_IN_INT8, Mode, Recipe
 from sefa_edge.export.session import Inputs, Kernels, run_chunks
 from sefa_edge.profiles.latency.percentiles import nearest_rank
 
 BUDGET_SHARE = 0.8
 """Of the budget is aimed at: other recordings than those that choose will be a little worse."""
+NOT_FINITE_DEG = 1e9
+"""The error of a model that gives NaN or infinity anywhere: over every budget, and a number in the report."""
 WORTH_A_SECOND_LOOK = 0.01
 """Share of all multiplications above which a demoted layer is tried again on its own."""
 
@@ -52,6 +54,8 @@ class Judge:
 
     def p99_deg(self, model: onnx.ModelProto) -> float:
         error = np.sort(np.abs(run_chunks(model, self.samples, self.kernels) - self.reference), axis=None)
+        if not np.isfinite(error[-1]):  # NaN is sorted last, and a few would lie above the percentile
+            return NOT_FINITE_DEG
         return float(error[nearest_rank(0.99, error.size)])
 
 
@@ -85,14 +89,19 @@ def choose_recipe(form: Form, sensitivities: Sequence[Sensitivity], judge: Judge
     recipe = recipe_after(sensitivities, steps[:low])
     total = sum(found.layer.macs for found in sensitivities)
     for found in sorted(sensitivities, key=lambda s: s.layer.macs, reverse=True):
-        again: Recipe = {**recipe, found.layer.name: "int8"}
-        if again != recipe and found.layer.macs > WORTH_A_SECOND_LOOK * total and fits(again):
-            recipe = again
+        if found.layer.macs > WORTH_A_SECOND_LOOK * total:
+            trials: list[Recipe] = [{**recipe, found.layer.name: mode} for mode in _in_int8(form)]
+            recipe = next((trial for trial in trials if trial == recipe or fits(trial)), recipe)
     return recipe
 
 
+def _in_int8(form: Form) -> list[Mode]:
+    """The modes of a form that compute in INT8, the fastest first."""
+    return [mode for mode in ("int8", *form.fallbacks) if mode in COMPUTES_IN_INT8]
+
+
 def demotions(sensitivities: Sequence[Sensitivity], fallbacks: Sequence[Mode]) -> list[tuple[str, Mode]]:
-    """Layers in the order in which they give up INT8: first its computing, then the weights in the file."""
+    """Layers in the order in which they fall back, all of them to the first fallback, then to the next."""
     steps: list[tuple[str, Mode]] = []
     gives_up: Mode = "int8"
     for mode in fallbacks:
@@ -103,7 +112,7 @@ def demotions(sensitivities: Sequence[Sensitivity], fallbacks: Sequence[Mode]) -
 
 
 def _error_per_saving(found: Sensitivity, mode: Mode) -> float:
-    return found.p99_deg[mode] ** 2 / (found.layer.macs if mode == "int8" else found.layer.weights)
+    return found.p99_deg[mode] ** 2 / (found.layer.weights if mode == "weights" else found.layer.macs)
 
 
 def recipe_after(sensitivities: Sequence[Sensitivity], steps: Sequence[tuple[str, Mode]]) -> Recipe:
@@ -113,6 +122,6 @@ def recipe_after(sensitivities: Sequence[Sensitivity], steps: Sequence[tuple[str
     return recipe
 
 
-def layers_in(recipe: Mapping[str, Mode], mode: Mode) -> list[str]:
-    """Names of the layers in a mode, in the recipe's order."""
-    return [name for name, chosen in recipe.items() if chosen == mode]
+def layers_in(recipe: Mapping[str, Mode], *modes: Mode) -> list[str]:
+    """Names of the layers in any of some modes, in the recipe's order."""
+    return [name for name, chosen in recipe.items() if chosen in modes]

@@ -17,10 +17,10 @@ from sefa_edge.export.plan.timing_cache import timing_cache_path
 from sefa_edge.profiles.card import PolicyCard, save_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import sha256_of, writable
-from sefa_edge.profiles.numbers import OPTIMISATION_LEVEL, WORKSPACE_MIB
 from sefa_edge.profiles.onnxfile.reader import load_onnx
 from sefa_edge.profiles.onnxfile.rules import require_rules
 from sefa_edge.profiles.plan_libraries import PLAN_LIBRARIES
+from sefa_edge.profiles.quantities import OPTIMISATION_LEVEL, WORKSPACE_MIB
 
 BACKENDS: dict[str, Backend] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 

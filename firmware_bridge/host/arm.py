@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState, Preparation
+from sefa_edge.firmware_bridge.host.messages import HeldCommand, JointGoal, JointState, Preparation
 
 
 class Arm(Protocol):
@@ -35,7 +35,16 @@ class Arm(Protocol):
         ...
 
     def send(self, goal: JointGoal) -> None:
-        """Send one position command to all joints. Raises ArmDisconnected."""
+        """Send one position command to all joints but those of `goal.left_out`. Raises ArmDisconnected."""
+        ...
+
+    def read_command(self) -> HeldCommand:
+        """Ask every joint once for its torque and its goal.
+
+        Raises:
+            ArmTimeout: no joint answered.
+            ArmDisconnected: the port is gone.
+        """
         ...
 
     def enable_torque(self) -> None:

@@ -23,22 +23,17 @@ import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
 
-from pydantic import create_model, model_validator
-from typing_extensions import Self
-
+from sefa_edge.firmware_bridge.host.calibration_format import FIELD_BOUNDS, arm_entries, require_json
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.numbers import Whole
+from sefa_edge.profiles.files import read_bounded
+from sefa_edge.profiles.json_text import JsonError, parse_json_text
 from sefa_edge.profiles.schema import ArmProfile, JointProfile
-from sefa_edge.profiles.strict import StrictModel, parse_json
 from sefa_edge.profiles.units import LEROBOT_TICKS_PER_TURN
 
 ENCODER_MAX_TICKS = 4095
 MAX_HOMING_OFFSET = 2047
 """Either way: register 31 is a magnitude of 11 bits and a sign."""
-
-EncoderTicks = Annotated[int, Whole("a position", 0, ENCODER_MAX_TICKS, "ticks")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,32 +97,42 @@ def joint_scale(joint: JointProfile, calibration: JointCalibration) -> JointScal
     return JointScale(high if calibration.drive_mode else low, direction * 100 / (high - low), low, high, low, high)
 
 
-class _LeRobotJoint(StrictModel):
-    """One joint as LeRobot writes it."""
+@dataclass(frozen=True, slots=True)
+class CalibrationFile:
+    """What a calibration file holds for an arm, and what a person should know about the file."""
 
-    id: Annotated[int, Whole("an id", 0, 253)]
-    drive_mode: Literal[0, 1]
-    homing_offset: Annotated[int, Whole("an offset", -MAX_HOMING_OFFSET, MAX_HOMING_OFFSET, "ticks")]
-    range_min: EncoderTicks
-    range_max: EncoderTicks
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.range_min >= self.range_max:
-            raise ValueError(f"range_min {self.range_min} must be below range_max {self.range_max}")
-        return self
+    calibration: Calibration
+    notes: tuple[str, ...]
 
 
 def load_calibration(path: Path, profile: ArmProfile) -> Calibration:
-    """Read a LeRobot calibration file of the profile's arm.
+    """Read a LeRobot calibration file of the profile's arm. Raises InputError as `read_calibration` does."""
+    return read_calibration(path, profile).calibration
+
+
+def read_calibration(path: Path, profile: ArmProfile) -> CalibrationFile:
+    """Read a LeRobot calibration file of the profile's arm, with notes about it.
 
     Raises:
-        InputError: absent or broken file, wrong joint names, values out of range, or the ids of another arm.
+        InputError: absent or broken file, another format (see `calibration_format`), wrong joint names, values out of
+            range, or the ids of another arm.
     """
-    fields = {joint.name: (_LeRobotJoint, ...) for joint in profile.joints}
-    file_model = create_model("LeRobotCalibration", __base__=StrictModel, **fields)  # pyright: ignore
-    content = parse_json(path, file_model)
-    return Calibration(tuple(_from_lerobot(path, joint, getattr(content, joint.name)) for joint in profile.joints))
+    text = read_bounded(path)
+    require_json(path, text)
+    try:
+        content = parse_json_text(text)
+    except JsonError as error:
+        raise InputError(f"{path} is not valid JSON: {error}", "was it written completely?") from None
+    found = arm_entries(path, content, profile)
+    joints = tuple(JointCalibration(*(entry[field] for field in FIELD_BOUNDS)) for entry in found.entries)
+    for joint, entry in zip(profile.joints, joints, strict=True):
+        if entry.range_min_ticks >= entry.range_max_ticks:
+            raise InputError(
+                f"{path}: {joint.name}: range_min {entry.range_min_ticks} must be below range_max "
+                f"{entry.range_max_ticks}",
+                "calibrate again and move every joint from end to end",
+            )
+    return CalibrationFile(Calibration(joints), found.notes)
 
 
 def lerobot_entries(profile: ArmProfile, calibration: Calibration) -> dict[str, dict[str, int]]:
@@ -158,12 +163,3 @@ def nominal_calibration(profile: ArmProfile) -> Calibration:
             for joint in profile.joints
         )
     )
-
-
-def _from_lerobot(path: Path, joint: JointProfile, entry: _LeRobotJoint) -> JointCalibration:
-    if entry.id != joint.servo_id:
-        raise InputError(
-            f"{path}: {joint.name} is servo {entry.id}, but servo {joint.servo_id} in the arm profile",
-            "is this the calibration of another arm? otherwise correct servo_id in the profile",
-        )
-    return JointCalibration(entry.id, entry.drive_mode, entry.homing_offset, entry.range_min, entry.range_max)

@@ -8,6 +8,7 @@ LeRobot's places (0.4.4, `lerobot/utils/constants.py` and `robots/robot.py`): `$
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterator
 from itertools import count, islice
@@ -35,7 +36,7 @@ def find_calibration(word: str, profile: ArmProfile) -> Path:
     check_id(word)
     found = [path for path in _places(word, profile) if path.is_file()]
     if not found:
-        raise InputError(f"LeRobot has no calibration '{word}' below {calibration_root()}", _what_there_is(profile))
+        raise _no_such_id(word, profile)
     contents = [load_calibration(path, profile) for path in found]
     if any(other != contents[0] for other in contents[1:]):
         raise InputError(
@@ -98,6 +99,26 @@ def spare_path(name: str) -> Path:
     make_folder(folder)
     names = (f"{name}.json" if number == 1 else f"{name}-{number}.json" for number in count(1))
     return next(folder / candidate for candidate in names if not (folder / candidate).exists())
+
+
+def _no_such_id(word: str, profile: ArmProfile) -> InputError:
+    if path := _first_file("teleoperators", word):
+        return InputError(
+            f"'{word}' is the calibration of a leader arm ({path}), and a follower's is expected",
+            f"{_what_there_is(profile)}; to look at the leader itself, give the path of its file",
+        )
+    if path := _first_file("robots", word):
+        return InputError(
+            f"'{word}' is the calibration of another kind of robot ({path.parent.name})",
+            f"if its arm is meant, give the path: {path}",
+        )
+    return InputError(f"LeRobot has no calibration '{word}' below {calibration_root()}", _what_there_is(profile))
+
+
+def _first_file(kind: str, word: str) -> Path | None:
+    """A calibration of this id below `robots` or `teleoperators`, of whatever kind of arm."""
+    found = (calibration_root() / kind).glob(f"*/{glob.escape(word)}.json")
+    return min((path for path in islice(found, MAX_LISTED) if path.is_file()), default=None)
 
 
 def _places(word: str, profile: ArmProfile) -> list[Path]:

@@ -36,6 +36,24 @@ class JointGoal:
     due_ns: int
     expires_ns: int
     joint_deg: np.ndarray
+    left_out: int = 0
+    """Bit i: joint i gets no goal with this command. A goal would switch the torque of a limp servo on."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldCommand:
+    """What each joint's own registers say of its command; arrays [n] in the arm profile's order.
+
+    Asked after a silence, to tell a lost connection from a lost supply. Entries count where `valid_mask` is set.
+    """
+
+    valid_mask: np.ndarray
+    """Whether the joint answered."""
+    torque_on: np.ndarray
+    powered_throughout: np.ndarray
+    """False: its volatile registers are not those of the last goal, so that it started anew since then."""
+    goal_deg: np.ndarray
+    """The goal that it holds, float64."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -72,12 +73,19 @@ class SimulatedBus:
         """Resistance between the servos and an ideal supply of their `supply_mv`; one supply feeds all."""
         self.held_back_ns = 0
         """How long the adapter keeps replies before it hands them over; FTDI chips do so for up to 16 ms."""
+        self.request_delay_ns = 0
+        """How much later than it was sent a request reaches the servos."""
+        self.stalled_until_ns = 0
+        """Until then nothing that the host sends leaves the adapter; then all of it does, one after the other."""
+        self.answers_lost_until_ns = 0
+        """Until then the host hears nothing of what the servos answer."""
         self.tap: WireTap | None = None
         """Told of every byte in either direction, with the time at which it reaches the servos or leaves them."""
         self._decoder = PacketDecoder()
         self._heard_ns = 0
         self._line_free_ns = 0
         self._supplied_ns: int | None = None
+        self._held_up: deque[tuple[int, bytes]] = deque()
 
     @classmethod
     def of_arm(cls, profile: ArmProfile, plant: Plant) -> SimulatedBus:
@@ -100,7 +108,29 @@ class SimulatedBus:
         raise KeyError(servo_id)
 
     def receive(self, data: bytes, now_ns: int) -> list[Reply]:
-        """Take in bytes that the host sent at `now_ns`; replies in the order in which they arrive."""
+        """Take in bytes that the host sent at `now_ns`; replies in the order in which they arrive.
+
+        What the line holds up is answered by `catch_up`, which the owner of the port calls as time passes.
+        """
+        arrival_ns = max(now_ns + self.request_delay_ns, self.stalled_until_ns)
+        if arrival_ns > now_ns or self._held_up:
+            self._held_up.append((arrival_ns, data))
+            return self.catch_up(now_ns)
+        return self._take_in(data, now_ns)
+
+    @property
+    def next_arrival_ns(self) -> int | None:
+        """When the next request that the line holds up reaches the servos; None: it holds none up."""
+        return max(self._held_up[0][0], self._line_free_ns) if self._held_up else None
+
+    def catch_up(self, now_ns: int) -> list[Reply]:
+        """Replies to requests that were held up and have reached the servos by now."""
+        replies: list[Reply] = []
+        while (arrival_ns := self.next_arrival_ns) is not None and arrival_ns <= now_ns:
+            replies += self._take_in(self._held_up.popleft()[1], arrival_ns)
+        return replies
+
+    def _take_in(self, data: bytes, now_ns: int) -> list[Reply]:
         if now_ns - self._heard_ns > SILENCE_NS:
             self._decoder.reset()
         self._heard_ns = now_ns
@@ -117,6 +147,7 @@ class SimulatedBus:
     def hang_up(self) -> None:
         """The host's end was pulled: what was under way in either direction is lost."""
         self._decoder.reset()
+        self._held_up.clear()
         self._line_free_ns = 0
 
     def advance(self, now_ns: int) -> None:
@@ -140,7 +171,7 @@ class SimulatedBus:
                 self.tap.from_servos(answer.data, self._line_free_ns)
             heard += self.line.answer(answer.data)
             self._line_free_ns += answer.delay_ns + wire_time_ns(len(answer.data), self.baud)
-        heard = self.disturb(heard) if answers else b""
+        heard = self.disturb(heard) if answers and self._line_free_ns >= self.answers_lost_until_ns else b""
         return [Reply(heard, self._line_free_ns + self.held_back_ns + self.line.delay_ns())] if heard else []
 
     def _answers(self, packet: Packet) -> list[_Answer]:

@@ -74,8 +74,13 @@ class BusWire:
 
     def discard_input(self) -> None:
         self._require()
+        self._replies.extend(self._bus.catch_up(self.now_ns()))
         while self._replies and self._replies[0].due_ns <= self.now_ns():
             self._replies.popleft()
+
+    def discard_output(self) -> None:
+        """Nothing waits on this side of the wire: what the line holds up has left."""
+        self._require()
 
     def write(self, data: bytes) -> None:
         self._require()
@@ -83,6 +88,7 @@ class BusWire:
 
     def read(self, deadline_ns: int) -> bytes:
         self._require()
+        self._catch_up(deadline_ns)
         if not self._replies or self._replies[0].due_ns > deadline_ns:
             self._clock.sleep_until(deadline_ns)
             return b""
@@ -91,6 +97,14 @@ class BusWire:
 
     def close(self) -> None:
         self.is_open = False
+
+    def _catch_up(self, deadline_ns: int) -> None:
+        """Wait for requests that the line holds up, while no reply comes earlier."""
+        while (arrival_ns := self._bus.next_arrival_ns) is not None and arrival_ns <= deadline_ns:
+            if self._replies and self._replies[0].due_ns <= arrival_ns:
+                return
+            self._clock.sleep_until(arrival_ns)
+            self._replies.extend(self._bus.catch_up(arrival_ns))
 
     def _require(self) -> None:
         if self.is_gone:

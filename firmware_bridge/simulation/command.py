@@ -12,7 +12,7 @@ from pathlib import Path
 from sefa_edge.firmware_bridge.simulation.client import WorldPaths
 from sefa_edge.firmware_bridge.simulation.disturbances import Disturbances
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.numbers import SEED
+from sefa_edge.profiles.quantities import SEED
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from sefa_edge.firmware_bridge.host.calibration import joint_scale, nominal_calibration
-from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED, JointGoal, JointState, Preparation
+from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED, HeldCommand, JointGoal, JointState, Preparation
 from sefa_edge.firmware_bridge.simulation.plant import Plant
 from sefa_edge.profiles.schema import ArmProfile
 
@@ -29,6 +29,8 @@ class PlantArm:
             joint_scale(joint, entry) for joint, entry in zip(profile.joints, calibration.joints, strict=True)
         ]
         self._plant = plant
+        self._goal_ticks = [round(plant.position_ticks(i)) for i in range(len(self._scales))]
+        self._torque = [False] * len(self._scales)
         self._clock_ns = clock_ns
         self._sequence = 0
 
@@ -59,21 +61,36 @@ class PlantArm:
             age_ns=np.zeros(n, np.int64),
         )
 
+    def read_command(self) -> HeldCommand:
+        """Its joints never lose their power."""
+        n = len(self._scales)
+        goal_deg = [scale.to_joint(ticks) for scale, ticks in zip(self._scales, self._goal_ticks, strict=True)]
+        return HeldCommand(np.ones(n, bool), np.array(self._torque), np.ones(n, bool), np.array(goal_deg))
+
     def send(self, goal: JointGoal) -> None:
-        """Set the goal of every joint."""
+        """Set the goal of every joint that is not left out."""
         for i, (scale, position) in enumerate(zip(self._scales, goal.joint_deg.tolist(), strict=True)):
-            self._plant.set_goal_ticks(i, scale.to_ticks(position))
+            if not goal.left_out >> i & 1:
+                self._set_goal(i, scale.to_ticks(position))
 
     def enable_torque(self) -> None:
         """Hold the present pose."""
         for i in range(len(self._scales)):
-            self._plant.set_goal_ticks(i, round(self._plant.position_ticks(i)))
-            self._plant.set_torque(i, True)
+            self._set_goal(i, round(self._plant.position_ticks(i)))
+            self._set_torque(i, on=True)
 
     def release_torque(self) -> None:
         """Let go of every joint."""
         for i in range(len(self._scales)):
-            self._plant.set_torque(i, False)
+            self._set_torque(i, on=False)
 
     def close(self) -> None:
         """Nothing is open."""
+
+    def _set_goal(self, index: int, ticks: int) -> None:
+        self._goal_ticks[index] = ticks
+        self._plant.set_goal_ticks(index, ticks)
+
+    def _set_torque(self, index: int, *, on: bool) -> None:
+        self._torque[index] = on
+        self._plant.set_torque(index, on)

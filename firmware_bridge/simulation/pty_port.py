@@ -77,8 +77,11 @@ class PtyPort:
     def serve_until(self, deadline_ns: int) -> None:
         """Answer clients until then, or until closed."""
         while not self._closing and (left_ns := deadline_ns - time.monotonic_ns()) > 0:
-            if self._due:
-                left_ns = min(left_ns, max(self._due[0].due_ns - time.monotonic_ns(), 0))
+            events_ns = [self._due[0].due_ns] if self._due else []
+            if (arrival_ns := self._bus.next_arrival_ns) is not None:
+                events_ns.append(arrival_ns)
+            if events_ns:
+                left_ns = min(left_ns, max(min(events_ns) - time.monotonic_ns(), 0))
             readable = self._wait(left_ns)
             with self.lock:
                 if self._wake_read in readable:
@@ -163,6 +166,7 @@ class PtyPort:
 
     def _deliver(self) -> None:
         now_ns = time.monotonic_ns()
+        self._due.extend(self._bus.catch_up(now_ns))
         self._bus.advance(now_ns)
         while self.plugged and self._due and self._due[0].due_ns <= now_ns:
             # A client that does not read loses bytes, as with a full UART buffer.

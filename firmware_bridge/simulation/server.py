@@ -35,7 +35,7 @@ from sefa_edge.firmware_bridge.simulation.world import CENTRE_TICKS, PHYSICS_STE
 from sefa_edge.profiles import console
 from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.json_text import parse_json_text
-from sefa_edge.profiles.numbers import SEED, NumberError
+from sefa_edge.profiles.quantities import SEED, NumberError
 from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
 from sefa_edge.profiles.units import ms_to_ns, s_to_ns, us_to_ns
 

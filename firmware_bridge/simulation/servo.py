@@ -8,6 +8,7 @@ written goal energises the motor by itself was measured by `feetech-cli` on a re
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.protocol import MAX_SERVO_ID, StatusBits
@@ -43,6 +44,10 @@ class SimulatedServo:
         """What it is fed with, without load."""
         self.sag_mv = 0
         """How much less that is under the load of all servos; the bus knows."""
+        self.torque_after_start = False
+        """True: it comes on with its torque on, at the place where its joint is."""
+        self.tell_position: Callable[[int], int] = _truly
+        """What it answers for its true position in ticks; an encoder may be at fault."""
         self.fault_bits = StatusBits(0)
         """Faults that a test wants reported, beside those that it finds itself."""
         self.return_delay_is_reserved = False
@@ -120,7 +125,7 @@ class SimulatedServo:
         self._memory.lose_power()
         self.set_register(reg.GOAL_POSITION, self._present_ticks())
         self._pending = None
-        self._switch_torque(reg.TORQUE_OFF)
+        self._switch_torque(reg.TORQUE_ON if self.torque_after_start and not self._is_down else reg.TORQUE_OFF)
 
     def unplug(self) -> None:
         """Pull its plug, which carries power and data: it is limp and silent."""
@@ -198,7 +203,7 @@ class SimulatedServo:
         reg.STATE_BLOCK.layout.pack_into(
             self._memory.content,
             reg.STATE_BLOCK.address,
-            self._present_ticks(),
+            self.tell_position(self._present_ticks()),
             _signed(speed_ticks_s / self._speed_count_ticks_s(), 0x7FFF, reg.PRESENT_SPEED),
             _signed(100 * load / reg.LOAD_PCT, 1000, reg.PRESENT_LOAD),
             _byte(self.terminal_mv // reg.VOLTAGE_MV),
@@ -257,6 +262,10 @@ class SimulatedServo:
 def _signed(value: float, magnitude: int, register: Register) -> int:
     """A measurement as its register codes it, no larger than the servo shows."""
     return reg.encode_sign_magnitude(min(max(round(value), -magnitude), magnitude), register.sign_bit)
+
+
+def _truly(ticks: int) -> int:
+    return ticks
 
 
 def _byte(value: int) -> int:

@@ -42,7 +42,7 @@ from sefa_edge.firmware_bridge.host.feetech.protocol import (
 )
 from sefa_edge.firmware_bridge.host.feetech.registers import COMMAND_BLOCK, STATE_BLOCK
 from sefa_edge.profiles.errors import FaultError, InputError, MissingError
-from sefa_edge.profiles.numbers import COUNT
+from sefa_edge.profiles.quantities import COUNT
 from sefa_edge.profiles.schema import load_arm_profile
 from sefa_edge.profiles.units import NS_PER_US
 

@@ -31,7 +31,7 @@ from sefa_edge.firmware_bridge.host.feetech.registers import COMMAND_BLOCK, STAT
 from sefa_edge.firmware_bridge.host.messages import JointGoal
 from sefa_edge.profiles.errors import FaultError, MissingError
 from sefa_edge.profiles.files import write_report
-from sefa_edge.profiles.numbers import COUNT
+from sefa_edge.profiles.quantities import COUNT
 from sefa_edge.profiles.schema import load_arm_profile
 
 ARM = "so101_sim"

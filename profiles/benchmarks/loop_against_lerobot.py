@@ -37,7 +37,7 @@ from sefa_edge.profiles.files import check_report_word, write_report
 from sefa_edge.profiles.latency.drawing import format_duration
 from sefa_edge.profiles.latency.environment import describe_environment
 from sefa_edge.profiles.latency.percentiles import Percentiles, percentiles
-from sefa_edge.profiles.numbers import CONTROL_RATE_HZ, COUNT, SECONDS
+from sefa_edge.profiles.quantities import CONTROL_RATE_HZ, COUNT, SECONDS
 from sefa_edge.profiles.units import NS_PER_S, period_ns
 
 HERE = Path(__file__).resolve().parent

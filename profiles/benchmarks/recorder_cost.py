@@ -23,7 +23,7 @@ from sefa_edge.edge.records import ControlCommand
 from sefa_edge.edge.transport import channel_pair
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.plant_arm import PlantArm
-from sefa_edge.profiles.numbers import COUNT
+from sefa_edge.profiles.quantities import COUNT
 from sefa_edge.profiles.schema import load_arm_profile
 from sefa_edge.profiles.units import ns_to_us
 

@@ -37,7 +37,7 @@ from simulated_unit import (
 
 from sefa_edge.edge.process import LEAN
 from sefa_edge.profiles.errors import FaultError
-from sefa_edge.profiles.numbers import COUNT
+from sefa_edge.profiles.quantities import COUNT
 from sefa_edge.profiles.units import NS_PER_S
 
 KB = 1024 / 1e6

@@ -36,7 +36,7 @@ from simulated_unit import (
 )
 
 from sefa_edge.profiles.errors import FaultError
-from sefa_edge.profiles.numbers import SECONDS
+from sefa_edge.profiles.quantities import SECONDS
 
 KB = 1024 / 1e6
 """What the kernel calls kB, in MB of a million bytes."""
@@ -84,6 +84,7 @@ def main(words: Sequence[str]) -> int:
     settled = [sample for sample in samples if sample.at_s >= SETTLING_SHARE * samples[-1].at_s]
     if len(settled) < FEWEST_SAMPLES:
         raise FaultError(f"only {len(settled)} samples of a settled run", "soak longer: --minutes 3 at least")
+    _require_same_processes(settled)
     trends = _trends(settled)
     losses = _losses(summary)
     _print(samples, trends, losses, summary)
@@ -120,6 +121,13 @@ def _samples(run: subprocess.Popen[bytes], seconds: float) -> list[Sample]:
             samples.append(Sample(at_s, [footprint(pid) for pid in runtime_processes(run.pid)]))
         time.sleep(max(0.0, began_s + (len(samples) + 1) * PERIOD_S - time.monotonic()))
     return samples
+
+
+def _require_same_processes(samples: Sequence[Sample]) -> None:
+    """A process that is replaced begins anew, and would never be seen to grow. Raises FaultError."""
+    seen = {frozenset(process.pid for process in sample.processes) for sample in samples}
+    if len(seen) != 1 or not next(iter(seen)):
+        raise FaultError("the run was not made of the same processes throughout", "see the log of the run")
 
 
 def _trends(samples: Sequence[Sample]) -> list[Trend]:

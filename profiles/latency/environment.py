@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 from sefa_edge.profiles.jetson import find_jetson, first_line, read_text
-from sefa_edge.profiles.numbers import CountOrZero, NotNegative
+from sefa_edge.profiles.quantities import CountOrZero, NotNegative
 from sefa_edge.profiles.strict import StrictModel
 
 PACKAGES = ("sefa-edge", "numpy", "onnxruntime", "opencv-python-headless", "pyserial", "mujoco", "tensorrt")

@@ -15,10 +15,10 @@ from typing import Annotated
 from pydantic import Field
 
 from sefa_edge.profiles.json_text import parse_json_text
-from sefa_edge.profiles.numbers import CountOrZero
 from sefa_edge.profiles.onnxfile.graph import FLOAT8_AND_LESS, AttributeValue, Node
 from sefa_edge.profiles.onnxfile.targets import BrokenRule, Target
 from sefa_edge.profiles.onnxfile.wiring import QUANTISERS, Wiring
+from sefa_edge.profiles.quantities import CountOrZero
 from sefa_edge.profiles.strict import StrictModel, validate
 
 FILE = "tensorrt_operators.json"
@@ -150,10 +150,9 @@ def _types(node: Node, allowed: list[str], wiring: Wiring, deciding: tuple[int, 
         yield BrokenRule(node.label, "type", problem, "export with float32, float16, int32, int64 and bool")
         return
     name = node.input(index) or node.output
-    producer = wiring.producers.get(name)
-    if producer is not None and producer.op_type not in allow_list().operators:
-        return  # told there, and its type is not known
     main = wiring.dtype(name)
+    if main == "undefined" and name not in {value.name for value in wiring.graph.inputs}:
+        return  # made by an operator that has been named already, or outside of this part
     produced = wiring.dtype(node.output) if node.op_type in ("Cast", "CastLike") else main
     for dtype in dict.fromkeys((main, produced)):
         if dtype not in allowed:

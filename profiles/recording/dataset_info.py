@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field, JsonValue
 
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.json_text import read_json
-from sefa_edge.profiles.numbers import PolicyRateHz, Whole
+from sefa_edge.profiles.quantities import PolicyRateHz, Whole
 from sefa_edge.profiles.strict import StrictModel, validate
 
 FORMAT_VERSION = "v3.0"

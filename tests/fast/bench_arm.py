@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
 from sefa_edge.firmware_bridge.simulation.servo import SimulatedServo
 from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
+from tests.faults.arm_judge import ArmJudge
+from tests.faults.wire_limits import wire_limits
 
 ARM = "so101_sim"
 START_TICKS_OFF_MIDDLE = 60
@@ -42,6 +45,14 @@ class Bench:
     plant: RecordingPlant
     bus: SimulatedBus
     port: PtyPort
+    judge: ArmJudge | None = None
+    """Judges what is sent to the servos, and how their joints move."""
+
+    def ask_for_release(self) -> None:
+        """Somebody asks for torque off, wherever the arm is."""
+        assert self.judge is not None
+        with self.port.lock:
+            self.judge.ask_for_release()
 
     def torque(self) -> list[int]:
         with self.port.lock:
@@ -67,13 +78,16 @@ class Bench:
 
 @contextmanager
 def arm_on_the_bench(folder: Path) -> Iterator[Bench]:
-    """A whole arm, some degrees off the middle, torque off."""
+    """A whole arm, some degrees off the middle, torque off. No program may break a limit of it."""
     profile = load_arm_profile(ARM)
     middles = [(joint.range_min_ticks + joint.range_max_ticks) / 2 for joint in profile.joints]
     plant = RecordingPlant([ticks + START_TICKS_OFF_MIDDLE for ticks in middles])
     bus = SimulatedBus.of_arm(profile, plant)
+    judge = ArmJudge(bus, plant, wire_limits(profile), time.monotonic_ns, exact_time=False)
     with PtyPort(bus, folder / "arm") as port:
-        yield Bench(profile, plant, bus, port)
+        yield Bench(profile, plant, bus, port, judge)
+        with port.lock:
+            judge.assert_clean()
 
 
 @contextmanager

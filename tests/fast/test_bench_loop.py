@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from sefa_edge.edge.bench_loop.picture import COLOURS, HEIGHT, WIDTH, draw_lateness
-from sefa_edge.edge.bench_loop.report import Findings, judge, table, verdict
+from sefa_edge.edge.bench_loop.report import Findings, judge, require_load, table, verdict
 from sefa_edge.edge.bench_loop.samples import WARM_UP_NS, Beside, Footprint, LoopMeasurement, LoopSamples, footprint_of
 from sefa_edge.edge.bench_loop.servos import simulated_servos
 from sefa_edge.edge.bench_loop.timer_control import TimerRequest, TimerResult, parse_timer_loop, timer_control
@@ -130,6 +130,21 @@ def test_what_the_machine_takes_from_any_loop_is_forgiven() -> None:
     assert missed(findings(late, control(1500))) == []
     assert missed(findings(late, control(1499))) == ["lateness p99.9"]
     assert missed(findings([1000] * 2000, control(10, skipped=10), skipped=1)) == []
+
+
+@pytest.mark.parametrize(
+    ("beside", "told"),
+    [
+        (Beside(), "no picture and no inference ran"),
+        (Beside(pictures=9), "no inference ran"),
+        (Beside(chunks=9, inference_ns=[1] * 9), "no picture ran"),
+    ],
+)
+def test_a_loop_that_ran_alone_proves_nothing(beside: Beside, told: str) -> None:
+    with pytest.raises(SefaError, match=told) as refused:
+        require_load(beside)
+    assert refused.value.exit_code == 1
+    require_load(Beside(pictures=1, chunks=1, inference_ns=[1]))
 
 
 def test_the_table_tells_what_was_measured() -> None:

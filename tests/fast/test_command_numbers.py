@@ -13,7 +13,7 @@ from typing import cast
 import pytest
 
 from sefa_edge.cli import COMMANDS, Command, CommandLine, main
-from sefa_edge.profiles.numbers import Real, Whole
+from sefa_edge.profiles.quantities import Real, Whole
 
 NEEDS = {
     "train": ("torch",),

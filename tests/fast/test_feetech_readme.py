@@ -6,10 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from sefa_edge.firmware_bridge.host.errors import ArmTimeout
+
 README = Path(__file__).parents[2] / "firmware_bridge" / "README.md"
+ATTEMPTS = 10
 
 
 def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     example = README.read_text().split("```python\n")[1].split("```")[0]
-    exec(compile(example, str(README), "exec"), {})
+    for attempt in range(ATTEMPTS):
+        try:
+            exec(compile(example, str(README), "exec"), {})
+            break
+        except ArmTimeout:  # a thread of this process plays the servos, and answers late where the machine is busy
+            if attempt == ATTEMPTS - 1:
+                raise
     assert "[ 0.  0.  0.  0.  0. 50.]" in capsys.readouterr().out

@@ -25,6 +25,8 @@ from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
 from sefa_edge.profiles.errors import InputError, MissingError
 from sefa_edge.profiles.schema import load_arm_profile
 from sefa_edge.profiles.units import NS_PER_S, period_ns
+from tests.faults.arm_judge import ArmJudge
+from tests.faults.wire_limits import wire_limits
 
 PROFILE = load_arm_profile("so101_sim")
 PERIOD_NS = period_ns(PROFILE.control_rate_hz)
@@ -61,7 +63,9 @@ class Bench:
 
     def __init__(self) -> None:
         self.clock = ManualClock(NS_PER_S)
-        self.bus = SimulatedBus.of_arm(PROFILE, KinematicPlant.of_arm(PROFILE, self.clock.now_ns))
+        plant = KinematicPlant.of_arm(PROFILE, self.clock.now_ns)
+        self.bus = SimulatedBus.of_arm(PROFILE, plant)
+        self.judge = ArmJudge(self.bus, plant, wire_limits(PROFILE), self.clock.now_ns, exact_time=True)
         self.port = BusPort(self.bus, self.clock)
         self.sent = SentGoals(connect_feetech_arm(PROFILE, self.port.open(), None))
         arm = WatchedArm(lambda: self.sent, patience=50, recovery_ns=NS_PER_S)  # pyright: ignore[reportArgumentType]
@@ -81,8 +85,11 @@ class Bench:
 
 
 @pytest.fixture
-def bench() -> Bench:
-    return Bench()
+def bench() -> Iterator[Bench]:
+    """No limit of it may be broken, whatever a test does."""
+    made = Bench()
+    yield made
+    made.judge.assert_clean()
 
 
 def test_stands_at_its_present_pose_until_it_is_led(bench: Bench) -> None:
@@ -186,9 +193,13 @@ def test_a_pulled_cable_is_a_fault(bench: Bench) -> None:
 
 @pytest.fixture
 def port(tmp_path: Path) -> Iterator[tuple[PtyPort, SimulatedBus]]:
-    bus = SimulatedBus.of_arm(PROFILE, KinematicPlant.of_arm(PROFILE))
+    plant = KinematicPlant.of_arm(PROFILE)
+    bus = SimulatedBus.of_arm(PROFILE, plant)
+    judge = ArmJudge(bus, plant, wire_limits(PATIENT), time.monotonic_ns, exact_time=False)
     with PtyPort(bus, tmp_path / "arm") as served:
         yield served, bus
+        with served.lock:
+            judge.assert_clean()
 
 
 def open_on(path: str) -> PacedFollower:
@@ -206,6 +217,10 @@ def test_endings_on_a_real_port(port: tuple[PtyPort, SimulatedBus], ending: str,
     served, bus = port
     follower = open_on(served.path)
     lead_to(follower, np.full(N, 15.0))
+    if ending == "release":
+        with served.lock:
+            assert isinstance(bus.tap, ArmJudge)
+            bus.tap.ask_for_release()
     getattr(follower, ending)()
     pose_deg = follower._follower.state.joint_deg
     follower.close()

@@ -95,7 +95,10 @@ def test_a_fault_before_torque_on_touches_nothing(fault: Fault) -> None:
 
 @pytest.mark.parametrize(("first", "second"), list(product(REAL_FAULTS, REAL_FAULTS)))
 def test_the_first_fault_keeps_its_name(first: Fault, second: Fault) -> None:
-    assert run(*RUNNING, first, second).fault is (second if second is Fault.EMERGENCY_STOP else first)
+    named = second if second is Fault.EMERGENCY_STOP else first
+    if (second is Fault.POWER_LOST) and first in (Fault.ARM_TIMEOUT, Fault.ARM_DISCONNECTED):
+        named = second  # why the arm was silent
+    assert run(*RUNNING, first, second).fault is named
 
 
 @pytest.mark.parametrize("command", [Command.ARM, Command.RUN])
@@ -213,3 +216,32 @@ def test_a_torque_that_is_not_confirmed_is_not_claimed() -> None:
     assert describe(state)[0].endswith("arm left as it is, its torque may be on or off")
     state = run(*RUNNING, Fault.CHUNK_TIMEOUT, SETTLED, SETTLED, Fault.TORQUE_REFUSED)
     assert describe(state)[0].endswith("in time: arm left as it is, its torque may be on or off")
+
+
+@pytest.mark.parametrize("fault", [Fault.POWER_LOST, Fault.ENCODER])
+@pytest.mark.parametrize("before", [RUNNING, (Command.ARM,), (*RUNNING, Command.STOP, SETTLED)])
+def test_a_servo_that_is_not_well_leaves_the_rest_holding(fault: Fault, before: tuple[Event, ...]) -> None:
+    state = run(*before, fault)
+    assert (state.mode, state.target) == (Mode.HOLD, Target.LEAVE)
+    assert run(*before, fault, SETTLED).mode is Mode.FAULT
+    lost_meanwhile = run(*before, fault, Fault.ARM_TIMEOUT)
+    assert (lost_meanwhile.mode, lost_meanwhile.fault) == (Mode.FAULT, fault)
+
+
+@pytest.mark.parametrize("before", [(), (Fault.ARM_TIMEOUT,), (Fault.ARM_DISCONNECTED,)])
+def test_an_arm_that_is_limp_ends_released_and_says_why(before: tuple[Event, ...]) -> None:
+    state = run(*RUNNING, *before, Progress.LIMP)
+    assert (state.mode, state.fault, state.exit_code) == (Mode.RELEASED, Fault.POWER_LOST, 3)
+    assert state.finished
+    assert describe(state)[0] == "the arm lost its power and is limp: arm released where it stood"
+
+
+def test_an_arm_that_becomes_limp_after_another_fault_says_both() -> None:
+    state = run(*RUNNING, Fault.OVERHEATED, Progress.LIMP)
+    assert describe(state, ("elbow_flex",))[0] == (
+        "a servo is too hot (elbow_flex): the arm lost its power and is limp"
+    )
+
+
+def test_an_arm_without_torque_of_ours_is_not_called_limp() -> None:
+    assert run(Progress.LIMP) == ModeState()

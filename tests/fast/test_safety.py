@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from sefa_edge.edge.faults import Fault
-from sefa_edge.edge.safety import CLIP_TOLERANCE_DEG, Commanded, Envelope, bits, check, fastest_step, stopping_way
+from sefa_edge.edge.safety import (
+    CLIP_TOLERANCE_DEG,
+    Commanded,
+    Envelope,
+    believable,
+    bits,
+    check,
+    fastest_step,
+    stopping_way,
+)
 from sefa_edge.edge.shaping import Setpoint, resting
 from sefa_edge.firmware_bridge.host.messages import JointGoal
 from sefa_edge.profiles.schema import LimitTable, load_arm_profile
@@ -215,3 +224,31 @@ def test_rounding_is_no_clipping() -> None:
     for beyond_deg, clipped in ((CLIP_TOLERANCE_DEG, 0), (2 * CLIP_TOLERANCE_DEG, 1)):
         verdict = check(resting(np.array([beyond_deg])), commanded_at(0.0), STEEP, 0)
         assert verdict.clipped_bits == clipped
+
+
+def test_joints_that_are_left_out_keep_place_and_step() -> None:
+    before = Commanded(7, np.array([1.0, 50.0]), np.array([0.5, -0.25]))
+    goal = JointGoal(8, 0, 0, np.array([2.0, 49.5]))
+    everyone, nobody = before.after(goal), before.after(goal, np.array([False, False]))
+    for after in (everyone, nobody):
+        np.testing.assert_array_equal(after.joint_deg, [2.0, 49.5])
+        np.testing.assert_array_equal(after.step_deg, [1.0, -0.5])
+    after = before.after(goal, np.array([False, True]))
+    assert after.sequence == 8
+    np.testing.assert_array_equal(after.joint_deg, [2.0, 50.0])
+    np.testing.assert_array_equal(after.step_deg, [1.0, -0.25])
+
+
+@pytest.mark.parametrize("direction", [1.0, -1.0])
+def test_a_reading_is_believed_as_far_as_a_joint_can_move(direction: float) -> None:
+    """720 degrees per second, and 4 degrees of noise."""
+    before_deg, elapsed_ns = np.array([10.0, -20.0]), np.array([ms_to_ns(10), ms_to_ns(100)])
+    farthest_deg = np.array([7.2 + 4.0, 72.0 + 4.0])
+    assert believable(before_deg + direction * (farthest_deg - 1e-6), before_deg, elapsed_ns).all()
+    assert not believable(before_deg + direction * (farthest_deg + 1e-6), before_deg, elapsed_ns).any()
+
+
+def test_a_reading_that_is_no_number_is_not_believed() -> None:
+    readings_deg = np.array([np.nan, np.inf])
+    with np.errstate(invalid="ignore"):
+        assert not believable(readings_deg, np.zeros(2), np.full(2, ms_to_ns(10))).any()

@@ -22,6 +22,8 @@ from sefa_edge.firmware_bridge.simulation.bus_port import BusPort
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.profiles.errors import FaultError, InputError
 from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
+from tests.faults.arm_judge import ArmJudge
+from tests.faults.wire_limits import wire_limits
 
 PROFILE = load_arm_profile("so101_sim")
 SPEED_DEG_S = 20.0
@@ -71,6 +73,8 @@ class Rig:
         middles = [(joint.range_min_ticks + joint.range_max_ticks) / 2 for joint in self.profile.joints]
         self.plant = Plant(self.clock, [ticks + OFF_TICKS for ticks in middles])
         self.bus = SimulatedBus.of_arm(self.profile, self.plant)
+        limits = wire_limits(self.profile)
+        self.judge = ArmJudge(self.bus, self.plant, limits, self.clock.now_ns, exact_time=True)
         self.port = BusPort(self.bus, self.clock)
 
     @contextmanager
@@ -91,8 +95,11 @@ class Rig:
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
+def rig() -> Iterator[Rig]:
+    """No limit of it may be broken, whatever a test does."""
+    made = Rig()
+    yield made
+    made.judge.assert_clean()
 
 
 def test_a_look_touches_nothing_and_lasts_as_long_as_the_slowest_limit(rig: Rig) -> None:
@@ -146,6 +153,7 @@ def test_a_stop_before_the_torque_leaves_the_arm_alone(rig: Rig) -> None:
 
 
 def test_the_emergency_stop_lets_go_at_once(rig: Rig) -> None:
+    rig.judge.ask_for_release()
     rig.plant.signal_halfway = signal.SIGQUIT
     with rig.move() as move, pytest.raises(FaultError, match="emergency stop: arm released where it stood"):
         move.to_start_pose()
@@ -229,6 +237,7 @@ def test_an_arm_whose_profile_says_so_stays_at_the_park_pose() -> None:
 def test_a_move_may_be_followed_by_parking_or_release(rig: Rig) -> None:
     with rig.move() as move:
         assert move.to_start_pose() is None
+        rig.judge.ask_for_release()
         assert move.release() is None
         assert move.words == "arm released where it stood"
     assert rig.torque() == {0}

@@ -46,11 +46,11 @@ def verdict(content: bytes, target: Target = TENSORRT_10_3) -> list[BrokenRule]:
     return broken_rules(read_onnx(content), target)
 
 
-def odd(op_type: str, inputs: list[str] | None = None, outputs: list[str] | None = None, **attributes: Any) -> Any:
+def odd(op_type: str, inputs: Any = None, outputs: Any = None, **attributes: Any) -> Any:
     return h.make_node(op_type, inputs or ["x"], outputs or ["y"], "odd", **attributes)
 
 
-KERNEL = {"kernel_shape": [2, 2]}
+KERNEL: dict[str, Any] = {"kernel_shape": [2, 2]}
 REFUSED_ATTRIBUTES = {
     "dilated pooling": (odd("MaxPool", dilations=[2, 2], **KERNEL), {}, 17, "dilations of 1 alone"),
     "storage order": (odd("MaxPool", storage_order=1, **KERNEL), {}, 17, "storage_order 0, not 1"),
@@ -122,7 +122,9 @@ def test_an_attribute_that_is_ignored_or_refused(
     node: Any, constants: dict[str, np.ndarray], opset: int, told: str, target: Target
 ) -> None:
     inputs = FLOATS | ({"a": [1]} if "a" in node.input and "a" not in constants else {})
-    found = [rule for rule in verdict(model_of(node, inputs, opset=opset, **constants), target) if rule.node == "odd"]
+    found = [
+        rule for rule in verdict(model_of(node, inputs, t.FLOAT, opset, **constants), target) if rule.node == "odd"
+    ]
     assert told in " ".join(rule.explanation for rule in found)
     assert target.name in " ".join(rule.explanation for rule in found)
 

@@ -25,6 +25,7 @@ from tests.faults.arm_judge import ArmJudge
 from tests.faults.judge import LoadedPlant, quick_profile
 from tests.faults.lock_step import HORIZON, STEP_NS, Swing
 from tests.faults.wire_limits import wire_limits
+from tests.faults.wire_monitor import WireSummary
 
 HANG_GUARD_S = 90.0
 CHUNK_EVERY_REPORTS = 10
@@ -190,6 +191,11 @@ class Rig:
             self.hear()
         time.sleep(seconds)
         os.kill(self.pid, signal.SIGCONT)
+
+    def summary(self) -> WireSummary:
+        """Figures of what passed on the wire."""
+        with self.port.lock:
+            return self.unit.judge.summary()
 
     def mark(self) -> None:
         """The fault strikes now."""

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sefa_edge.edge.faults import Fault
@@ -20,6 +20,7 @@ from sefa_edge.profiles.units import period_ns, s_to_ns
 from tests.faults.control_rig import Rig
 from tests.faults.judge import first_rest
 from tests.faults.row import DROPPED, GOES_ON, LEFT, Expected, Row, Start
+from tests.faults.wire_monitor import WireSummary
 
 
 def unplug(rig: Rig) -> None:
@@ -179,7 +180,11 @@ ROWS: list[Row[Rig]] = [
         silence,
         Expected(f"{SILENT} ({{joint}})", LEFT, Fault.ARM_TIMEOUT, Mode.FAULT, Torque.ON, rest_s=3.0),
     ),
-    Row("the arm's supply fails and returns", power_cut, Expected(SILENT, fault=Fault.ARM_TIMEOUT, rest_s=3.0)),
+    Row(
+        "the arm's supply fails and returns",
+        power_cut,
+        Expected("the arm lost its power and is limp", DROPPED, Fault.POWER_LOST, rest_s=3.0),
+    ),
     Row("the adapter echoes", echo, GOES_ON),
     Row(
         "SIGSTOP and SIGCONT of control",
@@ -208,8 +213,8 @@ ROWS: list[Row[Rig]] = [
 ]
 
 
-def perform(row: Row[Rig], seed: int, folder: Path) -> None:
-    """Do it, and judge what became of it. Raises AssertionError."""
+def perform(row: Row[Rig], seed: int, folder: Path, note: Callable[[WireSummary], None] = lambda figures: None) -> None:
+    """Do it, judge what became of it, and `note` what passed on the wire. Raises AssertionError."""
     rig = Rig(folder, seed)
     try:
         if row.start is Start.MOVING:
@@ -223,6 +228,7 @@ def perform(row: Row[Rig], seed: int, folder: Path) -> None:
             rig.command(Command.STOP)
         _judge(rig, row.expected)
     finally:
+        note(rig.summary())
         rig.close()
 
 

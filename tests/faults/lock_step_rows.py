@@ -14,10 +14,12 @@ from sefa_edge.edge.policy_records import InferenceBegun, Trouble
 from sefa_edge.edge.records import Kind, Torque, seal
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.protocol import Packet, StatusBits, decode, encode
+from sefa_edge.firmware_bridge.simulation.servo import SimulatedServo
 from sefa_edge.profiles.units import ms_to_ns, period_ns, s_to_ns
 from tests.faults.judge import first_rest
 from tests.faults.lock_step import HORIZON, STEP_NS, Bench
 from tests.faults.row import DROPPED, GOES_ON, LEFT, PARKED, UNTOUCHED, Expected, Row, Start
+from tests.faults.wire_monitor import WireSummary
 
 SHOULDER, GRIPPER = 1, 5
 BITS_PER_TICK = 140 * 8
@@ -266,6 +268,93 @@ def cut_power(bench: Bench, seconds: float) -> None:
     bench.play(seconds)
     for servo in bench.bus.servos:
         servo.connected = True
+
+
+def fail_supply(bench: Bench, servos: list[SimulatedServo], seconds: float) -> None:
+    """The servos start anew when it is back."""
+    before_mv = [servo.supply_mv for servo in servos]
+    for servo in servos:
+        servo.supply_mv = 0
+    bench.play(0.04)
+    bench.bus.advance(bench.clock.now_ns())  # a port that is away lets no time pass on its bus
+    bench.play(seconds - 0.04)
+    for servo, supply_mv in zip(servos, before_mv, strict=True):
+        servo.supply_mv = supply_mv
+
+
+def supply_fails(bench: Bench) -> None:
+    fail_supply(bench, bench.bus.servos, 1.5)
+
+
+def supply_fails_on_the_way_home(bench: Bench) -> None:
+    bench.command(Command.STOP)
+    bench.until(lambda: bench.mode is Mode.PARK)
+    bench.mark()
+    fail_supply(bench, bench.bus.servos, bench.dice.uniform(0.1, 3))
+
+
+def supply_of_a_servo_fails(bench: Bench) -> None:
+    fail_supply(bench, [bench.bus.servos[bench.joint]], bench.dice.choice([0.1, 0.3, 1.5]))
+
+
+def supply_fails_and_torque_comes_back(bench: Bench) -> None:
+    for servo in bench.bus.servos:
+        servo.torque_after_start = True
+    fail_supply(bench, bench.bus.servos, bench.dice.uniform(0.2, 2))
+
+
+def supply_of_a_servo_fails_and_torque_comes_back(bench: Bench) -> None:
+    servo = bench.bus.servos[bench.joint]
+    servo.torque_after_start = True
+    fail_supply(bench, [servo], bench.dice.uniform(0.2, 2))
+
+
+def supply_fails_while_the_port_is_away(bench: Bench) -> None:
+    bench.port.unplug()
+    fail_supply(bench, bench.bus.servos, bench.dice.uniform(0.3, 3))
+    bench.bus.advance(bench.clock.now_ns())
+    bench.port.replug()
+
+
+def goal_changes_while_silent(bench: Bench) -> None:
+    """The servo keeps torque and power, and has another goal when it is heard again."""
+    servo = bench.bus.servos[bench.joint]
+    servo.connected = False
+    bench.play(0.2)
+    goal_ticks = servo.register(reg.GOAL_POSITION) + int(bench.dice.integers(-40, 41))
+    servo.write(reg.GOAL_POSITION.address, reg.GOAL_POSITION.encode(goal_ticks))
+    bench.judge.joints.goal(servo.servo_id, goal_ticks, bench.clock.now_ns())
+    bench.play(0.1)
+    servo.connected = True
+
+
+def random_positions(bench: Bench) -> None:
+    bench.bus.servos[bench.joint].tell_position = lambda _: int(bench.dice.integers(0, 4096))
+    bench.play(6.0)
+
+
+def position_jumps_once(bench: Bench) -> None:
+    """In one answer, again and again, and is true in the next."""
+    servo = bench.bus.servos[bench.joint]
+    for _ in range(int(bench.dice.integers(1, 8))):
+        servo.tell_position = lambda ticks: (ticks + int(bench.dice.integers(300, 3800))) % 4096
+        bench.tick()
+        servo.tell_position = lambda ticks: ticks
+        bench.play(bench.dice.uniform(0.02, 0.2))
+
+
+def position_jumps_for_good(bench: Bench) -> None:
+    """The magnet of the encoder slips."""
+    slip = int(bench.dice.integers(400, 3700))
+    bench.bus.servos[bench.joint].tell_position = lambda ticks: (ticks + slip) % 4096
+
+
+def position_is_frozen(bench: Bench) -> None:
+    bench.joint = SHOULDER  # it has far to go
+    here_ticks = bench.bus.servos[SHOULDER].register(reg.PRESENT_POSITION)
+    bench.bus.servos[SHOULDER].tell_position = lambda _: here_ticks
+    target_deg = bench.reports[-1].joint_deg[SHOULDER] + 60
+    feed_constant(bench, float(target_deg if target_deg < 90 else target_deg - 120))
 
 
 def long_power_cut(bench: Bench) -> None:
@@ -549,6 +638,40 @@ def answers_of_the_last_tick(bench: Bench) -> None:
     bench.bus.held_back_ns = bench.periods(1.1, 1.4)
 
 
+def line_stalls(bench: Bench) -> None:
+    """What is sent meanwhile leaves all at once."""
+    bench.bus.stalled_until_ns = bench.clock.now_ns() + ms_to_ns(250)
+    bench.play(0.5)
+
+
+def line_stalls_between_question_and_goal(bench: Bench) -> None:
+    bench.bus.stalled_until_ns = bench.clock.now_ns() + bench.periods(0.3, 0.9) + ms_to_ns(bench.dice.uniform(20, 350))
+    bench.play(0.5)
+
+
+def requests_late_for_a_while(bench: Bench) -> None:
+    bench.bus.request_delay_ns = ms_to_ns(200)
+    bench.play(bench.dice.uniform(0.05, 0.2))
+    bench.bus.request_delay_ns = 0
+    bench.play(0.4)
+
+
+def requests_late_for_good(bench: Bench) -> None:
+    bench.bus.request_delay_ns = ms_to_ns(200)
+
+
+def answers_lost_for_a_while(bench: Bench) -> None:
+    """The servos hear everything."""
+    for _ in range(int(bench.dice.integers(1, 4))):
+        bench.bus.answers_lost_until_ns = bench.clock.now_ns() + ms_to_ns(bench.dice.choice([300, 40, 100]))
+        bench.play(bench.dice.uniform(0.5, 0.8))
+
+
+def answers_from_long_ago(bench: Bench) -> None:
+    """Every question is answered, 300 ms later."""
+    bench.bus.held_back_ns = ms_to_ns(300)
+
+
 def slow_answers(bench: Bench) -> None:
     bench.bus.held_back_ns = bench.periods(0.01, 0.3)
 
@@ -660,6 +783,10 @@ REFUSED = Expected(
     Torque.UNKNOWN,
     rest_s=0.5,
 )
+UNPOWERED = "a servo lost its power and was not switched on again"
+POWER = f"{UNPOWERED} ({{joint}})"
+LIES = "a servo tells positions that its joint cannot have reached ({joint})"
+LIMP = Expected("the arm lost its power and is limp", DROPPED, Fault.POWER_LOST, rest_s=1.0)
 SPOILT_ANSWERS = left(Fault.ARM_TIMEOUT, SILENT, 1.0)
 
 POLICY_ROWS = [
@@ -752,8 +879,27 @@ ARM_ROWS = [
         loose_contact_on_the_way_home,
         left(Fault.PARK_TIMEOUT, "the arm does not reach its park pose in time", 0.5),
     ),
-    Row("power cut and return", long_power_cut, fault(Fault.ARM_TIMEOUT, SILENT, 1.0)),
-    Row("power cut for less than half a second", short_power_cut, GOES_ON),
+    Row("power cut and return", long_power_cut, LIMP),
+    Row("power cut for less than half a second", short_power_cut, LIMP),
+    Row("the supply of all servos fails for 1.5 s", supply_fails, LIMP),
+    Row("the supply fails on the way home", supply_fails_on_the_way_home, LIMP),
+    Row("the supply fails while the port is away", supply_fails_while_the_port_is_away, LIMP),
+    Row("the supply of one servo fails and returns", supply_of_a_servo_fails, left(Fault.POWER_LOST, POWER, 1.0)),
+    Row(
+        "the supply fails, and the servos start with their torque on",
+        supply_fails_and_torque_comes_back,
+        left(Fault.POWER_LOST, UNPOWERED, 1.0),
+    ),
+    Row(
+        "the supply of one servo fails, and it starts with its torque on",
+        supply_of_a_servo_fails_and_torque_comes_back,
+        left(Fault.POWER_LOST, POWER, 1.0),
+    ),
+    Row("a servo is silent, and has another goal afterwards", goal_changes_while_silent, GOES_ON),
+    Row("random positions of one joint", random_positions, left(Fault.ENCODER, LIES, 1.0)),
+    Row("a position jumps once", position_jumps_once, GOES_ON),
+    Row("a position jumps and stays there", position_jumps_for_good, left(Fault.ENCODER, LIES, 0.5)),
+    Row("a position is frozen", position_is_frozen, left(Fault.FOLLOWING_ERROR, BLOCKED, 2.5)),
     Row("overload bit", overload, COMPLAINT),
     Row("overload bit of a gripper that holds on", overload_the_gripper, GOES_ON),
     Row("over-current bit", raise_bit(StatusBits.CURRENT), COMPLAINT),
@@ -800,7 +946,13 @@ BUS_ROWS = [
     Row("answers cut short", disturb(truncated), SPOILT_ANSWERS),
     Row("answers of a wrong length", disturb(wrong_length), SPOILT_ANSWERS),
     Row("answers too late", late_answers, SPOILT_ANSWERS),
-    Row("answers one tick late", answers_of_the_last_tick, GOES_ON),
+    Row("answers one tick late", answers_of_the_last_tick, SPOILT_ANSWERS),
+    Row("answers 300 ms late", answers_from_long_ago, SPOILT_ANSWERS),
+    Row("answers lost for a while", answers_lost_for_a_while, GOES_ON),
+    Row("the line stalls for 250 ms", line_stalls, GOES_ON),
+    Row("the line stalls in the middle of a tick", line_stalls_between_question_and_goal, GOES_ON),
+    Row("requests 200 ms late for a while", requests_late_for_a_while, GOES_ON),
+    Row("requests 200 ms late for good", requests_late_for_good, SPOILT_ANSWERS),
     Row("answers a little late", slow_answers, GOES_ON),
     Row("answers twice", disturb(duplicated), GOES_ON),
     Row("now and then a wrong id", now_and_then(wrong_ids), GOES_ON),
@@ -821,8 +973,8 @@ TIME_ROWS = [
 ROWS: list[Row[Bench]] = [*POLICY_ROWS, *SUPERVISOR_ROWS, *ARM_ROWS, *BUS_ROWS, *TIME_ROWS]
 
 
-def perform(row: Row[Bench], seed: int) -> None:
-    """Do it, and judge what became of it. Raises AssertionError."""
+def perform(row: Row[Bench], seed: int, note: Callable[[WireSummary], None] = lambda figures: None) -> None:
+    """Do it, judge what became of it, and `note` what passed on the wire. Raises AssertionError."""
     bench = Bench(seed)
     try:
         if row.start is Start.MOVING:
@@ -837,6 +989,7 @@ def perform(row: Row[Bench], seed: int) -> None:
         bench.until(lambda: False)
         judge(bench, row.expected)
     finally:
+        note(bench.judge.summary())
         bench.close()
 
 

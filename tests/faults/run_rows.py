@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.faults.broken_engines import write_failing_engine, write_nan_engine, write_narrow_engine
 from tests.faults.row import DROPPED, GOES_ON, LEFT, UNTOUCHED, Expected, Row, Start
 from tests.faults.run_rig import RunRig, stepped_clock
+from tests.faults.wire_monitor import WireSummary
 
 HOME_S = 60.0
 """From a fault to the end of the run: a few seconds on a quiet machine."""
@@ -345,8 +346,10 @@ ROWS: list[Row[RunRig]] = [
 ]
 
 
-def perform(row: Row[RunRig], seed: int, folder: Path) -> None:
-    """Do it, and judge what became of it. Raises AssertionError."""
+def perform(
+    row: Row[RunRig], seed: int, folder: Path, note: Callable[[WireSummary], None] = lambda figures: None
+) -> None:
+    """Do it, judge what became of it, and `note` what passed on the wire. Raises AssertionError."""
     rig = RunRig(folder, seed)
     try:
         if row.start is Start.MOVING:
@@ -361,6 +364,7 @@ def perform(row: Row[RunRig], seed: int, folder: Path) -> None:
             rig.signal_all(signal.SIGINT)
         _judge(rig, row.expected)
     finally:
+        note(rig.summary())
         rig.close()
 
 

@@ -17,7 +17,6 @@ import pytest
 
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import FeetechArm, open_feetech_arm
 from sefa_edge.firmware_bridge.host.messages import JointGoal
-from sefa_edge.firmware_bridge.simulation.client import WorldPaths
 from sefa_edge.firmware_bridge.simulation.wire_log import WIRE_LOG_VARIABLE, WireLog
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.schema import load_arm_profile
@@ -45,7 +44,7 @@ def logged_world(port: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     environment = os.environ | {WIRE_LOG_VARIABLE: str(log)}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, env=environment)
     try:
-        until(lambda: WorldPaths(port).control.exists() or process.poll() is not None)
+        until(lambda: port.exists() or process.poll() is not None)
         yield process
     finally:
         process.terminate()

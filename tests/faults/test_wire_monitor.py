@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given
@@ -22,6 +22,7 @@ LIMITS = WireLimits(
     ),
     PERIOD_NS,
 )
+GENTLE = JointLimits(1, 1000, 3000, 2000.0, 10_000.0, park_ticks=2000)
 STEP, CHANGE = 20, 4
 """2000 ticks/s and 40,000 ticks/s2 at 100 Hz."""
 
@@ -124,6 +125,19 @@ def jump_to_the_reading(stream: Stream) -> None:
     stream.now_ns += 20 * PERIOD_NS
     stream.report(goal - 40, 2000)
     stream.goals(goal - 40)
+
+
+def a_tick_too_fast_for_long(stream: Stream) -> None:
+    """Each step may be rounding, ten of them may not."""
+    stream.arm(1200, 2000)
+    stream.rush(1200, *SPEED_UP, *[STEP + 1] * 10)
+
+
+def too_sudden_for_long(stream: Stream) -> None:
+    """Each change may be rounding, ten of them may not: the limit is 1 tick per period here."""
+    stream.monitor = WireMonitor(replace(LIMITS, joints=(GENTLE, LIMITS.joints[1])))
+    stream.arm(1200, 2000)
+    stream.rush(1200, *range(0, 20, 2), 19, 20, 20)
 
 
 def after_a_stall(stream: Stream) -> None:
@@ -234,6 +248,8 @@ INJECTED = [
     Injected(Rule.ACCELERATION, too_sudden),
     Injected(Rule.ACCELERATION, too_sudden_a_stop),
     Injected(Rule.VELOCITY, jump_to_the_reading, JUMP),
+    Injected(Rule.VELOCITY, a_tick_too_fast_for_long, 3),
+    Injected(Rule.ACCELERATION, too_sudden_for_long, 3),
     Injected(Rule.VELOCITY, after_a_stall, JUMP),
     Injected(Rule.BURST, backlog, 3),
     Injected(Rule.ANCHOR, goal_away_from_the_joint),

@@ -6,7 +6,8 @@
     monitor.assert_clean()
 
 What it finds is a `Violation`; `Rule` says what is looked for. Positions are whole ticks, so limits are judged with
-what rounding can do: half a tick at either end of the range, one tick in a step, two in the change of a step.
+what rounding can do: half a tick at either end of the range, one tick in a step, two in the change of a step. That
+hides more of a small limit than of a large one, so both are judged over ten steps as well, with the same allowance.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ STEP_ROUNDING_TICKS = 1.0
 CHANGE_ROUNDING_TICKS = 2.0
 HERE_TICKS = 1.0
 """A goal this near to the joint's position commands no motion."""
+
+LONG = 10
+"""Steps that are judged together."""
 
 REST_GAP_PERIODS = 2.5
 """A servo that got no goal for so long has come to a stand at its last one: it may go on from rest."""
@@ -136,6 +140,8 @@ class _Servo:
     """The last goal since its torque is on; None: it has none from here."""
     step: float = 0.0
     goal_ns: int = 0
+    trail: deque[int] = field(default_factory=lambda: deque(maxlen=LONG + 2))
+    """The last goals that came without a pause."""
     goal_bytes: dict[int, int] = field(default_factory=dict)
     """Registers 42 and 43 as written last."""
     own_goal: int | None = None
@@ -147,11 +153,14 @@ class _Servo:
     held_back: RegisterWrite | None = None
     recent_ns: deque[int] = field(default_factory=lambda: deque(maxlen=BURST_GOALS - 1))
     """When the last different goals came."""
+    told: str = ""
+    """The last goal in words."""
 
     def release(self) -> None:
         """Its torque is off; what its goal register holds is still there."""
         self.torque, self.goal, self.step, self.own_goal = False, None, 0.0, None
         self.recent_ns.clear()
+        self.trail.clear()
 
     def restart(self) -> None:
         """It lost its power: its goal is gone, too."""
@@ -353,36 +362,58 @@ class WireMonitor:
         if not keeps_its_goal:
             self._judge_anchor(servo, goal, stamp_ns)
         servo.step = 0.0
+        servo.trail.clear()
+        servo.trail.append(goal)
 
     def _judge_step(self, servo: _Servo, before: int, goal: int, stamp_ns: int) -> None:
         limits, step = servo.limits, goal - before
         rests = servo.own_goal is not None and servo.own_goal != before and abs(goal - servo.own_goal) <= HERE_TICKS
         if rests:  # it missed the goals in between, was asked, and stays where it is
             servo.step = 0.0
+            servo.trail.clear()
+            servo.trail.append(goal)
             return
-        step_limit = limits.max_velocity_ticks_s * self._limits.period_s
-        change_limit = limits.max_acceleration_ticks_s2 * self._limits.period_s**2
-        change = self._change(servo, step, stamp_ns)
-        self._worst_step = max(self._worst_step, (abs(step) - STEP_ROUNDING_TICKS) / step_limit)
-        self._worst_change = max(self._worst_change, (change - CHANGE_ROUNDING_TICKS) / change_limit)
-        told = f"goal {before} -> {goal}, step before {servo.step:g}"
-        if abs(step) > step_limit + STEP_ROUNDING_TICKS:
-            self._found(Rule.VELOCITY, limits.servo_id, stamp_ns, f"{told}, limit {step_limit:.2f}")
-        if change > change_limit + CHANGE_ROUNDING_TICKS:
-            self._found(Rule.ACCELERATION, limits.servo_id, stamp_ns, f"{told}, limit {change_limit:.2f}")
+        servo.told = f"goal {before} -> {goal}, step before {servo.step:g}"
+        paused = stamp_ns - servo.goal_ns > REST_GAP_PERIODS * self._limits.period_ns
+        change = abs(step - servo.step)
+        if paused:  # it goes on with its last step, or from rest
+            change = min(change, abs(step))
+            servo.trail.clear()
+            servo.trail.append(before)
+        self._judge_velocity(servo, abs(step), 1, stamp_ns)
+        self._judge_change(servo, change, 1, stamp_ns)
+        servo.trail.append(goal)
+        self._judge_trail(servo, stamp_ns)
         outside, was_outside = _outside(limits, goal), _outside(limits, before)
         if outside > max(was_outside, RANGE_ROUNDING_TICKS):
             ends = f"range {limits.min_ticks:.1f} to {limits.max_ticks:.1f}"
-            self._found(Rule.RANGE, limits.servo_id, stamp_ns, f"{told}, {ends}")
+            self._found(Rule.RANGE, limits.servo_id, stamp_ns, f"{servo.told}, {ends}")
         if step != 0:
             self._judge_time(servo, stamp_ns)
         servo.step = step
 
-    def _change(self, servo: _Servo, step: float, stamp_ns: int) -> float:
-        """By how much the step differs from the last, or from none where the servo has come to a stand meanwhile."""
-        change = abs(step - servo.step)
-        paused = stamp_ns - servo.goal_ns > REST_GAP_PERIODS * self._limits.period_ns
-        return min(change, abs(step)) if paused else change
+    def _judge_trail(self, servo: _Servo, stamp_ns: int) -> None:
+        """The same limits over the last ten steps."""
+        trail = servo.trail
+        if len(trail) > LONG:
+            self._judge_velocity(servo, abs(trail[-1] - trail[-1 - LONG]), LONG, stamp_ns)
+        if len(trail) == LONG + 2:
+            change = abs(trail[-1] - trail[-2] - (trail[1] - trail[0]))
+            self._judge_change(servo, change, LONG, stamp_ns)
+
+    def _judge_velocity(self, servo: _Servo, way: float, steps: int, stamp_ns: int) -> None:
+        limit = servo.limits.max_velocity_ticks_s * self._limits.period_s * steps
+        self._worst_step = max(self._worst_step, (way - STEP_ROUNDING_TICKS) / limit)
+        if way > limit + STEP_ROUNDING_TICKS:
+            detail = f"{way:g} ticks in {steps} steps, limit {limit:.2f}, {servo.told}"
+            self._found(Rule.VELOCITY, servo.limits.servo_id, stamp_ns, detail)
+
+    def _judge_change(self, servo: _Servo, change: float, steps: int, stamp_ns: int) -> None:
+        limit = servo.limits.max_acceleration_ticks_s2 * self._limits.period_s**2 * steps
+        self._worst_change = max(self._worst_change, (change - CHANGE_ROUNDING_TICKS) / limit)
+        if change > limit + CHANGE_ROUNDING_TICKS:
+            detail = f"{change:g} ticks in {steps} steps, limit {limit:.2f}, {servo.told}"
+            self._found(Rule.ACCELERATION, servo.limits.servo_id, stamp_ns, detail)
 
     def _judge_time(self, servo: _Servo, stamp_ns: int) -> None:
         recent = servo.recent_ns

@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 from onnx import TensorProto, checker, helper, numpy_helper
 
 from sefa_edge.export.int8.cpu_form import to_cpu_form
+from sefa_edge.export.session import Kernels, open_session
+from tests.learn.pair_sums import LARGEST_16_BITS, worst_pair_sums
 
 SHIPPED = Path(__file__).parents[2] / "edge" / "shipped" / "lift" / "model.onnx"
 INPUT_MAX, HIDDEN_MAX = 3.0, 6.0
@@ -56,9 +59,8 @@ def int8_graph() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return np.asarray(session.run(None, {"x": x})[0])
+def run(model: onnx.ModelProto, x: np.ndarray, kernels: Kernels = "integer") -> np.ndarray:
+    return np.asarray(open_session(model, kernels).run(None, {"x": x})[0])
 
 
 def operators(model: onnx.ModelProto, folder: Path) -> list[str]:
@@ -77,7 +79,66 @@ def test_same_function_within_its_rounding() -> None:
     random = np.random.default_rng(1)
     for _ in range(20):
         x = random.uniform(-INPUT_MAX, INPUT_MAX, (1, 8, 8, 8)).astype(np.float32)
-        np.testing.assert_allclose(run(form, x), run(model, x), atol=4 * HIDDEN_MAX / 127)
+        # As written: by itself ONNX Runtime takes integer kernels for some layers, which without VNNI are wrong.
+        np.testing.assert_allclose(run(form, x), run(model, x, "as_written"), atol=4 * HIDDEN_MAX / 127)
+        np.testing.assert_allclose(run(form, x), run(form, x, "as_written"), atol=HIDDEN_MAX / 127)
+
+
+def test_no_sum_of_two_products_can_leave_16_bits() -> None:
+    sums = worst_pair_sums(to_cpu_form(int8_graph()))
+    assert set(sums) == {"first", "second", "y"}
+    assert 25_000 < max(sums.values()) <= LARGEST_16_BITS
+
+
+def test_weights_within_the_limit_are_left_as_they_are() -> None:
+    model = rescaled(int8_graph(), 64)
+    before, after = (
+        {tensor.name: numpy_helper.to_array(tensor) for tensor in m.graph.initializer}
+        for m in (model, to_cpu_form(model))
+    )
+    for name in ("first.w", "first.ws", "second.w", "second.ws", "y.w", "y.ws"):
+        np.testing.assert_array_equal(after[name], before[name])
+
+
+@pytest.mark.parametrize("operator", ["Conv", "Gemm", "MatMul"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_largest_sums_are_exact_on_this_processor(operator: str, sign: int) -> None:
+    channels, size, step = 64, 6, np.float32(1 / 64)
+    shape = {"Conv": (channels, channels, 3, 3)}.get(operator, (channels, channels))
+    tensors = {
+        "xs": np.float32(1 / 255), "xz": np.uint8(0), "ws": step, "wz": np.int8(0),
+        "w": np.full(shape, sign * 127, np.int8), "ys": np.float32(16), "yz": np.uint8(128),
+    }  # fmt: skip
+    image = [1, channels, size, size] if operator == "Conv" else [4, channels]
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "xs", "xz"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "xs", "xz"], ["d"]),
+        helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["wd"]),
+        helper.make_node(operator, ["d", "wd"], ["sum"]),
+        helper.make_node("QuantizeLinear", ["sum", "ys", "yz"], ["yq"]),
+        helper.make_node("DequantizeLinear", ["yq", "ys", "yz"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "largest",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, image)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in tensors.items()],
+    )
+    form = to_cpu_form(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+    x = np.ones(image, np.float32)
+    expected = sign * 127 * step * channels * (9 if operator == "Conv" else 1)
+    np.testing.assert_allclose(run(form, x).flat[0], expected, atol=8)
+    assert set(worst_pair_sums(form).values()) == {2 * 255 * 64}
+
+
+def rescaled(model: onnx.ModelProto, largest: int) -> onnx.ModelProto:
+    """The same graph with weights within plus and minus `largest`, and other values."""
+    for tensor in model.graph.initializer:
+        if tensor.name.endswith(".w"):
+            values = numpy_helper.to_array(tensor).astype(np.float64)
+            tensor.CopyFrom(numpy_helper.from_array(np.rint(values * largest / 127).astype(np.int8), tensor.name))
+    return model
 
 
 def test_source_is_left_alone_and_float_graphs_come_back_as_they_were() -> None:

@@ -198,7 +198,10 @@ def main() -> int:
         return 2
     began = time.monotonic()
     candidates = [mutant for mutant in mutants(source) if args.line in (None, mutant.line)]
-    survived = survivors(candidates, args.jobs)
+    if not candidates:
+        print("error: there is no mutant to try: --line names a line without code", file=sys.stderr)
+        return 2
+    survived = survivors(candidates, max(1, args.jobs or 1))
     print(f"{len(candidates)} mutants in {time.monotonic() - began:.0f} s, {len(survived)} survived", file=sys.stderr)
     return 1 if survived else 0
 

@@ -2,7 +2,8 @@
 
 What the arm is sent is checked from outside, at the arm: whatever commands, chunks, silences, stalls, readings and
 unplugged cables come in whatever order, each joint's goal stays inside position, velocity and acceleration limits,
-or begins anew, at rest, where the joint was just measured.
+or begins anew, at rest, where the joint was just measured. A joint that got no goals for a while has come to rest; one
+that has lost its power gets none any more.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from sefa_edge.edge.modes import POWERED, Command, Mode
 from sefa_edge.edge.motion import Motion
 from sefa_edge.edge.safety import Envelope
 from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmTimeout, ArmUnconfirmed
-from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState
+from sefa_edge.firmware_bridge.host.messages import HeldCommand, JointGoal, JointState
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.plant_arm import PlantArm
 from sefa_edge.profiles.schema import load_arm_profile
@@ -36,6 +37,10 @@ PERIOD_NS = period_ns(PROFILE.control_rate_hz)
 ENVELOPE = Envelope.of(PROFILE.limit_table(), PERIOD_NS)
 JOINTS, HORIZON = len(PROFILE.joints), 8
 ROUNDING_DEG = 1e-6
+TICK_DEG = 0.1
+"""A goal that is read back is a whole number of encoder ticks."""
+REST_NS = round(2.5 * PERIOD_NS)
+"""A joint that got no goal for so long has come to rest."""
 
 joints = st.integers(0, JOINTS - 1)
 angles = st.one_of(st.floats(-200, 200), st.sampled_from([np.nan, np.inf, -np.inf, 1e9, -1e9]))
@@ -55,7 +60,11 @@ class HostileArm(PlantArm):
         self.overlay: dict[str, tuple[int, float]] = {}
         self.silent: set[int] = set()
         self.measured_deg = np.zeros(JOINTS)
+        self.limp: set[int] = set()
+        """Joints that lost their power long enough ago to be known as silent."""
         self.told: JointGoal | None = None
+        self.told_ns = np.zeros(JOINTS, np.int64)
+        self.told_deg = np.zeros(JOINTS)
         self.steps_deg = np.zeros((2, JOINTS))
 
     def read_state(self) -> JointState:
@@ -72,33 +81,51 @@ class HostileArm(PlantArm):
         self.measured_deg = np.where(np.isfinite(state.joint_deg), state.joint_deg, self.measured_deg)
         return state
 
+    def read_command(self) -> HeldCommand:
+        if not self.plugged:
+            raise ArmDisconnected("the cable is out")
+        if self.noise:
+            raise ArmTimeout("noise on the wire")
+        held = super().read_command()
+        held.valid_mask[list(self.silent)] = False
+        held.torque_on[list(self.limp)] = False
+        return held
+
     def send(self, goal: JointGoal) -> None:
         if not self.plugged:
             raise ArmDisconnected("the cable is out")
-        self._check(goal.joint_deg)
+        sent = np.array([not goal.left_out >> joint & 1 for joint in range(JOINTS)])
+        assert not sent[list(self.limp)].any()
+        self._check(goal, sent)
         super().send(goal)
         self.told = goal
 
-    def _check(self, goal_deg: np.ndarray) -> None:
+    def _check(self, goal: JointGoal, sent: np.ndarray) -> None:
+        goal_deg = goal.joint_deg
         assert np.isfinite(goal_deg).all()
         anew = np.abs(goal_deg - self.measured_deg) <= ENVELOPE.change_deg + ROUNDING_DEG
-        before_deg = self.measured_deg if self.told is None else self.told.joint_deg
+        before_deg = self.measured_deg if self.told is None else self.told_deg
         step_deg = goal_deg - before_deg
         slow = np.abs(step_deg) <= ENVELOPE.step_deg + ROUNDING_DEG
         smooth = (np.abs(step_deg - self.steps_deg) <= ENVELOPE.change_deg + ROUNDING_DEG).any(axis=0)
-        assert ((slow & smooth) | anew).all()
+        rested = (goal.due_ns - self.told_ns > REST_NS) & (np.abs(step_deg) <= ENVELOPE.change_deg + TICK_DEG)
+        assert ((slow & smooth) | anew | rested | ~sent).all()
         inside = (goal_deg >= ENVELOPE.min_deg) & (goal_deg <= ENVELOPE.max_deg)
-        assert (inside | anew | (np.abs(goal_deg) <= np.abs(before_deg))).all()
+        assert (inside | anew | (np.abs(goal_deg) <= np.abs(before_deg)) | ~sent).all()
         # A goal that began anew where the joint is may look like a step from the one before as well: either is lawful.
         from_here_deg = goal_deg - self.measured_deg
-        self.steps_deg = np.stack(
-            (np.where(slow & smooth, step_deg, from_here_deg), np.where(anew, from_here_deg, step_deg))
+        steps_deg = np.stack(
+            (np.where(slow & smooth | rested, step_deg, from_here_deg), np.where(anew, from_here_deg, step_deg))
         )
+        self.steps_deg = np.where(sent, steps_deg, self.steps_deg)
+        self.told_ns = np.where(sent, goal.due_ns, self.told_ns)
+        self.told_deg = np.where(sent, goal_deg, self.told_deg)
 
     def enable_torque(self) -> None:
         if not self.plugged:
             raise ArmDisconnected("the cable is out")
         super().enable_torque()
+        self.limp.clear()
 
     def release_torque(self) -> None:
         if not self.plugged:
@@ -128,7 +155,7 @@ class AnySequence(RuleBasedStateMachine):
     def _begin(self) -> ControlLoop:
         """A new process on an arm that was put in order, armed and following."""
         self.arm.plugged, self.arm.noise, self.arm.stubborn = True, False, False
-        self.arm.overlay, self.arm.silent, self.arm.told = {}, set(), None
+        self.arm.overlay, self.arm.silent, self.arm.limp, self.arm.told = {}, set(), set(), None
         self.arm.steps_deg = np.zeros((2, JOINTS))
         self.links = DirectLinks()  # what was said to the one before is not for this one
         loop = ControlLoop(self.clock, self.links, Motion.connect(self._open, PROFILE, PERIOD_NS))
@@ -180,6 +207,20 @@ class AnySequence(RuleBasedStateMachine):
     def plug_of_a_joint(self, joint: int, silent: bool) -> None:
         (self.arm.silent.add if silent else self.arm.silent.discard)(joint)
 
+    @rule(joints=st.sets(joints, min_size=1))
+    def power_of_joints_fails(self, joints: set[int]) -> None:
+        """They are silent while it is away, and limp when it is back."""
+        self.arm.silent |= joints
+        self.ticks(3)
+        if self.loop.state.powered:
+            self.arm.limp |= joints
+
+    @rule(joint=joints, places=st.lists(angles, min_size=1, max_size=12))
+    def encoder_lies(self, joint: int, places: list[float]) -> None:
+        for place in places:
+            self.arm.overlay = {"joint_deg": (joint, place)}
+            self.ticks(1)
+
     @rule(plugged=st.booleans(), noise=st.booleans(), stubborn=st.booleans())
     def wire(self, plugged: bool, noise: bool, stubborn: bool) -> None:
         self.arm.plugged, self.arm.noise, self.arm.stubborn = plugged, noise, stubborn
@@ -222,7 +263,10 @@ class AnySequence(RuleBasedStateMachine):
 # A busy machine is slow, and that proves nothing.
 slow = [HealthCheck.too_slow]
 AnySequence.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=slow
+    max_examples=40,
+    stateful_step_count=30,
+    deadline=None,
+    suppress_health_check=slow,
 )
 test_no_sequence_of_events_breaks_a_limit = AnySequence.TestCase
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from random import Random
 
 import numpy as np
 
@@ -23,19 +24,21 @@ from sefa_edge.firmware_bridge.host.feetech.protocol import Packet, encode_sync_
 from sefa_edge.firmware_bridge.host.feetech.registers import (
     COMMAND_BLOCK,
     GOAL_POSITION,
+    HELD_BLOCK,
     PRESENT_BLOCK,
     STATE_BLOCK,
     TORQUE_BLOCK,
     TORQUE_OFF,
     TORQUE_ON,
     Block,
+    decode_sign_magnitude,
 )
 from sefa_edge.firmware_bridge.host.feetech.servo_bus import PATIENT_MARGIN_NS, ServoBus
 from sefa_edge.firmware_bridge.host.feetech.servo_state import StateTable
 from sefa_edge.firmware_bridge.host.feetech.settings import bring_volatile, prepare, volatile_registers
-from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState, Preparation
+from sefa_edge.firmware_bridge.host.messages import HeldCommand, JointGoal, JointState, Preparation
 from sefa_edge.profiles.schema import ArmProfile
-from sefa_edge.profiles.units import period_ns
+from sefa_edge.profiles.units import ms_to_ns, period_ns
 
 REPLY_MARGIN = 0.5
 """Share of a control period that a state read may last beyond its time on the wire. A silent servo costs this
@@ -44,6 +47,13 @@ share in every tick; more would cost the loop its grid."""
 GOAL_SLACK_TICKS = 23
 """Two degrees: how far a servo may bend the goal on arming, to its own position limits, before arming is
 refused."""
+
+
+SILENT_QUESTIONS = 3
+"""Questions in a row that nobody answered, after which the next ones are asked at intervals of SILENT_INTERVAL_NS."""
+
+SILENT_INTERVAL_NS = ms_to_ns(50)
+"""A line that is stalled releases all that was written to it at once: what waits there must be little."""
 
 
 class FeetechArm:
@@ -83,7 +93,13 @@ class FeetechArm:
         ]
         self._goal_frame = GoalFrame(self._servo_ids, scales, self._speed_counts)
         self._states = StateTable(self._servo_ids, scales, units)
+        self._scales = tuple(scales)
         self._state_request = encode_sync_read(self._servo_ids, STATE_BLOCK.address, STATE_BLOCK.count)
+        self._asked: list[int] | None = None
+        """The order of the last question, while answers are missing; None: that of the joints."""
+        self._dice = Random(0)
+        self._unanswered = 0
+        """Questions in a row that nobody answered."""
         delays_ns = sum(identity.return_delay_ns for identity in identities)
         if profile.register_7 == "reserved":
             delays_ns = 0
@@ -103,26 +119,57 @@ class FeetechArm:
     def read_state(self) -> JointState:
         """Read every joint once; `stamp_ns` is the middle of the transaction on the wire. Its arrays are read-only.
 
+        After a missing answer the servos are asked in another order each time, until all have answered: a late answer
+        to an earlier question shows by its order. While nobody answers, not every call asks.
+
+        Raises:
+            ArmTimeout: no joint answered, or was asked.
+            ArmDisconnected: the port is gone.
+        """
+        link, states = self._bus.link, self._states
+        silent_for_long = self._unanswered >= SILENT_QUESTIONS
+        if silent_for_long and link.now_ns() - link.written_ns < SILENT_INTERVAL_NS:
+            link.rest(self._margin_ns)
+            raise self._nobody_answered()
+        received = link.exchange(self._next_request(), states.reply_bytes, self._margin_ns)
+        stamp_ns = link.written_ns + self._half_transaction_ns
+        valid = states.take(received, stamp_ns, self._asked)
+        if self._silent or valid is not states.everyone:
+            self._note_silence(valid)
+        if valid is not states.everyone and not valid.any():
+            self._unanswered += 1
+            raise self._nobody_answered()
+        self._unanswered = 0
+        self._sequence += 1
+        return states.joint_state(self._sequence, stamp_ns, valid)
+
+    def read_command(self) -> HeldCommand:
+        """Ask every joint for registers 40 to 47: torque, goal, and the speed that every goal carries.
+
+        The speed tells whether a servo has kept its power: after a start it has the factory value, whatever register
+        40 says, because some servos are set to start with their torque on.
+
         Raises:
             ArmTimeout: no joint answered.
             ArmDisconnected: the port is gone.
         """
-        link, states = self._bus.link, self._states
-        received = link.exchange(self._state_request, states.reply_bytes, self._margin_ns)
-        stamp_ns = link.written_ns + self._half_transaction_ns
-        valid = states.take(received, stamp_ns)
-        if self._silent or valid is not states.everyone:
-            self._note_silence(valid)
-        if valid is not states.everyone and not valid.any():
-            raise ArmTimeout(
-                f"no servo answered on {link.port}",
-                "is the arm's power supply on, and the cable seated?",
-            )
-        self._sequence += 1
-        return states.joint_state(self._sequence, stamp_ns, valid)
+        answers = self._bus.sync_read(self._servo_ids, HELD_BLOCK, self._margin_ns)
+        if not answers:
+            raise self._nobody_answered()
+        n = len(self._servo_ids)
+        valid, torque, powered, goal_deg = np.zeros(n, bool), np.zeros(n, bool), np.zeros(n, bool), np.zeros(n)
+        for row, servo_id in enumerate(self._servo_ids):
+            if servo_id in answers:
+                on, _, goal, _, speed = HELD_BLOCK.layout.unpack(answers[servo_id].parameters)
+                valid[row], torque[row] = True, on != TORQUE_OFF
+                powered[row] = speed == self._speed_counts[row]
+                goal_deg[row] = self._scales[row].to_joint(decode_sign_magnitude(goal, GOAL_POSITION.sign_bit))
+        return HeldCommand(valid, torque, powered, goal_deg)
 
     def send(self, goal: JointGoal) -> None:
         """Send one position command to all joints, each with its speed (`speed_wall_counts` says which and why).
+
+        Joints of `goal.left_out` get none.
 
         Raises:
             ArmFault: a position is not a finite number; nothing is sent.
@@ -133,7 +180,11 @@ class FeetechArm:
             raise ArmFault(f"goal {goal.sequence} holds {positions}", "a goal must pass the safety layer first")
         if self._returned:
             self._repeat_volatile()
-        self._bus.link.send(self._goal_frame.filled(positions))
+        frame = (
+            self._goal_frame.without(positions, goal.left_out) if goal.left_out else self._goal_frame.filled(positions)
+        )
+        if frame:
+            self._bus.link.send(frame)
 
     def enable_torque(self) -> None:
         """Hold the present pose: goal = present first, then torque on, each read back.
@@ -166,6 +217,21 @@ class FeetechArm:
     def close(self) -> None:
         """Give the port back. Torque stays as it is."""
         self._bus.link.close()
+
+    def _next_request(self) -> bytes:
+        """The question of this reading, in an order of its own while answers are missing."""
+        if not self._silent:
+            self._asked = None
+            return self._state_request
+        before = self._asked or list(self._servo_ids)
+        while len(before) > 1 and (self._asked is None or self._asked == before):
+            self._asked = self._dice.sample(before, len(before))
+        return encode_sync_read(self._asked or before, STATE_BLOCK.address, STATE_BLOCK.count)
+
+    def _nobody_answered(self) -> ArmTimeout:
+        return ArmTimeout(
+            f"no servo answered on {self._bus.link.port}", "is the arm's power supply on, and the cable seated?"
+        )
 
     def _note_silence(self, valid: np.ndarray) -> None:
         heard = {servo_id for servo_id, answered in zip(self._servo_ids, valid, strict=True) if answered}

@@ -47,6 +47,7 @@ class GoalFrame:
         commands = [command(0, counts) for counts in speed_counts]
         self._packet = bytearray(encode_sync_write(COMMAND_BLOCK.address, list(zip(servo_ids, commands, strict=True))))
         self._check_of_zeros = self._packet[-1]
+        self._servo_ids, self._scales, self._speed_counts = tuple(servo_ids), tuple(scales), tuple(speed_counts)
         first = FIRST_ENTRY + 1 + GOAL_POSITION.address - COMMAND_BLOCK.address
         entry = 1 + COMMAND_BLOCK.count
         self._joints = [
@@ -75,3 +76,17 @@ class GoalFrame:
             joint += 1  # noqa: SIM113  (enumerate makes one more tuple per joint)
         packet[-1] = (self._check_of_zeros - total) & 0xFF
         return bytes(packet)
+
+    def without(self, joint_deg: Sequence[float], left_out: int) -> bytes:
+        """As `filled`, without the joints whose bits are set in `left_out`; empty when no joint remains.
+
+        Raises:
+            ValueError: not one position for every joint.
+        """
+        rows = zip(self._servo_ids, self._scales, self._speed_counts, joint_deg, strict=True)
+        commands = [
+            (servo_id, command(scale.to_ticks(position), counts))
+            for row, (servo_id, scale, counts, position) in enumerate(rows)
+            if not left_out >> row & 1
+        ]
+        return encode_sync_write(COMMAND_BLOCK.address, commands) if commands else b""

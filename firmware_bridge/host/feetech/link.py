@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
 import errno
 import fcntl
@@ -34,6 +35,9 @@ READ_BYTES = 4096
 BACKLOG_BYTES = 4096
 """What the operating system holds for a serial port that is still sending; what is beyond, `write` has dropped."""
 
+STALLED_NS = ms_to_ns(5)
+"""Bytes that have not left so long after their time on the wire are stuck."""
+
 FEW_PIECES = 2
 """Readings that a reply may take before it pays to sleep until it can be complete: a sleep costs one wake-up."""
 
@@ -55,6 +59,10 @@ class Wire(Protocol):
 
     def discard_input(self) -> None:
         """Throw away what has arrived. Raises ArmDisconnected."""
+        ...
+
+    def discard_output(self) -> None:
+        """Throw away what was written and has not left yet. Raises ArmDisconnected."""
         ...
 
     def write(self, data: bytes) -> None:
@@ -86,6 +94,7 @@ class Link:
         """When the last request began to leave, after whatever was on the line before it."""
         self._wire = wire
         self._line_free_ns = 0
+        self._earliest_answer_ns = 0
         self._byte_ns = wire_time_ns(1, wire.baud)
         self._backlog_ns = wire_time_ns(BACKLOG_BYTES, wire.baud)
         self._in_pieces = False
@@ -113,7 +122,8 @@ class Link:
         """Send a request, collect the reply: what arrived within its time on the wire plus `margin_ns`.
 
         The reply is shorter than `reply_bytes` when somebody kept silent, and empty when nobody answered.
-        Bytes left over from before are thrown away first; noise before the reply does not count as reply.
+        Bytes left over from before are thrown away first, and so is what arrives before the request can have reached
+        anybody: it answers an earlier one. Noise before the reply does not count as reply.
 
         Args:
             margin_ns: for the servos' return delays and for what the adapter and this computer add.
@@ -129,18 +139,34 @@ class Link:
         if self._in_pieces:
             wire.rest(max(reply_ns - wire.now_ns(), 0))
         received = wire.read(reply_ns + margin_ns)
+        while received and not self._echoes and wire.now_ns() < self._earliest_answer_ns:
+            received = wire.read(reply_ns + margin_ns)
         if len(received) == reply_bytes and received.startswith(HEADER) and not self._echoes:
             return received
         return self._collect(request, received, reply_bytes, reply_ns + margin_ns)
 
     def send(self, request: bytes) -> None:
-        """Send a request that nobody answers. Raises ArmDisconnected, ArmInterrupted."""
+        """Send a request that nobody answers; what is stuck from before is dropped first.
+
+        Raises:
+            ArmDisconnected: the port is gone.
+            ArmInterrupted: an emergency stop goes before it.
+        """
         if self._emergency is not None and self._emergency.asked:
             raise ArmInterrupted("an emergency stop was asked for", "the request was not sent")
-        self._wire.write(request)
-        now_ns, free_ns = self._wire.now_ns(), self._line_free_ns
+        wire, free_ns = self._wire, self._line_free_ns
+        before_ns = wire.now_ns()
+        if before_ns - free_ns > STALLED_NS:
+            wire.discard_output()
+        wire.write(request)
+        self._earliest_answer_ns = before_ns + len(request) * self._byte_ns
+        now_ns = wire.now_ns()
         self.written_ns = begun_ns = now_ns if now_ns > free_ns else min(free_ns, now_ns + self._backlog_ns)
         self._line_free_ns = begun_ns + len(request) * self._byte_ns
+
+    def now_ns(self) -> int:
+        """The time that the wire goes by."""
+        return self._wire.now_ns()
 
     def rest(self, duration_ns: int) -> None:
         """Do nothing for so long."""
@@ -151,6 +177,7 @@ class Link:
 
         def send() -> None:
             self._wire.write(packet)
+            self._line_free_ns = self._wire.now_ns() + len(packet) * self._byte_ns
 
         self._emergency, self._urgent = emergency, send
         emergency.reach(send)
@@ -199,6 +226,7 @@ class SerialWire:
         self._serial = _open(port, baud)
         self._fd: int = self._serial.fileno()
         self._watched = (self._fd,)
+        self._unsent = array.array("i", [0])
 
     def now_ns(self) -> int:
         return time.monotonic_ns()
@@ -211,6 +239,17 @@ class SerialWire:
             termios.tcflush(self._fd, termios.TCIFLUSH)
         except termios.error as error:
             raise self._gone(error.args[-1]) from None
+
+    def discard_output(self) -> None:
+        try:
+            fcntl.ioctl(self._fd, termios.TIOCOUTQ, self._unsent)
+            if self._unsent[0]:
+                termios.tcflush(self._fd, termios.TCOFLUSH)
+        except termios.error as error:
+            raise self._gone(error.args[-1]) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOTTY, errno.EINVAL):  # a driver that does not know the question
+                raise self._gone(error.strerror) from None
 
     def write(self, data: bytes) -> None:
         """What the operating system cannot take at once is dropped, not queued: an old goal must never leave

@@ -196,6 +196,9 @@ STATE_BLOCK = Block(PRESENT_POSITION.address, struct.Struct("<HHHBBBBBxxH"))
 COMMAND_BLOCK = Block(ACCELERATION.address, struct.Struct("<BHHH"))
 """41..47: acceleration, goal position, goal time, goal speed (raw)."""
 
+HELD_BLOCK = Block(TORQUE_ENABLE.address, struct.Struct("<BBHHH"))
+"""40..47: torque, then what a goal writes (raw)."""
+
 IDENTITY_BLOCK = Block(MODEL_NUMBER.address, struct.Struct("<HBBBBHH5xB12xHB"))
 """3..33: model, id, baud, return delay, response level, min and max position, phase, offset, mode (raw)."""
 

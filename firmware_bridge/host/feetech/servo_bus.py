@@ -39,14 +39,19 @@ class ServoBus:
         """The ids that answer. Scanning all 254 takes about 5 s. Raises ArmDisconnected."""
         return [servo_id for servo_id in servo_ids if self.ping(servo_id)]
 
-    def sync_read(self, servo_ids: Sequence[int], block: Block) -> dict[int, Packet]:
+    def sync_read(
+        self, servo_ids: Sequence[int], block: Block, margin_ns: int = PATIENT_MARGIN_NS
+    ) -> dict[int, Packet]:
         """The same registers of several servos; who kept silent is absent, and nobody else is there.
+
+        Args:
+            margin_ns: time for the answers beyond their time on the wire.
 
         Raises:
             ArmDisconnected: the port is gone.
         """
         request = encode_sync_read(servo_ids, block.address, block.count)
-        received = self.link.exchange(request, len(servo_ids) * reply_bytes(block.count), PATIENT_MARGIN_NS)
+        received = self.link.exchange(request, len(servo_ids) * reply_bytes(block.count), margin_ns)
         answers = answers_by_id(received, block.count)
         return {servo_id: answers[servo_id] for servo_id in servo_ids if servo_id in answers}
 

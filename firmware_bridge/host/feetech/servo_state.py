@@ -70,14 +70,18 @@ class StateTable:
         """Length of a whole reply on the wire."""
         return len(self._frames)
 
-    def take(self, received: bytes, stamp_ns: int) -> np.ndarray:
+    def take(self, received: bytes, stamp_ns: int, asked: Sequence[int] | None = None) -> np.ndarray:
         """Take in what arrived after a sync read; tells who answered, bool [n], read-only.
 
         Noise, foreign ids, other lengths and frames with a wrong checksum are passed over. Of two answers of
         one servo the later one counts.
+
+        Args:
+            asked: the order in which the servos were asked, where that is not the order of the joints. Servos answer
+            in this order; answers in another one belong to an earlier question, and none of them counts.
         """
-        if len(received) != len(self._frames) or not self._accept(received):
-            return self._take_pieces(received, stamp_ns)
+        if asked is not None or len(received) != len(self._frames) or not self._accept(received):
+            return self._take_pieces(received, stamp_ns, asked)
         self._stamps_ns = [stamp_ns] * len(self._stamps_ns)
         return self.everyone
 
@@ -126,14 +130,20 @@ class StateTable:
         self._supply_mv = lowest_voltage * VOLTAGE_MV
         return True
 
-    def _take_pieces(self, received: bytes, stamp_ns: int) -> np.ndarray:
+    def _take_pieces(self, received: bytes, stamp_ns: int, asked: Sequence[int] | None) -> np.ndarray:
         frames, valid = bytearray(self._frames), bytearray(len(self._joints))
-        for packet in decode(received):
-            row = self._rows.get(packet.servo_id)
-            if row is not None and len(packet.parameters) == STATE_BLOCK.count:
-                frames[row * FRAME_BYTES : (row + 1) * FRAME_BYTES] = _frame(packet)
-                self._stamps_ns[row] = stamp_ns
-                valid[row] = True
+        answers = [
+            packet
+            for packet in decode(received)
+            if packet.servo_id in self._rows and len(packet.parameters) == STATE_BLOCK.count
+        ]
+        if asked is not None and not _in_order([packet.servo_id for packet in answers], asked):
+            answers = []
+        for packet in answers:
+            row = self._rows[packet.servo_id]
+            frames[row * FRAME_BYTES : (row + 1) * FRAME_BYTES] = _frame(packet)
+            self._stamps_ns[row] = stamp_ns
+            valid[row] = True
         self._accept(bytes(frames))
         return np.frombuffer(bytes(valid), np.bool_)
 
@@ -145,3 +155,9 @@ class StateTable:
 
 def _frame(packet: Packet) -> bytes:
     return encode(packet.servo_id, packet.code, packet.parameters)
+
+
+def _in_order(answered: Sequence[int], asked: Sequence[int]) -> bool:
+    """Whether servos were first heard in the order in which they were asked; some may be missing."""
+    places = [asked.index(servo_id) for servo_id in dict.fromkeys(answered)]
+    return places == sorted(places)

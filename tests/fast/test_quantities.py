@@ -20,7 +20,7 @@ from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.gpu_report import GpuReport
 from sefa_edge.profiles.json_text import MAX_DEPTH, JsonError, parse_json_text, read_json
 from sefa_edge.profiles.latency.report import LatencyReport
-from sefa_edge.profiles.numbers import NumberError, Real, Whole, parse_real, parse_whole, seed_range, shown
+from sefa_edge.profiles.quantities import NumberError, Real, Whole, parse_real, parse_whole, seed_range, shown
 from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
 from sefa_edge.profiles.verification import VerificationReport
 from sefa_edge.profiles.yaml_text import YamlError, parse_yaml_text
