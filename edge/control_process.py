@@ -66,7 +66,11 @@ from sefa_edge.edge.transport import Channel, ChannelClosed
 from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.calibration import load_calibration
 from sefa_edge.firmware_bridge.host.emergency import Emergency
+from sefa_edge.firmware_bridge.host.errors import ArmTimeout
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
+from sefa_edge.firmware_bridge.host.feetech.link import Link
+from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
+from sefa_edge.firmware_bridge.host.feetech.torque import joints_holding
 from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED
 from sefa_edge.profiles import console
 from sefa_edge.profiles.errors import InputError, SefaError
@@ -105,6 +109,9 @@ class ControlConfig(StrictModel):
     servo_settings: Literal["apply", "leave"] = "apply"
     """Whether settings that a power cut undoes are written before the arm is ready; an arm in need, or one that is
     only looked at, is left as it is."""
+    rescue: bool = False
+    """Whether an earlier process may have left the arm holding: it is then held where it is, parked and released
+    without any command, whether the supervisor lives or not. An arm that does not hold is not touched."""
     recorder_fd: FileDescriptor | None = None
     """End of a channel to the recorder, which gets a TickTrace per tick; null: nobody records."""
 
@@ -173,15 +180,19 @@ def _serve(config: ControlConfig, supervisor: Channel, policy: Channel, sink: Si
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: links.ask_stop())
         signal.signal(signal.SIGQUIT, lambda *_: links.ask_emergency())
+        if config.rescue and not _may_hold(profile, config.port):
+            return NOTHING_HOLDS
         period = control_period_ns(config, profile)
         loop = build_loop(config, profile, Surroundings(clock, links, _arm_opener(config, profile, emergency)), sink)
     except SefaError as error:
-        return _not_started(error)
+        return _not_started(error, config)
+    if config.rescue:
+        links.rescue()
     with closing(loop.arm):
         try:
             preparation = loop.arm.prepare() if config.servo_settings == "apply" else NOT_PREPARED
         except SefaError as error:
-            return _not_started(error)
+            return _not_started(error, config)
         _reserve = reserve_heap()  # held to the end of this call
         quiet_collector()  # before the priority: it takes tens of milliseconds, which others may need
         asked, granted = claim_privileges(config.realtime_priority, config.cpu)
@@ -255,8 +266,23 @@ def _arm_opener(config: ControlConfig, profile: ArmProfile, emergency: Emergency
     return lambda: open_feetech_arm(profile, config.port, calibration, emergency)
 
 
-def _not_started(error: SefaError) -> Final:
-    return Final(Mode.IDLE, Fault.NONE, 0, Torque.UNTOUCHED, error.exit_code, 0, 0, str(error), error.hint)
+def _may_hold(profile: ArmProfile, port: str) -> bool:
+    """Whether a servo's torque is on, or cannot be read. Raises SefaError: the port cannot be opened."""
+    with closing(Link.open(port, profile.baud)) as link:
+        try:
+            return bool(joints_holding(ServoBus(link), profile))
+        except ArmTimeout:
+            return True
+
+
+NOTHING_HOLDS = Final(Mode.IDLE, Fault.NONE, 0, Torque.OFF, 0, 0, 0, "no servo holds: the arm was not touched", "")
+"""How a rescue ends that finds nothing to do."""
+
+
+def _not_started(error: SefaError, config: ControlConfig | None = None) -> Final:
+    rescue = config is not None and config.rescue
+    message = f"{error}: the arm may still hold" if rescue else str(error)
+    return Final(Mode.IDLE, Fault.NONE, 0, Torque.UNTOUCHED, error.exit_code, 0, 0, message, error.hint)
 
 
 def _deliver(supervisor: Channel, final: Final) -> bool:

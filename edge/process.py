@@ -21,8 +21,10 @@ from sefa_edge.profiles.units import NS_PER_S
 
 PR_SET_PDEATHSIG = 1
 LAST_WORDS_BYTES = 16384
-STAT_STATE, STAT_START = 3, 22
-"""Fields of /proc/PID/stat: the first one after the name, and when the process was started."""
+STAT_STATE, STAT_START, STAT_TIMES = 3, 22, (14, 15)
+"""Fields of /proc/PID/stat: the first one after the name, when the process was started, and what it has used."""
+KILL_PATIENCE_S = 5.0
+"""From SIGKILL to the end of a process that is not stuck in the kernel, on a busy machine."""
 LEAN = {
     # Otherwise every process that imports numpy keeps a pool of threads for matrices that nobody multiplies.
     "OPENBLAS_NUM_THREADS": "1",
@@ -133,11 +135,33 @@ class Child:
         return self.exit_code
 
     def stop(self, patience_s: float) -> None:
-        """End it: SIGTERM, then SIGKILL after `patience_s`."""
-        for send, patience in ((self._process.terminate, patience_s), (self._process.kill, 5.0)):
-            if self.exit_code is None:
-                send()
-                self.wait(patience)
+        """End it: SIGTERM, then SIGKILL after `patience_s`; a process that is stuck in the kernel may outlive this."""
+        if self.exit_code is None:
+            self.send_signal(signal.SIGTERM)
+            self.wait(patience_s)
+        self.kill(KILL_PATIENCE_S)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Never blocks, and does nothing once the process has ended: safe to call from a signal handler."""
+        with contextlib.suppress(OSError):
+            signal.pidfd_send_signal(self.exit_fd, number)
+
+    def kill(self, patience_s: float) -> None:
+        """SIGKILL, and wait for at most `patience_s` until it took effect."""
+        if self.exit_code is None:
+            self.send_signal(signal.SIGKILL)
+            self.wait(patience_s)
+
+    def processor_ticks(self) -> int:
+        """Processor time that it has used so far, in ticks of the kernel; a process that is stuck uses none.
+
+        Source: proc(5), fields 14 and 15 of /proc/PID/stat.
+        """
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0
+        return sum(int(fields[number - STAT_STATE]) for number in STAT_TIMES)
 
     def last_words(self) -> str:
         """The end of what it wrote to standard error."""
@@ -150,8 +174,9 @@ class Child:
 
     def close(self) -> None:
         """Forget a process that has ended."""
-        os.close(self.exit_fd)
-        os.close(self._words_fd)
+        descriptors, self.exit_fd = (self.exit_fd, self._words_fd), -1
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
 def be_lean() -> None:

@@ -28,7 +28,7 @@ from sefa_edge.export.gate import (
 from sefa_edge.export.graph.inference_network import GraphForm
 from sefa_edge.export.graph.parts import write_parts
 from sefa_edge.export.graph.to_onnx import example_inputs, policy_graph
-from sefa_edge.export.policy_card import CardFacts, check_moves, make_card, unit_notes
+from sefa_edge.export.policy_card import CardFacts, make_card
 from sefa_edge.export.report import ExportReport, FlavourReport, flavour_report, layer_reports, report_text
 from sefa_edge.export.report_page import save_page
 from sefa_edge.export.rules import require_buildable
@@ -41,6 +41,7 @@ from sefa_edge.profiles.card import ClosedLoop, GateResult, card_path, save_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import make_folder, write_atomic
 from sefa_edge.profiles.quantities import SEED, STEPS, Whole, seed_range
+from sefa_edge.profiles.recording.fitness import check_moves, unit_notes
 from sefa_edge.profiles.schema import load_arm_profile
 
 BASE_CALLS = 10
@@ -154,10 +155,11 @@ class Export:
         self._calls = usual_calls if arguments.network_calls is None else arguments.network_calls
         self._check_options()
         self._arm = load_arm_profile(arguments.arm)
-        check_moves(self._info, self._arm)
+        trained = self._info.trained_min_deg, self._info.trained_max_deg
+        check_moves(self._info.joint_names, *trained, self._arm)
         self._sets = open_calibration(arguments, self._info)
         self._form = GraphForm(arguments.film, arguments.conv1d, arguments.group_norm)
-        self._notes = unit_notes(self._info, self._arm)
+        self._notes = unit_notes(*trained, self._arm)
         self._judged: list[tuple[Flavour, GateResult]] = []
         self._started_s = time.monotonic()
 

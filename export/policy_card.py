@@ -18,9 +18,8 @@ from sefa_edge.profiles.card import (
     TensorSpec,
     TimingSpec,
 )
-from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import sha256_of, sha256_of_json
-from sefa_edge.profiles.joint_units import unit_doubtful, unit_impossible, zero_of
+from sefa_edge.profiles.joint_units import zero_of
 from sefa_edge.profiles.schema import ArmProfile
 
 
@@ -33,28 +32,6 @@ class CardFacts:
     arm: ArmProfile
     network_calls: int
     execute_steps: int
-
-
-def check_moves(info: CheckpointInfo, arm: ArmProfile) -> None:
-    """Raises InputError when the checkpoint's joints are not the arm's, or cannot be in its units."""
-    if arm.joint_names != info.joint_names:
-        raise InputError(
-            f"the checkpoint moves {', '.join(info.joint_names)}",
-            f"arm '{arm.name}' has other joints; name it by --arm",
-        )
-    for joint, low, high in zip(arm.joints, info.trained_min_deg, info.trained_max_deg, strict=True):
-        wrong = unit_impossible(joint.unit, low, high)
-        if wrong:
-            raise InputError(
-                f"{joint.name}: {wrong}",
-                "was it recorded in LeRobot's other mode? --arm so101 is degrees, --arm so101_percent is -100..100",
-            )
-
-
-def unit_notes(info: CheckpointInfo, arm: ArmProfile) -> list[str]:
-    """What looks as if the demonstrations were in another unit than the arm."""
-    ranges = zip(arm.joints, info.trained_min_deg, info.trained_max_deg, strict=True)
-    return [doubt for joint, low, high in ranges if (doubt := unit_doubtful(joint, low, high))]
 
 
 def make_card(info: CheckpointInfo, facts: CardFacts, flavour: Flavour, judged: tuple[Path, GateResult]) -> PolicyCard:

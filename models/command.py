@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,15 @@ import torch
 from sefa_edge.models.align import Alignment
 from sefa_edge.models.checkpoint import CheckpointInfo, Stage, load_checkpoint, save_checkpoint
 from sefa_edge.models.config import BaseConfig, NetworkConfig, PairConfig, StudentConfig, TrainConfig
-from sefa_edge.models.dataset import Demonstrations, load_dataset
+from sefa_edge.models.dataset import Demonstrations, load_demonstrations
 from sefa_edge.models.policy import FlowPolicy
 from sefa_edge.models.train import Numerics, make_pairs, new_policy, train_base, train_student
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import make_folder
 from sefa_edge.profiles.quantities import FRACTION, SEED, Whole
+from sefa_edge.profiles.recording.dataset import RecordedDataset, open_dataset
+from sefa_edge.profiles.recording.fitness import check_exportable
+from sefa_edge.profiles.schema import load_arm_profile
 
 TRAINING_STEPS = Whole("a number of steps", 1, 10_000_000)
 THREADS_OR_DEFAULT = Whole("a number of threads", 0, 256)
@@ -35,6 +39,12 @@ PRESETS: dict[str, dict[str, object]] = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", type=Path, required=True, help="LeRobot v3 dataset, pictures or videos")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the checkpoints base/ and sefa/")
+    parser.add_argument(
+        "--arm",
+        default="so101_sim",
+        help="arm that the policy will move, as for export; a dataset of other joints or units is refused "
+        "(default: so101_sim)",
+    )
     parser.add_argument("--stage", choices=("base", "student", "all"), default="all", help="student starts from base/")
     parser.add_argument(
         "--network", choices=tuple(PRESETS), default="small", help="small: CPU; paper: ResNet-18 + U-Net"
@@ -58,7 +68,7 @@ def main(arguments: argparse.Namespace) -> int:
     numerics = Numerics(arguments.device, _has_bfloat16(arguments.device))
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    data = load_dataset(arguments.dataset)
+    data = load_demonstrations(_checked_dataset(arguments))
     episodes = len(data.episode_end.unique())
     print(f"{arguments.dataset}: {len(data)} frames, {episodes} episodes, sha256 {data.sha256[:12]}…")
     run = TrainingRun(arguments.output, data, numerics)
@@ -68,6 +78,15 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.stage in ("student", "all"):
         run.student(config, arguments.name)
     return 0
+
+
+def _checked_dataset(arguments: argparse.Namespace) -> RecordedDataset:
+    """The dataset, refused before its pictures are decoded when `export` would refuse what is trained on it."""
+    arm = load_arm_profile(arguments.arm)
+    dataset = open_dataset(arguments.dataset)
+    for note in (*dataset.info.notes, *check_exportable(dataset, arm)):
+        print(f"note: {note}", file=sys.stderr)
+    return dataset
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +154,6 @@ def _tell(alignment: Alignment) -> None:
 
 def _config(arguments: argparse.Namespace, data: Demonstrations) -> TrainConfig:
     pictures = next(iter(data.images.values()))
-    if any(other.shape != pictures.shape for other in data.images.values()):
-        raise InputError("the cameras of the dataset differ in size", "record them at one size")
     network = {
         **PRESETS[arguments.network],
         "cameras": tuple(data.images),

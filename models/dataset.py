@@ -59,7 +59,16 @@ def load_dataset(folder: Path) -> Demonstrations:
         InputError: not a LeRobot v3.0 dataset, or a damaged one.
         MissingError: it holds videos, and PyAV is not installed.
     """
-    dataset = open_dataset(folder)
+    return load_demonstrations(open_dataset(folder))
+
+
+def load_demonstrations(dataset: RecordedDataset) -> Demonstrations:
+    """Decode all pictures of an open dataset.
+
+    Raises:
+        InputError: a damaged picture.
+        MissingError: it holds videos, and PyAV is not installed.
+    """
     images = {
         camera: _stream_into(dataset, camera, np.empty((len(dataset), feature.height, feature.width, 3), np.uint8))
         for camera, feature in dataset.info.cameras.items()
@@ -67,7 +76,7 @@ def load_dataset(folder: Path) -> Demonstrations:
     return Demonstrations(
         joint_names=dataset.info.joint_names,
         rate_hz=dataset.info.rate_hz,
-        task=folder.name,
+        task=dataset.folder.name,
         joint_deg=torch.from_numpy(dataset.joint_deg),
         action_deg=torch.from_numpy(dataset.action_deg),
         images={camera: torch.from_numpy(pictures) for camera, pictures in images.items()},

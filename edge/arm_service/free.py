@@ -6,13 +6,9 @@ import argparse
 import sys
 
 from sefa_edge.edge.arm_service.opening import open_bus, profile_of
-from sefa_edge.firmware_bridge.host.errors import ArmTimeout, ArmUnconfirmed
-from sefa_edge.firmware_bridge.host.feetech.registers import TORQUE_BLOCK, TORQUE_OFF
-from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
+from sefa_edge.firmware_bridge.host.feetech.torque import joints_holding, release
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.schema import ArmProfile
 
-ATTEMPTS = 5
 WORDS_OF_CONSENT = ("y", "yes")
 
 
@@ -27,7 +23,7 @@ def main(args: argparse.Namespace) -> int:
     """
     profile = profile_of(args)
     with open_bus(args.port, profile.baud) as bus:
-        holding = _holding(bus, profile)
+        holding = joints_holding(bus, profile)
         if holding and not (args.yes or _consents(holding)):
             print("nothing done")
             return 1
@@ -35,39 +31,6 @@ def main(args: argparse.Namespace) -> int:
     were = f"held before: {', '.join(holding)}" if holding else "none of them held"
     print(f"torque off, read back from all {len(profile.joints)} servos ({were})")
     return 0
-
-
-def release(bus: ServoBus, profile: ArmProfile) -> None:
-    """Torque off wherever it is heard, and read back. Raises ArmUnconfirmed, ArmDisconnected."""
-    left = {joint.servo_id: joint.name for joint in profile.joints}
-    for _ in range(ATTEMPTS):
-        bus.sync_write(TORQUE_BLOCK.address, [(servo_id, bytes((TORQUE_OFF,))) for servo_id in left])
-        for servo_id, answer in bus.sync_read(tuple(left), TORQUE_BLOCK).items():
-            if servo_id in left and answer.parameters[0] == TORQUE_OFF:
-                del left[servo_id]
-        if not left:
-            return
-    raise ArmUnconfirmed(tuple(left.values()), "confirm that its torque is off; the others are free")
-
-
-def _holding(bus: ServoBus, profile: ArmProfile) -> list[str]:
-    """Joints whose torque is on, or who do not say."""
-    servo_ids = [joint.servo_id for joint in profile.joints]
-    answers = {}
-    for _ in range(ATTEMPTS):
-        answers |= bus.sync_read(servo_ids, TORQUE_BLOCK)
-        if answers.keys() >= set(servo_ids):
-            break
-    if not answers:
-        raise ArmTimeout(
-            f"no servo of {profile.name} answers on {bus.link.port} at {bus.link.baud} baud",
-            "is this the right port? an arm without supply is free already",
-        )
-    return [
-        joint.name
-        for joint in profile.joints
-        if joint.servo_id not in answers or answers[joint.servo_id].parameters[0] != TORQUE_OFF
-    ]
 
 
 def _consents(holding: list[str]) -> bool:

@@ -38,7 +38,7 @@ DIGEST_BYTES = hashlib.sha256().digest_size
 
 def cache_key(engine_sha256: str, library: str, options: str) -> str:
     """Whatever the optimised graph depends on, as one hexadecimal word."""
-    facts = [engine_sha256, library, options, _cpu()]
+    facts = [engine_sha256, library, options, _processor()]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
@@ -111,7 +111,14 @@ def _forget_oldest(folder: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def _cpu() -> list[str]:
+def processor_name() -> str:
+    """Model name, and a digest of all that decides how an engine computes here: one name, one arithmetic."""
+    lines = _processor()
+    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "processor")
+    return f"{model} {hashlib.sha256(json.dumps(lines).encode()).hexdigest()[:12]}"
+
+
+def _processor() -> list[str]:
     """What the first core says of itself."""
     try:
         with open("/proc/cpuinfo", "rb", buffering=0) as file:

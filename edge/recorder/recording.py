@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from sefa_edge.edge.chunks import ActionChunk
+from sefa_edge.edge.engines.cache import processor_name
 from sefa_edge.edge.recorder import messages
 from sefa_edge.edge.recorder.mcap_file import McapWriter
 from sefa_edge.edge.recorder.names import CHUNK, EVENT, INFERENCE, LOSSES, PARTIAL, TICK, picture_topic
@@ -131,7 +132,7 @@ class Recording:
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "machine": platform.machine()}
+    found = {"python": platform.python_version(), "machine": platform.machine(), "processor": processor_name()}
     for name, package in (("sefa_edge_version", "sefa-edge"), ("numpy", "numpy"), ("onnxruntime", "onnxruntime")):
         try:
             found[name] = version(package)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from sefa_edge.edge.engines.cache import processor_name
 from sefa_edge.edge.engines.engine import EngineOptions, open_engine
 from sefa_edge.edge.recorder.recorded_run import RecordedRun, open_run
 from sefa_edge.edge.recorder.replay_commands import Comparison, replay_commands
@@ -47,6 +49,8 @@ def main(arguments: argparse.Namespace) -> int:
             print(f"note: the recording is not complete: {cut_short}")
         for name, comparison in results.items():
             print(_told(name, comparison))
+        if not same and (note := processor_note(run.words, processor_name())):
+            print(note)
     report = {"recording": str(run.path), "cut_short": cut_short, "same": same}
     content = report | {name: asdict(comparison) for name, comparison in results.items()}
     write_report(arguments.json, json.dumps(content, indent=2) + "\n")
@@ -66,6 +70,17 @@ def _replay_policy(run: RecordedRun, chosen: Path | None) -> Comparison:
         return replay_policy(run, engine)
     finally:
         engine.close()
+
+
+def processor_note(words: Mapping[str, str], here: str) -> str:
+    """What to know where something differs; empty for a run of this kind of processor, or of an unknown one."""
+    there = words.get("processor", here)
+    if there == here:
+        return ""
+    return (
+        f"note: recorded on another kind of processor ({there}, here {here}): an engine rounds otherwise there, so its "
+        "chunks may differ in their last digits"
+    )
 
 
 def _told(name: str, comparison: Comparison) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sefa_edge.edge.play_settings import add_play_arguments
 from sefa_edge.profiles.errors import SefaError
@@ -24,6 +25,12 @@ CORE = Whole("a core", 0, 4095)
 PRIORITY = Whole("a priority", 0, 99)
 EPISODES = Whole("a number of episodes", 1, 1_000_000)
 MEGABYTES = Whole("a size", 1, 10_000_000, "MB")
+
+if TYPE_CHECKING:
+    from sefa_edge.edge.running.homecoming import Ending
+    from sefa_edge.edge.running.run_plan import RunPlan
+    from sefa_edge.edge.running.status import StatusLine
+    from sefa_edge.edge.running.summary import RunSummary
 
 
 def add_setup_arguments(parser: argparse.ArgumentParser) -> None:
@@ -131,7 +138,7 @@ def main(args: argparse.Namespace) -> int:
     from sefa_edge.edge.running.status import StatusLine
     from sefa_edge.edge.running.supervisor import Supervisor
     from sefa_edge.profiles.console import limit_waiting
-    from sefa_edge.profiles.files import check_report_word, write_report
+    from sefa_edge.profiles.files import check_report_word
 
     plan = make_plan(args)
     check_report_word(args.json)
@@ -142,18 +149,26 @@ def main(args: argparse.Namespace) -> int:
     card = plan.card
     line.say(f"engine {card.name} ({card.precision}, task {card.task}), arm {plan.arm_name}; Ctrl-C parks it")
     supervisor = Supervisor(plan, line)
-    ending = supervisor.run()
-    summary = supervisor.summary
+    with supervisor.signals:  # what follows a run is not cut short: how it ended is told, whatever comes
+        return _tell(supervisor.run(), supervisor.summary, plan, args.json, line)
+
+
+def _tell(ending: Ending, summary: RunSummary, plan: RunPlan, report: str | None, line: StatusLine) -> int:
+    """Summary and report; the exit code."""
+    from sefa_edge.profiles.console import one_line
+    from sefa_edge.profiles.files import write_report
+
     unwritten = 0
     try:
-        write_report(args.json, summary.as_json())
+        write_report(report, summary.as_json())
     except SefaError as error:  # how the run ended is more important
         line.say(f"no report: {error}")
         unwritten = error.exit_code
-    print(summary.text(), file=sys.stderr if args.json == "-" else sys.stdout)
+    print(summary.text(), file=sys.stderr if report == "-" else sys.stdout)
     if plan.film is not None and plan.film.is_file() and summary.episodes:
         line.say(f"pictures of the run: {plan.film}")
-    if ending.exit_code in (2, 3, 4):
-        raise SefaError(ending.message, ending.hint, ending.exit_code)
-    line.say(ending.message)
+    fault = ending.exit_code in (2, 3, 4)
+    line.say(f"error: {one_line(ending.message)}" if fault else ending.message)
+    if fault and ending.hint:
+        line.say(f"hint: {one_line(ending.hint)}")
     return ending.exit_code or unwritten

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import tempfile
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from sefa_edge.edge.cameras.camera_process import CameraConfig
 from sefa_edge.edge.film.film_process import FilmConfig, RingInput
+from sefa_edge.edge.modes import Command
 from sefa_edge.edge.policy_process import CameraInput, PolicyConfig
 from sefa_edge.edge.process import Briefing, Child, ChildSpec
 from sefa_edge.edge.recorder.recorder_config import RecordedCamera, RecorderConfig
+from sefa_edge.edge.records import ControlCommand
 from sefa_edge.edge.running.run_plan import RunPlan
-from sefa_edge.edge.transport import Channel, FrameRing, channel_pair
+from sefa_edge.edge.transport import Channel, ChannelClosed, FrameRing, channel_pair
 from sefa_edge.firmware_bridge.simulation.client import WorldPaths
 from sefa_edge.profiles.card import CameraSpec
 
@@ -27,6 +31,9 @@ if TYPE_CHECKING:
     from sefa_edge.edge.control_process import ControlConfig
 
 GOODBYE_S = 3.0
+"""How long a process may take to end after it was let go, before it is killed."""
+KILLED_S = 1.0
+"""How long a process that was killed may take to vanish: one that hangs in a disk write is left to the system."""
 CONTROL = "sefa_edge.edge.control_process"
 WORKERS = {
     "camera": "sefa_edge.edge.cameras.camera_process",
@@ -51,7 +58,8 @@ class Crew:
         self._silent_end: Channel | None = None
         self._rings: list[FrameRing] = []
         self._film_input: tuple[FrameRing, Channel] | None = None
-        self.world_paths = self._paths()
+        self.world_paths: WorldPaths | None = None
+        """Where the simulated world is, from `locate_world` on; None: a real arm."""
         self.world: Child | None = None
         self.policy: Child | None = None
         self.control: Child | None = None
@@ -69,7 +77,7 @@ class Crew:
 
     @property
     def port(self) -> Path:
-        """Where the arm is, or where the simulated world will put it."""
+        """Where the arm is, or where the simulated world will put it (from `locate_world` on)."""
         return Path(self._plan.port) if self.world_paths is None else self.world_paths.port
 
     @property
@@ -79,7 +87,31 @@ class Crew:
         present = [*workers, self._waiting, self.control]
         return [child for child in (*present, *self._former) if child is not None]
 
+    # -- commands ---------------------------------------------------------
+
+    def command(self, command: Command) -> None:
+        """Tell control; never blocks. Its end is noticed elsewhere."""
+        with contextlib.suppress(ChannelClosed, OSError):
+            if self.control_channel is not None:
+                self.control_channel.send(ControlCommand(command).pack())
+
+    def obey(self, number: signal.Signals) -> None:
+        """For the handler of a stop signal: what it asks for goes to control at once. Never blocks, never raises.
+
+        A control process that has not begun has not opened the arm's port either.
+        """
+        if self.control is None:
+            return
+        if number is signal.SIGQUIT:
+            self.control.send_signal(signal.SIGQUIT)
+        else:
+            self.command(Command.STOP)
+
     # -- starting ---------------------------------------------------------
+
+    def locate_world(self) -> None:
+        """Find a place for the simulated world, if there is one: a folder of its own, or where it runs already."""
+        self.world_paths = self._paths()
 
     def start_world(self) -> None:
         """Start the simulated world, which lives until nobody holds its lifeline any more."""
@@ -128,7 +160,7 @@ class Crew:
         self.policy = self._worker("policy", config.model_dump_json(), (*fds, *(end.fileno() for end in ends)))
         for channel in (*ends, *(end for _, end in inputs)):
             channel.close()
-        self._waiting = self._control_process(control_end, "leave" if self._plan.untouched else "apply")
+        self._waiting = self._waiting_control(control_end)
         control_end.close()
 
     def start_control(self) -> None:
@@ -137,18 +169,26 @@ class Crew:
             if child is not self._waiting:
                 child.pin(self._worker_cpus)
         self.control, self._waiting = self._waiting, None
-        self._brief()
+        if self._briefing is not None:
+            self._briefing.give()
 
     def start_rescue(self) -> None:
-        """Start another control process after the first one died. Its policy channel stays silent."""
+        """Start another control process after the first one died. Its policy channel stays silent.
+
+        It is told all at once, and needs no command: it parks the arm also when this process ends meanwhile.
+        """
         self._silent_end, policy_end = channel_pair()
-        if self.control is not None:
-            self._former.append(self.control)
+        former, self.control = self.control, None
+        if former is not None:
+            self._former.append(former)
         if self.control_channel is not None:
             self.control_channel.close()
-        self.control = self._control_process(policy_end, "leave")  # the first one did it, and the arm is up
+        self.control_channel, own_end = channel_pair()
+        config = self._control_config(own_end.fileno(), policy_end.fileno())
+        config = config.model_copy(update={"servo_settings": "leave", "rescue": True})
+        self.control = self._control_process(config, config.model_dump_json())
+        own_end.close()
         policy_end.close()
-        self._brief()
 
     def start_film(self) -> None:
         """Start collecting for the film, if one is wanted."""
@@ -200,29 +240,37 @@ class Crew:
 
     # -- ending ---------------------------------------------------------
 
-    def dismiss(self) -> None:
-        """End everybody and leave nothing behind.
+    def let_go(self) -> None:
+        """Close every channel but those to the film and the recorder, which may still have work to do.
 
-        Only a control process that is still there is left alone, with the world that it moves in: this call is then
-        part of a crash, and control, which has just lost its supervisor, parks the arm before it ends by itself.
+        Whoever is on the other end then ends by itself.
         """
-        own = (self.control_channel, self.policy_channel, self.film_channel, self.recorder_channel)
-        for channel in (*own, self._silent_end, self._control_tap_end):
+        channels = (self.control_channel, self.policy_channel, self._silent_end, self._control_tap_end)
+        for channel in (*channels, *self.camera_channels.values()):
             if channel is not None:
                 channel.close()
-        for channel in self.camera_channels.values():
-            channel.close()
         if self._film_input is not None:
             self._film_input[1].close()
         if self._briefing is not None:
             self._briefing.close()
-        if self._lifeline is not None:
-            os.close(self._lifeline)
+        lifeline, self._lifeline = self._lifeline, None
+        if lifeline is not None:
+            os.close(lifeline)
+
+    def dismiss(self) -> None:
+        """End everybody who is still there and leave nothing behind.
+
+        Only a control process that is still there is left alone, with the world that it moves in: this call is then
+        part of a crash, and control, which has just lost its supervisor, parks the arm before it ends by itself.
+        """
+        self.let_go()
+        for channel in (self.film_channel, self.recorder_channel):
+            if channel is not None:
+                channel.close()
         abandoned = self.control is not None and self.control.wait(GOODBYE_S) is None
+        left = [child for child in self.children if not (abandoned and child in (self.control, self.world))]
+        end_together(left, GOODBYE_S)
         for child in self.children:
-            if not (abandoned and child in (self.control, self.world)):
-                child.wait(GOODBYE_S)
-                child.stop(GOODBYE_S)
             child.close()
         for ring in self._rings:
             ring.close()
@@ -291,23 +339,22 @@ class Crew:
             return f"sim:{self.world_paths.state}"
         return address.target if address.kind == "stream" else f"{address.kind}:{address.target}"
 
-    def _control_process(self, policy_end: Channel, servo_settings: Literal["apply", "leave"]) -> Child:
+    def _waiting_control(self, policy_end: Channel) -> Child:
         """A control process that has its channels and waits for its configuration."""
         self.control_channel, own_end = channel_pair()
         config = self._control_config(own_end.fileno(), policy_end.fileno())
-        config = config.model_copy(update={"servo_settings": servo_settings})
-        tap = () if config.recorder_fd is None else (config.recorder_fd,)
-        # It also holds the lifeline of the simulated world, which must not end before the arm is parked.
-        lifeline = () if self._lifeline is None else (self._lifeline,)
+        config = config.model_copy(update={"servo_settings": "leave" if self._plan.untouched else "apply"})
         self._briefing = Briefing(config.model_dump_json())
-        fds = (own_end.fileno(), policy_end.fileno(), *tap, *lifeline)
-        child = Child(ChildSpec("control", CONTROL, self._briefing, fds, stderr_fd=sys.stderr.fileno()))
+        child = self._control_process(config, self._briefing)
         own_end.close()
         return child
 
-    def _brief(self) -> None:
-        if self._briefing is not None:
-            self._briefing.give()
+    def _control_process(self, config: ControlConfig, told: str | Briefing) -> Child:
+        tap = () if config.recorder_fd is None else (config.recorder_fd,)
+        # It also holds the lifeline of the simulated world, which must not end before the arm is parked.
+        lifeline = () if self._lifeline is None else (self._lifeline,)
+        fds = (config.supervisor_fd, config.policy_fd, *tap, *lifeline)
+        return Child(ChildSpec("control", CONTROL, told, fds, stderr_fd=sys.stderr.fileno()))
 
     def _control_config(self, supervisor_fd: int, policy_fd: int) -> ControlConfig:
         from sefa_edge.edge.control_process import ControlConfig  # the others are loading by now
@@ -329,6 +376,19 @@ class Crew:
 
     def _worker(self, name: str, config: str, fds: tuple[int, ...]) -> Child:
         return Child(ChildSpec(name, WORKERS[name], config, fds))
+
+
+def end_together(children: list[Child], patience_s: float) -> None:
+    """Let all of them end by themselves for `patience_s` in all, then kill whoever is left, all at once."""
+    give_up_s = time.monotonic() + patience_s
+    for child in children:
+        child.wait(give_up_s - time.monotonic())
+    left = [child for child in children if child.exit_code is None]
+    for child in left:
+        child.send_signal(signal.SIGKILL)
+    give_up_s = time.monotonic() + KILLED_S
+    for child in left:
+        child.wait(give_up_s - time.monotonic())
 
 
 def split_cores(cores: set[int], wanted: int | None = None) -> tuple[frozenset[int], frozenset[int]]:

@@ -29,7 +29,7 @@ SIMULATED_EPISODES = 5
 REAL_EPISODE_S = 20.0
 NO_FILM = "none"
 FILM_ENDINGS = (".png", ".mp4", ".webm", ".avi")
-_NAMED_CAMERA = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)=(.+)")
+_NAMED_CAMERA = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._-]*)=(.+)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ class RateMeter:
     def add(self, tick: int, stamp_ns: int) -> None:
         """Take in a tick number (skipped ticks do not count as ticks)."""
         elapsed_ns = stamp_ns - self._from_ns
-        if elapsed_ns < 0 or self._from_tick == 0:
+        if elapsed_ns < 0 or self._from_tick == 0 or tick < self._from_tick:  # the last: another control process
             self._from_ns, self._from_tick = stamp_ns, tick
         elif elapsed_ns >= LOG_PERIOD_NS:
             self.rate_hz = (tick - self._from_tick) * NS_PER_S / elapsed_ns

@@ -62,6 +62,18 @@ class CameraCount:
     damaged: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _EarlierLoops:
+    """What control processes that have ended did; the time between two of them is no time of the loop."""
+
+    count: int = 0
+    duration_ns: int = 0
+    happened: int = 0
+    """Ticks, reported or lost."""
+    skipped_ticks: int = 0
+    dropped_records: int = 0
+
+
 @dataclass(slots=True)
 class RunSummary:
     """Collects while the arm moves; `as_json` and `text` tell it at the end."""
@@ -88,6 +100,7 @@ class RunSummary:
     overlong_inferences: int = 0
     late_steps: int = 0
     _newest_chunk_id: int = 0
+    _before: _EarlierLoops = _EarlierLoops()
     first_command_ns: int = 0
     """When the first goal had been written to the port; torque goes on in the same tick."""
     first_tick_ns: int = 0
@@ -96,15 +109,25 @@ class RunSummary:
     fault: str = ""
     exit_code: int = 0
 
+    def begin_control(self) -> None:
+        """Another control process takes over: its ticks are counted from the beginning."""
+        spans = (self._before.count, self._before.duration_ns)
+        if self.first_tick_ns:
+            spans = (spans[0] + 1, spans[1] + self.last_tick_ns - self.first_tick_ns)
+        happened = self.ticks + self.lost_reports
+        self._before = _EarlierLoops(*spans, happened, self.skipped_ticks, self.dropped_records)
+        self.first_tick_ns = 0
+
     def count(self, report: TickReport) -> None:
         """Take in one tick of the control loop."""
+        before = self._before
         self.first_tick_ns = self.first_tick_ns or report.start_ns
-        missing = report.tick - report.skipped_ticks - self.ticks - self.lost_reports - 1
+        missing = report.tick - report.skipped_ticks - (self.ticks + self.lost_reports - before.happened) - 1
         self.lost_reports += max(0, missing)
         self.ticks += 1
         self.last_tick_ns = report.start_ns
-        self.skipped_ticks = report.skipped_ticks
-        self.dropped_records = report.dropped_records
+        self.skipped_ticks = before.skipped_ticks + report.skipped_ticks
+        self.dropped_records = before.dropped_records + report.dropped_records
         self.clipped_ticks += bool(report.clipped_bits)
         work_ns = sum(report.stage_ns)
         if not self.first_command_ns and not np.isnan(report.goal_deg).all():
@@ -149,10 +172,11 @@ class RunSummary:
     @property
     def loop_rate_hz(self) -> float | None:
         """Ticks that really happened per second."""
-        happened = self.ticks + self.lost_reports
-        if happened < 2:
-            return None
-        return (happened - 1) * NS_PER_S / (self.last_tick_ns - self.first_tick_ns)
+        loops, duration_ns = self._before.count, self._before.duration_ns
+        if self.first_tick_ns:
+            loops, duration_ns = loops + 1, duration_ns + self.last_tick_ns - self.first_tick_ns
+        periods = self.ticks + self.lost_reports - loops
+        return periods * NS_PER_S / duration_ns if duration_ns > 0 else None
 
     def as_json(self) -> str:
         rate_hz = self.loop_rate_hz

@@ -1,8 +1,9 @@
 """Starts, watches and stops everything. Whatever ends a run, the arm goes home and nobody is left behind.
 
 A run reads top to bottom in `_start` and `_perform`. Every wait notices a signal, a fault of the arm, the end
-of a process and a silent control process; what went wrong is raised, told once, and the arm is parked and
-released (edge/running/homecoming.py) before anything else ends.
+of a process and a silent control process. The command to stop goes to control first: for a signal out of its handler,
+for everything else where it is found. Then it is raised and told once, the arm is parked and released
+(edge/running/homecoming.py), and all other processes end (edge/running/windup.py).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import NoReturn
 
 from sefa_edge.edge.film.film_process import FilmOrder, Scene
 from sefa_edge.edge.modes import Command, Mode
@@ -17,14 +19,15 @@ from sefa_edge.edge.policy_records import Order, PolicyCommand
 from sefa_edge.edge.process import Child, started_ns
 from sefa_edge.edge.realtime import refusal_words, user_name
 from sefa_edge.edge.recorder.run_event import RunEvent, RunStage
-from sefa_edge.edge.records import ControlCommand, Final, Heartbeat, Privilege, names_of
+from sefa_edge.edge.records import Final, Heartbeat, Privilege, names_of
 from sefa_edge.edge.running.crew import Crew
 from sefa_edge.edge.running.homecoming import FAULT_EXIT_CODE, ControlLost, CutShort, Ending, Homecoming, StopAsked
 from sefa_edge.edge.running.run_plan import RunPlan
 from sefa_edge.edge.running.status import RateMeter, Status, StatusLine
-from sefa_edge.edge.running.stop_signals import StopSignals
+from sefa_edge.edge.running.stop_signals import EMERGENCY, StopSignals
 from sefa_edge.edge.running.summary import EpisodeResult, RunSummary
 from sefa_edge.edge.running.watch import Listener, Watch
+from sefa_edge.edge.running.windup import Windup
 from sefa_edge.edge.transport import Channel, ChannelClosed
 from sefa_edge.firmware_bridge.host.port_access import require_access
 from sefa_edge.firmware_bridge.host.port_lock import require_free
@@ -37,8 +40,6 @@ START_TIMEOUT_S = 60.0
 CONTROL_TIMEOUT_S = 20.0
 """Control has nothing to load any more when it may begin."""
 MOVE_TIMEOUT_S = 60.0
-FILM_TIMEOUT_S = 180.0
-RECORDING_TIMEOUT_S = 30.0
 POLL_S = 0.05
 HEARTBEAT_NS = s_to_ns(0.05)
 STATE_WORDS = {
@@ -64,7 +65,8 @@ class Supervisor:
         self._listener = listener
         self._crew = Crew(plan)
         self._watch = Watch(self._crew, len(plan.profile.joints), self.summary, listener)
-        self._signals = StopSignals()
+        self.signals = StopSignals(self._crew.obey)
+        """Entered by `run`; by its caller as well where a signal must not cut short what follows."""
         self._rate = RateMeter()
         self._world: WorldClient | None = None
         self._state: StateReader | None = None
@@ -86,20 +88,29 @@ class Supervisor:
 
     def run(self) -> Ending:
         """Perform the run, then bring the arm home. Nothing that is started here outlives this call."""
-        with self._signals:
-            self._watch.watch_signals(self._signals)
+        with self.signals:
+            self._watch.watch_signals(self.signals)
             try:
                 cut_short = self._attempt()
-                home = Homecoming(self._crew, self._watch, self._take_in, self._line)
-                ending = home.bring(cut_short, self._signals)
-                self._finish_recording(ending)
-                self._develop_film()
+                ending = self._end(cut_short)
             finally:
                 self._line.finish()
                 self._close()
         self.summary.ending, self.summary.exit_code = ending.message, ending.exit_code
         self.summary.fault = ending.message if ending.exit_code == FAULT_EXIT_CODE else ""
         return ending
+
+    def _end(self, cut_short: CutShort) -> Ending:
+        """Bring the arm home, then end everybody."""
+        home = Homecoming(self._crew, self._watch, self._plan.profile, self._take_in, self._line)
+        endings = [home.bring(cut_short, self.signals)]
+        windup = Windup(self._crew, self._plan, self._line, self.signals)
+        windup.perform(
+            endings[0].message,
+            bool(self.summary.episodes),
+            lambda: endings.append(home.release_now(endings[-1])),
+        )
+        return endings[-1]
 
     def _attempt(self) -> CutShort:
         """What cut the run short, if anything did."""
@@ -113,6 +124,7 @@ class Supervisor:
     # -- the run ---------------------------------------------------------
 
     def _start(self) -> None:
+        self._crew.locate_world()
         require_free(self._crew.port)
         require_access(str(self._crew.port))
         self._crew.start_world()
@@ -148,11 +160,11 @@ class Supervisor:
     def _perform_episode(self, number: int, seed: int) -> None:
         of = f"/{self._plan.schedule.episodes}" if self._plan.schedule.episodes else ""
         self._episode = f"episode {number}{of}"
-        self._command(Command.ARM)
+        self._crew.command(Command.ARM)
         self._until(self._at_start_pose, MOVE_TIMEOUT_S, "the arm does not reach its start pose")
         if self._world is not None:
             self._world.place(seed)
-        self._command(Command.RUN)
+        self._crew.command(Command.RUN)
         self._until(lambda: self._watch.mode is Mode.RUNNING, MOVE_TIMEOUT_S, "the arm does not begin")
         if self._plan.schedule.total_s is not None and self._end_ns is None:
             self._end_ns = time.monotonic_ns() + s_to_ns(self._plan.schedule.total_s)  # the first move does not count
@@ -237,19 +249,25 @@ class Supervisor:
         while not condition():
             self._pump()
             if time.monotonic_ns() > give_up_ns:
-                raise FaultError(f"{complaint} within {timeout_s:g} s", "is this machine overloaded?")
+                self._fail(FaultError(f"{complaint} within {timeout_s:g} s", "is this machine overloaded?"))
 
     def _pump(self) -> None:
         """Take in whatever happened, then raise what cannot be ignored."""
         self._take_in()
-        for number in self._signals.take():
-            raise StopAsked(number)
+        taken = self.signals.take()
+        if taken:
+            raise StopAsked(EMERGENCY if EMERGENCY in taken else taken[0])
         if self._watch.final is not None:
             raise _error_of(self._watch.final)
         for child in self._watch.dead:
             self._raise_death(child)
         if self._watch.control_is_silent:
             raise ControlLost("the control process fell silent", "was it stopped, or is this machine overloaded?")
+
+    def _fail(self, error: SefaError) -> NoReturn:
+        """The arm stops before anything else is done about an error."""
+        self._crew.command(Command.STOP)
+        raise error
 
     def _raise_death(self, child: Child) -> None:
         if child is self._crew.control:
@@ -259,12 +277,12 @@ class Supervisor:
         if child is self._crew.recorder:
             self._tell_recording_ended(child)
         elif child is not self._crew.film:  # a run without its pictures is still a run
-            raise child.failure()
+            self._fail(child.failure())
 
     def _beat(self) -> None:
-        """Tell control that this process lives; every wait comes through here."""
+        """Tell control that this process lives, from its Ready on; every wait comes through here."""
         now_ns = time.monotonic_ns()
-        if now_ns - self._beat_ns >= HEARTBEAT_NS:
+        if self._watch.ready is not None and now_ns - self._beat_ns >= HEARTBEAT_NS:
             self._beat_ns = now_ns
             self._send(self._crew.control_channel, Heartbeat(now_ns).pack())
 
@@ -287,9 +305,6 @@ class Supervisor:
         self._line.update(status, time.monotonic_ns())
 
     # -- telling ---------------------------------------------------------
-
-    def _command(self, command: Command) -> None:
-        self._send(self._crew.control_channel, ControlCommand(command).pack())
 
     def _send(self, channel: Channel | None, record: bytes) -> None:
         with suppress(ChannelClosed):  # the end of the process is noticed, and told, by the next wait
@@ -323,30 +338,6 @@ class Supervisor:
             self._line.say(f"note: the servo of {name} gets warm")
 
     # -- the end ---------------------------------------------------------
-
-    def _finish_recording(self, ending: Ending) -> None:
-        recorder, plan = self._crew.recorder, self._plan.recording
-        if recorder is None or plan is None:
-            return
-        self._note(RunEvent(RunStage.END, time.monotonic_ns(), text=ending.message))
-        if recorder.wait(RECORDING_TIMEOUT_S) == 0:
-            self._line.say(f"recorded into {plan.path}: {recorder.last_words().strip()}")
-        else:
-            self._tell_recording_ended(recorder)
-
-    def _develop_film(self) -> None:
-        film = self._crew.film
-        if film is None or film.exit_code is not None or not self.summary.episodes:
-            return
-        self._line.say(f"drawing {self._plan.film}")
-        self._send(self._crew.film_channel, FilmOrder(Scene.DEVELOP).pack())
-        give_up_ns = time.monotonic_ns() + s_to_ns(FILM_TIMEOUT_S)
-        while film.wait(POLL_S) is None and time.monotonic_ns() < give_up_ns:
-            if self._signals.take():
-                self._line.say("the pictures are given up")
-                film.stop(patience_s=0.0)
-        if film.exit_code:
-            self._line.say(f"no pictures: {film.failure()}")
 
     def _close(self) -> None:
         self._crew.dismiss()

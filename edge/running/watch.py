@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from typing import Protocol
 
-from sefa_edge.edge.modes import Mode
+from sefa_edge.edge.modes import POWERED, Mode
 from sefa_edge.edge.policy_records import Happening, PolicyReport
 from sefa_edge.edge.process import Child
 from sefa_edge.edge.records import (
@@ -51,6 +51,8 @@ class Watch:
         self.final: Final | None = None
         self.may_hold = False
         """Control was about to switch the torque on, and no process has confirmed since that it is off."""
+        self.was_powered = False
+        """Some control process of this run has reported that it commands the arm."""
         self.emergency_heard = False
         """The control process that runs now is at work on an emergency stop."""
         self.policy_report: PolicyReport | None = None
@@ -104,6 +106,7 @@ class Watch:
         assert control is not None
         assert channel is not None
         self.ready = self.tick = self.final = None
+        self._summary.begin_control()
         self.emergency_heard = False
         if control.exit_fd not in self._selector.get_map():
             self._watch_exit(control)
@@ -136,6 +139,7 @@ class Watch:
         self._heard_ns = time.monotonic_ns()
         if isinstance(record, TickReport):
             self.tick = record
+            self.was_powered |= record.mode in POWERED
             self.newest_chunk_id = max(self.newest_chunk_id, record.chunk_id)
             self._summary.count(record)
             if self._listener is not None:

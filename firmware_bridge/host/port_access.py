@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sefa_edge.firmware_bridge.host.port_link import require_living
 from sefa_edge.firmware_bridge.host.serial_adapter import CHIPS
 from sefa_edge.firmware_bridge.host.serial_ports import SerialPort, UsbIdentity, attribute
 from sefa_edge.profiles.diagnosis import Diagnosis, Weight
@@ -43,8 +44,9 @@ def require_access(path: str) -> None:
     """Refuse a port that this user may not open; one that is not there is told by whoever opens it.
 
     Raises:
-        MissingError: with the group to join, or what else to do.
+        MissingError: with the group to join, or what else to do; or a link whose simulated arm has ended.
     """
+    require_living(Path(path))
     if os.path.exists(path) and not os.access(path, os.R_OK | os.W_OK):
         diagnosis = explain_refusal(path, _ownership(path))
         raise MissingError(diagnosis.message, diagnosis.remedy)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from typing_extensions import Self
 
+from sefa_edge.firmware_bridge.host.port_link import descriptor_for_link, is_stale, link_target, maker_of
 from sefa_edge.firmware_bridge.simulation.bus import Reply, SimulatedBus
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.units import NS_PER_S, ms_to_ns
@@ -47,18 +48,18 @@ class PtyPort:
     """
 
     def __init__(self, bus: SimulatedBus, link: Path | None = None) -> None:
-        """Plug in. Raises InputError when `link` exists and is no symbolic link, or cannot be made."""
+        """Plug in. Raises InputError when `link` is something else, belongs to an arm that runs, or cannot be made."""
         self.lock = threading.RLock()
         """Held while the bus and its plant are touched."""
         self._bus = bus
         self._link = link
         self._due: deque[Reply] = deque()
-        self._master = self._slave = -1
+        self._master = self._slave = self._linked = -1
         self._device = ""
         self._thread: threading.Thread | None = None
         self._closing = False
-        if link is not None and link.exists() and not link.is_symlink():
-            raise InputError(f"{link} exists and is not a link", "choose another path")
+        if link is not None:
+            require_replaceable(link)
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             self.replug()
@@ -95,9 +96,9 @@ class PtyPort:
         with self.lock:
             if self.plugged:
                 self._remove_link()
-                os.close(self._master)
-                os.close(self._slave)
-                self._master = self._slave = -1
+                for descriptor in (self._master, self._slave, self._linked):
+                    os.close(descriptor)
+                self._master = self._slave = self._linked = -1
                 self._due.clear()
                 self._bus.hang_up()
         self._wake()
@@ -111,6 +112,7 @@ class PtyPort:
                 tty.setraw(self._slave)
                 _set_baud(self._slave, self._bus.baud)
                 os.set_blocking(self._master, False)
+                self._linked = descriptor_for_link(self._slave)
                 self._device = os.ttyname(self._slave)
                 self._place_link()
         self._wake()
@@ -186,15 +188,27 @@ class PtyPort:
             return
         temporary = self._link.with_name(f".{self._link.name}.{os.getpid()}")
         try:
-            temporary.symlink_to(self._device)
+            temporary.symlink_to(link_target(self._linked))
             temporary.replace(self._link)
         except OSError as error:
             raise InputError(f"{self._link} cannot be made: {error.strerror}", "choose another path") from None
 
     def _remove_link(self) -> None:
         # Another server may have taken the path over meanwhile; its link is not ours to remove.
-        if self._link is not None and self._link.is_symlink() and os.readlink(self._link) == self._device:
+        ours = link_target(self._linked)
+        if self._link is not None and self._link.is_symlink() and os.readlink(self._link) == ours:
             self._link.unlink()
+
+
+def require_replaceable(link: Path) -> None:
+    """Only nothing, or the link of a simulated arm that has ended, makes room for a new one. Raises InputError."""
+    if not os.path.lexists(link) or is_stale(link):
+        return
+    maker = maker_of(link)
+    if maker is not None:
+        raise InputError(f"{link} is the port of a simulated arm that runs (process {maker})", "choose another path")
+    what = f"is a link to {os.readlink(link)}" if link.is_symlink() else "exists and is not a link"
+    raise InputError(f"{link} {what}", "choose another path, or remove it")
 
 
 def _set_baud(terminal: int, baud: int) -> None:

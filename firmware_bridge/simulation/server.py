@@ -25,6 +25,7 @@ import numpy as np
 
 from sefa_edge.firmware_bridge.host.calibration import joint_scale, nominal_calibration
 from sefa_edge.firmware_bridge.host.feetech import registers
+from sefa_edge.firmware_bridge.simulation import pty_port, state_file
 from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.client import MAX_RECORD_BYTES, WorldPaths
 from sefa_edge.firmware_bridge.simulation.disturbances import Disturbances, DisturbedLine
@@ -66,6 +67,8 @@ class WorldServer:
 
     def __init__(self, plan: WorldPlan, paths: WorldPaths) -> None:
         """Raises InputError for an unknown task or a taken path, MissingError without MuJoCo's SO-101."""
+        pty_port.require_replaceable(paths.port)
+        state_file.require_replaceable(paths.state)
         self._profile = load_arm_profile(ARM)
         self._world = World(plan.task, plan.seed)
         self._bus = SimulatedBus.of_arm(self._profile, self._world)

@@ -17,10 +17,11 @@ import numpy as np
 
 from sefa_edge.profiles.errors import InputError, MissingError
 
-MAGIC = b"SEFASIM1"
-_HEADER = struct.Struct("<8sii")  # magic, qpos values, process id of the server
+MAGIC = b"SEFASIM2"
+_HEADER = struct.Struct("<8siiq16s")  # magic, qpos values, process id, start and boot of the server
 _RECORD = struct.Struct("<qqdii")  # stamp_ns, placed_seed, world time_s, success, lost
 MAX_TRIES = 100
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,10 +38,15 @@ class PublishedState:
 
 
 class StateWriter:
-    """Creates the file (mode 0600) and keeps its one record up to date."""
+    """Creates the file (mode 0600), in place of one that another server left, and keeps its record up to date.
+
+    Raises, when made:
+        InputError: something else is there.
+    """
 
     def __init__(self, path: Path, qpos_count: int) -> None:
         self._path = path
+        require_replaceable(path)
         size = _HEADER.size + _record_bytes(qpos_count)
         unnamed = path.with_name(path.name + ".tmp")
         fd = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -49,7 +55,7 @@ class StateWriter:
             self._memory = mmap.mmap(fd, size)
         finally:
             os.close(fd)
-        self._memory[: _HEADER.size] = _HEADER.pack(MAGIC, qpos_count, os.getpid())
+        self._memory[: _HEADER.size] = _HEADER.pack(MAGIC, qpos_count, os.getpid(), *_life_of(os.getpid()))
         unnamed.replace(path)  # a reader never meets a file without its header
 
     def write(self, state: PublishedState) -> None:
@@ -73,10 +79,14 @@ class StateReader:
                 self._memory = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
         except (OSError, ValueError):
             raise MissingError(f"no simulated world at {path}", "start one with `sefa-edge sim --link PATH`") from None
-        magic, self._qpos_count, self.server_pid = _HEADER.unpack_from(self._memory)
+        if len(self._memory) < _HEADER.size:
+            self._memory.close()
+            raise _not_a_state(path)
+        magic, self._qpos_count, self.server_pid, *life = _HEADER.unpack_from(self._memory)
+        self._server_life = tuple(life)
         if magic != MAGIC or len(self._memory) != _HEADER.size + _record_bytes(self._qpos_count):
             self._memory.close()
-            raise InputError(f"{path} is not the state of a simulated world", "give the path used with `sefa-edge sim`")
+            raise _not_a_state(path)
 
     def read(self) -> PublishedState | None:
         """The newest whole record; None when the world has not published yet."""
@@ -88,14 +98,8 @@ class StateReader:
         return None
 
     def server_alive(self) -> bool:
-        """Whether the process that publishes still exists."""
-        try:
-            os.kill(self.server_pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True
-        return True
+        """Whether the process that publishes still exists: this one, not a later one with its number."""
+        return _life_of(self.server_pid) == self._server_life
 
     def close(self) -> None:
         self._memory.close()
@@ -107,6 +111,36 @@ class StateReader:
         values = np.frombuffer(content, "<f8", self._qpos_count + 3, _RECORD.size)
         qpos, goal = values[: self._qpos_count], values[self._qpos_count :]
         return PublishedState(stamp_ns, seed, time_s, bool(success), bool(lost), qpos, goal)
+
+
+def _life_of(pid: int) -> tuple[int, bytes]:
+    """What tells a process from every other with its number: when it was started, and the boot of this computer.
+
+    Source: proc(5), field 22 of /proc/PID/stat; -1 when there is no such process.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return -1, b""
+    zombie = fields[0] == "Z"
+    return -1 if zombie else int(fields[19]), bytes.fromhex(BOOT_ID.read_text().strip().replace("-", ""))
+
+
+def _not_a_state(path: Path) -> InputError:
+    return InputError(f"{path} is not the state of a simulated world", "give the path used with `sefa-edge sim`")
+
+
+def require_replaceable(path: Path) -> None:
+    """Raises InputError when there is something that no server made."""
+    if not os.path.lexists(path):
+        return
+    try:
+        with path.open("rb") as file:
+            ours = file.read(len(MAGIC)).startswith(MAGIC[:-1])
+    except OSError:
+        ours = False
+    if not ours or path.is_symlink():
+        raise InputError(f"{path} exists and is not the state of a simulated world", "choose another path with --link")
 
 
 def _record_bytes(qpos_count: int) -> int:

@@ -6,7 +6,7 @@ Joints and actions are read at once, pictures only where they are asked for.
 from __future__ import annotations
 
 import hashlib
-import struct
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sefa_edge.profiles.encoded_picture import PictureFormat, is_complete, picture_format, picture_size
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import sha256_of
 from sefa_edge.profiles.recording.dataset_info import (
@@ -23,17 +24,20 @@ from sefa_edge.profiles.recording.dataset_info import (
     CameraFeature,
     DatasetInfo,
     read_info,
+    require_fetched,
 )
 from sefa_edge.profiles.recording.parquet import read_numbers, read_pictures
 from sefa_edge.profiles.recording.video import VideoFile, decode_frames
 
 Decode = Callable[[bytes], np.ndarray]
-"""From the bytes of a PNG to uint8 [H, W, 3] RGB; raises InputError. Each half has a library of its own for it."""
+"""From the bytes of a PNG or JPEG to uint8 [H, W, 3] RGB; raises InputError. Each half has its own library for it."""
 
-PNG_HEAD = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
-PNG_END = b"IEND\xaeB`\x82"
 MAX_FILE_INDEX = 999_999
 MAX_START_S = 1e7
+MAX_RATE_DEVIATION = 0.05
+"""Share by which the rate of the time stamps may differ from the declared one."""
+MAX_LISTED = 4
+DOWNLOAD_AGAIN = "was the copy complete? hf download USER/NAME --repo-type dataset --local-dir DIR"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,8 @@ class RecordedDataset:
         for file in self.files:
             first, last = np.searchsorted(frames, (file.start, file.end))
             for row, content in read_pictures(file.path, IMAGE_PREFIX + camera, frames[first:last] - file.start):
+                if content is None:
+                    raise self._absent(camera, file.start + row)
                 yield _decoded(f"{file.path} row {row}", content, feature, decode)
 
     def fingerprint(self) -> str:
@@ -121,6 +127,10 @@ class RecordedDataset:
                 raise InputError(f"{path} does not exist", "was the copy complete?")
             digest.update(f"{path.relative_to(self.folder).as_posix()} {sha256_of(path)}\n".encode())
         return digest.hexdigest()
+
+    def _absent(self, camera: str, frame: int) -> InputError:
+        episode, step = int(self.episode[frame]), frame - int(self.episode_start[frame])
+        return _camera_absent(self.folder, camera, f"episode {episode} (frame {step} of it holds no picture)")
 
     def _feature(self, camera: str) -> CameraFeature:
         if camera not in self.info.cameras:
@@ -145,20 +155,22 @@ def open_dataset(folder: Path) -> RecordedDataset:
     info = read_info(folder)
     paths = sorted((folder / "data").glob("chunk-*/file-*.parquet"))
     if not paths:
-        raise InputError(f"{folder} has no data files", "was the copy complete?")
+        raise InputError(f"{folder} has no data files (data/chunk-*/file-*.parquet)", DOWNLOAD_AGAIN)
     n, files, parts = len(info.joint_names), [], []
     start = 0
     for path in paths:
+        require_fetched(path)
         part = _read_frames(path, n, info.total_frames - start)
         files.append(DataFile(path, start, start + len(part["episode_index"])))
         parts.append(part)
         start = files[-1].end
     if start != info.total_frames:
-        raise InputError(
-            f"{folder} holds {start} frames, meta/info.json says {info.total_frames}", "was the copy complete?"
-        )
+        raise InputError(f"{folder} holds {start} frames, meta/info.json says {info.total_frames}", DOWNLOAD_AGAIN)
     columns = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     _check_frames(folder, info, columns)
+    _check_rate(folder, info, columns)
+    videos = _read_videos(folder, info, np.unique(columns["episode_index"]))
+    _require_videos(folder, videos)
     return RecordedDataset(
         folder=folder,
         info=info,
@@ -167,7 +179,7 @@ def open_dataset(folder: Path) -> RecordedDataset:
         action_deg=columns["action"],
         episode=columns["episode_index"],
         time_s=columns["timestamp"],
-        videos=_read_videos(folder, info, np.unique(columns["episode_index"])),
+        videos=videos,
     )
 
 
@@ -182,6 +194,49 @@ def _check_frames(folder: Path, info: DatasetInfo, columns: dict[str, np.ndarray
             )
     if (np.diff(columns["episode_index"]) < 0).any() or columns["episode_index"][0] < 0:
         raise InputError(f"{folder}: its episodes are not in order", "record or convert it again")
+
+
+def _check_rate(folder: Path, info: DatasetInfo, columns: dict[str, np.ndarray]) -> None:
+    """The time stamps must run at the declared rate: a policy is played at that rate."""
+    same = np.diff(columns["episode_index"]) == 0
+    steps_s = np.diff(columns["timestamp"])[same]
+    if not len(steps_s):
+        return
+    if not (steps_s > 0).all():
+        frame = int(np.flatnonzero(same)[np.argmin(steps_s > 0)]) + 1
+        raise InputError(
+            f"{folder}: time does not go forward in episode {columns['episode_index'][frame]}, at frame {frame}",
+            "record or convert it again",
+        )
+    rate_hz = 1 / float(np.median(steps_s))
+    if abs(rate_hz / info.rate_hz - 1) > MAX_RATE_DEVIATION:
+        raise InputError(
+            f"{folder} declares {info.rate_hz:g} frames per second, its time stamps say {rate_hz:.2f}",
+            "a policy would move at the wrong speed: record again at a rate that the recorder keeps, or correct fps in "
+            "meta/info.json and the videos",
+        )
+
+
+def _require_videos(folder: Path, videos: dict[str, dict[int, VideoPart]]) -> None:
+    """All files that hold the cameras' pictures, before anything long begins."""
+    paths = sorted({part.path for parts in videos.values() for part in parts.values()})
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        names = [str(path.relative_to(folder)) for path in missing]
+        others = f" ({', '.join(names[1:MAX_LISTED])}{', …' if len(names) > MAX_LISTED else ''})" if names[1:] else ""
+        raise InputError(
+            f"{folder}: {names[0]} does not exist; {len(names)} of {len(paths)} videos are missing{others}",
+            DOWNLOAD_AGAIN,
+        )
+    for path in paths:
+        require_fetched(path)
+
+
+def _camera_absent(folder: Path, camera: str, where: str) -> InputError:
+    return InputError(
+        f"{folder}: camera '{camera}' is absent in {where}",
+        "was it unplugged then? record the episode again, or remove the episode or the camera from the dataset",
+    )
 
 
 def _read_frames(path: Path, n: int, frames_left: int) -> dict[str, np.ndarray]:
@@ -208,19 +263,20 @@ def _read_videos(folder: Path, info: DatasetInfo, episodes: np.ndarray) -> dict[
     for camera, parts in videos.items():
         missing = sorted(set(episodes.tolist()) - set(parts))
         if missing:
-            raise InputError(
-                f"{folder}: meta/episodes names no video of camera '{camera}' for episode {missing[0]}",
-                "was the copy complete?",
-            )
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise _camera_absent(folder, camera, f"episode {missing[0]}{more}: meta/episodes names no video of it")
     return videos
 
 
 def _read_parts(folder: Path, path: Path, key: str) -> dict[int, VideoPart]:
     """Episode by episode: which file of a camera's videos, and from which second on."""
     names = ["episode_index", *(f"videos/{key}/{name}" for name in ("chunk_index", "file_index", "from_timestamp"))]
-    columns = read_numbers(path, dict.fromkeys(names, 1), MAX_FRAMES)
+    require_fetched(path)
+    columns = read_numbers(path, dict.fromkeys(names, 1), MAX_FRAMES, may_be_null=names[1:])
     parts = {}
     for episode, chunk, file, start_s in zip(*(columns[name][:, 0].tolist() for name in names), strict=True):
+        if math.isnan(chunk) or math.isnan(file):
+            continue  # the camera is absent in this episode, which is told by its name afterwards
         if not (0 <= chunk <= MAX_FILE_INDEX and 0 <= file <= MAX_FILE_INDEX and 0 <= start_s <= MAX_START_S):
             raise InputError(f"{path}: the video of episode {episode} is impossible", "convert the dataset again")
         name = VIDEO_PATH.format(video_key=key, chunk_index=int(chunk), file_index=int(file))
@@ -230,15 +286,17 @@ def _read_parts(folder: Path, path: Path, key: str) -> dict[int, VideoPart]:
 
 def _decoded(where: str, content: bytes, feature: CameraFeature, decode: Decode) -> np.ndarray:
     """One picture. Its size is read from its head first, so that a small file cannot ask for much memory."""
-    if len(content) < len(PNG_HEAD) + 8 or not content.startswith(PNG_HEAD):
-        raise InputError(f"{where}: camera picture is not PNG", "record lossless pictures, or videos")
-    width, height = struct.unpack_from(">II", content, len(PNG_HEAD))
-    if (height, width) != (feature.height, feature.width):
+    if picture_format(content) not in (PictureFormat.PNG, PictureFormat.JPEG):
+        raise InputError(f"{where}: camera picture is neither PNG nor JPEG", "record PNG or JPEG pictures, or videos")
+    size = picture_size(content)
+    if size is None:
+        raise InputError(f"{where}: the picture ends too early", "was the copy complete?")
+    if size != (feature.height, feature.width):
         raise InputError(
-            f"{where}: the picture is {width}x{height}, meta/info.json says {feature.width}x{feature.height}",
+            f"{where}: the picture is {size[1]}x{size[0]}, meta/info.json says {feature.width}x{feature.height}",
             "record or convert it again",
         )
-    if not content.endswith(PNG_END):  # some decoders make do with half a picture
+    if not is_complete(content):  # some decoders make do with half a picture
         raise InputError(f"{where}: the picture ends too early", "was the copy complete?")
     try:
         picture = decode(content)

@@ -22,11 +22,20 @@ FORMAT_VERSION = "v3.0"
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 IMAGE_PREFIX = "observation.images."
-CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+CONVERTERS = {
+    "v2.1": "convert it with LeRobot 0.4: "
+    "python -m lerobot.datasets.v30.convert_dataset_v21_to_v30 --repo-id=USER/NAME",
+    "v2.0": "convert it to v2.1 and then to v3.0 with LeRobot's scripts convert_dataset_v20_to_v21 (LeRobot 0.3) and "
+    "convert_dataset_v21_to_v30 (LeRobot 0.4)",
+}
+"""By the version found."""
 MAX_FRAMES = 5_000_000
 MAX_JOINTS = 32
 MAX_CAMERAS = 8
 MAX_SIDE = 4096
+COLOURS = 3
 
 
 class _Foreign(StrictModel):
@@ -34,6 +43,8 @@ class _Foreign(StrictModel):
 
 
 class _Feature(_Foreign):
+    """A feature that is used. What the others look like does not matter: they are never parsed as this."""
+
     dtype: str
     shape: Annotated[list[int], Field(max_length=8)]
     names: JsonValue = None
@@ -44,12 +55,12 @@ class _Info(_Foreign):
     total_frames: Annotated[int, Whole("a number of frames", 1, MAX_FRAMES)]
     data_path: str = DATA_PATH
     video_path: str | None = None
-    features: Annotated[dict[str, _Feature], Field(max_length=1000)]
+    features: Annotated[dict[str, JsonValue], Field(max_length=1000)]
 
 
 @dataclass(frozen=True, slots=True)
 class CameraFeature:
-    """A camera of a dataset: the size of its pictures, and whether they are PNG inside Parquet or frames of a video."""
+    """A camera of a dataset: the size of its pictures, and whether they are in Parquet (PNG, JPEG) or in a video."""
 
     height: int
     width: int
@@ -64,6 +75,9 @@ class DatasetInfo:
     rate_hz: float
     total_frames: int
     cameras: dict[str, CameraFeature]
+    """Colour cameras: the ones that a policy can use."""
+    notes: tuple[str, ...] = ()
+    """Cameras that were left out, and why."""
 
 
 def read_info(folder: Path) -> DatasetInfo:
@@ -78,28 +92,42 @@ def read_info(folder: Path) -> DatasetInfo:
         # The layout is fixed: a template from outside is neither filled in nor followed.
         if getattr(info, key) not in (expected, None):
             raise InputError(f"{path}: {key} is not '{expected}'", "convert the dataset with LeRobot's own converter")
-    return DatasetInfo(_joint_names(path, info), info.fps, info.total_frames, _cameras(path, info))
+    cameras, notes = _cameras(path, info)
+    return DatasetInfo(_joint_names(path, info), info.fps, info.total_frames, cameras, notes)
 
 
 def _current(folder: Path, path: Path) -> dict[str, object]:
     """The parsed file, when it is of the version that we read."""
     if not path.is_file():
         raise InputError(f"{folder} is not a LeRobot dataset", "it needs meta/info.json; see sefa-edge record")
+    require_fetched(path)
     content = read_json(path)
     if not isinstance(content, dict) or "codebase_version" not in content:
         raise InputError(f"{folder} is not a LeRobot dataset: {path} names no codebase_version", "record it again")
     version = content["codebase_version"]
     if version != FORMAT_VERSION:
-        raise InputError(f"{folder} has format {str(version)[:20]!r}", "convert it to v3.0 with LeRobot's converter")
+        raise InputError(
+            f"{folder} has LeRobot's dataset format {str(version)[:20]!r}, expected {FORMAT_VERSION!r} (LeRobot 0.4 "
+            "and "
+            "later)",
+            CONVERTERS.get(str(version), "convert it to v3.0 with LeRobot, or record it again"),
+        )
     return content
+
+
+def require_fetched(path: Path) -> None:
+    """Refuse a Git LFS pointer, which stands where a file was not downloaded. Raises InputError, OSError."""
+    with path.open("rb") as file:
+        if file.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise InputError(
+                f"{path} is only a Git LFS pointer: the file itself was not downloaded",
+                "run `git lfs pull` in its folder, or `hf download USER/NAME --repo-type dataset --local-dir DIR`",
+            )
 
 
 def _joint_names(path: Path, info: _Info) -> tuple[str, ...]:
     """Names of the action's joints, which the state must share."""
-    try:
-        action, state = info.features["action"], info.features["observation.state"]
-    except KeyError as error:
-        raise InputError(f"{path}: the feature {error} is missing", "record joints and actions") from None
+    action, state = (_feature(path, info, key) for key in ("action", "observation.state"))
     names = _names(action)
     if names is None or len(set(names)) != len(names):
         raise InputError(f"{path}: the action's names are not 1 to {MAX_JOINTS} different words", "record it again")
@@ -122,24 +150,68 @@ def _names(feature: _Feature) -> list[str] | None:
     return words if len(words) == len(names) else None
 
 
-def _cameras(path: Path, info: _Info) -> dict[str, CameraFeature]:
-    found = {key: feature for key, feature in info.features.items() if key.startswith(IMAGE_PREFIX)}
-    if not 1 <= len(found) <= MAX_CAMERAS:
+def _feature(path: Path, info: _Info, key: str) -> _Feature:
+    if key not in info.features:
+        raise InputError(f"{path}: the feature '{key}' is missing", "record joints and actions")
+    return validate(path, info.features[key], _Feature)
+
+
+def _cameras(path: Path, info: _Info) -> tuple[dict[str, CameraFeature], tuple[str, ...]]:
+    """Colour cameras by name; and a note for each other one, as long as there is a colour camera at all."""
+    keys = [key for key in info.features if key.startswith(IMAGE_PREFIX)]
+    found: dict[str, CameraFeature] = {}
+    unusable: list[InputError] = []
+    for key in keys:
+        if not CAMERA_NAME.fullmatch(key.removeprefix(IMAGE_PREFIX)):
+            raise InputError(f"{path}: {key[:80]!r} names no camera", "use letters, digits, '.', '-' and '_'")
+        try:
+            found[key.removeprefix(IMAGE_PREFIX)] = _camera(path, key, validate(path, info.features[key], _Feature))
+        except InputError as error:
+            unusable.append(error)
+    if not found and unusable:
+        raise unusable[0]
+    if not found:
+        others = [key for key in info.features if "image" in key and key.isprintable()]
+        called = f"; it has {', '.join(others[:MAX_CAMERAS])}" if others else ""
         raise InputError(
-            f"{path} names {len(found)} cameras" if found else f"{path.parent.parent} has no pictures",
+            f"{path.parent.parent} has no pictures under {IMAGE_PREFIX}NAME{called}",
             f"record with 1 to {MAX_CAMERAS} cameras, called {IMAGE_PREFIX}NAME",
         )
-    return {key.removeprefix(IMAGE_PREFIX): _camera(path, key, feature) for key, feature in found.items()}
+    if len(found) > MAX_CAMERAS:
+        raise InputError(f"{path} names {len(found)} cameras", f"record with 1 to {MAX_CAMERAS} cameras")
+    return found, tuple(f"left out: {str(error).removeprefix(f'{path}: ')}" for error in unusable)
 
 
 def _camera(path: Path, key: str, feature: _Feature) -> CameraFeature:
-    if not CAMERA_NAME.fullmatch(key.removeprefix(IMAGE_PREFIX)):
-        raise InputError(f"{path}: {key[:80]!r} names no camera", "use letters, digits, - and _")
     if feature.dtype not in ("image", "video"):
         raise InputError(f"{path}: {key} is of type {feature.dtype[:20]!r}, expected image or video", "record it again")
-    if len(feature.shape) != 3 or feature.shape[2] != 3 or not all(1 <= side <= MAX_SIDE for side in feature.shape):
+    size = _size(feature)
+    if size is None:
+        names = f" with names {feature.names}" if _axes(feature) else ""
         raise InputError(
-            f"{path}: {key} has shape {feature.shape}, expected [height, width, 3] up to {MAX_SIDE} pixels",
+            f"{path}: {key} has shape {feature.shape}{names}, expected [height, width, 3] or [3, height, width] up to "
+            f"{MAX_SIDE} pixels",
             "record colour pictures",
         )
-    return CameraFeature(feature.shape[0], feature.shape[1], "video" if feature.dtype == "video" else "image")
+    return CameraFeature(*size, "video" if feature.dtype == "video" else "image")
+
+
+def _size(feature: _Feature) -> tuple[int, int] | None:
+    """Height and width of colour pictures, read by the feature's names; without names, by where the 3 stands."""
+    shape = feature.shape
+    if len(shape) != 3 or not all(1 <= side <= MAX_SIDE for side in shape):
+        return None
+    axes = _axes(feature)
+    if not axes:
+        axes = ["height", "width", "channels"] if shape[2] == COLOURS else ["channels", "height", "width"]
+    sides = dict(zip(axes, shape, strict=True))
+    return (sides["height"], sides["width"]) if sides["channels"] == COLOURS else None
+
+
+def _axes(feature: _Feature) -> list[str]:
+    """The feature's three names in full, LeRobot's older "channel" included; empty when it has no such names."""
+    names = feature.names
+    if not isinstance(names, list) or len(names) != 3:
+        return []
+    axes = ["channels" if name == "channel" else str(name) for name in names]
+    return axes if sorted(axes) == ["channels", "height", "width"] else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +21,12 @@ ROWS_AT_ONCE = 64
 HINT = "was the copy complete? record or convert it again"
 
 
-def read_numbers(path: Path, widths: Mapping[str, int], max_rows: int) -> dict[str, np.ndarray]:
+def read_numbers(
+    path: Path, widths: Mapping[str, int], max_rows: int, may_be_null: Collection[str] = ()
+) -> dict[str, np.ndarray]:
     """Columns of numbers, or of lists of `widths[name]` numbers per row, as arrays [rows, width].
+
+    A column in `may_be_null` (width 1) may have holes, which become NaN. Other columns of the file are not looked at.
 
     Raises:
         InputError: damaged, more than `max_rows` rows, a column that is absent or of another type or width.
@@ -38,11 +42,13 @@ def read_numbers(path: Path, widths: Mapping[str, int], max_rows: int) -> dict[s
             if _stored_values(file, name) > rows * width:
                 raise InputError(f"{path}: '{name}' is not {width} number(s) per row", HINT)
         table = file.read(list(widths))
-        return {name: _numbers(path, table, name, width) for name, width in widths.items()}
+        return {name: _numbers(path, table, name, width, name in may_be_null) for name, width in widths.items()}
 
 
-def read_pictures(path: Path, column: str, rows: np.ndarray) -> Iterator[tuple[int, bytes]]:
-    """Row number and encoded picture of `rows` int64 [K], ascending. Row groups without any of them are not read.
+def read_pictures(path: Path, column: str, rows: np.ndarray) -> Iterator[tuple[int, bytes | None]]:
+    """Row number and encoded picture of `rows` int64 [K], ascending; None where the cell is null.
+
+    A cell is the picture itself, or a struct with it under `bytes`. Row groups without any of the rows are not read.
 
     Raises:
         InputError: damaged, or the column is absent or holds no encoded pictures.
@@ -90,8 +96,10 @@ def _stored_values(file: pq.ParquetFile, name: str) -> int:
     )
 
 
-def _numbers(path: Path, table: pa.Table, name: str, width: int) -> np.ndarray:
+def _numbers(path: Path, table: pa.Table, name: str, width: int, may_be_null: bool) -> np.ndarray:
     column = table.column(name).combine_chunks()
+    if may_be_null and column.null_count:
+        column = column.cast("float64").fill_null(float("nan"))
     values, fits = column, True
     if hasattr(column, "value_lengths"):
         values = column.flatten()
@@ -106,16 +114,22 @@ def _numbers(path: Path, table: pa.Table, name: str, width: int) -> np.ndarray:
 
 def _pictures(
     path: Path, batches: Iterator[pa.RecordBatch], column: str, rows: np.ndarray, group_start: int
-) -> Iterator[tuple[int, bytes]]:
+) -> Iterator[tuple[int, bytes | None]]:
     """The wanted rows of one row group, counted from its start."""
     start = 0
     for batch in batches:
         cells = batch.column(batch.schema.get_field_index(column))
         first, last = np.searchsorted(rows, (start, start + batch.num_rows))
         for row in rows[first:last].tolist():
-            cell = cells[row - start].as_py()
-            content = cell.get("bytes") if isinstance(cell, dict) else None
-            if not isinstance(content, bytes):
-                raise InputError(f"{path} row {group_start + row}: '{column}' holds no picture", HINT)
-            yield group_start + row, content
+            yield group_start + row, _picture(f"{path} row {group_start + row}: '{column}'", cells[row - start].as_py())
         start += batch.num_rows
+
+
+def _picture(where: str, cell: object) -> bytes | None:
+    """The encoded picture in a cell: `{"bytes", "path"}` as LeRobot writes it, or the bytes themselves."""
+    content = cell.get("bytes") if isinstance(cell, dict) else cell
+    if isinstance(cell, dict) and content is None and cell.get("path"):
+        raise InputError(f"{where} holds no picture, only the path of a file", "write the dataset again with LeRobot")
+    if content is not None and not isinstance(content, bytes):
+        raise InputError(f"{where} holds no picture but {type(cell).__name__}", "store PNG or JPEG, or videos")
+    return content

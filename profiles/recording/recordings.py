@@ -9,6 +9,7 @@ import numpy as np
 
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.recording.dataset import Decode, RecordedDataset
+from sefa_edge.profiles.recording.fitness import require_present_zero
 from sefa_edge.profiles.recording.windows import history, noises, read_windows
 from sefa_edge.profiles.resize import resize_to_policy
 
@@ -73,6 +74,7 @@ def check_shows(dataset: RecordedDataset, inputs: PolicyInputs) -> None:
     """
     info = dataset.info
     if info.joint_names != inputs.joint_names:
+        require_present_zero(info.joint_names)
         raise InputError(
             f"dataset joints: {' '.join(info.joint_names)}; policy joints: {' '.join(inputs.joint_names)}",
             "give a dataset of the arm that the policy was made for",

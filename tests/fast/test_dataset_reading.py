@@ -92,7 +92,7 @@ def test_many_files_are_one_dataset(tmp_path: Path) -> None:
 def test_a_fingerprint_follows_every_byte(folder: Path) -> None:
     before = open_dataset(folder).fingerprint()
     assert open_dataset(folder).fingerprint() == before
-    edit_info(folder, fps=20)
+    edit_info(folder, total_hours=20)
     assert open_dataset(folder).fingerprint() != before
 
 
@@ -239,8 +239,8 @@ PICTURE_DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: edit_column(f, CAMERA, put_all([7]), pa.int64()),
         "no picture",
     ),
-    "JPEG": (put_picture(b"\xff\xd8\xff\xe0" + bytes(100)), "row 3: camera picture is not PNG"),
-    "empty": (put_picture(b""), "row 3: camera picture is not PNG"),
+    "JPEG": (put_picture(b"\xff\xd8\xff\xe0" + bytes(100)), "row 3: the picture ends too early"),
+    "empty": (put_picture(b""), "row 3: camera picture is neither PNG nor JPEG"),
     "bomb": (put_picture(png_that_claims(60_000, 60_000)), "is 60000x60000, meta/info.json says 32x24"),
     "head only": (put_picture(png_that_claims(24, 32)), "row 3: the picture ends too early"),
     "another size": (put_picture(encode_png(np.zeros((32, 24, 3), np.uint8))), "is 24x32"),

@@ -111,7 +111,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "the wrong file": (lambda f: edit_episodes(f, file_index=[1, 1, 1]), "shows no frame at 0.600 s"),
 }
 TABLE_DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no episodes": (lambda f: shutil.rmtree(f / "meta/episodes"), "names no video of camera 'front' for episode 0"),
+    "no episodes": (lambda f: shutil.rmtree(f / "meta/episodes"), "camera 'front' is absent in episode 0 and 2 more"),
     "negative file": (lambda f: edit_episodes(f, file_index=[0, -1, 0]), "episode 1 is impossible"),
     "absurd file": (lambda f: edit_episodes(f, chunk_index=[0, 0, 10**15]), "episode 2 is impossible"),
     "time is no number": (lambda f: edit_episodes(f, from_timestamp=[0.0, float("nan"), 0.0]), "is impossible"),
@@ -123,9 +123,8 @@ TABLE_DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_a_damaged_video_is_refused_in_one_line(folder: Path, name: str) -> None:
     damage, message = DAMAGES[name]
     damage(folder)
-    dataset = open_dataset(folder)
     with pytest.raises(InputError, match=message) as caught:
-        dataset.pictures("front", np.arange(FRAMES), decode_picture)
+        open_dataset(folder).pictures("front", np.arange(FRAMES), decode_picture)
     one_line(caught.value)
 
 

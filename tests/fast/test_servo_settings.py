@@ -455,7 +455,7 @@ def test_a_servo_left_in_wheel_mode_is_set_back(stand: Stand, capsys: pytest.Cap
     assert stand.register(4, reg.OPERATING_MODE) == 1
     with pytest.raises(InputError, match=r"servo 5 \(wrist_roll\) is in wheel \(speed\) mode") as refused:
         open_feetech_arm(PROFILE, stand.port.path, None)
-    assert "sefa-edge arm configure --arm so101 --port PORT --write-eeprom" in refused.value.hint
+    assert f"sefa-edge arm configure --arm so101 --port {stand.port.path} --write-eeprom" in refused.value.hint
     assert configure_with(stand, "--write-eeprom") == 0
     assert stand.register(4, reg.OPERATING_MODE) == 0
     assert stand.register(4, reg.LOCK) == 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import select
 import signal
 import socket
 import subprocess
@@ -126,7 +128,7 @@ def test_two_worlds_do_not_share_a_path(port: Path) -> None:
     second = start_server(port)
     _, words = second.communicate(timeout=PATIENCE_S)
     assert second.returncode == 2
-    assert b"cannot be used" in words
+    assert b"is the port of a simulated arm that runs" in words
     assert WorldPaths(port).control.exists()
 
 
@@ -161,6 +163,49 @@ def test_the_command_says_how_to_attach_and_cleans_up(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.sim
+def test_a_killed_simulator_leaves_a_link_that_leads_nowhere_and_makes_room_for_the_next(tmp_path: Path) -> None:
+    link = tmp_path / "arm"
+    killed = start_server(link)
+    until(lambda: link.exists() or killed.poll() is not None)
+    device = Path(os.path.realpath(link))
+    killed.kill()
+    killed.communicate()
+    strangers = []
+    while not device.exists() and len(strangers) < 256:  # another terminal gets its number
+        strangers += os.openpty()
+    assert link.is_symlink()
+    for words in (("arm", "status"), ("arm", "free", "--yes")):
+        command = [sys.executable, "-m", "sefa_edge", *words, "--arm", "so101_sim", "--port", str(link)]
+        done = subprocess.run(command, capture_output=True, timeout=PATIENCE_S)
+        assert done.returncode == 4, done.stderr
+        assert b"is left over from a simulated arm that has ended" in done.stderr
+    with contextlib.closing(StateReader(WorldPaths(link).state)) as reader:
+        assert not reader.server_alive()
+    for master in strangers[::2]:
+        assert not select.select([master], [], [], 0)[0], "something was written to a stranger's terminal"
+    for descriptor in strangers:
+        os.close(descriptor)
+    again = start_server(link)
+    until(lambda: link.exists() or again.poll() is not None)
+    again.terminate()
+    assert again.wait(PATIENCE_S) == 0
+    again.communicate()
+    assert not tmp_path.exists()  # this kind of server removes its folder
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("name", ["arm", "arm.state"])
+def test_what_no_simulator_made_is_not_replaced(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).symlink_to("/dev/null") if name == "arm" else (tmp_path / name).write_text("precious")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    process = start_server(tmp_path / "arm")
+    _, words = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 2
+    assert b"choose another path" in words
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
 def test_a_half_written_state_is_never_read(tmp_path: Path) -> None:
     writer = StateWriter(tmp_path / "state", 2)
     with contextlib.closing(StateReader(tmp_path / "state")) as reader:
@@ -170,7 +215,7 @@ def test_a_half_written_state_is_never_read(tmp_path: Path) -> None:
         assert state is not None
         assert (state.stamp_ns, state.placed_seed, state.success, state.qpos.tolist()) == (5, 1, True, [1.0, 2.0])
         with (tmp_path / "state").open("r+b") as file:
-            file.seek(30)
+            file.seek(60)
             file.write(b"\xaa")
         assert reader.read() is None
     writer.close()

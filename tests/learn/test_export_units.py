@@ -6,36 +6,37 @@ from pathlib import Path
 
 import pytest
 
-from sefa_edge.export.policy_card import check_moves, unit_notes
-from sefa_edge.models.checkpoint import CheckpointInfo, load_checkpoint
+from sefa_edge.models.checkpoint import load_checkpoint
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.recording.fitness import check_moves, unit_notes
 from sefa_edge.profiles.schema import load_arm_profile
 
 CHECKPOINT = Path(__file__).resolve().parents[2] / "models/results/lift"
+NAMES = load_arm_profile("so101").joint_names
 
 
-def seen(lowest: float, highest: float) -> CheckpointInfo:
-    """The shipped checkpoint, as if shoulder_lift had been seen over this range."""
+def seen(lowest: float, highest: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The ranges of the shipped checkpoint, as if shoulder_lift had been seen over this one."""
     _, info = load_checkpoint(CHECKPOINT)
     low, high = list(info.trained_min_deg), list(info.trained_max_deg)
     for index in range(5):
         low[index], high[index] = -50.0, 50.0
     low[1], high[1] = lowest, highest
-    return info.model_copy(update={"trained_min_deg": tuple(low), "trained_max_deg": tuple(high)})
+    return tuple(low), tuple(high)
 
 
 def test_values_beyond_100_cannot_be_lerobots_percent() -> None:
     degrees, percent = load_arm_profile("so101"), load_arm_profile("so101_percent")
-    check_moves(seen(-104.0, 20.0), degrees)
-    check_moves(seen(-100.0, 99.0), percent)
+    check_moves(NAMES, *seen(-104.0, 20.0), degrees)
+    check_moves(NAMES, *seen(-100.0, 99.0), percent)
     with pytest.raises(InputError, match=r"shoulder_lift: values of -104\.\.20 are not in LeRobot") as caught:
-        check_moves(seen(-104.0, 20.0), percent)
+        check_moves(NAMES, *seen(-104.0, 20.0), percent)
     assert "--arm so101 is degrees" in caught.value.hint
 
 
 def test_degrees_that_end_at_100_sharp_get_a_note() -> None:
     degrees, percent = load_arm_profile("so101"), load_arm_profile("so101_percent")
-    (note,) = unit_notes(seen(-100.0, 98.0), degrees)
+    (note,) = unit_notes(*seen(-100.0, 98.0), degrees)
     assert note.startswith("shoulder_lift reaches 100")
-    assert unit_notes(seen(-100.0, 98.0), percent) == []
-    assert unit_notes(seen(-99.0, 98.0), degrees) == []
+    assert unit_notes(*seen(-100.0, 98.0), percent) == []
+    assert unit_notes(*seen(-99.0, 98.0), degrees) == []

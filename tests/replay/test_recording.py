@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from sefa_edge.edge.engines.cache import processor_name
 from sefa_edge.edge.modes import Mode
 from sefa_edge.edge.recorder import messages
 from sefa_edge.edge.recorder.mcap_file import CutShort, StoredMessage, StoredMetadata, read_mcap
@@ -63,6 +64,7 @@ def test_the_run_is_described(recorded: Path, reach_engine: Path) -> None:
     run = open_run(recorded)
     assert run.words["engine"] == str(reach_engine)
     assert run.words["numpy"] == np.__version__
+    assert run.words["processor"] == processor_name()
     assert run.card.name == "reach"
     assert run.arm.joint_names == run.card.joint_names
     assert run.cut_short() == ""

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from sefa_edge.cli import main
+from sefa_edge.edge.engines.cache import processor_name
 from sefa_edge.edge.engines.engine import open_engine
 from sefa_edge.edge.recorder import messages
 from sefa_edge.edge.recorder.mcap_file import StoredMessage, read_mcap
 from sefa_edge.edge.recorder.names import CHUNK, INFERENCE, TICK, picture_topic
 from sefa_edge.edge.recorder.recorded_run import open_run
+from sefa_edge.edge.recorder.replay_command import processor_note
 from sefa_edge.edge.recorder.replay_commands import Comparison, replay_commands
 from sefa_edge.edge.recorder.replay_policy import replay_policy
 
@@ -211,3 +213,10 @@ def test_nonsense_in_a_message_is_one_line(
     path = rewrite(recorded, tmp_path / "tampered.mcap", tampering(TICK, 50, spoil))
     assert main(["replay", str(path), "--part", "commands"]) == 2
     assert capsys.readouterr().err.startswith("error: a message of /control/tick is none")
+
+
+def test_another_kind_of_processor_is_named() -> None:
+    here = processor_name()
+    assert processor_note({"processor": here}, here) == ""
+    assert processor_note({}, here) == ""
+    assert "recorded on another kind of processor (Cortex" in processor_note({"processor": "Cortex 123"}, here)

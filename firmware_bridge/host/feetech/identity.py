@@ -67,7 +67,7 @@ def read_identities(bus: ServoBus, profile: ArmProfile) -> tuple[ServoIdentity, 
     identities = tuple(_identity(answers[servo_id].parameters) for servo_id in servo_ids)
     for joint, identity in zip(profile.joints, identities, strict=True):
         require_model(joint, profile.models_of(joint), identity.model)
-        _require_position_mode(profile, joint, identity)
+        _require_position_mode(bus.link.port, profile, joint, identity)
     return identities
 
 
@@ -180,10 +180,10 @@ def model_hint(number: int, where: str) -> str:
     return f"{model.name}: {model.facts}; it cannot be used, fit an STS3215" if model.facts else "fit an STS3215"
 
 
-def _require_position_mode(profile: ArmProfile, joint: JointProfile, identity: ServoIdentity) -> None:
+def _require_position_mode(port: str, profile: ArmProfile, joint: JointProfile, identity: ServoIdentity) -> None:
     if identity.operating_mode != MODE_POSITION:
         raise InputError(
             f"servo {joint.servo_id} ({joint.name}) is in {mode_name(identity.operating_mode)} mode "
             f"(register {OPERATING_MODE.address} is {identity.operating_mode}, {MODE_POSITION} is position)",
-            f"set it back: sefa-edge arm configure --arm {profile.name} --port PORT --write-eeprom",
+            f"set it back: sefa-edge arm configure --arm {profile.name} --port {port} --write-eeprom",
         )

@@ -11,6 +11,7 @@ import select
 import termios
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 import serial
@@ -18,6 +19,7 @@ import serial
 from sefa_edge.firmware_bridge.host.emergency import Emergency
 from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmInterrupted
 from sefa_edge.firmware_bridge.host.feetech.protocol import HEADER, wire_time_ns
+from sefa_edge.firmware_bridge.host.port_link import require_living
 from sefa_edge.profiles.errors import InputError, MissingError
 from sefa_edge.profiles.units import NS_PER_S, ms_to_ns
 
@@ -288,6 +290,7 @@ class SerialWire:
 
 
 def _open(port: str, baud: int) -> serial.Serial:
+    require_living(Path(port))
     try:
         opened = serial.Serial(port, baud, timeout=0, write_timeout=0, exclusive=True)
     except serial.SerialException as error:
