@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import os
 import signal
 import sys
+import threading
+from collections.abc import Callable
 from importlib import import_module
 from types import FrameType
 from typing import NoReturn, Protocol, cast
@@ -113,16 +116,16 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime would report to its makers
     if argv is None:
         _handle_stop_signals()
-        return _perform(sys.argv[1:])
+        return _perform(sys.argv[1:], _raise_keyboard_interrupts)
     try:  # called by a program: it keeps its streams and its signals
-        return _perform(argv)
+        return _perform(argv, lambda: None)
     finally:
         sys.stdout, sys.stderr = streams
 
 
-def _perform(arguments: list[str]) -> int:
+def _perform(arguments: list[str], begin: Callable[[], None]) -> int:
     try:
-        exit_code = _dispatch(arguments)
+        exit_code = _dispatch(arguments, begin)
         sys.stdout.flush()
         failure = console.output_failure()
         if exit_code == 0 and failure is not None:
@@ -138,6 +141,10 @@ def _perform(arguments: list[str]) -> int:
         return _stopped(stop.number)
     except KeyboardInterrupt:
         return _stopped(signal.SIGINT)
+    except Exception:
+        if _interrupted.is_set():  # a library has made something else of Ctrl-C
+            return _stopped(signal.SIGINT)
+        raise
 
 
 def _tell(error: SefaError) -> int:
@@ -166,7 +173,30 @@ def _handle_stop_signals() -> None:
             signal.signal(number, stop)
 
 
-def _dispatch(arguments: list[str]) -> int:
+def _raise_keyboard_interrupts() -> None:
+    """From here on Ctrl-C unwinds the command. One that got lost where nothing can be raised is raised again later."""
+
+    def interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+        _interrupted.set()
+        raise KeyboardInterrupt
+
+    def unraisable(lost: sys.UnraisableHookArgs) -> None:
+        if issubclass(lost.exc_type, KeyboardInterrupt):
+            _thread.interrupt_main(signal.SIGINT)
+        else:
+            sys.__unraisablehook__(lost)
+
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, interrupt)
+        sys.unraisablehook = unraisable
+
+
+_interrupted = threading.Event()
+"""Set once Ctrl-C was pressed."""
+
+
+def _dispatch(arguments: list[str], begin: Callable[[], None]) -> int:
+    """Find the command and perform it; `begin` is called when its work starts."""
     parser = CommandLine(
         prog="sefa-edge",
         description="From a trained SeFA policy to a moving SO-100/SO-101 arm.",
@@ -190,6 +220,7 @@ def _dispatch(arguments: list[str]) -> int:
             module.add_arguments(command)
     parsed = parser.parse_args(arguments)
     assert module is not None  # argparse has ended the program otherwise
+    begin()
     return module.main(parsed)
 
 

@@ -39,7 +39,10 @@ def add_setup_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--arm", default="sim", metavar="ARM", help="sim, so101, so100 or an arm profile (.yaml)")
     parser.add_argument("--port", metavar="P", help="serial port of the arm; with sim: the --link of `sefa-edge sim`")
     parser.add_argument(
-        "--calibration", metavar="FILE|ID", help="LeRobot calibration of a real arm (default: what its servos carry)"
+        "--calibration",
+        metavar="FILE|ID",
+        help="LeRobot calibration of a real arm (default: what its servos carry); required where several servo "
+        "adapters are plugged in",
     )
     parser.add_argument(
         "--camera",

@@ -17,6 +17,8 @@ from sefa_edge.edge.realtime import RealtimeSettings
 from sefa_edge.edge.recorder.names import free_path
 from sefa_edge.firmware_bridge.host.calibration import read_calibration
 from sefa_edge.firmware_bridge.host.calibration_files import find_calibration
+from sefa_edge.firmware_bridge.host.fitted_profile import fit_profile
+from sefa_edge.firmware_bridge.host.port_choice import require_told_apart
 from sefa_edge.firmware_bridge.simulation.views import SIMULATED_VIEWS
 from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.card_check import World, check_card
@@ -111,13 +113,14 @@ def make_plan(args: argparse.Namespace) -> RunPlan:
     cameras = _cameras(args.camera, card, simulated)
     drawn = frozenset(name for name, address in cameras.items() if address.kind == "sim")
     check_card(card, World(profile, control_rate_hz, SIMULATED_VIEWS, drawn))
+    calibration = None if args.calibration is None else find_calibration(args.calibration, profile)
     return RunPlan(
         engine=args.engine,
         card=card,
         arm_name=arm_name,
         profile=profile,
         port="" if simulated else args.port,
-        calibration=None if args.calibration is None else find_calibration(args.calibration, profile),
+        calibration=calibration,
         world=_world(args, card) if simulated else None,
         cameras=cameras,
         camera_checks=_camera_checks(args, cameras, profile),
@@ -158,10 +161,18 @@ def look_at_cameras(plan: RunPlan) -> list[str]:
 
 
 def look_at_calibration(plan: RunPlan) -> list[str]:
-    """What a person should know about the calibration file of a run. Raises InputError when it cannot be used."""
+    """What a person should know about the calibration file of a run, and about the range that it leaves to the arm.
+
+    Raises:
+        InputError: it cannot be used, the poses of the profile are out of its range, or there is none although several
+            servo adapters are plugged in.
+    """
     if plan.calibration is None:
+        if plan.world is None:
+            require_told_apart(plan.port)
         return []
-    return [f"note: {note}" for note in read_calibration(plan.calibration, plan.profile).notes]
+    found = read_calibration(plan.calibration, plan.profile)
+    return [f"note: {note}" for note in (*found.notes, *fit_profile(plan.profile, found.calibration).notes)]
 
 
 def _recording(folder: Path, limit_mb: int) -> RecordingPlan:

@@ -65,8 +65,11 @@ class WorldPlan:
 class WorldServer:
     """One simulated arm in its world, met through three paths in one folder."""
 
-    def __init__(self, plan: WorldPlan, paths: WorldPaths) -> None:
-        """Raises InputError for an unknown task or a taken path, MissingError without MuJoCo's SO-101."""
+    def __init__(self, plan: WorldPlan, paths: WorldPaths, is_over: Callable[[], bool] = lambda: False) -> None:
+        """`is_over` is asked all the time, and ends `serve`.
+
+        Raises InputError for an unknown task or a taken path, MissingError without MuJoCo's SO-101.
+        """
         pty_port.require_replaceable(paths.port)
         state_file.require_replaceable(paths.state)
         self._profile = load_arm_profile(ARM)
@@ -77,6 +80,7 @@ class WorldServer:
         self._bus.tap = self._log
         self._seed = plan.seed
         self._stopping = False
+        self._is_over = is_over
         self._slow_ns = 0
         self._started_ns = time.monotonic_ns()
         self._reset(plan.seed)
@@ -105,7 +109,7 @@ class WorldServer:
         if lifeline_fd is not None:
             lifeline.register(lifeline_fd, select.POLLHUP)
         due_ns, slices = time.monotonic_ns(), 0
-        while not self._stopping:
+        while not (self._stopping or self._is_over()):
             self._world.step()
             self._publish()
             self._record_joints()
@@ -282,11 +286,12 @@ def run_server(
         InputError: an unknown task, or the paths are taken.
         MissingError: MuJoCo's SO-101 model is not installed.
     """
-    server = WorldServer(plan, paths)
+    asked_to_stop: list[int] = []
+    signal.signal(signal.SIGQUIT, signal.SIG_IGN)  # `pkill -QUIT`: the emergency stop of whoever moves the arm
+    for number in (signal.SIGTERM, signal.SIGINT):  # before anything is put into the folder
+        signal.signal(number, lambda number, _: asked_to_stop.append(number))
+    server = WorldServer(plan, paths, lambda: bool(asked_to_stop))
     try:
-        signal.signal(signal.SIGQUIT, signal.SIG_IGN)  # `pkill -QUIT`: the emergency stop of whoever moves the arm
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: server.stop())
         _claim_priority()
         on_ready()
         server.serve(lifeline_fd)

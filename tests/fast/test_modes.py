@@ -95,9 +95,9 @@ def test_a_fault_before_torque_on_touches_nothing(fault: Fault) -> None:
 
 @pytest.mark.parametrize(("first", "second"), list(product(REAL_FAULTS, REAL_FAULTS)))
 def test_the_first_fault_keeps_its_name(first: Fault, second: Fault) -> None:
-    named = second if second is Fault.EMERGENCY_STOP else first
-    if (second is Fault.POWER_LOST) and first in (Fault.ARM_TIMEOUT, Fault.ARM_DISCONNECTED):
-        named = second  # why the arm was silent
+    silent = (Fault.ARM_TIMEOUT, Fault.ARM_DISCONNECTED)
+    explains = second in (Fault.POWER_LOST, Fault.OTHER_ARM) and first in silent  # why the arm was silent
+    named = second if second is Fault.EMERGENCY_STOP or explains else first
     assert run(*RUNNING, first, second).fault is named
 
 
@@ -245,3 +245,11 @@ def test_an_arm_that_becomes_limp_after_another_fault_says_both() -> None:
 
 def test_an_arm_without_torque_of_ours_is_not_called_limp() -> None:
     assert run(Progress.LIMP) == ModeState()
+
+
+@pytest.mark.parametrize("fault", REAL_FAULTS)
+def test_a_hint_says_nothing_twice(fault: Fault) -> None:
+    for ending in ((), (SETTLED,), (SETTLED, SETTLED, SETTLED)):
+        _, hint = describe(run(*RUNNING, fault, *ending))
+        parts = hint.split("; ")
+        assert len(set(parts)) == len(parts), hint

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ import numpy as np
 import pytest
 
 from sefa_edge.edge.cameras.pictures import write_picture
+from sefa_edge.firmware_bridge.host.feetech import registers as reg
+from sefa_edge.firmware_bridge.host.feetech.protocol import Instruction, PacketDecoder
 from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
@@ -52,15 +55,16 @@ class Unit:
     folder: Path
     engine: Path
     plant: WatchedPlant
+    bus: SimulatedBus
     port: PtyPort
     runs: list[subprocess.Popen[str]] = field(default_factory=list)
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self, *more: str) -> subprocess.Popen[str]:
         words = ["--arm", ARM, "--port", self.port.path, "--camera", f"images:{self.folder / 'pictures'}"]
         command = [sys.executable, "-m", "sefa_edge", "run", "--engine", str(self.engine), "--video", "none", *words]
         self.runs.append(
             subprocess.Popen(
-                [*command, "--seconds", "100"],
+                [*command, "--seconds", "100", *more],
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -93,8 +97,9 @@ def unit(tmp_path: Path, reach_engine: Path) -> Iterator[Unit]:
     plant = WatchedPlant(profile)
     (tmp_path / "pictures").mkdir()
     write_picture(tmp_path / "pictures/0.jpg", np.full((480, 640, 3), 90, np.uint8))
-    with PtyPort(SimulatedBus.of_arm(profile, plant), tmp_path / "arm") as port:
-        made = Unit(tmp_path, reach_engine, plant, port)
+    bus = SimulatedBus.of_arm(profile, plant)
+    with PtyPort(bus, tmp_path / "arm") as port:
+        made = Unit(tmp_path, reach_engine, plant, bus, port)
         yield made
         for run in made.runs:
             if run.poll() is None:
@@ -106,7 +111,7 @@ def until(condition: Callable[[], bool], what: str) -> None:
     give_up_s = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < give_up_s, f"waited in vain for {what}"
-        time.sleep(0.005)
+        time.sleep(0.02)  # the servos answer from a thread of this very process
 
 
 def present(unit: Unit, module: str) -> Callable[[], bool]:
@@ -168,3 +173,108 @@ def test_a_second_run_on_the_same_arm_is_refused(unit: Unit) -> None:
     assert "stopped by SIGTERM: arm parked and released" in words
     assert not any(unit.plant.on)
     unit.assert_nothing_is_left()
+
+
+WRITES = (Instruction.WRITE, Instruction.SYNC_WRITE)
+
+
+def kill_control_at_write(unit: Unit, address: int, nth: int) -> None:
+    """SIGKILL for the control process at its nth write there, as the servos take it."""
+    decoder = PacketDecoder()
+    seen: list[int] = []
+
+    def hear(data: bytes) -> bytes:
+        for packet in decoder.feed(data):
+            if packet.code in WRITES and packet.parameters[0] == address:
+                seen.append(address)
+                pid = unit.pid_of(CONTROL) if len(seen) == nth else None
+                if pid is not None:
+                    os.kill(pid, signal.SIGKILL)
+        return data
+
+    unit.bus.disturb_request = hear
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("address", "nth"),
+    [
+        (reg.ACCELERATION.address, 1),  # the goal, which energises, before the torque packet
+        (reg.TORQUE_ENABLE.address, 1),
+        (reg.ACCELERATION.address, 2),  # the first goal of the loop
+    ],
+)
+def test_control_is_killed_while_it_arms(unit: Unit, address: int, nth: int) -> None:
+    kill_control_at_write(unit, address, nth)
+    run = unit.start()
+    _, words = run.communicate(timeout=PATIENCE_S)
+    assert run.returncode == 3, words
+    assert "error: the control process ended: killed by SIGKILL: arm parked and released" in words
+    assert not any(unit.plant.on)
+    unit.assert_nothing_is_left()
+
+
+@pytest.mark.once
+def test_control_is_killed_before_the_goal_and_nothing_holds(unit: Unit) -> None:
+    """It had said that the arm may hold: the rescue finds that it does not, and touches nothing."""
+    decoder = PacketDecoder()
+    held = threading.Event()
+
+    def hear(data: bytes) -> bytes:
+        for packet in decoder.feed(data):
+            if packet.code in WRITES and packet.parameters[0] == reg.ACCELERATION.address and not held.is_set():
+                held.set()
+                pid = unit.pid_of(CONTROL)
+                assert pid is not None
+                os.kill(pid, signal.SIGKILL)
+                return b""  # the goal never arrives
+        return data
+
+    unit.bus.disturb_request = hear
+    run = unit.start()
+    _, words = run.communicate(timeout=PATIENCE_S)
+    assert held.is_set()
+    assert run.returncode == 3, words
+    assert "error: the control process ended: killed by SIGKILL: arm not touched" in words
+    assert unit.plant.touched == 0
+    unit.assert_nothing_is_left()
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("delay_s", [0.0, 0.1, 0.4])
+def test_the_supervisor_is_killed_while_another_control_process_starts(unit: Unit, delay_s: float) -> None:
+    run = unit.start()
+    until(lambda: all(unit.plant.on), "torque")
+    first = unit.pid_of(CONTROL)
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    until(lambda: unit.pid_of(CONTROL) not in (None, first), "another control process")
+    time.sleep(delay_s)
+    run.kill()
+    _, words = run.communicate(timeout=PATIENCE_S)
+    until(lambda: not any(unit.plant.on), "the arm to be released")
+    until(lambda: not unit.everybody(), "the end of everybody")
+    assert "arm not touched" not in words
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+@pytest.mark.parametrize("module", [CAMERA, POLICY, "recorder_process"])
+def test_a_process_that_is_stopped_does_not_hold_up_the_end(unit: Unit, module: str, number: signal.Signals) -> None:
+    run = unit.start("--record", str(unit.folder / "recordings"))
+    until(lambda: all(unit.plant.on), "torque")
+    pid = unit.pid_of(module)
+    assert pid is not None
+    os.kill(run.pid, number)
+    os.kill(pid, signal.SIGSTOP)
+    _, words = run.communicate(timeout=PATIENCE_S)
+    if number is signal.SIGINT:
+        assert run.returncode == 130, words
+        assert "stopped by Ctrl-C: arm parked and released" in words
+    else:
+        assert run.returncode == 3, words
+        assert "error: emergency stop: arm released where it stood" in words
+    if module == "recorder_process":
+        assert "the recorder was stuck and was killed" in words
+    assert not any(unit.plant.on)
+    until(lambda: not unit.everybody(), "the end of everybody")
