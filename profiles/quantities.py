@@ -19,6 +19,8 @@ MAX_DIGITS = 20
 MAX_WORD = 320
 """A decimal number of more characters is not read. Programs write up to 17 digits, and small numbers with zeros."""
 SHOWN_CHARACTERS = 24
+NUMBER_PROBLEM = "number"
+"""The type of these errors in pydantic's lists."""
 
 _WHOLE = re.compile(rf"[+-]?[0-9]{{1,{MAX_DIGITS}}}")
 _REAL = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,5})?")
@@ -178,7 +180,7 @@ def _core_schema(quantity: Quantity) -> CoreSchema:
         try:
             return quantity.check(value)
         except NumberError as error:
-            raise PydanticCustomError("number", "{problem}", {"problem": str(error)}) from None
+            raise PydanticCustomError(NUMBER_PROBLEM, "{problem}", {"problem": str(error)}) from None
 
     return core_schema.no_info_plain_validator_function(check)
 

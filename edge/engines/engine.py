@@ -12,10 +12,10 @@ import numpy as np
 from sefa_edge.edge.engines.cuda.device import CudaOptions
 from sefa_edge.profiles.card import PolicyCard, TensorSpec, load_card
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.file_kinds import HEAD_BYTES, seems_to_be
 
 PLAN_MAGIC = b"ftrt"  # TensorRT plan, u32 0x74727466 little endian
 RTX_PLAN_MAGIC = b"vtrt"  # TensorRT-RTX plan
-ORT_FORMAT_MAGIC = b"ORTM"  # ONNX Runtime's own flatbuffer, at offset 4
 ONNX_IR_VERSION_TAG = 0x08  # ModelProto field 1, a varint, which every writer puts first
 HEADER_BYTES = 64
 EngineKind = Literal["onnx", "tensorrt", "tensorrt_rtx"]
@@ -100,14 +100,16 @@ def engine_kind(path: Path) -> EngineKind:
         EngineError: neither, with what it seems to be.
     """
     with path.open("rb") as file:
-        head = file.read(HEADER_BYTES)
+        head = file.read(HEAD_BYTES)
     if head.startswith(PLAN_MAGIC):
         return "tensorrt"
     if head.startswith(RTX_PLAN_MAGIC):
         return "tensorrt_rtx"
     if head[:1] == bytes([ONNX_IR_VERSION_TAG]):
         return "onnx"
-    raise EngineError(f"{path} is not an engine: {_what_it_seems(head)}", "give a model.onnx or a TensorRT model.plan")
+    what = seems_to_be(head)
+    reason = f"it is {what}" if what else f"it begins with {head[:4].hex(' ')}"
+    raise EngineError(f"{path} is not an engine: {reason}", "give a model.onnx or a TensorRT model.plan")
 
 
 def tensor_specs(card: PolicyCard) -> list[TensorSpec]:
@@ -120,15 +122,3 @@ def fill_input(tensor: np.ndarray, value: np.ndarray, name: str) -> None:
     if value.shape != tensor.shape or value.dtype != tensor.dtype:
         raise EngineError(f"{name}: {value.dtype} {value.shape} given, the engine takes {tensor.dtype} {tensor.shape}")
     tensor[...] = value
-
-
-def _what_it_seems(head: bytes) -> str:
-    if not head:
-        return "the file is empty"
-    if head[4:8] == ORT_FORMAT_MAGIC:
-        return "a model in ONNX Runtime's own format"
-    if head.startswith(b"PK"):
-        return "a zip archive, perhaps a torch checkpoint; export it first"
-    if head.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer; run `git lfs pull`"
-    return f"it begins with {head[:4].hex(' ')}"

@@ -26,6 +26,7 @@ from sefa_edge.edge.transport import FrameDescriptor
 from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity, JointIdentity
 from sefa_edge.firmware_bridge.host.messages import HeldCommand, JointState
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.problems import describe_problem
 from sefa_edge.profiles.quantities import Int64
 from sefa_edge.profiles.strict import StrictModel
 from sefa_edge.profiles.units import NS_PER_S
@@ -215,9 +216,8 @@ def decode(topic: str, content: bytes, model: type[ModelT]) -> ModelT:
     try:
         return model.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"a message of {topic} is none: {where} {first['msg']}", "was it recorded here?") from None
+        problem, _ = describe_problem(error.errors(), model)
+        raise InputError(f"a message of {topic} is damaged: {problem}", "was it recorded here?") from None
 
 
 def schema_of(model: type[StrictModel]) -> Json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import closing
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from sefa_edge.edge.verification.pictures import Disagreement, draw_disagreement
 from sefa_edge.profiles.action_error import ActionError, action_error, error_table
 from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.card_check import World, check_card
-from sefa_edge.profiles.files import check_report_word, make_folder, write_report
+from sefa_edge.profiles.files import check_report_word, output_folder, write_report
 from sefa_edge.profiles.latency.percentiles import percentiles
 from sefa_edge.profiles.quantities import SEED, THREADS, Real, Whole
 from sefa_edge.profiles.recording.dataset import open_dataset
@@ -56,6 +56,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     _check_outputs(arguments)
+    with contextlib.nullcontext() if arguments.worst_pictures is None else output_folder(arguments.worst_pictures):
+        return _verify(arguments)
+
+
+def _verify(arguments: argparse.Namespace) -> int:
     cards = load_card(arguments.reference), load_card(arguments.candidate)
     check_cards_agree(*cards)
     arm = load_arm_profile(arguments.arm or cards[1].arm)
@@ -64,8 +69,8 @@ def main(arguments: argparse.Namespace) -> int:
     recordings = held_out_recordings(open_dataset(arguments.dataset), cards[1], choice)
     options = EngineOptions(threads=arguments.threads)
     with (
-        closing(open_engine(arguments.reference, options)) as reference,
-        closing(open_engine(arguments.candidate, options)) as candidate,
+        contextlib.closing(open_engine(arguments.reference, options)) as reference,
+        contextlib.closing(open_engine(arguments.candidate, options)) as candidate,
     ):
         chunks = compare(recordings, reference, candidate)
         error = action_error(*chunks, arm.joints)
@@ -84,8 +89,6 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
     check_report_word(arguments.json)
-    if arguments.worst_pictures:
-        make_folder(arguments.worst_pictures)
 
 
 def _described(path: Path, card: PolicyCard, durations_ns: np.ndarray) -> VerifiedEngine:

@@ -20,7 +20,7 @@ from tests.faults import arming_rows
 from tests.faults.judge import first_rest
 from tests.faults.lock_step import HORIZON, STEP_NS, Bench
 from tests.faults.row import DROPPED, GOES_ON, LEFT, PARKED, UNTOUCHED, Expected, Row, Start
-from tests.faults.wire_monitor import WireSummary
+from tests.faults.wire_rules import WireSummary
 
 SHOULDER, GRIPPER = 1, 5
 BITS_PER_TICK = 140 * 8
@@ -346,6 +346,7 @@ def position_jumps_once(bench: Bench) -> None:
 
 def position_jumps_for_good(bench: Bench) -> None:
     """The magnet of the encoder slips."""
+    bench.joint = int(bench.dice.integers(GRIPPER))
     slip = int(bench.dice.integers(400, 3700))
     bench.bus.servos[bench.joint].tell_position = lambda ticks: (ticks + slip) % 4096
 
@@ -703,7 +704,7 @@ def refuse_torque_off(bench: Bench) -> None:
     bench.until(lambda: bench.mode is Mode.PARK)
     assert bench.loop is not None
     motion = bench.loop.motion
-    bench.until(lambda: motion.settled(bench.clock.now_ns() + bench.periods(2, 2)))
+    bench.until(lambda: motion.settled(bench.clock.now_ns() + bench.periods(1, 1)))
     bench.mark()
     silence(bench)
 

@@ -54,7 +54,7 @@ REPLY_MARGIN = 0.5
 share in every tick; more would cost the loop its grid."""
 
 
-SILENT_QUESTIONS = 3
+SILENT_QUESTIONS = 10
 """Questions in a row that nobody answered, after which the next ones are asked at intervals of SILENT_INTERVAL_NS."""
 
 SILENT_INTERVAL_NS = ms_to_ns(50)
