@@ -102,7 +102,7 @@ OPTIONS = number_options()
 
 def test_no_option_reads_its_number_in_another_way() -> None:
     """A bare int or float takes NaN, 1_000, digits of other scripts and whatever the help does not say."""
-    known = {None, Path, "seed_range", "closed_loop_seeds"}
+    known = {None, Path, "seed_range", "closed_loop_seeds", "engine_at"}
     for command, parser in parsers():
         for action in parser._actions:
             if not isinstance(getattr(action.type, "__self__", None), (Real, Whole)):
