@@ -43,6 +43,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from sefa_edge.edge.arming import Arming, torque_note
 from sefa_edge.edge.clock import Clock, MonotonicClock, Pacer
 from sefa_edge.edge.faults import Fault
 from sefa_edge.edge.links import Links, ProcessLinks
@@ -61,9 +62,10 @@ from sefa_edge.edge.realtime import (
     reserve_heap,
 )
 from sefa_edge.edge.recorder.control_tap import ArmTap, PatientSink, Sink, TappedLinks
-from sefa_edge.edge.records import Final, Ready, Torque, names_of
+from sefa_edge.edge.records import ArmOpened, Final, Privilege, Ready, Torque, names_of, one_line
 from sefa_edge.edge.transport import Channel, ChannelClosed
 from sefa_edge.firmware_bridge.host.arm import Arm
+from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity
 from sefa_edge.firmware_bridge.host.calibration import load_calibration
 from sefa_edge.firmware_bridge.host.emergency import Emergency
 from sefa_edge.firmware_bridge.host.errors import ArmTimeout
@@ -71,7 +73,8 @@ from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
 from sefa_edge.firmware_bridge.host.feetech.link import Link
 from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
 from sefa_edge.firmware_bridge.host.feetech.torque import joints_holding
-from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED
+from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED, Preparation
+from sefa_edge.firmware_bridge.host.same_arm import SameArm
 from sefa_edge.profiles import console
 from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
@@ -109,6 +112,10 @@ class ControlConfig(StrictModel):
     servo_settings: Literal["apply", "leave"] = "apply"
     """Whether settings that a power cut undoes are written before the arm is ready; an arm in need, or one that is
     only looked at, is left as it is."""
+    arming: Literal["after_looking", "at_once"] = "after_looking"
+    """When ARM takes effect; a rescue never waits, because the arm may be up in the air and must not be let down."""
+    expected_arm: Annotated[str, Field(max_length=1024)] | None = None
+    """Which arm must answer: `ArmIdentity.pack` in hexadecimal digits; null: whichever does."""
     rescue: bool = False
     """Whether an earlier process may have left the arm holding: it is then held where it is, parked and released
     without any command, whether the supervisor lives or not. An arm that does not hold is not touched."""
@@ -159,12 +166,23 @@ def parse_config(raw: bytes) -> ControlConfig:
 
 def build_loop(config: ControlConfig, profile: ArmProfile, world: Surroundings, sink: Sink | None) -> ControlLoop:
     """The loop as this process and replay run it, overheard where there is a sink. Raises SefaError: no arm."""
-    links, open_arm = world.links, world.open_arm
+    links, open_arm = world.links, SameArm(world.open_arm, _expected(config))
     if sink is not None:
         arm_tap = ArmTap()
         links, open_arm = TappedLinks(links, arm_tap, sink), arm_tap.around(open_arm)
-    motion = Motion.connect(open_arm, profile, control_period_ns(config, profile), config.hand_over)
+    period = control_period_ns(config, profile)
+    arming = Arming.AT_ONCE if config.rescue else Arming(config.arming)
+    motion = Motion.connect(open_arm, profile, period, config.hand_over, arming)
+    if sink is not None:
+        sink.put(ArmOpened(motion.arm.identity, arming is Arming.AFTER_LOOKING).pack())
     return ControlLoop(world.clock, links, motion)
+
+
+def _expected(config: ControlConfig) -> ArmIdentity | None:
+    try:
+        return None if config.expected_arm is None else ArmIdentity.unpack(bytes.fromhex(config.expected_arm))
+    except ValueError:
+        raise InputError("expected_arm in the control configuration is no arm", "the supervisor writes it") from None
 
 
 def control_period_ns(config: ControlConfig, profile: ArmProfile) -> int:
@@ -190,15 +208,36 @@ def _serve(config: ControlConfig, supervisor: Channel, policy: Channel, sink: Si
         links.rescue()
     with closing(loop.arm):
         try:
-            preparation = loop.arm.prepare() if config.servo_settings == "apply" else NOT_PREPARED
+            preparation = _prepare(config, loop)
         except SefaError as error:
             return _not_started(error, config)
         _reserve = reserve_heap()  # held to the end of this call
         quiet_collector()  # before the priority: it takes tens of milliseconds, which others may need
         asked, granted = claim_privileges(config.realtime_priority, config.cpu)
         with suppress(ChannelClosed):  # the first tick meets the end of the channel
-            supervisor.send(Ready(period, asked, granted, loop.arm.state.joint_deg, preparation).pack())
+            supervisor.send(_ready(loop, period, (asked, granted), preparation).pack())
         return _run(loop, links, Pacer(clock, period, us_to_ns(config.spin_us)), profile)
+
+
+def _prepare(config: ControlConfig, loop: ControlLoop) -> Preparation:
+    """Nothing is written to an arm that complains; what it lacks is written when it is armed after all."""
+    if config.servo_settings == "leave":
+        return NOT_PREPARED
+    if not loop.motion.first_reading_is_good:
+        loop.arm.prepare_when_armed()
+        return NOT_PREPARED
+    return loop.arm.prepare()
+
+
+def _ready(loop: ControlLoop, period: int, privileges: tuple[Privilege, Privilege], preparation: Preparation) -> Ready:
+    return Ready(
+        period,
+        *privileges,
+        loop.arm.state.joint_deg,
+        preparation,
+        one_line(loop.motion.range_notes),
+        loop.arm.identity,
+    )
 
 
 def _run(loop: ControlLoop, links: ProcessLinks, pacer: Pacer, profile: ArmProfile) -> Final:
@@ -229,7 +268,9 @@ class Circumstances:
 def final_record(loop: ControlLoop, profile: ArmProfile, circumstances: Circumstances) -> Final:
     """How a finished loop ended, and the words for it."""
     state, joints = loop.state, loop.motion.fault_joints
-    message, hint = describe(state, _subjects(loop, profile, circumstances))
+    message, hint = describe(state, _subjects(loop, circumstances))
+    if state.mode is Mode.IDLE:
+        message += torque_note(loop.arm.holding(), profile.joint_names)
     return Final(
         mode=state.mode,
         fault=state.fault,
@@ -243,7 +284,7 @@ def final_record(loop: ControlLoop, profile: ArmProfile, circumstances: Circumst
     )
 
 
-def _subjects(loop: ControlLoop, profile: ArmProfile, circumstances: Circumstances) -> tuple[str, ...]:
+def _subjects(loop: ControlLoop, circumstances: Circumstances) -> tuple[str, ...]:
     """What the latched fault is about."""
     fault, trouble, waited_for = loop.state.fault, circumstances.trouble, circumstances.waited_for
     if fault is Fault.LOOP_OVERRUN:
@@ -252,7 +293,7 @@ def _subjects(loop: ControlLoop, profile: ArmProfile, circumstances: Circumstanc
         return (trouble.about,)
     if fault is Fault.CHUNK_TIMEOUT and waited_for:
         return (waited_for,)
-    return names_of(loop.motion.fault_joints, profile.joint_names)
+    return loop.motion.subjects
 
 
 def _shout(refusing: tuple[str, ...]) -> None:

@@ -34,6 +34,9 @@ class Fault(IntEnum):
     EMERGENCY_STOP = 22
     POWER_LOST = 23
     ENCODER = 24
+    OTHER_ARM = 25
+    OUTSIDE_RANGE = 26
+    POSITION_UNSURE = 27
 
 
 class Outcome(IntEnum):
@@ -96,8 +99,8 @@ FAULTS = {
     ),
     Fault.SERVO_STATUS: FaultRow(
         Outcome.PARK,
-        "a servo reports overload, heat, current, encoder or voltage trouble",
-        "let it cool down and check the load and the power supply",
+        "a servo reports trouble",
+        "let it cool down and check the load and the power supply; switching the supply off and on ends an overload",
     ),
     Fault.LOOP_OVERRUN: FaultRow(
         Outcome.PARK,
@@ -178,6 +181,21 @@ FAULTS = {
         Outcome.HOLD,
         "a servo tells positions that its joint cannot have reached",
         "its encoder or the encoder's magnet is faulty: replace the servo",
+    ),
+    Fault.OTHER_ARM: FaultRow(
+        Outcome.LEAVE,
+        "another arm answers on this port, nothing was sent to it",
+        "the first arm was left as it was: support it. To use the other one, start a new run",
+    ),
+    Fault.OUTSIDE_RANGE: FaultRow(
+        Outcome.PARK,
+        "a joint would jump if it were switched on",
+        "move it inside by hand, then start again; or calibrate the arm, if it may stand there",
+    ),
+    Fault.POSITION_UNSURE: FaultRow(
+        Outcome.PARK,
+        "a joint gives another position each time it is read",
+        "keep the arm still while it is switched on; if it was still, check the cable and the magnet of that servo",
     ),
 }
 """THE fault table. Every fault ends with exit code 3."""

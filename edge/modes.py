@@ -61,6 +61,8 @@ _LEAVERS = frozenset({Fault.SUPERVISOR_LOST, Fault.SUPERVISOR_SILENT, Fault.POLI
 """Whoever goes while we stop anyway takes nothing away."""
 
 
+_MORE_PRECISE = frozenset({Fault.OTHER_ARM})
+"""What is only found while an arm is waited for, and explains it better than the fault that it is waited for after."""
 _EXPLAINED_BY_POWER_LOSS = frozenset({Fault.NONE, Fault.ARM_TIMEOUT, Fault.ARM_DISCONNECTED})
 """Faults that give way to POWER_LOST, which says why the arm was silent."""
 
@@ -217,8 +219,9 @@ def _on_command_unpowered(state: ModeState, command: Command) -> ModeState:
 def _on_fault(state: ModeState, fault: Fault) -> ModeState:
     if fault is Fault.NONE or (fault in _LEAVERS and state.target is Target.STOP):
         return state
+    explains = fault in _MORE_PRECISE and state.target is Target.AWAIT_ARM
     name = _with_power_lost(state.fault) if fault is Fault.POWER_LOST else state.fault or fault
-    latched = replace(state, fault=name)
+    latched = replace(state, fault=fault if explains else name)
     outcome = FAULTS[fault].outcome
     if outcome is Outcome.LEAVE:
         return replace(latched, mode=Mode.FAULT, target=Target.NONE, unconfirmed=fault is Fault.TORQUE_REFUSED)

@@ -6,31 +6,46 @@ from collections.abc import Callable
 
 import numpy as np
 
+from sefa_edge.edge.arming import Arming, Look, details_of, first_suspicion, suspicion
 from sefa_edge.edge.chunks import ActionChunk, ChunkPlayer
 from sefa_edge.edge.clock import Slot
 from sefa_edge.edge.faults import OBSTRUCTIONS, Fault
 from sefa_edge.edge.links import Links
-from sefa_edge.edge.modes import Event, Mode, ModeState, Progress, Target, transition
+from sefa_edge.edge.modes import Command, Event, Mode, ModeState, Progress, Target, transition
 from sefa_edge.edge.planned_move import PlannedMove, plan_move
 from sefa_edge.edge.play_settings import HandOver
-from sefa_edge.edge.records import NONE_NS
+from sefa_edge.edge.records import NONE_NS, names_of
 from sefa_edge.edge.safety import Commanded, Envelope, Guard, GuardState, Situation, Verdict, judge
 from sefa_edge.edge.shaping import Segment, Setpoint, interpolate, resting
 from sefa_edge.edge.standstill import AT_REST_DEG, Standstill
 from sefa_edge.edge.watched_arm import WatchedArm
 from sefa_edge.firmware_bridge.host.arm import Arm
-from sefa_edge.firmware_bridge.host.errors import ArmFault, ArmInterrupted
+from sefa_edge.firmware_bridge.host.errors import ArmInterrupted
+from sefa_edge.firmware_bridge.host.fitted_profile import FittedProfile, fit_profile
+from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.units import ms_to_ns
 
-_NAMED_BY_ARM = frozenset({Fault.ARM_TIMEOUT, Fault.POWER_LOST, Fault.ENCODER})
+_NAMED_BY_ARM = frozenset(
+    {Fault.ARM_TIMEOUT, Fault.POWER_LOST, Fault.ENCODER, Fault.OUTSIDE_RANGE, Fault.POSITION_UNSURE}
+)
 """Faults whose joints the arm names, not the guard."""
 
 
 class Motion:
     """Owns the arm, the mode, and what was commanded last."""
 
-    def __init__(self, profile: ArmProfile, period_ns: int, arm: WatchedArm, hand_over: HandOver | None) -> None:
+    def __init__(
+        self,
+        fitted: FittedProfile,
+        period_ns: int,
+        arm: WatchedArm,
+        hand_over: HandOver | None,
+        arming: Arming,
+    ) -> None:
+        profile = fitted.profile
+        self.range_notes = fitted.notes
+        """What a person should know about the calibrated range of this arm."""
         self.limits = profile.limit_table()
         self.envelope = Envelope.of(self.limits, period_ns)
         self.warm_bits = 0
@@ -39,6 +54,7 @@ class Motion:
         self.state = ModeState()
         self.fault_joints = 0
         """Bit i: the latched fault is about joint i."""
+        self._details: tuple[str, ...] = ()
         self.commanded = Commanded.standing(arm.state.joint_deg)
         self.arm = arm
         self._profile = profile
@@ -46,6 +62,12 @@ class Motion:
         self._settle_ns = ms_to_ns(profile.safety.settle_ms)
         self._emergency_retry_ns = ms_to_ns(profile.safety.emergency_retry_ms)
         self._guard = Guard.of(self.limits, period_ns)
+        self._arming = arming
+        self._look = Look(self._guard)
+        self._commands: list[Command] = []
+        """Those that wait until the arm has been looked at: ARM, and RUN after it."""
+        self._asked_ns = 0
+        self._arming_patience_ns = ms_to_ns(profile.safety.recovery_ms)
         self._guarded = GuardState.fresh(Mode.IDLE, len(profile.joints))
         self._blamed: dict[Fault, int] = {}
         self._plan = PlannedMove(self.commanded.joint_deg, self.commanded.joint_deg, 0, 0)
@@ -60,12 +82,26 @@ class Motion:
 
     @classmethod
     def connect(
-        cls, open_arm: Callable[[], Arm], profile: ArmProfile, period_ns: int, hand_over: HandOver | None = None
+        cls,
+        open_arm: Callable[[], Arm],
+        profile: ArmProfile,
+        period_ns: int,
+        hand_over: HandOver | None = None,
+        arming: Arming = Arming.AFTER_LOOKING,
     ) -> Motion:
-        """In IDLE, around a freshly opened arm. Raises SefaError when it cannot be opened or is silent."""
+        """In IDLE, around a freshly opened arm; the limits are the profile's cut with the range of this arm.
+
+        Raises:
+            SefaError: it cannot be opened, is silent, or the profile's poses are out of its reach.
+        """
         patience = max(1, ms_to_ns(profile.goal_timeout_ms) // period_ns)
         arm = WatchedArm(open_arm, patience, ms_to_ns(profile.safety.recovery_ms))
-        return cls(profile, period_ns, arm, hand_over)
+        try:
+            fitted = fit_profile(profile, arm.identity.calibration)
+        except SefaError:
+            arm.close()
+            raise
+        return cls(fitted, period_ns, arm, hand_over, arming)
 
     def apply(self, event: Event, now_ns: int) -> None:
         """Take one event in, and do what entering the new mode asks for."""
@@ -73,6 +109,7 @@ class Motion:
         if self.state.fault is not before.fault:
             blamed = self.arm.fault_joints if event in _NAMED_BY_ARM else 0
             self.fault_joints = self._blamed.get(self.state.fault, blamed)
+            self._details = details_of(self.state.fault, self.fault_joints, self.arm, self._guard)
         if event is Progress.ARM_BACK:
             self._hold_deg = None
         if self.state.mode is not before.mode:
@@ -87,14 +124,25 @@ class Motion:
         if arm_event is not None:
             self.apply(arm_event, now_ns)
         for event in links.events():
-            self.apply(event, now_ns)
+            self._hear(event, now_ns)
         chunk = links.newest_chunk()
         if chunk is not None and self.state.mode is Mode.RUNNING:
             self._take(chunk, now_ns)
         self._judge(links.heartbeat_ns, now_ns)
+        self._arm_when_looked_at(now_ns)
         progress = self._progress(now_ns)
         if progress is not None:
             self.apply(progress, now_ns)
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """What the latched fault is about, in words: what the arm or its servos said, or the names of joints."""
+        return self._details or names_of(self.fault_joints, self.limits.joint_names)
+
+    @property
+    def first_reading_is_good(self) -> bool:
+        """Whether supply, status and heat were as they should be when the arm was opened."""
+        return first_suspicion(self._guard, self.arm.state) is None
 
     def conclude(self, verdict: Verdict, now_ns: int) -> None:
         """Remember what was sent. A goal lost with the port does no harm: a returned arm is read anew."""
@@ -148,6 +196,34 @@ class Motion:
             return over and self._standing() and _near(self.commanded.joint_deg, self._plan.to_deg)
         return self.state.mode is not Mode.RUNNING and self._standing()
 
+    def _hear(self, event: Event, now_ns: int) -> None:
+        """Commands that move an arm wait until it has been looked at; any other command takes their place."""
+        if event is Command.ARM and not self.state.powered and self._arming is Arming.AFTER_LOOKING:
+            self._commands, self._asked_ns = [Command.ARM], now_ns
+        elif event is Command.RUN and self._commands:
+            self._commands.append(Command.RUN)
+        else:
+            if isinstance(event, Command):
+                self._commands = []
+            self.apply(event, now_ns)
+
+    def _arm_when_looked_at(self, now_ns: int) -> None:
+        if not self._commands:
+            return
+        if self.state.fault or self.state.powered:
+            self._commands = []
+        elif self._look.is_over(now_ns):
+            commands, self._commands = self._commands, []
+            self._switched_torque = True  # asking takes longer than a tick
+            try:
+                trouble = self.arm.check_stance(now_ns)
+            except ArmInterrupted:  # the emergency stop is the next event
+                return
+            for event in commands if trouble is None else (trouble,):
+                self.apply(event, now_ns)
+        elif now_ns - self._asked_ns > self._arming_patience_ns:
+            self.apply(suspicion(self._guarded) or Fault.ARM_TIMEOUT, now_ns)
+
     def _take(self, chunk: ActionChunk, now_ns: int) -> None:
         if chunk.is_motion(now_ns):
             if self.player.accept(chunk, now_ns, self._going_on()):
@@ -172,6 +248,7 @@ class Motion:
             move_end_ns=self._park_due_ns,
         )
         self._guarded, judgement = judge(self._guarded, situation, self._guard, now_ns)
+        self._look.take(self._guarded, self.arm.heard, now_ns)
         self.warm_bits = judgement.warm
         self._blamed = {finding.fault: finding.joints for finding in judgement.findings}
         for finding in judgement.findings:
@@ -217,7 +294,7 @@ class Motion:
             switch()
         except ArmInterrupted:  # the emergency stop that interrupted it is the next event
             return False
-        except ArmFault:
+        except SefaError:
             self.apply(Fault.TORQUE_REFUSED, now_ns)
             return False
         self._stand()

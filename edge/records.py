@@ -24,6 +24,7 @@ import numpy as np
 from sefa_edge.edge.faults import Fault
 from sefa_edge.edge.modes import Command, Mode
 from sefa_edge.edge.transport import RecordError
+from sefa_edge.firmware_bridge.host.arm_identity import JOINT_BYTES, ArmIdentity
 from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED, Preparation
 
 VERSION = 1
@@ -53,6 +54,7 @@ class Kind(IntEnum):
     INFERENCE_BEGUN = 25
     MAY_HOLD = 26
     EMERGENCY_HEARD = 27
+    ARM = 30
 
 
 _HEADER = struct.Struct("<BBxxI")
@@ -237,6 +239,35 @@ class Privilege(IntFlag):
     TIMER_SLACK = 8  # prctl(PR_SET_TIMERSLACK): wakes without rounding under SCHED_OTHER
 
 
+@dataclass(frozen=True, slots=True)
+class ArmOpened:
+    """Control -> recorder, once, before its first tick."""
+
+    identity: ArmIdentity
+    """Its ranges cut the limits of the profile."""
+    looks_first: bool
+    """Whether ARM waits until the arm's readings have been judged."""
+
+    def pack(self) -> bytes:
+        return seal(Kind.ARM, _ARM.pack(self.looks_first) + self.identity.pack())
+
+    @classmethod
+    def unpack(cls, record: bytes) -> ArmOpened:
+        """Raises RecordError."""
+        body = unseal(record, Kind.ARM, max(_ARM.size, len(record) - _HEADER.size))
+        return cls(_identity(body[_ARM.size :]), _ARM.unpack_from(body)[0])
+
+
+_ARM = struct.Struct("<?")
+
+
+def _identity(raw: bytes | memoryview) -> ArmIdentity:
+    try:
+        return ArmIdentity.unpack(bytes(raw))
+    except ValueError as error:
+        raise RecordError(str(error)) from None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Ready:
     """Sent once, when the arm answers and the loop is about to start. joint_deg is float32 [n]."""
@@ -247,20 +278,32 @@ class Ready:
     joint_deg: np.ndarray
     preparation: Preparation = NOT_PREPARED
     """What was done to the servos' settings; each text at most 240 bytes."""
+    range_note: str = ""
+    """What a person should know about this arm's calibrated range; at most 240 bytes."""
+    identity: ArmIdentity | None = None
+    """Which arm it is, for a process that must find the same one again; None: not told."""
 
     def pack(self) -> bytes:
-        words = (clipped(text, _TEXT_BYTES) for text in (self.preparation.written, self.preparation.left))
-        head = _READY.pack(self.period_ns, self.asked, self.granted, *words)
-        return seal(Kind.READY, head + _packed(self.joint_deg))
+        texts = (self.preparation.written, self.preparation.left, self.range_note)
+        words = (clipped(text, _TEXT_BYTES) for text in texts)
+        head = _READY.pack(self.period_ns, self.asked, self.granted, self.identity is not None, *words)
+        arm = b"" if self.identity is None else self.identity.pack()
+        return seal(Kind.READY, head + _packed(self.joint_deg) + arm)
 
     @classmethod
     def unpack(cls, record: bytes, joints: int) -> Ready:
         """Raises RecordError."""
-        body = unseal(record, Kind.READY, _READY.size + 4 * joints)
-        period_ns, asked, granted, written, left = _READY.unpack_from(body)
+        body = memoryview(record)[_HEADER.size :]
+        with_arm = len(body) >= _READY.size and _READY.unpack_from(body)[3]
+        size = _READY.size + 4 * joints
+        body = unseal(record, Kind.READY, size + JOINT_BYTES * joints if with_arm else size)
+        period_ns, asked, granted, _, written, left, note = _READY.unpack_from(body)
         joint_deg = np.frombuffer(body, "<f4", joints, _READY.size)
         preparation = Preparation(text_of(written), text_of(left))
-        return cls(period_ns, Privilege(asked), Privilege(granted), joint_deg, preparation)
+        identity = _identity(body[size:]) if with_arm else None
+        return cls(
+            period_ns, Privilege(asked), Privilege(granted), joint_deg, preparation, text_of(note), identity
+        )  # fmt: skip
 
     @property
     def refused(self) -> Privilege:
@@ -268,7 +311,7 @@ class Ready:
         return self.asked & ~self.granted
 
 
-_READY = struct.Struct(f"<qII{_TEXT_BYTES}s{_TEXT_BYTES}s")
+_READY = struct.Struct(f"<qII?{_TEXT_BYTES}s{_TEXT_BYTES}s{_TEXT_BYTES}s")
 
 
 class Torque(IntEnum):
@@ -354,6 +397,16 @@ def names_of(joint_bits: int, names: Sequence[str]) -> tuple[str, ...]:
 def clipped(text: str, size: int) -> bytes:
     """Text as at most `size` bytes of UTF-8."""
     return text.encode()[:size]
+
+
+def one_line(notes: Sequence[str]) -> str:
+    """As many notes as fit into a record's text, and how many more there are."""
+    for count in range(len(notes), 0, -1):
+        more = f"; and {len(notes) - count} more" if count < len(notes) else ""
+        line = "; ".join(notes[:count]) + more
+        if len(line.encode()) <= _TEXT_BYTES:
+            return line
+    return f"{len(notes)} notes about its ranges" if notes else ""
 
 
 def text_of(raw: bytes) -> str:

@@ -35,7 +35,7 @@ from sefa_edge.edge.faults import Fault
 from sefa_edge.edge.modes import Mode
 from sefa_edge.edge.shaping import Setpoint
 from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState
-from sefa_edge.profiles.schema import HealthLimits, LimitTable
+from sefa_edge.profiles.schema import STATUS_VOLTAGE, HealthLimits, LimitTable
 from sefa_edge.profiles.units import NS_PER_S
 
 CLIP_TOLERANCE_DEG = 1e-6
@@ -259,13 +259,14 @@ def _inside_limits(seen: Situation, health: HealthLimits) -> np.ndarray:
     reading, mode = seen.reading, seen.mode
     follows = np.abs(seen.commanded_deg - reading.joint_deg) <= health.max_lag_deg
     supplied = health.supply_min_mv <= reading.supply_mv <= health.supply_max_mv
+    forgiven = health.forgiven_status_bits if supplied else health.forgiven_status_bits | STATUS_VOLTAGE
     return np.stack(
         (
             reading.temperature_c <= health.max_temperature_c,
             np.abs(reading.current_ma) <= health.max_current_ma,
             np.abs(reading.load_pct) <= health.max_load_pct,
             np.full(len(follows), supplied),
-            reading.status_bits & ~health.forgiven_status_bits == 0,
+            reading.status_bits & ~forgiven == 0,  # one trouble, one fault: the supply's own row tells it better
             follows | (mode is not Mode.RUNNING),
             follows | (mode not in (Mode.ARMED, Mode.PARK)),
         )

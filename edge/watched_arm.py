@@ -24,6 +24,8 @@ from sefa_edge.firmware_bridge.host.errors import (
     ArmInterrupted,
     ArmTimeout,
     ArmUnconfirmed,
+    JointsOutside,
+    OtherArm,
 )
 from sefa_edge.firmware_bridge.host.messages import HeldCommand, JointGoal, Preparation
 from sefa_edge.profiles.errors import SefaError
@@ -37,6 +39,9 @@ ENCODER_READINGS = 5
 
 ATTEMPTS = 5
 """How often a request outside the rhythm of the loop is made before its failure counts."""
+
+PATIENT_ATTEMPTS = 20
+"""The same for the first reading after torque on: each waits half a control period, and the servos hold meanwhile."""
 
 RETRY_NS = ms_to_ns(250)
 """Time between two attempts to reach a lost arm; an attempt may take longer than a tick."""
@@ -59,13 +64,16 @@ class WatchedArm:
         self._recovery_ns = recovery_ns
         arm = open_arm()
         self._arm: Arm | None = arm
-        self._names = arm.joint_names
         self.state = _insist(arm.read_state)
         """The last reading; joints that did not answer keep their last values."""
         self.torque = Torque.UNTOUCHED
         self._should_hold = False
+        self.names, self.identity = arm.joint_names, arm.identity
         self.fault_joints = 0
         """Bit i: the last fault was about joint i."""
+        self.fault_detail = ""
+        """What the arm itself said about its last fault; empty: nothing beyond the joints."""
+        self._prepares_when_armed = False
         self._news: deque[tuple[Event, int]] = deque()
         self._lost_since_ns: int | None = None
         self._cut_off = False
@@ -124,6 +132,40 @@ class WatchedArm:
         """Set up what the profile says. Raises SefaError: it would not be safe to use the arm."""
         return self._connected().prepare()
 
+    def prepare_when_armed(self) -> None:
+        """Put `prepare` off until the torque is switched on: for an arm whose first reading is not good."""
+        self._prepares_when_armed = True
+
+    def holding(self) -> tuple[str, ...]:
+        """Names of the joints whose torque is on, as their servos say now; none where they do not say."""
+        try:
+            return self._connected().holding()
+        except ArmFault:
+            return ()
+
+    def check_stance(self, now_ns: int) -> Fault | None:
+        """What speaks against switching the torque on where the arm stands; None: nothing. Writes nothing.
+
+        Raises:
+            ArmInterrupted: an emergency stop goes first.
+        """
+        try:
+            self._connected().check_stance()
+        except ArmInterrupted:
+            raise
+        except JointsOutside as outside:
+            self.fault_detail, self.fault_joints = str(outside), bits(np.isin(self.names, outside.joints))
+            return Fault.OUTSIDE_RANGE
+        except ArmUnconfirmed as unsure:
+            self.fault_joints = bits(np.isin(self.names, unsure.joints))
+            return Fault.POSITION_UNSURE
+        except ArmDisconnected:
+            self._disconnect(now_ns)
+            return Fault.ARM_DISCONNECTED
+        except ArmFault:
+            return Fault.ARM_TIMEOUT
+        return None
+
     def read(self, now_ns: int) -> Event | None:
         """Read every joint once; tell what changed."""
         if self._lost_since_ns is not None:
@@ -160,12 +202,15 @@ class WatchedArm:
         return True
 
     def energise(self) -> None:
-        """Torque on at the present pose. Raises ArmFault."""
+        """Torque on at the present pose. Raises ArmFault; InputError where `prepare` was put off and refuses."""
         self.torque, self._should_hold = Torque.UNKNOWN, True
         arm = self._connected()
+        if self._prepares_when_armed:
+            self._prepares_when_armed = False
+            arm.prepare()
         _insist(arm.enable_torque)
         self.torque = Torque.ON
-        self.state = _insist(arm.read_state)
+        self.state = _insist(arm.read_state, PATIENT_ATTEMPTS)
         self._forget()
 
     def release(self) -> None:
@@ -176,7 +221,7 @@ class WatchedArm:
 
     def cut(self, now_ns: int) -> int:
         """One attempt at torque off, for the emergency stop; bit i: joint i did not confirm it."""
-        names = self._names
+        names = self.names
         self.torque, self._should_hold = Torque.UNKNOWN, False
         try:
             self._connected().release_torque()
@@ -309,6 +354,9 @@ class WatchedArm:
                 self._sort_out(everyone, held)
                 if not self._unpowered.any():
                     self._arm.prepare()
+        except OtherArm as other:
+            self.fault_detail, self.fault_joints = str(other), 0
+            return Fault.OTHER_ARM
         except ArmDisconnected:
             self.close()
             return None
@@ -324,9 +372,9 @@ class WatchedArm:
         return self._next_news() or Progress.ARM_BACK
 
 
-def _insist(request: Callable[[], T]) -> T:
+def _insist(request: Callable[[], T], attempts: int = ATTEMPTS) -> T:
     """The answer to a request that may be repeated. Raises ArmFault when no attempt succeeds."""
-    for _ in range(ATTEMPTS - 1):
+    for _ in range(attempts - 1):
         try:
             return request()
         except (ArmDisconnected, ArmInterrupted):

@@ -40,7 +40,7 @@ from sefa_edge.models.checkpoint import CheckpointInfo, load_checkpoint
 from sefa_edge.models.policy import FlowPolicy
 from sefa_edge.profiles.card import ClosedLoop, GateResult, card_path, save_card
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.files import make_folder, write_atomic
+from sefa_edge.profiles.files import output_folder, write_atomic
 from sefa_edge.profiles.recording.fitness import check_moves, unit_notes
 from sefa_edge.profiles.schema import load_arm_profile
 
@@ -103,7 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     export = Export(arguments)
     with ExitStack() as stack:
-        make_folder(arguments.output)
+        stack.enter_context(output_folder(arguments.output))
         staged = Path(tempfile.mkdtemp(prefix=".staged-", dir=arguments.output))
         stack.callback(shutil.rmtree, staged, ignore_errors=True)
         report = export.run(staged)

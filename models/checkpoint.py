@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from sefa_edge.models.config import TrainConfig
 from sefa_edge.models.policy import FlowPolicy
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.files import sha256_of, write_atomic
+from sefa_edge.profiles.files import output_folder, sha256_of, write_atomic
 from sefa_edge.profiles.strict import StrictModel, parse_json
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "checkpoint.json"
@@ -38,13 +38,11 @@ class CheckpointInfo(StrictModel):
 
 
 def save_checkpoint(folder: Path, policy: FlowPolicy, info: CheckpointInfo) -> None:
-    """Write both files; the description goes last, so a half-written checkpoint is not one."""
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / (WEIGHTS + ".tmp")
-    save_file({name: tensor.contiguous() for name, tensor in policy.state_dict().items()}, temporary)
-    temporary.replace(folder / WEIGHTS)
-    sealed = info.model_copy(update={"weights_sha256": sha256_of(folder / WEIGHTS)})
-    write_atomic(folder / DESCRIPTION, sealed.model_dump_json(indent=2).encode() + b"\n")
+    """Write both files; the description goes last, so a half-written checkpoint is not one. Raises InputError."""
+    with output_folder(folder):
+        write_atomic(folder / WEIGHTS, save({name: t.contiguous() for name, t in policy.state_dict().items()}))
+        sealed = info.model_copy(update={"weights_sha256": sha256_of(folder / WEIGHTS)})
+        write_atomic(folder / DESCRIPTION, sealed.model_dump_json(indent=2).encode() + b"\n")
 
 
 def load_checkpoint(folder: Path) -> tuple[FlowPolicy, CheckpointInfo]:

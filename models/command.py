@@ -17,7 +17,7 @@ from sefa_edge.models.dataset import Demonstrations, load_demonstrations
 from sefa_edge.models.policy import FlowPolicy
 from sefa_edge.models.train import Numerics, make_pairs, new_policy, train_base, train_student
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.files import make_folder
+from sefa_edge.profiles.files import output_folder
 from sefa_edge.profiles.recording.dataset import RecordedDataset, open_dataset
 from sefa_edge.profiles.recording.fitness import check_exportable
 from sefa_edge.profiles.schema import load_arm_profile
@@ -61,7 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    make_folder(arguments.output)  # better told before the training than after it
+    with output_folder(arguments.output):  # better told before the training than after it
+        return _train(arguments)
+
+
+def _train(arguments: argparse.Namespace) -> int:
     numerics = Numerics(arguments.device, _has_bfloat16(arguments.device))
     if arguments.threads:
         torch.set_num_threads(arguments.threads)

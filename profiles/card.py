@@ -13,6 +13,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from typing_extensions import Self
 
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.file_kinds import read_head, seems_to_be
 from sefa_edge.profiles.files import sha256_of, write_atomic
 from sefa_edge.profiles.joint_units import unit_impossible, zero_of
 from sefa_edge.profiles.schema import JointUnit
@@ -250,8 +251,7 @@ def load_card(engine: Path) -> PolicyCard:
     Raises:
         InputError: no card, an invalid card, or a card of another file.
     """
-    if not engine.is_file():
-        raise InputError(f"{engine} does not exist", "give the path of a model.onnx or model.plan")
+    _require_both_files(engine)
     card = parse_json(card_path(engine), PolicyCard)
     if card.engine_file != engine.name:
         raise InputError(f"{card_path(engine)} describes '{card.engine_file}', not '{engine.name}'", "export again")
@@ -262,6 +262,22 @@ def load_card(engine: Path) -> PolicyCard:
             "the file was changed or truncated; export again or copy both files again",
         )
     return card
+
+
+def _require_both_files(engine: Path) -> None:
+    if engine.is_dir():
+        raise InputError(f"{engine} is a folder, not an engine", "give the path of a model.onnx or model.plan")
+    if not engine.is_file():
+        raise InputError(f"{engine} does not exist", "give the path of a model.onnx or model.plan")
+    path = card_path(engine)
+    if not path.is_file():
+        kind = seems_to_be(read_head(engine))
+        if kind and not kind.endswith("plan"):
+            raise InputError(f"{engine} is not an engine: it is {kind}", "give a model.onnx or a TensorRT model.plan")
+        raise InputError(
+            f"{engine} has no policy card: {path.name} is not beside it",
+            "an engine needs its card beside it: copy both files, or export again",
+        )
 
 
 def save_card(card: PolicyCard, engine: Path) -> Path:

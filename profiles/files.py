@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import select
+import stat
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sefa_edge.profiles import console
 from sefa_edge.profiles.errors import InputError
+
+MAX_LINKS = 40
+"""As many links in a row as Linux follows."""
+READER_PATIENCE_S = 5.0
+"""How long a pipe or a terminal that a file goes to may take nothing."""
+READER_POLL_S = 0.02
+ROOM_HINT = "make room there, or raise the limit on the size of files (`ulimit -f`)"
 
 
 def sha256_of(path: Path) -> str:
@@ -26,29 +40,62 @@ def sha256_of_json(content: object) -> str:
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file so that a crash, or a full disk, leaves either the old one or the new one. Raises OSError."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    temporary.replace(path)
+    """Write a file so that a crash, or a full disk, leaves either the old one or the new one.
+
+    Links are followed. What is no regular file (a device, a pipe, a descriptor below /dev/fd) is written to as it is.
+
+    Raises:
+        InputError: it cannot be written; says why.
+    """
+    if _is_plain(path):
+        with staged(path) as temporary:
+            temporary.write_bytes(content)
+    else:
+        with naming_failures(path):
+            _write_into(path, content)
+
+
+@contextmanager
+def staged(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`, with its ending, for a library to write to; on success it takes its place.
+
+    The mode of a file that was there is kept, links are followed, and what is no regular file gets a copy of the
+    content. Without success nothing is left behind.
+
+    Raises:
+        InputError: it cannot be written; says why.
+    """
+    is_plain = _is_plain(path)
+    target = Path(os.path.realpath(path))
+    folder = target.parent if is_plain else Path(tempfile.gettempdir())
+    temporary = folder / f".sefa-edge-{os.getpid()}-{os.urandom(4).hex()}{path.suffix}"
+    with naming_failures(path):
+        try:
+            yield temporary
+            if is_plain:
+                _take_place(temporary, target)
+            else:
+                _write_into(path, temporary.read_bytes())
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def writable(path: Path) -> Path:
     """The path, if a file can be made there: better told before long work than after it.
 
     Raises:
-        InputError: the folder does not exist or may not be written to.
+        InputError: a directory, a disk, a folder that does not exist, or no permission.
     """
-    if not path.parent.is_dir():
-        raise InputError(f"the folder {path.parent} does not exist", f"mkdir -p {path.parent}")
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise InputError(f"{path} cannot be written", "choose another place")
+    with naming_failures(path):
+        kind = _kind(path)
+        if kind is not None and not stat.S_ISREG(kind):
+            return _writable_special(path, kind)
+    folder = Path(os.path.realpath(path)).parent
+    if not folder.is_dir():
+        shown = path.parent if not path.is_symlink() else folder
+        raise InputError(f"the folder {shown} does not exist", f"mkdir -p {shown}")
+    if not os.access(folder, os.W_OK) or (kind is not None and not os.access(path, os.W_OK)):
+        raise InputError(f"{path} cannot be written: {os.strerror(errno.EACCES)}", "choose another place")
     return path
 
 
@@ -61,8 +108,33 @@ def make_folder(path: Path) -> Path:
     return writable(path / "file").parent
 
 
+@contextmanager
+def output_folder(path: Path) -> Iterator[Path]:
+    """`make_folder` for work that may fail: folders that it made, and that are still empty then, are removed."""
+    missing = missing_folders(path)
+    try:
+        yield make_folder(path)
+    except BaseException:
+        remove_empty(missing)
+        raise
+
+
+def missing_folders(path: Path) -> list[Path]:
+    """The folder and its parents, as far as they do not exist, innermost first."""
+    return [folder for folder in (path, *path.parents) if not folder.exists()]
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove those folders that are there and empty."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
+
+
 def check_report_word(word: str | None) -> None:
     """The value of a `--json F` option, before the work: None is no report, `-` standard output. Raises InputError."""
+    if word == "":
+        raise InputError("--json needs a file name", "- is standard output")
     if word not in (None, "-"):
         writable(Path(word))
 
@@ -70,10 +142,112 @@ def check_report_word(word: str | None) -> None:
 def write_report(word: str | None, content: str) -> None:
     """Write a report to where its `--json F` option says; a file is written whole or not at all. Raises InputError."""
     if word == "-":
-        if not console.write_result(content):
-            raise InputError("the reader of standard output takes nothing", "give --json a file")
+        _print_report(content)
     elif word is not None:
+        write_atomic(Path(word), content.encode())
+
+
+def _print_report(content: str) -> None:
+    if not console.write_result(content):
+        raise InputError("the reader of standard output takes nothing", "give --json a file")
+
+
+def _kind(path: Path) -> int | None:
+    """Mode of what is there, links followed; None: nothing. Raises OSError, also for a loop of links."""
+    try:
+        return path.stat().st_mode
+    except FileNotFoundError:
+        return None
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether a rename may put a new file in its place. Raises InputError."""
+    with naming_failures(path):
+        kind = _kind(path)
+    return kind is None or (stat.S_ISREG(kind) and _descriptor_of(path) is None)
+
+
+def _writable_special(path: Path, kind: int) -> Path:
+    if stat.S_ISDIR(kind):
+        raise InputError(f"{path} is a folder, not a file", "give the name of a file in it")
+    if stat.S_ISBLK(kind) or stat.S_ISSOCK(kind):
+        what = "a disk" if stat.S_ISBLK(kind) else "a socket"
+        raise InputError(f"{path} is {what}, not a file", "choose another place")
+    if _descriptor_of(path) is None and not os.access(path, os.W_OK):
+        raise InputError(f"{path} cannot be written: {os.strerror(errno.EACCES)}", "choose another place")
+    return path
+
+
+def _descriptor_of(path: Path) -> int | None:
+    """The number N of a path that leads to /proc/self/fd/N (/dev/stdout, /dev/fd/N): it must not be opened anew."""
+    own = f"/proc/{os.getpid()}/fd"
+    for _ in range(MAX_LINKS):
+        folder = os.path.realpath(path.parent)
+        if folder == own and path.name.isdecimal():
+            return int(path.name)
+        if not path.is_symlink():
+            return None
+        path = Path(folder) / os.readlink(path)
+    return None
+
+
+def _write_into(path: Path, content: bytes) -> None:
+    """Into a device, a pipe or an open descriptor, as it is. Raises OSError; InputError for a directory or a disk."""
+    _writable_special(path, path.stat().st_mode)
+    number = _descriptor_of(path)
+    if number == 1:
+        _print_report(content.decode(errors="replace"))
+    elif number is not None:
+        _pour(number, content)
+    else:
+        fd = _open_special(path)
         try:
-            write_atomic(Path(word), content.encode())
+            _pour(fd, content)
+        finally:
+            os.close(fd)
+
+
+def _open_special(path: Path) -> int:
+    """A pipe is waited for until somebody reads it, for a while. Raises OSError."""
+    give_up_s = time.monotonic() + READER_PATIENCE_S
+    while True:
+        try:
+            return os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         except OSError as error:
-            raise InputError(f"{word} cannot be written: {error.strerror}", "is its disk full?") from None
+            if error.errno != errno.ENXIO or time.monotonic() > give_up_s:
+                raise
+        time.sleep(READER_POLL_S)
+
+
+def _pour(fd: int, content: bytes) -> None:
+    """Write everything, for as long as somebody takes it. Raises OSError, TimeoutError included."""
+    poller = select.poll()
+    poller.register(fd, select.POLLOUT)
+    while content:
+        if not poller.poll(READER_PATIENCE_S * 1000):
+            raise TimeoutError(errno.ETIMEDOUT, "nobody reads it")
+        with suppress(BlockingIOError):
+            content = content[os.write(fd, content[: select.PIPE_BUF]) :]
+
+
+def _take_place(temporary: Path, target: Path) -> None:
+    """Rename, safe against a power cut, and with the mode (and, for root, the owner) of the file before."""
+    with temporary.open("rb+") as file:
+        with suppress(FileNotFoundError):
+            before = target.stat()
+            os.fchmod(file.fileno(), stat.S_IMODE(before.st_mode))
+            with suppress(PermissionError):
+                os.fchown(file.fileno(), before.st_uid, before.st_gid)
+        os.fsync(file.fileno())
+    temporary.replace(target)
+
+
+@contextmanager
+def naming_failures(path: Path) -> Iterator[None]:
+    """While entered, an OSError becomes an InputError that says what cannot be written, and why."""
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        hint = ROOM_HINT if error.errno in console.FULL else "choose another place"
+        raise InputError(f"{path} cannot be written: {reason}", hint) from None

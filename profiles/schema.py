@@ -103,6 +103,9 @@ outside 4.0 to 8.0 V (registers 15 and 14, which a maker may have changed)."""
 
 Volts = Literal["7.4 V", "12 V"]
 
+STATUS_VOLTAGE = 1 << 0
+"""Bit of an STS servo's status: its supply is outside registers 15 and 14."""
+
 STATUS_OVERLOAD = 1 << 5
 """Bit of an STS servo's status: its load was above register 36 for register 35, and it has weakened its motor."""
 

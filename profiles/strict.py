@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import stat
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.problems import describe_problem
 
 MAX_BYTES = 1_000_000
 
@@ -37,7 +37,7 @@ def read_bounded(path: Path) -> str:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
             raise InputError(f"{path} is larger than {MAX_BYTES} bytes", "is this the right file?")
-        return content.decode("utf-8")
+        return content.decode("utf-8-sig")  # Windows writes a byte order mark
     except FileNotFoundError:
         raise InputError(f"{path} does not exist", "check the path") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -76,25 +76,5 @@ def validate(path: Path, content: object, model: type[ModelT]) -> ModelT:
     except (TypeError, ValueError) as error:
         if not isinstance(error, ValidationError):
             raise InputError(f"{path} holds a value that has no place here: {error}", "use plain values") from None
-        # A misspelt key is also a missing one; the misspelling is the better answer.
-        first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-        key = ".".join(_printable(str(part)) for part in first["loc"]) or "top level"
-        hint = ""
-        if first["type"] == "extra_forbidden":
-            near = get_close_matches(str(first["loc"][-1]), sorted(_all_keys(model)), n=1)
-            hint = f"did you mean '{near[0]}'?" if near else "remove the key"
-        raise InputError(f"{path}: {key}: {first['msg']}", hint) from None
-
-
-def _printable(word: str) -> str:
-    """A word from a file, which may hold what commands a terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in word)
-
-
-def _all_keys(model: type[BaseModel]) -> set[str]:
-    keys = set(model.model_fields)
-    for field in model.model_fields.values():
-        for part in (field.annotation, *getattr(field.annotation, "__args__", ())):
-            if isinstance(part, type) and issubclass(part, BaseModel):
-                keys |= _all_keys(part)
-    return keys
+        message, hint = describe_problem(error.errors(), model)
+        raise InputError(f"{path}: {message}", hint) from None

@@ -16,6 +16,7 @@ from typing import NoReturn, Protocol, cast
 from sefa_edge import __version__
 from sefa_edge.profiles import console
 from sefa_edge.profiles.errors import InputError, MissingError, SefaError
+from sefa_edge.profiles.files import ROOM_HINT
 
 COMMANDS = {
     "run": ("sefa_edge.edge.running.command", "run a policy on an arm, simulated or real"),
@@ -72,9 +73,6 @@ exit codes:
   128 + n  stopped by signal n: 130 Ctrl-C, 143 SIGTERM, 129 the terminal was closed"""
 
 
-FULL_HINT = "make room there, or raise the limit on the size of files (`ulimit -f`)"
-
-
 class StopRequested(KeyboardInterrupt):
     """SIGTERM, or the end of the terminal. Unwinds like Ctrl-C, so that nothing half-written stays behind."""
 
@@ -121,14 +119,14 @@ def _perform(arguments: list[str], begin: Callable[[], None]) -> int:
         sys.stdout.flush()
         failure = console.output_failure()
         if exit_code == 0 and failure is not None:
-            raise InputError(f"standard output cannot be written: {failure.strerror}", FULL_HINT)
+            raise InputError(f"standard output cannot be written: {failure.strerror}", ROOM_HINT)
         return exit_code
     except SefaError as error:
         return _tell(error)
     except OSError as error:
         if error.errno not in console.FULL:
             raise
-        return _tell(InputError(f"{error.filename or 'a file'} cannot be written: {error.strerror}", FULL_HINT))
+        return _tell(InputError(f"{error.filename or 'a file'} cannot be written: {error.strerror}", ROOM_HINT))
     except StopRequested as stop:
         return _stopped(stop.number)
     except KeyboardInterrupt:

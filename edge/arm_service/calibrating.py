@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from sefa_edge.firmware_bridge.host.calibration import (
     ENCODER_MAX_TICKS,
     MAX_HOMING_OFFSET,
+    SMALLEST_SHARE,
     Calibration,
     JointCalibration,
 )
@@ -29,9 +30,6 @@ JUMP_TICKS = 1024
 
 EDGE_TICKS = 16
 """A range that comes so near to the encoder's end has most likely passed it."""
-
-SMALLEST_SHARE = 0.5
-"""Of the nominal range: a joint that was moved less was not moved from end to end."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import numpy as np
 
-from sefa_edge.edge.arm_service.errand import perform, present_deg, tell
+from sefa_edge.edge.arm_service.errand import find_arm, perform, tell
 from sefa_edge.edge.arm_service.opening import arm_opener, joint_named, profile_of
 from sefa_edge.edge.arm_service.slow_move import SlowMove, Stopped, slowed
 from sefa_edge.edge.clock import MonotonicClock
@@ -39,7 +39,9 @@ def main(args: argparse.Namespace) -> int:
     moved = profile.joints if args.joint is None else [joint_named(args.joint, profile)]
     emergency = Emergency()
     open_arm = arm_opener(args, profile, emergency)
-    here_deg = present_deg(open_arm)
+    found = find_arm(open_arm, profile)
+    profile, here_deg = found.profile, found.joint_deg
+    moved = [joint_named(joint.name, profile) for joint in moved]
     profile = profile.model_copy(update={"start_pose_deg": pose_to(profile, moved, args.pose, here_deg)})
     print("\n".join(_announcement(args, profile, moved, here_deg)), flush=True)
     signals = emergency_signals(emergency)

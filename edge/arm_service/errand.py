@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from dataclasses import dataclass
 
 import numpy as np
 
 from sefa_edge.edge.arm_service.slow_move import Stopped
 from sefa_edge.firmware_bridge.host.arm import Arm
+from sefa_edge.firmware_bridge.host.fitted_profile import fit_profile
+from sefa_edge.profiles.schema import ArmProfile
 
 
-def present_deg(open_arm: Callable[[], Arm]) -> np.ndarray:
-    """Where the joints [n] are. Reads only. Raises SefaError."""
+@dataclass(frozen=True, slots=True, eq=False)
+class FoundArm:
+    """An arm before it moves: its profile inside its own range, and where its joints [n] are."""
+
+    profile: ArmProfile
+    joint_deg: np.ndarray
+
+
+def find_arm(open_arm: Callable[[], Arm], profile: ArmProfile) -> FoundArm:
+    """Open the arm, read where it is, and say what a person should know about its range. Raises SefaError."""
     with closing(open_arm()) as arm:
-        return arm.read_state().joint_deg
+        fitted = fit_profile(profile, arm.identity.calibration)
+        for note in fitted.notes:
+            print(f"note: {note}", file=sys.stderr, flush=True)
+        return FoundArm(fitted.profile, arm.read_state().joint_deg)
 
 
 def perform(steps: Iterable[Callable[[], Stopped | None]]) -> Stopped | None:

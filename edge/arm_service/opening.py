@@ -16,7 +16,9 @@ from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
 from sefa_edge.firmware_bridge.host.feetech.link import Link
 from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
 from sefa_edge.firmware_bridge.host.port_access import require_access
+from sefa_edge.firmware_bridge.host.port_choice import require_told_apart
 from sefa_edge.firmware_bridge.host.port_lock import require_free
+from sefa_edge.firmware_bridge.host.same_arm import SameArm
 from sefa_edge.profiles.console import printable
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.schema import ArmProfile, JointProfile, load_arm_profile
@@ -75,11 +77,17 @@ def open_bus(port: str, baud: int) -> Iterator[ServoBus]:
 
 
 def arm_opener(args: argparse.Namespace, profile: ArmProfile, emergency: Emergency | None = None) -> Callable[[], Arm]:
-    """Opens the arm, as often as its port comes back. Raises InputError when the calibration is none of this arm."""
+    """Opens the arm, as often as its port comes back, and refuses another one than the first.
+
+    Raises:
+        InputError: the calibration is none of this arm, or is needed to tell it from others.
+    """
     calibration = calibration_of(args, profile)
+    if calibration is None:
+        require_told_apart(args.port)
 
     def open_arm() -> Arm:
         require_usable(args.port)
         return open_feetech_arm(profile, args.port, calibration, emergency)
 
-    return open_arm
+    return SameArm(open_arm)

@@ -7,7 +7,7 @@ from contextlib import closing
 
 import numpy as np
 
-from sefa_edge.edge.arm_service.errand import perform, present_deg, tell
+from sefa_edge.edge.arm_service.errand import find_arm, perform, tell
 from sefa_edge.edge.arm_service.opening import arm_opener, profile_of
 from sefa_edge.edge.arm_service.slow_move import SlowMove, slowed
 from sefa_edge.edge.clock import MonotonicClock
@@ -33,7 +33,8 @@ def main(args: argparse.Namespace) -> int:
     profile = slowed(profile_of(args), args.speed)
     emergency = Emergency()
     open_arm = arm_opener(args, profile, emergency)
-    here_deg = present_deg(open_arm)
+    found = find_arm(open_arm, profile)
+    profile, here_deg = found.profile, found.joint_deg
     plan = plan_move(here_deg, np.array(profile.park_pose_deg), profile.limit_table(), args.speed, 0)
     print(
         f"{profile.name} on {args.port}: torque on where it stands, then to the park pose in "

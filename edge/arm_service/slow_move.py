@@ -14,13 +14,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sefa_edge.edge.arming import torque_note
 from sefa_edge.edge.clock import Clock, Pacer
 from sefa_edge.edge.faults import OBSTRUCTIONS
 from sefa_edge.edge.links import DirectLinks
 from sefa_edge.edge.loop import ControlLoop
 from sefa_edge.edge.modes import Command, Mode, describe
 from sefa_edge.edge.motion import Motion
-from sefa_edge.edge.records import TickReport, names_of
+from sefa_edge.edge.records import TickReport
 from sefa_edge.edge.running.stop_signals import EMERGENCY, STOPPING, StopSignals
 from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.emergency import Emergency
@@ -92,7 +93,7 @@ class SlowMove:
     @property
     def words(self) -> str:
         """How the arm is left."""
-        return describe(self._loop.state)[0]
+        return describe(self._loop.state)[0] + self._torque_note()
 
     def look(self) -> Stopped | None:
         """Judge the arm's readings before it is touched. Raises FaultError: it is not well, and was not touched."""
@@ -107,8 +108,11 @@ class SlowMove:
 
     def to_park_pose(self) -> Stopped | None:
         """Torque on where it is off, a planned move to the park pose, then what the profile says. Raises FaultError."""
-        commands = (Command.STOP,) if self._loop.state.powered else (Command.ARM, Command.STOP)
-        return self._after(commands, lambda _: False)
+        if not self._loop.state.powered:
+            stopped = self._after((Command.ARM,), lambda report: report.mode is Mode.ARMED)
+            if stopped is not None:
+                return stopped
+        return self._after((Command.STOP,), lambda _: False)
 
     def release(self) -> Stopped | None:
         """Torque off where the arm stands, read back. Raises FaultError."""
@@ -132,6 +136,10 @@ class SlowMove:
                 break
         return self._conclusion()
 
+    def _torque_note(self) -> str:
+        untouched = self._loop.state.mode is Mode.IDLE
+        return torque_note(self._loop.arm.holding(), self._names) if untouched else ""
+
     def _take_signals(self) -> None:
         self._emergency.take()  # the wire is usable again: EMERGENCY follows
         for number in self._signals.take():
@@ -151,7 +159,8 @@ class SlowMove:
     def _conclusion(self) -> Stopped | None:
         state = self._loop.state
         if state.fault:
-            raise FaultError(*describe(state, names_of(self._loop.motion.fault_joints, self._names)))
+            message, hint = describe(state, self._loop.motion.subjects)
+            raise FaultError(message + self._torque_note(), hint)
         if self._stopped_by is None:
             return None
         return Stopped(f"stopped by {STOPPING[self._stopped_by]}: {self.words}", 128 + self._stopped_by)

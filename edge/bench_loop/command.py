@@ -20,6 +20,7 @@ from sefa_edge.edge.bench_loop.report import Findings, as_json, judge, require_l
 from sefa_edge.edge.bench_loop.samples import Footprint, LoopMeasurement, LoopSamples, footprint_of
 from sefa_edge.edge.bench_loop.servos import simulated_servos
 from sefa_edge.edge.bench_loop.timer_control import TimerControl, TimerRequest, TimerResult, timer_control
+from sefa_edge.edge.engines.find_engine import engine_at
 from sefa_edge.edge.modes import Mode
 from sefa_edge.edge.records import Privilege
 from sefa_edge.edge.running.command import add_realtime_arguments, usual_words
@@ -29,6 +30,7 @@ from sefa_edge.edge.running.run_plan import SIMULATED_ARM, RunPlan, make_plan
 from sefa_edge.edge.running.status import Status, StatusLine
 from sefa_edge.edge.running.supervisor import Ending, Supervisor
 from sefa_edge.profiles.card import load_card
+from sefa_edge.profiles.console import limit_waiting
 from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.files import check_report_word, writable, write_atomic, write_report
 from sefa_edge.profiles.latency.environment import describe_environment
@@ -42,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The words of `sefa-edge bench-loop`."""
     parser.add_argument("--seconds", type=float, default=30.0, metavar="S", help="how long to measure")
     parser.add_argument("--rate", type=float, metavar="HZ", help="control rate (default: the arm profile's)")
-    parser.add_argument("--engine", type=Path, metavar="E", help="engine that infers (default: the shipped one)")
+    parser.add_argument("--engine", type=engine_at, metavar="E", help="engine that infers (default: the shipped one)")
     parser.add_argument("--camera", action="append", metavar="[NAME=]C", help="as in `run` (default: a test picture)")
     parser.add_argument("--camera-rate", type=float, default=30.0, metavar="HZ", help="pictures per second")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the inference")
@@ -57,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Measure, judge and tell; 1 when a criterion is missed. Raises SefaError when the run was cut short."""
     _check(args)
+    limit_waiting()
     environment = describe_environment()
     with _arm(args) as (arm, port):
         plan = _plan(args, arm, port)

@@ -13,6 +13,7 @@ import numpy as np
 
 from sefa_edge.profiles.encoded_picture import is_complete, picture_format
 from sefa_edge.profiles.errors import InputError, MissingError
+from sefa_edge.profiles.files import ROOM_HINT, write_atomic
 
 cv2.setNumThreads(1)
 VIDEO_CODECS = {".mp4": "mp4v", ".webm": "VP80", ".avi": "MJPG"}
@@ -54,9 +55,11 @@ def read_picture(path: Path) -> np.ndarray:
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
-    """Raises InputError when the file cannot be written."""
-    if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
-        raise InputError(f"{path} cannot be written", "check the folder and the file's ending")
+    """Write a picture in the format of the file's ending. Raises InputError when it cannot be written."""
+    done, encoded = cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise InputError(f"OpenCV cannot encode a picture of shape {picture.shape} as {path.suffix}")
+    write_atomic(path, encoded.tobytes())
 
 
 def encode_png(picture: np.ndarray) -> bytes:
@@ -238,12 +241,31 @@ class VideoFile:
     def __init__(self, path: Path, rate_hz: float, height: int, width: int) -> None:
         """Raises MissingError when this OpenCV cannot encode the format."""
         fourcc = cv2.VideoWriter.fourcc(*VIDEO_CODECS[path.suffix])
+        self._path, self._pictures = path, 0
         self._writer = cv2.VideoWriter(str(path), fourcc, rate_hz, (width, height))
         if not self._writer.isOpened():
             raise MissingError(f"{path} cannot be written by this OpenCV", "try another ending: .mp4, .webm, .avi")
 
     def append(self, picture: np.ndarray) -> None:
         self._writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        self._pictures += 1
 
     def close(self) -> None:
+        """Raises InputError when the file does not hold every picture: OpenCV keeps errors of the disk to itself."""
         self._writer.release()
+        held = _pictures_in(self._path, self._pictures)
+        if held < self._pictures:
+            raise InputError(f"only {held} of {self._pictures} pictures could be written", ROOM_HINT)
+
+
+def _pictures_in(path: Path, at_most: int) -> int:
+    """How many pictures of a video can be read."""
+    try:
+        video = Capture.of_stream(str(path))
+    except InputError:
+        return 0
+    held = 0
+    while held < at_most and video.grab():
+        held += 1
+    video.close()
+    return held

@@ -7,7 +7,9 @@ are PNG (feature type `image`): LeRobot's default video (AV1, CRF 30) leaves 28 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ import pyarrow.parquet as pq
 
 from sefa_edge.edge.cameras.pictures import encode_png
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.files import make_folder, write_atomic
+from sefa_edge.profiles.files import make_folder, missing_folders, naming_failures, remove_empty, write_atomic
 
 EPISODES_PER_FILE = 100
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
@@ -57,16 +59,18 @@ class Episode:
 
 
 class DatasetWriter:
-    """Collects episodes in `<path>.partial` and renames it to `path` in `close`, so a dataset is whole or absent."""
+    """Collects episodes in a `.partial` folder beside `path` and renames it in `close`: a dataset is whole or absent.
+
+    Every method raises InputError when the disk is full.
+    """
 
     def __init__(self, path: Path, info: DatasetInfo) -> None:
         """Raises InputError when `path` exists already."""
-        if path.exists():
+        if os.path.lexists(path):
             raise InputError(f"{path} exists already", "choose another folder, or remove it first")
         self._path, self._info = path, info
-        self._folder = path.with_name(path.name + ".partial")
-        if self._folder.exists():
-            shutil.rmtree(self._folder)
+        self._missing = missing_folders(path.parent)
+        self._folder = path.with_name(f".{path.name}-{os.getpid()}-{os.urandom(4).hex()}.partial")
         make_folder(self._folder / "meta/episodes/chunk-000")
         make_folder(self._folder / "data/chunk-000")
         self._rows: list[dict[str, object]] = []
@@ -83,7 +87,8 @@ class DatasetWriter:
         if index % EPISODES_PER_FILE == 0:
             self._open_file(file_index)
         assert self._parquet is not None
-        self._parquet.write_table(self._table(episode, index))
+        with naming_failures(self._path):
+            self._parquet.write_table(self._table(episode, index))
         self._rows.append(
             {
                 "episode_index": index,
@@ -111,26 +116,30 @@ class DatasetWriter:
         """
         if self._parquet is None:
             raise InputError("the dataset would have no episodes", "did the expert fail on every seed?")
-        self._parquet.close()
         meta = self._folder / "meta"
         tasks = pa.table({"task_index": pa.array([0], pa.int64()), "task": [self._info.task]})
-        pq.write_table(tasks.replace_schema_metadata(_pandas_index("task")), meta / "tasks.parquet")
-        pq.write_table(pa.Table.from_pylist(self._rows), self._folder / EPISODES_PATH)
-        write_atomic(meta / "stats.json", _json(self._stats()))
-        write_atomic(meta / "info.json", _json(self._info_json()))
-        self._folder.rename(self._path)
+        with naming_failures(self._path):
+            self._parquet.close()
+            pq.write_table(tasks.replace_schema_metadata(_pandas_index("task")), meta / "tasks.parquet")
+            pq.write_table(pa.Table.from_pylist(self._rows), self._folder / EPISODES_PATH)
+            write_atomic(meta / "stats.json", _json(self._stats()))
+            write_atomic(meta / "info.json", _json(self._info_json()))
+            self._folder.rename(self._path)
 
     def abandon(self) -> None:
         """Drop everything that was written."""
-        if self._parquet is not None:
-            self._parquet.close()
+        with suppress(OSError):  # closing writes a footer, for which a full disk has no room
+            if self._parquet is not None:
+                self._parquet.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+        remove_empty(self._missing)
 
     def _open_file(self, file_index: int) -> None:
-        if self._parquet is not None:
-            self._parquet.close()
         path = self._folder / DATA_PATH.format(chunk_index=0, file_index=file_index)
-        self._parquet = pq.ParquetWriter(path, self._schema(), compression="snappy")
+        with naming_failures(self._path):
+            if self._parquet is not None:
+                self._parquet.close()
+            self._parquet = pq.ParquetWriter(path, self._schema(), compression="snappy")
 
     def _schema(self) -> pa.Schema:
         vector = pa.list_(pa.float32(), len(self._info.joint_names))

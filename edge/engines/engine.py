@@ -12,11 +12,11 @@ import numpy as np
 from sefa_edge.edge.engines.cuda.device import CudaOptions
 from sefa_edge.profiles.card import PolicyCard, TensorSpec, load_card
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.file_kinds import HEAD_BYTES, seems_to_be
 from sefa_edge.profiles.schema import ArmProfile
 
 PLAN_MAGIC = b"ftrt"  # TensorRT plan, u32 0x74727466 little endian
 RTX_PLAN_MAGIC = b"vtrt"  # TensorRT-RTX plan
-ORT_FORMAT_MAGIC = b"ORTM"  # ONNX Runtime's own flatbuffer, at offset 4
 ONNX_IR_VERSION_TAG = 0x08  # ModelProto field 1, a varint, which every writer puts first
 HEADER_BYTES = 64
 EngineKind = Literal["onnx", "tensorrt", "tensorrt_rtx"]
@@ -101,14 +101,16 @@ def engine_kind(path: Path) -> EngineKind:
         EngineError: neither, with what it seems to be.
     """
     with path.open("rb") as file:
-        head = file.read(HEADER_BYTES)
+        head = file.read(HEAD_BYTES)
     if head.startswith(PLAN_MAGIC):
         return "tensorrt"
     if head.startswith(RTX_PLAN_MAGIC):
         return "tensorrt_rtx"
     if head[:1] == bytes([ONNX_IR_VERSION_TAG]):
         return "onnx"
-    raise EngineError(f"{path} is not an engine: {_what_it_seems(head)}", "give a model.onnx or a TensorRT model.plan")
+    what = seems_to_be(head)
+    reason = f"it is {what}" if what else f"it begins with {head[:4].hex(' ')}"
+    raise EngineError(f"{path} is not an engine: {reason}", "give a model.onnx or a TensorRT model.plan")
 
 
 def tensor_specs(card: PolicyCard) -> list[TensorSpec]:
@@ -140,15 +142,3 @@ def check_fits_arm(card: PolicyCard, arm: ArmProfile) -> None:
                 f"joint {wanted.name}: the engine speaks {wanted.unit}, arm '{arm.name}' {present.unit}",
                 f"this engine was made for arm '{card.arm}'; range_percent is LeRobot's -100..100: --arm so101_percent",
             )
-
-
-def _what_it_seems(head: bytes) -> str:
-    if not head:
-        return "the file is empty"
-    if head[4:8] == ORT_FORMAT_MAGIC:
-        return "a model in ONNX Runtime's own format"
-    if head.startswith(b"PK"):
-        return "a zip archive, perhaps a torch checkpoint; export it first"
-    if head.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer; run `git lfs pull`"
-    return f"it begins with {head[:4].hex(' ')}"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sefa_edge.edge.engines.engine import EngineOptions, open_engine
+from sefa_edge.edge.engines.find_engine import engine_at
 from sefa_edge.edge.evaluation.lockstep import EpisodePlayer, EpisodeResult, Settings
 from sefa_edge.edge.evaluation.wilson import wilson_interval
 from sefa_edge.edge.play_settings import add_play_arguments, hand_over_of
@@ -28,7 +29,7 @@ MAX_SEEDS = 100_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--engine", type=Path, required=True, help="model.onnx with its model.json beside it")
+    parser.add_argument("--engine", type=engine_at, required=True, help="model.onnx with its model.json beside it")
     parser.add_argument("--task", choices=tuple(TASKS), help="task to judge by (default: the one on the card)")
     parser.add_argument(
         "--seeds", default="0:200", metavar="A:B", help="episodes A to B - 1; training uses 100000 and up"

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from sefa_edge.edge.arming import Arming
 from sefa_edge.edge.cameras.camera import Frame
 from sefa_edge.edge.chunks import ActionChunk
 from sefa_edge.edge.clock import ManualClock, Pacer
@@ -139,7 +140,7 @@ class Stage:
         control_period_ns = period_ns(profile.control_rate_hz)
         self._physics_steps = round(control_period_ns / s_to_ns(PHYSICS_STEP_S))
         arm = PlantArm(profile, world, self._clock.now_ns)
-        motion = Motion.connect(lambda: arm, profile, control_period_ns, hand_over)
+        motion = Motion.connect(lambda: arm, profile, control_period_ns, hand_over, Arming.AT_ONCE)
         self.loop = ControlLoop(self._clock, self.links, motion)
         self._pacer = Pacer(self._clock, control_period_ns)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from sefa_edge.edge.cameras.pictures import VIDEO_CODECS, VideoFile, captioned, resize_area, write_picture
 from sefa_edge.edge.film.reel import SAMPLE_RATE_HZ, MaterialT, Reel, Sample
+from sefa_edge.profiles.files import staged
 
 SHEET_COLUMNS, SHEET_ROWS = 5, 6
 SHEET_GAP = 4
@@ -69,10 +70,11 @@ def _contact_sheet(samples: Sequence[Sample[MaterialT]], draw: Draw[MaterialT]) 
 
 
 def _write_video(path: Path, pictures: Iterable[np.ndarray]) -> None:
-    video = None
-    for picture in pictures:
-        if video is None:
-            video = VideoFile(path, SAMPLE_RATE_HZ, *picture.shape[:2])
-        video.append(picture)
-    if video is not None:
-        video.close()
+    with staged(path) as temporary:
+        video = None
+        for picture in pictures:
+            if video is None:
+                video = VideoFile(temporary, SAMPLE_RATE_HZ, *picture.shape[:2])
+            video.append(picture)
+        if video is not None:
+            video.close()

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from sefa_edge.edge.arming import subjects_of
 from sefa_edge.edge.faults import FAULTS, OBSTRUCTIONS, Fault, Outcome
 from sefa_edge.edge.modes import Event, Mode, ModeState, Progress, describe
 from sefa_edge.edge.planned_move import PlannedMove, plan_move
-from sefa_edge.edge.records import names_of
 from sefa_edge.edge.safety import Commanded, Envelope, Guard, GuardState, Situation, check, judge
 from sefa_edge.edge.shaping import Setpoint, resting
 from sefa_edge.edge.standstill import Standstill
@@ -154,7 +154,8 @@ class Follower:
 
     def _latch(self, state: ModeState, joints: int) -> None:
         if self.fault is None:
-            self.fault = ArmFault(*describe(state, names_of(joints, self._profile.joint_names)))
+            subjects = subjects_of(state.fault, joints, self._arm, self._guard)
+            self.fault = ArmFault(*describe(state, subjects))
 
 
 def _near(left_deg: np.ndarray, right_deg: np.ndarray | float) -> bool:

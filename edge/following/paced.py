@@ -11,11 +11,14 @@ from collections.abc import Callable
 
 import numpy as np
 
+from sefa_edge.edge.arming import require_good
 from sefa_edge.edge.clock import Clock, MonotonicClock, Pacer
 from sefa_edge.edge.following.follower import Follower
+from sefa_edge.edge.safety import Guard
 from sefa_edge.edge.watched_arm import WatchedArm
 from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.errors import ArmFault
+from sefa_edge.firmware_bridge.host.fitted_profile import fit_profile
 from sefa_edge.firmware_bridge.host.messages import JointState
 from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.units import ms_to_ns, period_ns
@@ -109,16 +112,22 @@ class PacedFollower:
 
 
 def start_following(profile: ArmProfile, open_arm: Callable[[], Arm]) -> PacedFollower:
-    """Open an arm, switch its torque on at its present pose (an arm that stands stays standing), and begin.
+    """Open an arm, look at it, switch its torque on at its present pose (an arm that stands stays standing), and begin.
+
+    Its limits are those of the profile, cut with the calibrated range of this arm.
 
     Raises:
-        SefaError: it cannot be opened, is silent, or a servo does not confirm its torque; then the port is free again.
+        SefaError: it cannot be opened, is silent, in trouble, or stands where it must not be switched on; or a servo
+            does not confirm its torque. The port is free again then.
     """
-    patience = max(1, ms_to_ns(profile.goal_timeout_ms) // period_ns(profile.control_rate_hz))
-    arm = WatchedArm(open_arm, patience, ms_to_ns(profile.safety.recovery_ms))
+    clock, period = MonotonicClock(), period_ns(profile.control_rate_hz)
+    recovery_ns = ms_to_ns(profile.safety.recovery_ms)
+    arm = WatchedArm(open_arm, max(1, ms_to_ns(profile.goal_timeout_ms) // period), recovery_ns)
     try:
+        profile = fit_profile(profile, arm.identity.calibration).profile
+        require_good(arm, Guard.of(profile.limit_table(), period), Pacer(clock, period), recovery_ns)
         arm.energise()
     except BaseException:
         arm.close()
         raise
-    return PacedFollower(arm, profile, MonotonicClock())
+    return PacedFollower(arm, profile, clock)

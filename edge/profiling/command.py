@@ -22,8 +22,9 @@ from sefa_edge.edge.running.run_plan import RunPlan, make_plan
 from sefa_edge.edge.running.status import Status, StatusLine
 from sefa_edge.edge.running.supervisor import Ending, Supervisor
 from sefa_edge.profiles.card import save_card
+from sefa_edge.profiles.console import limit_waiting
 from sefa_edge.profiles.errors import FaultError, SefaError
-from sefa_edge.profiles.files import make_folder
+from sefa_edge.profiles.files import output_folder
 from sefa_edge.profiles.latency.drawing import format_duration
 from sefa_edge.profiles.latency.environment import describe_environment
 from sefa_edge.profiles.latency.page import save_page
@@ -45,7 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Measure, write report and page, print the table. Raises SefaError when the run was cut short."""
     plan = make_plan(argparse.Namespace(**usual_words(args.engine) | vars(args)))
-    make_folder(args.out)
+    limit_waiting()
+    with output_folder(args.out):
+        return _measure(args, plan)
+
+
+def _measure(args: argparse.Namespace, plan: RunPlan) -> int:
     samples, environment = PipelineSamples(max(args.samples, 1)), describe_environment()
     with _chunk_every_step(plan) as measured:
         ending = _listen(measured, samples)

@@ -19,12 +19,15 @@ from sefa_edge.edge.recorder.tick_trace import MAX_ENTRIES, Answer, ArmCall, Ope
 from sefa_edge.edge.records import NONE_NS, TickReport, names_of
 from sefa_edge.edge.transport import MAX_RECORD_BYTES, Channel, ChannelClosed
 from sefa_edge.firmware_bridge.host.arm import Arm
+from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity
 from sefa_edge.firmware_bridge.host.errors import (
     ArmDisconnected,
     ArmFault,
     ArmInterrupted,
     ArmTimeout,
     ArmUnconfirmed,
+    JointsOutside,
+    OtherArm,
 )
 from sefa_edge.firmware_bridge.host.messages import HeldCommand, JointGoal, JointState, Preparation
 from sefa_edge.profiles.errors import SefaError
@@ -114,7 +117,7 @@ class ArmTap:
         return result
 
     def _unconfirmed(self, error: SefaError) -> int:
-        joints = error.joints if isinstance(error, ArmUnconfirmed) else ()
+        joints = error.joints if isinstance(error, (ArmUnconfirmed, JointsOutside)) else ()
         return sum(1 << index for index, name in enumerate(self._names) if name in joints)
 
     def clear(self) -> None:
@@ -134,6 +137,10 @@ class TappedArm:
     def joint_names(self) -> tuple[str, ...]:
         return self._arm.joint_names
 
+    @property
+    def identity(self) -> ArmIdentity:
+        return self._arm.identity
+
     def prepare(self) -> Preparation:
         """Not noted: it is over before the first tick, and told by the supervisor."""
         return self._arm.prepare()
@@ -151,6 +158,13 @@ class TappedArm:
     def send(self, goal: JointGoal) -> None:
         self._tap.goal = goal
         self._tap.hear(Operation.SEND, lambda: self._arm.send(goal))
+
+    def check_stance(self) -> None:
+        self._tap.hear(Operation.CHECK_STANCE, self._arm.check_stance)
+
+    def holding(self) -> tuple[str, ...]:
+        """Not noted: asked before the first tick or after the last."""
+        return self._arm.holding()
 
     def enable_torque(self) -> None:
         self._tap.hear(Operation.ENERGISE, self._arm.enable_torque)
@@ -216,6 +230,10 @@ def _answer(error: SefaError) -> Answer:
         return Answer.DISCONNECTED
     if isinstance(error, ArmUnconfirmed):
         return Answer.UNCONFIRMED
+    if isinstance(error, JointsOutside):
+        return Answer.OUTSIDE
+    if isinstance(error, OtherArm):
+        return Answer.OTHER_ARM
     if isinstance(error, ArmInterrupted):
         return Answer.INTERRUPTED
     return Answer.FAULT if isinstance(error, ArmFault) else Answer.REFUSED
@@ -225,10 +243,13 @@ def error_of(call: ArmCall, names: tuple[str, ...]) -> SefaError:
     """The error that an answer stands for, for a recorded arm of these joints to raise."""
     if call.answer is Answer.UNCONFIRMED:
         return ArmUnconfirmed(names_of(call.unconfirmed, names), "confirm, as it was recorded")
+    if call.answer is Answer.OUTSIDE:
+        return JointsOutside(names_of(call.unconfirmed, names), "as it was recorded")
     kinds: dict[Answer, type[SefaError]] = {
         Answer.TIMEOUT: ArmTimeout,
         Answer.DISCONNECTED: ArmDisconnected,
         Answer.FAULT: ArmFault,
+        Answer.OTHER_ARM: OtherArm,
         Answer.INTERRUPTED: ArmInterrupted,
     }
     return kinds.get(call.answer, SefaError)("as it was recorded")

@@ -17,12 +17,16 @@ from pydantic import Field, ValidationError
 from sefa_edge.edge.chunks import ActionChunk
 from sefa_edge.edge.faults import Fault
 from sefa_edge.edge.modes import Command, Event, Progress
+from sefa_edge.edge.recorder.names import ARM
 from sefa_edge.edge.recorder.policy_tap import Inference
 from sefa_edge.edge.recorder.run_event import RunEvent
 from sefa_edge.edge.recorder.tick_trace import ArmCall, TickTrace
+from sefa_edge.edge.records import ArmOpened
 from sefa_edge.edge.transport import FrameDescriptor
+from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity, JointIdentity
 from sefa_edge.firmware_bridge.host.messages import HeldCommand, JointState
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.problems import describe_problem
 from sefa_edge.profiles.strict import StrictModel
 from sefa_edge.profiles.units import NS_PER_S
 
@@ -104,6 +108,25 @@ class Tick(StrictModel):
     """What the limiter allowed, as float32; empty: nothing."""
     stage_ns: Annotated[list[int], Field(max_length=8)]
     dropped_records: int
+
+
+class ArmJoint(StrictModel):
+    """A JointIdentity: id, model and firmware of a servo, and the calibration in its registers 31, 9 and 11."""
+
+    servo_id: int
+    model: int
+    firmware: Word
+    homing_offset: int
+    range_min_ticks: int
+    range_max_ticks: int
+
+
+class ArmMessage(StrictModel):
+    """The arm that the run was on; its ranges cut the limits of the profile."""
+
+    joints: Annotated[list[ArmJoint], Field(max_length=32)]
+    looks_first: bool
+    """Whether it was armed only after its readings had been judged."""
 
 
 class Step(StrictModel):
@@ -192,9 +215,8 @@ def decode(topic: str, content: bytes, model: type[ModelT]) -> ModelT:
     try:
         return model.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"a message of {topic} is none: {where} {first['msg']}", "was it recorded here?") from None
+        problem, _ = describe_problem(error.errors(), model)
+        raise InputError(f"a message of {topic} is damaged: {problem}", "was it recorded here?") from None
 
 
 def schema_of(model: type[StrictModel]) -> Json:
@@ -204,6 +226,31 @@ def schema_of(model: type[StrictModel]) -> Json:
         extra = field.json_schema_extra
         properties[name] = _type_of(field.annotation) | (dict(extra) if isinstance(extra, dict) else {})
     return {"type": "object", "properties": properties}
+
+
+def arm_message(opened: ArmOpened) -> Json:
+    return {
+        "joints": [
+            {
+                "servo_id": joint.servo_id,
+                "model": joint.model,
+                "firmware": f"{joint.firmware[0]}.{joint.firmware[1]}",
+                "homing_offset": joint.homing_offset,
+                "range_min_ticks": joint.range_min_ticks,
+                "range_max_ticks": joint.range_max_ticks,
+            }
+            for joint in opened.identity.joints
+        ],
+        "looks_first": opened.looks_first,
+    }
+
+
+def arm_of(message: ArmMessage) -> ArmOpened:
+    """Raises InputError."""
+    try:
+        return ArmOpened(ArmIdentity(tuple(_identity(joint) for joint in message.joints)), message.looks_first)
+    except ValueError:
+        raise InputError(f"a message of {ARM} names a firmware that is no version", "was it recorded here?") from None
 
 
 def tick_message(trace: TickTrace) -> Json:
@@ -367,6 +414,13 @@ def event_of(word: str) -> Event:
         return _FAMILIES[family][name]
     except KeyError:
         raise InputError(f"{word!r} is no event", "was it recorded by a newer version?") from None
+
+
+def _identity(joint: ArmJoint) -> JointIdentity:
+    major, minor = map(int, joint.firmware.split("."))
+    return JointIdentity(
+        joint.servo_id, joint.model, (major, minor), joint.homing_offset, joint.range_min_ticks, joint.range_max_ticks
+    )
 
 
 def _call(call: ArmCall) -> Json:

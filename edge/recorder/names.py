@@ -9,6 +9,7 @@ from pathlib import Path
 PARTIAL = ".partial"
 """Ending of a recording that is not complete: it grows, or was cut short."""
 
+ARM = "/control/arm"
 TICK, CHUNK, INFERENCE = "/control/tick", "/control/chunk", "/policy/inference"
 EVENT, LOSSES = "/run/event", "/recorder/losses"
 

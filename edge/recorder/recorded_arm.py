@@ -11,6 +11,7 @@ from sefa_edge.edge.recorder.control_tap import error_of
 from sefa_edge.edge.recorder.messages import Tick, command_of, event_of, state_of
 from sefa_edge.edge.recorder.tick_trace import Answer, ArmCall, Operation
 from sefa_edge.edge.records import NONE_NS, TickReport
+from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity
 from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED, HeldCommand, JointGoal, JointState, Preparation
 from sefa_edge.profiles.errors import InputError
 
@@ -22,8 +23,9 @@ class Diverged(Exception):
 class RecordedArm:
     """Implements `Arm` out of the calls of a tick, and `open` is how it is opened."""
 
-    def __init__(self, joint_names: tuple[str, ...]) -> None:
+    def __init__(self, joint_names: tuple[str, ...], identity: ArmIdentity) -> None:
         self._names = joint_names
+        self._identity = identity
         self._calls: deque[ArmCall] = deque()
         self._readings: deque[JointState] = deque()
         self._commands: deque[HeldCommand] = deque()
@@ -31,6 +33,10 @@ class RecordedArm:
     @property
     def joint_names(self) -> tuple[str, ...]:
         return self._names
+
+    @property
+    def identity(self) -> ArmIdentity:
+        return self._identity
 
     def load(self, tick: Tick) -> None:
         """Take in what the arm was asked in one more tick. Raises InputError."""
@@ -87,6 +93,13 @@ class RecordedArm:
 
     def send(self, goal: JointGoal) -> None:
         self._answer(Operation.SEND)
+
+    def check_stance(self) -> None:
+        self._answer(Operation.CHECK_STANCE)
+
+    def holding(self) -> tuple[str, ...]:
+        """Not asked in a tick."""
+        return ()
 
     def enable_torque(self) -> None:
         self._answer(Operation.ENERGISE)

@@ -15,11 +15,11 @@ from sefa_edge.edge.chunks import ActionChunk
 from sefa_edge.edge.engines.cache import processor_name
 from sefa_edge.edge.recorder import messages
 from sefa_edge.edge.recorder.mcap_file import McapWriter
-from sefa_edge.edge.recorder.names import CHUNK, EVENT, INFERENCE, LOSSES, PARTIAL, TICK, picture_topic
+from sefa_edge.edge.recorder.names import ARM, CHUNK, EVENT, INFERENCE, LOSSES, PARTIAL, TICK, picture_topic
 from sefa_edge.edge.recorder.policy_tap import Inference
 from sefa_edge.edge.recorder.run_event import RunEvent
 from sefa_edge.edge.recorder.tick_trace import TickTrace
-from sefa_edge.edge.records import Kind, kind_of
+from sefa_edge.edge.records import ArmOpened, Kind, kind_of
 from sefa_edge.edge.transport import FrameDescriptor, RecordError
 from sefa_edge.profiles.errors import SefaError
 
@@ -58,6 +58,7 @@ class Recording:
         file.describe("run", {**facts.words, **_versions(), "realtime_offset_ns": str(self._offset_ns)})
         for name, content in facts.attachments.items():
             file.attach(name, content.encode(), self._now())
+        self._arm = file.add_topic(ARM, "sefa_edge.Arm", messages.schema_of(messages.ArmMessage))
         self._tick = file.add_topic(TICK, "sefa_edge.Tick", messages.schema_of(messages.Tick))
         self._chunk = file.add_topic(CHUNK, "sefa_edge.Chunk", messages.schema_of(messages.Chunk))
         self._event = file.add_topic(EVENT, "sefa_edge.RunEvent", messages.schema_of(messages.RunEventMessage))
@@ -84,6 +85,8 @@ class Recording:
         if kind is Kind.TICK_TRACE:
             trace = TickTrace.unpack(record)
             self._write(self._tick, trace.report.start_ns, messages.tick_message(trace))
+        elif kind is Kind.ARM:
+            self._write(self._arm, time.monotonic_ns(), messages.arm_message(ArmOpened.unpack(record)))
         elif kind is Kind.CHUNK:
             chunk = ActionChunk.unpack(record, self._facts.horizon, self._facts.joints)
             self._write(self._chunk, time.monotonic_ns(), messages.chunk_message(chunk))

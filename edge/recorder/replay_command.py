@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sefa_edge.edge.engines.cache import processor_name
 from sefa_edge.edge.engines.engine import EngineOptions, open_engine
+from sefa_edge.edge.engines.find_engine import engine_at
 from sefa_edge.edge.recorder.recorded_run import RecordedRun, open_run
 from sefa_edge.edge.recorder.replay_commands import Comparison, replay_commands
 from sefa_edge.edge.recorder.replay_policy import replay_policy
@@ -24,7 +25,7 @@ THREADS = frozenset(map(str, range(1, 257)))
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="a recording (.mcap), or a folder: the newest in it")
-    parser.add_argument("--engine", type=Path, metavar="E", help="the engine (default: the recorded path)")
+    parser.add_argument("--engine", type=engine_at, metavar="E", help="the engine (default: the recorded path)")
     parser.add_argument("--part", choices=PARTS, default="all", help="what to compute anew")
     parser.add_argument("--json", metavar="F", help="write results here; - is standard output")
 

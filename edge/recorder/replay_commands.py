@@ -20,9 +20,11 @@ from sefa_edge.edge.control_process import Surroundings, build_loop
 from sefa_edge.edge.loop import ControlLoop
 from sefa_edge.edge.modes import Mode, ModeState, Progress, Target
 from sefa_edge.edge.recorder.messages import (
+    ArmMessage,
     Chunk,
     Json,
     Tick,
+    arm_of,
     array_of,
     chunk_of,
     decode,
@@ -30,14 +32,15 @@ from sefa_edge.edge.recorder.messages import (
     state_of,
     tick_message,
 )
-from sefa_edge.edge.recorder.names import CHUNK, TICK
+from sefa_edge.edge.recorder.names import ARM, CHUNK, TICK
 from sefa_edge.edge.recorder.recorded_arm import Diverged, RecordedArm, RecordedLinks
 from sefa_edge.edge.recorder.recorded_run import RecordedRun
 from sefa_edge.edge.recorder.tick_trace import TickTrace
-from sefa_edge.edge.records import NONE_NS, Kind, Torque, kind_of
+from sefa_edge.edge.records import NONE_NS, ArmOpened, Kind, Torque, kind_of
 from sefa_edge.edge.safety import Commanded
 from sefa_edge.edge.shaping import Setpoint
-from sefa_edge.profiles.errors import SefaError
+from sefa_edge.firmware_bridge.host.arm_identity import nominal_identity
+from sefa_edge.profiles.errors import InputError, SefaError
 
 NOT_COMPARED = frozenset({"stage_ns", "dropped_records"})
 """How long something took is not computed anew."""
@@ -68,8 +71,10 @@ def replay_commands(run: RecordedRun) -> Comparison:
     replay = CommandReplay(run)
     waiting: dict[int, ActionChunk] = {}
     joints = len(run.arm.joints)
-    for stored in run.messages(frozenset({TICK, CHUNK})):
-        if stored.topic == CHUNK:
+    for stored in run.messages(frozenset({ARM, TICK, CHUNK})):
+        if stored.topic == ARM:
+            replay.on_arm(arm_of(decode(ARM, stored.content, ArmMessage)))
+        elif stored.topic == CHUNK:
             chunk = chunk_of(decode(CHUNK, stored.content, Chunk), joints)
             waiting = {chunk.chunk_id: chunk}
             replay.remember(chunk)
@@ -93,8 +98,10 @@ class Ear:
 class Stage:
     """One loop on a recorded arm."""
 
-    def __init__(self, run: RecordedRun) -> None:
-        self.arm, self.links, self.ear = RecordedArm(run.arm.joint_names), RecordedLinks(), Ear()
+    def __init__(self, run: RecordedRun, arm: ArmOpened) -> None:
+        self.arm, self.links, self.ear = RecordedArm(run.arm.joint_names, arm.identity), RecordedLinks(), Ear()
+        arming = "after_looking" if arm.looks_first else "at_once"
+        self._control = run.control.model_copy(update={"arming": arming, "expected_arm": None})
         self._run, self._clock = run, ManualClock()
         self._resumed = False
         self._loop: ControlLoop | None = None
@@ -119,7 +126,7 @@ class Stage:
         if self._loop is None:
             surroundings = Surroundings(self._clock, self.links, self.arm.open)
             try:
-                self._loop = build_loop(self._run.control, self._run.arm, surroundings, self.ear)
+                self._loop = build_loop(self._control, self._run.arm, surroundings, self.ear)
             except SefaError as error:
                 raise Diverged(f"the arm does not open: {error}") from None
         return self._loop
@@ -148,10 +155,21 @@ class CommandReplay:
     def __init__(self, run: RecordedRun) -> None:
         self.comparison = Comparison()
         self._run = run
+        self._arm = ArmOpened(nominal_identity(run.arm), looks_first=False)
         self._stage: Stage | None = None
         self._earlier: tuple[Tick, ...] = ()
         self._blind_from: int | None = None
         self._chunks: deque[ActionChunk] = deque(maxlen=MAX_OVERLAP)
+
+    def on_arm(self, arm: ArmOpened) -> None:
+        """The arm of the process whose ticks follow; recordings that do not say have no ranges and armed at once.
+
+        Raises:
+            InputError: it has another number of joints than the profile.
+        """
+        if len(arm.identity.joints) != len(self._run.arm.joints):
+            raise InputError(f"a message of {ARM} has {len(arm.identity.joints)} joints", "was it recorded here?")
+        self._arm = arm
 
     def remember(self, chunk: ActionChunk) -> None:
         """A chunk that arrived, whether or not the tick at which it did was recorded."""
@@ -168,7 +186,7 @@ class CommandReplay:
                 self._blind_from = self._earlier[-1].tick + 1 if self._earlier else tick.tick
             self._stage, self._earlier = None, ()
         if first:
-            self._stage = Stage(self._run)
+            self._stage = Stage(self._run, self._arm)
         elif self._stage is None and chunk is not None:
             self._resume(tick, chunk)
         self._compare(tick, chunk)
@@ -189,7 +207,7 @@ class CommandReplay:
         joints = len(self._run.arm.joints)
         known = all(len(old.goal_deg) == joints and old.mode == Mode.RUNNING.name for old in (before, last))
         if known and last.readings and self._knows_chunks(last.due_ns):
-            self._stage = Stage(self._run)
+            self._stage = Stage(self._run, self._arm)
             playable = [old for old in self._chunks if old.last_step_ns > last.due_ns]
             self._stage.resume((before, last), playable or [chunk])
 

@@ -27,6 +27,7 @@ class Operation(IntEnum):
     ENERGISE = 4
     RELEASE = 5
     READ_COMMAND = 6
+    CHECK_STANCE = 7
 
 
 class Answer(IntEnum):
@@ -39,6 +40,8 @@ class Answer(IntEnum):
     REFUSED = 4
     UNCONFIRMED = 5
     INTERRUPTED = 6
+    OUTSIDE = 7
+    OTHER_ARM = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class ArmCall:
     operation: Operation
     answer: Answer
     unconfirmed: int = 0
-    """Bit i: joint i did not confirm; with UNCONFIRMED only."""
+    """Bit i: joint i did not confirm (UNCONFIRMED), or stands outside its range (OUTSIDE)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

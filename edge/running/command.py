@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sefa_edge.edge.engines.find_engine import engine_at
 from sefa_edge.edge.play_settings import add_play_arguments
 from sefa_edge.profiles.errors import SefaError
 
@@ -19,11 +20,14 @@ if TYPE_CHECKING:
 
 def add_setup_arguments(parser: argparse.ArgumentParser) -> None:
     """Which engine, arm, cameras and rates: also the words of `sefa-edge profile`."""
-    parser.add_argument("--engine", type=Path, required=True, metavar="E", help="model.onnx, its card beside it")
+    parser.add_argument("--engine", type=engine_at, required=True, metavar="E", help="model.onnx, its card beside it")
     parser.add_argument("--arm", default="sim", metavar="ARM", help="sim, so101, so100 or an arm profile (.yaml)")
     parser.add_argument("--port", metavar="P", help="serial port of the arm; with sim: the --link of `sefa-edge sim`")
     parser.add_argument(
-        "--calibration", metavar="FILE|ID", help="LeRobot calibration of a real arm (default: what its servos carry)"
+        "--calibration",
+        metavar="FILE|ID",
+        help="LeRobot calibration of a real arm (default: what its servos carry); required where several servo "
+        "adapters are plugged in",
     )
     parser.add_argument(
         "--camera",

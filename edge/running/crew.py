@@ -24,6 +24,7 @@ from sefa_edge.edge.recorder.recorder_config import RecordedCamera, RecorderConf
 from sefa_edge.edge.records import ControlCommand
 from sefa_edge.edge.running.run_plan import RunPlan
 from sefa_edge.edge.transport import Channel, ChannelClosed, FrameRing, channel_pair
+from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity
 from sefa_edge.firmware_bridge.simulation.client import WorldPaths
 from sefa_edge.profiles.card import CameraSpec
 
@@ -172,10 +173,13 @@ class Crew:
         if self._briefing is not None:
             self._briefing.give()
 
-    def start_rescue(self) -> None:
+    def start_rescue(self, arm: ArmIdentity | None) -> None:
         """Start another control process after the first one died. Its policy channel stays silent.
 
         It is told all at once, and needs no command: it parks the arm also when this process ends meanwhile.
+
+        Args:
+            arm: which must answer: the one that the first process opened; None: it had not opened any yet.
         """
         self._silent_end, policy_end = channel_pair()
         former, self.control = self.control, None
@@ -185,7 +189,8 @@ class Crew:
             self.control_channel.close()
         self.control_channel, own_end = channel_pair()
         config = self._control_config(own_end.fileno(), policy_end.fileno())
-        config = config.model_copy(update={"servo_settings": "leave", "rescue": True})
+        expected = None if arm is None else arm.pack().hex()
+        config = config.model_copy(update={"servo_settings": "leave", "rescue": True, "expected_arm": expected})
         self.control = self._control_process(config, config.model_dump_json())
         own_end.close()
         policy_end.close()

@@ -120,7 +120,8 @@ class Homecoming:
         return self._watch.final is not None and self._watch.final.torque is Torque.OFF
 
     def _rescue(self, signals: StopSignals) -> None:
-        self._crew.start_rescue()
+        ready = self._watch.ready
+        self._crew.start_rescue(None if ready is None else ready.identity)
         self._rescuing = True
         self._watch.watch_control()
         self._line.say("the control process is gone; another one parks the arm if it holds")

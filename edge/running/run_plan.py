@@ -17,6 +17,8 @@ from sefa_edge.edge.realtime import MAX_SPIN_US, RealtimeSettings
 from sefa_edge.edge.recorder.names import free_path
 from sefa_edge.firmware_bridge.host.calibration import read_calibration
 from sefa_edge.firmware_bridge.host.calibration_files import find_calibration
+from sefa_edge.firmware_bridge.host.fitted_profile import fit_profile
+from sefa_edge.firmware_bridge.host.port_choice import require_told_apart
 from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.errors import InputError, MissingError
 from sefa_edge.profiles.files import make_folder, writable
@@ -108,13 +110,14 @@ def make_plan(args: argparse.Namespace) -> RunPlan:
     check_fits_arm(card, profile)
     _check_options(args, simulated)
     cameras = _cameras(args.camera, card, simulated)
+    calibration = None if args.calibration is None else find_calibration(args.calibration, profile)
     return RunPlan(
         engine=args.engine,
         card=card,
         arm_name=arm_name,
         profile=profile,
         port="" if simulated else args.port,
-        calibration=None if args.calibration is None else find_calibration(args.calibration, profile),
+        calibration=calibration,
         world=_world(args, card) if simulated else None,
         cameras=cameras,
         camera_checks=_camera_checks(args, cameras, profile),
@@ -155,10 +158,18 @@ def look_at_cameras(plan: RunPlan) -> list[str]:
 
 
 def look_at_calibration(plan: RunPlan) -> list[str]:
-    """What a person should know about the calibration file of a run. Raises InputError when it cannot be used."""
+    """What a person should know about the calibration file of a run, and about the range that it leaves to the arm.
+
+    Raises:
+        InputError: it cannot be used, the poses of the profile are out of its range, or there is none although several
+            servo adapters are plugged in.
+    """
     if plan.calibration is None:
+        if plan.world is None:
+            require_told_apart(plan.port)
         return []
-    return [f"note: {note}" for note in read_calibration(plan.calibration, plan.profile).notes]
+    found = read_calibration(plan.calibration, plan.profile)
+    return [f"note: {note}" for note in (*found.notes, *fit_profile(plan.profile, found.calibration).notes)]
 
 
 def _recording(folder: Path, limit_mb: int) -> RecordingPlan:

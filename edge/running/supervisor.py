@@ -140,6 +140,7 @@ class Supervisor:
         self._until(lambda: self._watch.ready is not None, CONTROL_TIMEOUT_S, "control does not get ready")
         self._tell_refusals()
         self._tell_settings()
+        self._tell_range()
 
     def _perform(self) -> None:
         if self._plan.untouched:
@@ -321,6 +322,12 @@ class Supervisor:
             if words:
                 self._line.say(words)
                 self._note(RunEvent(RunStage.SETTINGS, time.monotonic_ns(), text=words))
+
+    def _tell_range(self) -> None:
+        """A calibration in a file was looked at, and told, when the run was planned."""
+        ready = self._watch.ready
+        if ready is not None and ready.range_note and self._plan.calibration is None:
+            self._line.say(f"note: {ready.range_note}")
 
     def _note(self, event: RunEvent) -> None:
         self._send(self._crew.recorder_channel, event.pack())

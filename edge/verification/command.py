@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import closing
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from sefa_edge.edge.verification.pictures import Disagreement, draw_disagreement
 from sefa_edge.profiles.action_error import ActionError, action_error, error_table
 from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.files import check_report_word, make_folder, write_report
+from sefa_edge.profiles.files import check_report_word, output_folder, write_report
 from sefa_edge.profiles.latency.percentiles import percentiles
 from sefa_edge.profiles.recording.dataset import open_dataset
 from sefa_edge.profiles.recording.recordings import Recordings
@@ -49,6 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     _check_options(arguments)
+    with contextlib.nullcontext() if arguments.worst_pictures is None else output_folder(arguments.worst_pictures):
+        return _verify(arguments)
+
+
+def _verify(arguments: argparse.Namespace) -> int:
     cards = load_card(arguments.reference), load_card(arguments.candidate)
     check_cards_agree(*cards)
     arm = load_arm_profile(arguments.arm or cards[1].arm)
@@ -57,8 +62,8 @@ def main(arguments: argparse.Namespace) -> int:
     recordings = held_out_recordings(open_dataset(arguments.dataset), cards[1], choice)
     options = EngineOptions(threads=arguments.threads)
     with (
-        closing(open_engine(arguments.reference, options)) as reference,
-        closing(open_engine(arguments.candidate, options)) as candidate,
+        contextlib.closing(open_engine(arguments.reference, options)) as reference,
+        contextlib.closing(open_engine(arguments.candidate, options)) as candidate,
     ):
         chunks = compare(recordings, reference, candidate)
         error = action_error(*chunks, arm.joints)
@@ -83,8 +88,6 @@ def _check_options(arguments: argparse.Namespace) -> None:
     if arguments.budget_p99_deg is not None and not 0 < arguments.budget_p99_deg < np.inf:
         raise InputError("--budget-p99-deg must be above 0")
     check_report_word(arguments.json)
-    if arguments.worst_pictures:
-        make_folder(arguments.worst_pictures)
 
 
 def _described(path: Path, card: PolicyCard, durations_ns: np.ndarray) -> VerifiedEngine:

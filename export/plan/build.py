@@ -16,7 +16,8 @@ from sefa_edge.export.plan.tensorrt_builder import missing_library
 from sefa_edge.export.plan.timing_cache import timing_cache_path
 from sefa_edge.profiles.card import PolicyCard, save_card
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.files import sha256_of, writable
+from sefa_edge.profiles.files import sha256_of, staged, writable
+from sefa_edge.profiles.home import cache_folder
 from sefa_edge.profiles.onnxfile.reader import load_onnx
 from sefa_edge.profiles.onnxfile.rules import require_rules
 from sefa_edge.profiles.plan_libraries import PLAN_LIBRARIES
@@ -42,20 +43,16 @@ class Builder:
             SefaError: the model is refused, or does not build; the log beside the plan tells more.
         """
         require_rules(load_onnx(recipe.source.onnx), target_of(self.library.version))
-        staged = plan.with_name(plan.name + ".staged")
-        request = self._request(recipe, staged)
-        try:
+        with staged(plan) as temporary:
+            request = self._request(recipe, temporary)
             built = build(request, log_path(plan), f"building {recipe.label}")
             card = self._card(recipe, request, built.seconds).model_copy(
-                update={"engine_file": plan.name, "engine_sha256": sha256_of(staged)}
+                update={"engine_file": plan.name, "engine_sha256": sha256_of(temporary)}
             )
-            staged.replace(plan)
-        finally:
-            staged.unlink(missing_ok=True)
         save_card(card, plan)
         return card
 
-    def _request(self, recipe: PlanRecipe, staged: Path) -> BuildRequest:
+    def _request(self, recipe: PlanRecipe, plan: Path) -> BuildRequest:
         gpu = self.place.gpu
         key = (self.backend, self.library.version, gpu.name, gpu.compute_capability) if gpu else ()
         cache = timing_cache_path(self.timing_cache, *key, self.place.power_mode or "none")
@@ -63,7 +60,7 @@ class Builder:
             backend=self.backend,
             onnx=str(recipe.source.onnx.resolve()),
             onnx_sha256=recipe.source.card.engine_sha256,
-            plan=str(staged.resolve()),
+            plan=str(plan.resolve()),
             precision=recipe.precision,
             strongly_typed=recipe.strongly_typed,
             workspace_mib=self.workspace_mib,
@@ -117,7 +114,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timing-cache",
         type=Path,
-        default=Path.home() / ".cache" / "sefa-edge" / "timing",
+        default=cache_folder() / "timing",
         metavar="DIR",
         help="measured kernel times, kept between builds",
     )

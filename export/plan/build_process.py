@@ -27,6 +27,7 @@ from sefa_edge.export.plan.build_messages import (
 from sefa_edge.export.plan.build_progress import BuildWatcher
 from sefa_edge.export.plan.tensorrt_builder import build_plan, describe_library, load_library
 from sefa_edge.profiles.errors import SefaError
+from sefa_edge.profiles.files import write_atomic
 from sefa_edge.profiles.strict import StrictModel
 
 PR_SET_PDEATHSIG = 1
@@ -54,7 +55,7 @@ def _answer(request: DescribeRequest | BuildRequest, events: BinaryIO) -> Librar
 
     start_s = time.monotonic()
     plan = build_plan(trt, request, BuildWatcher(report))
-    Path(request.plan).write_bytes(plan)
+    write_atomic(Path(request.plan), plan)
     return BuiltEvent(seconds=round(time.monotonic() - start_s, 3))
 
 

@@ -16,6 +16,7 @@ from sefa_edge.export.plan.build_messages import LibraryEvent
 from sefa_edge.export.program import run_sefa_edge, told_reason
 from sefa_edge.profiles.card import PolicyCard, save_card
 from sefa_edge.profiles.errors import InputError, MissingError, SefaError
+from sefa_edge.profiles.files import staged
 from sefa_edge.profiles.units import ns_to_ms
 from sefa_edge.profiles.verification import VerificationReport, parse_verification
 
@@ -100,7 +101,8 @@ def keep(best: Candidate, output: Path) -> PolicyCard:
     """Move the chosen plan and its log to their place, and write its card there."""
     assert best.card is not None
     best.plan.with_name(best.plan.name + ".log").replace(output.with_name(output.name + ".log"))
-    best.plan.replace(output)
+    with staged(output) as temporary:
+        best.plan.replace(temporary)
     card = best.card.model_copy(update={"engine_file": output.name})
     save_card(card, output)
     return card

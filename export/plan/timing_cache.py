@@ -9,6 +9,7 @@ import hashlib
 import re
 from pathlib import Path
 
+from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import write_atomic
 
 MAX_BYTES = 64 << 20
@@ -39,7 +40,7 @@ def write_timing_cache(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_atomic(path, content)
         _drop_oldest(path.parent)
-    except OSError:
+    except (OSError, InputError):
         return
 
 

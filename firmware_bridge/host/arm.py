@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity
 from sefa_edge.firmware_bridge.host.messages import HeldCommand, JointGoal, JointState, Preparation
 
 
@@ -15,6 +16,11 @@ class Arm(Protocol):
 
     @property
     def joint_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def identity(self) -> ArmIdentity:
+        """Which arm it is, as its servos said when it was opened."""
+        ...
 
     def prepare(self) -> Preparation:
         """Set up what the profile says and a power cut undoes. Torque is not touched.
@@ -45,6 +51,19 @@ class Arm(Protocol):
             ArmTimeout: no joint answered.
             ArmDisconnected: the port is gone.
         """
+        ...
+
+    def check_stance(self) -> None:
+        """Whether the torque may be switched on where the arm stands. Writes nothing.
+
+        Raises:
+            JointsOutside: joints would jump, because they stand outside the range that their servos keep to.
+            ArmFault: a joint does not answer, or reports another position each time it is asked.
+        """
+        ...
+
+    def holding(self) -> tuple[str, ...]:
+        """Names of the joints whose torque is on, whoever switched it on. Raises ArmFault: a joint does not answer."""
         ...
 
     def enable_torque(self) -> None:

@@ -34,6 +34,10 @@ ENCODER_MAX_TICKS = 4095
 MAX_HOMING_OFFSET = 2047
 """Either way: register 31 is a magnitude of 11 bits and a sign."""
 
+SMALLEST_SHARE, SMALLEST_USUAL_SHARE, LARGEST_USUAL_SHARE = 0.6, 0.8, 1.3
+"""Of a joint's nominal range. A smaller range than the first means that the joint was not moved from end to end when
+it was calibrated; real SO-100 and SO-101 arms lie between the other two."""
+
 
 @dataclass(frozen=True, slots=True)
 class JointCalibration:
@@ -114,7 +118,7 @@ def read_calibration(path: Path, profile: ArmProfile) -> CalibrationFile:
 
     Raises:
         InputError: absent or broken file, another format (see `calibration_format`), wrong joint names, values out of
-            range, or the ids of another arm.
+            range, a range that cannot be true, or the ids of another arm.
     """
     text = read_bounded(path)
     require_json(path, text)
@@ -131,7 +135,50 @@ def read_calibration(path: Path, profile: ArmProfile) -> CalibrationFile:
                 f"{entry.range_max_ticks}",
                 "calibrate again and move every joint from end to end",
             )
-    return CalibrationFile(Calibration(joints), found.notes)
+    calibration = Calibration(joints)
+    require_plausible_ranges(profile, calibration, str(path))
+    return CalibrationFile(calibration, found.notes)
+
+
+def require_plausible_ranges(profile: ArmProfile, calibration: Calibration, source: str) -> None:
+    """Refuse ranges that cannot be those of this arm: beyond the encoder, or far too narrow.
+
+    Args:
+        source: where the numbers come from, for the message.
+
+    Raises:
+        InputError: naming the joint, the range, and what to do.
+    """
+    for joint, entry in zip(profile.joints, calibration.joints, strict=True):
+        low, high = entry.range_min_ticks, entry.range_max_ticks
+        problem = ""
+        if not 0 <= low < high <= ENCODER_MAX_TICKS:
+            problem = f"is not inside the encoder's 0..{ENCODER_MAX_TICKS}, lowest first"
+        elif range_share(joint, entry) < SMALLEST_SHARE:
+            usual = joint.range_max_ticks - joint.range_min_ticks
+            problem = f"is {high - low} ticks wide, less than {SMALLEST_SHARE:g} of the usual {usual}"
+        if problem:
+            raise InputError(
+                f"{source}: the range of {joint.name}, {low}..{high}, {problem}",
+                f"calibrate again and move every joint from end to end: sefa-edge calibrate --arm {profile.name} "
+                "--port PORT",
+            )
+
+
+def unusual_ranges(profile: ArmProfile, calibration: Calibration) -> tuple[str, ...]:
+    """One sentence for each joint whose range is plausible, but much narrower or wider than usual."""
+    shares = [range_share(*pair) for pair in zip(profile.joints, calibration.joints, strict=True)]
+    return tuple(
+        f"the calibrated range of {joint.name}, {entry.range_min_ticks}..{entry.range_max_ticks}, is {share:.2f} of "
+        "the usual; was the joint moved from end to end?"
+        for joint, entry, share in zip(profile.joints, calibration.joints, shares, strict=True)
+        if not SMALLEST_USUAL_SHARE <= share <= LARGEST_USUAL_SHARE
+    )
+
+
+def range_share(joint: JointProfile, entry: JointCalibration) -> float:
+    """Width of a calibrated range as a share of the profile's nominal one."""
+    return (entry.range_max_ticks - entry.range_min_ticks) / (joint.range_max_ticks - joint.range_min_ticks)
 
 
 def lerobot_entries(profile: ArmProfile, calibration: Calibration) -> dict[str, dict[str, int]]:

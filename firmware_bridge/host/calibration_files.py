@@ -17,6 +17,7 @@ from pathlib import Path
 from sefa_edge.firmware_bridge.host.calibration import Calibration, lerobot_text, load_calibration
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import make_folder, write_atomic
+from sefa_edge.profiles.home import expanded, home_folder
 from sefa_edge.profiles.schema import ArmProfile
 
 PRESENT_NAME = "so_follower"
@@ -32,7 +33,7 @@ def find_calibration(word: str, profile: ArmProfile) -> Path:
         InputError: no such id (tells which there are), or two different files for it.
     """
     if "/" in word or word.endswith(".json"):
-        return Path(word).expanduser()
+        return expanded(Path(word))
     check_id(word)
     found = [path for path in _places(word, profile) if path.is_file()]
     if not found:
@@ -74,18 +75,15 @@ def calibration_root() -> Path:
     """The folder below which LeRobot keeps calibrations; an empty variable counts as not set."""
     own = os.environ.get("HF_LEROBOT_CALIBRATION")
     if own:
-        return Path(own).expanduser()
+        return expanded(Path(own))
     home = os.environ.get("HF_LEROBOT_HOME")
-    return (Path(home).expanduser() if home else _hugging_face_home() / "lerobot") / "calibration"
+    return (expanded(Path(home)) if home else _hugging_face_home() / "lerobot") / "calibration"
 
 
 def save_calibration(path: Path, profile: ArmProfile, calibration: Calibration) -> None:
     """Write a calibration to the byte as LeRobot does, whole or not at all. Raises InputError."""
     make_folder(path.parent)
-    try:
-        write_atomic(path, lerobot_text(profile, calibration).encode())
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}", "is its disk full?") from None
+    write_atomic(path, lerobot_text(profile, calibration).encode())
 
 
 def spare_path(name: str) -> Path:
@@ -95,7 +93,7 @@ def spare_path(name: str) -> Path:
         InputError: the folder cannot be made.
     """
     state = os.environ.get("XDG_STATE_HOME")
-    folder = (Path(state) if state else Path.home() / ".local" / "state") / "sefa-edge" / "calibration"
+    folder = (Path(state) if state else home_folder() / ".local" / "state") / "sefa-edge" / "calibration"
     make_folder(folder)
     names = (f"{name}.json" if number == 1 else f"{name}-{number}.json" for number in count(1))
     return next(folder / candidate for candidate in names if not (folder / candidate).exists())
@@ -135,9 +133,9 @@ def _folders(profile: ArmProfile) -> list[Path]:
 def _hugging_face_home() -> Path:
     own = os.environ.get("HF_HOME")
     if own:
-        return Path(own).expanduser()
+        return expanded(Path(own))
     cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache).expanduser() if cache else Path.home() / ".cache") / "huggingface"
+    return (expanded(Path(cache)) if cache else home_folder() / ".cache") / "huggingface"
 
 
 def _what_there_is(profile: ArmProfile) -> str:

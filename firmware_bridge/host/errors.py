@@ -5,7 +5,9 @@ FaultError
     ├── ArmTimeout       nobody answered in time
     ├── ArmUnconfirmed   some servos did not confirm what they were told
     ├── ArmDisconnected  the port is gone
-    └── ArmInterrupted   an emergency stop goes before the request
+    ├── ArmInterrupted   an emergency stop goes before the request
+    ├── JointsOutside    joints stand too far outside the range that their servos keep to
+    └── OtherArm         the arm that answers is not the one that was opened before
 """
 
 from __future__ import annotations
@@ -33,6 +35,18 @@ class ArmUnconfirmed(ArmFault):
 
 class ArmDisconnected(ArmFault):
     """The serial port vanished: unplugged cable, closed pty, dead adapter."""
+
+
+class JointsOutside(ArmFault):
+    """Joints stand far outside the range that their servos keep to, and would jump; `joints` are their names."""
+
+    def __init__(self, joints: tuple[str, ...], where: str) -> None:
+        super().__init__(where, "move it inside by hand, then start again")
+        self.joints = joints
+
+
+class OtherArm(ArmFault):
+    """The arm that answers is not the one that was opened before."""
 
 
 class ArmInterrupted(ArmFault):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity, nominal_identity
 from sefa_edge.firmware_bridge.host.calibration import joint_scale, nominal_calibration
 from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED, HeldCommand, JointGoal, JointState, Preparation
 from sefa_edge.firmware_bridge.simulation.plant import Plant
@@ -28,6 +29,7 @@ class PlantArm:
         self._scales = [
             joint_scale(joint, entry) for joint, entry in zip(profile.joints, calibration.joints, strict=True)
         ]
+        self._identity = nominal_identity(profile)
         self._plant = plant
         self._goal_ticks = [round(plant.position_ticks(i)) for i in range(len(self._scales))]
         self._torque = [False] * len(self._scales)
@@ -37,6 +39,10 @@ class PlantArm:
     @property
     def joint_names(self) -> tuple[str, ...]:
         return self._names
+
+    @property
+    def identity(self) -> ArmIdentity:
+        return self._identity
 
     def prepare(self) -> Preparation:
         """There is nothing to set."""
@@ -72,6 +78,13 @@ class PlantArm:
         for i, (scale, position) in enumerate(zip(self._scales, goal.joint_deg.tolist(), strict=True)):
             if not goal.left_out >> i & 1:
                 self._set_goal(i, scale.to_ticks(position))
+
+    def check_stance(self) -> None:
+        """A plant has no position limits."""
+
+    def holding(self) -> tuple[str, ...]:
+        """Joints whose motor is on."""
+        return tuple(name for name, on in zip(self._names, self._torque, strict=True) if on)
 
     def enable_torque(self) -> None:
         """Hold the present pose."""

@@ -128,7 +128,7 @@ def test_an_arm_that_was_never_calibrated_is_shown_in_ticks(tmp_path: Path, caps
 
 def test_a_calibration_file_is_used(tmp_path: Path, capsys: Captured) -> None:
     entries = {
-        joint: {"id": i, "drive_mode": 0, "homing_offset": 0, "range_min": 2108 - 100, "range_max": 2108 + 100}
+        joint: {"id": i, "drive_mode": 0, "homing_offset": 0, "range_min": 2108 - 1300, "range_max": 2108 + 1300}
         for i, joint in enumerate(
             ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper"), 1
         )

@@ -58,9 +58,14 @@ def test_refuses_inputs_of_another_shape_or_type(reach_engine: Path) -> None:
     [
         (b"", "empty"),
         (b"\x10\x00\x00\x00ORTM" + bytes(60), "ONNX Runtime's own format"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(60), "it is a PNG picture"),
+        (b"\x80\x02}q\x00", "Python pickle, perhaps a torch checkpoint"),
+        (b"\x1f\x8b\x08" + bytes(60), "gzip data; unpack it first"),
+        (b"some notes\n", "it is a text file"),
+        (b"\x01\x02\x03\x04", "begins with 01 02 03 04"),
         (b"PK\x03\x04" + bytes(60), "checkpoint"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
-        (b"<html><body>404", "begins with"),
+        (b"<html><body>404", "HTML page"),
     ],
 )
 def test_says_what_a_stranger_seems_to_be(tmp_path: Path, head: bytes, words: str) -> None:

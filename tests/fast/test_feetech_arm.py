@@ -347,9 +347,10 @@ def test_the_calibration_must_be_that_of_the_servos(stand: Stand) -> None:
 
 def test_without_a_file_the_servos_own_calibration_counts(stand: Stand) -> None:
     stand.bus.servo(1).set_register(reg.MIN_POSITION, 1000)
-    stand.bus.servo(1).set_register(reg.MAX_POSITION, 2000)
+    stand.bus.servo(1).set_register(reg.MAX_POSITION, 3000)
+    position = round(stand.plant.position_ticks(0))
     arm = stand.open()
-    assert read_until(arm, complete).joint_deg[0] == pytest.approx((2000 - 1500) * 360 / 4095)
+    assert read_until(arm, complete).joint_deg[0] == pytest.approx((position - 2000) * 360 / 4095)
     arm.close()
 
 

@@ -264,3 +264,49 @@ def test_a_lost_arm_ends_the_following_and_leaves_the_port_free(port: tuple[PtyP
     follower.close()
     served.replug()
     open_on(served.path).close()
+
+
+def test_a_silent_servo_makes_the_whole_arm_stand_and_go_on(bench: Bench) -> None:
+    bench.follower.lead(np.full(N, 60.0))
+    bench.run(0.2)
+    bench.bus.servos[ELBOW].connected = False
+    bench.run(0.3)
+    standing_deg = bench.sent.goals_deg[-1]
+    bench.bus.servos[ELBOW].connected = True
+    bench.run(0.05)
+    np.testing.assert_allclose(bench.sent.goals_deg[-1], standing_deg, atol=0.1)
+    bench.run(3.0)
+    assert bench.follower.fault is None
+    np.testing.assert_allclose(bench.sent.goals_deg[-1], 60.0, atol=1e-6)
+
+
+def test_an_arm_that_lost_its_power_is_not_switched_on(bench: Bench) -> None:
+    bench.follower.lead(np.full(N, 60.0))
+    bench.run(0.2)
+    for supply_mv in (0, 7400):
+        for servo in bench.bus.servos:
+            servo.supply_mv = supply_mv
+        bench.run(0.2)
+    assert bench.follower.lost
+    assert "the arm lost its power and is limp" in str(bench.follower.fault)
+    assert bench.torque() == [reg.TORQUE_OFF] * N
+
+
+def test_a_servo_that_lost_its_power_is_left_out_while_the_others_hold(bench: Bench) -> None:
+    bench.follower.lead(np.full(N, 60.0))
+    bench.run(0.2)
+    for supply_mv in (0, 7400):
+        bench.bus.servos[ELBOW].supply_mv = supply_mv
+        bench.run(0.3)
+    assert "a servo lost its power and was not switched on again (elbow_flex)" in str(bench.follower.fault)
+    assert bench.torque() == [reg.TORQUE_OFF if joint == ELBOW else reg.TORQUE_ON for joint in range(N)]
+    assert bench.follower.standing
+
+
+def test_positions_that_cannot_be_true_are_a_fault_of_their_joint(bench: Bench) -> None:
+    bench.follower.lead(np.full(N, 20.0))
+    places = iter(range(0, 4096, 37))
+    bench.bus.servos[ELBOW].tell_position = lambda _: next(places) * 29 % 4096
+    bench.run(0.5)
+    assert "positions that its joint cannot have reached (elbow_flex)" in str(bench.follower.fault)
+    assert bench.follower.standing

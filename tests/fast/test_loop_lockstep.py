@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from sefa_edge.edge.arming import Arming
 from sefa_edge.edge.chunks import ActionChunk, ChunkPlayer
 from sefa_edge.edge.clock import ManualClock, Pacer
 from sefa_edge.edge.faults import Fault
@@ -37,7 +38,9 @@ class Bench:
         self.arm = PlantArm(self.profile, self.plant, self.clock.now_ns)
         self.period_ns = period_ns(self.profile.control_rate_hz)
         self.loop: ControlLoop = ControlLoop(
-            self.clock, self.links, Motion.connect(lambda: self.arm, self.profile, self.period_ns)
+            self.clock,
+            self.links,
+            Motion.connect(lambda: self.arm, self.profile, self.period_ns, arming=Arming.AT_ONCE),
         )
         self.pacer = Pacer(self.clock, self.period_ns)
         self.reports: list[TickReport] = []
@@ -334,7 +337,7 @@ class PatchyArm(PlantArm):
 def patchy_bench() -> tuple[Bench, PatchyArm]:
     bench = Bench()
     arm = PatchyArm(bench.profile, bench.plant, bench.clock.now_ns)
-    motion = Motion.connect(lambda: arm, bench.profile, bench.period_ns)
+    motion = Motion.connect(lambda: arm, bench.profile, bench.period_ns, arming=Arming.AT_ONCE)
     bench.loop = ControlLoop(bench.clock, bench.links, motion)
     return bench, arm
 

@@ -95,9 +95,9 @@ def test_a_fault_before_torque_on_touches_nothing(fault: Fault) -> None:
 
 @pytest.mark.parametrize(("first", "second"), list(product(REAL_FAULTS, REAL_FAULTS)))
 def test_the_first_fault_keeps_its_name(first: Fault, second: Fault) -> None:
-    named = second if second is Fault.EMERGENCY_STOP else first
-    if (second is Fault.POWER_LOST) and first in (Fault.ARM_TIMEOUT, Fault.ARM_DISCONNECTED):
-        named = second  # why the arm was silent
+    silent = (Fault.ARM_TIMEOUT, Fault.ARM_DISCONNECTED)
+    explains = second in (Fault.POWER_LOST, Fault.OTHER_ARM) and first in silent  # why the arm was silent
+    named = second if second is Fault.EMERGENCY_STOP or explains else first
     assert run(*RUNNING, first, second).fault is named
 
 

@@ -201,10 +201,10 @@ def test_an_arm_that_is_not_well_is_not_touched(rig: Rig, trouble: dict[str, int
 
 def test_a_servo_that_gets_hot_on_the_way_ends_as_in_a_run(rig: Rig) -> None:
     with rig.move() as move:
-        move.look()
+        move.to_start_pose()
         rig.bus.servos[ELBOW].temperature_c = 68
         with pytest.raises(FaultError, match=r"too hot \(elbow_flex\): arm parked and released"):
-            move.to_start_pose()
+            move.to_park_pose()
     assert rig.torque() == {0}
 
 

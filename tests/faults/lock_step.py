@@ -24,6 +24,7 @@ from sefa_edge.edge.modes import Command, Mode
 from sefa_edge.edge.records import ControlCommand, Final, Heartbeat, TickReport
 from sefa_edge.edge.transport import Channel, ChannelClosed, channel_pair
 from sefa_edge.firmware_bridge.host.calibration import joint_scale, nominal_calibration
+from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import connect_feetech_arm
 from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.bus_port import BusPort
@@ -31,7 +32,7 @@ from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.units import NS_PER_S, ms_to_ns, period_ns, s_to_ns
 from tests.faults.arm_judge import ArmJudge
 from tests.faults.judge import LoadedPlant, quick_profile
-from tests.faults.wire_limits import wire_limits
+from tests.faults.wire_limits import CalibratedRange, wire_limits
 
 HORIZON = 16
 STEP_NS = ms_to_ns(100)
@@ -95,6 +96,18 @@ class Bench:
         self.marked_ns = 0
         """When the fault struck."""
         self.loop: ControlLoop | None = None
+
+    def calibrate(self, joint: int, range_min_ticks: int, range_max_ticks: int) -> None:
+        """This arm has another range in one joint than the profile says; the judge knows it. Before `connect`."""
+        servo = self.bus.servos[joint]
+        servo.set_register(reg.MIN_POSITION, range_min_ticks)
+        servo.set_register(reg.MAX_POSITION, range_max_ticks)
+        ranges = [
+            CalibratedRange(servo.register(reg.MIN_POSITION), servo.register(reg.MAX_POSITION))
+            for servo in self.bus.servos
+        ]
+        limits = wire_limits(self.profile, ranges)
+        self.judge = ArmJudge(self.bus, self.plant, limits, self.clock.now_ns, exact_time=True)
 
     # -- the way to the fault ------------------------------------------------------------------------------
 

@@ -121,7 +121,7 @@ class _Scale:
 def wire_limits(
     arm: ArmNumbers, calibrated: Sequence[CalibratedRange] | None = None, rate_hz: float | None = None
 ) -> WireLimits:
-    """The limits of an arm profile in ticks.
+    """The limits of an arm profile in ticks, cut with the calibrated range of each joint.
 
     Args:
         calibrated: of this arm, in the profile's order; None: it is calibrated as the profile says.
@@ -141,8 +141,8 @@ def _joint_limits(joint: JointNumbers, calibrated: CalibratedRange, park_deg: fl
     ends = sorted((scale.ticks(joint.min_deg), scale.ticks(joint.max_deg)))
     return JointLimits(
         servo_id=joint.servo_id,
-        min_ticks=max(ends[0], 0.0),
-        max_ticks=min(ends[1], TICKS_PER_TURN),
+        min_ticks=max(ends[0], calibrated.range_min_ticks),
+        max_ticks=min(ends[1], calibrated.range_max_ticks),
         max_velocity_ticks_s=joint.max_velocity_deg_s * abs(scale.ticks_per_unit),
         max_acceleration_ticks_s2=joint.max_acceleration_deg_s2 * abs(scale.ticks_per_unit),
         park_ticks=scale.ticks(park_deg),

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from sefa_edge.edge.arming import Arming
 from sefa_edge.edge.chunks import ActionChunk
 from sefa_edge.edge.clock import ManualClock, Pacer
 from sefa_edge.edge.faults import Fault
@@ -158,7 +159,9 @@ class AnySequence(RuleBasedStateMachine):
         self.arm.overlay, self.arm.silent, self.arm.limp, self.arm.told = {}, set(), set(), None
         self.arm.steps_deg = np.zeros((2, JOINTS))
         self.links = DirectLinks()  # what was said to the one before is not for this one
-        loop = ControlLoop(self.clock, self.links, Motion.connect(self._open, PROFILE, PERIOD_NS))
+        loop = ControlLoop(
+            self.clock, self.links, Motion.connect(self._open, PROFILE, PERIOD_NS, arming=Arming.AT_ONCE)
+        )
         self.links.waiting_events.extend((Command.ARM, Command.RUN))
         while loop.state.mode is not Mode.RUNNING:
             assert not loop.state.fault

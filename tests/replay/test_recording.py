@@ -14,7 +14,7 @@ from sefa_edge.edge.engines.cache import processor_name
 from sefa_edge.edge.modes import Mode
 from sefa_edge.edge.recorder import messages
 from sefa_edge.edge.recorder.mcap_file import CutShort, StoredMessage, StoredMetadata, read_mcap
-from sefa_edge.edge.recorder.names import CHUNK, EVENT, INFERENCE, PARTIAL, TICK, free_path, picture_topic
+from sefa_edge.edge.recorder.names import ARM, CHUNK, EVENT, INFERENCE, PARTIAL, TICK, free_path, picture_topic
 from sefa_edge.edge.recorder.recorded_run import open_run
 from sefa_edge.edge.recorder.recording import Recording, RecordingFull, RunFacts
 from sefa_edge.edge.transport import FrameDescriptor, RecordError
@@ -27,6 +27,7 @@ MODELS = {
     TICK: messages.Tick,
     CHUNK: messages.Chunk,
     INFERENCE: messages.InferenceMessage,
+    ARM: messages.ArmMessage,
     EVENT: messages.RunEventMessage,
     picture_topic("front"): messages.Picture,
 }

@@ -212,7 +212,7 @@ def test_nonsense_in_a_message_is_one_line(
 
     path = rewrite(recorded, tmp_path / "tampered.mcap", tampering(TICK, 50, spoil))
     assert main(["replay", str(path), "--part", "commands"]) == 2
-    assert capsys.readouterr().err.startswith("error: a message of /control/tick is none")
+    assert capsys.readouterr().err.startswith("error: a message of /control/tick is damaged")
 
 
 def test_another_kind_of_processor_is_named() -> None:

@@ -22,8 +22,11 @@ from lerobot.utils.decorators import check_if_already_connected, check_if_not_co
 from lerobot_robot_sefa_edge.configuration import Ending, SefaSOFollowerConfig
 from lerobot_robot_sefa_edge.joint_units import JointUnits
 from sefa_edge.edge.following.paced import PacedFollower, start_following
+from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity
 from sefa_edge.firmware_bridge.host.calibration import Calibration, load_calibration
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
+from sefa_edge.firmware_bridge.host.port_choice import require_told_apart
+from sefa_edge.firmware_bridge.host.same_arm import SameArm
 from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.schema import load_arm_profile
 
@@ -56,6 +59,8 @@ class SefaSOFollower(Robot):
             self._units = JointUnits(self._profile, None if config.use_degrees else calibration)
         self.cameras = make_cameras_from_configs(config.cameras)
         self._follower: PacedFollower | None = None
+        self._arm: ArmIdentity | None = None
+        """The arm that was connected first: another one on its port is refused."""
         self._target_deg = np.zeros(0)
 
     @cached_property
@@ -90,10 +95,11 @@ class SefaSOFollower(Robot):
                 undo.callback(camera.disconnect)
             calibration = self._load_calibration_file()
             if calibration is None:
+                require_told_apart(self.config.port)
                 logger.info("%s does not exist: the calibration in the servos counts", self.calibration_fpath)
-            self._follower = start_following(
-                self._profile, lambda: open_feetech_arm(self._profile, self.config.port, calibration)
-            )
+            open_arm = SameArm(lambda: open_feetech_arm(self._profile, self.config.port, calibration), self._arm)
+            self._follower = start_following(self._profile, open_arm)
+            self._arm = open_arm.expected
             self._target_deg = self._follower.state.joint_deg
             undo.pop_all()
         logger.info("%s connected, torque on at its present pose", self)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from random import Random
 
 import numpy as np
 
+from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity
 from sefa_edge.firmware_bridge.host.calibration import Calibration, JointScale, joint_scale
 from sefa_edge.firmware_bridge.host.emergency import Emergency
 from sefa_edge.firmware_bridge.host.errors import ArmFault, ArmTimeout, ArmUnconfirmed
-from sefa_edge.firmware_bridge.host.feetech.goal_frame import GoalFrame, command, speed_wall_counts
+from sefa_edge.firmware_bridge.host.feetech.goal_frame import GoalFrame, Wanted, speed_wall_counts
 from sefa_edge.firmware_bridge.host.feetech.identity import (
     ATTEMPTS,
     ServoIdentity,
+    arm_identity,
     calibration_of,
     read_identities,
     require_same_calibration,
@@ -26,6 +28,7 @@ from sefa_edge.firmware_bridge.host.feetech.registers import (
     GOAL_POSITION,
     HELD_BLOCK,
     PRESENT_BLOCK,
+    PRESENT_POSITION,
     STATE_BLOCK,
     TORQUE_BLOCK,
     TORQUE_OFF,
@@ -36,6 +39,12 @@ from sefa_edge.firmware_bridge.host.feetech.registers import (
 from sefa_edge.firmware_bridge.host.feetech.servo_bus import PATIENT_MARGIN_NS, ServoBus
 from sefa_edge.firmware_bridge.host.feetech.servo_state import StateTable
 from sefa_edge.firmware_bridge.host.feetech.settings import bring_volatile, prepare, volatile_registers
+from sefa_edge.firmware_bridge.host.feetech.stance import (
+    AGREEMENT_TICKS,
+    RETURN_TICKS_S,
+    require_inside,
+    ticks_outside,
+)
 from sefa_edge.firmware_bridge.host.messages import HeldCommand, JointGoal, JointState, Preparation
 from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.units import ms_to_ns, period_ns
@@ -44,12 +53,8 @@ REPLY_MARGIN = 0.5
 """Share of a control period that a state read may last beyond its time on the wire. A silent servo costs this
 share in every tick; more would cost the loop its grid."""
 
-GOAL_SLACK_TICKS = 23
-"""Two degrees: how far a servo may bend the goal on arming, to its own position limits, before arming is
-refused."""
 
-
-SILENT_QUESTIONS = 3
+SILENT_QUESTIONS = 10
 """Questions in a row that nobody answered, after which the next ones are asked at intervals of SILENT_INTERVAL_NS."""
 
 SILENT_INTERVAL_NS = ms_to_ns(50)
@@ -91,7 +96,11 @@ class FeetechArm:
             speed_wall_counts(joint.max_velocity_deg_s, scale, unit)
             for joint, scale, unit in zip(profile.joints, scales, units, strict=True)
         ]
+        self._identity = arm_identity(tuple(identities))
+        self._return_counts = [max(1, RETURN_TICKS_S // unit) for unit in units]
         self._goal_frame = GoalFrame(self._servo_ids, scales, self._speed_counts)
+        self._outside: set[int] = set()
+        """Rows of the joints that stand outside the position limits of their servos and are on their way in."""
         self._states = StateTable(self._servo_ids, scales, units)
         self._scales = tuple(scales)
         self._state_request = encode_sync_read(self._servo_ids, STATE_BLOCK.address, STATE_BLOCK.count)
@@ -111,6 +120,10 @@ class FeetechArm:
     @property
     def joint_names(self) -> tuple[str, ...]:
         return self._names
+
+    @property
+    def identity(self) -> ArmIdentity:
+        return self._identity
 
     def prepare(self) -> Preparation:
         """Write the settings that a power cut undoes, where they differ from the profile. See `settings.prepare`."""
@@ -140,6 +153,8 @@ class FeetechArm:
             self._unanswered += 1
             raise self._nobody_answered()
         self._unanswered = 0
+        if self._outside:
+            self._note_returned(valid)
         self._sequence += 1
         return states.joint_state(self._sequence, stamp_ns, valid)
 
@@ -162,7 +177,7 @@ class FeetechArm:
             if servo_id in answers:
                 on, _, goal, _, speed = HELD_BLOCK.layout.unpack(answers[servo_id].parameters)
                 valid[row], torque[row] = True, on != TORQUE_OFF
-                powered[row] = speed == self._speed_counts[row]
+                powered[row] = speed in (self._speed_counts[row], self._return_counts[row])
                 goal_deg[row] = self._scales[row].to_joint(decode_sign_magnitude(goal, GOAL_POSITION.sign_bit))
         return HeldCommand(valid, torque, powered, goal_deg)
 
@@ -186,12 +201,30 @@ class FeetechArm:
         if frame:
             self._bus.link.send(frame)
 
+    def check_stance(self) -> None:
+        """Whether the torque may be switched on here: see `Arm`. Two positions that agree are read of every joint.
+
+        Raises:
+            JointsOutside: joints stand outside registers 9 and 11 by more than MAX_OUTSIDE_TICKS.
+            ArmFault: a servo does not answer, or its position is another one each time.
+            ArmDisconnected: the port is gone.
+        """
+        require_inside(self._names, self._agreed_ticks(), self._identity)
+
+    def holding(self) -> tuple[str, ...]:
+        """Names of the joints whose torque (register 40) is on. Raises ArmUnconfirmed, ArmDisconnected."""
+        torque = self._read_all(TORQUE_BLOCK, "tell its torque")
+        return tuple(name for name, on in zip(self._names, torque, strict=True) if on[0] != TORQUE_OFF)
+
     def enable_torque(self) -> None:
         """Hold the present pose: goal = present first, then torque on, each read back.
 
         The goal is confirmed before the torque is switched on, because a servo that missed it would jump to its
-        old one. Acceleration, time and speed go with it, as with every goal. What a power cut undoes comes before all
-        of it (`settings.volatile_registers`), written where it differs.
+        old one. Present is where two readings agree. Acceleration, time and speed go with it, as with every goal. What
+        a power cut undoes comes before all of it (`settings.volatile_registers`), written where it differs.
+
+        A joint outside the position limits of its servo is bent to them by the servo; it gets a low speed until it is
+        inside, and its readings are not clipped meanwhile, so that its goals begin where it is.
 
         Raises:
             ArmFault: a servo does not answer or does not confirm.
@@ -199,10 +232,11 @@ class FeetechArm:
         """
         for register, wanted in self._volatile.items():
             bring_volatile(self._bus, register, wanted)
-        commands = [command(raw, counts) for raw, counts in zip(self._present_raw(), self._speed_counts, strict=True)]
-        self._write_confirmed(COMMAND_BLOCK, commands, _near_goal, "take its present position as goal")
-        torque = [bytes((TORQUE_ON,))] * len(commands)
-        self._write_confirmed(TORQUE_BLOCK, torque, bytes.__eq__, "switch its torque on")
+        present = self._agreed_ticks()
+        self._begin_return(present)
+        self._write_confirmed(COMMAND_BLOCK, self._first_commands(present), "take its present position as goal")
+        torque = [Wanted.torque(TORQUE_ON)] * len(present)
+        self._write_confirmed(TORQUE_BLOCK, torque, "switch its torque on")
 
     def release_torque(self) -> None:
         """Torque off, read back.
@@ -211,8 +245,8 @@ class FeetechArm:
             ArmUnconfirmed: a servo still holds, or does not answer.
             ArmDisconnected: the port is gone.
         """
-        torque = [bytes((TORQUE_OFF,))] * len(self._servo_ids)
-        self._write_confirmed(TORQUE_BLOCK, torque, bytes.__eq__, "switch its torque off")
+        torque = [Wanted.torque(TORQUE_OFF)] * len(self._servo_ids)
+        self._write_confirmed(TORQUE_BLOCK, torque, "switch its torque off")
 
     def close(self) -> None:
         """Give the port back. Torque stays as it is."""
@@ -246,24 +280,70 @@ class FeetechArm:
                 self._bus.sync_write(register.address, [(to, register.encode(raw)) for to, raw in returned])
         self._returned.clear()
 
-    def _present_raw(self) -> list[int]:
+    def _agreed_ticks(self) -> list[int]:
+        """Positions of all joints, where two readings one after the other agree. Raises ArmUnconfirmed."""
+        before, agrees = self._present_ticks(), [False] * len(self._names)
+        for _ in range(ATTEMPTS):
+            now = self._present_ticks()
+            agrees = [abs(one - other) <= AGREEMENT_TICKS for one, other in zip(before, now, strict=True)]
+            if all(agrees):
+                return now
+            before = now
+        raise self._unconfirmed("tell the same position twice", agrees)
+
+    def _present_ticks(self) -> list[int]:
+        raw = self._read_all(PRESENT_BLOCK, "tell its position")
+        return [PRESENT_POSITION.decode(data) for data in raw]
+
+    def _read_all(self, block: Block, what: str) -> list[bytes]:
+        """The same registers of every servo, in the profile's order. Raises ArmUnconfirmed, ArmDisconnected."""
         answers: dict[int, Packet] = {}
         for _ in range(ATTEMPTS):
-            answers = self._bus.sync_read(self._servo_ids, PRESENT_BLOCK)
+            answers |= self._bus.sync_read([i for i in self._servo_ids if i not in answers], block)
             if len(answers) == len(self._servo_ids):
-                return [PRESENT_BLOCK.layout.unpack(answers[i].parameters)[0] for i in self._servo_ids]
-        raise self._unconfirmed("tell its position", [i in answers for i in self._servo_ids])
+                return [answers[i].parameters for i in self._servo_ids]
+        raise self._unconfirmed(what, [i in answers for i in self._servo_ids])
 
-    def _write_confirmed(
-        self, block: Block, data: Sequence[bytes], accepts: Callable[[bytes, bytes], bool], what: str
-    ) -> None:
-        confirmed = [False] * len(data)
+    def _first_commands(self, present: Sequence[int]) -> list[Wanted]:
+        """Goal = present for every servo, and the goal that it may make of it."""
+        joints = zip(present, self._identity.joints, self._goal_frame.speed_counts, strict=True)
+        return [
+            Wanted.goal(ticks, min(max(ticks, limits.range_min_ticks), limits.range_max_ticks), counts)
+            for ticks, limits, counts in joints
+        ]
+
+    def _begin_return(self, present: Sequence[int]) -> None:
+        joints = enumerate(zip(present, self._identity.joints, strict=True))
+        self._outside = {row for row, (ticks, limits) in joints if ticks_outside(ticks, limits) > 0}
+        for row, counts in enumerate(self._speed_counts):
+            self._goal_frame.set_speed(row, self._return_counts[row] if row in self._outside else counts)
+            self._goal_frame.admit(row, present[row])
+            self._clip_readings(row)
+
+    def _note_returned(self, valid: np.ndarray) -> None:
+        """Full speed again for joints that have come inside the position limits of their servos."""
+        for row in [row for row in self._outside if valid[row]]:
+            if ticks_outside(self._states.position_ticks(row), self._identity.joints[row]) == 0:
+                self._outside.discard(row)
+                self._goal_frame.set_speed(row, self._speed_counts[row])
+                self._clip_readings(row)
+
+    def _clip_readings(self, row: int) -> None:
+        inside = row not in self._outside
+        scale = self._scales[row]
+        self._states.clip_readings(
+            row, scale.lowest_reading if inside else -math.inf, scale.highest_reading if inside else math.inf
+        )
+
+    def _write_confirmed(self, block: Block, wanted: Sequence[Wanted], what: str) -> None:
+        confirmed = [False] * len(wanted)
+        data = [entry.data for entry in wanted]
         for _ in range(ATTEMPTS):
             self._bus.sync_write(block.address, list(zip(self._servo_ids, data, strict=True)))
             answers = self._bus.sync_read(self._servo_ids, block)
             confirmed = [
-                servo_id in answers and accepts(written, answers[servo_id].parameters)
-                for servo_id, written in zip(self._servo_ids, data, strict=True)
+                servo_id in answers and entry.is_confirmed_by(answers[servo_id].parameters)
+                for servo_id, entry in zip(self._servo_ids, wanted, strict=True)
             ]
             if all(confirmed):
                 return
@@ -331,8 +411,3 @@ def _identify(profile: ArmProfile, bus: ServoBus, calibration: Calibration | Non
         require_same_calibration(profile, calibration, identities)
     scales = [joint_scale(joint, entry) for joint, entry in zip(profile.joints, calibration.joints, strict=True)]
     return FeetechArm(profile, bus, scales, identities)
-
-
-def _near_goal(written: bytes, read: bytes) -> bool:
-    goals = [GOAL_POSITION.decode(block[1:3]) for block in (written, read)]
-    return abs(goals[0] - goals[1]) <= GOAL_SLACK_TICKS

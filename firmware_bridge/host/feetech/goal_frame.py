@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sefa_edge.firmware_bridge.host.calibration import JointScale
 from sefa_edge.firmware_bridge.host.feetech.protocol import encode_sync_write
-from sefa_edge.firmware_bridge.host.feetech.registers import COMMAND_BLOCK, GOAL_POSITION, MAX_SPEED_COUNTS
+from sefa_edge.firmware_bridge.host.feetech.registers import COMMAND_BLOCK, GOAL_POSITION, GOAL_SPEED, MAX_SPEED_COUNTS
 
 FULL_ACCELERATION = 0
 NO_GOAL_TIME = 0
@@ -47,13 +48,29 @@ class GoalFrame:
         commands = [command(0, counts) for counts in speed_counts]
         self._packet = bytearray(encode_sync_write(COMMAND_BLOCK.address, list(zip(servo_ids, commands, strict=True))))
         self._check_of_zeros = self._packet[-1]
-        self._servo_ids, self._scales, self._speed_counts = tuple(servo_ids), tuple(scales), tuple(speed_counts)
+        self._servo_ids = tuple(servo_ids)
+        self.speed_counts = list(speed_counts)
+        """Goal speed (register 46) that goes with the goal of each joint."""
         first = FIRST_ENTRY + 1 + GOAL_POSITION.address - COMMAND_BLOCK.address
         entry = 1 + COMMAND_BLOCK.count
         self._joints = [
             (first + row * entry, scale.joint_per_tick, scale.zero_ticks, scale.lowest_ticks, scale.highest_ticks)
             for row, scale in enumerate(scales)
         ]
+
+    def set_speed(self, row: int, speed_counts: int) -> None:
+        """Send another goal speed with the goals of one joint from now on."""
+        place = self._joints[row][0] + GOAL_SPEED.address - GOAL_POSITION.address
+        before = sum(self._packet[place : place + GOAL_SPEED.width])
+        self._packet[place : place + GOAL_SPEED.width] = GOAL_SPEED.encode(speed_counts)
+        after = sum(self._packet[place : place + GOAL_SPEED.width])
+        self._check_of_zeros = (self._check_of_zeros + before - after) & 0xFF
+        self.speed_counts[row] = speed_counts
+
+    def admit(self, row: int, ticks: int) -> None:
+        """Let goals of one joint reach as far as this position, where it stands outside its range; they begin there."""
+        first, per_tick, zero, lowest, highest = self._joints[row]
+        self._joints[row] = (first, per_tick, zero, min(lowest, ticks), max(highest, ticks))
 
     def filled(self, joint_deg: Sequence[float]) -> bytes:
         """The packet for these finite positions [n], each as `JointScale.to_ticks` has it.
@@ -83,10 +100,34 @@ class GoalFrame:
         Raises:
             ValueError: not one position for every joint.
         """
-        rows = zip(self._servo_ids, self._scales, self._speed_counts, joint_deg, strict=True)
+        rows = zip(self._servo_ids, self._joints, self.speed_counts, joint_deg, strict=True)
         commands = [
-            (servo_id, command(scale.to_ticks(position), counts))
-            for row, (servo_id, scale, counts, position) in enumerate(rows)
+            (servo_id, command(min(max(round(position / per_tick + zero), lowest), highest), counts))
+            for row, (servo_id, (_, per_tick, zero, lowest, highest), counts, position) in enumerate(rows)
             if not left_out >> row & 1
         ]
         return encode_sync_write(COMMAND_BLOCK.address, commands) if commands else b""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What one servo is told, and what it may answer when it is asked for the same registers."""
+
+    data: bytes
+    accepted: tuple[bytes, ...]
+    start: int = 0
+    """Where in the answer the accepted bytes are."""
+
+    @classmethod
+    def torque(cls, value: int) -> Wanted:
+        return cls(bytes((value,)), (bytes((value,)),))
+
+    @classmethod
+    def goal(cls, ticks: int, bent_ticks: int, speed_counts: int) -> Wanted:
+        """Registers 41..47; the servo may keep the goal, or what its position limits make of it."""
+        accepted = tuple(GOAL_POSITION.encode(goal) for goal in (ticks, bent_ticks))
+        data = command(int.from_bytes(accepted[0], "little"), speed_counts)
+        return cls(data, accepted, GOAL_POSITION.address - COMMAND_BLOCK.address)
+
+    def is_confirmed_by(self, answer: bytes) -> bool:
+        return any(answer[self.start : self.start + len(part)] == part for part in self.accepted)

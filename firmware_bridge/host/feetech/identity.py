@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sefa_edge.firmware_bridge.host.calibration import ENCODER_MAX_TICKS, Calibration, JointCalibration
-from sefa_edge.firmware_bridge.host.errors import ArmTimeout
+from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity, JointIdentity
+from sefa_edge.firmware_bridge.host.calibration import (
+    ENCODER_MAX_TICKS,
+    Calibration,
+    JointCalibration,
+    require_plausible_ranges,
+)
+from sefa_edge.firmware_bridge.host.errors import ArmFault, ArmTimeout
 from sefa_edge.firmware_bridge.host.feetech.protocol import Packet
 from sefa_edge.firmware_bridge.host.feetech.registers import (
     COARSE_SPEED_TICKS_S,
@@ -42,6 +48,8 @@ class ServoIdentity:
     """What a servo says about itself: model, mode, unit of speed, return delay, and the calibration it carries."""
 
     model: int
+    firmware: tuple[int, int]
+    """Major and minor number."""
     operating_mode: int
     ticks_s_per_speed_count: int
     return_delay_ns: int
@@ -50,20 +58,16 @@ class ServoIdentity:
 
 
 def read_identities(bus: ServoBus, profile: ArmProfile) -> tuple[ServoIdentity, ...]:
-    """Ask every servo of the profile who it is, and check that it can serve as that joint.
+    """Ask every servo of the profile who it is, twice, and check that it can serve as that joint.
 
     Raises:
         ArmTimeout: a servo keeps silent.
+        ArmFault: a servo does not say the same twice.
         InputError: another model of servo, or one that is not in position mode.
         ArmDisconnected: the port is gone.
     """
+    answers = _told_twice(bus, profile)
     servo_ids = [joint.servo_id for joint in profile.joints]
-    answers: dict[int, Packet] = {}
-    for _ in range(ATTEMPTS):
-        answers |= bus.sync_read(servo_ids, IDENTITY_BLOCK)
-        if len(answers.keys() & servo_ids) == len(servo_ids):
-            break
-    _require_all(bus, profile, answers)
     identities = tuple(_identity(answers[servo_id].parameters) for servo_id in servo_ids)
     for joint, identity in zip(profile.joints, identities, strict=True):
         require_model(joint, profile.models_of(joint), identity.model)
@@ -71,11 +75,28 @@ def read_identities(bus: ServoBus, profile: ArmProfile) -> tuple[ServoIdentity, 
     return identities
 
 
+def arm_identity(identities: tuple[ServoIdentity, ...]) -> ArmIdentity:
+    """What makes this arm this one and no other."""
+    return ArmIdentity(
+        tuple(
+            JointIdentity(
+                identity.calibration.servo_id,
+                identity.model,
+                identity.firmware,
+                identity.calibration.homing_offset,
+                identity.calibration.range_min_ticks,
+                identity.calibration.range_max_ticks,
+            )
+            for identity in identities
+        )
+    )
+
+
 def calibration_of(profile: ArmProfile, identities: tuple[ServoIdentity, ...]) -> Calibration:
     """The calibration that the servos carry in their own registers.
 
     Raises:
-        InputError: the arm was never calibrated.
+        InputError: the arm was never calibrated, or has a range that cannot be true.
     """
     for joint, identity in zip(profile.joints, identities, strict=True):
         carried = identity.calibration
@@ -87,7 +108,9 @@ def calibration_of(profile: ArmProfile, identities: tuple[ServoIdentity, ...]) -
                 f"calibrate it: sefa-edge calibrate --arm {profile.name} --port PORT; or put a LeRobot file into its "
                 "servos: the same with --restore FILE --write-eeprom",
             )
-    return Calibration(tuple(identity.calibration for identity in identities))
+    found = Calibration(tuple(identity.calibration for identity in identities))
+    require_plausible_ranges(profile, found, "position limits in the servos (registers 9 and 11)")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +155,26 @@ def require_same_calibration(
     )
 
 
+def _told_twice(bus: ServoBus, profile: ArmProfile) -> dict[int, Packet]:
+    """Answers of all servos by id, each heard twice in a row with the same registers."""
+    servo_ids = [joint.servo_id for joint in profile.joints]
+    heard: dict[int, Packet] = {}
+    sure: dict[int, Packet] = {}
+    for _ in range(ATTEMPTS):
+        for servo_id, answer in bus.sync_read([i for i in servo_ids if i not in sure], IDENTITY_BLOCK).items():
+            before, heard[servo_id] = heard.get(servo_id), answer
+            if before is not None and before.parameters == answer.parameters:
+                sure[servo_id] = answer
+        if len(sure) == len(servo_ids):
+            return sure
+    _require_all(bus, profile, heard)
+    unsure = ", ".join(f"{joint.servo_id} ({joint.name})" for joint in profile.joints if joint.servo_id not in sure)
+    raise ArmFault(
+        f"servo {unsure} says something else about itself each time it is asked",
+        "do two servos have the same id, or is the cable loose? `sefa-edge arm scan` tells",
+    )
+
+
 def _require_all(bus: ServoBus, profile: ArmProfile, answers: dict[int, Packet]) -> None:
     silent = [joint for joint in profile.joints if joint.servo_id not in answers]
     if len(silent) == len(profile.joints):
@@ -148,9 +191,12 @@ def _require_all(bus: ServoBus, profile: ArmProfile, answers: dict[int, Packet])
 
 
 def _identity(registers: bytes) -> ServoIdentity:
-    model, servo_id, _, return_delay, _, low, high, phase, offset, mode = IDENTITY_BLOCK.layout.unpack(registers)
+    major, minor, model, servo_id, _, return_delay, _, low, high, phase, offset, mode = IDENTITY_BLOCK.layout.unpack(
+        registers
+    )
     return ServoIdentity(
         model=model,
+        firmware=(major, minor),
         operating_mode=mode,
         ticks_s_per_speed_count=1 if phase & PHASE_FINE_SPEED else COARSE_SPEED_TICKS_S,
         return_delay_ns=return_delay * RESPONSE_DELAY_NS,

@@ -199,8 +199,8 @@ COMMAND_BLOCK = Block(ACCELERATION.address, struct.Struct("<BHHH"))
 HELD_BLOCK = Block(TORQUE_ENABLE.address, struct.Struct("<BBHHH"))
 """40..47: torque, then what a goal writes (raw)."""
 
-IDENTITY_BLOCK = Block(MODEL_NUMBER.address, struct.Struct("<HBBBBHH5xB12xHB"))
-"""3..33: model, id, baud, return delay, response level, min and max position, phase, offset, mode (raw)."""
+IDENTITY_BLOCK = Block(FIRMWARE_MAJOR.address, struct.Struct("<BBxHBBBBHH5xB12xHB"))
+"""0..33: firmware, model, id, baud, return delay, response level, min and max position, phase, offset, mode (raw)."""
 
 PRESENT_BLOCK = Block(PRESENT_POSITION.address, struct.Struct("<H"))
 TORQUE_BLOCK = Block(TORQUE_ENABLE.address, struct.Struct("<B"))

@@ -65,6 +65,16 @@ class StateTable:
         """What `take` gives when all answered just as asked."""
         self._no_age = np.frombuffer(bytes(8 * n), np.int64)
 
+    def position_ticks(self, row: int) -> int:
+        """The newest position of one joint as its servo counts, not clipped to a range."""
+        position = ANSWER.unpack_from(self._frames, row * FRAME_BYTES)[2]
+        return position if position < SIGN_15 else SIGN_15 - position
+
+    def clip_readings(self, row: int, lowest: float, highest: float) -> None:
+        """Keep the positions of one joint inside these ticks from the next reading on."""
+        place, _, scale = self._joints[row]
+        self._joints[row] = (place, (lowest, highest), scale)
+
     @property
     def reply_bytes(self) -> int:
         """Length of a whole reply on the wire."""

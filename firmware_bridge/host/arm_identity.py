@@ -1,0 +1,103 @@
+"""Which arm this is: what its servos say about themselves."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sefa_edge.firmware_bridge.host.calibration import Calibration, JointCalibration, nominal_calibration
+from sefa_edge.profiles.schema import ArmProfile
+
+NOMINAL_MODEL = 777
+"""STS3215."""
+
+
+@dataclass(frozen=True, slots=True)
+class JointIdentity:
+    """One servo: its id, model, firmware, and the calibration that its registers 31, 9 and 11 hold."""
+
+    servo_id: int
+    model: int
+    firmware: tuple[int, int]
+    """Major and minor number."""
+    homing_offset: int
+    range_min_ticks: int
+    range_max_ticks: int
+
+
+FIELD_NAMES = {
+    "servo_id": "servo id",
+    "model": "model",
+    "firmware": "firmware",
+    "homing_offset": "homing offset",
+    "range_min_ticks": "lowest position",
+    "range_max_ticks": "highest position",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ArmIdentity:
+    """All servos, in the profile's order. Two arms that were calibrated never agree in all of it."""
+
+    joints: tuple[JointIdentity, ...]
+
+    @property
+    def calibration(self) -> Calibration:
+        """What the servos' registers say; the direction (drive_mode) is in none of them and is 0 here."""
+        return Calibration(
+            tuple(
+                JointCalibration(joint.servo_id, 0, joint.homing_offset, joint.range_min_ticks, joint.range_max_ticks)
+                for joint in self.joints
+            )
+        )
+
+    def difference(self, other: ArmIdentity, names: Sequence[str]) -> str:
+        """The first thing in which `other` is another arm, in words; empty where it is the same one."""
+        for name, mine, others in zip(names, self.joints, other.joints, strict=True):
+            for field, words in FIELD_NAMES.items():
+                was, found = getattr(mine, field), getattr(others, field)
+                if was != found:
+                    return f"{words} of {name} is {_shown(found)}, was {_shown(was)}"
+        return ""
+
+    def pack(self) -> bytes:
+        """As bytes that travel between processes."""
+        return b"".join(
+            _JOINT.pack(
+                joint.servo_id, joint.model, *joint.firmware,
+                joint.homing_offset, joint.range_min_ticks, joint.range_max_ticks,
+            )
+            for joint in self.joints
+        )  # fmt: skip
+
+    @classmethod
+    def unpack(cls, raw: bytes) -> ArmIdentity:
+        """From the bytes of `pack`. Raises ValueError for another length."""
+        if len(raw) % JOINT_BYTES:
+            raise ValueError(f"{len(raw)} bytes are no identity of an arm")
+        return cls(
+            tuple(
+                JointIdentity(servo_id, model, (major, minor), offset, low, high)
+                for servo_id, model, major, minor, offset, low, high in _JOINT.iter_unpack(raw)
+            )
+        )
+
+
+def nominal_identity(profile: ArmProfile) -> ArmIdentity:
+    """The arm that the profile describes, of STS3215 servos without offsets. True for the simulated arm only."""
+    return ArmIdentity(
+        tuple(
+            JointIdentity(entry.servo_id, NOMINAL_MODEL, (0, 0), 0, entry.range_min_ticks, entry.range_max_ticks)
+            for entry in nominal_calibration(profile).joints
+        )
+    )
+
+
+_JOINT = struct.Struct("<BHBBhHH")
+JOINT_BYTES = _JOINT.size
+"""Bytes per joint of `ArmIdentity.pack`."""
+
+
+def _shown(value: int | tuple[int, int]) -> str:
+    return f"{value[0]}.{value[1]}" if isinstance(value, tuple) else str(value)

@@ -1,0 +1,129 @@
+"""A full disk, or a limit on the size of files: one line, an exit code, and nothing half-written, in every command."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sefa_edge.edge.cameras.pictures import VideoFile
+from sefa_edge.profiles.errors import InputError
+
+SHIPPED = Path(__file__).resolve().parents[2] / "edge/shipped/lift/model.onnx"
+CHECKPOINT = Path(__file__).resolve().parents[2] / "models/results/lift"
+LIMIT_BYTES = 300
+ROOM_BYTES = 64 << 10
+
+
+def limited() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT_BYTES, LIMIT_BYTES))
+
+
+def assert_told(words: Sequence[str], folder: Path, **how: Any) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "sefa_edge", *words],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=os.environ | {"XDG_CACHE_HOME": str(folder.parent / "cache")},
+        **how,
+    )
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode == 2, done.stderr
+    assert len(lines) == 1, done.stderr
+    assert "cannot be written: File too large" in lines[0] or "No space left on device" in lines[0]
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in folder.iterdir()] == [], "something was left behind"
+
+
+def test_inspect(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    assert_told(["inspect", str(SHIPPED), "--json", "report.json"], folder, preexec_fn=limited)
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("record", "--expert", "lift", "--episodes", "1", "-o", "dataset"),
+        ("eval", "--engine", str(SHIPPED), "--seeds", "0:1", "--json", "report.json"),
+    ],
+    ids=["record", "eval"],
+)
+def test_commands_with_the_simulated_world(words: tuple[str, ...], tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    assert_told(words, folder, preexec_fn=limited)
+
+
+@pytest.mark.sim
+def test_verify(recordings: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    words = ["verify", str(SHIPPED), str(SHIPPED), "--dataset", str(recordings), "--samples", "4"]
+    assert_told([*words, "--json", "report.json"], folder, preexec_fn=limited)
+    assert_told([*words, "--worst-pictures", "worst"], folder, preexec_fn=limited)
+
+
+@pytest.mark.sim
+@pytest.mark.learn
+def test_train_and_export(recordings: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    steps = ["--base-steps", "1", "--student-steps", "1"]
+    assert_told(["train", "--dataset", str(recordings), "-o", "made/checkpoint", *steps], folder, preexec_fn=limited)
+    assert_told(["export", str(CHECKPOINT), "-o", "made/export"], folder, preexec_fn=limited)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_a_file_system_without_room(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={ROOM_BYTES}", "none", str(folder)])
+    if done.returncode != 0:
+        pytest.skip("this container may not mount")
+    try:
+        filler = folder / "report.json"
+        filler.write_bytes(b"x" * ROOM_BYTES)
+        words = [sys.executable, "-m", "sefa_edge", "inspect", str(SHIPPED), "--json", str(filler)]
+        told = subprocess.run(words, capture_output=True, text=True)
+        assert told.returncode == 2
+        assert "report.json cannot be written: No space left on device" in told.stderr
+        assert filler.read_bytes() == b"x" * ROOM_BYTES
+        assert [path.name for path in folder.iterdir()] == ["report.json"]
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".avi", ".webm"])
+def test_a_video_that_lacks_pictures_is_told(ending: str, tmp_path: Path) -> None:
+    import numpy as np
+
+    dice = np.random.default_rng(0)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    video = VideoFile(tmp_path / f"run{ending}", 10.0, 96, 96)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT_BYTES * 20, before[1]))
+    try:
+        for _ in range(20):
+            video.append(dice.integers(0, 255, (96, 96, 3), np.uint8))
+        with pytest.raises(InputError, match="of 20 pictures could be written"):
+            video.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".avi", ".webm"])
+def test_a_whole_video_is_whole(ending: str, tmp_path: Path) -> None:
+    import numpy as np
+
+    video = VideoFile(tmp_path / f"run{ending}", 10.0, 96, 96)
+    for number in range(7):
+        video.append(np.full((96, 96, 3), 30 * number, np.uint8))
+    video.close()

@@ -1,0 +1,110 @@
+"""Whatever is wrong with a file from outside is told in a sentence of ours, and every kind of error has one."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from sefa_edge.profiles.card import PolicyCard, card_path
+from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.problems import BOUNDS, KINDS, describe_problem
+from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
+from sefa_edge.profiles.strict import StrictModel, parse_json, parse_yaml, validate
+
+JUNK: tuple[object, ...] = (None, True, -1, 10**6, 2.5, "", "word", "\x1b[2J", [], [[]], {}, {"a": 1}, "x" * 5000)
+LIBRARY_WORDS = ("Input should", "Field required", "Extra inputs", "Value error", "valid ", "String should", "List ")
+
+
+def paths_in(content: object, path: tuple[int | str, ...] = ()) -> Iterator[tuple[int | str, ...]]:
+    entries = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for key, value in entries:
+        yield (*path, key)
+        yield from paths_in(value, (*path, key))
+
+
+def replaced(content: Any, path: tuple[int | str, ...], value: object) -> Any:
+    changed = copy.deepcopy(content)
+    place = changed
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    return changed
+
+
+def assert_every_junk_is_told(content: object, model: type[StrictModel]) -> None:
+    for path in paths_in(content):
+        if any(isinstance(key, int) and key > 0 for key in path):
+            continue  # the first of a list stands for the others
+        for junk in JUNK:
+            try:
+                model.model_validate_json(json.dumps(replaced(content, path, junk)))
+            except ValidationError as error:
+                kinds = {problem["type"] for problem in error.errors()}
+                special = {"missing", "extra_forbidden", "value_error", "assertion_error", "too_short", "too_long"}
+                assert kinds <= {*KINDS, *BOUNDS, *special}
+                message, hint = describe_problem(error.errors(), model)
+                assert not [words for words in LIBRARY_WORDS if words in message], message
+                assert hint
+                assert message.isprintable()
+                assert len(message) < 1000
+
+
+def test_every_damage_of_a_card_is_told(reach_engine: Path) -> None:
+    assert_every_junk_is_told(json.loads(card_path(reach_engine).read_text()), PolicyCard)
+
+
+def test_every_damage_of_an_arm_profile_is_told() -> None:
+    assert_every_junk_is_told(load_arm_profile("so101").model_dump(mode="json"), ArmProfile)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("name", 3, "name: 3 is not text"),
+        ("task", None, "task: null is not text"),
+        ("schema_version", 9, "schema_version: 9 is not one of 2"),
+        ("strongly_typed", "yes", "strongly_typed: 'yes' is not true or false"),
+        ("opset", "18", "opset: '18' is not a whole number"),
+        ("cameras", {}, "cameras: an object with keys is not a list"),
+        ("joints", [], "joints: 0 entries, expected at least 1"),
+        ("timing", 5, "timing: 5 is not an object with keys"),
+        ("format", "keras", "format: 'keras' is not one of 'onnx'"),
+    ],
+)
+def test_a_sentence_names_key_found_and_expected(key: str, value: object, told: str, reach_engine: Path) -> None:
+    content = json.loads(card_path(reach_engine).read_text()) | {key: value}
+    with pytest.raises(InputError) as caught:
+        validate(Path("model.json"), content, PolicyCard)
+    assert str(caught.value).startswith(f"model.json: {told}")
+    assert caught.value.hint
+
+
+def test_a_key_that_is_not_known_suggests_another_one(tmp_path: Path) -> None:
+    profile = load_arm_profile("so101").model_dump(mode="json")
+    for word, place in (("joints", profile["joints"][0]), ("name", profile["safety"]), ("velocty", profile)):
+        place[word] = 1
+        path = tmp_path / "arm.yaml"
+        path.write_text(yaml.safe_dump(profile))
+        with pytest.raises(InputError, match="this key is not known") as caught:
+            parse_yaml(path, ArmProfile)
+        assert f"'{word}'" not in caught.value.hint
+        del place[word]
+
+
+def test_a_file_that_is_no_object(tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text("[1]")
+    with pytest.raises(InputError, match="the file: a list of 1 is not an object with keys"):
+        parse_json(tmp_path / "model.json", PolicyCard)
+
+
+def test_a_byte_order_mark_is_accepted(tmp_path: Path, reach_engine: Path) -> None:
+    content = card_path(reach_engine).read_bytes()
+    (tmp_path / "model.json").write_bytes(b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n"))
+    assert parse_json(tmp_path / "model.json", PolicyCard).name == "reach"
