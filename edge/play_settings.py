@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.quantities import Real
 
 HandOverMode = Literal["replace", "blend", "ensemble"]
 HAND_OVER_MODES: tuple[HandOverMode, ...] = ("replace", "blend", "ensemble")
@@ -14,8 +14,8 @@ HAND_OVER_MODES: tuple[HandOverMode, ...] = ("replace", "blend", "ensemble")
 NoiseMode = Literal["per-chunk", "shared", "fixed"]
 NOISE_MODES: tuple[NoiseMode, ...] = ("per-chunk", "shared", "fixed")
 
-MAX_FADE_MS = 5000.0
-MAX_DECAY = 100.0
+FADE_MS = Real("a time", 0.0, 5000.0, "ms")
+DECAY = Real("a number", -100.0, 100.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +23,9 @@ class HandOver:
     """How a newer chunk takes over; edge/handover.py says what the modes do."""
 
     mode: HandOverMode = "ensemble"
-    fade_ms: float = 200.0
+    fade_ms: Annotated[float, FADE_MS] = 200.0
     """Blend and ensemble: how long the offset between the arm and the new plan takes to fade."""
-    decay: float = 0.01
+    decay: Annotated[float, DECAY] = 0.01
     """Ensemble: the k of the weights. 0: all chunks alike; above 0 the oldest weighs most, below 0 the newest."""
 
 
@@ -41,14 +41,14 @@ def add_play_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--fade-ms",
-        type=float,
+        type=FADE_MS.parse,
         default=usual.fade_ms,
         metavar="MS",
         help=f"how long blend and ensemble fade (default: {usual.fade_ms:g})",
     )
     parser.add_argument(
         "--ensemble-decay",
-        type=float,
+        type=DECAY.parse,
         default=usual.decay,
         metavar="K",
         help="ensemble: the i-th oldest chunk weighs exp(-K i); below 0 the newest weighs most "
@@ -64,11 +64,5 @@ def add_play_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def hand_over_of(args: argparse.Namespace) -> HandOver:
-    """The hand-over that was asked for. Raises InputError for a number out of range."""
-    if not 0 <= args.fade_ms <= MAX_FADE_MS:
-        raise InputError(f"--fade-ms {args.fade_ms:g} is out of range", f"use 0 to {MAX_FADE_MS:g}")
-    if not -MAX_DECAY <= args.ensemble_decay <= MAX_DECAY:
-        raise InputError(
-            f"--ensemble-decay {args.ensemble_decay:g} is out of range", f"use {-MAX_DECAY:g} to {MAX_DECAY:g}"
-        )
+    """The hand-over that was asked for."""
     return HandOver(args.handover, args.fade_ms, args.ensemble_decay)

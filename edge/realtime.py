@@ -11,11 +11,12 @@ import resource
 from dataclasses import dataclass
 
 from sefa_edge.edge.records import Privilege
+from sefa_edge.profiles.quantities import SPIN_US
 
 DEFAULT_PRIORITY = 55
 """Above everything of ours and of a desktop, below the kernel's own threads for timers and USB on PREEMPT_RT."""
 DEFAULT_SPIN_US = 300
-MAX_SPIN_US = 2000
+MAX_SPIN_US = SPIN_US.highest
 
 _PR_SET_TIMERSLACK = 29
 _MCL_CURRENT_FUTURE_ON_FAULT = 1 | 2 | 4

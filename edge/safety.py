@@ -81,13 +81,11 @@ class Commanded:
         """An arm at rest at a measured pose, which may lie outside the limits."""
         return cls(0, joint_deg.astype(np.float64), np.zeros(len(joint_deg)))
 
-    def after(self, goal: JointGoal, left_out: np.ndarray | None = None) -> Commanded:
+    def after(self, goal: JointGoal, left_out: np.ndarray | np.bool_ = np.False_) -> Commanded:
         """The state once `goal` has been sent; joints that were left out, bool [n], stay as they are."""
-        step_deg = goal.joint_deg - self.joint_deg
-        if left_out is None or not left_out.any():
-            return Commanded(goal.sequence, goal.joint_deg, step_deg)
         joint_deg = np.where(left_out, self.joint_deg, goal.joint_deg)
-        return Commanded(goal.sequence, joint_deg, np.where(left_out, self.step_deg, step_deg))
+        step_deg = np.where(left_out, self.step_deg, goal.joint_deg - self.joint_deg)
+        return Commanded(goal.sequence, joint_deg, step_deg)
 
     def stopping_deg(self, envelope: Envelope) -> np.ndarray:
         """Where the joints [n] come to rest when they brake now; it does not move while they do."""

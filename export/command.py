@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import shutil
 import sys
 import tempfile
@@ -41,10 +40,13 @@ from sefa_edge.models.policy import FlowPolicy
 from sefa_edge.profiles.card import ClosedLoop, GateResult, card_path, save_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import output_folder, write_atomic
+from sefa_edge.profiles.quantities import SEED, STEPS, Whole, seed_range
 from sefa_edge.profiles.recording.fitness import check_moves, unit_notes
 from sefa_edge.profiles.schema import load_arm_profile
 
 BASE_CALLS = 10
+SAMPLES = Whole("a number of samples", 16, 10_000)
+CALLS = Whole("a number of calls", 1, 100)
 RANDOM_SAMPLES = 64
 AUTO_SEEDS = "0:40"
 """Played by default: 30 seconds on two cores. A verdict to publish takes 200."""
@@ -61,7 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DATASET",
         help="recordings to calibrate INT8 with and to judge by: a LeRobot v3 dataset of three episodes or more",
     )
-    parser.add_argument("--samples", type=int, default=256, help="observations to calibrate with, and to judge by")
+    parser.add_argument(
+        "--samples", type=SAMPLES.parse, default=256, help="observations to calibrate with, and to judge by"
+    )
     parser.add_argument(
         "--method",
         choices=("minmax", "percentile", "entropy"),
@@ -70,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--closed-loop",
+        type=closed_loop_seeds,
         default="auto",
         metavar="A:B",
         help=f"seeds to play in the simulated world, none, or auto: {AUTO_SEEDS} when --precision is not fp32 "
@@ -81,13 +86,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="keep files whose closed loop proves nothing, as when fp32 never succeeds either; the card says so",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of noise, and of which episodes calibrate and judge")
+    parser.add_argument(
+        "--seed", type=SEED.parse, default=0, help="of noise, and of which episodes calibrate and judge"
+    )
     parser.add_argument(
         "--network-calls",
-        type=int,
+        type=CALLS.parse,
         help="Euler steps inside the engine (default: 1 for a student, 10 for a base flow)",
     )
-    parser.add_argument("--execute-steps", type=int, default=8, help="steps of each chunk that are played")
+    parser.add_argument("--execute-steps", type=STEPS.parse, default=8, help="steps of each chunk that are played")
     parser.add_argument("--arm", default="so101_sim", help="arm profile whose joints the policy moves")
     parser.add_argument("--parts", action="store_true", help="also encoder.onnx and velocity.onnx, for a host loop")
     for field, choices in (
@@ -98,6 +105,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{field}", choices=choices, default=choices[0], help="form of the graph; no result changes"
         )
+
+
+def closed_loop_seeds(word: str) -> str:
+    """`auto`, `none`, or seeds A:B; for argparse. Raises ArgumentTypeError."""
+    if word not in ("auto", "none"):
+        seed_range(word)
+    return word
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -180,18 +194,12 @@ class Export:
 
     def _check_options(self) -> None:
         arguments, horizon = self._arguments, self._policy.config.horizon
-        if not 1 <= self._calls <= 100 or not 1 <= arguments.execute_steps <= horizon:
-            raise InputError(f"--network-calls must be 1..100 and --execute-steps 1..{horizon}")
-        if not 16 <= arguments.samples <= 10_000 or not 0 <= arguments.seed < 2**31:
-            raise InputError("--samples must be 16..10000 and --seed 0..2147483647")
+        if arguments.execute_steps > horizon:
+            raise InputError(f"--execute-steps {arguments.execute_steps}: a chunk of this policy has {horizon} steps")
         if arguments.precision == "int8" and arguments.calibration is None:
             raise InputError(
                 "INT8 needs recordings to calibrate with: --calibration DATASET",
                 "any LeRobot v3 dataset of this arm and these cameras; `sefa-edge record` makes one in simulation",
-            )
-        if not re.fullmatch(r"auto|none|\d{1,8}:\d{1,8}", arguments.closed_loop):
-            raise InputError(
-                f"--closed-loop {arguments.closed_loop} is neither auto, none nor A:B", "for example 0:200"
             )
 
     def _flavours(self, single: onnx.ModelProto) -> tuple[list[Flavour], Int8Result | None]:

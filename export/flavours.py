@@ -112,7 +112,8 @@ def int8_flavours(single: onnx.ModelProto, sets: SampleSets, method: Method, bud
     tensorrt_form = Form(source.layers, lambda recipe: quantise(source, recipe), ("weights", "kept"))
     narrow = replace(source, weights=round_weights(source, EXACT_WEIGHT_LIMIT))
     # A CPU computes with integers or with floats: weights that are turned into floats in every call gain nothing.
-    cpu_form = Form(source.layers, lambda recipe: render_for_cpus(source, narrow, recipe), ("unsigned", "kept"))
+    # So every layer is tried again, however small: what stays in floating point saves no space either.
+    cpu_form = Form(source.layers, lambda recipe: render_for_cpus(source, narrow, recipe), ("unsigned", "kept"), 0.0)
     tensorrt = _choose(tensorrt_form, Judge(selection, reference), budget_deg)
     cpu = _choose(cpu_form, Judge(selection, reference, "integer"), budget_deg)
     seen = CalibrationSummary(

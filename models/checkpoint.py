@@ -13,6 +13,7 @@ from sefa_edge.models.config import TrainConfig
 from sefa_edge.models.policy import FlowPolicy
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import output_folder, sha256_of, write_atomic
+from sefa_edge.profiles.quantities import Fraction, NotNegative, PolicyRateHz, PositionDeg
 from sefa_edge.profiles.strict import StrictModel, parse_json
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "checkpoint.json"
@@ -26,14 +27,14 @@ class CheckpointInfo(StrictModel):
     stage: Stage
     task: str
     joint_names: tuple[str, ...]
-    rate_hz: float
-    trained_min_deg: tuple[float, ...]
-    trained_max_deg: tuple[float, ...]
+    rate_hz: PolicyRateHz
+    trained_min_deg: tuple[PositionDeg, ...]
+    trained_max_deg: tuple[PositionDeg, ...]
     dataset_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    replaced_fraction: float | None
-    final_loss: float
-    train_seconds: float
+    replaced_fraction: Fraction | None
+    final_loss: NotNegative
+    train_seconds: NotNegative
     config: TrainConfig
 
 

@@ -18,10 +18,13 @@ from sefa_edge.models.policy import FlowPolicy
 from sefa_edge.models.train import Numerics, make_pairs, new_policy, train_base, train_student
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import output_folder
+from sefa_edge.profiles.quantities import FRACTION, SEED, Whole
 from sefa_edge.profiles.recording.dataset import RecordedDataset, open_dataset
 from sefa_edge.profiles.recording.fitness import check_exportable
 from sefa_edge.profiles.schema import load_arm_profile
 
+TRAINING_STEPS = Whole("a number of steps", 1, 10_000_000)
+THREADS_OR_DEFAULT = Whole("a number of threads", 0, 256)
 PRESETS: dict[str, dict[str, object]] = {
     "small": {},
     "paper": {
@@ -46,17 +49,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--network", choices=tuple(PRESETS), default="small", help="small: CPU; paper: ResNet-18 + U-Net"
     )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--base-steps", type=int, default=BaseConfig().steps)
-    parser.add_argument("--student-steps", type=int, default=StudentConfig().steps)
+    parser.add_argument("--seed", type=SEED.parse, default=0)
+    parser.add_argument("--base-steps", type=TRAINING_STEPS.parse, default=BaseConfig().steps)
+    parser.add_argument("--student-steps", type=TRAINING_STEPS.parse, default=StudentConfig().steps)
     parser.add_argument(
         "--replaced-quantile",
-        type=float,
+        type=FRACTION.parse,
         default=PairConfig().replaced_quantile,
         help="share of generated chunks replaced by the demonstration; 0 is plain reflow",
     )
     parser.add_argument("--name", default="sefa", help="folder of the student's checkpoint below the output")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 lets torch choose")
+    parser.add_argument("--threads", type=THREADS_OR_DEFAULT.parse, default=0, help="CPU threads; 0 lets torch choose")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
 
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
-
+from sefa_edge.profiles.quantities import Count, Fraction, NotNegative, Positive, Seed, Whole
 from sefa_edge.profiles.strict import StrictModel
 
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
+Size = Annotated[int, Whole("a size", 1, 65_536)]
 
 
 class NetworkConfig(StrictModel):
@@ -23,16 +20,16 @@ class NetworkConfig(StrictModel):
     vision: Literal["small", "resnet18"] = "small"
     velocity: Literal["mlp", "unet1d"] = "mlp"
     cameras: tuple[str, ...]
-    height: Count
-    width: Count
-    joints: Count
-    horizon: Count = 16
-    n_obs_steps: Count = 1
-    keypoints: Count = 32
-    time_features: Count = 64
-    mlp_width: Count = 256
-    mlp_blocks: Count = 4
-    unet_channels: tuple[int, ...] = (128, 256, 512)
+    height: Size
+    width: Size
+    joints: Size
+    horizon: Size = 16
+    n_obs_steps: Size = 1
+    keypoints: Size = 32
+    time_features: Size = 64
+    mlp_width: Size = 256
+    mlp_blocks: Size = 4
+    unet_channels: tuple[Size, ...] = (128, 256, 512)
 
 
 class BaseConfig(StrictModel):
@@ -43,9 +40,9 @@ class BaseConfig(StrictModel):
     noises_per_window: Count = 8
     learning_rate: Positive = 6e-4
     warmup_steps: Count = 500
-    weight_decay: float = 1e-4
-    ema_decay: Share = 0.999
-    joint_noise_deg: float = 0.5
+    weight_decay: NotNegative = 1e-4
+    ema_decay: Fraction = 0.999
+    joint_noise_deg: NotNegative = 0.5
     """Jitter of the measured joints, so that the policy looks at the picture rather than at its own past."""
 
 
@@ -54,7 +51,7 @@ class PairConfig(StrictModel):
 
     noises_per_window: Count = 8
     euler_steps: Count = 20
-    replaced_quantile: Share = 0.5
+    replaced_quantile: Fraction = 0.5
     """Chunks nearer to the demonstration than this quantile of all distances are replaced by it (0: plain reflow)."""
 
 
@@ -65,16 +62,16 @@ class StudentConfig(StrictModel):
     batch: Count = 512
     learning_rate: Positive = 4e-4
     warmup_steps: Count = 200
-    weight_decay: float = 1e-4
-    ema_decay: Share = 0.999
-    start_share: Share = 0.5
-    """Share of samples at t = 0, where the one Euler step is taken; the rest is uniform in t."""
+    weight_decay: NotNegative = 1e-4
+    ema_decay: Fraction = 0.999
+    start_share: Fraction = 0.5
+    """Fraction of samples at t = 0, where the one Euler step is taken; the rest is uniform in t."""
 
 
 class TrainConfig(StrictModel):
     """All three stages; the same configuration, dataset and seed give the same policy on one machine."""
 
-    seed: int = 0
+    seed: Seed = 0
     network: NetworkConfig
     base: BaseConfig = BaseConfig()
     pairs: PairConfig = PairConfig()

@@ -10,13 +10,12 @@ from pydantic import Field
 
 from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.latency.percentiles import nearest_rank
+from sefa_edge.profiles.quantities import Count, CountOrZero, NotNegative, Positive
 from sefa_edge.profiles.schema import UNIT_BOUNDS, JointProfile
 from sefa_edge.profiles.strict import StrictModel
 from sefa_edge.profiles.units import LEROBOT_TICKS_PER_TURN
 
 WORST_SAMPLES = 8
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class NotFiniteError(SefaError):
@@ -48,7 +47,7 @@ class JointError(StrictModel):
 class ActionError(StrictModel):
     """Error statistics of a candidate against a reference, on the same observations and noise."""
 
-    samples: Annotated[int, Field(ge=1)]
+    samples: Count
     overall: Spread
     """All joints and steps, each in its own unit."""
     joints: Annotated[list[JointError], Field(min_length=1)]
@@ -56,7 +55,7 @@ class ActionError(StrictModel):
     """Per chunk step, all joints."""
     worst_joint: str
     """The one with the largest 99th percentile in joint units."""
-    worst_samples: list[int]
+    worst_samples: list[CountOrZero]
     """Numbers of the samples with the largest difference anywhere in their chunk, largest first."""
 
 

@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.quantities import Real, Whole
 from sefa_edge.profiles.shipped import load_named, shipped_names
 from sefa_edge.profiles.strict import StrictModel
 
 Auto = Literal["auto"]
-Natural = Annotated[int, Field(ge=0, le=1_000_000)]
+Natural = Annotated[int, Whole("a value", 0, 1_000_000)]
 FOURCC = {"mjpg": "MJPG", "yuyv": "YUYV"}
 
 
@@ -24,9 +25,9 @@ class CameraProfile(StrictModel):
     schema_version: Literal[1]
     name: Annotated[str, Field(max_length=64, pattern=r"^[\w .-]+$")]
     format: Literal["mjpg", "yuyv"]
-    width: Annotated[int, Field(ge=16, le=8192)]
-    height: Annotated[int, Field(ge=16, le=8192)]
-    rate_hz: Annotated[float, Field(ge=1, le=240, allow_inf_nan=False)]
+    width: Annotated[int, Whole("a size", 16, 8192, "pixels")]
+    height: Annotated[int, Whole("a size", 16, 8192, "pixels")]
+    rate_hz: Annotated[float, Real("a rate", 1.0, 240.0, "Hz")]
     exposure_100us: Auto | Natural | None = None
     """Exposure time in units of 0.1 ms, as UVC counts it."""
     keep_rate_in_the_dark: bool | None = None

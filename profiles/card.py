@@ -16,15 +16,27 @@ from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.file_kinds import read_head, seems_to_be
 from sefa_edge.profiles.files import sha256_of, write_atomic
 from sefa_edge.profiles.joint_units import unit_impossible, zero_of
+from sefa_edge.profiles.quantities import (
+    Count,
+    CountOrZero,
+    Fraction,
+    NetworkCalls,
+    NotNegative,
+    OptimisationLevel,
+    PolicyRateHz,
+    PositionDeg,
+    Positive,
+    Seed,
+    Steps,
+    Whole,
+    WorkspaceMib,
+)
 from sefa_edge.profiles.schema import JointUnit
 from sefa_edge.profiles.strict import StrictModel, parse_json
 
-Count = Annotated[int, Field(ge=1, le=1024)]
-Pixels = Annotated[int, Field(ge=16, le=2048)]
+Size = Annotated[int, Whole("a size", 1, 2048)]
+Pixels = Annotated[int, Whole("a size", 16, 2048, "pixels")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class TensorSpec(StrictModel):
@@ -32,7 +44,7 @@ class TensorSpec(StrictModel):
 
     name: str
     dtype: Literal["uint8", "float32"]
-    shape: Annotated[list[Count], Field(min_length=1, max_length=5)]
+    shape: Annotated[list[Size], Field(min_length=1, max_length=5)]
 
 
 class CameraSpec(StrictModel):
@@ -53,11 +65,13 @@ class JointSpec(StrictModel):
     unit: JointUnit
     zero: Literal["range_middle", "range_end"]
     """Where the calibrated range has its zero, as LeRobot calibrates: percent at the end, the others in the middle."""
-    trained_min_deg: float
-    trained_max_deg: float
+    trained_min_deg: PositionDeg
+    trained_max_deg: PositionDeg
 
     @model_validator(mode="after")
-    def _zero_fits_unit(self) -> Self:
+    def _possible(self) -> Self:
+        if self.trained_min_deg > self.trained_max_deg:
+            raise ValueError(f"trained_min_deg {self.trained_min_deg} is above trained_max_deg {self.trained_max_deg}")
         if self.zero != zero_of(self.unit):
             raise ValueError(f"a joint in {self.unit} has its zero elsewhere than at {self.zero}")
         doubt = unit_impossible(self.unit, self.trained_min_deg, self.trained_max_deg)
@@ -69,27 +83,27 @@ class JointSpec(StrictModel):
 class TimingSpec(StrictModel):
     """How the chunk lies in time: step i is due `(first_step_offset + i) / policy_rate_hz` after the observation."""
 
-    policy_rate_hz: Positive
-    n_obs_steps: Count
-    observation_spacing_steps: Count = 1
+    policy_rate_hz: PolicyRateHz
+    n_obs_steps: Steps
+    observation_spacing_steps: Steps = 1
     """Policy steps between the frames of an observation."""
-    horizon: Count
-    execute_steps: Count
-    first_step_offset: Annotated[int, Field(ge=0, le=16)] = 1
+    horizon: Steps
+    execute_steps: Steps
+    first_step_offset: Annotated[int, Whole("a number of steps", 0, 16)] = 1
 
 
 class Provenance(StrictModel):
     """Where the engine came from."""
 
     stage: Literal["base", "reflow", "sefa"]
-    network_calls: Count
+    network_calls: NetworkCalls
     checkpoint_sha256: Sha256
     training_sha256: Sha256
     """Of the training configuration, as canonical JSON."""
     dataset_sha256: Sha256
-    seed: int
+    seed: Seed
     sefa_edge_version: str
-    replaced_fraction: float | None = None
+    replaced_fraction: Fraction | None = None
     """Share of pairs whose generated chunk was replaced by the demonstrated one (selective alignment)."""
 
 
@@ -98,9 +112,9 @@ class CalibrationSummary(StrictModel):
 
     method: Literal["entropy", "percentile", "minmax"]
     dataset_sha256: Sha256
-    episodes: Annotated[int, Field(ge=1)]
-    samples: Annotated[int, Field(ge=1)]
-    joint_coverage: Share
+    episodes: Count
+    samples: Count
+    joint_coverage: Fraction
     """Share of the trained range that the samples visit, at the joint where it is smallest."""
 
 
@@ -114,18 +128,18 @@ class QuantisationSummary(StrictModel):
     """Weights only: INT8 in the file, computed in floating point, because their inputs do not bear it."""
     kept_layers: list[str]
     """Floating point: first, last, or more sensitive than the budget allows."""
-    int8_weight_share: Share
+    int8_weight_share: Fraction
 
 
 class ClosedLoop(StrictModel):
     """Success in the simulated world, beside that of the fp32 engine on the same seeds `first..last`."""
 
     task: str
-    first_seed: Annotated[int, Field(ge=0)]
-    last_seed: Annotated[int, Field(ge=0)]
-    successes: Annotated[int, Field(ge=0)]
-    reference_successes: Annotated[int, Field(ge=0)]
-    interval_95: tuple[Share, Share]
+    first_seed: Seed
+    last_seed: Seed
+    successes: CountOrZero
+    reference_successes: CountOrZero
+    interval_95: tuple[Fraction, Fraction]
 
     @property
     def seeds(self) -> int:
@@ -138,7 +152,7 @@ class GateResult(StrictModel):
 
     dataset_sha256: Sha256 | None
     """None: judged on random observations, for want of recordings."""
-    samples: Annotated[int, Field(ge=1)]
+    samples: Count
     mean_deg: NotNegative
     p99_deg: NotNegative
     max_deg: NotNegative
@@ -173,8 +187,8 @@ class PlanSpec(StrictModel):
     """Part number of the Jetson's module; None elsewhere."""
     l4t: str | None
     power_mode: str | None
-    workspace_mib: Annotated[int, Field(ge=1)]
-    optimisation_level: Annotated[int, Field(ge=0, le=5)]
+    workspace_mib: WorkspaceMib
+    optimisation_level: OptimisationLevel
     build_seconds: NotNegative
     onnx_gate: GateResult | None = None
     """What was measured of that ONNX file; nothing is known of the plan until `sefa-edge verify` has run."""
@@ -194,7 +208,7 @@ class PolicyCard(StrictModel):
     precision: Literal["fp32", "fp16", "int8"]
     strongly_typed: bool
     """Whether every tensor carries its final type. Otherwise what is not INT8 is float32, and TensorRT may lower it."""
-    opset: Annotated[int, Field(ge=13, le=30)]
+    opset: Annotated[int, Whole("an opset", 13, 30)]
     """Of the ONNX file, or of the one that a plan was built from."""
     cameras: Annotated[list[CameraSpec], Field(min_length=1, max_length=8)]
     joints: Annotated[list[JointSpec], Field(min_length=1, max_length=32)]

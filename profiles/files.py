@@ -17,6 +17,8 @@ from pathlib import Path
 from sefa_edge.profiles import console
 from sefa_edge.profiles.errors import InputError
 
+MAX_BYTES = 1_000_000
+"""Of a file of text that is read whole."""
 MAX_LINKS = 40
 """As many links in a row as Linux follows."""
 READER_PATIENCE_S = 5.0
@@ -37,6 +39,26 @@ def sha256_of(path: Path) -> str:
 def sha256_of_json(content: object) -> str:
     """SHA-256 of plain values as canonical JSON: sorted keys, no spaces."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def read_bounded(path: Path) -> str:
+    """Text of a small file.
+
+    Raises:
+        InputError: it is absent, no file (a device never ends), unreadable, over 1 MB, or not UTF-8.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputError(f"{path} is not a file", "check the path")
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise InputError(f"{path} is larger than {MAX_BYTES} bytes", "is this the right file?")
+        return content.decode("utf-8-sig")  # Windows writes a byte order mark
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist", "check the path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}", "check the path and its permissions") from None
 
 
 def write_atomic(path: Path, content: bytes) -> None:

@@ -16,11 +16,10 @@ from sefa_edge.profiles.card import Sha256
 from sefa_edge.profiles.files import write_atomic
 from sefa_edge.profiles.latency.environment import Environment
 from sefa_edge.profiles.latency.percentiles import percentiles
+from sefa_edge.profiles.quantities import Count, CountOrZero, NotNegative, Positive, Seed
 from sefa_edge.profiles.strict import StrictModel, parse_json
 
 Precision = Literal["fp32", "fp16", "int8"]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
 LIBRARIES = (
     *("torch", "triton", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-cu12-bindings"),
     *("tensorrt-cu13-bindings", "tensorrt-rtx-cu13-bindings", "pycuda", "numpy", "sefa-edge"),
@@ -35,7 +34,7 @@ class GpuFacts(StrictModel):
     name: str
     compute_capability: str
     is_integrated: bool
-    memory_mib: int
+    memory_mib: CountOrZero
     driver_version: str | None
     cuda_version: str
     """Newest that the driver runs."""
@@ -48,7 +47,7 @@ class ChunkError(StrictModel):
     mean_deg: NotNegative
     p99_deg: NotNegative
     max_deg: NotNegative
-    budget_p99_deg: Annotated[float, Field(gt=0)]
+    budget_p99_deg: Positive
 
     @property
     def is_within_budget(self) -> bool:
@@ -114,7 +113,7 @@ class GpuReport(StrictModel):
     environment: Environment
     libraries: dict[str, str]
     engines: Annotated[list[EngineFacts], Field(min_length=1)]
-    seed: int
+    seed: Seed
     dataset_sha256: Sha256 | None = None
     """Of the recordings that the inputs come from; None: they are made up."""
     reference: str | None = None

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from sefa_edge.profiles.console import one_line
+from sefa_edge.profiles.quantities import NUMBER_PROBLEM
 
 MAX_SHOWN_LETTERS = 60
 MAX_SENTENCE_LETTERS = 400
@@ -80,6 +81,8 @@ def _sentence(problem: ErrorDetails) -> str:
         return _shortened(one_line(str(context.get("error", "")))) or "this value contradicts the others"
     if kind in ("too_short", "too_long"):
         return _length(kind, context)
+    if kind == NUMBER_PROBLEM:
+        return problem["msg"]
     expected = KINDS.get(kind) or (BOUNDS[kind](context) if kind in BOUNDS else "")
     found = shown(problem["input"])
     return f"{found} is not {expected}" if expected else f"{found} does not fit here"
@@ -92,7 +95,7 @@ def _hint(problem: ErrorDetails) -> str:
 
 
 def _is_quoted_number(problem: ErrorDetails) -> bool:
-    if problem["type"] not in ("int_type", "float_type") or not isinstance(problem["input"], str):
+    if problem["type"] not in ("int_type", "float_type", NUMBER_PROBLEM) or not isinstance(problem["input"], str):
         return False
     try:
         float(problem["input"])

@@ -12,15 +12,19 @@ from pydantic import AfterValidator, Field, model_validator
 from typing_extensions import Self
 
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.quantities import ControlRateHz, PositionDeg, Positive, Real, SomeMilliseconds, Whole
 from sefa_edge.profiles.servo_models import STS3215, USABLE_NAMES
 from sefa_edge.profiles.servo_settings import ServoSettings
 from sefa_edge.profiles.shipped import load_named, shipped_names
 from sefa_edge.profiles.strict import StrictModel
 from sefa_edge.profiles.units import ms_to_ns
 
-Ticks = Annotated[int, Field(ge=0, le=4095)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+Ticks = Annotated[int, Whole("a position", 0, 4095, "ticks")]
+Velocity = Annotated[float, Real("a velocity", 0.0, 10_000.0, "units/s", above_lowest=True)]
+Acceleration = Annotated[float, Real("an acceleration", 0.0, 1_000_000.0, "units/s2", above_lowest=True)]
+Milliamperes = Annotated[float, Real("a current", 0.0, 100_000.0, "mA", above_lowest=True)]
+Celsius = Annotated[float, Real("a temperature", 0.0, 200.0, "degrees Celsius", above_lowest=True)]
+LoadPercent = Annotated[float, Real("a load", 0.0, 1000.0, "%", above_lowest=True)]
 
 
 JointUnit = Literal["degrees", "range_percent", "percent"]
@@ -48,13 +52,13 @@ class JointProfile(StrictModel):
     """One joint. Everything named `_deg` is in the joint's own unit, whatever that is."""
 
     name: str
-    servo_id: Annotated[int, Field(ge=0, le=253)]
+    servo_id: Annotated[int, Whole("an id", 0, 253)]
     unit: JointUnit
-    min_deg: Finite
-    max_deg: Finite
-    max_velocity_deg_s: Positive
-    max_acceleration_deg_s2: Positive
-    max_current_ma: Positive = 2000.0
+    min_deg: PositionDeg
+    max_deg: PositionDeg
+    max_velocity_deg_s: Velocity
+    max_acceleration_deg_s2: Acceleration
+    max_current_ma: Milliamperes = 2000.0
     """Longer than `safety.current_ms`, this is a fault. An STS3215 stalls at about 2400 mA at 7.4 V."""
     range_min_ticks: Ticks
     range_max_ticks: Ticks
@@ -118,43 +122,43 @@ class SafetyProfile(StrictModel):
     Numbers of registers are those of Feetech's memory table for STS servos.
     """
 
-    warn_temperature_c: Positive = 55.0
+    warn_temperature_c: Celsius = 55.0
     """A note on the terminal, and nothing else."""
-    max_temperature_c: Positive = 65.0
+    max_temperature_c: Celsius = 65.0
     """The servo switches its motor off at 70 (register 13)."""
-    temperature_ms: Positive = 1000.0
-    current_ms: Positive = 1000.0
+    temperature_ms: SomeMilliseconds = 1000.0
+    current_ms: SomeMilliseconds = 1000.0
     """The servo cuts its motor after 2 s of over-current (register 38: 200 of 10 ms)."""
-    max_load_pct: Positive = 80.0
+    max_load_pct: LoadPercent = 80.0
     """Share of the stall torque: above it, the servo begins to count (register 36). Not judged where the unit is
     `percent`: a gripper is meant to be stopped by what it grips, and LeRobot halves its torque for that (register
     16: 500 of 1000)."""
-    load_ms: Positive = 1000.0
+    load_ms: SomeMilliseconds = 1000.0
     """The servo gives in to 20 % of its torque after 2 s (registers 35: 200 of 10 ms, and 34)."""
     supply: Volts = "7.4 V"
     """Which of SUPPLY_RANGES_MV: the wrong power supply is found before the torque comes on, a collapse in the run."""
-    supply_ms: Positive = 200.0
-    status_ms: Positive = 100.0
+    supply_ms: SomeMilliseconds = 200.0
+    status_ms: SomeMilliseconds = 100.0
     """Status bits of the servos' answers; a glitch of the supply when motors start is shorter. Where the unit is
     `percent`, overload is not judged: a gripper that holds on for 2 s says so, and only grips with less torque."""
-    tracking_ms: Positive = 500.0
+    tracking_ms: SomeMilliseconds = 500.0
     """How long a joint may lag by more than `tracking_error_deg` while a policy moves the arm."""
-    planned_tracking_ms: Positive = 30.0
+    planned_tracking_ms: SomeMilliseconds = 30.0
     """The same in a planned move, which is slow enough to be followed."""
-    first_chunk_ms: Positive = 5000.0
+    first_chunk_ms: SomeMilliseconds = 5000.0
     """How long a run waits, standing still, for its first action chunk; later ones have `goal_timeout_ms`."""
-    heartbeat_ms: Positive = 1000.0
+    heartbeat_ms: SomeMilliseconds = 1000.0
     """How long the supervisor may be silent; it beats every 50 ms."""
-    settle_ms: Positive = 300.0
+    settle_ms: SomeMilliseconds = 300.0
     """After the end of a planned move: time for the joints to arrive where they were sent."""
-    recovery_ms: Positive = 5000.0
+    recovery_ms: SomeMilliseconds = 5000.0
     """How long an arm that vanished is waited for, holding, before it is given up."""
-    park_velocity_deg_s: Positive = 60.0
-    park_timeout_ms: Positive = 5000.0
+    park_velocity_deg_s: Velocity = 60.0
+    park_timeout_ms: SomeMilliseconds = 5000.0
     """Beyond the planned end of the move to the park pose; then the way counts as blocked."""
     after_park: Literal["release", "hold"] = "release"
     """At the park pose: torque off, or end with the torque on, for an arm whose park pose does not carry it."""
-    emergency_retry_ms: Positive = 30_000.0
+    emergency_retry_ms: SomeMilliseconds = 30_000.0
     """How long an emergency stop asks a servo that answers but does not let go."""
 
     @model_validator(mode="after")
@@ -174,10 +178,10 @@ class ArmProfile(StrictModel):
     register_7: Literal["return_delay", "reserved"] = "return_delay"
     """On which sources disagree: a delay of 2 us a count before every answer (LeRobot), for which a state read waits
     longer, or nothing (Feetech's memory table of STS servos)."""
-    control_rate_hz: Annotated[float, Field(ge=20, le=500)]
-    goal_timeout_ms: Positive
+    control_rate_hz: ControlRateHz
+    goal_timeout_ms: SomeMilliseconds
     """Age at which the newest action chunk no longer commands the arm (hold, then park)."""
-    move_velocity_deg_s: Positive
+    move_velocity_deg_s: Velocity
     """Speed of the planned move to the start pose."""
     tracking_error_deg: Positive
     """A joint that lags by more than this for longer than `safety` allows is obstructed."""
@@ -187,8 +191,8 @@ class ArmProfile(StrictModel):
     """What every servo is set to; a joint's own `servo` goes before it."""
     servo_models: ServoModels = (STS3215.name,)
     """Models of servo that the arm may have; another one is refused before anything is written."""
-    start_pose_deg: list[Finite]
-    park_pose_deg: list[Finite]
+    start_pose_deg: list[PositionDeg]
+    park_pose_deg: list[PositionDeg]
     joints: Annotated[list[JointProfile], Field(min_length=1, max_length=32)]
 
     @model_validator(mode="after")

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
-
+from sefa_edge.profiles.quantities import Real, Whole
 from sefa_edge.profiles.strict import StrictModel
 
-Gain = Annotated[int, Field(ge=0, le=254)]
-Percent = Annotated[int, Field(ge=1, le=100)]
-PercentInTenths = Annotated[float, Field(ge=0.1, le=100, allow_inf_nan=False)]
-Acceleration = Annotated[int, Field(ge=0, le=25_400, multiple_of=100)]
+Gain = Annotated[int, Whole("a gain", 0, 254)]
+Percent = Annotated[int, Whole("a share", 1, 100, "%")]
+PercentInTenths = Annotated[float, Real("a share", 0.1, 100.0, "%")]
+Acceleration = Annotated[int, Whole("an acceleration", 0, 25_400, "ticks/s2", multiple_of=100)]
 Protection = Literal["voltage", "encoder", "temperature", "current", "overload"]
 
 
@@ -30,7 +29,7 @@ class ServoSettings(StrictModel):
     """Register 23, EEPROM. Factory and LeRobot 0."""
     d_gain: Gain | None = None
     """Register 22, EEPROM. Factory and LeRobot 32."""
-    return_delay_us: Annotated[int, Field(ge=0, le=508, multiple_of=2)] | None = None
+    return_delay_us: Annotated[int, Whole("a time", 0, 508, "us", multiple_of=2)] | None = None
     """Register 7, EEPROM: wait before an answer. LeRobot 0; it names 500 the factory's, Feetech's table none at all."""
     full_angle_feedback: bool | None = None
     """Register 18, bit 4, EEPROM: count beyond a turn instead of wrapping round. LeRobot clears it; ticks 0..4095
@@ -39,12 +38,12 @@ class ServoSettings(StrictModel):
     """Register 16, EEPROM: what `torque_limit_pct` is after power-on. Factory 100; LeRobot 50 for a gripper."""
     torque_limit_pct: PercentInTenths | None = None
     """Register 48, lost at power-off. Share of the stall torque that the motor may use."""
-    protection_current_ma: Annotated[float, Field(ge=6.5, le=3321.5, allow_inf_nan=False)] | None = None
+    protection_current_ma: Annotated[float, Real("a current", 6.5, 3321.5, "mA")] | None = None
     """Register 28, EEPROM, 6.5 mA each: above it, the servo cuts its motor after the time of register 38. Factory
     3250; LeRobot 1625 for a gripper."""
     overload_torque_pct: Percent | None = None
     """Register 36, EEPROM: load above which an overload is counted. Factory 80; LeRobot 25 for a gripper."""
-    protection_time_ms: Annotated[int, Field(ge=10, le=2540, multiple_of=10)] | None = None
+    protection_time_ms: Annotated[int, Whole("a time", 10, 2540, "ms", multiple_of=10)] | None = None
     """Register 35, EEPROM: so long an overload may last. Factory 2000."""
     protective_torque_pct: Percent | None = None
     """Register 34, EEPROM: what is left of the torque after an overload. Factory 20."""

@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from sefa_edge.profiles.action_error import ActionError
 from sefa_edge.profiles.card import Sha256
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.json_text import JsonError, parse_json_text
+from sefa_edge.profiles.quantities import Count, CountOrZero, Nanoseconds, Positive, Seed
 from sefa_edge.profiles.strict import StrictModel, parse_json, validate
-
-Nanoseconds = Annotated[int, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class VerifiedEngine(StrictModel):
@@ -48,9 +44,9 @@ class VerificationReport(StrictModel):
     dataset_sha256: Sha256
     episodes: Count
     """Held-out episodes that the samples come from."""
-    frames: list[int]
+    frames: list[CountOrZero]
     """Number in the dataset of each sample's frame."""
-    seed: int
+    seed: Seed
     error: ActionError
     budget_p99_deg: Positive
     passed: bool
@@ -69,7 +65,7 @@ def load_verification(path: Path) -> VerificationReport:
 def parse_verification(text: str) -> VerificationReport:
     """Read a report from a program's output (`--json -`). Raises InputError naming the key."""
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        content = parse_json_text(text)
+    except JsonError as error:
         raise InputError(f"`sefa-edge verify` wrote no report: {error}", "see what it said above") from None
     return validate(Path("-"), content, VerificationReport)

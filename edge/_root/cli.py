@@ -91,6 +91,14 @@ class Command(Protocol):
         ...
 
 
+class CommandLine(argparse.ArgumentParser):
+    """A parser whose complaints are one `error:` line and one `hint:` line, as of everything else."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises InputError."""
+        raise InputError(message.removeprefix("argument "), f"{self.prog} --help")
+
+
 class DefaultsFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Tells a default where there is one."""
 
@@ -187,7 +195,7 @@ _interrupted = threading.Event()
 
 def _dispatch(arguments: list[str], begin: Callable[[], None]) -> int:
     """Find the command and perform it; `begin` is called when its work starts."""
-    parser = argparse.ArgumentParser(
+    parser = CommandLine(
         prog="sefa-edge",
         description="From a trained SeFA policy to a moving SO-100/SO-101 arm.",
         epilog=EXIT_CODES,

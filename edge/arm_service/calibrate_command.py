@@ -19,10 +19,11 @@ from sefa_edge.firmware_bridge.host.calibration_files import file_of_id, find_ca
 from sefa_edge.firmware_bridge.host.feetech.calibration_registers import CalibrationRegisters
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import check_report_word, writable, write_report
+from sefa_edge.profiles.quantities import Real
 from sefa_edge.profiles.schema import ArmProfile
 
 CONFIRMATION = "write"
-MAX_SWEEP_S = 3600.0
+SWEEP_S = Real("a time", 0.0, 3600.0, "s", above_lowest=True)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--middle-now", action="store_true", help="every joint is in the middle of its travel now")
     ranges = parser.add_mutually_exclusive_group()
     ranges.add_argument(
-        "--sweep-seconds", type=float, metavar="S", help="for so long somebody moves every joint from end to end"
+        "--sweep-seconds",
+        type=SWEEP_S.parse,
+        metavar="S",
+        help="for so long somebody moves every joint from end to end",
     )
     ranges.add_argument(
         "--ranges", type=Path, metavar="FILE", help='or take the ranges from JSON, {"shoulder_pan": [796, 3299], …}'
@@ -166,8 +170,6 @@ def _check_headless(args: argparse.Namespace) -> None:
             "--headless needs --middle-now, and --sweep-seconds S or --ranges FILE",
             "bring every joint to the middle of its travel first",
         )
-    if args.sweep_seconds is not None and not 0 < args.sweep_seconds <= MAX_SWEEP_S:
-        raise InputError(f"--sweep-seconds {args.sweep_seconds:g} is out of range", f"above 0, up to {MAX_SWEEP_S:g}")
     if not args.write_eeprom and args.output is None and args.json is None:
         raise InputError(
             "nothing would come of this calibration",

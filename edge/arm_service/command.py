@@ -6,6 +6,8 @@ import argparse
 from importlib import import_module
 from typing import Protocol, cast
 
+from sefa_edge.profiles.quantities import Real, Whole
+
 ROOM = "sefa_edge.edge.arm_service"
 VERBS = {
     "scan": "list serial ports, who holds them, and the servos that answer; moves nothing, writes nothing",
@@ -16,6 +18,9 @@ VERBS = {
     "free": "switch the torque of every servo off and read that back: the arm drops",
     "park": "move slowly to the park pose, then switch the torque off",
 }
+SERVO_ID = Whole("an id", 0, 253)
+BAUD = Whole("a speed", 1, 10_000_000, "baud")
+SPEED_DEG_S = Real("a speed", 0.0, 1000.0, "degrees per second", above_lowest=True)
 DEFAULT_ARM = "so101"
 DEFAULT_SPEED_DEG_S = 20.0
 
@@ -59,9 +64,13 @@ def main(args: argparse.Namespace) -> int:
 def _add_scan_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", metavar="P", help="ask on this port alone, whatever it is (default: servo adapters)")
     bauds = parser.add_mutually_exclusive_group()
-    bauds.add_argument("--baud", type=int, action="append", metavar="B", help="speed to ask at (default: 1000000)")
+    bauds.add_argument(
+        "--baud", type=BAUD.parse, action="append", metavar="B", help="speed to ask at (default: 1000000)"
+    )
     bauds.add_argument("--all-bauds", action="store_true", help="ask at all eight speeds of a servo: 45 s a port")
-    parser.add_argument("--max-id", type=int, default=253, metavar="N", help="ask the ids from 0 to N; 20 ms each")
+    parser.add_argument(
+        "--max-id", type=SERVO_ID.parse, default=253, metavar="N", help="ask the ids from 0 to N; 20 ms each"
+    )
     parser.add_argument("--udev-rules", action="store_true", help="print udev rules for servo adapters, nothing else")
     _add_json_word(parser)
 
@@ -118,7 +127,11 @@ def _add_calibration_word(parser: argparse.ArgumentParser) -> None:
 
 def _add_speed_word(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--speed", type=float, default=DEFAULT_SPEED_DEG_S, metavar="D", help="degrees per second of the fastest joint"
+        "--speed",
+        type=SPEED_DEG_S.parse,
+        default=DEFAULT_SPEED_DEG_S,
+        metavar="D",
+        help="degrees per second of the fastest joint",
     )
 
 

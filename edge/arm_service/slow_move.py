@@ -7,7 +7,6 @@ torque off at once. What blocks the way is given way to, and the arm holds where
 
 from __future__ import annotations
 
-import math
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,7 +43,7 @@ class Stopped:
 def slowed(profile: ArmProfile, speed_deg_s: float) -> ArmProfile:
     """The same arm, nowhere faster than `speed_deg_s`. Raises InputError for a speed that is none, or too fast."""
     fastest = profile.move_velocity_deg_s
-    if not (math.isfinite(speed_deg_s) and 0 < speed_deg_s <= fastest):
+    if not 0 < speed_deg_s <= fastest:
         raise InputError(f"--speed {speed_deg_s:g} is out of range", f"above 0, up to {fastest:g} degrees per second")
     joints = [
         joint.model_copy(update={"max_velocity_deg_s": min(joint.max_velocity_deg_s, speed_deg_s)})

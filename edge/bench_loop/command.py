@@ -34,20 +34,25 @@ from sefa_edge.profiles.console import limit_waiting
 from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.files import check_report_word, writable, write_atomic, write_report
 from sefa_edge.profiles.latency.environment import describe_environment
+from sefa_edge.profiles.quantities import CONTROL_RATE_HZ, PICTURE_RATE_HZ, THREADS, Real
 from sefa_edge.profiles.units import NS_PER_S, period_ns
 
-MAX_SECONDS = 3600.0
+MEASURED_S = Real("a time", 1.0, 3600.0, "s")
 BAR_CELLS = 24
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The words of `sefa-edge bench-loop`."""
-    parser.add_argument("--seconds", type=float, default=30.0, metavar="S", help="how long to measure")
-    parser.add_argument("--rate", type=float, metavar="HZ", help="control rate (default: the arm profile's)")
+    parser.add_argument("--seconds", type=MEASURED_S.parse, default=30.0, metavar="S", help="how long to measure")
+    parser.add_argument(
+        "--rate", type=CONTROL_RATE_HZ.parse, metavar="HZ", help="control rate (default: the arm profile's)"
+    )
     parser.add_argument("--engine", type=engine_at, metavar="E", help="engine that infers (default: the shipped one)")
     parser.add_argument("--camera", action="append", metavar="[NAME=]C", help="as in `run` (default: a test picture)")
-    parser.add_argument("--camera-rate", type=float, default=30.0, metavar="HZ", help="pictures per second")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the inference")
+    parser.add_argument(
+        "--camera-rate", type=PICTURE_RATE_HZ.parse, default=30.0, metavar="HZ", help="pictures per second"
+    )
+    parser.add_argument("--threads", type=THREADS.parse, default=1, metavar="N", help="threads of the inference")
     parser.add_argument("--arm", metavar="ARM", help="a real arm, which is read and never switched on (default: none)")
     parser.add_argument("--port", metavar="P", help="serial port of that arm")
     parser.add_argument("--calibration", metavar="FILE|ID", help="LeRobot calibration of that arm")
@@ -148,8 +153,6 @@ class ProgressLine(StatusLine):
 
 
 def _check(args: argparse.Namespace) -> None:
-    if not 1.0 <= args.seconds <= MAX_SECONDS:
-        raise InputError(f"--seconds {args.seconds:g} is out of range", f"use 1 to {MAX_SECONDS:g}")
     if (args.arm is None) != (args.port is None) or args.arm == "sim":
         raise InputError("a real arm needs --arm and --port", "--arm so101 --port /dev/ttyACM0; neither: simulated")
     check_report_word(args.json)

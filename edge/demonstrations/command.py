@@ -22,9 +22,12 @@ from sefa_edge.firmware_bridge.simulation.joint_units import degrees_of_radians,
 from sefa_edge.firmware_bridge.simulation.scene import Renderer
 from sefa_edge.firmware_bridge.simulation.tasks import TASKS, task_named
 from sefa_edge.firmware_bridge.simulation.world import JOINTS, PHYSICS_STEP_S, World
-from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.progress import Progress
+from sefa_edge.profiles.quantities import SEED, Real, Whole
 
+EPISODES = Whole("a number of episodes", 1, 100_000)
+SIZE = Whole("a size", 16, 640, "pixels")
+DISTURBANCE_DEG = Real("an angle", 0.0, 45.0, "degrees")
 RATE_HZ = 10
 CONTROL_TICKS = 10
 STEPS_PER_TICK = round(1 / (RATE_HZ * CONTROL_TICKS * PHYSICS_STEP_S))
@@ -48,14 +51,16 @@ class RecordSettings:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--expert", required=True, metavar="TASK", help=f"whose expert: {', '.join(TASKS)}")
-    parser.add_argument("--episodes", type=int, default=200, help="successful demonstrations to record")
+    parser.add_argument("--episodes", type=EPISODES.parse, default=200, help="successful demonstrations to record")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DATASET", help="folder to create")
     parser.add_argument(
-        "--first-seed", type=int, default=100_000, help="seed of the first episode; evaluation uses low seeds"
+        "--first-seed", type=SEED.parse, default=100_000, help="seed of the first episode; evaluation uses low seeds"
     )
-    parser.add_argument("--size", type=int, default=96, help="picture height and width in pixels")
+    parser.add_argument("--size", type=SIZE.parse, default=96, help="picture height and width in pixels")
     parser.add_argument("--camera", action="append", metavar="VIEW", help="view to record, repeatable (default: front)")
-    parser.add_argument("--disturbance-deg", type=float, default=1.0, help="standard deviation of the disturbances")
+    parser.add_argument(
+        "--disturbance-deg", type=DISTURBANCE_DEG.parse, default=1.0, help="standard deviation of the disturbances"
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -67,8 +72,6 @@ def main(arguments: argparse.Namespace) -> int:
         cameras=tuple(arguments.camera or ("front",)),
         disturbance_deg=arguments.disturbance_deg,
     )
-    if settings.episodes < 1 or not 16 <= settings.size <= 640:
-        raise InputError("--episodes must be at least 1 and --size 16..640")
     tried = record(settings, arguments.output)
     print(f"{arguments.output}: {settings.episodes} episodes of {tried} tried, seeds {settings.first_seed}…")
     return 0

@@ -13,7 +13,6 @@ from sefa_edge.edge.engines.cuda.device import CudaOptions
 from sefa_edge.profiles.card import PolicyCard, TensorSpec, load_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.file_kinds import HEAD_BYTES, seems_to_be
-from sefa_edge.profiles.schema import ArmProfile
 
 PLAN_MAGIC = b"ftrt"  # TensorRT plan, u32 0x74727466 little endian
 RTX_PLAN_MAGIC = b"vtrt"  # TensorRT-RTX plan
@@ -123,22 +122,3 @@ def fill_input(tensor: np.ndarray, value: np.ndarray, name: str) -> None:
     if value.shape != tensor.shape or value.dtype != tensor.dtype:
         raise EngineError(f"{name}: {value.dtype} {value.shape} given, the engine takes {tensor.dtype} {tensor.shape}")
     tensor[...] = value
-
-
-def check_fits_arm(card: PolicyCard, arm: ArmProfile) -> None:
-    """Refuse an engine whose joints are not this arm's joints, in the same order and units.
-
-    Raises:
-        EngineError: names the first difference.
-    """
-    if card.joint_names != arm.joint_names:
-        raise EngineError(
-            f"engine joints: {' '.join(card.joint_names)}; arm '{arm.name}': {' '.join(arm.joint_names)}",
-            f"this engine was made for arm '{card.arm}'",
-        )
-    for wanted, present in zip(card.joints, arm.joints, strict=True):
-        if wanted.unit != present.unit:
-            raise EngineError(
-                f"joint {wanted.name}: the engine speaks {wanted.unit}, arm '{arm.name}' {present.unit}",
-                f"this engine was made for arm '{card.arm}'; range_percent is LeRobot's -100..100: --arm so101_percent",
-            )

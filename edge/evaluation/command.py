@@ -18,47 +18,58 @@ from sefa_edge.edge.evaluation.lockstep import EpisodePlayer, EpisodeResult, Set
 from sefa_edge.edge.evaluation.wilson import wilson_interval
 from sefa_edge.edge.play_settings import add_play_arguments, hand_over_of
 from sefa_edge.edge.policy import Policy
-from sefa_edge.firmware_bridge.simulation.tasks import TASKS
+from sefa_edge.firmware_bridge.simulation.tasks import TASKS, task_named
+from sefa_edge.firmware_bridge.simulation.views import SIMULATED_VIEWS
 from sefa_edge.profiles.card import PolicyCard, load_card
+from sefa_edge.profiles.card_check import World, check_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import check_report_word, write_report
 from sefa_edge.profiles.progress import Progress
+from sefa_edge.profiles.quantities import FRACTION, STEPS, Real, seed_range
+from sefa_edge.profiles.schema import load_arm_profile
 from sefa_edge.profiles.units import ms_to_ns
 
-MAX_SEEDS = 100_000
+DELAY_MS = Real("a time", 0.0, 1000.0, "ms")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", type=engine_at, required=True, help="model.onnx with its model.json beside it")
     parser.add_argument("--task", choices=tuple(TASKS), help="task to judge by (default: the one on the card)")
     parser.add_argument(
-        "--seeds", default="0:200", metavar="A:B", help="episodes A to B - 1; training uses 100000 and up"
+        "--seeds",
+        type=seed_range,
+        default="0:200",
+        metavar="A:B",
+        help="episodes A to B - 1; training uses 100000 and up",
     )
-    parser.add_argument("--execute-steps", type=int, help="steps played of each chunk (default: the card's)")
-    parser.add_argument("--delay-ms", type=float, default=0.0, help="age of the picture when its chunk arrives")
+    parser.add_argument("--execute-steps", type=STEPS.parse, help="steps played of each chunk (default: the card's)")
+    parser.add_argument(
+        "--delay-ms", type=DELAY_MS.parse, default=0.0, help="age of the picture when its chunk arrives"
+    )
     add_play_arguments(parser)
     parser.add_argument(
         "--blank-camera", action="store_true", help="show the policy a black picture: success must collapse"
     )
-    parser.add_argument("--require", type=float, metavar="RATE", help="exit with 1 when the success rate is below RATE")
+    parser.add_argument(
+        "--require", type=FRACTION.parse, metavar="RATE", help="exit with 1 when the success rate is below RATE"
+    )
     parser.add_argument("--json", metavar="F", help="write results here; - is standard output")
 
 
 def main(arguments: argparse.Namespace) -> int:
     card = load_card(arguments.engine)
     check_report_word(arguments.json)
-    seeds = _parse_seeds(arguments.seeds)
+    arm = load_arm_profile(card.arm)
+    check_card(card, World(arm, arm.control_rate_hz, SIMULATED_VIEWS))
     settings = Settings(
-        task=arguments.task or card.task,
-        execute_steps=arguments.execute_steps or card.timing.execute_steps,
+        task=task_named(arguments.task or card.task).name,
+        execute_steps=_execute_steps(arguments.execute_steps, card),
         delay_ns=ms_to_ns(arguments.delay_ms),
         blank_camera=arguments.blank_camera,
         hand_over=hand_over_of(arguments),
         noise=arguments.noise,
     )
-    if not 1 <= settings.execute_steps <= card.timing.horizon or not 0 <= arguments.delay_ms <= 1000:
-        raise InputError("--execute-steps must be 1..horizon and --delay-ms 0..1000")
-    results = evaluate(arguments.engine, settings, seeds)
+    results = evaluate(arguments.engine, settings, arguments.seeds)
     report = make_report(arguments.engine, card, settings, results)
     write_report(arguments.json, json.dumps(report, indent=2) + "\n")
     if arguments.json != "-":
@@ -104,8 +115,10 @@ def make_report(engine: Path, card: PolicyCard, settings: Settings, results: lis
     }
 
 
-def _parse_seeds(text: str) -> range:
-    first, _, last = text.partition(":")
-    if first.isdecimal() and last.isdecimal() and len(text) < 20 and 0 < int(last) - int(first) <= MAX_SEEDS:
-        return range(int(first), int(last))
-    raise InputError(f"--seeds {text} is not A:B with A < B", f"for example 0:200; at most {MAX_SEEDS} seeds")
+def _execute_steps(asked: int | None, card: PolicyCard) -> int:
+    """Steps played of each chunk. Raises InputError when a chunk has fewer."""
+    if asked is None:
+        return card.timing.execute_steps
+    if asked > card.timing.horizon:
+        raise InputError(f"--execute-steps {asked}: a chunk of this engine has {card.timing.horizon} steps")
+    return asked

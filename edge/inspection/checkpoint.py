@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,10 +11,10 @@ from pydantic import ConfigDict, Field
 from sefa_edge.profiles.card import Sha256
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import sha256_of
-from sefa_edge.profiles.strict import StrictModel, read_bounded, validate
+from sefa_edge.profiles.json_text import read_json
+from sefa_edge.profiles.strict import StrictModel, validate
 
 DESCRIPTION, WEIGHTS = "checkpoint.json", "model.safetensors"
-MAX_BRACKETS = 256
 
 
 class CheckpointSummary(StrictModel):
@@ -47,26 +46,9 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     path, weights = folder / DESCRIPTION, folder / WEIGHTS
     if not path.is_file():
         raise InputError(f"{folder} is a folder without a {DESCRIPTION}", "give a file, or the folder of a checkpoint")
-    content = _parsed(path)
+    content = read_json(path)
     summary = validate(path, content, CheckpointSummary)
     if not weights.is_file():
         return Checkpoint(content, f"{WEIGHTS} is not here")
     belongs = sha256_of(weights) == summary.weights_sha256
     return Checkpoint(content, "" if belongs else f"{WEIGHTS} is another file than the one described")
-
-
-def _parsed(path: Path) -> object:
-    """Plain JSON, shallow enough to be walked, with numbers that are numbers. Raises InputError."""
-    text = read_bounded(path)
-    if text.count("{") + text.count("[") > MAX_BRACKETS:
-        raise InputError(
-            f"{path} is no description of a checkpoint: it has over {MAX_BRACKETS} brackets", "train again"
-        )
-    try:
-        return json.loads(text, parse_constant=_refuse_constant)
-    except ValueError as error:
-        raise InputError(f"{path} is not valid JSON: {error}", "was it written completely?") from None
-
-
-def _refuse_constant(word: str) -> float:
-    raise ValueError(f"{word} is no number")

@@ -30,17 +30,21 @@ from sefa_edge.profiles.latency.environment import describe_environment
 from sefa_edge.profiles.latency.page import save_page
 from sefa_edge.profiles.latency.report import LatencyReport, StageReport, Subject, save_report
 from sefa_edge.profiles.plan_libraries import PLAN_LIBRARIES
+from sefa_edge.profiles.quantities import Whole
 from sefa_edge.profiles.units import period_ns
 
 BACK_ENDS = {"onnx": "ONNX Runtime", **{word: library.title for word, library in PLAN_LIBRARIES.items()}}
 BAR_CELLS = 24
+SAMPLES = Whole("a number of samples", 1, 1_000_000)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The words of `sefa-edge profile`: those of `run` that say what runs, and what to measure."""
     add_setup_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for latency.json and .html")
-    parser.add_argument("--samples", type=int, default=1000, metavar="N", help="chunks to measure; the arm moves")
+    parser.add_argument(
+        "--samples", type=SAMPLES.parse, default=1000, metavar="N", help="chunks to measure; the arm moves"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -52,7 +56,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _measure(args: argparse.Namespace, plan: RunPlan) -> int:
-    samples, environment = PipelineSamples(max(args.samples, 1)), describe_environment()
+    samples, environment = PipelineSamples(args.samples), describe_environment()
     with _chunk_every_step(plan) as measured:
         ending = _listen(measured, samples)
     if ending.exit_code >= 128:

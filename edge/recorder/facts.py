@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sefa_edge.edge.control_process import ControlConfig
 from sefa_edge.edge.running.run_plan import RunPlan
-from sefa_edge.profiles.strict import read_bounded
+from sefa_edge.profiles.files import read_bounded
 
 
 def run_words(plan: RunPlan) -> dict[str, str]:

@@ -27,11 +27,12 @@ from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity, JointIdenti
 from sefa_edge.firmware_bridge.host.messages import HeldCommand, JointState
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.problems import describe_problem
+from sefa_edge.profiles.quantities import Int64
 from sefa_edge.profiles.strict import StrictModel
 from sefa_edge.profiles.units import NS_PER_S
 
 Json = dict[str, object]
-Number = float | None
+Number = Annotated[float, Field(allow_inf_nan=True)] | None
 Numbers = Annotated[list[Number], Field(max_length=32)]
 Word = Annotated[str, Field(max_length=240)]
 MAX_NOISE = 1024 * 32
@@ -47,17 +48,17 @@ class Call(StrictModel):
 class Reading(StrictModel):
     """A JointState."""
 
-    sequence: int
-    stamp_ns: int
+    sequence: Int64
+    stamp_ns: Int64
     joint_deg: Numbers
     velocity_deg_s: Numbers
     load_pct: Numbers
     current_ma: Numbers
     temperature_c: Numbers
-    supply_mv: int
-    status_bits: Annotated[list[int], Field(max_length=32)]
+    supply_mv: Int64
+    status_bits: Annotated[list[Int64], Field(max_length=32)]
     valid: Annotated[list[bool], Field(max_length=32)]
-    age_ns: Annotated[list[int], Field(max_length=32)]
+    age_ns: Annotated[list[Int64], Field(max_length=32)]
 
 
 Flags = Annotated[list[bool], Field(max_length=32)]
@@ -75,19 +76,19 @@ class HeldCommandMessage(StrictModel):
 class Tick(StrictModel):
     """What went into a tick (up to `readings`) and what came out. -1: there is none."""
 
-    tick: int
-    due_ns: int
-    lateness_ns: int
-    skipped_before: int
+    tick: Int64
+    due_ns: Int64
+    lateness_ns: Int64
+    skipped_before: Int64
     events: Annotated[list[Word], Field(max_length=64)]
     """In order: `command RUN`, `fault POLICY_LOST`."""
-    chunk_arrived: int
-    heartbeat_ns: int
+    chunk_arrived: Int64
+    heartbeat_ns: Int64
     calls: Annotated[list[Call], Field(max_length=64)]
     readings: Annotated[list[Reading], Field(max_length=64)]
-    goal_sequence: int
-    goal_due_ns: int
-    goal_expires_ns: int
+    goal_sequence: Int64
+    goal_due_ns: Int64
+    goal_expires_ns: Int64
     goal_deg: Numbers
     """What was sent to the arm; empty: nothing was."""
     goal_left_out: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -97,17 +98,17 @@ class Tick(StrictModel):
     mode: Word
     settled: bool
     fault: Word
-    fault_joints: int
-    clipped_bits: int
-    warm_bits: int
-    chunk_id: int
-    frame_age_ns: int
-    chunk_age_ns: int
+    fault_joints: Int64
+    clipped_bits: Int64
+    warm_bits: Int64
+    chunk_id: Int64
+    frame_age_ns: Int64
+    chunk_age_ns: Int64
     joint_deg: Numbers
     verdict_deg: Numbers
     """What the limiter allowed, as float32; empty: nothing."""
-    stage_ns: Annotated[list[int], Field(max_length=8)]
-    dropped_records: int
+    stage_ns: Annotated[list[Int64], Field(max_length=8)]
+    dropped_records: Int64
 
 
 class ArmJoint(StrictModel):
@@ -139,28 +140,28 @@ Steps = Annotated[list[Step], Field(max_length=1024)]
 class Chunk(StrictModel):
     """An ActionChunk as it reached control."""
 
-    chunk_id: int
-    observed_ns: int
-    first_step_ns: int
-    step_period_ns: int
-    inference_ns: int
+    chunk_id: Int64
+    observed_ns: Int64
+    first_step_ns: Int64
+    step_period_ns: Int64
+    inference_ns: Int64
     steps: Steps
 
 
 class FrameStamp(StrictModel):
     camera: Word
-    sequence: int
-    capture_ns: int
+    sequence: Int64
+    capture_ns: Int64
 
 
 class InferenceMessage(StrictModel):
     """One inference. `frames` camera by camera, oldest first; `noise` row by row; `steps`: what the engine gave."""
 
-    chunk_id: int
-    observed_ns: int
-    first_step_ns: int
-    step_period_ns: int
-    inference_ns: int
+    chunk_id: Int64
+    observed_ns: Int64
+    first_step_ns: Int64
+    step_period_ns: Int64
+    inference_ns: Int64
     frames: Annotated[list[FrameStamp], Field(max_length=256)]
     observed: Annotated[list[Step], Field(max_length=64)]
     noise: Annotated[list[Number], Field(max_length=MAX_NOISE)]
@@ -169,22 +170,22 @@ class InferenceMessage(StrictModel):
 
 class RunEventMessage(StrictModel):
     stage: Word
-    stamp_ns: int
-    episode: int
-    seed: int
+    stamp_ns: Int64
+    episode: Int64
+    seed: Int64
     text: Word
 
 
 class Losses(StrictModel):
     """Counted since the start."""
 
-    pictures: int
-    records: int
+    pictures: Int64
+    records: Int64
 
 
 class Stamp(StrictModel):
-    sec: int
-    nsec: int
+    sec: Int64
+    nsec: Int64
 
 
 class Picture(StrictModel):
@@ -194,9 +195,9 @@ class Picture(StrictModel):
     frame_id: Word
     data: Annotated[str, Field(max_length=64_000_000, json_schema_extra={"contentEncoding": "base64"})]
     format: Word
-    sequence: int
-    capture_ns: int
-    received_ns: int
+    sequence: Int64
+    capture_ns: Int64
+    received_ns: Int64
 
 
 ModelT = TypeVar("ModelT", bound=StrictModel)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,10 @@ from sefa_edge.edge.recorder.mcap_file import CutShort, StoredAttachment, Stored
 from sefa_edge.edge.recorder.names import PARTIAL
 from sefa_edge.profiles.card import PolicyCard
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.files import MAX_BYTES
+from sefa_edge.profiles.json_text import parse_json_text
 from sefa_edge.profiles.schema import ArmProfile
-from sefa_edge.profiles.strict import MAX_BYTES, ModelT, validate
+from sefa_edge.profiles.strict import ModelT, validate
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,6 +75,6 @@ def _parsed(path: Path, attached: dict[str, bytes], name: str, model: type[Model
     try:
         if not content or len(content) > MAX_BYTES:
             raise ValueError
-        return validate(path / name, json.loads(content), model)
-    except (ValueError, RecursionError):
+        return validate(path / name, parse_json_text(content.decode()), model)
+    except ValueError:
         raise InputError(f"{path} has no {name} in it", "was it recorded by `sefa-edge run --record`?") from None

@@ -15,6 +15,8 @@ from sefa_edge.edge.engines.find_engine import engine_at
 from sefa_edge.edge.recorder.recorded_run import RecordedRun, open_run
 from sefa_edge.edge.recorder.replay_commands import Comparison, replay_commands
 from sefa_edge.edge.recorder.replay_policy import replay_policy
+from sefa_edge.profiles.card import load_card
+from sefa_edge.profiles.card_check import World, check_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import check_report_word, write_report
 
@@ -61,6 +63,7 @@ def _replay_policy(run: RecordedRun, chosen: Path | None) -> Comparison:
     if not path.is_file():
         raise InputError(f"the engine {path} is not here", "give --engine E, or --part commands")
     threads = run.words.get("threads", "1")
+    check_card(load_card(path), World(run.arm, run.control.control_rate_hz or run.arm.control_rate_hz))
     engine = open_engine(path, EngineOptions(threads=int(threads) if threads in THREADS else 1))
     try:
         if engine.card.engine_sha256 != run.card.engine_sha256:

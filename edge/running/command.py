@@ -10,6 +10,22 @@ from typing import TYPE_CHECKING
 from sefa_edge.edge.engines.find_engine import engine_at
 from sefa_edge.edge.play_settings import add_play_arguments
 from sefa_edge.profiles.errors import SefaError
+from sefa_edge.profiles.quantities import (
+    CONTROL_RATE_HZ,
+    MILLISECONDS,
+    PICTURE_RATE_HZ,
+    SECONDS,
+    SEED,
+    SOME_MILLISECONDS,
+    SPIN_US,
+    THREADS,
+    Whole,
+)
+
+CORE = Whole("a core", 0, 4095)
+PRIORITY = Whole("a priority", 0, 99)
+EPISODES = Whole("a number of episodes", 1, 1_000_000)
+MEGABYTES = Whole("a size", 1, 10_000_000, "MB")
 
 if TYPE_CHECKING:
     from sefa_edge.edge.running.homecoming import Ending
@@ -36,39 +52,51 @@ def add_setup_arguments(parser: argparse.ArgumentParser) -> None:
         help="sim, /dev/video0, v4l2:NAME[@PROFILE], csi:0, gst:PIPELINE, file:VIDEO, images:FOLDER, "
         "run:RECORDING, http://… or rtsp://…; one per camera",
     )
-    parser.add_argument("--camera-rate", type=_positive, default=30.0, metavar="HZ", help="pictures per second")
+    parser.add_argument(
+        "--camera-rate", type=PICTURE_RATE_HZ.parse, default=30.0, metavar="HZ", help="pictures per second"
+    )
     _add_camera_limits(parser)
-    parser.add_argument("--rate", type=_positive, metavar="HZ", help="control rate (default: the arm profile's)")
-    parser.add_argument("--threads", type=_count, default=1, metavar="N", help="threads of the inference")
+    parser.add_argument(
+        "--rate", type=CONTROL_RATE_HZ.parse, metavar="HZ", help="control rate (default: the arm profile's)"
+    )
+    parser.add_argument("--threads", type=THREADS.parse, default=1, metavar="N", help="threads of the inference")
     add_realtime_arguments(parser)
     parser.add_argument("--task", metavar="T", help="task of the simulated world (default: the engine's)")
-    parser.add_argument("--seed", type=_natural, default=0, metavar="N", help="seed of the first episode")
+    parser.add_argument("--seed", type=SEED.parse, default=0, metavar="N", help="seed of the first episode")
     add_play_arguments(parser)
 
 
 def _add_camera_limits(parser: argparse.ArgumentParser) -> None:
     limits = (
-        ("--max-frame-age-ms", _positive, "park when a picture is older (default: the arm profile's goal_timeout_ms)"),
-        ("--max-skew-ms", _positive, "park when the cameras stay further apart in time (default: 50)"),
-        ("--frozen-ms", _not_negative, "park when a picture repeats for so long, 0: never (default for sensors: 1000)"),
+        (
+            "--max-frame-age-ms",
+            SOME_MILLISECONDS,
+            "park when a picture is older (default: the arm profile's goal_timeout_ms)",
+        ),
+        ("--max-skew-ms", SOME_MILLISECONDS, "park when the cameras stay further apart in time (default: 50)"),
+        ("--frozen-ms", MILLISECONDS, "park when a picture repeats for so long, 0: never (default for sensors: 1000)"),
         (
             "--dark-ms",
-            _not_negative,
+            MILLISECONDS,
             "park when a camera sees nothing for so long, 0: never (default for sensors: 500)",
         ),
     )
-    for word, kind, help_text in limits:
-        parser.add_argument(word, type=kind, metavar="MS", help=help_text)
+    for word, quantity, help_text in limits:
+        parser.add_argument(word, type=quantity.parse, metavar="MS", help=help_text)
 
 
 def add_realtime_arguments(parser: argparse.ArgumentParser) -> None:
     """How the control loop waits, and where."""
-    parser.add_argument("--cpu", type=_natural, metavar="N", help="core of the control loop (default: the highest)")
+    parser.add_argument("--cpu", type=CORE.parse, metavar="N", help="core of the control loop (default: the highest)")
     parser.add_argument(
-        "--realtime-priority", type=int, default=55, metavar="N", help="SCHED_FIFO priority of the loop; 0: none"
+        "--realtime-priority",
+        type=PRIORITY.parse,
+        default=55,
+        metavar="N",
+        help="SCHED_FIFO priority of the loop; 0: none",
     )
     parser.add_argument(
-        "--spin-us", type=_natural, default=300, metavar="N", help="wait actively that long before each tick"
+        "--spin-us", type=SPIN_US.parse, default=300, metavar="N", help="wait actively that long before each tick"
     )
 
 
@@ -76,14 +104,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The words of `sefa-edge run`."""
     add_setup_arguments(parser)
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--episodes", type=_count, metavar="N", help="episodes to run (default with sim: 5)")
+    length.add_argument("--episodes", type=EPISODES.parse, metavar="N", help="episodes to run (default with sim: 5)")
     length.add_argument(
         "--seconds",
-        type=_positive,
+        type=SECONDS.parse,
         metavar="S",
         help="end after this time, counted from when the policy first moves the arm",
     )
-    parser.add_argument("--episode-seconds", type=_positive, metavar="S", help="give an episode up after this time")
+    parser.add_argument("--episode-seconds", type=SECONDS.parse, metavar="S", help="give an episode up after this time")
     parser.add_argument(
         "--video",
         type=Path,
@@ -93,7 +121,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--record", type=Path, metavar="DIR", help="record everything into a new file in DIR (MCAP)")
     parser.add_argument(
-        "--record-limit-mb", type=_count, default=4000, metavar="MB", help="stop recording at this size"
+        "--record-limit-mb", type=MEGABYTES.parse, default=4000, metavar="MB", help="stop recording at this size"
     )
     parser.add_argument("--json", metavar="F", help="write the summary as JSON; - is standard output")
 
@@ -148,28 +176,3 @@ def _tell(ending: Ending, summary: RunSummary, plan: RunPlan, report: str | None
     if fault and ending.hint:
         line.say(f"hint: {one_line(ending.hint)}")
     return ending.exit_code or unwritten
-
-
-def _positive(word: str) -> float:
-    value = float(word)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError("must be above 0")
-    return value
-
-
-def _not_negative(word: str) -> float:
-    return 0.0 if float(word) == 0 else _positive(word)
-
-
-def _count(word: str) -> int:
-    value = int(word)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return value
-
-
-def _natural(word: str) -> int:
-    value = int(word)
-    if value < 0:
-        raise argparse.ArgumentTypeError("must be 0 or more")
-    return value

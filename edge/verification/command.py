@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from sefa_edge.edge.cameras.pictures import decode_picture, write_picture
-from sefa_edge.edge.engines.engine import EngineOptions, check_fits_arm, open_engine
+from sefa_edge.edge.engines.engine import EngineOptions, open_engine
 from sefa_edge.edge.verification.comparison import (
     check_cards_agree,
     compare,
@@ -19,9 +19,10 @@ from sefa_edge.edge.verification.comparison import (
 from sefa_edge.edge.verification.pictures import Disagreement, draw_disagreement
 from sefa_edge.profiles.action_error import ActionError, action_error, error_table
 from sefa_edge.profiles.card import PolicyCard, load_card
-from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.card_check import World, check_card
 from sefa_edge.profiles.files import check_report_word, output_folder, write_report
 from sefa_edge.profiles.latency.percentiles import percentiles
+from sefa_edge.profiles.quantities import SEED, THREADS, Real, Whole
 from sefa_edge.profiles.recording.dataset import open_dataset
 from sefa_edge.profiles.recording.recordings import Recordings
 from sefa_edge.profiles.recording.windows import Choice
@@ -29,26 +30,32 @@ from sefa_edge.profiles.schema import load_arm_profile
 from sefa_edge.profiles.units import ns_to_ms
 from sefa_edge.profiles.verification import VerificationReport, VerifiedEngine, report_text
 
-MAX_SAMPLES = 10_000
+SAMPLES = Whole("a number of samples", 1, 10_000)
+BUDGET_DEG = Real("a difference", 0.0, 360.0, above_lowest=True)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("reference", type=Path, metavar="A", help="engine that is right by definition, usually fp32")
     parser.add_argument("candidate", type=Path, metavar="B", help="engine that is judged")
     parser.add_argument("--dataset", type=Path, required=True, help="LeRobot v3 dataset; a quarter is held out")
-    parser.add_argument("--samples", type=int, default=128, help="observations, spread over the held-out episodes")
-    parser.add_argument("--seed", type=int, default=0, help="of the noise and of which episodes are held out")
+    parser.add_argument(
+        "--samples", type=SAMPLES.parse, default=128, help="observations, spread over the held-out episodes"
+    )
+    parser.add_argument("--seed", type=SEED.parse, default=0, help="of the noise and of which episodes are held out")
     parser.add_argument("--arm", help="arm profile, for ticks and budget (default: the one on B's card)")
     parser.add_argument(
-        "--budget-p99-deg", type=float, metavar="X", help="exit with 1 above this (default: the arm profile's)"
+        "--budget-p99-deg",
+        type=BUDGET_DEG.parse,
+        metavar="X",
+        help="exit with 1 above this (default: the arm profile's)",
     )
     parser.add_argument("--worst-pictures", type=Path, metavar="DIR", help="draw the worst frames into this folder")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of each engine")
+    parser.add_argument("--threads", type=THREADS.parse, default=1, help="CPU threads of each engine")
     parser.add_argument("--json", metavar="F", help="write the report here; - is standard output")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    _check_options(arguments)
+    _check_outputs(arguments)
     with contextlib.nullcontext() if arguments.worst_pictures is None else output_folder(arguments.worst_pictures):
         return _verify(arguments)
 
@@ -57,7 +64,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     cards = load_card(arguments.reference), load_card(arguments.candidate)
     check_cards_agree(*cards)
     arm = load_arm_profile(arguments.arm or cards[1].arm)
-    check_fits_arm(cards[1], arm)
+    check_card(cards[1], World(arm, arm.control_rate_hz))
     choice = Choice("held_out", arguments.samples, arguments.seed)
     recordings = held_out_recordings(open_dataset(arguments.dataset), cards[1], choice)
     options = EngineOptions(threads=arguments.threads)
@@ -80,13 +87,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     return 0 if report.passed else 1
 
 
-def _check_options(arguments: argparse.Namespace) -> None:
-    if not 1 <= arguments.samples <= MAX_SAMPLES or not 0 <= arguments.seed < 2**32:
-        raise InputError(f"--samples must be 1..{MAX_SAMPLES} and --seed 0..4294967295")
-    if not 1 <= arguments.threads <= 256:
-        raise InputError("--threads must be 1..256")
-    if arguments.budget_p99_deg is not None and not 0 < arguments.budget_p99_deg < np.inf:
-        raise InputError("--budget-p99-deg must be above 0")
+def _check_outputs(arguments: argparse.Namespace) -> None:
     check_report_word(arguments.json)
 
 

@@ -23,7 +23,7 @@ BUDGET_SHARE = 0.8
 NOT_FINITE_DEG = 1e9
 """The error of a model that gives NaN or infinity anywhere: over every budget, and a number in the report."""
 WORTH_A_SECOND_LOOK = 0.01
-"""Share of all multiplications above which a demoted layer is tried again on its own."""
+"""A smaller share saves no time to speak of."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +33,8 @@ class Form:
     layers: Sequence[Layer]
     render: Callable[[Recipe], onnx.ModelProto]
     fallbacks: tuple[Mode, ...]
+    second_look_share: float = WORTH_A_SECOND_LOOK
+    """Share of all multiplications above which a layer that gave up INT8 is tried again on its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +90,16 @@ def choose_recipe(form: Form, sensitivities: Sequence[Sensitivity], judge: Judge
         low, high = (low, middle) if fits(recipe_after(sensitivities, steps[:middle])) else (middle + 1, high)
     recipe = recipe_after(sensitivities, steps[:low])
     total = sum(found.layer.macs for found in sensitivities)
-    for found in sorted(sensitivities, key=lambda s: s.layer.macs, reverse=True):
-        if found.layer.macs > WORTH_A_SECOND_LOOK * total:
-            trials: list[Recipe] = [{**recipe, found.layer.name: mode} for mode in _in_int8(form)]
-            recipe = next((trial for trial in trials if trial == recipe or fits(trial)), recipe)
+    largest_first = sorted((found.layer for found in sensitivities), key=lambda layer: layer.macs, reverse=True)
+    # First back into INT8 as exactly as there is, then into its fastest kernels: speed must not crowd a layer out.
+    modes: list[Mode] = ["int8", *(mode for mode in form.fallbacks if mode in COMPUTES_IN_INT8)]
+    for mode in reversed(modes):
+        for layer in largest_first:
+            is_worth_it = layer.macs > form.second_look_share * total or recipe[layer.name] in COMPUTES_IN_INT8
+            again: Recipe = {**recipe, layer.name: mode}
+            if recipe[layer.name] not in ("int8", mode) and is_worth_it and fits(again):
+                recipe = again
     return recipe
-
-
-def _in_int8(form: Form) -> list[Mode]:
-    """The modes of a form that compute in INT8, the fastest first."""
-    return [mode for mode in ("int8", *form.fallbacks) if mode in COMPUTES_IN_INT8]
 
 
 def demotions(sensitivities: Sequence[Sensitivity], fallbacks: Sequence[Mode]) -> list[tuple[str, Mode]]:

@@ -21,6 +21,7 @@ from sefa_edge.profiles.home import cache_folder
 from sefa_edge.profiles.onnxfile.reader import load_onnx
 from sefa_edge.profiles.onnxfile.rules import require_rules
 from sefa_edge.profiles.plan_libraries import PLAN_LIBRARIES
+from sefa_edge.profiles.quantities import OPTIMISATION_LEVEL, WORKSPACE_MIB
 
 BACKENDS: dict[str, Backend] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 
@@ -108,9 +109,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="TensorRT-RTX: build for these GPUs, e.g. SM86 SM120, without having one",
     )
     parser.add_argument(
-        "--workspace-mib", type=int, default=256, help="memory that a kernel may use while it is chosen"
+        "--workspace-mib", type=WORKSPACE_MIB.parse, default=256, help="memory that a kernel may use while it is chosen"
     )
-    parser.add_argument("--optimisation-level", type=int, default=3, choices=range(6), help="5 searches longest")
+    parser.add_argument(
+        "--optimisation-level", type=OPTIMISATION_LEVEL.parse, default=3, metavar="N", help="0 to 5; 5 searches longest"
+    )
     parser.add_argument(
         "--timing-cache",
         type=Path,
@@ -162,8 +165,6 @@ def log_path(plan: Path) -> Path:
 def _checked_output(arguments: argparse.Namespace) -> Path:
     if arguments.output.suffix != ".plan":
         raise InputError(f"{arguments.output} is no name for a plan", "name it model.plan")
-    if not 1 <= arguments.workspace_mib <= 1 << 20:
-        raise InputError("--workspace-mib must be 1..1048576")
     if (arguments.choose is None) != (arguments.dataset is None):
         raise InputError("--choose fastest and --dataset belong together", "give both or neither")
     if arguments.choose and not arguments.model.is_dir():

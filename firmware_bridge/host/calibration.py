@@ -26,8 +26,9 @@ from pathlib import Path
 
 from sefa_edge.firmware_bridge.host.calibration_format import FIELD_BOUNDS, arm_entries, require_json
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.files import read_bounded
+from sefa_edge.profiles.json_text import JsonError, parse_json_text
 from sefa_edge.profiles.schema import ArmProfile, JointProfile
-from sefa_edge.profiles.strict import read_bounded
 from sefa_edge.profiles.units import LEROBOT_TICKS_PER_TURN
 
 ENCODER_MAX_TICKS = 4095
@@ -123,8 +124,8 @@ def read_calibration(path: Path, profile: ArmProfile) -> CalibrationFile:
     text = read_bounded(path)
     require_json(path, text)
     try:
-        content = json.loads(text.removeprefix("\ufeff"))
-    except (ValueError, RecursionError) as error:
+        content = parse_json_text(text)
+    except JsonError as error:
         raise InputError(f"{path} is not valid JSON: {error}", "was it written completely?") from None
     found = arm_entries(path, content, profile)
     joints = tuple(JointCalibration(*(entry[field] for field in FIELD_BOUNDS)) for entry in found.entries)

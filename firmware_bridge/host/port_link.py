@@ -39,7 +39,13 @@ def maker_of(link: Path) -> int | None:
 
 def is_stale(link: Path) -> bool:
     """Whether it is a link of a simulated arm whose maker has gone."""
-    return maker_of(link) is not None and not link.exists()
+    if maker_of(link) is None:
+        return False
+    try:
+        link.stat()
+    except OSError as error:  # no permission: another user's process, or one outside this container
+        return isinstance(error, FileNotFoundError | ProcessLookupError)
+    return False
 
 
 def require_living(link: Path) -> None:

@@ -12,12 +12,13 @@ from pathlib import Path
 from sefa_edge.firmware_bridge.simulation.client import WorldPaths
 from sefa_edge.firmware_bridge.simulation.disturbances import Disturbances
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.quantities import SEED
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The words of `sefa-edge sim`."""
     parser.add_argument("--task", default="lift", metavar="T", help="lift or place")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="where the cube lies at the start")
+    parser.add_argument("--seed", type=SEED.parse, default=0, metavar="N", help="where the cube lies at the start")
     parser.add_argument(
         "--disturb",
         default="",
@@ -35,8 +36,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C, SIGTERM or a client's `quit`. Raises MissingError without MuJoCo or OpenGL."""
-    if args.seed < 0:
-        raise InputError(f"--seed {args.seed} is negative", "use 0 or more")
     disturbances = Disturbances.from_words(args.disturb) if args.disturb else Disturbances()
     from sefa_edge.firmware_bridge.simulation.scene import Renderer
     from sefa_edge.firmware_bridge.simulation.server import WorldPlan, run_server

@@ -10,10 +10,11 @@ import random
 from dataclasses import asdict, dataclass, fields, replace
 
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.quantities import FRACTION, SEED, NumberError, Quantity, Real, parse_real, parse_whole, shown
 from sefa_edge.profiles.units import ms_to_ns
 
-HIGHEST = {"late_ms": 1000.0, "seed": 2**32}
-"""Of what is no share."""
+QUANTITIES: dict[str, Quantity] = {"late_ms": Real("a time", 0.0, 1000.0, "ms"), "seed": SEED}
+"""What is not a share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +36,15 @@ class Disturbances:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            highest = HIGHEST.get(name, 1.0)
-            if not 0 <= value <= highest:
-                raise InputError(f"{name}={value} is not possible", f"it is between 0 and {highest:g}")
+            try:
+                QUANTITIES.get(name, FRACTION).check(value)
+            except NumberError as error:
+                raise InputError(f"{name}: {error}", f"write for example {name}=0.01") from None
 
     @classmethod
     def from_words(cls, words: str) -> Disturbances:
         """Out of `name=value,name=value`. Raises InputError."""
-        known = {field.name: type(field.default) for field in fields(cls)}
+        known = {field.name: parse_whole if type(field.default) is int else parse_real for field in fields(cls)}
         found = cls()
         for word in words.split(","):
             name, _, value = word.strip().partition("=")
@@ -50,8 +52,11 @@ class Disturbances:
                 raise InputError(f"'{name}' is no disturbance", f"known: {', '.join(known)}")
             try:
                 number = known[name](value)
-            except ValueError:
-                raise InputError(f"'{word.strip()}' has no number", f"write for example {name}=0.01") from None
+            except NumberError:
+                expected = QUANTITIES.get(name, FRACTION).range_words()
+                raise InputError(
+                    f"{name}: expected {expected}, got {shown(value)}", f"write for example {name}=0.01"
+                ) from None
             found = replace(found, **{name: number})
         return found
 

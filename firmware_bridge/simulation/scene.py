@@ -12,36 +12,17 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import mujoco
 import numpy as np
 
+from sefa_edge.firmware_bridge.simulation.views import MAX_HEIGHT, MAX_WIDTH, VIEWS, View
 from sefa_edge.profiles.errors import MissingError
 
 GRID_M = 0.004
-MAX_WIDTH, MAX_HEIGHT = 1280, 720
 JAW_PADS = ("fixed_jaw_pad", "moving_jaw_pad")
 OPENGL_PACKAGES = "libegl1 libgl1 libgl1-mesa-dri"
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """A fixed camera of the scene; metres, vertical field of view in degrees."""
-
-    name: str
-    position_m: tuple[float, float, float]
-    target_m: tuple[float, float, float]
-    fovy_deg: float
-
-
-VIEWS = (
-    View("front", (0.48, 0.26, 0.36), (0.215, 0.0, 0.03), 36.0),
-    View("side", (0.52, -0.22, 0.40), (0.215, 0.0, 0.03), 36.0),
-    View("overview", (0.55, 0.38, 0.42), (0.15, 0.0, 0.08), 42.0),
-)
-"""`front` and `side` are for policies, `overview` for people."""
 
 
 def build_physics_model() -> mujoco.MjModel:

@@ -35,6 +35,8 @@ from sefa_edge.firmware_bridge.simulation.wire_log import WIRE_LOG_VARIABLE, Wir
 from sefa_edge.firmware_bridge.simulation.world import CENTRE_TICKS, PHYSICS_STEP_S, TICKS_PER_RADIAN, World
 from sefa_edge.profiles import console
 from sefa_edge.profiles.errors import InputError, SefaError
+from sefa_edge.profiles.json_text import parse_json_text
+from sefa_edge.profiles.quantities import SEED, NumberError
 from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
 from sefa_edge.profiles.units import ms_to_ns, s_to_ns, us_to_ns
 
@@ -216,11 +218,11 @@ class WorldServer:
 
     def _obey(self, record: bytes) -> dict[str, object]:
         try:
-            order = json.loads(record)
+            order = parse_json_text(record.decode())
             if not isinstance(order, dict) or order.get("do") not in self._orders:
                 raise InputError(f"an order is one of {', '.join(self._orders)}")
             return {"ok": True} | self._orders[order["do"]](order)
-        except (SefaError, ValueError, RecursionError) as error:
+        except (SefaError, ValueError) as error:
             return {"ok": False, "error": str(error)}
 
 
@@ -230,10 +232,10 @@ def _done(action: Callable[[], None]) -> dict[str, object]:
 
 
 def _seed_of(order: dict[str, object]) -> int:
-    seed = order.get("seed")
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise InputError("'seed' must be a whole number, 0 or more")
-    return seed
+    try:
+        return SEED.check(order.get("seed"))
+    except NumberError as error:
+        raise InputError(f"'seed': {error}") from None
 
 
 def _radians_of(profile: ArmProfile, pose_deg: list[float]) -> np.ndarray:
@@ -308,7 +310,7 @@ def main() -> int:
     """Entry point of the process that `sefa-edge run --arm sim` starts."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--task", required=True)
-    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--seed", type=SEED.parse, required=True)
     parser.add_argument("--port", type=Path, required=True)
     parser.add_argument("--lifeline", type=int)
     args = parser.parse_args()

@@ -42,6 +42,7 @@ from sefa_edge.firmware_bridge.host.feetech.protocol import (
 )
 from sefa_edge.firmware_bridge.host.feetech.registers import COMMAND_BLOCK, STATE_BLOCK
 from sefa_edge.profiles.errors import FaultError, InputError, MissingError
+from sefa_edge.profiles.quantities import COUNT
 from sefa_edge.profiles.schema import load_arm_profile
 from sefa_edge.profiles.units import NS_PER_US
 
@@ -184,8 +185,8 @@ def _content(
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="What does a cycle on the servo bus cost, beside other clients?")
-    parser.add_argument("--cycles", type=int, default=1500, metavar="N", help="per client and round")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="turns of each client")
+    parser.add_argument("--cycles", type=COUNT.parse, default=1500, metavar="N", help="per client and round")
+    parser.add_argument("--rounds", type=COUNT.parse, default=5, metavar="N", help="turns of each client")
     parser.add_argument("--clients", type=Path, metavar="FOLDER", help="where rustypot and feetech-servo-sdk are")
     parser.add_argument("--lerobot", type=Path, metavar="FOLDER", help="where LeRobot 0.4.4 is")
     parser.add_argument("--only", nargs="+", choices=CLIENTS, metavar="CLIENT", help=f"some of {', '.join(CLIENTS)}")

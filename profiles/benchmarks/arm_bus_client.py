@@ -31,6 +31,7 @@ from sefa_edge.firmware_bridge.host.feetech.registers import COMMAND_BLOCK, STAT
 from sefa_edge.firmware_bridge.host.messages import JointGoal
 from sefa_edge.profiles.errors import FaultError, MissingError
 from sefa_edge.profiles.files import write_report
+from sefa_edge.profiles.quantities import COUNT
 from sefa_edge.profiles.schema import load_arm_profile
 
 ARM = "so101_sim"
@@ -262,7 +263,7 @@ def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description="One client of the servo bus, as fast as the bus allows.")
     parser.add_argument("--client", choices=CLIENTS, required=True)
     parser.add_argument("--port", required=True)
-    parser.add_argument("--cycles", type=int, default=1000)
+    parser.add_argument("--cycles", type=COUNT.parse, default=1000)
     parser.add_argument("--libraries", action="append", default=[], help="a folder in which the client is installed")
     parser.add_argument("--json", default="-")
     args = parser.parse_args(words)

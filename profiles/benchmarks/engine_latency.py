@@ -31,6 +31,7 @@ from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import write_report
 from sefa_edge.profiles.latency.environment import describe_environment
 from sefa_edge.profiles.latency.percentiles import Percentiles, percentiles
+from sefa_edge.profiles.quantities import COUNT, THREADS
 from sefa_edge.profiles.units import ns_to_ms, ns_to_us
 
 Inputs = Mapping[str, np.ndarray]
@@ -290,8 +291,10 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--compile", action="store_true", help="torch.compile as well; needs a C++ compiler, takes minutes"
     )
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="numbers of threads to compare on")
-    parser.add_argument("--calls", type=int, default=2000, help="measured calls of each")
+    parser.add_argument(
+        "--threads", type=THREADS.parse, nargs="+", default=[1, 2], help="numbers of threads to compare on"
+    )
+    parser.add_argument("--calls", type=COUNT.parse, default=2000, help="measured calls of each")
     parser.add_argument("--json", metavar="FILE", help="also write everything as JSON; - is standard output")
     return parser.parse_args(words)
 

@@ -36,6 +36,7 @@ from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.files import write_report
 from sefa_edge.profiles.latency.environment import describe_environment
 from sefa_edge.profiles.latency.percentiles import Percentiles, percentiles
+from sefa_edge.profiles.quantities import COUNT
 from sefa_edge.profiles.units import ns_to_ms
 
 Run = Callable[[], object]
@@ -51,7 +52,7 @@ WARM_UP_CALLS = 10
 def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--checkpoint", type=Path, help="a checkpoint's folder (default: the paper's network)")
-    parser.add_argument("--calls", type=int, default=300)
+    parser.add_argument("--calls", type=COUNT.parse, default=300)
     parser.add_argument("--json", metavar="F", help="write results here; - is standard output")
     options = parser.parse_args(words)
     torch.set_num_threads(1)

@@ -34,6 +34,7 @@ from sefa_edge.edge.engines.engine import Engine, EngineOptions, open_engine
 from sefa_edge.firmware_bridge.host.errors import ArmTimeout
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import FeetechArm, open_feetech_arm
 from sefa_edge.firmware_bridge.host.messages import JointGoal
+from sefa_edge.profiles.quantities import CONTROL_RATE_HZ, SECONDS
 from sefa_edge.profiles.resize import resize_to_policy
 from sefa_edge.profiles.schema import load_arm_profile
 from sefa_edge.profiles.units import s_to_ns
@@ -137,8 +138,8 @@ def main() -> int:
     parser.add_argument("--port", required=True)
     parser.add_argument("--camera", required=True)
     parser.add_argument("--engine", type=Path, required=True)
-    parser.add_argument("--seconds", type=float, default=30.0)
-    parser.add_argument("--rate", type=float, default=30.0)
+    parser.add_argument("--seconds", type=SECONDS.parse, default=30.0)
+    parser.add_argument("--rate", type=CONTROL_RATE_HZ.parse, default=30.0)
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--lerobot", type=Path, help="folder with LeRobot 0.4.4: its camera and its sleep")
     args = parser.parse_args()

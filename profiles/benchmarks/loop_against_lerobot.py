@@ -37,6 +37,7 @@ from sefa_edge.profiles.files import check_report_word, write_report
 from sefa_edge.profiles.latency.drawing import format_duration
 from sefa_edge.profiles.latency.environment import describe_environment
 from sefa_edge.profiles.latency.percentiles import Percentiles, percentiles
+from sefa_edge.profiles.quantities import CONTROL_RATE_HZ, COUNT, SECONDS
 from sefa_edge.profiles.units import NS_PER_S, period_ns
 
 HERE = Path(__file__).resolve().parent
@@ -195,9 +196,11 @@ def _as_json(rounds: list[Round], ratios: dict[str, dict[str, dict[str, float]]]
 def _parse(words: Sequence[str]) -> argparse.Namespace:
     shipped = Path(str(resources.files("sefa_edge.edge") / "shipped" / "lift" / "model.onnx"))
     parser = argparse.ArgumentParser(description="How steady is our loop beside LeRobot's, under the same load?")
-    parser.add_argument("--seconds", type=float, default=30.0, metavar="S", help="per loop and round")
-    parser.add_argument("--rounds", type=int, default=1, metavar="N", help="turns of each loop")
-    parser.add_argument("--rate", type=float, default=30.0, metavar="HZ", help="rate of every loop; LeRobot's is 30")
+    parser.add_argument("--seconds", type=SECONDS.parse, default=30.0, metavar="S", help="per loop and round")
+    parser.add_argument("--rounds", type=COUNT.parse, default=1, metavar="N", help="turns of each loop")
+    parser.add_argument(
+        "--rate", type=CONTROL_RATE_HZ.parse, default=30.0, metavar="HZ", help="rate of every loop; LeRobot's is 30"
+    )
     parser.add_argument("--engine", type=Path, default=shipped, metavar="E", help="engine that infers")
     parser.add_argument("--lerobot", type=Path, metavar="FOLDER", help="where LeRobot 0.4.4 is installed")
     parser.add_argument("--json", metavar="F", help="also write everything as JSON")

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from sefa_edge.edge.cameras.pictures import encode_jpeg
 from sefa_edge.edge.cameras.test_picture import VARIETY, draw_test_picture
 from sefa_edge.edge.process import die_with_parent
+from sefa_edge.profiles.quantities import PICTURE_RATE_HZ
 from sefa_edge.profiles.units import NS_PER_S, period_ns
 
 BOUNDARY = "picture"
@@ -46,7 +47,7 @@ class PictureStream(BaseHTTPRequestHandler):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="The moving test picture as an HTTP stream.")
-    parser.add_argument("--rate", type=float, default=30.0, metavar="HZ", help="pictures per second")
+    parser.add_argument("--rate", type=PICTURE_RATE_HZ.parse, default=30.0, metavar="HZ", help="pictures per second")
     PictureStream.period_ns = period_ns(parser.parse_args().rate)
     PictureStream.pictures = tuple(encode_jpeg(draw_test_picture(index)) for index in range(VARIETY))
     die_with_parent()

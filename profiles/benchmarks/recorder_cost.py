@@ -23,6 +23,7 @@ from sefa_edge.edge.records import ControlCommand
 from sefa_edge.edge.transport import channel_pair
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.plant_arm import PlantArm
+from sefa_edge.profiles.quantities import COUNT
 from sefa_edge.profiles.schema import load_arm_profile
 from sefa_edge.profiles.units import ns_to_us
 
@@ -31,7 +32,7 @@ HORIZON, TURNS, WARM_UP = 16, 3, 300
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--ticks", type=int, default=3000)
+    parser.add_argument("--ticks", type=COUNT.parse, default=3000)
     ticks = parser.parse_args().ticks
     for _ in range(TURNS):
         for name, recorded in (("not recorded", False), ("recorded", True)):

@@ -37,6 +37,7 @@ from simulated_unit import (
 
 from sefa_edge.edge.process import LEAN
 from sefa_edge.profiles.errors import FaultError
+from sefa_edge.profiles.quantities import COUNT
 from sefa_edge.profiles.units import NS_PER_S
 
 KB = 1024 / 1e6
@@ -159,7 +160,7 @@ def _content(
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="How soon does a run move the arm, and what does it hold?")
-    parser.add_argument("--repeats", type=int, default=5, help="starts, and imports of every module")
+    parser.add_argument("--repeats", type=COUNT.parse, default=5, help="starts, and imports of every module")
     parser.add_argument("--engine", type=Path, default=ENGINE, metavar="E", help="model.onnx, its card beside it")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything as JSON")
     return parser.parse_args(words)

@@ -36,6 +36,7 @@ from simulated_unit import (
 )
 
 from sefa_edge.profiles.errors import FaultError
+from sefa_edge.profiles.quantities import SECONDS
 
 KB = 1024 / 1e6
 """What the kernel calls kB, in MB of a million bytes."""
@@ -198,7 +199,7 @@ def _content(
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Does a run grow?")
-    parser.add_argument("--minutes", type=float, default=60.0, help="length of the run")
+    parser.add_argument("--minutes", type=SECONDS.parse, default=60.0, help="length of the run")
     parser.add_argument("--engine", type=Path, default=ENGINE, metavar="E", help="model.onnx, its card beside it")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything as JSON")
     return parser.parse_args(words)

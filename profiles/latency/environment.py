@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 from sefa_edge.profiles.jetson import find_jetson, first_line, read_text
+from sefa_edge.profiles.quantities import CountOrZero, NotNegative
 from sefa_edge.profiles.strict import StrictModel
 
 PACKAGES = ("sefa-edge", "numpy", "onnxruntime", "opencv-python-headless", "pyserial", "mujoco", "tensorrt")
@@ -19,8 +20,8 @@ class Environment(StrictModel):
 
     machine: str
     cpu: str
-    cores: int
-    memory_mb: int
+    cores: CountOrZero
+    memory_mb: CountOrZero
     operating_system: str
     kernel: str
     python: str
@@ -31,7 +32,7 @@ class Environment(StrictModel):
     """Release line of the Jetson's board support package; None on any other machine."""
     power_mode: str | None
     """The Jetson's nvpmodel mode by name, e.g. `MAXN_SUPER`."""
-    load_average: float
+    load_average: NotNegative
     """One-minute load when the measurement began: other work beside it makes tails longer."""
     date_utc: str
 

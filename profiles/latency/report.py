@@ -16,12 +16,20 @@ from pydantic import Field
 from sefa_edge.profiles.files import write_atomic
 from sefa_edge.profiles.latency.environment import Environment
 from sefa_edge.profiles.latency.percentiles import LatencyHistogram, percentiles
+from sefa_edge.profiles.quantities import (
+    ControlRateHz,
+    Count,
+    CountOrZero,
+    Nanoseconds,
+    NotNegative,
+    PolicyRateHz,
+    Real,
+    Whole,
+)
 from sefa_edge.profiles.strict import StrictModel, parse_json
 
 SCHEMA_PATH = Path(__file__).with_name("report.schema.json")
 BINS_AT_MOST = 60
-
-Nanoseconds = Annotated[int, Field(ge=0)]
 
 
 class Bin(StrictModel):
@@ -29,7 +37,7 @@ class Bin(StrictModel):
 
     low_ns: Nanoseconds
     high_ns: Nanoseconds
-    count: Annotated[int, Field(ge=0)]
+    count: CountOrZero
 
 
 class StageReport(StrictModel):
@@ -41,10 +49,10 @@ class StageReport(StrictModel):
     """The process whose time it is, e.g. `camera`, `policy -> control`."""
     meaning: str
     """From what to what, in one sentence."""
-    budget_ns: Annotated[int, Field(gt=0)] | None = None
+    budget_ns: Annotated[int, Whole("a time", 1, 2**62, "ns")] | None = None
     """The period that the stage has to fit into, where there is one."""
-    count: Annotated[int, Field(ge=1)]
-    mean_ns: Annotated[float, Field(ge=0)]
+    count: Count
+    mean_ns: Annotated[float, Real("a time", 0.0, 2.0**62, "ns")]
     min_ns: Nanoseconds
     p50_ns: Nanoseconds
     p90_ns: Nanoseconds
@@ -64,9 +72,9 @@ class Subject(StrictModel):
     precision: str
     arm: str
     camera: str
-    control_rate_hz: float
-    policy_rate_hz: float
-    seconds: float
+    control_rate_hz: ControlRateHz
+    policy_rate_hz: PolicyRateHz
+    seconds: NotNegative
     load: str = "none"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.onnxfile.allow_list import not_on_the_list
 from sefa_edge.profiles.onnxfile.graph import (
     DTYPES,
     FLOAT8_AND_LESS,
@@ -16,7 +17,7 @@ from sefa_edge.profiles.onnxfile.graph import (
     graphs_of,
     tensors_in,
 )
-from sefa_edge.profiles.onnxfile.quantisation_rules import broken_quantisers
+from sefa_edge.profiles.onnxfile.quantisation_rules import INTEGER_OPS, broken_quantisers
 from sefa_edge.profiles.onnxfile.targets import OLDEST_OPSET, BrokenRule, Target
 from sefa_edge.profiles.onnxfile.wiring import QUANTISERS, Wiring
 
@@ -35,7 +36,8 @@ def broken_rules(model: OnnxGraph, target: Target) -> list[BrokenRule]:
     broken = [found for rule in MODEL_RULES for found in rule(model, target)]
     for wiring in wirings:
         for node in wiring.graph.nodes:
-            broken += [found for rule in NODE_RULES for found in rule(node, wiring, target)]
+            told = [found for rule in NODE_RULES for found in rule(node, wiring, target)]
+            broken += told or list(_not_listed(node, wiring, target))
         broken += _not_finite(wiring)
         broken += broken_quantisers(wiring, model.opset, target)
     return broken
@@ -124,6 +126,12 @@ def _operator(node: Node, _wiring: Wiring, target: Target) -> Iterator[BrokenRul
     if not node.domain and node.op_type in target.missing_ops:
         problem = f"{target.name} cannot run {node.op_type} as one operator"
         yield BrokenRule(node.label, "missing-operator", problem, "export it decomposed into simpler ones")
+
+
+def _not_listed(node: Node, wiring: Wiring, target: Target) -> Iterator[BrokenRule]:
+    """The list, for what no rule with better advice has named."""
+    if node.op_type not in INTEGER_OPS:
+        yield from not_on_the_list(node, wiring, target)
 
 
 def _pictures(node: Node, wiring: Wiring, target: Target) -> Iterator[BrokenRule]:

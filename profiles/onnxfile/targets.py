@@ -18,7 +18,7 @@ class Target:
     """Bound to TensorRT's quantisation (signed, symmetric, per-tensor activations) and to static graphs."""
     allows_fp8: bool = False
     missing_ops: frozenset[str] = frozenset()
-    """Standard operators that it lacks although its opset has them, or whose use breaks it."""
+    """Standard operators on its list whose use breaks it all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class BrokenRule:
     hint: str
 
 
-TENSORRT_8_6 = Target("TensorRT 8.6", 17, missing_ops=frozenset({"Mish", "Gelu"}))
+TENSORRT_8_6 = Target("TensorRT 8.6", 17)
 """JetPack 6.0."""
 TENSORRT_10_3 = Target("TensorRT 10.3", 20)
 """JetPack 6.1 and 6.2."""

@@ -6,7 +6,6 @@ cameras of type `video` one `videos/<key>/chunk-*/file-*.mp4` per group of episo
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,9 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, JsonValue
 
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.strict import StrictModel, read_bounded, validate
+from sefa_edge.profiles.json_text import read_json
+from sefa_edge.profiles.quantities import PolicyRateHz, Whole
+from sefa_edge.profiles.strict import StrictModel, validate
 
 FORMAT_VERSION = "v3.0"
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
@@ -50,8 +51,8 @@ class _Feature(_Foreign):
 
 
 class _Info(_Foreign):
-    fps: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
-    total_frames: Annotated[int, Field(gt=0, le=MAX_FRAMES)]
+    fps: PolicyRateHz
+    total_frames: Annotated[int, Whole("a number of frames", 1, MAX_FRAMES)]
     data_path: str = DATA_PATH
     video_path: str | None = None
     features: Annotated[dict[str, JsonValue], Field(max_length=1000)]
@@ -99,15 +100,11 @@ def _current(folder: Path, path: Path) -> dict[str, object]:
     """The parsed file, when it is of the version that we read."""
     if not path.is_file():
         raise InputError(f"{folder} is not a LeRobot dataset", "it needs meta/info.json; see sefa-edge record")
-    try:
-        text = read_bounded(path)
-        require_fetched(path)
-        content = json.loads(text.removeprefix("\ufeff"))
-        version = content["codebase_version"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise InputError(
-            f"{folder} is not a LeRobot dataset: {path} is damaged", "was the copy complete? record or convert it again"
-        ) from None
+    require_fetched(path)
+    content = read_json(path)
+    if not isinstance(content, dict) or "codebase_version" not in content:
+        raise InputError(f"{folder} is not a LeRobot dataset: {path} names no codebase_version", "record it again")
+    version = content["codebase_version"]
     if version != FORMAT_VERSION:
         raise InputError(
             f"{folder} has LeRobot's dataset format {str(version)[:20]!r}, expected {FORMAT_VERSION!r} (LeRobot 0.4 "

@@ -125,8 +125,8 @@ def test_ctrl_c_stops_a_real_process_that_holds(tmp_path: Path) -> None:
     ("words", "code", "told"),
     [
         (["center", "elbow"], 2, "the arm so101_sim has no joint 'elbow'"),
-        (["center", "--speed", "0"], 2, "--speed 0 is out of range"),
-        (["park", "--speed", "nan"], 2, "--speed nan is out of range"),
+        (["center", "--speed", "0"], 2, "--speed: expected a speed above 0"),
+        (["park", "--speed", "nan"], 2, "up to 1000 degrees per second, got 'nan'"),
         (["park", "--speed", "100"], 2, "--speed 100 is out of range"),
         (["center", "--calibration", "/nowhere/c.json"], 2, "/nowhere/c.json does not exist"),
         (["center"], 4, "there is no serial port /nowhere/arm"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -11,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from sefa_edge.cli import CommandLine
 from sefa_edge.edge.running import command
 from sefa_edge.edge.running.run_plan import RunPlan, make_plan
+from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.units import ms_to_ns
 
 PATIENCE_S = 120.0
@@ -51,7 +52,7 @@ def test_an_engine_with_two_cameras(tmp_path: Path, two_camera_engine: Path) -> 
 
 
 def plan(engine: Path, *words: str) -> RunPlan:
-    parser = argparse.ArgumentParser()
+    parser = CommandLine()
     command.add_arguments(parser)
     return make_plan(parser.parse_args(["--engine", str(engine), *words]))
 
@@ -71,6 +72,5 @@ def test_what_pictures_are_held_to_follows_the_kind_of_camera_and_a_persons_word
 
 @pytest.mark.parametrize("words", [("--frozen-ms", "-1"), ("--max-skew-ms", "0"), ("--max-frame-age-ms", "nan")])
 def test_limits_that_are_none_are_refused(reach_engine: Path, words: tuple[str, str]) -> None:
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(InputError, match=f"^{words[0]}: expected a time"):
         plan(reach_engine, *words)
-    assert ended.value.code == 2

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sefa_edge.edge.engines.engine import Engine, EngineError, check_fits_arm, engine_kind, open_engine
+from sefa_edge.edge.engines.engine import Engine, EngineError, engine_kind, open_engine
 from sefa_edge.profiles.card import card_path, load_card
+from sefa_edge.profiles.card_check import CardError, World, check_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import sha256_of
 from sefa_edge.profiles.onnxfile.reader import read_onnx
@@ -124,10 +125,10 @@ def test_refuses_values_kept_in_another_file(tmp_path: Path, make_reach_engine: 
 def test_refuses_an_arm_with_other_joints(reach_engine: Path) -> None:
     card = load_card(reach_engine)
     arm = load_arm_profile("so101_sim")
-    check_fits_arm(card, arm)
+    check_card(card, World(arm, 100.0))
     swapped = card.model_copy(update={"joints": [card.joints[1], card.joints[0], *card.joints[2:]]})
-    with pytest.raises(EngineError, match="shoulder_lift shoulder_pan"):
-        check_fits_arm(swapped, arm)
+    with pytest.raises(CardError, match="shoulder_lift shoulder_pan"):
+        check_card(swapped, World(arm, 100.0))
     degrees = card.joints[5].model_copy(update={"unit": "degrees"})
-    with pytest.raises(EngineError, match="gripper"):
-        check_fits_arm(card.model_copy(update={"joints": [*card.joints[:5], degrees]}), arm)
+    with pytest.raises(CardError, match="gripper"):
+        check_card(card.model_copy(update={"joints": [*card.joints[:5], degrees]}), World(arm, 100.0))

@@ -191,10 +191,10 @@ def test_shows_a_checkpoint_without_the_learning_half(tmp_path: Path) -> None:
     ("content", "words"),
     [
         ('{"schema_version": 1', "not valid JSON"),
-        ('{"schema_version": NaN}', "NaN is no number"),
+        ('{"schema_version": NaN}', "NaN is not a number"),
         ('{"schema_version": 1}', "stage: this key is missing"),
         ("[1]", "is not an object with keys"),
-        ('{"a":' * 900 + "1" + "}" * 900, "over 256 brackets"),
+        ('{"a":' * 900 + "1" + "}" * 900, "nested deeper than 32"),
     ],
 )
 def test_refuses_a_damaged_checkpoint(tmp_path: Path, content: str, words: str) -> None:

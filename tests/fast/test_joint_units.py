@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sefa_edge.edge.engines.engine import EngineError, check_fits_arm
 from sefa_edge.profiles.card import JointSpec, load_card
+from sefa_edge.profiles.card_check import CardError, World, check_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.joint_units import unit_doubtful, unit_impossible
 from sefa_edge.profiles.schema import ArmProfile, load_arm_profile, shipped_arms
@@ -76,6 +76,6 @@ def test_degrees_that_look_clipped_at_100_are_doubted() -> None:
 
 
 def test_an_engine_in_the_other_unit_is_refused(reach_engine: Path) -> None:
-    with pytest.raises(EngineError, match="the engine speaks degrees, arm 'so101_percent' range_percent") as caught:
-        check_fits_arm(load_card(reach_engine), PERCENT)
+    with pytest.raises(CardError, match="the engine speaks degrees, arm 'so101_percent' range_percent") as caught:
+        check_card(load_card(reach_engine), World(PERCENT, 100.0))
     assert "so101_percent" in caught.value.hint

@@ -15,12 +15,12 @@ from sefa_edge.edge.evaluation.wilson import wilson_interval
 from sefa_edge.firmware_bridge.host.feetech.settings_table import SETTINGS
 from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.files import write_atomic
+from sefa_edge.profiles.files import MAX_BYTES, read_bounded, write_atomic
 from sefa_edge.profiles.progress import Progress
 from sefa_edge.profiles.schema import ArmProfile, JointProfile, SafetyProfile, load_arm_profile, shipped_arms
 from sefa_edge.profiles.servo_models import MODELS, model_numbers, servo_model
 from sefa_edge.profiles.servo_settings import ServoSettings
-from sefa_edge.profiles.strict import MAX_BYTES, parse_json, read_bounded
+from sefa_edge.profiles.strict import parse_json
 
 GOOD = Path(__file__).parents[2] / "profiles/arms/so101_sim.yaml"
 
@@ -66,11 +66,11 @@ def test_the_hash_tells_limits_apart(tmp_path: Path) -> None:
         ("baud: 1000000", "baud: fast", "baud"),
         ("baud: 1000000", "boud: 1000000", "boud"),
         ("max_deg: 110.0", "max_deg: -120.0", "must be below"),
-        ("max_deg: 110.0", "max_deg: .nan", "finite"),
+        ("max_deg: 110.0", "max_deg: .nan", r"line \d+: max_deg: '.nan' is not a finite"),
         ("start_pose_deg: [0.0, ", "start_pose_deg: [500.0, ", "outside"),
         ("start_pose_deg: [0.0, ", "start_pose_deg: [", "5 values for 6 joints"),
         ("schema_version: 1", "schema_version: 2", "schema_version"),
-        ("joints:", "joints: &a [*a]\nrest:", "no place here"),
+        ("joints:", "joints: &a [*a]\nrest:", "anchors and aliases"),
         ("name: so101_sim", "name: !!python/object:os.system x", "not valid YAML"),
     ],
 )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
 
 import pytest
 
+from sefa_edge.cli import CommandLine
 from sefa_edge.edge.realtime import RealtimeSettings, claim_privileges, refusal_words, user_name
 from sefa_edge.edge.records import Privilege
 from sefa_edge.edge.running.command import add_realtime_arguments
@@ -19,7 +19,7 @@ CORE = min(os.sched_getaffinity(0))
 
 
 def parse(*words: str) -> RealtimeSettings:
-    parser = argparse.ArgumentParser()
+    parser = CommandLine()
     add_realtime_arguments(parser)
     return realtime_settings(parser.parse_args(words))
 
@@ -37,9 +37,9 @@ def test_words_become_settings() -> None:
     ("words", "told"),
     [
         (("--cpu", "4095"), "4095"),
-        (("--realtime-priority", "100"), "100"),
-        (("--realtime-priority", "-1"), "-1"),
-        (("--spin-us", "2001"), "2001"),
+        (("--realtime-priority", "100"), "from 0 to 99, got '100'"),
+        (("--realtime-priority", "-1"), "from 0 to 99, got '-1'"),
+        (("--spin-us", "2001"), "from 0 to 2000 us, got '2001'"),
     ],
 )
 def test_settings_out_of_range_are_refused(words: tuple[str, ...], told: str) -> None:

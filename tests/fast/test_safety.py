@@ -248,6 +248,10 @@ def test_a_reading_is_believed_as_far_as_a_joint_can_move(direction: float) -> N
     assert not believable(before_deg + direction * (farthest_deg + 1e-6), before_deg, elapsed_ns).any()
 
 
+def test_noise_alone_is_believed_up_to_its_bound() -> None:
+    assert believable(np.array([4.0, -4.0]), np.zeros(2), np.zeros(2, np.int64)).all()
+
+
 def test_a_reading_that_is_no_number_is_not_believed() -> None:
     readings_deg = np.array([np.nan, np.inf])
     with np.errstate(invalid="ignore"):

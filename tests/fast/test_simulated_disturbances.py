@@ -95,12 +95,12 @@ def test_words_are_read() -> None:
     ("words", "says"),
     [
         ("dropt=0.1", "'dropt' is no disturbance"),
-        ("dropped", "'dropped' has no number"),
-        ("dropped=much", "'dropped=much' has no number"),
-        ("dropped=1.5", "dropped=1.5 is not possible"),
-        ("bit_errors=nan", "bit_errors=nan is not possible"),
-        ("late_ms=inf", "late_ms=inf is not possible"),
-        ("seed=1.5", "'seed=1.5' has no number"),
+        ("dropped", "dropped: expected a fraction from 0 to 1, got ''"),
+        ("dropped=much", "dropped: expected a fraction from 0 to 1, got 'much'"),
+        ("dropped=1.5", "dropped: expected a fraction from 0 to 1, got 1.5"),
+        ("bit_errors=nan", "bit_errors: expected a fraction from 0 to 1, got 'nan'"),
+        ("late_ms=inf", "late_ms: expected a time from 0 to 1000 ms, got 'inf'"),
+        ("seed=1.5", "seed: expected a seed from 0 to 4294967295, got '1.5'"),
     ],
 )
 def test_words_that_make_no_sense_are_refused(words: str, says: str) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
+import subprocess
+import sys
 import time
 import tty
 from collections.abc import Iterator
@@ -11,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from sefa_edge.firmware_bridge.host import port_link
 from sefa_edge.firmware_bridge.host.feetech.protocol import decode, encode_ping
 from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
@@ -92,6 +96,19 @@ def test_the_link_of_an_arm_that_runs_is_not_taken(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=f"that runs .process {os.getpid()}"):
             PtyPort(make_bus(), tmp_path / "arm")
         assert os.path.exists(port.path)
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="there is no `unshare` here")
+def test_a_link_into_a_process_that_may_not_be_looked_at_is_not_called_stale(tmp_path: Path) -> None:
+    """As from inside a container: the link leads through another process, which nobody there may ask."""
+    look = f"import pathlib, {port_link.__name__} as p; print(p.is_stale(pathlib.Path({str(tmp_path)!r}) / 'arm'))"
+    with PtyPort(make_bus(), tmp_path / "arm"):
+        told = subprocess.run(
+            ["unshare", "-r", sys.executable, "-c", look], capture_output=True, text=True, check=False
+        )
+    if told.returncode != 0 and "unshare" in told.stderr:
+        pytest.skip(told.stderr.strip())
+    assert told.stdout.strip() == "False", told.stderr
 
 
 def test_a_loop_can_serve_without_a_thread() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from sefa_edge.cli import CommandLine
 from sefa_edge.edge.cameras.camera import CameraAddress
 from sefa_edge.edge.cameras.pictures import Capture, read_picture
 from sefa_edge.edge.play_settings import HandOver
@@ -29,7 +29,7 @@ PATIENCE_S = 120.0
 
 
 def plan(engine: Path, *words: str) -> RunPlan:
-    parser = argparse.ArgumentParser()
+    parser = CommandLine()
     run.add_arguments(parser)
     return make_plan(parser.parse_args(["--engine", str(engine), *words]))
 
@@ -70,9 +70,9 @@ def test_a_real_arm_runs_until_it_is_told_otherwise(reach_engine: Path) -> None:
         (("--task", "juggle"), "no task is called 'juggle'"),
         (("--calibration", "arm.json"), "takes no --calibration"),
         (("--video", "run.gif"), "unknown ending"),
-        (("--rate", "5000"), "--rate 5000 is out of range"),
-        (("--fade-ms", "-1"), "--fade-ms -1 is out of range"),
-        (("--ensemble-decay", "nan"), "--ensemble-decay nan is out of range"),
+        (("--rate", "5000"), "--rate: expected a rate from 20 to 500 Hz, got '5000'"),
+        (("--fade-ms", "-1"), "--fade-ms: expected a time from 0 to 5000 ms, got '-1'"),
+        (("--ensemble-decay", "nan"), "--ensemble-decay: expected a number from -100 to 100, got 'nan'"),
         (("--video", "nowhere/run.mp4"), "folder nowhere does not exist"),
     ],
 )

@@ -10,7 +10,8 @@ from sefa_edge.firmware_bridge.simulation.plant import Plant
 from tests.faults.joint_monitor import KINEMATIC_SLACK_TICKS, JointMonitor
 from tests.faults.servo_truth import ServoTruth
 from tests.faults.wire_limits import WireLimits
-from tests.faults.wire_monitor import WireMonitor, WireSummary
+from tests.faults.wire_monitor import WireMonitor
+from tests.faults.wire_rules import WireSummary
 
 
 class ArmJudge:

@@ -22,7 +22,7 @@ from pathlib import Path
 from tests.faults import control_rows, lock_step_rows, run_rows
 from tests.faults.row import Level
 from tests.faults.table import LEVELS
-from tests.faults.wire_monitor import WireSummary
+from tests.faults.wire_rules import WireSummary
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from sefa_edge.profiles.units import period_ns, s_to_ns
 from tests.faults.control_rig import Rig
 from tests.faults.judge import first_rest
 from tests.faults.row import DROPPED, GOES_ON, LEFT, Expected, Row, Start
-from tests.faults.wire_monitor import WireSummary
+from tests.faults.wire_rules import WireSummary
 
 
 def unplug(rig: Rig) -> None:

@@ -112,8 +112,8 @@ class JointMonitor:
         self._judge_speed(joint, position_ticks, stamp_ns)
 
     def _judge_range(self, joint: _Joint, position: float, stamp_ns: int) -> None:
-        before = _outside(joint.limits, joint.memory[-1][1]) if joint.memory else float("inf")
-        outside = _outside(joint.limits, position)
+        before = joint.limits.outside(joint.memory[-1][1]) if joint.memory else float("inf")
+        outside = joint.limits.outside(position)
         if outside > max(before, 0.0) + self._slack_ticks:
             self._note(Motion.RANGE, joint, stamp_ns, f"{outside:.1f} ticks outside")
 
@@ -145,7 +145,3 @@ class JointMonitor:
 
     def _note(self, motion: Motion, joint: _Joint, stamp_ns: int, detail: str) -> None:
         self.found.append(Misconduct(motion, joint.limits.servo_id, stamp_ns, detail))
-
-
-def _outside(limits: JointLimits, ticks: float) -> float:
-    return max(limits.min_ticks - ticks, ticks - limits.max_ticks, 0.0)

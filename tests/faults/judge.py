@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
-from tests.faults.wire_monitor import GoalPacket
+from tests.faults.wire_rules import GoalPacket
 
 STILL_PACKETS = 2
 PAUSE_PERIODS = 10

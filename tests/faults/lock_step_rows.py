@@ -20,7 +20,7 @@ from tests.faults import arming_rows
 from tests.faults.judge import first_rest
 from tests.faults.lock_step import HORIZON, STEP_NS, Bench
 from tests.faults.row import DROPPED, GOES_ON, LEFT, PARKED, UNTOUCHED, Expected, Row, Start
-from tests.faults.wire_monitor import WireSummary
+from tests.faults.wire_rules import WireSummary
 
 SHOULDER, GRIPPER = 1, 5
 BITS_PER_TICK = 140 * 8

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tests.faults.joint_monitor import JointMonitor
 from tests.faults.wire_limits import WireLimits
-from tests.faults.wire_monitor import WireMonitor, WireSummary
+from tests.faults.wire_monitor import WireMonitor
+from tests.faults.wire_rules import WireSummary
 
 HEAD = struct.Struct("<BqH")
 TO_SERVOS, FROM_SERVOS, JOINTS = 1, 2, 3
@@ -61,6 +62,10 @@ class LoggedJoints:
 
     def position_ticks(self, servo_id: int) -> float:
         return self.ticks[servo_id]
+
+    def goal_ticks(self, servo_id: int) -> int:
+        """Never asked for: a servo of a log hears nothing."""
+        raise NotImplementedError
 
 
 class LoggedArm:

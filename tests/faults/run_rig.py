@@ -21,7 +21,7 @@ from tests.faults.control_rig import SimulatedUnit
 from tests.faults.logged_arm import LoggedArm
 from tests.faults.picture_stream import PictureStream
 from tests.faults.wire_limits import wire_limits
-from tests.faults.wire_monitor import WireSummary
+from tests.faults.wire_rules import WireSummary
 
 PATIENCE_S = 120.0  # only ever waited for when something is broken
 WIRE_LOG = "wire.log"
@@ -42,6 +42,8 @@ class RunRig:
         self.own_arm = LoggedArm(wire_limits(load_arm_profile("so101_sim")))
         """The judge of that world."""
         self.release_asked_ns: int | None = None
+        self.port_path = self.unit.port.path
+        """What the run opens as the arm's port."""
         self.words: list[str] = ["--video", "none"]
         self.environment: dict[str, str] = {}
         self.wrapper: list[str] = []
@@ -58,11 +60,7 @@ class RunRig:
         self.process = self.spawn("log")
 
     def spawn(self, log: str) -> subprocess.Popen[bytes]:
-        arm = (
-            ["--arm", "sim"]
-            if self.has_own_world
-            else ["--arm", str(self.unit.arm_file), "--port", self.unit.port.path]
-        )
+        arm = ["--arm", "sim"] if self.has_own_world else ["--arm", str(self.unit.arm_file), "--port", self.port_path]
         camera = [] if self.has_own_world else ["--camera", self.stream.address]
         command = [sys.executable, "-m", "sefa_edge", "run", "--engine", str(self.engine), *arm, *camera]
         command += ["--seconds", "100", "--episode-seconds", "50", *self.words]

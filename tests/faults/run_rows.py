@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.faults.broken_engines import write_failing_engine, write_nan_engine, write_narrow_engine
 from tests.faults.row import DROPPED, GOES_ON, LEFT, UNTOUCHED, Expected, Row, Start
 from tests.faults.run_rig import RunRig, stepped_clock
-from tests.faults.wire_monitor import WireSummary
+from tests.faults.wire_rules import WireSummary
 
 HOME_S = 60.0
 """From a fault to the end of the run: a few seconds on a quiet machine."""
@@ -205,6 +205,7 @@ def on_small_disk(rig: RunRig, words: list[str], fill: str) -> None:
     mount = f'mount -t tmpfs -o size=400k none "$0" && {fill}; exec "$@"'
     rig.wrapper = ["unshare", "-rm", "sh", "-c", mount, str(full)]
     rig.words = words
+    rig.port_path = os.path.realpath(rig.port_path)  # its link leads through this process, which is not seen from there
 
 
 def record_on_small_disk(rig: RunRig) -> None:

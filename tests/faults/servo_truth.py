@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
-from tests.faults.wire_decoder import PRESENT_POSITION, TORQUE_ENABLE, position_ticks
+from tests.faults.wire_decoder import GOAL_POSITION, PRESENT_POSITION, TORQUE_ENABLE, position_ticks
 
 
 class ServoTruth:
@@ -20,3 +20,6 @@ class ServoTruth:
 
     def position_ticks(self, servo_id: int) -> float:
         return position_ticks(*self._bus.servo(servo_id).read(PRESENT_POSITION, 2))
+
+    def goal_ticks(self, servo_id: int) -> int:
+        return position_ticks(*self._bus.servo(servo_id).read(GOAL_POSITION, 2))

@@ -1,12 +1,15 @@
-"""The fault table as `edge/README.md` prints it, made from the rows that the tests perform.
+"""The fault table as `edge/README.md` prints it, made from the rows that the tests perform, and the figures of the last
+campaign (`python -m tests.faults.campaign --json tests/faults/figures.json`).
 
-python -m tests.faults.table            prints it
-python -m tests.faults.table --write    puts it into edge/README.md
+python -m tests.faults.table            prints both
+python -m tests.faults.table --write    puts them into edge/README.md
 """
 
 from __future__ import annotations
 
+import json
 import sys
+import textwrap
 from pathlib import Path
 
 from tests.faults import control_rows, lock_step_rows, run_rows
@@ -14,6 +17,9 @@ from tests.faults.row import DROPPED, GOES_ON, PARKED, UNTOUCHED, Expected, Leve
 
 README = Path(__file__).parents[2] / "edge/README.md"
 BEGIN, END = "<!-- faults: begin -->\n", "<!-- faults: end -->\n"
+FIGURES = Path(__file__).with_name("figures.json")
+LINE_WIDTH = 120
+FIGURES_BEGIN, FIGURES_END = "<!-- fault figures: begin -->\n", "<!-- fault figures: end -->\n"
 LEVELS: dict[Level, list] = {
     Level.LOCK_STEP: lock_step_rows.ROWS,
     Level.CONTROL: control_rows.ROWS,
@@ -26,15 +32,41 @@ def published() -> str:
     return "\n".join(_section(level, rows) for level, rows in LEVELS.items())
 
 
+def published_figures() -> str:
+    """What the monitors saw in the last campaign, in a sentence."""
+    overall = json.loads(FIGURES.read_text(encoding="utf-8"))["overall"]
+    seen = overall["seen"]
+    words = (
+        f"The last campaign: {overall['runs']} runs of {overall['name']}, {seen['goal_packets']:,} packets with goals "
+        f"decoded on the wire, {seen['violations']} violations. The longest step of a goal was "
+        f"{seen['worst_step']:.1%} of the velocity limit, the largest change of a step {seen['worst_change']:.1%} of "
+        "the acceleration limit (beyond what rounding to ticks explains), the longest way of a joint in 0.2 s "
+        f"{seen['fastest_joint']:.1%} of what its goals allow."
+    )
+    return textwrap.fill(words, LINE_WIDTH) + "\n"
+
+
 def in_readme() -> str:
-    """What stands between the marks in the README."""
-    return README.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0]
+    """The table between the marks in the README."""
+    return _between(BEGIN, END)
+
+
+def figures_in_readme() -> str:
+    """The figures between their marks in the README."""
+    return _between(FIGURES_BEGIN, FIGURES_END)
 
 
 def write() -> None:
-    """Put the table into the README."""
-    before, rest = README.read_text(encoding="utf-8").split(BEGIN)
-    README.write_text(f"{before}{BEGIN}{published()}{END}{rest.split(END)[1]}", encoding="utf-8")
+    """Put table and figures into the README."""
+    text = README.read_text(encoding="utf-8")
+    for begin, end, content in ((BEGIN, END, published()), (FIGURES_BEGIN, FIGURES_END, published_figures())):
+        before, rest = text.split(begin)
+        text = f"{before}{begin}{content}{end}{rest.split(end)[1]}"
+    README.write_text(text, encoding="utf-8")
+
+
+def _between(begin: str, end: str) -> str:
+    return README.read_text(encoding="utf-8").split(begin)[1].split(end)[0]
 
 
 def _section(level: Level, rows: list[Row]) -> str:
@@ -61,4 +93,4 @@ def _escaped(words: str) -> str:
 
 
 if __name__ == "__main__":
-    write() if "--write" in sys.argv[1:] else print(published())
+    write() if "--write" in sys.argv[1:] else print(published(), published_figures(), sep="\n")

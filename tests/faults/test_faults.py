@@ -6,6 +6,7 @@ is in `EVERY_PYTHON`; the other rows with processes are marked `once`.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -41,10 +42,6 @@ EVERY_PYTHON = frozenset(
 
 WAITING = frozenset(
     {
-        "one servo silent and back",
-        "loose contact at one servo",
-        "loose contact on the way home, until it takes too long",
-        "power cut for less than half a second",
         "a joint stands outside its limits",
     }
 )
@@ -95,6 +92,12 @@ def test_of_a_run(row: Row[RunRig], performed: Performed) -> None:
 
 def test_the_readme_prints_these_rows() -> None:
     assert table.in_readme() == table.published(), "run: python -m tests.faults.table --write"
+
+
+def test_the_readme_prints_the_figures_of_a_campaign_without_violations() -> None:
+    assert table.figures_in_readme() == table.published_figures(), "run: python -m tests.faults.table --write"
+    overall = json.loads(table.FIGURES.read_text())["overall"]
+    assert (overall["failed"], overall["seen"]["violations"]) == (0, 0)
 
 
 def test_names_are_unique_and_there_are_at_least_forty() -> None:

@@ -22,7 +22,7 @@ from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.schema import load_arm_profile
 from tests.faults.logged_arm import FROM_SERVOS, JOINTS, TO_SERVOS, LoggedArm, read_log
 from tests.faults.wire_limits import wire_limits
-from tests.faults.wire_monitor import Rule
+from tests.faults.wire_rules import Rule
 
 PATIENCE_S = 60.0
 PROFILE = load_arm_profile("so101_sim")

@@ -22,30 +22,14 @@ from sefa_edge.firmware_bridge.host.feetech.protocol import Instruction, PacketD
 from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
-from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
+from sefa_edge.profiles.schema import load_arm_profile
+from tests.faults.arm_judge import ArmJudge
+from tests.faults.wire_limits import wire_limits
 
 PATIENCE_S = 120.0  # only ever waited for when something is broken
 ARM = "so101_sim"
 MARK = "SEFA_EDGE_TEST_RUN"
 CAMERA, POLICY, CONTROL = "camera_process", "policy_process", "control_process"
-
-
-class WatchedPlant(KinematicPlant):
-    """Counts how often a motor was switched on or given a goal."""
-
-    def __init__(self, profile: ArmProfile) -> None:
-        super().__init__([(joint.range_min_ticks + joint.range_max_ticks) / 2 for joint in profile.joints])
-        self.on = [False] * len(profile.joints)
-        self.touched = 0
-
-    def set_torque(self, index: int, on: bool) -> None:
-        self.touched += on
-        self.on[index] = on
-        super().set_torque(index, on)
-
-    def set_goal_ticks(self, index: int, ticks: float) -> None:
-        self.touched += 1
-        super().set_goal_ticks(index, ticks)
 
 
 @dataclass
@@ -54,10 +38,24 @@ class Unit:
 
     folder: Path
     engine: Path
-    plant: WatchedPlant
     bus: SimulatedBus
+    judge: ArmJudge
     port: PtyPort
     runs: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def torque_is_on(self) -> list[bool]:
+        with self.port.lock:
+            return [servo.register(reg.TORQUE_ENABLE) == reg.TORQUE_ON for servo in self.bus.servos]
+
+    def ask_for_release(self) -> None:
+        """Somebody asks for torque off, wherever the arm is."""
+        with self.port.lock:
+            self.judge.ask_for_release()
+
+    def assert_untouched(self) -> None:
+        """Not one goal or torque packet came. Raises AssertionError."""
+        with self.port.lock:
+            self.judge.assert_untouched()
 
     def start(self, *more: str) -> subprocess.Popen[str]:
         words = ["--arm", ARM, "--port", self.port.path, "--camera", f"images:{self.folder / 'pictures'}"]
@@ -94,17 +92,20 @@ class Unit:
 @pytest.fixture
 def unit(tmp_path: Path, reach_engine: Path) -> Iterator[Unit]:
     profile = load_arm_profile(ARM)
-    plant = WatchedPlant(profile)
+    plant = KinematicPlant.of_arm(profile)
+    bus = SimulatedBus.of_arm(profile, plant)
+    judge = ArmJudge(bus, plant, wire_limits(profile), time.monotonic_ns, exact_time=False)
     (tmp_path / "pictures").mkdir()
     write_picture(tmp_path / "pictures/0.jpg", np.full((480, 640, 3), 90, np.uint8))
-    bus = SimulatedBus.of_arm(profile, plant)
     with PtyPort(bus, tmp_path / "arm") as port:
-        made = Unit(tmp_path, reach_engine, plant, bus, port)
+        made = Unit(tmp_path, reach_engine, bus, judge, port)
         yield made
         for run in made.runs:
             if run.poll() is None:
                 run.terminate()
             run.communicate(timeout=PATIENCE_S)
+        with port.lock:
+            judge.assert_clean()
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
@@ -132,7 +133,7 @@ def test_a_process_is_killed_while_it_starts(unit: Unit, module: str, delay_s: f
     name = module.removesuffix("_process")
     assert run.returncode == 3, words
     assert f"error: the {name} process ended: killed by SIGKILL" in words
-    assert unit.plant.touched == 0
+    unit.assert_untouched()
     unit.assert_nothing_is_left()
 
 
@@ -145,7 +146,7 @@ def test_the_supervisor_is_killed_while_it_starts(unit: Unit, delay_s: float) ->
     run.kill()
     run.wait(PATIENCE_S)
     unit.assert_nothing_is_left()
-    assert not any(unit.plant.on)
+    assert not any(unit.torque_is_on())
 
 
 @pytest.mark.once
@@ -155,13 +156,13 @@ def test_nobody_touches_the_arm_before_the_cameras_work(unit: Unit) -> None:
     _, words = run.communicate(timeout=PATIENCE_S)
     assert run.returncode == 2
     assert "0.jpg is not a picture" in words
-    assert unit.plant.touched == 0
+    unit.assert_untouched()
     unit.assert_nothing_is_left()
 
 
 def test_a_second_run_on_the_same_arm_is_refused(unit: Unit) -> None:
     first = unit.start()
-    until(lambda: all(unit.plant.on), "torque")
+    until(lambda: all(unit.torque_is_on()), "torque")
     control = unit.pid_of(CONTROL)
     second = unit.start()
     _, words = second.communicate(timeout=PATIENCE_S)
@@ -171,7 +172,7 @@ def test_a_second_run_on_the_same_arm_is_refused(unit: Unit) -> None:
     first.terminate()
     _, words = first.communicate(timeout=PATIENCE_S)
     assert "stopped by SIGTERM: arm parked and released" in words
-    assert not any(unit.plant.on)
+    assert not any(unit.torque_is_on())
     unit.assert_nothing_is_left()
 
 
@@ -210,7 +211,7 @@ def test_control_is_killed_while_it_arms(unit: Unit, address: int, nth: int) -> 
     _, words = run.communicate(timeout=PATIENCE_S)
     assert run.returncode == 3, words
     assert "error: the control process ended: killed by SIGKILL: arm parked and released" in words
-    assert not any(unit.plant.on)
+    assert not any(unit.torque_is_on())
     unit.assert_nothing_is_left()
 
 
@@ -236,7 +237,10 @@ def test_control_is_killed_before_the_goal_and_nothing_holds(unit: Unit) -> None
     assert held.is_set()
     assert run.returncode == 3, words
     assert "error: the control process ended: killed by SIGKILL: arm not touched" in words
-    assert unit.plant.touched == 0
+    assert not any(unit.torque_is_on())
+    with unit.port.lock:
+        seen = unit.judge.summary()
+    assert (seen.goal_packets, seen.torque_packets) == (1, 0)  # the goal that never arrived
     unit.assert_nothing_is_left()
 
 
@@ -244,7 +248,7 @@ def test_control_is_killed_before_the_goal_and_nothing_holds(unit: Unit) -> None
 @pytest.mark.parametrize("delay_s", [0.0, 0.1, 0.4])
 def test_the_supervisor_is_killed_while_another_control_process_starts(unit: Unit, delay_s: float) -> None:
     run = unit.start()
-    until(lambda: all(unit.plant.on), "torque")
+    until(lambda: all(unit.torque_is_on()), "torque")
     first = unit.pid_of(CONTROL)
     assert first is not None
     os.kill(first, signal.SIGKILL)
@@ -252,7 +256,7 @@ def test_the_supervisor_is_killed_while_another_control_process_starts(unit: Uni
     time.sleep(delay_s)
     run.kill()
     _, words = run.communicate(timeout=PATIENCE_S)
-    until(lambda: not any(unit.plant.on), "the arm to be released")
+    until(lambda: not any(unit.torque_is_on()), "the arm to be released")
     until(lambda: not unit.everybody(), "the end of everybody")
     assert "arm not touched" not in words
 
@@ -262,9 +266,11 @@ def test_the_supervisor_is_killed_while_another_control_process_starts(unit: Uni
 @pytest.mark.parametrize("module", [CAMERA, POLICY, "recorder_process"])
 def test_a_process_that_is_stopped_does_not_hold_up_the_end(unit: Unit, module: str, number: signal.Signals) -> None:
     run = unit.start("--record", str(unit.folder / "recordings"))
-    until(lambda: all(unit.plant.on), "torque")
+    until(lambda: all(unit.torque_is_on()), "torque")
     pid = unit.pid_of(module)
     assert pid is not None
+    if number is signal.SIGQUIT:
+        unit.ask_for_release()
     os.kill(run.pid, number)
     os.kill(pid, signal.SIGSTOP)
     _, words = run.communicate(timeout=PATIENCE_S)
@@ -276,5 +282,5 @@ def test_a_process_that_is_stopped_does_not_hold_up_the_end(unit: Unit, module: 
         assert "error: emergency stop: arm released where it stood" in words
     if module == "recorder_process":
         assert "the recorder was stuck and was killed" in words
-    assert not any(unit.plant.on)
+    assert not any(unit.torque_is_on())
     until(lambda: not unit.everybody(), "the end of everybody")

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from sefa_edge.profiles.schema import load_arm_profile
 from tests.faults.wire_limits import CalibratedRange, JointLimits, WireLimits, wire_limits
-from tests.faults.wire_monitor import Rule, WireMonitor
+from tests.faults.wire_monitor import WireMonitor
+from tests.faults.wire_rules import Rule
 
 PERIOD_NS = 10_000_000
 LIMITS = WireLimits(
@@ -426,7 +427,7 @@ class Instruments:
     """Servo 1 as it really is."""
 
     def __init__(self) -> None:
-        self.on, self.connected, self.ticks = False, True, 1500.0
+        self.on, self.connected, self.ticks, self.goal = False, True, 1500.0, 1500
 
     def hears(self, servo_id: int) -> bool:
         return self.connected
@@ -436,6 +437,9 @@ class Instruments:
 
     def position_ticks(self, servo_id: int) -> float:
         return self.ticks if servo_id == 1 else 2000.0
+
+    def goal_ticks(self, servo_id: int) -> int:
+        return self.goal
 
 
 def test_a_servo_that_lost_its_power_is_noticed_by_instruments() -> None:
@@ -467,10 +471,22 @@ def test_goals_that_no_servo_hears_are_judged_as_a_stream_and_energise_nothing()
     assert stream.monitor.violations[-1].rule is Rule.ANCHOR
 
 
+def test_a_servo_that_missed_goals_may_not_jump() -> None:
+    """On the wire each goal is a step from the last; the servo heard none of the last ones."""
+    truth, stream = Instruments(), Stream()
+    stream.monitor = WireMonitor(LIMITS, truth)
+    stream.goals(1500)
+    truth.on = True
+    goal = stream.rush(1500, *SPEED_UP, 20)
+    stream.monitor.assert_clean()  # up to 80 ticks may be four steps
+    stream.goals(goal + 20)
+    assert [violation.rule for violation in stream.monitor.violations] == [Rule.VELOCITY]
+
+
 def test_torque_off_may_be_repeated_until_a_servo_obeys() -> None:
     truth, stream = Instruments(), Stream()
     stream.monitor = WireMonitor(LIMITS, truth)
-    truth.ticks = 2000.0
+    truth.ticks, truth.goal = 2000.0, 2000
     stream.goals(2000)
     truth.on = True
     stream.report(2000, 2000)
@@ -478,7 +494,9 @@ def test_torque_off_may_be_repeated_until_a_servo_obeys() -> None:
     stream.torque(0)
     stream.monitor.assert_clean()
     stream.goals(2000, 2000)
-    stream.rush(2000, 4, 8, 12, 16, 20, 20, 20)
+    for goal in (2004, 2012, 2024, 2040, 2060, 2080):
+        stream.goals(goal)
+        truth.goal = goal
     stream.torque(0)
     assert [violation.rule for violation in stream.monitor.violations] == [Rule.RELEASE]
 

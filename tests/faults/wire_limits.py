@@ -29,6 +29,10 @@ class JointLimits:
     """A gripper, whose joint stays away from its goal while it holds something."""
     name: str = ""
 
+    def outside(self, ticks: float) -> float:
+        """How far a position is outside the range, ticks; 0 inside."""
+        return max(self.min_ticks - ticks, ticks - self.max_ticks, 0.0)
+
 
 @dataclass(frozen=True, slots=True)
 class WireLimits:

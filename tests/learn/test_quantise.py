@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, numpy_helper
 from torch import Tensor, nn
 
+from sefa_edge.export.flavours import render_for_cpus, round_weights
 from sefa_edge.export.graph.to_onnx import trace
 from sefa_edge.export.int8.calibration import INT8_MAX, Calibration, Moments, RangeHistogram, calibrate, half_exact
 from sefa_edge.export.int8.equalise import equalise
@@ -20,9 +22,18 @@ from sefa_edge.export.int8.half import store_matrices_as_half, to_half
 from sefa_edge.export.int8.layers import Graph, find_layers, find_residuals
 from sefa_edge.export.int8.quantise import Int8Source, Mode, quantise
 from sefa_edge.export.int8.rounding import round_weight
-from sefa_edge.export.int8.sensitivity import Form, Judge, choose_recipe, core_layers, layers_in, measure_sensitivity
+from sefa_edge.export.int8.sensitivity import (
+    BUDGET_SHARE,
+    Form,
+    Judge,
+    choose_recipe,
+    core_layers,
+    layers_in,
+    measure_sensitivity,
+)
 from sefa_edge.export.session import run_chunks
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.onnxfile.integer_arithmetic import EXACT_WEIGHT_LIMIT
 from sefa_edge.profiles.onnxfile.reader import read_onnx
 from sefa_edge.profiles.onnxfile.rules import broken_rules
 from sefa_edge.profiles.onnxfile.targets import TENSORRT_8_6, TENSORRT_10_3, TENSORRT_11
@@ -253,3 +264,18 @@ def test_calibration_looks_at_every_sample(source: Int8Source) -> None:
     assert calibration.samples == SAMPLES
     assert {"inner", "outer", "middle"} == set(calibration.moments)
     assert all(calibration.scale(layer.activations[0]) > 0 for layer in core_layers(source.layers))
+
+
+def test_a_layer_is_not_crowded_out_by_the_speed_of_another(
+    source: Int8Source, samples: list[Mapping[str, np.ndarray]]
+) -> None:
+    names = ("inner", "outer", "middle")
+    judge = Judge(samples, run_chunks(source.model, samples), "integer")
+    narrow = replace(source, weights=round_weights(source, EXACT_WEIGHT_LIMIT))
+    form = Form(source.layers, lambda recipe: render_for_cpus(source, narrow, recipe), ("unsigned", "kept"), 0.0)
+    exact = judge.p99_deg(form.render(dict.fromkeys(names, "unsigned")))
+    found = measure_sensitivity(form, judge, lambda count: None)
+    recipe = choose_recipe(form, found, judge, 1.001 * exact / BUDGET_SHARE)
+    assert set(layers_in(recipe, "int8", "unsigned")) == set(names)
+    assert judge.p99_deg(form.render(recipe)) <= 1.001 * exact
+    assert layers_in(choose_recipe(form, found, judge, 100 * exact), "int8") == list(names)

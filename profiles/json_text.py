@@ -1,0 +1,83 @@
+"""The one reader of JSON from outside: bounded in size, depth and digits, without NaN, infinities or double keys."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.files import read_bounded
+from sefa_edge.profiles.quantities import NumberError, parse_real, parse_whole, shown
+
+MAX_DEPTH = 32
+BYTE_ORDER_MARK = "\ufeff"
+
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_BRACKET = re.compile(r"[\[\]{}]")
+
+
+class JsonError(ValueError):
+    """A text that is not JSON, or JSON that no file of ours or LeRobot's has; the message says what and where."""
+
+
+def read_json(path: Path) -> object:
+    """The content of a JSON file; a byte order mark is accepted, as Windows writes it.
+
+    Raises:
+        InputError: absent, unreadable, too large, or not JSON; see `parse_json_text`.
+    """
+    text = read_bounded(path)
+    try:
+        return parse_json_text(text)
+    except JsonError as error:
+        raise InputError(f"{path} is not valid JSON: {error}", "was it written completely?") from None
+
+
+def parse_json_text(text: str) -> object:
+    """The value of a JSON text: numbers are finite and have at most 20 digits before the point, keys are unique.
+
+    Raises:
+        JsonError: damaged, nested deeper than 32, a key twice in one object, or a number that is none.
+    """
+    text = text.removeprefix(BYTE_ORDER_MARK)
+    _check_depth(text)
+    try:
+        content = json.loads(
+            text,
+            parse_int=parse_whole,
+            parse_float=parse_real,
+            parse_constant=_refuse_constant,
+            object_pairs_hook=_unique_keys,
+        )
+        json.dumps(content, ensure_ascii=False).encode()  # half of a surrogate pair has no place in any output
+    except json.JSONDecodeError as error:
+        raise JsonError(f"{error.msg}: line {error.lineno} column {error.colno}") from None
+    except UnicodeEncodeError:
+        raise JsonError("it holds half of a UTF-16 surrogate pair") from None
+    except NumberError as error:
+        raise JsonError(str(error)) from None
+    return content
+
+
+def _check_depth(text: str) -> None:
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return
+    depth = 0
+    for bracket in _BRACKET.findall(_STRING.sub("", text)):
+        depth += 1 if bracket in "[{" else -1
+        if depth > MAX_DEPTH:
+            raise JsonError(f"it is nested deeper than {MAX_DEPTH} levels")
+
+
+def _refuse_constant(word: str) -> float:
+    raise JsonError(f"{word} is not a number")
+
+
+def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        double = next(key for key in keys if keys.count(key) > 1)
+        raise JsonError(f"the key {shown(double)} is there twice")
+    return content

@@ -1,0 +1,115 @@
+"""A card that does not fit its world is refused at once by every command that would act on it, in the same words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sefa_edge.cli import main
+from sefa_edge.firmware_bridge.simulation.views import SIMULATED_VIEWS
+from sefa_edge.profiles.card import card_path, load_card
+from sefa_edge.profiles.card_check import CardError, World, check_card
+from sefa_edge.profiles.schema import load_arm_profile
+
+Card = dict[str, Any]
+SWAPPED = ("shoulder_lift", "shoulder_pan")
+
+
+def reversed_joints(card: Card) -> None:
+    card["joints"].reverse()
+
+
+def swapped_joints(card: Card) -> None:
+    for joint, name in zip(card["joints"], SWAPPED, strict=False):
+        joint["name"] = name
+
+
+def percent_units(card: Card) -> None:
+    card["joints"][0] |= {"unit": "range_percent", "trained_min_deg": -100.0, "trained_max_deg": 100.0}
+
+
+def foreign_camera(card: Card) -> None:
+    card["cameras"][0]["name"] = "wrist"
+
+
+def huge_pictures(card: Card) -> None:
+    card["cameras"][0] |= {"width": 2000, "height": 1000}
+    card["image_tensors"][0]["shape"][1:3] = [1000, 2000]
+
+
+def fast_policy(card: Card) -> None:
+    card["timing"]["policy_rate_hz"] = 150.0
+
+
+MISFITS: dict[str, tuple[Callable[[Card], None], str, str]] = {
+    "reversed joints": (reversed_joints, "engine joints: gripper wrist_roll", "arm 'so101_sim': shoulder_pan"),
+    "swapped joints": (swapped_joints, "engine joints: shoulder_lift shoulder_pan", "arm 'so101_sim': shoulder_pan"),
+    "percent": (percent_units, "the engine speaks range_percent, arm 'so101_sim' degrees", "so101_percent"),
+    "rate": (fast_policy, "plans 150 steps a second, the control loop plays 100", "150 Hz or more"),
+    "camera": (foreign_camera, "camera 'wrist', which the simulator does not have", "front, side, overview"),
+    "pictures": (huge_pictures, "pictures of 2000 x 1000 of camera 'front'", "up to 1280 x 720"),
+}
+COMMANDS = {
+    "run": ("run", "--video", "none"),
+    "profile": ("profile", "--out", "report"),
+    "bench-loop": ("bench-loop", "--seconds", "1"),
+    "eval": ("eval", "--seeds", "0:1"),
+}
+
+
+def misfit(engine: Path, folder: Path, spoil: Callable[[Card], None]) -> Path:
+    """The engine with a card that was made for another world."""
+    copy = folder / engine.name
+    copy.write_bytes(engine.read_bytes())
+    card = json.loads(card_path(engine).read_text())
+    spoil(card)
+    card_path(copy).write_text(json.dumps(card))
+    return copy
+
+
+@pytest.mark.parametrize("misfitting", MISFITS)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_does_not_fit_is_refused_at_once(
+    command: str,
+    misfitting: str,
+    reach_engine: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if command == "eval":
+        pytest.importorskip("mujoco")
+    if command == "bench-loop" and misfitting in ("camera", "pictures"):
+        return  # its cameras are test pictures of any name and size
+    spoil, wanted, present = MISFITS[misfitting]
+    engine = misfit(reach_engine, tmp_path, spoil)
+    monkeypatch.chdir(tmp_path)
+    name, *words = COMMANDS[command]
+    assert main([name, "--engine", str(engine), *words]) == 2
+    error, hint = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: ")
+    assert wanted in error
+    assert present in error + hint
+    assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.parametrize("misfitting", ["reversed joints", "percent", "rate"])
+def test_verify_refuses_two_engines_of_another_world(
+    misfitting: str, reach_engine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil, wanted, _ = MISFITS[misfitting]
+    engine = str(misfit(reach_engine, tmp_path, spoil))
+    assert main(["verify", engine, engine, "--dataset", str(tmp_path)]) == 2
+    assert wanted in capsys.readouterr().err
+
+
+def test_a_camera_that_the_simulator_does_not_draw_is_no_matter_of_its(reach_engine: Path, tmp_path: Path) -> None:
+    card = load_card(misfit(reach_engine, tmp_path, foreign_camera))
+    arm = load_arm_profile("so101_sim")
+    check_card(card, World(arm, 100.0, SIMULATED_VIEWS, frozenset()))
+    with pytest.raises(CardError):
+        check_card(card, World(arm, 100.0, SIMULATED_VIEWS, frozenset({"wrist"})))

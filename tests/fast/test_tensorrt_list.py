@@ -1,0 +1,203 @@
+"""The list of what TensorRT takes: consistent in itself and with ONNX, and what is not on it is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sefa_edge.cli import main
+from sefa_edge.profiles.onnxfile.allow_list import DTYPES_ANYWHERE, AttributeRule, allow_list
+from sefa_edge.profiles.onnxfile.graph import DTYPES
+from sefa_edge.profiles.onnxfile.reader import load_onnx, read_onnx
+from sefa_edge.profiles.onnxfile.rules import broken_rules
+from sefa_edge.profiles.onnxfile.targets import (
+    ALL_TARGETS,
+    TENSORRT_8_6,
+    TENSORRT_10_3,
+    TENSORRT_10_16,
+    TENSORRT_11,
+    BrokenRule,
+    Target,
+)
+
+onnx = pytest.importorskip("onnx")
+h, t = onnx.helper, onnx.TensorProto
+ROOT = Path(__file__).resolve().parents[2]
+NO_IMPORTER = ROOT.parent / "shared/cases/12_onnx_no_importer"
+ALL_TENSORRT = [target for target in ALL_TARGETS if target.is_tensorrt]
+FLOATS = {"x": [1, 3, 8, 8]}
+
+
+def model_of(
+    node: Any, inputs: dict[str, list[int]] | None = None, dtype: int = t.FLOAT, opset: int = 17, **constants: Any
+) -> bytes:
+    """A file of one node `odd` over inputs of one type."""
+    values = [h.make_tensor_value_info(name, dtype, shape) for name, shape in (inputs or FLOATS).items()]
+    tensors = [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    outputs = [h.make_tensor_value_info(name, t.FLOAT, [1]) for name in node.output if name]
+    graph = h.make_graph([node], "one", values, outputs, tensors)
+    return h.make_model(graph, opset_imports=[h.make_opsetid("", opset)], ir_version=9).SerializeToString()
+
+
+def verdict(content: bytes, target: Target = TENSORRT_10_3) -> list[BrokenRule]:
+    return broken_rules(read_onnx(content), target)
+
+
+def odd(op_type: str, inputs: Any = None, outputs: Any = None, **attributes: Any) -> Any:
+    return h.make_node(op_type, inputs or ["x"], outputs or ["y"], "odd", **attributes)
+
+
+KERNEL: dict[str, Any] = {"kernel_shape": [2, 2]}
+REFUSED_ATTRIBUTES = {
+    "dilated pooling": (odd("MaxPool", dilations=[2, 2], **KERNEL), {}, 17, "dilations of 1 alone"),
+    "storage order": (odd("MaxPool", storage_order=1, **KERNEL), {}, 17, "storage_order 0, not 1"),
+    "indices of a pooling": (odd("MaxPool", outputs=["y", "i"], **KERNEL), {}, 17, "its first 1 outputs alone"),
+    "pooling in four dimensions": (odd("AveragePool", kernel_shape=[1, 1, 1, 1]), {}, 17, "for 2 or 3 axes, not for 4"),
+    "an unknown padding": (odd("MaxPool", auto_pad="SAME", **KERNEL), {}, 17, "NOTSET or SAME_UPPER"),
+    "L3 pooling": (odd("LpPool", p=3, **KERNEL), {}, 17, "with p 1 or 2, not 3"),
+    "cubic": (odd("Resize", ["x", "", "s"], mode="cubic"), {"s": np.ones(4, np.float32)}, 17, "nearest or linear"),
+    "crop and resize": (
+        odd("Resize", ["x", "", "s"], coordinate_transformation_mode="tf_crop_and_resize"),
+        {"s": np.ones(4, np.float32)},
+        17,
+        "not tf_crop_and_resize",
+    ),
+    "symmetric half pixels": (
+        odd("Resize", ["x", "", "s"], coordinate_transformation_mode="half_pixel_symmetric"),
+        {"s": np.ones(4, np.float32)},
+        19,
+        "not half_pixel_symmetric",
+    ),
+    "antialias": (odd("Resize", ["x", "", "s"], antialias=1), {"s": np.ones(4, np.float32)}, 18, "antialias 0"),
+    "aspect ratio": (
+        odd("Resize", ["x", "", "", "s"], keep_aspect_ratio_policy="not_larger"),
+        {"s": np.array([1, 3, 4, 4])},
+        18,
+        "stretch, not not_larger",
+    ),
+    "axes of a resize": (
+        odd("Resize", ["x", "", "s"], axes=[2, 3]),
+        {"s": np.ones(2, np.float32)},
+        18,
+        "of all axes in order",
+    ),
+    "unsorted": (odd("TopK", ["x", "k"], ["y", "i"], sorted=0), {"k": np.array([1])}, 17, "sorted 1, not 0"),
+    "scattered addition": (
+        odd("ScatterND", ["x", "i", "u"], reduction="add"),
+        {"i": np.zeros((1, 4), np.int64), "u": np.zeros(1, np.float32)},
+        18,
+        "reduction none, not add",
+    ),
+    "wrapping": (odd("Pad", ["x", "p"], mode="wrap"), {"p": np.zeros(8, np.int64)}, 19, "constant or reflect or edge"),
+    "training": (
+        odd("BatchNormalization", ["x", "a", "a", "a", "b"], training_mode=1),
+        {"a": np.ones(3, np.float32), "b": np.ones(3, np.float32)},
+        17,
+        "training_mode 0, not 1",
+    ),
+    "coupled gates": (
+        odd("LSTM", ["x", "w", "w"], input_forget=1, hidden_size=4),
+        {"w": np.ones((1, 16, 4), np.float32)},
+        17,
+        "input_forget 0, not 1",
+    ),
+    "an attribute that nobody knows": (
+        odd("Relu", slope=1.0),
+        {},
+        17,
+        "attribute slope of Relu is not on the list",
+    ),
+    "a text": (odd("Constant", ["x"], value_string="a"), {}, 17, "value_string of Constant is not on the list"),
+    "many of the largest": (odd("TopK", ["x", "k"], ["y", "i"]), {"k": np.array([5000])}, 17, "fewer than 3840"),
+    "computed axes": (odd("ReduceSum", ["x", "a"]), {}, 17, "a constant 'a', and this one is computed"),
+}
+
+
+@pytest.mark.parametrize(("node", "constants", "opset", "told"), REFUSED_ATTRIBUTES.values(), ids=REFUSED_ATTRIBUTES)
+@pytest.mark.parametrize("target", [TENSORRT_10_3, TENSORRT_10_16, TENSORRT_11], ids=lambda target: target.name)
+def test_an_attribute_that_is_ignored_or_refused(
+    node: Any, constants: dict[str, np.ndarray], opset: int, told: str, target: Target
+) -> None:
+    inputs = FLOATS | ({"a": [1]} if "a" in node.input and "a" not in constants else {})
+    found = [
+        rule for rule in verdict(model_of(node, inputs, t.FLOAT, opset, **constants), target) if rule.node == "odd"
+    ]
+    assert told in " ".join(rule.explanation for rule in found)
+    assert target.name in " ".join(rule.explanation for rule in found)
+
+
+TYPES = {
+    "integers into a convolution": (odd("Conv", ["x", "x"]), t.INT32, TENSORRT_10_3, "Conv in int32"),
+    "doubles": (odd("Add", ["x", "x"]), t.DOUBLE, TENSORRT_10_16, "float64"),
+    "short integers": (odd("Add", ["x", "x"]), t.INT16, TENSORRT_10_16, "int16"),
+    "texts": (odd("Identity"), t.STRING, TENSORRT_10_3, "string"),
+    "a cast to double": (odd("Cast", to=t.DOUBLE), t.FLOAT, TENSORRT_10_3, "float64"),
+    "a cast to int8": (odd("Cast", to=t.INT8), t.FLOAT, TENSORRT_10_3, "Cast in int8"),
+    "bfloat16 on 8.6": (odd("Relu"), t.BFLOAT16, TENSORRT_8_6, "Relu in bfloat16"),
+    "integers in a reduction of 8.6": (odd("ReduceMax"), t.INT32, TENSORRT_8_6, "ReduceMax in int32"),
+    "truth values in an addition": (odd("Add", ["x", "x"]), t.BOOL, TENSORRT_10_3, "Add in bool"),
+    "floats in a conjunction": (odd("And", ["x", "x"]), t.FLOAT, TENSORRT_10_3, "And in float32"),
+}
+
+
+@pytest.mark.parametrize(("node", "dtype", "target", "told"), TYPES.values(), ids=TYPES)
+def test_a_type_that_is_not_on_the_list(node: Any, dtype: int, target: Target, told: str) -> None:
+    found = [rule for rule in verdict(model_of(node, dtype=dtype), target) if (rule.node, rule.rule) == ("odd", "type")]
+    assert told in found[0].explanation
+    assert target.name in found[0].explanation
+
+
+@pytest.mark.parametrize("target", ALL_TENSORRT, ids=lambda target: target.name)
+@pytest.mark.parametrize("op_type", ["Det", "DFT", "Col2Im", "SequenceEmpty", "StringConcat", "NeverHeardOf"])
+def test_an_operator_that_is_not_on_the_list(op_type: str, target: Target) -> None:
+    found = verdict(model_of(odd(op_type)), target)
+    assert [(rule.rule, rule.node) for rule in found] == [("operator", "odd")]
+    assert found[0].explanation == f"{op_type} is not on the list of operators that {target.name} takes"
+
+
+def test_what_came_later_is_refused_before() -> None:
+    content = model_of(odd("RMSNormalization", ["x", "s"]), opset=20, s=np.ones(8, np.float32))
+    assert [rule.rule for rule in verdict(content, TENSORRT_10_3)] == ["operator"]
+    assert verdict(content, TENSORRT_10_16) == []
+
+
+@pytest.mark.parametrize("domain", ["trt.plugins", "com.microsoft", "ai.onnx.ml", "my.ops"])
+def test_operators_of_other_domains_are_refused(domain: str) -> None:
+    assert [rule.rule for rule in verdict(model_of(odd("Anything", domain=domain)))] == ["domain"]
+
+
+@pytest.mark.skipif(not NO_IMPORTER.is_dir(), reason="the files of operators without an importer are not here")
+def test_files_of_operators_without_an_importer(capsys: pytest.CaptureFixture[str]) -> None:
+    files = sorted(NO_IMPORTER.glob("*.onnx"))
+    assert len(files) == 9
+    for file in files:
+        for target in ALL_TENSORRT:
+            found = [rule for rule in broken_rules(load_onnx(file), target) if rule.rule == "operator"]
+            assert target.name in found[0].explanation
+        assert main(["inspect", str(file), "--target", "orin"]) == 1
+        assert "is not on the list of operators that TensorRT 10.3 takes" in capsys.readouterr().out
+
+
+def test_the_list_is_about_every_version_and_about_operators_that_exist() -> None:
+    listed = allow_list()
+    assert set(listed.judged_by) == {target.name for target in ALL_TENSORRT}
+    assert all(source for source in listed.source)
+    schemas = [schema for schema in onnx.defs.get_all_schemas_with_history() if not schema.domain]
+    for name, operator in listed.operators.items():
+        versions = [schema for schema in schemas if schema.name == name]
+        assert versions, name
+        assert set(operator.types) <= set(listed.judged_by.values())
+        for words in operator.types.values():
+            assert set(words.split()) <= DTYPES_ANYWHERE | set(DTYPES.values()), name
+        assert set(operator.attributes) <= {word for schema in versions for word in schema.attributes}, name
+        for rule in operator.attributes.values():
+            assert rule is None or isinstance(rule, AttributeRule) or rule
+
+
+def test_random_operators_and_control_flow_are_not_on_the_list() -> None:
+    names = set(allow_list().operators)
+    assert not names & {"If", "Loop", "Scan", "RandomNormal", "Bernoulli", "Multinomial", "QLinearConv", "AffineGrid"}
+    assert {"Conv", "Gemm", "QuantizeLinear", "InstanceNormalization", "Softplus", "Cast"} <= names

@@ -1,0 +1,93 @@
+"""The list of what TensorRT takes against a parser of NVIDIA's: what the list lets through, TensorRT-RTX parses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sefa_edge.profiles.onnxfile.reader import OnnxFormatError, read_onnx
+from sefa_edge.profiles.onnxfile.rules import broken_rules
+from sefa_edge.profiles.onnxfile.targets import TENSORRT_RTX
+
+pytest.importorskip("onnx")
+NO_IMPORTER = Path(__file__).resolve().parents[3] / "shared/cases/12_onnx_no_importer"
+FEWEST_AGREED = 300
+NOT_OF_THE_LIST = (
+    "test_matmul_1d_3d",  # its shapes
+    *("test_resize_downsample_scales_", "test_resize_upsample_scales_", "test_resize_tf_"),  # scales that are inputs
+    "test_celu_bfloat16",  # the parser adds a float32 of its own
+)
+PARSE_ALL = """
+import json, sys
+import tensorrt_rtx_bindings as trt
+class Quiet(trt.ILogger):
+    def __init__(self): trt.ILogger.__init__(self)
+    def log(self, severity, message): pass
+quiet = Quiet()
+builder = trt.Builder(quiet)
+for path in sys.stdin.read().split():
+    network = builder.create_network(0)
+    parser = trt.OnnxParser(network, quiet)
+    parsed = parser.parse(open(path, "rb").read())
+    print(json.dumps([path, parsed, "" if parsed else parser.get_error(0).desc()]), flush=True)
+"""
+
+
+@pytest.fixture(scope="session")
+def parse(rtx: Path, with_paths: Callable[..., dict[str, str]]) -> Callable[[list[Path]], dict[Path, str]]:
+    """Why TensorRT-RTX's parser refuses each file; empty when it takes it."""
+
+    def run(files: list[Path]) -> dict[Path, str]:
+        done = subprocess.run(
+            [sys.executable, "-c", PARSE_ALL],
+            input="\n".join(map(str, files)), env=with_paths((rtx,), ()),
+            capture_output=True, text=True, timeout=600, check=True,
+        )  # fmt: skip
+        answers = map(json.loads, done.stdout.splitlines())
+        return {Path(path): "" if parsed else reason or "refused" for path, parsed, reason in answers}
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def node_models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The one-operator models of ONNX's own conformance suite."""
+    from onnx.backend.test.case.node import collect_testcases
+
+    folder, written = tmp_path_factory.mktemp("nodes"), []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of numpy, in the examples' own arithmetic
+        for case in collect_testcases(None):
+            if case.model is not None:
+                written.append(folder / f"{case.name}.onnx")
+                written[-1].write_bytes(case.model.SerializeToString())
+    return written
+
+
+def is_let_through(path: Path) -> bool:
+    try:
+        return not broken_rules(read_onnx(path.read_bytes()), TENSORRT_RTX)
+    except OnnxFormatError:
+        return False
+
+
+def test_what_the_list_lets_through_is_parsed(
+    parse: Callable[[list[Path]], dict[Path, str]], node_models: list[Path]
+) -> None:
+    chosen = [path for path in node_models if is_let_through(path) and not path.stem.startswith(NOT_OF_THE_LIST)]
+    refused = {path.stem: reason for path, reason in parse(chosen).items() if reason}
+    assert refused == {}
+    assert len(chosen) >= FEWEST_AGREED
+
+
+@pytest.mark.skipif(not NO_IMPORTER.is_dir(), reason="the files of operators without an importer are not here")
+def test_operators_without_an_importer_are_refused_by_both(parse: Callable[[list[Path]], dict[Path, str]]) -> None:
+    files = sorted(NO_IMPORTER.glob("*.onnx"))
+    assert not any(map(is_let_through, files))
+    assert all(parse(files).values())
