@@ -40,24 +40,11 @@ EVERY_PYTHON = frozenset(
 """Signals, deaths, threads and libraries: the rows with processes that differ most from Python to Python."""
 
 
-WAITING = frozenset(
-    {
-        "a joint stands outside its limits",
-    }
-)
-"""Rows that the monitor on the wire does not pass yet."""
-
-
 def with_processes(rows: list[Row[StageT]]) -> list[ParameterSet]:
     return [pytest.param(row, id=row.name, marks=() if row.name in EVERY_PYTHON else pytest.mark.once) for row in rows]
 
 
-def in_lock_step() -> list[ParameterSet]:
-    waits = pytest.mark.xfail(raises=AssertionError, strict=False)
-    return [pytest.param(row, id=row.name, marks=waits if row.name in WAITING else ()) for row in lock_step_rows.ROWS]
-
-
-@pytest.mark.parametrize("row", in_lock_step())
+@pytest.mark.parametrize("row", lock_step_rows.ROWS, ids=str)
 def test_in_lock_step(row: Row[Bench]) -> None:
     for seed in LOCK_STEP_SEEDS:
         lock_step_rows.perform(row, seed)
