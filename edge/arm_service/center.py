@@ -13,7 +13,8 @@ from sefa_edge.edge.arm_service.opening import arm_opener, joint_named, profile_
 from sefa_edge.edge.arm_service.slow_move import SlowMove, Stopped, slowed
 from sefa_edge.edge.clock import MonotonicClock
 from sefa_edge.edge.planned_move import plan_move
-from sefa_edge.edge.running.stop_signals import StopSignals
+from sefa_edge.edge.running.stop_signals import emergency_signals
+from sefa_edge.firmware_bridge.host.emergency import Emergency
 from sefa_edge.profiles.schema import ArmProfile, JointProfile
 from sefa_edge.profiles.units import NS_PER_S
 
@@ -36,13 +37,15 @@ def main(args: argparse.Namespace) -> int:
     """
     profile = slowed(profile_of(args), args.speed)
     moved = profile.joints if args.joint is None else [joint_named(args.joint, profile)]
-    open_arm = arm_opener(args, profile)
+    emergency = Emergency()
+    open_arm = arm_opener(args, profile, emergency)
     found = find_arm(open_arm, profile)
     profile, here_deg = found.profile, found.joint_deg
     moved = [joint_named(joint.name, profile) for joint in moved]
     profile = profile.model_copy(update={"start_pose_deg": pose_to(profile, moved, args.pose, here_deg)})
     print("\n".join(_announcement(args, profile, moved, here_deg)), flush=True)
-    with StopSignals() as signals, closing(SlowMove(profile, open_arm, MonotonicClock(), signals)) as move:
+    signals = emergency_signals(emergency)
+    with signals, closing(SlowMove(profile, open_arm, MonotonicClock(), signals, emergency)) as move:
         stopped = perform([move.look, move.to_start_pose, *_ending(move, args.then)])
         held = f"arm at the {args.pose} pose, torque on"
         return tell(stopped, held if args.then == "hold" else move.words)

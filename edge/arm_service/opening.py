@@ -11,6 +11,7 @@ from pathlib import Path
 from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.calibration import Calibration, read_calibration
 from sefa_edge.firmware_bridge.host.calibration_files import find_calibration
+from sefa_edge.firmware_bridge.host.emergency import Emergency
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
 from sefa_edge.firmware_bridge.host.feetech.link import Link
 from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
@@ -75,7 +76,7 @@ def open_bus(port: str, baud: int) -> Iterator[ServoBus]:
         link.close()
 
 
-def arm_opener(args: argparse.Namespace, profile: ArmProfile) -> Callable[[], Arm]:
+def arm_opener(args: argparse.Namespace, profile: ArmProfile, emergency: Emergency | None = None) -> Callable[[], Arm]:
     """Opens the arm, as often as its port comes back, and refuses another one than the first.
 
     Raises:
@@ -87,6 +88,6 @@ def arm_opener(args: argparse.Namespace, profile: ArmProfile) -> Callable[[], Ar
 
     def open_arm() -> Arm:
         require_usable(args.port)
-        return open_feetech_arm(profile, args.port, calibration)
+        return open_feetech_arm(profile, args.port, calibration, emergency)
 
     return SameArm(open_arm)

@@ -12,7 +12,8 @@ from sefa_edge.edge.arm_service.opening import arm_opener, profile_of
 from sefa_edge.edge.arm_service.slow_move import SlowMove, slowed
 from sefa_edge.edge.clock import MonotonicClock
 from sefa_edge.edge.planned_move import plan_move
-from sefa_edge.edge.running.stop_signals import StopSignals
+from sefa_edge.edge.running.stop_signals import emergency_signals
+from sefa_edge.firmware_bridge.host.emergency import Emergency
 from sefa_edge.profiles.units import NS_PER_S
 
 AFTERWARDS = {
@@ -30,7 +31,8 @@ def main(args: argparse.Namespace) -> int:
         MissingError: no such port, no permission, or another program has it.
     """
     profile = slowed(profile_of(args), args.speed)
-    open_arm = arm_opener(args, profile)
+    emergency = Emergency()
+    open_arm = arm_opener(args, profile, emergency)
     found = find_arm(open_arm, profile)
     profile, here_deg = found.profile, found.joint_deg
     plan = plan_move(here_deg, np.array(profile.park_pose_deg), profile.limit_table(), args.speed, 0)
@@ -40,5 +42,6 @@ def main(args: argparse.Namespace) -> int:
         "Ctrl-\\: torque off at once, it drops.",
         flush=True,
     )
-    with StopSignals() as signals, closing(SlowMove(profile, open_arm, MonotonicClock(), signals)) as move:
+    signals = emergency_signals(emergency)
+    with signals, closing(SlowMove(profile, open_arm, MonotonicClock(), signals, emergency)) as move:
         return tell(perform([move.look, move.to_park_pose]), move.words)

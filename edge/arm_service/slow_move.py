@@ -23,6 +23,7 @@ from sefa_edge.edge.motion import Motion
 from sefa_edge.edge.records import TickReport
 from sefa_edge.edge.running.stop_signals import EMERGENCY, STOPPING, StopSignals
 from sefa_edge.firmware_bridge.host.arm import Arm
+from sefa_edge.firmware_bridge.host.emergency import Emergency
 from sefa_edge.profiles.errors import FaultError, InputError
 from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.units import period_ns
@@ -61,8 +62,19 @@ def slowed(profile: ArmProfile, speed_deg_s: float) -> ArmProfile:
 class SlowMove:
     """One errand of an arm. Owns the connected arm until `close`."""
 
-    def __init__(self, profile: ArmProfile, open_arm: Callable[[], Arm], clock: Clock, signals: StopSignals) -> None:
-        """Connect; the torque is not touched. Raises SefaError when the arm cannot be opened."""
+    def __init__(
+        self,
+        profile: ArmProfile,
+        open_arm: Callable[[], Arm],
+        clock: Clock,
+        signals: StopSignals,
+        emergency: Emergency | None = None,
+    ) -> None:
+        """Connect; the torque is not touched. Raises SefaError when the arm cannot be opened.
+
+        `emergency` is what `open_arm` gives the arm, and what the handler of the emergency stop asks.
+        """
+        self._emergency = emergency or Emergency()
         self._limits, self._signals = profile.limit_table(), signals
         self._names = profile.joint_names
         self._period_ns = period_ns(profile.control_rate_hz)
@@ -115,7 +127,7 @@ class SlowMove:
 
     def _until(self, arrived: Callable[[TickReport], bool]) -> Stopped | None:
         """Tick until it has arrived, or has come to a stand for whatever reason."""
-        while not self._loop.state.finished:
+        while not self._loop.state.finished or self._emergency.asked:
             self._take_signals()
             self._give_way()
             report = self._loop.tick(self._pacer.wait())
@@ -128,6 +140,7 @@ class SlowMove:
         return torque_note(self._loop.arm.holding(), self._names) if untouched else ""
 
     def _take_signals(self) -> None:
+        self._emergency.take()  # the wire is usable again: EMERGENCY follows
         for number in self._signals.take():
             self._halting, self._stopped_by = True, number
             self._links.waiting_events.append(Command.EMERGENCY if number is EMERGENCY else Command.HOLD)

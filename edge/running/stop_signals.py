@@ -10,6 +10,8 @@ from types import FrameType
 
 from typing_extensions import Self
 
+from sefa_edge.firmware_bridge.host.emergency import Emergency
+
 STOPPING = {
     signal.SIGINT: "Ctrl-C",
     signal.SIGTERM: "SIGTERM",
@@ -69,3 +71,8 @@ class StopSignals:
         if self._obey is not None:
             self._obey(signal.Signals(number))
         self._received.append(signal.Signals(number))
+
+
+def emergency_signals(emergency: Emergency) -> StopSignals:
+    """For a program that moves an arm itself: Ctrl-\\ sends torque off from its handler."""
+    return StopSignals(lambda number: emergency.ask() if number is EMERGENCY else None)
