@@ -40,9 +40,6 @@ ENCODER_READINGS = 5
 ATTEMPTS = 5
 """How often a request outside the rhythm of the loop is made before its failure counts."""
 
-PATIENT_ATTEMPTS = 20
-"""The same for the first reading after torque on: each waits half a control period, and the servos hold meanwhile."""
-
 RETRY_NS = ms_to_ns(250)
 """Time between two attempts to reach a lost arm; an attempt may take longer than a tick."""
 
@@ -210,8 +207,14 @@ class WatchedArm:
             arm.prepare()
         _insist(arm.enable_torque)
         self.torque = Torque.ON
-        self.state = _insist(arm.read_state, PATIENT_ATTEMPTS)
+        heard = True
+        try:
+            self.state = _insist(arm.read_state)
+        except ArmTimeout:  # the torque is confirmed: from here on silence is a matter of the loop
+            heard = False
         self._forget()
+        if not heard:
+            self._doubt(np.ones(len(self._silent), bool))
 
     def release(self) -> None:
         """Torque off, read back. Raises ArmFault."""
@@ -372,9 +375,9 @@ class WatchedArm:
         return self._next_news() or Progress.ARM_BACK
 
 
-def _insist(request: Callable[[], T], attempts: int = ATTEMPTS) -> T:
+def _insist(request: Callable[[], T]) -> T:
     """The answer to a request that may be repeated. Raises ArmFault when no attempt succeeds."""
-    for _ in range(attempts - 1):
+    for _ in range(ATTEMPTS - 1):
         try:
             return request()
         except (ArmDisconnected, ArmInterrupted):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from sefa_edge.models.config import BaseConfig, NetworkConfig, PairConfig, Stude
 from sefa_edge.models.dataset import Demonstrations, load_demonstrations
 from sefa_edge.models.policy import FlowPolicy
 from sefa_edge.models.train import Numerics, make_pairs, new_policy, train_base, train_student
-from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.files import output_folder
 from sefa_edge.profiles.quantities import FRACTION, SEED, Whole
 from sefa_edge.profiles.recording.dataset import RecordedDataset, open_dataset
@@ -131,6 +132,8 @@ class TrainingRun:
         seconds: float,
         replaced_fraction: float | None,
     ) -> None:
+        if not math.isfinite(loss):
+            raise SefaError(f"the training of {name} diverged: its loss is {loss}", "check the data set's joints", 1)
         info = CheckpointInfo(
             stage=stage,
             task=self.data.task,

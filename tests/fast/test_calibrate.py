@@ -113,21 +113,21 @@ def test_a_timed_sweep_takes_what_hands_did(stand: Stand, tmp_path: Path) -> Non
     hands = threading.Thread(target=wave, args=(stand, done))
     hands.start()
     try:
-        words = ["--headless", "--middle-now", "--sweep-seconds", "3", "-o", str(tmp_path / "new.json")]
+        words = ["--headless", "--middle-now", "--sweep-seconds", "4", "-o", str(tmp_path / "new.json")]
         assert calibrate(stand, *words) == 0
     finally:
         done.set()
         hands.join()
     for entry, joint in zip(load_calibration(tmp_path / "new.json", PROFILE).joints, PROFILE.joints, strict=True):
-        assert entry.range_max_ticks - entry.range_min_ticks in ((4095,) if joint.turns_freely else range(1252, 1401))
+        assert entry.range_max_ticks - entry.range_min_ticks in ((4095,) if joint.turns_freely else range(1502, 1701))
 
 
 def wave(stand: Stand, done: threading.Event) -> None:
-    """Every joint 700 ticks to and fro, slowly enough for a busy machine."""
-    way = 700
+    """Every joint 850 ticks to and fro, slowly enough for a busy machine."""
+    way = 850
     while not done.wait(0.004):
         way += 10
-        shift = abs(way % 2800 - 1400) - 700
+        shift = abs(way % 3400 - 1700) - 850
         for name, middle in zip(NAMES, MIDDLE, strict=True):
             stand.move(name, middle + shift)
 

@@ -140,6 +140,28 @@ def refuse_torque_on(bench: Bench) -> None:
     arm_as_a_run_does(bench)
 
 
+def no_answers_after_torque_on(bench: Bench) -> None:
+    """The torque is confirmed, and then no state is answered for a while."""
+    bench.connect()
+    lost = {"left": int(bench.dice.integers(6, 20)), "armed": False}
+
+    def watch(data: bytes) -> bytes:
+        torque = (reg.TORQUE_BLOCK.address, reg.TORQUE_BLOCK.count)
+        lost["armed"] |= any(tuple(packet.parameters[:2]) == torque for packet in decode(data))
+        return data
+
+    def lose(data: bytes) -> bytes:
+        is_state = any(len(packet.parameters) == reg.STATE_BLOCK.count for packet in decode(data))
+        if not (is_state and lost["armed"] and lost["left"]):
+            return data
+        lost["left"] -= 1
+        return b""
+
+    bench.bus.disturb_request, bench.bus.disturb = watch, lose
+    bench.run()
+    assert lost["left"] == 0, "no answer was lost"
+
+
 def silent_when_armed(bench: Bench) -> None:
     """A servo falls silent between connecting and arming."""
     bench.connect()
@@ -252,6 +274,7 @@ ROWS: list[Row[Bench]] = [
         untouched(Fault.ARM_TIMEOUT, "servos do not answer ({joint})", 1.0),
         Start.BEFORE,
     ),
+    Row("no answers right after the torque came on", no_answers_after_torque_on, GOES_ON, Start.BEFORE),
     Row(
         "torque on is not confirmed",
         refuse_torque_on,

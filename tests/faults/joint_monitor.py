@@ -33,6 +33,10 @@ BENT_TICKS = 23
 two degrees outside may be armed, and is then drawn in by its servo."""
 
 
+RAMP_PERIODS = 2
+"""A servo's own ramp, at the speed of register 46, may still be on its way to the goals of the last periods."""
+
+
 class Motion(Enum):
     """What is judged."""
 
@@ -120,7 +124,7 @@ class JointMonitor:
     def _judge_place(self, joint: _Joint, position: float, stamp_ns: int) -> None:
         since_ns, start = joint.memory[0]
         in_effect = joint.last_goal
-        joint.goals.drop_before(since_ns)
+        joint.goals.drop_before(since_ns - RAMP_PERIODS * self._period_ns)
         places = [start, joint.goals.lowest, joint.goals.highest, *([] if in_effect is None else [in_effect])]
         end = min(max(start, joint.limits.min_ticks), joint.limits.max_ticks)
         places += [end] if abs(end - start) <= BENT_TICKS else []

@@ -84,6 +84,22 @@ def test_a_joint_far_outside_that_is_drawn_in() -> None:
     assert joint.found == {Motion.AWAY}
 
 
+def test_a_joint_whose_servo_is_still_on_its_way_when_nobody_asks_any_more() -> None:
+    """The cable is pulled right after a goal; the servo's ramp was at the goal before."""
+    joint = Lagging(2000)
+    joint.play(ramp(2000, 5, 20))
+    joint.monitor.goal(1, 2105, joint.now_ns)
+    joint.sample()
+    joint.now_ns += 5_000_000_000
+    joint.position = 2100.0
+    joint.sample()
+    assert joint.found == set()
+    joint.now_ns += PERIOD_NS
+    joint.position = 2050.0
+    joint.sample()
+    assert joint.found == {Motion.AWAY}
+
+
 def test_a_joint_that_rushes() -> None:
     joint = Lagging(1100)
     joint.play([1100.0] * 5 + ramp(1100, 1.2 * STEP, 50))
