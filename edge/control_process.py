@@ -35,6 +35,7 @@ import json
 import select
 import signal
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -79,8 +80,9 @@ from sefa_edge.profiles import console
 from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
 from sefa_edge.profiles.strict import StrictModel, validate
-from sefa_edge.profiles.units import period_ns, us_to_ns
+from sefa_edge.profiles.units import ms_to_ns, period_ns, us_to_ns
 
+RESCUE_RETRY_S = 0.25
 LAST_WORDS_MS = 2000
 """How long the Final record may wait for a supervisor that is behind."""
 
@@ -201,7 +203,8 @@ def _serve(config: ControlConfig, supervisor: Channel, policy: Channel, sink: Si
         if config.rescue and not _may_hold(profile, config.port):
             return NOTHING_HOLDS
         period = control_period_ns(config, profile)
-        loop = build_loop(config, profile, Surroundings(clock, links, _arm_opener(config, profile, emergency)), sink)
+        surroundings = Surroundings(clock, links, _arm_opener(config, profile, emergency))
+        loop = _persistently(lambda: build_loop(config, profile, surroundings, sink), config, profile, links)
     except SefaError as error:
         return _not_started(error, config)
     if config.rescue:
@@ -217,6 +220,20 @@ def _serve(config: ControlConfig, supervisor: Channel, policy: Channel, sink: Si
         with suppress(ChannelClosed):  # the first tick meets the end of the channel
             supervisor.send(_ready(loop, period, (asked, granted), preparation).pack())
         return _run(loop, links, Pacer(clock, period, us_to_ns(config.spin_us)), profile)
+
+
+def _persistently(
+    connect: Callable[[], ControlLoop], config: ControlConfig, profile: ArmProfile, links: ProcessLinks
+) -> ControlLoop:
+    """The connected loop; a rescue tries again for the recovery time, nobody else can. Raises SefaError."""
+    give_up_ns = time.monotonic_ns() + ms_to_ns(profile.safety.recovery_ms)
+    while True:
+        try:
+            return connect()
+        except SefaError:
+            if not config.rescue or links.emergency_asked or time.monotonic_ns() > give_up_ns:
+                raise
+        time.sleep(RESCUE_RETRY_S)
 
 
 def _prepare(config: ControlConfig, loop: ControlLoop) -> Preparation:

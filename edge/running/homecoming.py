@@ -188,6 +188,8 @@ class Homecoming:
             hint = "cut the arm's power if it holds"
             return Ending(FAULT_EXIT_CODE, f"{FAULTS[Fault.EMERGENCY_STOP].message}: {arm_words}", hint)
         if isinstance(cut_short, ControlLost):
+            if final is not None and final.fault:  # what the other control process met tells how the arm is left
+                return Ending(FAULT_EXIT_CODE, f"{cut_short}; then {final.message}", final.hint)
             return Ending(FAULT_EXIT_CODE, f"{cut_short}: {arm_words}", cut_short.hint)
         if isinstance(cut_short, SefaError) and arm_words == UNTOUCHED:
             return Ending(cut_short.exit_code, str(cut_short), cut_short.hint)

@@ -28,6 +28,7 @@ from tests.faults.wire_limits import wire_limits
 
 PATIENCE_S = 120.0  # only ever waited for when something is broken
 ARM = "so101_sim"
+SERVO_PRIORITY = 40
 MARK = "SEFA_EDGE_TEST_RUN"
 CAMERA, POLICY, CONTROL = "camera_process", "policy_process", "control_process"
 
@@ -98,6 +99,7 @@ def unit(tmp_path: Path, reach_engine: Path) -> Iterator[Unit]:
     (tmp_path / "pictures").mkdir()
     write_picture(tmp_path / "pictures/0.jpg", np.full((480, 640, 3), 90, np.uint8))
     with PtyPort(bus, tmp_path / "arm") as port:
+        _hurry_servos()
         made = Unit(tmp_path, reach_engine, bus, judge, port)
         yield made
         for run in made.runs:
@@ -106,6 +108,15 @@ def unit(tmp_path: Path, reach_engine: Path) -> Iterator[Unit]:
             run.communicate(timeout=PATIENCE_S)
         with port.lock:
             judge.assert_clean()
+
+
+def _hurry_servos() -> None:
+    """Real servos are not slowed down by what else a computer does; these are played by a thread of this program."""
+    policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
+    for thread in threading.enumerate():
+        if thread.name == "pty-port" and thread.native_id is not None:
+            with contextlib.suppress(PermissionError):
+                os.sched_setscheduler(thread.native_id, policy, os.sched_param(SERVO_PRIORITY))
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
