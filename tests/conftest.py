@@ -20,6 +20,9 @@ settings.load_profile("house")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what runs beside it so, and every process of a test would inherit it: no Ctrl-C would reach them.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    # nohup does the same with SIGHUP.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 TARGET_DEG = (20.0, -20.0, 20.0, 15.0, 10.0, 50.0)
