@@ -20,7 +20,7 @@ DEMO_EPISODES ?= 5
 
 # pytest must be started as `pytest`: `python -m pytest` would put the root on the path and `models` with it.
 BIN := .venv/bin
-PIP := $(BIN)/pip --disable-pip-version-check --quiet install
+PIP := $(BIN)/pip --disable-pip-version-check --quiet install --prefer-binary
 TORCH := $(shell grep -o 'torch==[0-9.]*' pyproject.toml)
 
 .PHONY: demo test faults test-cpu test-v4l2 test-lerobot check format soak policy safety mutants clean

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.latency.percentiles import nearest_rank
-from sefa_edge.profiles.quantities import Count, CountOrZero, NotNegative, Positive
+from sefa_edge.profiles.quantities import Count, CountOrZero, Positive, Real
 from sefa_edge.profiles.schema import UNIT_BOUNDS, JointProfile
 from sefa_edge.profiles.strict import StrictModel
 from sefa_edge.profiles.units import LEROBOT_TICKS_PER_TURN
@@ -24,12 +24,16 @@ class NotFiniteError(SefaError):
     exit_code = 1
 
 
+Difference = Annotated[float, Real("a difference", 0.0, 1e42)]
+"""Two float32 values differ by less, whatever they are, in ticks as well."""
+
+
 class Spread(StrictModel):
     """Absolute differences: mean, 99th percentile as a nearest rank (one that really happened), largest."""
 
-    mean: NotNegative
-    p99: NotNegative
-    max: NotNegative
+    mean: Difference
+    p99: Difference
+    max: Difference
 
 
 class JointError(StrictModel):

@@ -29,7 +29,7 @@ class Unit:
         self.folder, self.arm_file = folder, folder / "mine.yaml"
         content = load_arm_profile("so101_sim").model_dump()
         content["name"], content["goal_timeout_ms"] = "mine", 3000.0
-        content["park_pose_deg"] = content["start_pose_deg"]
+        content["park_pose_deg"] = list(content["start_pose_deg"])  # no alias in the file
         content["servo"]["p_gain"] = 16
         content["joints"][GRIPPER]["servo"]["torque_limit_pct"] = 50.0
         self.arm_file.write_text(yaml.safe_dump(content), encoding="utf-8")

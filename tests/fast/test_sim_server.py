@@ -86,7 +86,7 @@ def test_place_moves_cube_and_goal_and_is_visible_at_once(port: Path, client: Wo
             places.append(state.goal_position_m)
     np.testing.assert_array_equal(places[0], places[2])
     assert np.linalg.norm(places[0] - places[1]) > 0.001
-    with pytest.raises(WorldError, match="whole number"):
+    with pytest.raises(WorldError, match="expected a seed from 0"):
         client.place(-1)
 
 

@@ -186,7 +186,7 @@ def test_a_base_flow_with_its_steps_unrolled(tmp_path: Path) -> None:
     [
         (["--precision", "int8"], "INT8 needs recordings"),
         (["--calibration", "/nowhere"], "/nowhere"),
-        (["--closed-loop", "5"], "neither auto, none nor A:B"),
+        (["--closed-loop", "5"], "--closed-loop: expected seeds A:B"),
         (["--network-calls", "0"], "--network-calls"),
         (["--network-calls", "101"], "--network-calls"),
         (["--execute-steps", "17"], "--execute-steps"),

@@ -88,10 +88,10 @@ def test_the_result_is_what_lerobot_would_have_found() -> None:
     middle = [1000, 3000, 2047, 4095, 500, 2000]
     sweep = begin(middle)
     for share in (-0.5, 0.0, 0.5):
-        sweep = observe(sweep, [(m + round(share * 1400)) % 4096 for m in middle])
+        sweep = observe(sweep, [(m + round(share * 1600)) % 4096 for m in middle])
     calibration = result(PROFILE, sweep)
-    assert calibration.joints[0] == JointCalibration(1, 0, 1000 - 2047, 1347, 2747)
-    assert calibration.joints[3] == JointCalibration(4, 0, 2047, 1348, 2748), "offset 2048 does not fit"
+    assert calibration.joints[0] == JointCalibration(1, 0, 1000 - 2047, 1247, 2847)
+    assert calibration.joints[3] == JointCalibration(4, 0, 2047, 1248, 2848), "offset 2048 does not fit"
     assert calibration.joints[4] == JointCalibration(5, 0, 500 - 2047, 0, 4095), "the wrist's roll has no ends"
 
 

@@ -18,6 +18,7 @@ from sefa_edge.edge.transport import RecordError
 from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
+TIME = st.integers(-(2**62), 2**62)  # the difference of two is written, too
 NATURAL = st.integers(0, 2**62)
 EVENTS = st.sampled_from([*Command, *Progress, *Fault])
 CALLS = st.builds(ArmCall, st.sampled_from(Operation), st.sampled_from(Answer), st.integers(0, 2**32 - 1))
@@ -45,7 +46,7 @@ def traces(draw: st.DrawFn) -> TickTrace:
     n = draw(st.integers(1, 8))
     goal = JointGoal(draw(NATURAL), draw(INT64), draw(INT64), draw(floats(n)))
     report = TickReport(
-        draw(NATURAL), draw(INT64), draw(INT64), (1, 2, 3, 4, 5), draw(NATURAL), draw(NATURAL), -1, -1, draw(INT64),
+        draw(NATURAL), draw(TIME), draw(TIME), (1, 2, 3, 4, 5), draw(NATURAL), draw(NATURAL), -1, -1, draw(INT64),
         draw(st.sampled_from(Mode)), draw(st.booleans()), draw(st.sampled_from(Fault)),
         draw(st.integers(0, 2**32 - 1)), draw(st.integers(0, 2**32 - 1)),
         draw(floats(n, np.float32)), draw(floats(n, np.float32)),
