@@ -143,11 +143,11 @@ class ProcessLinks:
 
     @property
     def emergency_asked(self) -> bool:
-        """Whether `events` still has to tell of an emergency stop."""
+        """Whether an emergency stop is pending that `events` has not returned yet."""
         return self._emergency.asked
 
     def rescue(self) -> None:
-        """Take up an arm that an earlier process left holding: hold where it is, park, release; whoever else lives."""
+        """Take over an arm that an earlier process left holding: hold, park, release, even without a supervisor."""
         self._waiting.extend((Command.ARM, Command.STOP))
 
     def events(self) -> Iterator[Event]:

@@ -160,7 +160,7 @@ def _stopped(number: int) -> int:
 
 
 def _handle_stop_signals() -> None:
-    """SIGTERM and SIGHUP unwind the command, once. A signal that whoever started it ignores (nohup) stays ignored."""
+    """SIGTERM and SIGHUP unwind the command, once. A signal ignored by the parent (nohup) stays ignored."""
 
     def stop(number: int, _frame: FrameType | None) -> NoReturn:
         signal.signal(number, signal.SIG_IGN)  # a second one must not interrupt the tidying up

@@ -384,7 +384,7 @@ class Crew:
 
 
 def end_together(children: list[Child], patience_s: float) -> None:
-    """Let all of them end by themselves for `patience_s` in all, then kill whoever is left, all at once."""
+    """Wait up to `patience_s` for all children to exit, then kill the rest together."""
     give_up_s = time.monotonic() + patience_s
     for child in children:
         child.wait(give_up_s - time.monotonic())

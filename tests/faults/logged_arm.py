@@ -63,9 +63,9 @@ class LoggedJoints:
     def position_ticks(self, servo_id: int) -> float:
         return self.ticks[servo_id]
 
-    def goal_ticks(self, servo_id: int) -> int:
-        """Never asked for: a servo of a log hears nothing."""
-        raise NotImplementedError
+    def goal_ticks(self, servo_id: int) -> int | None:
+        """A log does not record goal registers."""
+        return None
 
 
 class LoggedArm:

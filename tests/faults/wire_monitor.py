@@ -52,8 +52,8 @@ class Truth(Protocol):
         """Where its joint is, as register 56 counts."""
         ...
 
-    def goal_ticks(self, servo_id: int) -> int:
-        """What its register 42 holds."""
+    def goal_ticks(self, servo_id: int) -> int | None:
+        """What its register 42 holds; None: not known."""
         ...
 
 
@@ -187,7 +187,9 @@ class WireMonitor:
             servo.take_torque(torque, true_ticks, self._release_is_asked_for, found)
         if _touches_goal(write):
             if self._truth is not None and servo.follows and self._truth.hears(servo_id):
-                servo.really_has_goal(self._truth.goal_ticks(servo_id))
+                held_ticks = self._truth.goal_ticks(servo_id)
+                if held_ticks is not None:
+                    servo.really_has_goal(held_ticks)
             goal = servo.take_goal(write, stamp_ns, true_ticks, found)
             if goal is not None:
                 self._on_goal(servo_id, goal, stamp_ns)
