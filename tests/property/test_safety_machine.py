@@ -214,8 +214,9 @@ class AnySequence(RuleBasedStateMachine):
     def power_of_joints_fails(self, joints: set[int]) -> None:
         """They are silent while it is away, and limp when it is back."""
         self.arm.silent |= joints
+        loop = self.loop
         self.ticks(3)
-        if self.loop.state.powered:
+        if self.loop is loop and loop.state.powered:  # a loop begun meanwhile has an arm in order
             self.arm.limp |= joints
 
     @rule(joint=joints, places=st.lists(angles, min_size=1, max_size=12))
@@ -290,6 +291,17 @@ def test_a_cable_that_is_back_with_noise_on_it_brings_no_jump() -> None:
     machine.wire(plugged=True, noise=False, stubborn=False)
     machine.ticks(40)
     assert machine.arm.told is not sent
+
+
+def test_an_encoder_at_fault_while_a_joint_loses_its_power_ends_the_run() -> None:
+    """Found by the machine above, which took the arm of the next run for limp as well."""
+    machine = AnySequence()
+    machine.time_passes()
+    machine.encoder_lies(joint=1, places=[12.0])
+    machine.time_passes()
+    machine.power_of_joints_fails(joints={0})
+    machine.time_passes()
+    assert machine.arm.limp == set()
 
 
 def test_a_reading_that_is_no_number_brings_no_warning() -> None:
