@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import _thread
 import argparse
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable
 from importlib import import_module
-from types import FrameType
 from typing import NoReturn, Protocol, cast
 
 from sefa_edge import __version__
 from sefa_edge.profiles import console
 from sefa_edge.profiles.errors import InputError, MissingError, SefaError
 from sefa_edge.profiles.files import ROOM_HINT
+from sefa_edge.profiles.stopping import STOPPING
+from sefa_edge.stopping import stopped_by, unwind_when_stopped
 
 COMMANDS = {
     "run": ("sefa_edge.edge.running.command", "run a policy on an arm, simulated or real"),
@@ -73,14 +72,6 @@ exit codes:
   128 + n  stopped by signal n: 130 Ctrl-C, 143 SIGTERM, 129 the terminal was closed"""
 
 
-class StopRequested(KeyboardInterrupt):
-    """SIGTERM, or the end of the terminal. Unwinds like Ctrl-C, so that nothing half-written stays behind."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
 class Command(Protocol):
     """What the module of a command offers."""
 
@@ -113,8 +104,7 @@ def main(argv: list[str] | None = None) -> int:
     streams = console.install()
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime would report to its makers
     if argv is None:
-        _handle_stop_signals()
-        return _perform(sys.argv[1:], _raise_keyboard_interrupts)
+        return _perform(sys.argv[1:], unwind_when_stopped)
     try:  # called by a program: it keeps its streams and its signals
         return _perform(argv, lambda: None)
     finally:
@@ -135,14 +125,13 @@ def _perform(arguments: list[str], begin: Callable[[], None]) -> int:
         if error.errno not in console.FULL:
             raise
         return _tell(InputError(f"{error.filename or 'a file'} cannot be written: {error.strerror}", ROOM_HINT))
-    except StopRequested as stop:
-        return _stopped(stop.number)
     except KeyboardInterrupt:
-        return _stopped(signal.SIGINT)
+        return _stopped(stopped_by() or signal.SIGINT)
     except Exception:
-        if _interrupted.is_set():  # a library has made something else of Ctrl-C
-            return _stopped(signal.SIGINT)
-        raise
+        number = stopped_by()
+        if number is None:
+            raise
+        return _stopped(number)  # a library has made something else of the interrupt
 
 
 def _tell(error: SefaError) -> int:
@@ -152,45 +141,9 @@ def _tell(error: SefaError) -> int:
     return error.exit_code
 
 
-def _stopped(number: int) -> int:
-    from sefa_edge.edge.running.stop_signals import STOPPING
-
-    print(f"stopped by {STOPPING[signal.Signals(number)]}", file=sys.stderr)
+def _stopped(number: signal.Signals) -> int:
+    print(f"stopped by {STOPPING[number]}", file=sys.stderr)
     return 128 + number
-
-
-def _handle_stop_signals() -> None:
-    """SIGTERM and SIGHUP unwind the command, once. A signal ignored by the parent (nohup) stays ignored."""
-
-    def stop(number: int, _frame: FrameType | None) -> NoReturn:
-        signal.signal(number, signal.SIG_IGN)  # a second one must not interrupt the tidying up
-        raise StopRequested(number)
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, stop)
-
-
-def _raise_keyboard_interrupts() -> None:
-    """From here on Ctrl-C unwinds the command. One that got lost where nothing can be raised is raised again later."""
-
-    def interrupt(number: int, _frame: FrameType | None) -> NoReturn:
-        _interrupted.set()
-        raise KeyboardInterrupt
-
-    def unraisable(lost: sys.UnraisableHookArgs) -> None:
-        if issubclass(lost.exc_type, KeyboardInterrupt):
-            _thread.interrupt_main(signal.SIGINT)
-        else:
-            sys.__unraisablehook__(lost)
-
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, interrupt)
-        sys.unraisablehook = unraisable
-
-
-_interrupted = threading.Event()
-"""Set once Ctrl-C was pressed."""
 
 
 def _dispatch(arguments: list[str], begin: Callable[[], None]) -> int:

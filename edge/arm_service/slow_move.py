@@ -21,11 +21,12 @@ from sefa_edge.edge.loop import ControlLoop
 from sefa_edge.edge.modes import Command, Mode, describe
 from sefa_edge.edge.motion import Motion
 from sefa_edge.edge.records import TickReport
-from sefa_edge.edge.running.stop_signals import EMERGENCY, STOPPING, StopSignals
+from sefa_edge.edge.running.stop_signals import EMERGENCY, StopSignals
 from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.emergency import Emergency
 from sefa_edge.profiles.errors import FaultError, InputError
 from sefa_edge.profiles.schema import ArmProfile
+from sefa_edge.profiles.stopping import STOPPING
 from sefa_edge.profiles.units import period_ns
 
 TRACKING_ERROR_DEG = 10.0

@@ -14,10 +14,11 @@ from sefa_edge.edge.records import Torque
 from sefa_edge.edge.running.crew import Crew
 from sefa_edge.edge.running.direct_release import release_directly
 from sefa_edge.edge.running.status import StatusLine
-from sefa_edge.edge.running.stop_signals import EMERGENCY, STOPPING, StopSignals
+from sefa_edge.edge.running.stop_signals import EMERGENCY, StopSignals
 from sefa_edge.edge.running.watch import Watch
 from sefa_edge.profiles.errors import FaultError, SefaError
 from sefa_edge.profiles.schema import ArmProfile
+from sefa_edge.profiles.stopping import STOPPING
 from sefa_edge.profiles.units import s_to_ns
 
 HOME_TIMEOUT_S = 90.0

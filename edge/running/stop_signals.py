@@ -11,13 +11,8 @@ from types import FrameType
 from typing_extensions import Self
 
 from sefa_edge.firmware_bridge.host.emergency import Emergency
+from sefa_edge.profiles.stopping import STOPPING
 
-STOPPING = {
-    signal.SIGINT: "Ctrl-C",
-    signal.SIGTERM: "SIGTERM",
-    signal.SIGHUP: "the terminal's end",
-    signal.SIGQUIT: "Ctrl-\\",
-}
 EMERGENCY = signal.SIGQUIT
 """The one that does not park: torque off at once."""
 

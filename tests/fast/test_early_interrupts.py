@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment of a command's start: one line, exit code 130, no traceback, nothing left behind."""
+"""A stop signal at any moment of a command's start: one line, its exit code, no traceback, nothing left behind."""
 
 from __future__ import annotations
 
@@ -13,11 +13,21 @@ import pytest
 
 PATIENCE_S = 120.0
 DELAYS_S = (0.05, 0.1, 0.2, 0.4, 0.8)
-STARTED = "import sys; sys.stdout.write('x'); sys.stdout.flush(); from sefa_edge.__main__ import main; sys.exit(main())"
-"""The command as its script starts it, after a word that the interpreter itself has started."""
+STARTED = """
+import sys
+from sefa_edge.stopping import leave_when_stopped
+leave_when_stopped()
+sys.stdout.write("x")
+sys.stdout.flush()
+from sefa_edge.__main__ import main
+sys.exit(main())
+"""
+"""The command as its script starts it, with a word as soon as it handles signals: from there on the delay counts."""
 
 
-def interrupted(words: list[str], delay_s: float, folder: Path) -> tuple[int, str]:
+def interrupted(
+    words: list[str], delay_s: float, folder: Path, number: signal.Signals = signal.SIGINT
+) -> tuple[int, str]:
     process = subprocess.Popen(
         [sys.executable, "-c", STARTED, *words],
         stdout=subprocess.PIPE,
@@ -28,7 +38,7 @@ def interrupted(words: list[str], delay_s: float, folder: Path) -> tuple[int, st
     assert process.stdout is not None
     process.stdout.read(1)
     time.sleep(delay_s)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=PATIENCE_S)
     return process.returncode, errors.decode()
 
@@ -59,3 +69,17 @@ def test_a_look_at_an_engine(delay_s: float, tmp_path: Path, reach_engine: Path)
     code, errors = interrupted(["inspect", str(reach_engine)], delay_s, tmp_path)
     assert "Traceback" not in errors
     assert code in (0, 130), errors
+
+
+@pytest.mark.once
+@pytest.mark.sim
+@pytest.mark.parametrize(("number", "word"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "the terminal's end")])
+@pytest.mark.parametrize("delay_s", [*DELAYS_S, 0.3, 0.5, 0.6])
+def test_an_evaluation(delay_s: float, number: signal.Signals, word: str, tmp_path: Path, reach_engine: Path) -> None:
+    """MuJoCo and OpenGL made errors of their own of a signal that came while they were loaded."""
+    words = ["eval", "--engine", str(reach_engine), "--seeds", "0:500", "--json", "report.json"]
+    code, errors = interrupted(words, delay_s, tmp_path, number)
+    assert "Traceback" not in errors
+    assert code == 128 + number, errors
+    assert errors.endswith(f"stopped by {word}\n")
+    assert list(tmp_path.iterdir()) == []

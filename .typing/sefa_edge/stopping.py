@@ -1,0 +1,1 @@
+../../edge/_root/stopping.py
