@@ -246,17 +246,25 @@ def _radians_of(profile: ArmProfile, pose_deg: list[float]) -> np.ndarray:
 
 
 def _listen(path: Path) -> socket.socket:
-    """A listening socket for this user only. Raises InputError when another server has the path."""
+    """A listening socket for this user only; where its path exists, it answers.
+
+    Raises InputError when another server has the path.
+    """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         if path.is_socket() and not _answers(path):
             path.unlink()  # left behind by a server that was killed
         with _private_files():
-            listener.bind(str(path))
+            listener.bind(str(unfinished))
+        listener.listen(8)
+        os.link(unfinished, path)  # unlike a rename, never in the place of another server
     except OSError as error:
         listener.close()
-        raise InputError(f"{path} cannot be used: {error.strerror}", "choose another path with --link") from None
-    listener.listen(8)
+        reason = error.strerror or str(error)
+        raise InputError(f"{path} cannot be used: {reason}", "choose another path with --link") from None
+    finally:
+        unfinished.unlink(missing_ok=True)
     return listener
 
 
