@@ -80,7 +80,7 @@ policy: .venv/with-everything
 SAFETY_TESTS := tests/fast/test_safety.py tests/fast/test_guard.py tests/property/test_safety_limits.py
 
 safety: .venv/with-everything
-	$(BIN)/coverage run --branch --include=edge/safety.py $(BIN)/pytest --quiet $(SAFETY_TESTS)
+	$(BIN)/coverage run --branch --include=edge/control/safety.py $(BIN)/pytest --quiet $(SAFETY_TESTS)
 	$(BIN)/coverage report --show-missing --fail-under=100
 
 mutants: .venv/with-everything

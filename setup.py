@@ -15,7 +15,7 @@ setup(
     package_data={
         "sefa_edge": ["py.typed"],
         "sefa_edge.edge": ["shipped/*/*.onnx", "shipped/*/*.json"],
-        "sefa_edge.edge.bench_loop": ["*.c"],
+        "sefa_edge.edge.tools.bench_loop": ["*.c"],
         "sefa_edge.export": ["*.html"],
         "sefa_edge.firmware_bridge": ["udev/*.rules"],
         "sefa_edge.profiles": ["**/*.yaml", "**/*.json", "**/*.html", "*.css"],

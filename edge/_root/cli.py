@@ -18,32 +18,38 @@ from sefa_edge.profiles.stopping import STOPPING
 from sefa_edge.stopping import stopped_by, unwind_when_stopped
 
 COMMANDS = {
-    "run": ("sefa_edge.edge.running.command", "run a policy on an arm, simulated or real"),
+    "run": ("sefa_edge.edge.run.command", "run a policy on an arm, simulated or real"),
     "sim": ("sefa_edge.firmware_bridge.simulation.command", "start the simulated SO-101 world on its own"),
     "record": (
-        "sefa_edge.edge.demonstrations.command",
+        "sefa_edge.edge.tools.demonstrations.command",
         "record demonstrations of a scripted expert as a LeRobot v3 dataset",
     ),
     "train": ("sefa_edge.models.command", "train a SeFA policy: base flow, pairs, one-step student"),
     "export": ("sefa_edge.export.command", "turn a checkpoint into an ONNX engine with its policy card"),
     "build": ("sefa_edge.export.plan.build", "build a TensorRT plan from an ONNX engine, on the device that runs it"),
-    "verify": ("sefa_edge.edge.verification.command", "compare the actions and the speed of two engines on recordings"),
-    "eval": ("sefa_edge.edge.evaluation.command", "measure an engine's success in the lock-step simulated world"),
+    "verify": (
+        "sefa_edge.edge.tools.verification.command",
+        "compare the actions and the speed of two engines on recordings",
+    ),
+    "eval": ("sefa_edge.edge.tools.evaluation.command", "measure an engine's success in the lock-step simulated world"),
     "calibrate": (
-        "sefa_edge.edge.arm_service.calibrate_command",
+        "sefa_edge.firmware_bridge.service.calibrate_command",
         "find an arm's zero and ranges, for its servos and LeRobot's file",
     ),
-    "arm": ("sefa_edge.edge.arm_service.command", "find an arm, look at its servos, set them up, bring it to a pose"),
+    "arm": (
+        "sefa_edge.firmware_bridge.service.command",
+        "find an arm, look at its servos, set them up, bring it to a pose",
+    ),
     "cameras": ("sefa_edge.edge.cameras.command", "list the V4L2 cameras, their names, formats and controls"),
-    "replay": ("sefa_edge.edge.recorder.replay_command", "compute a recorded run anew and compare, bit for bit"),
-    "dataset": ("sefa_edge.edge.recorder.dataset_command", "turn recorded runs into a LeRobot v3 dataset"),
-    "inspect": ("sefa_edge.edge.inspection.command", "show what an engine, a policy card or a checkpoint holds"),
+    "replay": ("sefa_edge.edge.tools.replay.command", "compute a recorded run anew and compare, bit for bit"),
+    "dataset": ("sefa_edge.edge.tools.dataset.command", "turn recorded runs into a LeRobot v3 dataset"),
+    "inspect": ("sefa_edge.edge.tools.inspection.command", "show what an engine, a policy card or a checkpoint holds"),
     "profile": (
-        "sefa_edge.edge.profiling.command",
+        "sefa_edge.edge.tools.profiling.command",
         "measure the latency of every stage, as JSON and one page",
     ),
     "bench-loop": (
-        "sefa_edge.edge.bench_loop.command",
+        "sefa_edge.edge.tools.bench_loop.command",
         "prove the control loop on this very unit: how late it wakes up, beside a loop in C",
     ),
 }

@@ -23,8 +23,8 @@ from sefa_edge.edge.cameras.camera import (
     make_source,
     parse_address,
 )
-from sefa_edge.edge.process import child_main
-from sefa_edge.edge.transport import Channel, ChannelClosed, FrameDescriptor, FrameRing
+from sefa_edge.edge.ipc.process import child_main
+from sefa_edge.edge.ipc.transport import Channel, ChannelClosed, FrameDescriptor, FrameRing
 from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.resize import resize_to_policy
 from sefa_edge.profiles.units import ms_to_ns, ns_to_ms, s_to_ns

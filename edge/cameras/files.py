@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from sefa_edge.edge.cameras.camera import CameraLost, CameraRequest, DamageCount, Frame
-from sefa_edge.edge.cameras.pictures import Capture, DamagedPicture, read_picture
+from sefa_edge.edge.pictures import Capture, DamagedPicture, read_picture
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.units import NS_PER_S, period_ns
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from sefa_edge.edge.cameras.camera import CameraLost, CameraRequest, DamageCount, Frame
 from sefa_edge.edge.cameras.newest import NewestPicture
-from sefa_edge.edge.cameras.pictures import GSTREAMER_HINT, Capture, has_gstreamer
+from sefa_edge.edge.pictures import GSTREAMER_HINT, Capture, has_gstreamer
 from sefa_edge.profiles.errors import InputError, MissingError
 from sefa_edge.profiles.units import s_to_ns
 

@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, unquote
 import numpy as np
 
 from sefa_edge.edge.cameras.camera import CameraLost
-from sefa_edge.edge.cameras.pictures import decode_picture
+from sefa_edge.edge.pictures import decode_picture
 from sefa_edge.profiles.errors import InputError
 
 MAX_LINE_BYTES = 8192

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from sefa_edge.edge.cameras.camera import CameraLost, CameraRequest, DamageCount, Frame
-from sefa_edge.edge.cameras.pictures import DamagedPicture, decode_picture
-from sefa_edge.edge.recorder.messages import Picture, decode, png_of
-from sefa_edge.edge.recorder.names import picture_topic
-from sefa_edge.edge.recorder.recorded_run import RecordedRun, open_run
+from sefa_edge.edge.pictures import DamagedPicture, decode_picture
+from sefa_edge.edge.recording.messages import Picture, decode, png_of
+from sefa_edge.edge.recording.names import picture_topic
+from sefa_edge.edge.recording.recorded_run import RecordedRun, open_run
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.units import NS_PER_S, ms_to_ns
 

@@ -13,7 +13,7 @@ import numpy as np
 from sefa_edge.edge.cameras.camera import CameraLost, CameraRequest, DamageCount, Frame
 from sefa_edge.edge.cameras.mjpeg import open_mjpeg
 from sefa_edge.edge.cameras.newest import NewestPicture, Tap
-from sefa_edge.edge.cameras.pictures import Capture
+from sefa_edge.edge.pictures import Capture
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.units import ms_to_ns, s_to_ns
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from sefa_edge.edge.cameras.camera import CameraRequest, DamageCount, Frame
 from sefa_edge.edge.cameras.files import Grid
-from sefa_edge.edge.cameras.pictures import decode_picture, encode_jpeg
+from sefa_edge.edge.pictures import decode_picture, encode_jpeg
 
 HEIGHT, WIDTH = 480, 640
 VARIETY = 16

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sefa_edge.edge.faults import Fault
-from sefa_edge.edge.policy_records import Trouble
-from sefa_edge.edge.transport import FrameDescriptor
+from sefa_edge.edge.ipc.faults import Fault
+from sefa_edge.edge.ipc.policy_records import Trouble
+from sefa_edge.edge.ipc.transport import FrameDescriptor
 from sefa_edge.profiles.units import NS_PER_S, ms_to_ns, ns_to_ms, s_to_ns
 
 MAY_STAND_STILL = frozenset({"sim", "images", "file", "run"})

@@ -33,7 +33,7 @@ from statistics import median
 import numpy as np
 from program import keep, run_program
 
-from sefa_edge.edge.bench_loop.servos import simulated_servos
+from sefa_edge.edge.tools.bench_loop.servos import simulated_servos
 from sefa_edge.firmware_bridge.host.feetech.protocol import (
     encode_sync_read,
     encode_sync_write,

@@ -34,15 +34,15 @@ from simulated_unit import ARM, CAMERA_SIZE, ENGINE, OVERLOADED, Unit, simulated
 
 from sefa_edge.edge.cameras.camera import Frame
 from sefa_edge.edge.cameras.camera_process import CameraConfig
-from sefa_edge.edge.cameras.pictures import read_picture
-from sefa_edge.edge.control_process import ControlConfig
+from sefa_edge.edge.control.control_process import ControlConfig
+from sefa_edge.edge.control.modes import Command, Mode
 from sefa_edge.edge.engines.engine import Engine, open_engine
-from sefa_edge.edge.modes import Command, Mode
-from sefa_edge.edge.policy import FrameHistory, JointHistory, Policy
-from sefa_edge.edge.process import Child, ChildSpec
-from sefa_edge.edge.records import ControlCommand, Final, JointSample, TickReport, unpack_for_supervisor
-from sefa_edge.edge.running.crew import split_cores
-from sefa_edge.edge.transport import Channel, ChannelClosed, FrameDescriptor, FrameRing, channel_pair
+from sefa_edge.edge.ipc.process import Child, ChildSpec
+from sefa_edge.edge.ipc.records import ControlCommand, Final, JointSample, TickReport, unpack_for_supervisor
+from sefa_edge.edge.ipc.transport import Channel, ChannelClosed, FrameDescriptor, FrameRing, channel_pair
+from sefa_edge.edge.pictures import read_picture
+from sefa_edge.edge.policy.policy import FrameHistory, JointHistory, Policy
+from sefa_edge.edge.run.crew import split_cores
 from sefa_edge.profiles.card import PolicyCard
 from sefa_edge.profiles.errors import FaultError
 from sefa_edge.profiles.latency.report import StageReport, summarise
@@ -269,7 +269,11 @@ def _rig(unit: Unit, engine_path: Path) -> Iterator[Rig]:
     children = (
         _child("camera", "sefa_edge.edge.cameras.camera_process", camera_config.to_json(), ring, camera_end),
         _child(
-            "control", "sefa_edge.edge.control_process", control_config.model_dump_json(), supervisor_end, policy_end
+            "control",
+            "sefa_edge.edge.control.control_process",
+            control_config.model_dump_json(),
+            supervisor_end,
+            policy_end,
         ),
     )
     children[0].pin(worker_cpus)

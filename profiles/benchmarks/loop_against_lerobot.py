@@ -31,7 +31,7 @@ from statistics import median
 import numpy as np
 from program import run_program
 
-from sefa_edge.edge.bench_loop.servos import simulated_servos
+from sefa_edge.edge.tools.bench_loop.servos import simulated_servos
 from sefa_edge.profiles.errors import FaultError, InputError
 from sefa_edge.profiles.files import check_report_word, write_report
 from sefa_edge.profiles.latency.drawing import format_duration

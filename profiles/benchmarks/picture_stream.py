@@ -10,9 +10,9 @@ import contextlib
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from sefa_edge.edge.cameras.pictures import encode_jpeg
 from sefa_edge.edge.cameras.test_picture import VARIETY, draw_test_picture
-from sefa_edge.edge.process import die_with_parent
+from sefa_edge.edge.ipc.process import die_with_parent
+from sefa_edge.edge.pictures import encode_jpeg
 from sefa_edge.profiles.quantities import PICTURE_RATE_HZ
 from sefa_edge.profiles.units import NS_PER_S, period_ns
 

@@ -14,13 +14,13 @@ from contextlib import ExitStack, closing
 
 import numpy as np
 
-from sefa_edge.edge.clock import ManualClock, MonotonicClock, Pacer
-from sefa_edge.edge.control_process import ControlConfig, Surroundings, build_loop, control_period_ns
-from sefa_edge.edge.links import ProcessLinks
-from sefa_edge.edge.modes import Command
-from sefa_edge.edge.recorder.control_tap import PatientSink
-from sefa_edge.edge.records import ControlCommand
-from sefa_edge.edge.transport import channel_pair
+from sefa_edge.edge.control.clock import ManualClock, MonotonicClock, Pacer
+from sefa_edge.edge.control.control_process import ControlConfig, Surroundings, build_loop, control_period_ns
+from sefa_edge.edge.control.control_tap import PatientSink
+from sefa_edge.edge.control.links import ProcessLinks
+from sefa_edge.edge.control.modes import Command
+from sefa_edge.edge.ipc.records import ControlCommand
+from sefa_edge.edge.ipc.transport import channel_pair
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.plant_arm import PlantArm
 from sefa_edge.profiles.quantities import COUNT

@@ -35,7 +35,7 @@ from simulated_unit import (
     simulated_unit,
 )
 
-from sefa_edge.edge.process import LEAN
+from sefa_edge.edge.ipc.process import LEAN
 from sefa_edge.profiles.errors import FaultError
 from sefa_edge.profiles.quantities import COUNT
 from sefa_edge.profiles.units import NS_PER_S
@@ -46,10 +46,10 @@ START_LIMIT_S, IMPORT_LIMIT_S, MEMORY_LIMIT_MB = 1.0, 0.25, 200.0
 MOVING_S = 2.0
 """From the first command to the look at the memory: the arm moves, the engine has run."""
 MODULES = {
-    "supervisor": "sefa_edge.edge.running.supervisor",
+    "supervisor": "sefa_edge.edge.run.supervisor",
     "camera": "sefa_edge.edge.cameras.camera_process",
-    "policy": "sefa_edge.edge.policy_process",
-    "control": "sefa_edge.edge.control_process",
+    "policy": "sefa_edge.edge.policy.policy_process",
+    "control": "sefa_edge.edge.control.control_process",
 }
 IMPORT = "import time; began = time.perf_counter(); import {module}; print(time.perf_counter() - began)"
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sefa_edge.edge.cameras.pictures import write_picture
+from sefa_edge.edge.pictures import write_picture
 from sefa_edge.profiles.errors import SefaError
 
 ARM = "so101_sim"

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from sefa_edge.edge.cameras.pictures import decode_picture
+from sefa_edge.edge.pictures import decode_picture
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.profiles.recording.dataset import open_dataset
 from sefa_edge.profiles.units import LEROBOT_TICKS_PER_TURN

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sefa_edge.edge.following.paced import start_following
+from sefa_edge.edge.control.paced import start_following
 from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.errors import ArmFault, OtherArm
 from sefa_edge.firmware_bridge.host.feetech import registers as reg

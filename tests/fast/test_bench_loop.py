@@ -15,15 +15,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sefa_edge.edge.bench_loop.picture import COLOURS, HEIGHT, WIDTH, draw_lateness
-from sefa_edge.edge.bench_loop.report import Findings, judge, require_load, table, verdict
-from sefa_edge.edge.bench_loop.samples import WARM_UP_NS, Beside, Footprint, LoopMeasurement, LoopSamples, footprint_of
-from sefa_edge.edge.bench_loop.servos import simulated_servos
-from sefa_edge.edge.bench_loop.timer_control import TimerRequest, TimerResult, parse_timer_loop, timer_control
-from sefa_edge.edge.cameras.pictures import read_picture
-from sefa_edge.edge.faults import Fault
-from sefa_edge.edge.modes import Mode
-from sefa_edge.edge.records import TickReport
+from sefa_edge.edge.control.modes import Mode
+from sefa_edge.edge.ipc.faults import Fault
+from sefa_edge.edge.ipc.records import TickReport
+from sefa_edge.edge.pictures import read_picture
+from sefa_edge.edge.tools.bench_loop.picture import COLOURS, HEIGHT, WIDTH, draw_lateness
+from sefa_edge.edge.tools.bench_loop.report import Findings, judge, require_load, table, verdict
+from sefa_edge.edge.tools.bench_loop.samples import (
+    WARM_UP_NS,
+    Beside,
+    Footprint,
+    LoopMeasurement,
+    LoopSamples,
+    footprint_of,
+)
+from sefa_edge.edge.tools.bench_loop.servos import simulated_servos
+from sefa_edge.edge.tools.bench_loop.timer_control import TimerRequest, TimerResult, parse_timer_loop, timer_control
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
 from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.schema import load_arm_profile

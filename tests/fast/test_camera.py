@@ -15,7 +15,7 @@ from sefa_edge.edge.cameras.camera import (
     make_source,
     parse_address,
 )
-from sefa_edge.edge.cameras.pictures import VideoFile, captioned, read_picture, write_picture
+from sefa_edge.edge.pictures import VideoFile, captioned, read_picture, write_picture
 from sefa_edge.profiles.errors import InputError, MissingError
 from sefa_edge.profiles.resize import MOST_ROWS, resize_to_policy
 

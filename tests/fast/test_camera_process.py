@@ -12,9 +12,9 @@ import pytest
 
 from sefa_edge.edge.cameras.camera import CameraAddress, CameraRequest, Frame, make_source
 from sefa_edge.edge.cameras.camera_process import CameraConfig, CameraLosses, LastingCamera, Outlet
-from sefa_edge.edge.cameras.pictures import write_picture
-from sefa_edge.edge.process import Child, ChildSpec
-from sefa_edge.edge.transport import FrameDescriptor, FrameRing, channel_pair
+from sefa_edge.edge.ipc.process import Child, ChildSpec
+from sefa_edge.edge.ipc.transport import FrameDescriptor, FrameRing, channel_pair
+from sefa_edge.edge.pictures import write_picture
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.resize import resize_to_policy
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from sefa_edge.edge.cameras.camera import CameraRequest, CameraSource, make_source, parse_address
-from sefa_edge.edge.cameras.pictures import encode_png
-from sefa_edge.edge.control_process import ControlConfig
-from sefa_edge.edge.transport import FrameDescriptor
+from sefa_edge.edge.control.control_process import ControlConfig
+from sefa_edge.edge.ipc.transport import FrameDescriptor
+from sefa_edge.edge.pictures import encode_png
 from sefa_edge.profiles.card import load_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.schema import load_arm_profile
@@ -26,9 +26,9 @@ PERIOD_NS = ms_to_ns(10)
 
 def record(path: Path, engine: Path, pictures: dict[str, list[np.ndarray | bytes]]) -> None:
     """A recording that holds nothing but pictures, taken every 10 ms."""
-    from sefa_edge.edge.recorder.mcap_file import McapWriter
-    from sefa_edge.edge.recorder.messages import Picture, encode, picture_message, schema_of
-    from sefa_edge.edge.recorder.names import picture_topic
+    from sefa_edge.edge.recording.mcap_file import McapWriter
+    from sefa_edge.edge.recording.messages import Picture, encode, picture_message, schema_of
+    from sefa_edge.edge.recording.names import picture_topic
 
     control = ControlConfig(arm="so101_sim", port="", calibration=None, horizon=16, supervisor_fd=0, policy_fd=0)
     writer = McapWriter(path)

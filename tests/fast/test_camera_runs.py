@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from sefa_edge.cli import CommandLine
-from sefa_edge.edge.running import command
-from sefa_edge.edge.running.run_plan import RunPlan, make_plan
+from sefa_edge.edge.run import command
+from sefa_edge.edge.run.run_plan import RunPlan, make_plan
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.units import ms_to_ns
 

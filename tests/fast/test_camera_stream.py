@@ -16,7 +16,7 @@ import pytest
 
 from sefa_edge.edge.cameras.camera import CameraLost, CameraRequest, CameraSource, Frame, make_source, parse_address
 from sefa_edge.edge.cameras.camera_process import LastingCamera
-from sefa_edge.edge.cameras.pictures import VideoFile, write_picture
+from sefa_edge.edge.pictures import VideoFile, write_picture
 from sefa_edge.profiles.errors import InputError
 
 Handler: TypeAlias = http.server.BaseHTTPRequestHandler

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sefa_edge.edge.chunks import PLAN_AHEAD_NS, ActionChunk, ChunkPlayer
-from sefa_edge.edge.play_settings import HandOver
-from sefa_edge.edge.shaping import Setpoint, interpolate
-from sefa_edge.edge.transport import RecordError
+from sefa_edge.edge.control.chunks import PLAN_AHEAD_NS, ActionChunk, ChunkPlayer
+from sefa_edge.edge.control.play_settings import HandOver
+from sefa_edge.edge.control.shaping import Setpoint, interpolate
+from sefa_edge.edge.ipc.transport import RecordError
 from sefa_edge.profiles.units import NS_PER_S
 
 STEP_NS = 100

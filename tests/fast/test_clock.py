@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 
-from sefa_edge.edge.clock import ManualClock, MonotonicClock, Pacer
+from sefa_edge.edge.control.clock import ManualClock, MonotonicClock, Pacer
 from sefa_edge.profiles.units import ms_to_ns
 
 PERIOD_NS = ms_to_ns(10)

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from sefa_edge.edge.control_process import ControlConfig, parse_config
-from sefa_edge.edge.faults import Fault
-from sefa_edge.edge.modes import Mode
-from sefa_edge.edge.play_settings import HandOver
-from sefa_edge.edge.process import Child, ChildSpec
-from sefa_edge.edge.records import Final, Torque, unpack_for_supervisor
-from sefa_edge.edge.transport import channel_pair
+from sefa_edge.edge.control.control_process import ControlConfig, parse_config
+from sefa_edge.edge.control.modes import Mode
+from sefa_edge.edge.control.play_settings import HandOver
+from sefa_edge.edge.ipc.faults import Fault
+from sefa_edge.edge.ipc.process import Child, ChildSpec
+from sefa_edge.edge.ipc.records import Final, Torque, unpack_for_supervisor
+from sefa_edge.edge.ipc.transport import channel_pair
 from sefa_edge.profiles.errors import InputError
 
-MODULE = "sefa_edge.edge.control_process"
+MODULE = "sefa_edge.edge.control.control_process"
 HANG_GUARD_S = 60.0
 VALID = {
     "arm": "so101_sim",
@@ -70,7 +70,9 @@ def start_and_end(config: Mapping[str, object]) -> tuple[Final, int | None]:
     policy, policy_end = channel_pair()
     fds = {"supervisor_fd": supervisor_end.fileno(), "policy_fd": policy_end.fileno()}
     child = Child(
-        ChildSpec("control", "sefa_edge.edge.control_process", json.dumps({**config, **fds}), tuple(fds.values()))
+        ChildSpec(
+            "control", "sefa_edge.edge.control.control_process", json.dumps({**config, **fds}), tuple(fds.values())
+        )
     )
     try:
         supervisor_end.close()

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from sefa_edge.edge.cameras.pictures import decode_picture, encode_png
-from sefa_edge.edge.demonstrations.dataset_writer import DatasetInfo, DatasetWriter, Episode
+from sefa_edge.edge.pictures import decode_picture, encode_png
+from sefa_edge.edge.tools.demonstrations.dataset_writer import DatasetInfo, DatasetWriter, Episode
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.recording.dataset import open_dataset
 from sefa_edge.profiles.recording.fitness import check_exportable

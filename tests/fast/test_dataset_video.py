@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from sefa_edge.edge.cameras.pictures import decode_picture
+from sefa_edge.edge.pictures import decode_picture
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.recording.dataset import open_dataset
 

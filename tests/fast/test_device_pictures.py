@@ -9,7 +9,7 @@ import pytest
 
 from sefa_edge.edge.cameras.camera import CameraRequest, make_source, parse_address
 from sefa_edge.edge.cameras.gstreamer import csi_pipeline, user_pipeline
-from sefa_edge.edge.cameras.pictures import PictureLayout, has_gstreamer, rgb_of, write_picture
+from sefa_edge.edge.pictures import PictureLayout, has_gstreamer, rgb_of, write_picture
 from sefa_edge.profiles.errors import InputError, MissingError
 
 HUFFMAN_TABLE = b"\xff\xc4"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sefa_edge.edge.cameras.pictures import VideoFile
+from sefa_edge.edge.pictures import VideoFile
 from sefa_edge.profiles.errors import InputError
 
 SHIPPED = Path(__file__).resolve().parents[2] / "edge/shipped/lift/model.onnx"

@@ -11,13 +11,13 @@ from types import FrameType
 import numpy as np
 import pytest
 
-from sefa_edge.edge.clock import MonotonicClock, Pacer
-from sefa_edge.edge.faults import Fault
-from sefa_edge.edge.links import DirectLinks
-from sefa_edge.edge.loop import ControlLoop
-from sefa_edge.edge.modes import Command, Mode
-from sefa_edge.edge.motion import Motion
-from sefa_edge.edge.watched_arm import WatchedArm
+from sefa_edge.edge.control.clock import MonotonicClock, Pacer
+from sefa_edge.edge.control.links import DirectLinks
+from sefa_edge.edge.control.loop import ControlLoop
+from sefa_edge.edge.control.modes import Command, Mode
+from sefa_edge.edge.control.motion import Motion
+from sefa_edge.edge.control.watched_arm import WatchedArm
+from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.firmware_bridge.host.emergency import Emergency
 from sefa_edge.firmware_bridge.host.errors import ArmInterrupted
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import FeetechArm, open_feetech_arm

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from sefa_edge.edge.cameras.pictures import DamagedPicture, PictureLayout, decode_picture, rgb_of
+from sefa_edge.edge.pictures import DamagedPicture, PictureLayout, decode_picture, rgb_of
 from sefa_edge.profiles.encoded_picture import PictureFormat, is_complete, picture_format, picture_size
 
 NOISE = np.random.default_rng(0).integers(0, 256, (24, 40, 3), np.uint8)

@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from sefa_edge.edge.clock import ManualClock
+from sefa_edge.edge.control.clock import ManualClock
 from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmTimeout
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import REPLY_MARGIN, FeetechArm, connect_feetech_arm

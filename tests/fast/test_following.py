@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sefa_edge.edge.clock import ManualClock, Pacer
-from sefa_edge.edge.following.follower import Follower
-from sefa_edge.edge.following.paced import PacedFollower, start_following
-from sefa_edge.edge.watched_arm import WatchedArm
+from sefa_edge.edge.control.clock import ManualClock, Pacer
+from sefa_edge.edge.control.follower import Follower
+from sefa_edge.edge.control.paced import PacedFollower, start_following
+from sefa_edge.edge.control.watched_arm import WatchedArm
 from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.errors import ArmFault
 from sefa_edge.firmware_bridge.host.feetech import registers as reg

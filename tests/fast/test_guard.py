@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from sefa_edge.edge.faults import Fault
-from sefa_edge.edge.modes import Mode
-from sefa_edge.edge.safety import Finding, Guard, GuardState, Judgement, Situation, judge
+from sefa_edge.edge.control.modes import Mode
+from sefa_edge.edge.control.safety import Finding, Guard, GuardState, Judgement, Situation, judge
+from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.firmware_bridge.host.feetech.protocol import StatusBits
 from sefa_edge.firmware_bridge.host.messages import JointState
 from sefa_edge.profiles.schema import load_arm_profile

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sefa_edge.edge.inference_schedule import MARGIN_NS, WINDOW, DurationEstimate, InferenceSchedule
+from sefa_edge.edge.policy.inference_schedule import MARGIN_NS, WINDOW, DurationEstimate, InferenceSchedule
 from sefa_edge.profiles.card import TimingSpec
 from sefa_edge.profiles.units import ms_to_ns
 

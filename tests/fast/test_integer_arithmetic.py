@@ -13,7 +13,7 @@ import pytest
 
 from sefa_edge.edge.engines.engine import EngineError, open_engine
 from sefa_edge.edge.engines.onnx_runtime import multiplies_with_saturation
-from sefa_edge.edge.inspection.command import inspect_path
+from sefa_edge.edge.tools.inspection.command import inspect_path
 from sefa_edge.profiles.card import PolicyCard, load_card, save_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import sha256_of

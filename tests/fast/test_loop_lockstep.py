@@ -7,17 +7,17 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from sefa_edge.edge.arming import Arming
-from sefa_edge.edge.chunks import ActionChunk, ChunkPlayer
-from sefa_edge.edge.clock import ManualClock, Pacer
-from sefa_edge.edge.faults import Fault
-from sefa_edge.edge.links import DirectLinks
-from sefa_edge.edge.loop import ControlLoop
-from sefa_edge.edge.modes import Command, Event, Mode
-from sefa_edge.edge.motion import Motion
-from sefa_edge.edge.play_settings import HAND_OVER_MODES, HandOver, HandOverMode
-from sefa_edge.edge.records import NONE_NS, TickReport, Torque
-from sefa_edge.edge.safety import Envelope
+from sefa_edge.edge.control.arming import Arming
+from sefa_edge.edge.control.chunks import ActionChunk, ChunkPlayer
+from sefa_edge.edge.control.clock import ManualClock, Pacer
+from sefa_edge.edge.control.links import DirectLinks
+from sefa_edge.edge.control.loop import ControlLoop
+from sefa_edge.edge.control.modes import Command, Event, Mode
+from sefa_edge.edge.control.motion import Motion
+from sefa_edge.edge.control.play_settings import HAND_OVER_MODES, HandOver, HandOverMode
+from sefa_edge.edge.control.safety import Envelope
+from sefa_edge.edge.ipc.faults import Fault
+from sefa_edge.edge.ipc.records import NONE_NS, TickReport, Torque
 from sefa_edge.firmware_bridge.host.messages import JointState
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.plant_arm import PlantArm

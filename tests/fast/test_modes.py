@@ -6,8 +6,18 @@ from itertools import product
 
 import pytest
 
-from sefa_edge.edge.faults import FAULTS, OBSTRUCTIONS, Fault, Outcome
-from sefa_edge.edge.modes import POWERED, Command, Event, Mode, ModeState, Progress, Target, describe, transition
+from sefa_edge.edge.control.modes import (
+    POWERED,
+    Command,
+    Event,
+    Mode,
+    ModeState,
+    Progress,
+    Target,
+    describe,
+    transition,
+)
+from sefa_edge.edge.ipc.faults import FAULTS, OBSTRUCTIONS, Fault, Outcome
 
 REAL_FAULTS = [fault for fault in Fault if fault]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sefa_edge.edge.faults import Fault
-from sefa_edge.edge.modes import Mode
-from sefa_edge.edge.policy_records import Happening, PolicyReport
-from sefa_edge.edge.profiling.samples import OTHERS, STAGES, PipelineSamples, stage_reports
-from sefa_edge.edge.records import NONE_NS, TickReport
-from sefa_edge.edge.transport import FrameDescriptor
+from sefa_edge.edge.control.modes import Mode
+from sefa_edge.edge.ipc.faults import Fault
+from sefa_edge.edge.ipc.policy_records import Happening, PolicyReport
+from sefa_edge.edge.ipc.records import NONE_NS, TickReport
+from sefa_edge.edge.ipc.transport import FrameDescriptor
+from sefa_edge.edge.tools.profiling.samples import OTHERS, STAGES, PipelineSamples, stage_reports
 from sefa_edge.profiles.errors import InputError
 
 MS = 1_000_000

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from sefa_edge.edge.cameras.camera import Frame
-from sefa_edge.edge.chunks import ActionChunk
+from sefa_edge.edge.control.chunks import ActionChunk
 from sefa_edge.edge.engines.engine import open_engine
-from sefa_edge.edge.faults import Fault
-from sefa_edge.edge.policy import FrameHistory, JointHistory, Observation, Policy
-from sefa_edge.edge.policy_process import CameraInput, PolicyConfig
-from sefa_edge.edge.policy_records import Happening, InferenceBegun, Order, PolicyCommand, PolicyReport, Trouble
-from sefa_edge.edge.process import Child, ChildSpec
-from sefa_edge.edge.records import JointSample
-from sefa_edge.edge.transport import Channel, FrameDescriptor, FrameRing, channel_pair
+from sefa_edge.edge.ipc.faults import Fault
+from sefa_edge.edge.ipc.policy_records import Happening, InferenceBegun, Order, PolicyCommand, PolicyReport, Trouble
+from sefa_edge.edge.ipc.process import Child, ChildSpec
+from sefa_edge.edge.ipc.records import JointSample
+from sefa_edge.edge.ipc.transport import Channel, FrameDescriptor, FrameRing, channel_pair
+from sefa_edge.edge.policy.policy import FrameHistory, JointHistory, Observation, Policy
+from sefa_edge.edge.policy.policy_process import CameraInput, PolicyConfig
 from sefa_edge.profiles.card import load_card, save_card
 from sefa_edge.profiles.files import sha256_of
 from sefa_edge.profiles.units import ms_to_ns
@@ -154,7 +154,9 @@ class Bench:
         config = PolicyConfig(
             engine=str(engine), cameras=[camera], supervisor_fd=fds[0], control_fd=fds[1], max_age_ms=1e4
         )
-        spec = ChildSpec("policy", "sefa_edge.edge.policy_process", config.model_dump_json(), (*fds, self.ring.fd))
+        spec = ChildSpec(
+            "policy", "sefa_edge.edge.policy.policy_process", config.model_dump_json(), (*fds, self.ring.fd)
+        )
         self.child = Child(spec)
         for channel in (far_supervisor, far_control, far_camera):
             channel.close()

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sefa_edge.edge.chunks import ActionChunk
-from sefa_edge.edge.faults import Fault
-from sefa_edge.edge.policy_process import CameraInput, PolicyConfig
-from sefa_edge.edge.policy_records import Happening, Order, PolicyCommand, PolicyReport, Trouble
-from sefa_edge.edge.process import Child, ChildSpec
-from sefa_edge.edge.records import JointSample, Kind, kind_of
-from sefa_edge.edge.transport import FrameDescriptor, FrameRing, channel_pair
+from sefa_edge.edge.control.chunks import ActionChunk
+from sefa_edge.edge.ipc.faults import Fault
+from sefa_edge.edge.ipc.policy_records import Happening, Order, PolicyCommand, PolicyReport, Trouble
+from sefa_edge.edge.ipc.process import Child, ChildSpec
+from sefa_edge.edge.ipc.records import JointSample, Kind, kind_of
+from sefa_edge.edge.ipc.transport import FrameDescriptor, FrameRing, channel_pair
+from sefa_edge.edge.policy.policy_process import CameraInput, PolicyConfig
 from sefa_edge.profiles.units import ms_to_ns
 
 PATIENCE_S = 60.0
@@ -44,7 +44,7 @@ class Bench:
         )  # fmt: skip
         fds = [end.fileno() for end in (far_supervisor, far_control, *far.values())]
         fds += [ring.fd for ring in self.rings.values()]
-        module = "sefa_edge.edge.policy_process"
+        module = "sefa_edge.edge.policy.policy_process"
         self.child = Child(ChildSpec("policy", module, config.model_dump_json(), tuple(fds)))
         for end in (far_supervisor, far_control, *far.values()):
             end.close()

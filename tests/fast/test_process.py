@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from sefa_edge.edge.process import LEAN, Briefing, Child, ChildSpec, give_memory_back, started_ns
+from sefa_edge.edge.ipc.process import LEAN, Briefing, Child, ChildSpec, give_memory_back, started_ns
 from sefa_edge.profiles.units import ms_to_ns
 
 PATIENCE_S = 60.0
 ECHO = """
 import os, sys
-from sefa_edge.edge.process import read_config
+from sefa_edge.edge.ipc.process import read_config
 print("waiting", flush=True)
 sys.stderr.write(repr((read_config(int(sys.argv[2])), sorted(os.environ.keys() & set(sys.argv[3:])))))
 """
@@ -86,7 +86,7 @@ def test_no_descriptor_is_left_open() -> None:
 
 LOSES_ITS_PYTHON = """
 import os, sys
-from sefa_edge.edge.process import Child, ChildSpec
+from sefa_edge.edge.ipc.process import Child, ChildSpec
 from sefa_edge.profiles.errors import MissingError
 os.unlink(sys.executable)
 try:
@@ -111,7 +111,7 @@ def test_a_program_that_cannot_be_started_is_told(tmp_path: Path) -> None:
 
 def test_a_process_knows_when_it_was_started() -> None:
     before_ns = time.monotonic_ns()
-    program = "from sefa_edge.edge.process import started_ns; print(started_ns())"
+    program = "from sefa_edge.edge.ipc.process import started_ns; print(started_ns())"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE_S, check=True
     )

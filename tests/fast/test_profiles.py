@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sefa_edge.edge.evaluation.wilson import wilson_interval
+from sefa_edge.edge.tools.evaluation.wilson import wilson_interval
 from sefa_edge.firmware_bridge.host.feetech.settings_table import SETTINGS
 from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.errors import InputError

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from sefa_edge.edge.inspection.checkpoint import CheckpointSummary
-from sefa_edge.edge.recorder import messages
+from sefa_edge.edge.recording import messages
+from sefa_edge.edge.tools.inspection.checkpoint import CheckpointSummary
 from sefa_edge.profiles.camera_profile import CameraProfile
 from sefa_edge.profiles.card import PolicyCard, card_path, load_card
 from sefa_edge.profiles.errors import InputError

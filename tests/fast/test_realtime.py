@@ -9,10 +9,10 @@ import sys
 import pytest
 
 from sefa_edge.cli import CommandLine
-from sefa_edge.edge.realtime import RealtimeSettings, claim_privileges, refusal_words, user_name
-from sefa_edge.edge.records import Privilege
-from sefa_edge.edge.running.command import add_realtime_arguments
-from sefa_edge.edge.running.run_plan import realtime_settings
+from sefa_edge.edge.control.realtime import RealtimeSettings, claim_privileges, refusal_words, user_name
+from sefa_edge.edge.ipc.records import Privilege
+from sefa_edge.edge.run.command import add_realtime_arguments
+from sefa_edge.edge.run.run_plan import realtime_settings
 from sefa_edge.profiles.errors import InputError
 
 CORE = min(os.sched_getaffinity(0))
@@ -99,7 +99,7 @@ def claim_in_a_process_of_its_own(priority: int, cpu: int | None) -> tuple[Privi
 def test_a_reserved_heap_takes_no_page_fault() -> None:
     program = """
 import resource
-from sefa_edge.edge.realtime import quiet_collector, reserve_heap
+from sefa_edge.edge.control.realtime import quiet_collector, reserve_heap
 reserve = reserve_heap()
 quiet_collector()
 def use():

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sefa_edge.edge.cameras.pictures import decode_picture
-from sefa_edge.edge.demonstrations.dataset_writer import DatasetInfo, DatasetWriter, Episode
+from sefa_edge.edge.pictures import decode_picture
+from sefa_edge.edge.tools.demonstrations.dataset_writer import DatasetInfo, DatasetWriter, Episode
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.recording.dataset import RecordedDataset, open_dataset
 from sefa_edge.profiles.recording.recordings import BLOCK, PolicyInputs, Recordings, check_shows

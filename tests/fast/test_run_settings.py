@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from sefa_edge.edge.cameras.pictures import write_picture
+from sefa_edge.edge.pictures import write_picture
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
@@ -77,9 +77,9 @@ def test_it_writes_what_a_power_cut_undoes_and_says_what_it_leaves(unit: Unit, r
 
 
 def settings_of(path: Path) -> list[str]:
-    from sefa_edge.edge.recorder.mcap_file import StoredMessage, read_mcap
-    from sefa_edge.edge.recorder.messages import RunEventMessage, decode
-    from sefa_edge.edge.recorder.names import EVENT
+    from sefa_edge.edge.recording.mcap_file import StoredMessage, read_mcap
+    from sefa_edge.edge.recording.messages import RunEventMessage, decode
+    from sefa_edge.edge.recording.names import EVENT
 
     events = [
         decode(EVENT, stored.content, RunEventMessage)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sefa_edge.edge.faults import Fault
-from sefa_edge.edge.safety import (
+from sefa_edge.edge.control.safety import (
     CLIP_TOLERANCE_DEG,
     Commanded,
     Envelope,
@@ -16,7 +15,8 @@ from sefa_edge.edge.safety import (
     fastest_step,
     stopping_way,
 )
-from sefa_edge.edge.shaping import Setpoint, resting
+from sefa_edge.edge.control.shaping import Setpoint, resting
+from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.firmware_bridge.host.messages import JointGoal
 from sefa_edge.profiles.schema import LimitTable, load_arm_profile
 from sefa_edge.profiles.units import ms_to_ns

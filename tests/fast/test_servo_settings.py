@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sefa_edge.edge.arm_service import command
-from sefa_edge.edge.modes import Progress
-from sefa_edge.edge.watched_arm import RETRY_NS, WatchedArm
+from sefa_edge.edge.control.modes import Progress
+from sefa_edge.edge.control.watched_arm import RETRY_NS, WatchedArm
 from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmTimeout, ArmUnconfirmed
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.eeprom import EepromLeftOpen
@@ -25,6 +24,7 @@ from sefa_edge.firmware_bridge.host.feetech.registers import Register
 from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
 from sefa_edge.firmware_bridge.host.feetech.settings import compare, prepare, write_eeprom, write_volatile
 from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED, JointGoal, Preparation
+from sefa_edge.firmware_bridge.service import command
 from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort

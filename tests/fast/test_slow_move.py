@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from sefa_edge.edge.arm_service.center import pose_to
-from sefa_edge.edge.arm_service.slow_move import SlowMove, Stopped, slowed
-from sefa_edge.edge.clock import ManualClock
-from sefa_edge.edge.running.stop_signals import StopSignals
+from sefa_edge.edge.control.clock import ManualClock
+from sefa_edge.edge.run.stop_signals import StopSignals
+from sefa_edge.edge.tools.arm_moves.center import pose_to
+from sefa_edge.edge.tools.arm_moves.slow_move import SlowMove, Stopped, slowed
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import connect_feetech_arm
 from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from sefa_edge.edge.cameras.pictures import read_picture
-from sefa_edge.edge.faults import Fault
-from sefa_edge.edge.film.film import chosen_moments, write_film
-from sefa_edge.edge.film.reel import MAX_SAMPLES, Reel, Sample
-from sefa_edge.edge.modes import Mode
-from sefa_edge.edge.records import NONE_NS, TickReport
-from sefa_edge.edge.running.status import RateMeter, Status, StatusLine
-from sefa_edge.edge.running.summary import EpisodeResult, RunSummary
+from sefa_edge.edge.control.modes import Mode
+from sefa_edge.edge.ipc.faults import Fault
+from sefa_edge.edge.ipc.records import NONE_NS, TickReport
+from sefa_edge.edge.pictures import read_picture
+from sefa_edge.edge.run.status import RateMeter, Status, StatusLine
+from sefa_edge.edge.run.summary import EpisodeResult, RunSummary
+from sefa_edge.edge.viewing.film import chosen_moments, write_film
+from sefa_edge.edge.viewing.reel import MAX_SAMPLES, Reel, Sample
 from sefa_edge.profiles.units import ms_to_ns, s_to_ns
 
 STATUS = Status("episode 2/5", "running", 99.97, ms_to_ns(21), ms_to_ns(14), "success 1/1")

@@ -15,12 +15,12 @@ import pytest
 
 from sefa_edge.cli import CommandLine
 from sefa_edge.edge.cameras.camera import CameraAddress
-from sefa_edge.edge.cameras.pictures import Capture, read_picture
-from sefa_edge.edge.play_settings import HandOver
-from sefa_edge.edge.process import Child, ChildSpec
-from sefa_edge.edge.running import command as run
-from sefa_edge.edge.running.crew import split_cores
-from sefa_edge.edge.running.run_plan import RunPlan, make_plan
+from sefa_edge.edge.control.play_settings import HandOver
+from sefa_edge.edge.ipc.process import Child, ChildSpec
+from sefa_edge.edge.pictures import Capture, read_picture
+from sefa_edge.edge.run import command as run
+from sefa_edge.edge.run.crew import split_cores
+from sefa_edge.edge.run.run_plan import RunPlan, make_plan
 from sefa_edge.firmware_bridge.simulation.client import WorldPaths
 from sefa_edge.profiles.card import card_path
 from sefa_edge.profiles.errors import InputError
@@ -116,14 +116,14 @@ def test_a_child_that_is_killed_is_reported_as_such() -> None:
 
 
 def test_importing_the_command_imports_nothing_heavy() -> None:
-    code = "import sys, sefa_edge.edge.running.command\n"
+    code = "import sys, sefa_edge.edge.run.command\n"
     code += "print(sorted({'cv2', 'onnxruntime', 'mujoco', 'numpy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert done.stdout.strip() == b"[]"
 
 
 def test_the_supervisor_needs_no_heavy_library_either() -> None:
-    code = "import sys, sefa_edge.edge.running.supervisor\n"
+    code = "import sys, sefa_edge.edge.run.supervisor\n"
     code += "print(sorted({'cv2', 'onnxruntime', 'mujoco'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert done.stdout.strip() == b"[]"

@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 
 from sefa_edge.edge.cameras.camera import CameraAddress, CameraRequest, make_source, parse_address
-from sefa_edge.edge.cameras.pictures import decode_picture, encode_jpeg
 from sefa_edge.edge.cameras.test_picture import VARIETY, draw_test_picture
+from sefa_edge.edge.pictures import decode_picture, encode_jpeg
 
 
 def test_the_word_and_its_longer_form_mean_the_same() -> None:

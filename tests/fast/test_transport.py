@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from sefa_edge.edge.transport import (
+from sefa_edge.edge.ipc.transport import (
     Channel,
     ChannelClosed,
     FrameDescriptor,
@@ -87,7 +87,7 @@ def test_ring_gives_back_what_was_written_and_refuses_what_was_overwritten() -> 
 
 WRITER = """
 import sys, numpy as np
-from sefa_edge.edge.transport import Channel, FrameDescriptor, FrameRing
+from sefa_edge.edge.ipc.transport import Channel, FrameDescriptor, FrameRing
 ring, channel = FrameRing(int(sys.argv[1]), 4, 6), Channel.from_fd(int(sys.argv[2]))
 for sequence in range(1, 6):
     slot = ring.write(sequence, np.full((4, 6, 3), sequence, np.uint8))

@@ -12,8 +12,8 @@ import pytest
 from onnx import numpy_helper
 
 from sefa_edge.cli import main
-from sefa_edge.edge.cameras.pictures import read_picture
-from sefa_edge.edge.demonstrations.dataset_writer import DatasetInfo, DatasetWriter, Episode
+from sefa_edge.edge.pictures import read_picture
+from sefa_edge.edge.tools.demonstrations.dataset_writer import DatasetInfo, DatasetWriter, Episode
 from sefa_edge.profiles.card import card_path, load_card, save_card
 from sefa_edge.profiles.files import sha256_of
 from sefa_edge.profiles.verification import VerificationReport, load_verification, parse_verification

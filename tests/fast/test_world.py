@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sefa_edge.edge.demonstrations.command import RATE_HZ, follow_target
+from sefa_edge.edge.tools.demonstrations.command import RATE_HZ, follow_target
 from sefa_edge.firmware_bridge.simulation.expert import Expert
 from sefa_edge.firmware_bridge.simulation.joint_units import (
     degrees_of_radians,

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from sefa_edge.edge.chunks import ActionChunk
-from sefa_edge.edge.control_process import ControlConfig
-from sefa_edge.edge.modes import Command, Mode
-from sefa_edge.edge.process import Child, ChildSpec
-from sefa_edge.edge.records import ControlCommand, Final, Ready, TickReport, unpack_for_supervisor
-from sefa_edge.edge.transport import ChannelClosed, channel_pair
+from sefa_edge.edge.control.chunks import ActionChunk
+from sefa_edge.edge.control.control_process import ControlConfig
+from sefa_edge.edge.control.modes import Command, Mode
+from sefa_edge.edge.ipc.process import Child, ChildSpec
+from sefa_edge.edge.ipc.records import ControlCommand, Final, Ready, TickReport, unpack_for_supervisor
+from sefa_edge.edge.ipc.transport import ChannelClosed, channel_pair
 from sefa_edge.firmware_bridge.host.feetech.registers import TORQUE_ENABLE, TORQUE_ON
 from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
@@ -135,7 +135,7 @@ class Rig:
             supervisor_fd=ends[0],
             policy_fd=ends[1],
         )
-        return Child(ChildSpec("control", "sefa_edge.edge.control_process", config.model_dump_json(), ends))
+        return Child(ChildSpec("control", "sefa_edge.edge.control.control_process", config.model_dump_json(), ends))
 
     @property
     def pid(self) -> int:

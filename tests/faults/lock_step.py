@@ -8,21 +8,21 @@ from contextlib import suppress
 
 import numpy as np
 
-from sefa_edge.edge.chunks import ActionChunk
-from sefa_edge.edge.clock import ManualClock, Pacer
-from sefa_edge.edge.control_process import (
+from sefa_edge.edge.control.chunks import ActionChunk
+from sefa_edge.edge.control.clock import ManualClock, Pacer
+from sefa_edge.edge.control.control_process import (
     Circumstances,
     ControlConfig,
     Surroundings,
     build_loop,
     final_record,
 )
-from sefa_edge.edge.faults import Fault
-from sefa_edge.edge.links import ProcessLinks
-from sefa_edge.edge.loop import ControlLoop
-from sefa_edge.edge.modes import Command, Mode
-from sefa_edge.edge.records import ControlCommand, Final, Heartbeat, TickReport
-from sefa_edge.edge.transport import Channel, ChannelClosed, channel_pair
+from sefa_edge.edge.control.links import ProcessLinks
+from sefa_edge.edge.control.loop import ControlLoop
+from sefa_edge.edge.control.modes import Command, Mode
+from sefa_edge.edge.ipc.faults import Fault
+from sefa_edge.edge.ipc.records import ControlCommand, Final, Heartbeat, TickReport
+from sefa_edge.edge.ipc.transport import Channel, ChannelClosed, channel_pair
 from sefa_edge.firmware_bridge.host.calibration import joint_scale, nominal_calibration
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import connect_feetech_arm

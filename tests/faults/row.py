@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, TypeVar
 
-from sefa_edge.edge.faults import Fault
-from sefa_edge.edge.modes import Mode
-from sefa_edge.edge.records import Torque
+from sefa_edge.edge.control.modes import Mode
+from sefa_edge.edge.ipc.faults import Fault
+from sefa_edge.edge.ipc.records import Torque
 
 PARKED = "arm parked and released"
 DROPPED = "arm released where it stood"

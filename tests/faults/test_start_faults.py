@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sefa_edge.edge.cameras.pictures import write_picture
+from sefa_edge.edge.pictures import write_picture
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.protocol import Instruction, PacketDecoder
 from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus

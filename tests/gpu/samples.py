@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sefa_edge.edge.verification.comparison import held_out_recordings
+from sefa_edge.edge.tools.verification.comparison import held_out_recordings
 from sefa_edge.profiles.card import PolicyCard
 from sefa_edge.profiles.recording.dataset import open_dataset
 from sefa_edge.profiles.recording.recordings import Sample

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from sefa_edge.edge.cameras.pictures import encode_png
-from sefa_edge.edge.demonstrations.dataset_writer import DatasetInfo, DatasetWriter, Episode
+from sefa_edge.edge.pictures import encode_png
+from sefa_edge.edge.tools.demonstrations.dataset_writer import DatasetInfo, DatasetWriter, Episode
 from sefa_edge.models.dataset import decode_picture, load_dataset
 from sefa_edge.profiles.errors import InputError
 

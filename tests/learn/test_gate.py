@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from safetensors.numpy import load_file, save_file
 
 from sefa_edge.cli import main
-from sefa_edge.edge.inspection.command import inspect_path
+from sefa_edge.edge.tools.inspection.command import inspect_path
 from sefa_edge.export.closed_loop import play_both
 from sefa_edge.export.gate import LostSuccess, unproven, why_unproven, with_allowance, with_closed_loop
 from sefa_edge.export.int8.sensitivity import NOT_FINITE_DEG, Judge

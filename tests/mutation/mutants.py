@@ -1,4 +1,4 @@
-"""Tests of the tests: small faults are put into edge/safety.py, one at a time, and each must make a test fail.
+"""Tests of the tests: small faults are put into edge/control/safety.py, one at a time, and each must make a test fail.
 
     PYTHONPATH=.typing .venv/bin/python tests/mutation/mutants.py        (`make mutants`)
 
@@ -24,14 +24,14 @@ import hypothesis
 import pytest
 
 import sefa_edge.edge
-import sefa_edge.edge.modes
-import sefa_edge.edge.shaping
+import sefa_edge.edge.control.modes
+import sefa_edge.edge.control.shaping
 import sefa_edge.firmware_bridge.host.messages
 import sefa_edge.profiles.schema  # noqa: F401  imported here once, and not in every mutant
 
 ROOT = Path(__file__).parents[2]
-MODULE = "sefa_edge.edge.safety"
-SOURCE = ROOT / "edge/safety.py"
+MODULE = "sefa_edge.edge.control.safety"
+SOURCE = ROOT / "edge/control/safety.py"
 TESTS = ("tests/fast/test_safety.py", "tests/fast/test_guard.py", "tests/property/test_safety_limits.py")
 TIMEOUT_S = 120
 NO_TEST_FAILED = 0
@@ -174,7 +174,7 @@ def survivors(candidates: list[Mutant], jobs: int) -> list[Mutant]:
             finished = running.pop(pid)
             if os.waitstatus_to_exitcode(status) == NO_TEST_FAILED:
                 survived.append(finished)
-                print(f"edge/safety.py:{finished.line}: {finished.change}", flush=True)
+                print(f"edge/control/safety.py:{finished.line}: {finished.change}", flush=True)
         if mutant is not None:
             running[fork(mutant)] = mutant
             if sys.stderr.isatty():

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sefa_edge.edge.arm_service.calibrating import (
+from sefa_edge.firmware_bridge.host.calibration import MAX_HOMING_OFFSET, JointCalibration
+from sefa_edge.firmware_bridge.service.calibrating import (
     EDGE_TICKS,
     JUMP_TICKS,
     MIDDLE_TICKS,
@@ -17,7 +18,6 @@ from sefa_edge.edge.arm_service.calibrating import (
     observe,
     result,
 )
-from sefa_edge.firmware_bridge.host.calibration import MAX_HOMING_OFFSET, JointCalibration
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.schema import load_arm_profile
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from sefa_edge.edge.cameras.appearance import STILL_PICTURES, AppearanceMeter
 from sefa_edge.edge.cameras.watch import FIRST_PICTURE_NS, CameraWatch, Patience, WatchLimits
-from sefa_edge.edge.faults import Fault
-from sefa_edge.edge.policy_records import Trouble
-from sefa_edge.edge.transport import FrameDescriptor
+from sefa_edge.edge.ipc.faults import Fault
+from sefa_edge.edge.ipc.policy_records import Trouble
+from sefa_edge.edge.ipc.transport import FrameDescriptor
 from sefa_edge.profiles.units import ms_to_ns
 
 AGE_NS, SKEW_NS, FROZEN_NS, DARK_NS = (ms_to_ns(duration_ms) for duration_ms in (500, 50, 1000, 400))

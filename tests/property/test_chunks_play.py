@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sefa_edge.edge.chunks import ActionChunk
-from sefa_edge.edge.faults import Fault
-from sefa_edge.edge.modes import Command, Mode
-from sefa_edge.edge.records import (
+from sefa_edge.edge.control.chunks import ActionChunk
+from sefa_edge.edge.control.modes import Command, Mode
+from sefa_edge.edge.ipc.faults import Fault
+from sefa_edge.edge.ipc.records import (
     ControlCommand,
     Final,
     JointSample,
@@ -21,7 +21,7 @@ from sefa_edge.edge.records import (
     kind_of,
     unpack_for_supervisor,
 )
-from sefa_edge.edge.transport import RecordError
+from sefa_edge.edge.ipc.transport import RecordError
 
 int64 = st.integers(-(2**63), 2**63 - 1)
 count = st.integers(0, 2**63 - 1)

@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from sefa_edge.edge.clock import ManualClock
+from sefa_edge.edge.control.clock import ManualClock
 from sefa_edge.firmware_bridge.host.calibration import joint_scale, nominal_calibration
 from sefa_edge.firmware_bridge.host.errors import ArmTimeout, ArmUnconfirmed
 from sefa_edge.firmware_bridge.host.feetech import registers as reg

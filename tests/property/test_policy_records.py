@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sefa_edge.edge.faults import Fault
-from sefa_edge.edge.film.film_process import CAPTION_BYTES, FilmOrder, Scene
-from sefa_edge.edge.policy_records import (
+from sefa_edge.edge.ipc.faults import Fault
+from sefa_edge.edge.ipc.policy_records import (
     TOLD_BY_POLICY,
     Happening,
     InferenceBegun,
@@ -17,7 +16,8 @@ from sefa_edge.edge.policy_records import (
     PolicyReport,
     Trouble,
 )
-from sefa_edge.edge.transport import RecordError
+from sefa_edge.edge.ipc.transport import RecordError
+from sefa_edge.edge.viewing.film_process import CAPTION_BYTES, FilmOrder, Scene
 
 int64 = st.integers(-(2**63), 2**63 - 1)
 commands = st.builds(PolicyCommand, st.sampled_from(Order), int64, int64, int64)

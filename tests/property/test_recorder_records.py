@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sefa_edge.edge.faults import Fault
-from sefa_edge.edge.modes import Command, Mode, Progress
-from sefa_edge.edge.recorder import messages
-from sefa_edge.edge.recorder.policy_tap import Inference
-from sefa_edge.edge.recorder.run_event import TEXT_BYTES, RunEvent, RunStage
-from sefa_edge.edge.recorder.tick_trace import Answer, ArmCall, Operation, TickTrace
-from sefa_edge.edge.records import TickReport, seal
-from sefa_edge.edge.transport import RecordError
+from sefa_edge.edge.control.modes import Command, Mode, Progress
+from sefa_edge.edge.control.tick_trace import Answer, ArmCall, Operation, TickTrace
+from sefa_edge.edge.ipc.faults import Fault
+from sefa_edge.edge.ipc.records import TickReport, seal
+from sefa_edge.edge.ipc.transport import RecordError
+from sefa_edge.edge.policy.policy_tap import Inference
+from sefa_edge.edge.recording import messages
+from sefa_edge.edge.recording.run_event import TEXT_BYTES, RunEvent, RunStage
 from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -119,7 +119,7 @@ def test_an_event_comes_back(stage: RunStage, stamp_ns: int, episode: int, text:
 
 @given(st.binary(max_size=400), st.sampled_from([11, 12, 13]))
 def test_no_bytes_break_a_reader(body: bytes, kind: int) -> None:
-    from sefa_edge.edge.records import Kind
+    from sefa_edge.edge.ipc.records import Kind
 
     record = seal(Kind(kind), body)
     for read in (TickTrace.unpack, Inference.unpack, RunEvent.unpack):

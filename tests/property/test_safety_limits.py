@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sefa_edge.edge.faults import Fault
-from sefa_edge.edge.safety import Commanded, Envelope, Verdict, check, fastest_step, stopping_way
-from sefa_edge.edge.shaping import Setpoint
+from sefa_edge.edge.control.safety import Commanded, Envelope, Verdict, check, fastest_step, stopping_way
+from sefa_edge.edge.control.shaping import Setpoint
+from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.profiles.schema import LimitTable, load_arm_profile
 from sefa_edge.profiles.units import ms_to_ns
 

@@ -12,7 +12,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sefa_edge.edge.clock import ManualClock
+from sefa_edge.edge.control.clock import ManualClock
 from sefa_edge.firmware_bridge.host.errors import ArmFault
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.eeprom import EepromLeftOpen

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sefa_edge.edge.transport import FrameDescriptor, RecordError
+from sefa_edge.edge.ipc.transport import FrameDescriptor, RecordError
 
 int64 = st.integers(-(2**63), 2**63 - 1)
 descriptors = st.builds(FrameDescriptor, st.integers(0, 2**32 - 1), *[int64] * 7)

@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 
 from sefa_edge.edge.cameras.camera import Frame
-from sefa_edge.edge.cameras.pictures import encode_png
-from sefa_edge.edge.clock import ManualClock, Pacer
-from sefa_edge.edge.control_process import ControlConfig, Surroundings, build_loop, control_period_ns
+from sefa_edge.edge.control.clock import ManualClock, Pacer
+from sefa_edge.edge.control.control_process import ControlConfig, Surroundings, build_loop, control_period_ns
+from sefa_edge.edge.control.links import DirectLinks
+from sefa_edge.edge.control.modes import Command, Mode
 from sefa_edge.edge.engines.engine import open_engine
-from sefa_edge.edge.links import DirectLinks
-from sefa_edge.edge.modes import Command, Mode
-from sefa_edge.edge.policy import FrameHistory, JointHistory, Policy
-from sefa_edge.edge.recorder.mcap_file import McapWriter, StoredAttachment, StoredMessage, StoredMetadata, read_mcap
-from sefa_edge.edge.recorder.policy_tap import PolicyTap, TappedEngine
-from sefa_edge.edge.recorder.recording import Recording, RunFacts
-from sefa_edge.edge.recorder.run_event import RunEvent, RunStage
-from sefa_edge.edge.records import JointSample, TickReport
-from sefa_edge.edge.transport import FrameDescriptor
+from sefa_edge.edge.ipc.records import JointSample, TickReport
+from sefa_edge.edge.ipc.transport import FrameDescriptor
+from sefa_edge.edge.pictures import encode_png
+from sefa_edge.edge.policy.policy import FrameHistory, JointHistory, Policy
+from sefa_edge.edge.policy.policy_tap import PolicyTap, TappedEngine
+from sefa_edge.edge.recording.mcap_file import McapWriter, StoredAttachment, StoredMessage, StoredMetadata, read_mcap
+from sefa_edge.edge.recording.recording import Recording, RunFacts
+from sefa_edge.edge.recording.run_event import RunEvent, RunStage
 from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmTimeout
 from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from sefa_edge.cli import main
-from sefa_edge.edge.cameras.pictures import decode_picture
-from sefa_edge.edge.recorder import messages
-from sefa_edge.edge.recorder.mcap_file import StoredAttachment, StoredMessage, read_mcap
-from sefa_edge.edge.recorder.names import EVENT, PARTIAL, TICK, picture_topic
+from sefa_edge.edge.pictures import decode_picture
+from sefa_edge.edge.recording import messages
+from sefa_edge.edge.recording.mcap_file import StoredAttachment, StoredMessage, read_mcap
+from sefa_edge.edge.recording.names import EVENT, PARTIAL, TICK, picture_topic
 from sefa_edge.profiles.recording.dataset import open_dataset
 
 Rewrite = Callable[..., Path]

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from sefa_edge.cli import main
-from sefa_edge.edge.recorder.mcap_file import CutShort, read_mcap
-from sefa_edge.edge.recorder.names import PARTIAL
+from sefa_edge.edge.recording.mcap_file import CutShort, read_mcap
+from sefa_edge.edge.recording.names import PARTIAL
 from sefa_edge.profiles.recording.dataset import open_dataset
 
 pytestmark = pytest.mark.sim

@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sefa_edge.edge.cameras.pictures import decode_picture
-from sefa_edge.edge.process import Child, ChildSpec
-from sefa_edge.edge.recorder import messages
-from sefa_edge.edge.recorder.mcap_file import CutShort, StoredMessage, read_mcap
-from sefa_edge.edge.recorder.names import EVENT, LOSSES, PARTIAL, picture_topic
-from sefa_edge.edge.recorder.recorder_config import RecordedCamera, RecorderConfig
-from sefa_edge.edge.recorder.run_event import RunEvent, RunStage
-from sefa_edge.edge.transport import ChannelClosed, FrameDescriptor, FrameRing, channel_pair
+from sefa_edge.edge.ipc.process import Child, ChildSpec
+from sefa_edge.edge.ipc.transport import ChannelClosed, FrameDescriptor, FrameRing, channel_pair
+from sefa_edge.edge.pictures import decode_picture
+from sefa_edge.edge.recording import messages
+from sefa_edge.edge.recording.mcap_file import CutShort, StoredMessage, read_mcap
+from sefa_edge.edge.recording.names import EVENT, LOSSES, PARTIAL, picture_topic
+from sefa_edge.edge.recording.recorder_config import RecordedCamera, RecorderConfig
+from sefa_edge.edge.recording.run_event import RunEvent, RunStage
 
 PATIENCE_S = 60.0
 HEIGHT, WIDTH = 48, 64
@@ -47,7 +47,7 @@ class Bench:
             attachments={"card.json": "{}"},
         )
         fds = (self.ring.fd, *(end.fileno() for end in ends))
-        module = "sefa_edge.edge.recorder.recorder_process"
+        module = "sefa_edge.edge.recording.recorder_process"
         self.child = Child(ChildSpec("recorder", module, config.model_dump_json(), fds))
         for end in ends:
             end.close()

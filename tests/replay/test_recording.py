@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from sefa_edge.edge.control.modes import Mode
 from sefa_edge.edge.engines.cache import processor_name
-from sefa_edge.edge.modes import Mode
-from sefa_edge.edge.recorder import messages
-from sefa_edge.edge.recorder.mcap_file import CutShort, StoredMessage, StoredMetadata, read_mcap
-from sefa_edge.edge.recorder.names import ARM, CHUNK, EVENT, INFERENCE, PARTIAL, TICK, free_path, picture_topic
-from sefa_edge.edge.recorder.recorded_run import open_run
-from sefa_edge.edge.recorder.recording import Recording, RecordingFull, RunFacts
-from sefa_edge.edge.transport import FrameDescriptor, RecordError
+from sefa_edge.edge.ipc.transport import FrameDescriptor, RecordError
+from sefa_edge.edge.recording import messages
+from sefa_edge.edge.recording.mcap_file import CutShort, StoredMessage, StoredMetadata, read_mcap
+from sefa_edge.edge.recording.names import ARM, CHUNK, EVENT, INFERENCE, PARTIAL, TICK, free_path, picture_topic
+from sefa_edge.edge.recording.recorded_run import open_run
+from sefa_edge.edge.recording.recording import Recording, RecordingFull, RunFacts
 from sefa_edge.profiles.errors import InputError
 
 if TYPE_CHECKING:

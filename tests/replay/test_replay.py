@@ -12,13 +12,13 @@ import pytest
 from sefa_edge.cli import main
 from sefa_edge.edge.engines.cache import processor_name
 from sefa_edge.edge.engines.engine import open_engine
-from sefa_edge.edge.recorder import messages
-from sefa_edge.edge.recorder.mcap_file import StoredMessage, read_mcap
-from sefa_edge.edge.recorder.names import CHUNK, INFERENCE, TICK, picture_topic
-from sefa_edge.edge.recorder.recorded_run import open_run
-from sefa_edge.edge.recorder.replay_command import processor_note
-from sefa_edge.edge.recorder.replay_commands import Comparison, replay_commands
-from sefa_edge.edge.recorder.replay_policy import replay_policy
+from sefa_edge.edge.recording import messages
+from sefa_edge.edge.recording.mcap_file import StoredMessage, read_mcap
+from sefa_edge.edge.recording.names import CHUNK, INFERENCE, TICK, picture_topic
+from sefa_edge.edge.recording.recorded_run import open_run
+from sefa_edge.edge.tools.replay.command import processor_note
+from sefa_edge.edge.tools.replay.commands import Comparison, replay_commands
+from sefa_edge.edge.tools.replay.policy import replay_policy
 
 Change = Callable[[StoredMessage], Iterator[bytes]]
 Rewrite = Callable[..., Path]

@@ -20,7 +20,6 @@ import numpy as np
 
 from sefa_edge.edge.cameras.camera import CameraLost, CameraRequest, Frame, parse_address
 from sefa_edge.edge.cameras.camera_process import CameraConfig
-from sefa_edge.edge.cameras.pictures import PictureLayout, rgb_of
 from sefa_edge.edge.cameras.v4l2 import structures as v4l2
 from sefa_edge.edge.cameras.v4l2.before_run import look_at
 from sefa_edge.edge.cameras.v4l2.controls import AUTO_GAIN, GAIN
@@ -29,8 +28,9 @@ from sefa_edge.edge.cameras.v4l2.modes import Mode
 from sefa_edge.edge.cameras.v4l2.negotiation import USUAL_SIZE
 from sefa_edge.edge.cameras.v4l2.opening import negotiate
 from sefa_edge.edge.cameras.v4l2.source import V4l2Camera
-from sefa_edge.edge.process import Child, ChildSpec
-from sefa_edge.edge.transport import Channel, FrameDescriptor, FrameRing, channel_pair
+from sefa_edge.edge.ipc.process import Child, ChildSpec
+from sefa_edge.edge.ipc.transport import Channel, FrameDescriptor, FrameRing, channel_pair
+from sefa_edge.edge.pictures import PictureLayout, rgb_of
 from sefa_edge.profiles.errors import InputError, MissingError, SefaError
 from sefa_edge.profiles.units import ns_to_ms
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 
 from sefa_edge.edge.cameras.camera import CameraRequest, DamageCount, Frame
-from sefa_edge.edge.cameras.pictures import PictureLayout, rgb_of
 from sefa_edge.edge.cameras.v4l2.controls import lock_controls
 from sefa_edge.edge.cameras.v4l2.device import Filled
 from sefa_edge.edge.cameras.v4l2.opening import negotiate
 from sefa_edge.edge.cameras.v4l2.stamps import StampRule
+from sefa_edge.edge.pictures import PictureLayout, rgb_of
 from sefa_edge.profiles.units import period_ns, s_to_ns
 
 BUFFERS = 4

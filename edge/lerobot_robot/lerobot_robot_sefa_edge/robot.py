@@ -21,7 +21,7 @@ from lerobot.utils.decorators import check_if_already_connected, check_if_not_co
 
 from lerobot_robot_sefa_edge.configuration import Ending, SefaSOFollowerConfig
 from lerobot_robot_sefa_edge.joint_units import JointUnits
-from sefa_edge.edge.following.paced import PacedFollower, start_following
+from sefa_edge.edge.control.paced import PacedFollower, start_following
 from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity
 from sefa_edge.firmware_bridge.host.calibration import Calibration, load_calibration
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm

@@ -1,1 +1,0 @@
-"""What a person does with an arm outside a run."""

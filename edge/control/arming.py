@@ -1,0 +1,129 @@
+"""Looking before arming: an arm is switched on only after its readings have been good for a while.
+
+Judged are supply, status bits and heat, with the patience that the guard has for each: trouble that lasts becomes a
+fault while the arm has not been touched yet; trouble that goes away, and a silent joint, put arming off.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import numpy as np
+
+from sefa_edge.edge.control.clock import Pacer
+from sefa_edge.edge.control.modes import Mode, ModeState, describe
+from sefa_edge.edge.control.safety import READING_FAULTS, Guard, GuardState, Situation, judge
+from sefa_edge.edge.control.watched_arm import WatchedArm
+from sefa_edge.edge.ipc.faults import Fault
+from sefa_edge.edge.ipc.records import names_of
+from sefa_edge.firmware_bridge.host.errors import ArmFault
+from sefa_edge.firmware_bridge.host.feetech.servo_words import status_words
+from sefa_edge.firmware_bridge.host.messages import JointState
+
+JUDGED = (Fault.SUPPLY_VOLTAGE, Fault.SERVO_STATUS, Fault.OVERHEATED)
+"""In the order in which they are told."""
+
+
+class Arming(Enum):
+    """When the command to arm takes effect."""
+
+    AFTER_LOOKING = "after_looking"
+    AT_ONCE = "at_once"
+    """For an arm that is up in the air already and must not be let down, and for one that is only simulated."""
+
+
+class Look:
+    """Follows the guard's state from reading to reading, and knows since when there has been nothing to complain of."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._enough_ns = max(guard.health.supply_ns, guard.health.status_ns)
+        self._good_since_ns: int | None = None
+
+    def take(self, guarded: GuardState, heard: np.ndarray, now_ns: int) -> None:
+        """Take in one reading as the guard has judged it; `heard` is bool [n]: the joints that answered."""
+        if suspicion(guarded) is not None or not heard.all():
+            self._good_since_ns = None
+        elif self._good_since_ns is None:
+            self._good_since_ns = now_ns
+
+    def is_over(self, now_ns: int) -> bool:
+        """Whether all readings of the last while were good."""
+        return self._good_since_ns is not None and now_ns - self._good_since_ns >= self._enough_ns
+
+
+def suspicion(guarded: GuardState) -> Fault | None:
+    """What the newest reading complains of, of those in JUDGED, before it has lasted long enough to be a fault."""
+    bad = {fault for fault, row in zip(READING_FAULTS, guarded.bad_readings, strict=True) if row.any()}
+    return next((fault for fault in JUDGED if fault in bad), None)
+
+
+def first_suspicion(guard: Guard, reading: JointState) -> Fault | None:
+    """The same of a single reading of an arm that has not been touched."""
+    joints = len(reading.joint_deg)
+    guarded = GuardState.fresh(Mode.IDLE, joints)
+    return suspicion(judge(guarded, _at_rest(reading, np.ones(joints, bool)), guard, 0)[0])
+
+
+def _at_rest(reading: JointState, heard: np.ndarray) -> Situation:
+    """What the guard looks at in an arm that nothing was sent to."""
+    return Situation(
+        mode=Mode.IDLE,
+        reading=reading,
+        heard=heard,
+        commanded_deg=reading.joint_deg,
+        fed_ns=0,
+        awaits_first_chunk=False,
+        heartbeat_ns=None,
+        move_end_ns=0,
+    )
+
+
+def require_good(arm: WatchedArm, guard: Guard, pacer: Pacer, patience_ns: int) -> None:
+    """Look at an arm whose torque has not been touched, for as long as it takes; for a program without a control loop.
+
+    Raises:
+        ArmFault: the arm is in trouble, silent, or stands where it must not be switched on.
+    """
+    look, guarded = Look(guard), GuardState.fresh(Mode.IDLE, len(arm.state.joint_deg))
+    begun_ns = now_ns = pacer.wait().due_ns
+    while not look.is_over(now_ns):
+        event = arm.read(now_ns)
+        if isinstance(event, Fault):
+            raise _untouched(event, arm.fault_joints, arm, guard)
+        guarded, judgement = judge(guarded, _at_rest(arm.state, arm.heard), guard, now_ns)
+        look.take(guarded, arm.heard, now_ns)
+        for finding in judgement.findings:
+            raise _untouched(finding.fault, finding.joints, arm, guard)
+        if now_ns - begun_ns > patience_ns:
+            raise _untouched(suspicion(guarded) or Fault.ARM_TIMEOUT, 0, arm, guard)
+        now_ns = pacer.wait().due_ns
+    trouble = arm.check_stance(now_ns)
+    if trouble is not None:
+        raise _untouched(trouble, arm.fault_joints, arm, guard)
+
+
+def subjects_of(fault: Fault, joints: int, arm: WatchedArm, guard: Guard) -> tuple[str, ...]:
+    """What a fault is about, in words; bit i of `joints` is joint i."""
+    return details_of(fault, joints, arm, guard) or names_of(joints, arm.names)
+
+
+def details_of(fault: Fault, joints: int, arm: WatchedArm, guard: Guard) -> tuple[str, ...]:
+    """What the arm, or its servos by their status bits, say about a fault; empty: no more than which joints."""
+    if fault in (Fault.OUTSIDE_RANGE, Fault.OTHER_ARM):
+        return (arm.fault_detail,)
+    if fault is not Fault.SERVO_STATUS:
+        return ()
+    bits = arm.state.status_bits & ~guard.health.forgiven_status_bits
+    return tuple(f"{name}: {status_words(int(bits[arm.names.index(name)]))}" for name in names_of(joints, arm.names))
+
+
+def _untouched(fault: Fault, joints: int, arm: WatchedArm, guard: Guard) -> ArmFault:
+    message, hint = describe(ModeState(Mode.IDLE, fault=fault), subjects_of(fault, joints, arm, guard))
+    return ArmFault(message + torque_note(arm.holding(), arm.names), hint)
+
+
+def torque_note(holding: tuple[str, ...], names: tuple[str, ...]) -> str:
+    """What to add to "arm not touched" where somebody else left the torque on."""
+    if not holding:
+        return ""
+    return f"; its torque was already on in {'all joints' if holding == names else ', '.join(holding)}"

@@ -1,0 +1,148 @@
+"""Owns what is played next: chunks lie on one time axis, a newer one takes over, late steps are dropped.
+
+chunk 7   o-----o-----o-----o-----o            knots at absolute times
+chunk 8         x     x-----o-----o-----o      taken over at |: steps before it are late, never played
+                         |                     what happens here is the hand-over mode (edge/control/handover.py)
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_left
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from sefa_edge.edge.control.handover import hand_over
+from sefa_edge.edge.control.play_settings import HandOver
+from sefa_edge.edge.control.shaping import Path, Segment, Setpoint, path_through
+from sefa_edge.edge.ipc.records import Kind, seal, unseal
+from sefa_edge.edge.ipc.transport import RecordError
+from sefa_edge.profiles.units import s_to_ns
+
+PLAN_AHEAD_NS = s_to_ns(10)
+"""No step lies further ahead than this; a chunk that says so was stamped by another clock."""
+
+MAX_OVERLAP = 64
+"""Chunks that an ensemble remembers at most."""
+
+_HEAD = struct.Struct("<qqqqqII")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ActionChunk:
+    """What the policy wants: joint_deg float32 [T, n], row i due at `first_step_ns + i * step_period_ns`.
+
+    `chunk_id` rises for as long as the policy process lives; `observed_ns` is when the light of the newest
+    picture was caught; degrees, gripper 0..100, joints in the arm profile's order.
+    """
+
+    chunk_id: int
+    observed_ns: int
+    first_step_ns: int
+    step_period_ns: int
+    joint_deg: np.ndarray
+    inference_ns: int
+
+    def pack(self) -> bytes:
+        head = _HEAD.pack(
+            self.chunk_id, self.observed_ns, self.first_step_ns, self.step_period_ns, self.inference_ns,
+            *self.joint_deg.shape,
+        )  # fmt: skip
+        return seal(Kind.CHUNK, head + self.joint_deg.astype("<f4").tobytes())
+
+    @classmethod
+    def unpack(cls, record: bytes, horizon: int, joints: int) -> ActionChunk:
+        """Raises RecordError when the record is not a chunk of this very horizon and number of joints."""
+        body = unseal(record, Kind.CHUNK, _HEAD.size + 4 * horizon * joints)
+        chunk_id, observed_ns, first_ns, period_ns, inference_ns, rows, columns = _HEAD.unpack_from(body)
+        if (rows, columns) != (horizon, joints):
+            raise RecordError(f"a chunk of {rows} x {columns}, expected {horizon} x {joints}")
+        joint_deg = np.frombuffer(body, "<f4", horizon * joints, _HEAD.size).reshape(horizon, joints)
+        return cls(chunk_id, observed_ns, first_ns, period_ns, joint_deg, inference_ns)
+
+    @property
+    def last_step_ns(self) -> int:
+        return self.first_step_ns + (len(self.joint_deg) - 1) * self.step_period_ns
+
+    @property
+    def path(self) -> Path:
+        """The smooth way through all its steps."""
+        times_ns = self.first_step_ns + self.step_period_ns * np.arange(len(self.joint_deg), dtype=np.int64)
+        return path_through(times_ns, self.joint_deg.astype(np.float64))
+
+    def late_steps(self, now_ns: int) -> int:
+        """How many of its steps are due by `now_ns`."""
+        passed = (now_ns - self.first_step_ns) // self.step_period_ns + 1
+        return min(max(0, passed), len(self.joint_deg))
+
+    def is_motion(self, now_ns: int) -> bool:
+        """Whether the chunk can be played at all: finite values, rising times, on this clock."""
+        return (
+            0 < self.step_period_ns <= PLAN_AHEAD_NS
+            and self.first_step_ns - now_ns <= PLAN_AHEAD_NS
+            and bool(np.isfinite(self.joint_deg).all())
+        )
+
+
+class ChunkPlayer:
+    """Follows one way at a time, begun anew with every chunk that is taken over."""
+
+    def __init__(self, settings: HandOver | None = None) -> None:
+        self._settings = settings or HandOver()
+        self._start_ns = 0
+        self._last_id: int | None = None
+        self._overlapping: deque[Path] = deque(maxlen=MAX_OVERLAP)
+        self._steps = (0, 0)
+        """How many steps each of them has, and how far apart in ns."""
+        self._path: Path | None = None
+        self._times_ns: list[int] = []
+        self.chunk: ActionChunk | None = None
+        """The one that is playing, or was played last since `start`."""
+        self.accepted_ns = 0
+        """When it was taken over."""
+        self.late_steps = 0
+        """Steps that were due before their chunk could be taken over, since the player exists."""
+
+    def start(self, now_ns: int) -> None:
+        """Forget what was; chunks that saw the world before `now_ns` are not played."""
+        self._start_ns = now_ns
+        self._overlapping.clear()
+        self.chunk = self._path = None
+
+    def accept(self, chunk: ActionChunk, now_ns: int, here: Setpoint) -> bool:
+        """Take over a chunk, from where the arm would be now if it went on as it was told.
+
+        False, and nothing changes, when its id is not newer than the last one, when it observed the world
+        before `start`, or when even its last step is late.
+        """
+        if self._last_id is not None and chunk.chunk_id <= self._last_id:
+            return False
+        self._last_id = chunk.chunk_id
+        if chunk.observed_ns < self._start_ns:
+            return False
+        self.late_steps += chunk.late_steps(now_ns)
+        if chunk.last_step_ns <= now_ns:
+            return False
+        self._overlap(chunk, now_ns)
+        self._path = hand_over(self._overlapping, here, now_ns, self._settings)
+        self._times_ns = self._path.times_ns.tolist()
+        self.chunk, self.accepted_ns = chunk, now_ns
+        return True
+
+    def choose(self, now_ns: int) -> Segment | None:
+        """The piece of plan that covers `now_ns` (not before the last `accept`); None when none does."""
+        if self._path is None or now_ns > self._times_ns[-1]:
+            return None
+        return self._path.segment(max(1, bisect_left(self._times_ns, now_ns)))
+
+    def _overlap(self, chunk: ActionChunk, now_ns: int) -> None:
+        """Remember a chunk beside those that still say something. A mean is only one of chunks of the same steps."""
+        steps = len(chunk.joint_deg), chunk.step_period_ns
+        if steps != self._steps:
+            self._overlapping.clear()
+            self._steps = steps
+        while self._overlapping and self._overlapping[0].times_ns[-1] <= now_ns:
+            self._overlapping.popleft()
+        self._overlapping.append(chunk.path)

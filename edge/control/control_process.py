@@ -1,0 +1,367 @@
+"""The control process: owns the arm's port and the loop; nothing else runs in it.
+
+    python -m sefa_edge.edge.control.control_process --config FD
+
+Contract with whoever starts it (edge/run/supervisor.py):
+
+- `FD` is an inherited file descriptor (pipe, or memory file positioned at its start) that holds one
+  ControlConfig as JSON; it is read to its end and closed. A pipe makes it wait, its modules loaded, and a pipe that
+  ends without a word makes it end: the run was called off.
+- `supervisor_fd` and `policy_fd` in it are inherited ends of AF_UNIX SOCK_SEQPACKET pairs (`channel_pair()`),
+  because only those keep record boundaries and show the death of the peer. All three go into `pass_fds`. The
+  parent closes its copies of the child's ends, or nobody will ever see an end of file.
+- Start it with `start_new_session=True`: it ignores SIGINT, takes SIGTERM as the command STOP and SIGQUIT as
+  EMERGENCY, and outlives its parent on purpose: end of file on `supervisor_fd` is the fault SUPERVISOR_LOST (hold,
+  park, release).
+- The handler of SIGQUIT itself sends torque off to all servos and EmergencyHeard to the supervisor; whatever is
+  being asked on the wire gives up, and the next tick switches the torque off again and reads it back.
+- Before it is ready, the servos get the settings that a power cut undoes (`Arm.prepare`); Ready tells which.
+- It sends on `supervisor_fd`: one Ready (or, when the arm cannot be opened, straight away the Final), MayHold before
+  the first write that can energise a servo, one TickReport per tick, one Final. A reader that is behind loses tick
+  reports (they are counted), never Ready, MayHold or Final: the arm is not armed before MayHold could be sent.
+- It reads ControlCommand and Heartbeat records there. Heartbeats are due from Ready on: who has sent one must go on
+  sending them, or it counts as stopped (SUPERVISOR_SILENT).
+- It reads ActionChunk, InferenceBegun and Trouble records on `policy_fd` and sends one JointSample per tick there.
+  Chunks count only in RUNNING, and only if they observed the world after RUNNING began.
+- Exit code: 0 after STOP, 3 after a fault (or an arm that does not answer at the start), 2 or 4 when it could
+  not start (bad input, something is missing); always equal to `Final.exit_code`. It prints only when nobody
+  is left to take the Final record: then message and hint go to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from sefa_edge.edge.control.arming import Arming, torque_note
+from sefa_edge.edge.control.clock import Clock, MonotonicClock, Pacer
+from sefa_edge.edge.control.control_tap import ArmTap, PatientSink, Sink, TappedLinks
+from sefa_edge.edge.control.links import Links, ProcessLinks
+from sefa_edge.edge.control.loop import ControlLoop
+from sefa_edge.edge.control.modes import Mode, describe
+from sefa_edge.edge.control.motion import Motion
+from sefa_edge.edge.control.play_settings import HandOver
+from sefa_edge.edge.control.realtime import (
+    DEFAULT_PRIORITY,
+    DEFAULT_SPIN_US,
+    MAX_SPIN_US,
+    claim_privileges,
+    quiet_collector,
+    reserve_heap,
+)
+from sefa_edge.edge.ipc.faults import Fault
+from sefa_edge.edge.ipc.policy_records import Trouble
+from sefa_edge.edge.ipc.process import read_config
+from sefa_edge.edge.ipc.records import ArmOpened, Final, Privilege, Ready, Torque, names_of, one_line
+from sefa_edge.edge.ipc.transport import Channel, ChannelClosed
+from sefa_edge.firmware_bridge.host.arm import Arm
+from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity
+from sefa_edge.firmware_bridge.host.calibration import load_calibration
+from sefa_edge.firmware_bridge.host.emergency import Emergency
+from sefa_edge.firmware_bridge.host.errors import ArmTimeout
+from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
+from sefa_edge.firmware_bridge.host.feetech.link import Link
+from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
+from sefa_edge.firmware_bridge.host.feetech.torque import joints_holding
+from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED, Preparation
+from sefa_edge.firmware_bridge.host.same_arm import SameArm
+from sefa_edge.profiles import console
+from sefa_edge.profiles.errors import InputError, SefaError
+from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
+from sefa_edge.profiles.strict import StrictModel, validate
+from sefa_edge.profiles.units import ms_to_ns, period_ns, us_to_ns
+
+RESCUE_RETRY_S = 0.25
+LAST_WORDS_MS = 2000
+"""How long the Final record may wait for a supervisor that is behind."""
+
+FileDescriptor = Annotated[int, Field(ge=0)]
+
+
+class ControlConfig(StrictModel):
+    """What the control process is told, once, as JSON."""
+
+    arm: str
+    """Name of a shipped arm profile, or the path of a .yaml file."""
+    port: str
+    calibration: str | None
+    """Path of a LeRobot calibration file; null: the profile's nominal calibration."""
+    horizon: Annotated[int, Field(ge=1, le=1024)]
+    """Rows T of every action chunk (the card's `timing.horizon`)."""
+    supervisor_fd: FileDescriptor
+    policy_fd: FileDescriptor
+    control_rate_hz: Annotated[float, Field(ge=20, le=500)] | None = None
+    """Null: the profile's rate."""
+    realtime_priority: Annotated[int, Field(ge=0, le=99)] = DEFAULT_PRIORITY
+    """SCHED_FIFO priority; 0: do not ask for it."""
+    cpu: Annotated[int, Field(ge=0)] | None = None
+    """Core to stay on; null: any."""
+    hand_over: HandOver = HandOver()
+    """How a newer chunk takes over."""
+    spin_us: Annotated[int, Field(ge=0, le=MAX_SPIN_US)] = DEFAULT_SPIN_US
+    """Wait actively for the last so many microseconds before each tick."""
+    servo_settings: Literal["apply", "leave"] = "apply"
+    """Whether settings that a power cut undoes are written before the arm is ready; an arm in need, or one that is
+    only looked at, is left as it is."""
+    arming: Literal["after_looking", "at_once"] = "after_looking"
+    """When ARM takes effect; a rescue never waits, because the arm may be up in the air and must not be let down."""
+    expected_arm: Annotated[str, Field(max_length=1024)] | None = None
+    """Which arm must answer: `ArmIdentity.pack` in hexadecimal digits; null: whichever does."""
+    rescue: bool = False
+    """Whether an earlier process may have left the arm holding: it is then held where it is, parked and released
+    without any command, whether the supervisor lives or not. An arm that does not hold is not touched."""
+    recorder_fd: FileDescriptor | None = None
+    """End of a channel to the recorder, which gets a TickTrace per tick; null: nobody records."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a loop is placed in: a process, or a recording of one."""
+
+    clock: Clock
+    links: Links
+    open_arm: Callable[[], Arm]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run until the mode machine has finished; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="control_process", allow_abbrev=False)
+    parser.add_argument("--config", type=int, required=True, metavar="FD")
+    try:
+        content = read_config(parser.parse_args(argv).config)
+        if not content:
+            return 0
+        config = parse_config(content)
+    except SefaError as error:
+        _print_last_words(_not_started(error))
+        return error.exit_code
+    supervisor, policy = Channel.from_fd(config.supervisor_fd), Channel.from_fd(config.policy_fd)
+    sink = None if config.recorder_fd is None else PatientSink(Channel.from_fd(config.recorder_fd))
+    with closing(supervisor), closing(policy):
+        final = _serve(config, supervisor, policy, sink)
+        if not _deliver(supervisor, final):
+            _print_last_words(final)
+        if sink is not None:
+            sink.finish(LAST_WORDS_MS / 1000)
+        return final.exit_code
+
+
+def parse_config(raw: bytes) -> ControlConfig:
+    """The configuration from its JSON. Raises InputError."""
+    try:
+        content = json.loads(raw)
+    except ValueError as error:
+        raise InputError(f"the control configuration is no JSON: {error}", "the supervisor writes it") from None
+    return validate(Path("the control configuration"), content, ControlConfig)
+
+
+def build_loop(config: ControlConfig, profile: ArmProfile, world: Surroundings, sink: Sink | None) -> ControlLoop:
+    """The loop as this process and replay run it, overheard where there is a sink. Raises SefaError: no arm."""
+    links, open_arm = world.links, SameArm(world.open_arm, _expected(config))
+    if sink is not None:
+        arm_tap = ArmTap()
+        links, open_arm = TappedLinks(links, arm_tap, sink), arm_tap.around(open_arm)
+    period = control_period_ns(config, profile)
+    arming = Arming.AT_ONCE if config.rescue else Arming(config.arming)
+    motion = Motion.connect(open_arm, profile, period, config.hand_over, arming)
+    if sink is not None:
+        sink.put(ArmOpened(motion.arm.identity, arming is Arming.AFTER_LOOKING).pack())
+    return ControlLoop(world.clock, links, motion)
+
+
+def _expected(config: ControlConfig) -> ArmIdentity | None:
+    try:
+        return None if config.expected_arm is None else ArmIdentity.unpack(bytes.fromhex(config.expected_arm))
+    except ValueError:
+        raise InputError("expected_arm in the control configuration is no arm", "the supervisor writes it") from None
+
+
+def control_period_ns(config: ControlConfig, profile: ArmProfile) -> int:
+    return period_ns(config.control_rate_hz or profile.control_rate_hz)
+
+
+def _serve(config: ControlConfig, supervisor: Channel, policy: Channel, sink: Sink | None) -> Final:
+    clock = MonotonicClock()
+    try:
+        profile = load_arm_profile(config.arm)
+        emergency = Emergency()
+        links = ProcessLinks(supervisor, policy, config.horizon, len(profile.joints), emergency)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: links.ask_stop())
+        signal.signal(signal.SIGQUIT, lambda *_: links.ask_emergency())
+        if config.rescue and not _may_hold(profile, config.port):
+            return NOTHING_HOLDS
+        period = control_period_ns(config, profile)
+        surroundings = Surroundings(clock, links, _arm_opener(config, profile, emergency))
+        loop = _persistently(lambda: build_loop(config, profile, surroundings, sink), config, profile, links)
+    except SefaError as error:
+        return _not_started(error, config)
+    if config.rescue:
+        links.rescue()
+    with closing(loop.arm):
+        try:
+            preparation = _prepare(config, loop)
+        except SefaError as error:
+            return _not_started(error, config)
+        _reserve = reserve_heap()  # held to the end of this call
+        quiet_collector()  # before the priority: it takes tens of milliseconds, which others may need
+        asked, granted = claim_privileges(config.realtime_priority, config.cpu)
+        with suppress(ChannelClosed):  # the first tick meets the end of the channel
+            supervisor.send(_ready(loop, period, (asked, granted), preparation).pack())
+        return _run(loop, links, Pacer(clock, period, us_to_ns(config.spin_us)), profile)
+
+
+def _persistently(
+    connect: Callable[[], ControlLoop], config: ControlConfig, profile: ArmProfile, links: ProcessLinks
+) -> ControlLoop:
+    """The connected loop; a rescue tries again for the recovery time, nobody else can. Raises SefaError."""
+    give_up_ns = time.monotonic_ns() + ms_to_ns(profile.safety.recovery_ms)
+    while True:
+        try:
+            return connect()
+        except SefaError:
+            if not config.rescue or links.emergency_asked or time.monotonic_ns() > give_up_ns:
+                raise
+        time.sleep(RESCUE_RETRY_S)
+
+
+def _prepare(config: ControlConfig, loop: ControlLoop) -> Preparation:
+    """Nothing is written to an arm that complains; what it lacks is written when it is armed after all."""
+    if config.servo_settings == "leave":
+        return NOT_PREPARED
+    if not loop.motion.first_reading_is_good:
+        loop.arm.prepare_when_armed()
+        return NOT_PREPARED
+    return loop.arm.prepare()
+
+
+def _ready(loop: ControlLoop, period: int, privileges: tuple[Privilege, Privilege], preparation: Preparation) -> Ready:
+    return Ready(
+        period,
+        *privileges,
+        loop.arm.state.joint_deg,
+        preparation,
+        one_line(loop.motion.range_notes),
+        loop.arm.identity,
+    )
+
+
+def _run(loop: ControlLoop, links: ProcessLinks, pacer: Pacer, profile: ArmProfile) -> Final:
+    waited_for = ""
+    refusing = 0
+    while not loop.state.finished or links.emergency_asked:
+        slot = pacer.wait()
+        loop.tick(slot)
+        if loop.state.mode is Mode.EMERGENCY and loop.motion.fault_joints != refusing:
+            refusing = loop.motion.fault_joints
+            _shout(names_of(refusing, profile.joint_names))
+        if loop.state.fault is Fault.CHUNK_TIMEOUT and not waited_for:
+            waited_for = links.inference_words(slot.due_ns)
+    return final_record(loop, profile, Circumstances(links.trouble, waited_for, pacer.skipped))
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What else there is to tell about an end."""
+
+    trouble: Trouble | None = None
+    """What the policy told, if it did."""
+    waited_for: str = ""
+    """What the policy was doing when its chunk was missed."""
+    skipped_ticks: int = 0
+
+
+def final_record(loop: ControlLoop, profile: ArmProfile, circumstances: Circumstances) -> Final:
+    """How a finished loop ended, and the words for it."""
+    state, joints = loop.state, loop.motion.fault_joints
+    message, hint = describe(state, _subjects(loop, circumstances))
+    if state.mode is Mode.IDLE:
+        message += torque_note(loop.arm.holding(), profile.joint_names)
+    return Final(
+        mode=state.mode,
+        fault=state.fault,
+        fault_joints=joints,
+        torque=loop.arm.torque,
+        exit_code=state.exit_code,
+        ticks=loop.ticks,
+        skipped_ticks=circumstances.skipped_ticks,
+        message=message,
+        hint=hint,
+    )
+
+
+def _subjects(loop: ControlLoop, circumstances: Circumstances) -> tuple[str, ...]:
+    """What the latched fault is about."""
+    fault, trouble, waited_for = loop.state.fault, circumstances.trouble, circumstances.waited_for
+    if fault is Fault.LOOP_OVERRUN:
+        return (f"{loop.motion.patience_ticks} ticks in a row",)
+    if trouble is not None and trouble.fault is fault:
+        return (trouble.about,)
+    if fault is Fault.CHUNK_TIMEOUT and waited_for:
+        return (waited_for,)
+    return loop.motion.subjects
+
+
+def _shout(refusing: tuple[str, ...]) -> None:
+    """Straight to the terminal: whoever pressed the emergency stop must not wait for anybody else's words."""
+    words = f"\nEMERGENCY STOP: {', '.join(refusing)} DID NOT CONFIRM: CUT THE ARM'S POWER; still trying\n"
+    console.write_controls(sys.stderr, console.printable(words), patience_s=0.0)
+
+
+def _arm_opener(config: ControlConfig, profile: ArmProfile, emergency: Emergency) -> Callable[[], Arm]:
+    calibration = load_calibration(Path(config.calibration), profile) if config.calibration else None
+    return lambda: open_feetech_arm(profile, config.port, calibration, emergency)
+
+
+def _may_hold(profile: ArmProfile, port: str) -> bool:
+    """Whether a servo's torque is on, or cannot be read. Raises SefaError: the port cannot be opened."""
+    with closing(Link.open(port, profile.baud)) as link:
+        try:
+            return bool(joints_holding(ServoBus(link), profile))
+        except ArmTimeout:
+            return True
+
+
+NOTHING_HOLDS = Final(Mode.IDLE, Fault.NONE, 0, Torque.OFF, 0, 0, 0, "no servo holds: the arm was not touched", "")
+"""How a rescue ends that finds nothing to do."""
+
+
+def _not_started(error: SefaError, config: ControlConfig | None = None) -> Final:
+    rescue = config is not None and config.rescue
+    message = f"{error}: the arm may still hold" if rescue else str(error)
+    return Final(Mode.IDLE, Fault.NONE, 0, Torque.UNTOUCHED, error.exit_code, 0, 0, message, error.hint)
+
+
+def _deliver(supervisor: Channel, final: Final) -> bool:
+    """The one send that may wait a moment: the loop is over."""
+    if supervisor.fileno() < 0:
+        return False
+    poller = select.poll()
+    poller.register(supervisor, select.POLLOUT)
+    poller.poll(LAST_WORDS_MS)
+    try:
+        return supervisor.send(final.pack())
+    except ChannelClosed:
+        return False
+
+
+def _print_last_words(final: Final) -> None:
+    print(f"error: {final.message}" if final.exit_code else final.message, file=sys.stderr)
+    if final.hint:
+        print(f"hint: {final.hint}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    console.install()
+    sys.exit(main())

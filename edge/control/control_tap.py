@@ -1,0 +1,255 @@
+"""Listens to the control loop from both sides, arm and links, and hands one record per tick to the recorder.
+
+The loop does not know. A record that the recorder is too slow for waits in a short queue; when that is full it is
+lost and counted. Replay uses the same taps, on the recorded arm, so that both write the same words.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeVar
+
+from sefa_edge.edge.control.chunks import ActionChunk
+from sefa_edge.edge.control.links import Links
+from sefa_edge.edge.control.modes import Event
+from sefa_edge.edge.control.tick_trace import MAX_ENTRIES, Answer, ArmCall, Operation, TickTrace
+from sefa_edge.edge.ipc.records import NONE_NS, TickReport, names_of
+from sefa_edge.edge.ipc.transport import MAX_RECORD_BYTES, Channel, ChannelClosed
+from sefa_edge.firmware_bridge.host.arm import Arm
+from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity
+from sefa_edge.firmware_bridge.host.errors import (
+    ArmDisconnected,
+    ArmFault,
+    ArmInterrupted,
+    ArmTimeout,
+    ArmUnconfirmed,
+    JointsOutside,
+    OtherArm,
+)
+from sefa_edge.firmware_bridge.host.messages import HeldCommand, JointGoal, JointState, Preparation
+from sefa_edge.profiles.errors import SefaError
+from sefa_edge.profiles.units import s_to_ns
+
+WAITING_RECORDS = 500
+"""Five seconds of ticks, half a megabyte."""
+
+FLUSH_RECORDS = 4
+"""How many waiting records are handed over in one tick, at most."""
+
+POLL_MS = 50
+
+T = TypeVar("T")
+
+
+class Sink(Protocol):
+    """Takes records and never waits."""
+
+    def put(self, record: bytes) -> None: ...
+
+
+class PatientSink:
+    """A channel to a reader that may pause for some seconds; once it is gone, nothing happens any more."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel: Channel | None = channel
+        self._waiting: deque[bytes] = deque(maxlen=WAITING_RECORDS)  # the oldest goes; a reader sees the gap
+
+    def put(self, record: bytes) -> None:
+        if self._channel is not None and len(record) <= MAX_RECORD_BYTES:
+            self._waiting.append(record)
+            self._flush(FLUSH_RECORDS)
+
+    def finish(self, patience_s: float) -> None:
+        """At the end, when nobody is kept waiting: hand over what still waits, for at most `patience_s`."""
+        poller = select.poll()
+        give_up_ns = time.monotonic_ns() + s_to_ns(patience_s)
+        if self._channel is not None:
+            poller.register(self._channel, select.POLLOUT)
+        while self._waiting and time.monotonic_ns() < give_up_ns:
+            poller.poll(POLL_MS)
+            self._flush(WAITING_RECORDS)
+
+    def _flush(self, records: int) -> None:
+        try:
+            for _ in range(min(records, len(self._waiting))):
+                if self._channel is None or not self._channel.send(self._waiting[0]):
+                    return
+                self._waiting.popleft()
+        except ChannelClosed:
+            self.close()
+
+    def close(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+        self._waiting.clear()
+
+
+class ArmTap:
+    """What is heard of the arm since the last tick."""
+
+    def __init__(self) -> None:
+        self.calls: list[ArmCall] = []
+        self.readings: list[JointState] = []
+        self.commands: list[HeldCommand] = []
+        self.goal: JointGoal | None = None
+        self._names: tuple[str, ...] = ()
+
+    def around(self, open_arm: Callable[[], Arm]) -> Callable[[], Arm]:
+        """The same way to open an arm, overheard."""
+        return lambda: self._tapped(self.hear(Operation.OPEN, open_arm))
+
+    def _tapped(self, arm: Arm) -> TappedArm:
+        self._names = arm.joint_names
+        return TappedArm(arm, self)
+
+    def hear(self, operation: Operation, call: Callable[[], T]) -> T:
+        """Make a call and note how it went."""
+        try:
+            result = call()
+        except SefaError as error:
+            self.calls.append(ArmCall(operation, _answer(error), self._unconfirmed(error)))
+            raise
+        self.calls.append(ArmCall(operation, Answer.DONE))
+        return result
+
+    def _unconfirmed(self, error: SefaError) -> int:
+        joints = error.joints if isinstance(error, (ArmUnconfirmed, JointsOutside)) else ()
+        return sum(1 << index for index, name in enumerate(self._names) if name in joints)
+
+    def clear(self) -> None:
+        self.calls.clear()
+        self.readings.clear()
+        self.commands.clear()
+        self.goal = None
+
+
+class TappedArm:
+    """An `Arm` that is overheard."""
+
+    def __init__(self, arm: Arm, tap: ArmTap) -> None:
+        self._arm, self._tap = arm, tap
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        return self._arm.joint_names
+
+    @property
+    def identity(self) -> ArmIdentity:
+        return self._arm.identity
+
+    def prepare(self) -> Preparation:
+        """Not noted: it is over before the first tick, and told by the supervisor."""
+        return self._arm.prepare()
+
+    def read_state(self) -> JointState:
+        state = self._tap.hear(Operation.READ, self._arm.read_state)
+        self._tap.readings.append(state)
+        return state
+
+    def read_command(self) -> HeldCommand:
+        command = self._tap.hear(Operation.READ_COMMAND, self._arm.read_command)
+        self._tap.commands.append(command)
+        return command
+
+    def send(self, goal: JointGoal) -> None:
+        self._tap.goal = goal
+        self._tap.hear(Operation.SEND, lambda: self._arm.send(goal))
+
+    def check_stance(self) -> None:
+        self._tap.hear(Operation.CHECK_STANCE, self._arm.check_stance)
+
+    def holding(self) -> tuple[str, ...]:
+        """Not noted: asked before the first tick or after the last."""
+        return self._arm.holding()
+
+    def enable_torque(self) -> None:
+        self._tap.hear(Operation.ENERGISE, self._arm.enable_torque)
+
+    def release_torque(self) -> None:
+        self._tap.hear(Operation.RELEASE, self._arm.release_torque)
+
+    def close(self) -> None:
+        self._arm.close()
+
+
+class TappedLinks:
+    """`Links` that are overheard; the report of a tick closes its record."""
+
+    def __init__(self, links: Links, arm: ArmTap, sink: Sink) -> None:
+        self._links, self._arm, self._sink = links, arm, sink
+        self._events: list[Event] = []
+        self._chunk_id = NONE_NS
+        self._skipped_ticks = 0
+
+    @property
+    def dropped(self) -> int:
+        return self._links.dropped
+
+    @property
+    def heartbeat_ns(self) -> int | None:
+        return self._links.heartbeat_ns
+
+    def events(self) -> Iterator[Event]:
+        for event in self._links.events():
+            self._events.append(event)
+            yield event
+
+    def newest_chunk(self) -> ActionChunk | None:
+        chunk = self._links.newest_chunk()
+        if chunk is not None:
+            self._chunk_id = chunk.chunk_id
+            self._sink.put(chunk.pack())
+        return chunk
+
+    def publish(self, state: JointState) -> None:
+        self._links.publish(state)
+
+    def report(self, report: TickReport) -> None:
+        self._links.report(report)
+        arm = self._arm
+        trace = TickTrace(
+            report.skipped_ticks - self._skipped_ticks, tuple(self._events), self._chunk_id,
+            NONE_NS if self.heartbeat_ns is None else self.heartbeat_ns,
+            tuple(arm.calls), tuple(arm.readings), arm.goal, report, tuple(arm.commands),
+        )  # fmt: skip
+        self._skipped_ticks, self._chunk_id = report.skipped_ticks, NONE_NS
+        self._events.clear()
+        arm.clear()
+        if len(trace.calls) <= MAX_ENTRIES and len(trace.events) <= MAX_ENTRIES:
+            self._sink.put(trace.pack())
+
+
+def _answer(error: SefaError) -> Answer:
+    if isinstance(error, ArmTimeout):
+        return Answer.TIMEOUT
+    if isinstance(error, ArmDisconnected):
+        return Answer.DISCONNECTED
+    if isinstance(error, ArmUnconfirmed):
+        return Answer.UNCONFIRMED
+    if isinstance(error, JointsOutside):
+        return Answer.OUTSIDE
+    if isinstance(error, OtherArm):
+        return Answer.OTHER_ARM
+    if isinstance(error, ArmInterrupted):
+        return Answer.INTERRUPTED
+    return Answer.FAULT if isinstance(error, ArmFault) else Answer.REFUSED
+
+
+def error_of(call: ArmCall, names: tuple[str, ...]) -> SefaError:
+    """The error that an answer stands for, for a recorded arm of these joints to raise."""
+    if call.answer is Answer.UNCONFIRMED:
+        return ArmUnconfirmed(names_of(call.unconfirmed, names), "confirm, as it was recorded")
+    if call.answer is Answer.OUTSIDE:
+        return JointsOutside(names_of(call.unconfirmed, names), "as it was recorded")
+    kinds: dict[Answer, type[SefaError]] = {
+        Answer.TIMEOUT: ArmTimeout,
+        Answer.DISCONNECTED: ArmDisconnected,
+        Answer.FAULT: ArmFault,
+        Answer.OTHER_ARM: OtherArm,
+        Answer.INTERRUPTED: ArmInterrupted,
+    }
+    return kinds.get(call.answer, SefaError)("as it was recorded")

@@ -1,0 +1,280 @@
+"""What the arm is doing and what may happen next: one pure function.
+
+    IDLE ──ARM──> ARMED ──RUN──> RUNNING          every powered mode ──(command or fault)──> HOLD
+      │            (moves to start pose)           HOLD ──at rest──> ARMED | RUNNING | PARK | RELEASED | FAULT
+      └──STOP──> the end, arm untouched            PARK ──at the park pose──> RELEASED | PARKED ──> the end
+
+    anything ──EMERGENCY──> EMERGENCY ──every servo confirmed──> RELEASED ──> the end
+
+A command does not jump; it sets a target, and the target is taken up once the arm has come to rest. Limits
+are not faults: clipping sets bits in the tick report and goes on. A fault latches and leads to the outcome
+that its row names; the first one keeps its name, and only a person (a new process) clears it. The emergency
+stop is the exception to all of it: it waits for nothing, moves nothing, and names itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from typing import TypeAlias
+
+from sefa_edge.edge.ipc.faults import FAULT_EXIT_CODE, FAULTS, OBSTRUCTIONS, Fault, Outcome
+
+
+class Mode(IntEnum):
+    """What the arm is doing."""
+
+    IDLE = 0  # connected, torque untouched: an arm that stands stays standing
+    ARMED = 1  # torque on; a planned move to the start pose, then waiting there
+    RUNNING = 2  # follows action chunks
+    HOLD = 3  # decelerates inside the acceleration limit and keeps the pose, torque on
+    PARK = 4  # a slow planned move to the park pose, then waiting there
+    RELEASED = 5  # torque off, read back
+    FAULT = 6  # a fault ended here: nothing more is sent, the torque is left as it is
+    EMERGENCY = 7  # torque off wherever the arm is, asked again in every tick until every servo confirms it
+    PARKED = 8  # at the park pose the process ends with torque on, as the profile says
+
+
+class Command(IntEnum):
+    """What the supervisor may ask for."""
+
+    ARM = 1  # torque on at the present pose, move to the start pose
+    RUN = 2  # follow chunks (once the start pose is reached)
+    HOLD = 3
+    PARK = 4
+    RELEASE = 5  # come to rest, then torque off where the arm stands: the arm may drop
+    STOP = 6  # hold, park, release, exit
+    EMERGENCY = 7  # torque off at once, wherever the arm is: it drops
+
+
+class Progress(IntEnum):
+    """What the loop observes about its own movement."""
+
+    SETTLED = 1  # at rest where the present mode leads
+    ARM_BACK = 2  # every joint answers again, and holds the goal that it had
+    ARM_GONE = 3  # the recovery time is over, or servos do not let go
+    STAYS = 4  # at rest at a park pose where the profile keeps the torque on
+    LIMP = 5  # every joint has lost its power, and has no torque
+
+
+_LEAVERS = frozenset({Fault.SUPERVISOR_LOST, Fault.SUPERVISOR_SILENT, Fault.POLICY_LOST})
+"""Whoever goes while we stop anyway takes nothing away."""
+
+
+_MORE_PRECISE = frozenset({Fault.OTHER_ARM})
+"""What is only found while an arm is waited for, and explains it better than the fault that it is waited for after."""
+_EXPLAINED_BY_POWER_LOSS = frozenset({Fault.NONE, Fault.ARM_TIMEOUT, Fault.ARM_DISCONNECTED})
+"""Faults that give way to POWER_LOST, which says why the arm was silent."""
+
+LIMP = "the arm lost its power and is limp"
+
+
+class Target(IntEnum):
+    """Where a mode goes on to once the arm has come to rest."""
+
+    NONE = 0  # stay
+    ARM = 1
+    RUN = 2
+    PARK = 3
+    RELEASE = 4
+    STOP = 5  # park, release, end
+    AWAIT_ARM = 6  # wait for the arm to answer again
+    LEAVE = 7  # end with torque on
+
+
+@dataclass(frozen=True, slots=True)
+class ModeState:
+    """The whole state of the machine."""
+
+    mode: Mode = Mode.IDLE
+    target: Target = Target.NONE
+    fault: Fault = Fault.NONE
+    parked: bool = False
+    """The torque went off at the park pose."""
+    unconfirmed: bool = False
+    """A servo did not confirm its torque setting: whether it holds is not known."""
+    limp: bool = False
+    """The torque went off because every joint lost its power."""
+
+    @property
+    def powered(self) -> bool:
+        """Whether this process commands the arm now."""
+        return self.mode in POWERED
+
+    @property
+    def finished(self) -> bool:
+        """Whether the process has nothing left to do."""
+        return self.mode in _ENDS or (self.target is Target.STOP and not self.powered)
+
+    @property
+    def exit_code(self) -> int:
+        return FAULT_EXIT_CODE if self.fault else 0
+
+
+POWERED = frozenset({Mode.ARMED, Mode.RUNNING, Mode.HOLD, Mode.PARK})
+_ENDS = frozenset({Mode.FAULT, Mode.PARKED})
+
+Event: TypeAlias = Command | Progress | Fault
+
+_AT_REST = {
+    (Mode.ARMED, Target.RUN): (Mode.RUNNING, Target.NONE),
+    (Mode.HOLD, Target.ARM): (Mode.ARMED, Target.NONE),
+    (Mode.HOLD, Target.RUN): (Mode.RUNNING, Target.NONE),
+    (Mode.HOLD, Target.PARK): (Mode.PARK, Target.NONE),
+    (Mode.HOLD, Target.RELEASE): (Mode.RELEASED, Target.NONE),
+    (Mode.HOLD, Target.STOP): (Mode.PARK, Target.STOP),
+    (Mode.HOLD, Target.LEAVE): (Mode.FAULT, Target.NONE),
+    (Mode.PARK, Target.STOP): (Mode.RELEASED, Target.STOP),
+}
+"""What SETTLED leads to; whatever is not listed stays."""
+
+_HOLD_THEN = {
+    Command.ARM: Target.ARM,
+    Command.HOLD: Target.NONE,
+    Command.PARK: Target.PARK,
+    Command.RELEASE: Target.RELEASE,
+    Command.STOP: Target.STOP,
+}
+
+
+def transition(state: ModeState, event: Event) -> ModeState:
+    """The next state. Pure and total: an event that has no meaning in a state leaves it as it is."""
+    # By identity: enums compare as numbers, and a fault of the same number would pass for the command.
+    if event is Command.EMERGENCY or event is Fault.EMERGENCY_STOP:
+        return ModeState(Mode.EMERGENCY, fault=Fault.EMERGENCY_STOP)
+    if state.mode in _ENDS:
+        return state
+    if state.mode is Mode.EMERGENCY:
+        return _in_emergency(state, event)
+    if isinstance(event, Fault):
+        after = _on_fault(state, event)
+    elif isinstance(event, Command):
+        after = _on_command(state, event)
+    else:
+        after = _on_progress(state, event)
+    if after.mode is not state.mode:
+        return replace(after, parked=state.mode is Mode.PARK and after.mode is Mode.RELEASED and not after.limp)
+    return after
+
+
+def _in_emergency(state: ModeState, event: Event) -> ModeState:
+    """Only two things matter any more: that every servo has let go, or that one of them will not."""
+    if event is Progress.SETTLED:
+        return replace(state, mode=Mode.RELEASED, target=Target.STOP)
+    return replace(state, mode=Mode.FAULT, unconfirmed=True) if event is Progress.ARM_GONE else state
+
+
+def _on_progress(state: ModeState, event: Progress) -> ModeState:
+    if event is Progress.LIMP:
+        return _limp(state)
+    if event is Progress.STAYS:
+        return replace(state, mode=Mode.PARKED) if (state.mode, state.target) == (Mode.PARK, Target.STOP) else state
+    if event is Progress.SETTLED:
+        mode, target = _AT_REST.get((state.mode, state.target), (state.mode, state.target))
+        return replace(state, mode=mode, target=target)
+    if state.target is not Target.AWAIT_ARM:
+        return state
+    if event is Progress.ARM_BACK:
+        return replace(state, target=Target.STOP)
+    return replace(state, mode=Mode.FAULT, target=Target.NONE)
+
+
+def _limp(state: ModeState) -> ModeState:
+    """The end, with nothing sent: a goal would switch the torque on again."""
+    if not state.powered:
+        return state
+    return replace(state, mode=Mode.RELEASED, target=Target.STOP, fault=_with_power_lost(state.fault), limp=True)
+
+
+def _with_power_lost(before: Fault) -> Fault:
+    return Fault.POWER_LOST if before in _EXPLAINED_BY_POWER_LOSS else before
+
+
+def _on_command(state: ModeState, command: Command) -> ModeState:
+    if state.target in (Target.AWAIT_ARM, Target.LEAVE):
+        return state
+    if (state.fault or state.target is Target.STOP) and command in (Command.ARM, Command.RUN):
+        return state  # what was sent before the sender knew of the fault, or of the stop
+    if not state.powered:
+        return _on_command_unpowered(state, command)
+    if command is Command.RUN:
+        return replace(state, target=Target.RUN) if state.mode in (Mode.ARMED, Mode.HOLD) else state
+    if (state.mode, command) == (Mode.PARK, Command.STOP):
+        return replace(state, target=Target.STOP)
+    if (state.mode, command) in ((Mode.PARK, Command.PARK), (Mode.ARMED, Command.ARM)):
+        return replace(state, target=Target.NONE)
+    return replace(state, mode=Mode.HOLD, target=_HOLD_THEN[command])
+
+
+def _on_command_unpowered(state: ModeState, command: Command) -> ModeState:
+    if command is Command.ARM:
+        return replace(state, mode=Mode.ARMED, target=Target.NONE)
+    if command is Command.RELEASE:
+        return replace(state, mode=Mode.RELEASED, target=Target.NONE)
+    if command is Command.STOP:
+        return replace(state, target=Target.STOP)
+    return state
+
+
+def _on_fault(state: ModeState, fault: Fault) -> ModeState:
+    if fault is Fault.NONE or (fault in _LEAVERS and state.target is Target.STOP):
+        return state
+    explains = fault in _MORE_PRECISE and state.target is Target.AWAIT_ARM
+    name = _with_power_lost(state.fault) if fault is Fault.POWER_LOST else state.fault or fault
+    latched = replace(state, fault=fault if explains else name)
+    outcome = FAULTS[fault].outcome
+    if outcome is Outcome.LEAVE:
+        return replace(latched, mode=Mode.FAULT, target=Target.NONE, unconfirmed=fault is Fault.TORQUE_REFUSED)
+    if not state.powered:
+        return replace(latched, target=Target.STOP)
+    if outcome is Outcome.HOLD:
+        return replace(latched, mode=Mode.HOLD, target=Target.LEAVE)
+    if outcome is Outcome.AWAIT_ARM:
+        if state.target is Target.LEAVE:  # it was to hold where it stands, and does so without being told
+            return replace(latched, mode=Mode.FAULT, target=Target.NONE)
+        return replace(latched, mode=Mode.HOLD, target=Target.AWAIT_ARM)
+    if state.target in (Target.AWAIT_ARM, Target.LEAVE):
+        return latched
+    if state.mode is Mode.PARK:
+        return _on_fault_while_parking(latched, fault)
+    return replace(latched, mode=Mode.HOLD, target=Target.STOP)
+
+
+def _on_fault_while_parking(state: ModeState, fault: Fault) -> ModeState:
+    if fault not in OBSTRUCTIONS:
+        return replace(state, target=Target.STOP)
+    blocked = Target.LEAVE if state.target is Target.STOP else Target.NONE  # NONE: a person is there to decide
+    return replace(state, mode=Mode.HOLD, target=blocked)
+
+
+def describe(state: ModeState, subjects: tuple[str, ...] = ()) -> tuple[str, str]:
+    """Message and hint for the end of a run; `subjects` are the joints, or the camera, that a fault is about."""
+    if not state.fault:
+        return _ending(state), ""
+    row = FAULTS[state.fault]
+    about = f" ({', '.join(subjects)})" if subjects else ""
+    if state.limp:
+        return f"{LIMP if state.fault is Fault.POWER_LOST else row.message + about}: {_ending(state)}", row.hint
+    left = "; support the arm before you switch its power off" if state.mode in POWERED | _ENDS else ""
+    if (state.mode, state.fault) == (Mode.FAULT, Fault.EMERGENCY_STOP):
+        return f"{row.message}: {_ending(state)}{about}", f"CUT THE ARM'S POWER NOW; then {row.hint}"
+    return f"{row.message}{about}: {_ending(state)}", f"{row.hint}{left}"
+
+
+def _ending(state: ModeState) -> str:
+    if state.mode is Mode.FAULT and state.unconfirmed:
+        emergency = state.fault is Fault.EMERGENCY_STOP
+        return "TORQUE NOT CONFIRMED OFF" if emergency else "arm left as it is, its torque may be on or off"
+    if state.limp and state.fault is not Fault.POWER_LOST:
+        return LIMP
+    if state.mode is Mode.RELEASED:
+        return "arm parked and released" if state.parked else "arm released where it stood"
+    return _ENDINGS[state.mode]
+
+
+_ENDINGS = {
+    Mode.IDLE: "arm not touched",
+    Mode.EMERGENCY: "TORQUE NOT CONFIRMED OFF",
+    Mode.PARKED: "arm parked, torque still on",
+    Mode.FAULT: "arm left holding its last goal, torque still on",
+} | dict.fromkeys(POWERED, "arm left holding its last goal, torque still on")

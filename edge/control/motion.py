@@ -1,0 +1,342 @@
+"""What the arm does in each mode: takes events, keeps the plan, offers one setpoint per tick."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from sefa_edge.edge.control.arming import Arming, Look, details_of, first_suspicion, suspicion
+from sefa_edge.edge.control.chunks import ActionChunk, ChunkPlayer
+from sefa_edge.edge.control.clock import Slot
+from sefa_edge.edge.control.links import Links
+from sefa_edge.edge.control.modes import Command, Event, Mode, ModeState, Progress, Target, transition
+from sefa_edge.edge.control.planned_move import PlannedMove, plan_move
+from sefa_edge.edge.control.play_settings import HandOver
+from sefa_edge.edge.control.safety import Commanded, Envelope, Guard, GuardState, Situation, Verdict, judge
+from sefa_edge.edge.control.shaping import Segment, Setpoint, interpolate, resting
+from sefa_edge.edge.control.standstill import AT_REST_DEG, Standstill
+from sefa_edge.edge.control.watched_arm import WatchedArm
+from sefa_edge.edge.ipc.faults import OBSTRUCTIONS, Fault
+from sefa_edge.edge.ipc.records import NONE_NS, names_of
+from sefa_edge.firmware_bridge.host.arm import Arm
+from sefa_edge.firmware_bridge.host.errors import ArmInterrupted
+from sefa_edge.firmware_bridge.host.fitted_profile import FittedProfile, fit_profile
+from sefa_edge.profiles.errors import SefaError
+from sefa_edge.profiles.schema import ArmProfile
+from sefa_edge.profiles.units import ms_to_ns
+
+_NAMED_BY_ARM = frozenset(
+    {Fault.ARM_TIMEOUT, Fault.POWER_LOST, Fault.ENCODER, Fault.OUTSIDE_RANGE, Fault.POSITION_UNSURE}
+)
+"""Faults whose joints the arm names, not the guard."""
+
+
+class Motion:
+    """Owns the arm, the mode, and what was commanded last."""
+
+    def __init__(
+        self,
+        fitted: FittedProfile,
+        period_ns: int,
+        arm: WatchedArm,
+        hand_over: HandOver | None,
+        arming: Arming,
+    ) -> None:
+        profile = fitted.profile
+        self.range_notes = fitted.notes
+        """What a person should know about the calibrated range of this arm."""
+        self.limits = profile.limit_table()
+        self.envelope = Envelope.of(self.limits, period_ns)
+        self.warm_bits = 0
+        """Bit i: joint i is warmer than its profile's warning."""
+        self.player = ChunkPlayer(hand_over)
+        self.state = ModeState()
+        self.fault_joints = 0
+        """Bit i: the latched fault is about joint i."""
+        self._details: tuple[str, ...] = ()
+        self.commanded = Commanded.standing(arm.state.joint_deg)
+        self.arm = arm
+        self._profile = profile
+        self._patience_ticks = max(1, self.limits.goal_timeout_ns // period_ns)
+        self._settle_ns = ms_to_ns(profile.safety.settle_ms)
+        self._emergency_retry_ns = ms_to_ns(profile.safety.emergency_retry_ms)
+        self._guard = Guard.of(self.limits, period_ns)
+        self._arming = arming
+        self._look = Look(self._guard)
+        self._commands: list[Command] = []
+        """Those that wait until the arm has been looked at: ARM, and RUN after it."""
+        self._asked_ns = 0
+        self._arming_patience_ns = ms_to_ns(profile.safety.recovery_ms)
+        self._guarded = GuardState.fresh(Mode.IDLE, len(profile.joints))
+        self._blamed: dict[Fault, int] = {}
+        self._plan = PlannedMove(self.commanded.joint_deg, self.commanded.joint_deg, 0, 0)
+        self._hold_deg: np.ndarray | None = None
+        self._park_due_ns = 0
+        """When the first planned move of the mode is over, whatever delays it since."""
+        self._standstill = Standstill(arm, self.envelope)
+        self._skipped_in_a_row = 0
+        self._switched_torque = False
+        self._fed_ns = 0
+        self._emergency_ns = 0
+
+    @classmethod
+    def connect(
+        cls,
+        open_arm: Callable[[], Arm],
+        profile: ArmProfile,
+        period_ns: int,
+        hand_over: HandOver | None = None,
+        arming: Arming = Arming.AFTER_LOOKING,
+    ) -> Motion:
+        """In IDLE, around a freshly opened arm; the limits are the profile's cut with the range of this arm.
+
+        Raises:
+            SefaError: it cannot be opened, is silent, or the profile's poses are out of its reach.
+        """
+        patience = max(1, ms_to_ns(profile.goal_timeout_ms) // period_ns)
+        arm = WatchedArm(open_arm, patience, ms_to_ns(profile.safety.recovery_ms))
+        try:
+            fitted = fit_profile(profile, arm.identity.calibration)
+        except SefaError:
+            arm.close()
+            raise
+        return cls(fitted, period_ns, arm, hand_over, arming)
+
+    def apply(self, event: Event, now_ns: int) -> None:
+        """Take one event in, and do what entering the new mode asks for."""
+        before, self.state = self.state, transition(self.state, event)
+        if self.state.fault is not before.fault:
+            blamed = self.arm.fault_joints if event in _NAMED_BY_ARM else 0
+            self.fault_joints = self._blamed.get(self.state.fault, blamed)
+            self._details = details_of(self.state.fault, self.fault_joints, self.arm, self._guard)
+        if event is Progress.ARM_BACK:
+            self._hold_deg = None
+        if self.state.mode is not before.mode:
+            self._enter(before, event, now_ns)
+
+    def advance(self, arm_event: Event | None, links: Links, slot: Slot) -> None:
+        """Take in all that happened since the last tick: at the arm, at the links, in the movement itself."""
+        now_ns = slot.due_ns
+        if self._stalled(slot):
+            self.apply(Fault.LOOP_OVERRUN, now_ns)
+        self._stand_where_unheard(now_ns)
+        if arm_event is not None:
+            self.apply(arm_event, now_ns)
+        for event in links.events():
+            self._hear(event, now_ns)
+        chunk = links.newest_chunk()
+        if chunk is not None and self.state.mode is Mode.RUNNING:
+            self._take(chunk, now_ns)
+        self._judge(links.heartbeat_ns, now_ns)
+        self._arm_when_looked_at(now_ns)
+        progress = self._progress(now_ns)
+        if progress is not None:
+            self.apply(progress, now_ns)
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """What the latched fault is about, in words: what the arm or its servos said, or the names of joints."""
+        return self._details or names_of(self.fault_joints, self.limits.joint_names)
+
+    @property
+    def first_reading_is_good(self) -> bool:
+        """Whether supply, status and heat were as they should be when the arm was opened."""
+        return first_suspicion(self._guard, self.arm.state) is None
+
+    def conclude(self, verdict: Verdict, now_ns: int) -> None:
+        """Remember what was sent. A goal lost with the port does no harm: a returned arm is read anew."""
+        if verdict.goal is not None:
+            self.commanded = self.commanded.after(verdict.goal, self.arm.left_out)
+        if verdict.fault is not None:
+            self.apply(verdict.fault, now_ns)
+
+    def playing(self, now_ns: int) -> tuple[int, int, int]:
+        """Age of the picture acted on, age of the hand-over, id of the chunk; all NONE_NS when none plays."""
+        chunk = self.player.chunk
+        if chunk is None or self.state.mode is not Mode.RUNNING or self._fed_ns != now_ns:
+            return NONE_NS, NONE_NS, NONE_NS
+        return now_ns - chunk.observed_ns, now_ns - self.player.accepted_ns, chunk.chunk_id
+
+    def choose(self, now_ns: int) -> Segment | PlannedMove | None:
+        """The piece of plan that covers this tick; None: stand, or come to a stand."""
+        if self.state.mode in (Mode.ARMED, Mode.PARK):
+            return self._plan
+        segment = self.player.choose(now_ns) if self.state.mode is Mode.RUNNING else None
+        if segment is not None:
+            self._fed_ns = now_ns
+        return segment
+
+    def shape(self, piece: Segment | PlannedMove | None, now_ns: int) -> Setpoint:
+        """The setpoint of this tick. While a joint does not answer, all come to a stand."""
+        if self._standstill.active:
+            return self._standstill.setpoint(self.commanded)
+        if piece is None:
+            return resting(self._rest_deg())
+        return piece.setpoint(now_ns) if isinstance(piece, PlannedMove) else interpolate(piece, now_ns)
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing may be sent: torque is not ours, nobody answers, or the arm is waited for and stands.
+
+        A goal would switch the torque of a servo on that comes back from a power cut.
+        """
+        waiting = self.state.target is Target.AWAIT_ARM and self._standing()
+        return not self.state.powered or waiting or self.arm.mute
+
+    @property
+    def patience_ticks(self) -> int:
+        """So many ticks skipped in a row are the fault LOOP_OVERRUN: the profile's `goal_timeout_ms`."""
+        return self._patience_ticks
+
+    def settled(self, now_ns: int) -> bool:
+        """At rest where the mode leads."""
+        if self.state.mode in (Mode.ARMED, Mode.PARK):
+            over = now_ns >= self._plan.end_ns + self._settle_ns
+            return over and self._standing() and _near(self.commanded.joint_deg, self._plan.to_deg)
+        return self.state.mode is not Mode.RUNNING and self._standing()
+
+    def _hear(self, event: Event, now_ns: int) -> None:
+        """Commands that move an arm wait until it has been looked at; any other command takes their place."""
+        if event is Command.ARM and not self.state.powered and self._arming is Arming.AFTER_LOOKING:
+            self._commands, self._asked_ns = [Command.ARM], now_ns
+        elif event is Command.RUN and self._commands:
+            self._commands.append(Command.RUN)
+        else:
+            if isinstance(event, Command):
+                self._commands = []
+            self.apply(event, now_ns)
+
+    def _arm_when_looked_at(self, now_ns: int) -> None:
+        if not self._commands:
+            return
+        if self.state.fault or self.state.powered:
+            self._commands = []
+        elif self._look.is_over(now_ns):
+            commands, self._commands = self._commands, []
+            self._switched_torque = True  # asking takes longer than a tick
+            try:
+                trouble = self.arm.check_stance(now_ns)
+            except ArmInterrupted:  # the emergency stop is the next event
+                return
+            for event in commands if trouble is None else (trouble,):
+                self.apply(event, now_ns)
+        elif now_ns - self._asked_ns > self._arming_patience_ns:
+            self.apply(suspicion(self._guarded) or Fault.ARM_TIMEOUT, now_ns)
+
+    def _take(self, chunk: ActionChunk, now_ns: int) -> None:
+        if chunk.is_motion(now_ns):
+            if self.player.accept(chunk, now_ns, self._going_on()):
+                self._fed_ns = now_ns  # the first one may come after more than the goal timeout
+        else:
+            self.apply(Fault.BAD_CHUNK, now_ns)
+
+    def _going_on(self) -> Setpoint:
+        """Where the joints would be in this tick, and how fast, if they went on as they were told last."""
+        joint_deg, step_deg = self.commanded.joint_deg, self.commanded.step_deg
+        return Setpoint(joint_deg + step_deg, step_deg / self.envelope.period_s)
+
+    def _judge(self, heartbeat_ns: int | None, now_ns: int) -> None:
+        situation = Situation(
+            mode=self.state.mode,
+            reading=self.arm.state,
+            heard=self.arm.heard,
+            commanded_deg=self.commanded.joint_deg,
+            fed_ns=self._fed_ns,
+            awaits_first_chunk=self.player.chunk is None,
+            heartbeat_ns=heartbeat_ns,
+            move_end_ns=self._park_due_ns,
+        )
+        self._guarded, judgement = judge(self._guarded, situation, self._guard, now_ns)
+        self._look.take(self._guarded, self.arm.heard, now_ns)
+        self.warm_bits = judgement.warm
+        self._blamed = {finding.fault: finding.joints for finding in judgement.findings}
+        for finding in judgement.findings:
+            self.apply(finding.fault, now_ns)
+
+    def _progress(self, now_ns: int) -> Progress | None:
+        if self.state.mode is Mode.EMERGENCY:
+            return self._cut(now_ns)
+        if self.arm.in_doubt or not self.settled(now_ns):
+            return None
+        stays = self.state.mode is Mode.PARK and self._profile.safety.after_park == "hold"
+        return Progress.STAYS if stays else Progress.SETTLED
+
+    def _cut(self, now_ns: int) -> Progress | None:
+        """Torque off, however often it takes; SETTLED when every servo has confirmed it."""
+        self.fault_joints = self.arm.cut(now_ns)
+        if self.fault_joints == 0:
+            return Progress.SETTLED
+        return Progress.ARM_GONE if now_ns - self._emergency_ns > self._emergency_retry_ns else None
+
+    def _enter(self, before: ModeState, event: Event, now_ns: int) -> None:
+        mode = self.state.mode
+        if mode is Mode.ARMED:
+            if before.powered or self._switch_torque(self.arm.energise, now_ns):
+                self._move_to(self._profile.start_pose_deg, self._profile.move_velocity_deg_s, now_ns)
+        elif mode is Mode.PARK:
+            self._move_to(self._profile.park_pose_deg, self._profile.safety.park_velocity_deg_s, now_ns)
+        elif mode is Mode.RUNNING:
+            self.player.start(now_ns)
+            self._fed_ns = now_ns
+        elif mode is Mode.HOLD:
+            # Then give way: hold where the arm is, not where it should be.
+            blocked = isinstance(event, Fault) and event in OBSTRUCTIONS
+            self._hold_deg = self.arm.state.joint_deg if blocked else None
+        elif mode is Mode.EMERGENCY:
+            self._emergency_ns = now_ns
+        elif mode is Mode.RELEASED and before.mode is not Mode.EMERGENCY and not self.state.limp:
+            self._switch_torque(self.arm.release, now_ns)
+
+    def _switch_torque(self, switch: Callable[[], None], now_ns: int) -> bool:
+        self._switched_torque = True
+        try:
+            switch()
+        except ArmInterrupted:  # the emergency stop that interrupted it is the next event
+            return False
+        except SefaError:
+            self.apply(Fault.TORQUE_REFUSED, now_ns)
+            return False
+        self._stand()
+        return True
+
+    def _stand(self) -> None:
+        self.commanded = Commanded.standing(self.arm.state.joint_deg)
+        self._hold_deg = None
+
+    def _move_to(self, pose_deg: list[float], velocity_deg_s: float, now_ns: int) -> None:
+        self._plan = plan_move(self.commanded.joint_deg, np.array(pose_deg), self.limits, velocity_deg_s, now_ns)
+        self._park_due_ns = self._plan.end_ns
+
+    def _rest_deg(self) -> np.ndarray:
+        return self.commanded.stopping_deg(self.envelope) if self._hold_deg is None else self._hold_deg
+
+    def _standing(self) -> bool:
+        if (np.abs(self.commanded.step_deg) > AT_REST_DEG).any():
+            return False
+        if self.state.mode is not Mode.HOLD:
+            return True
+        rest_deg = np.clip(self._rest_deg(), self.limits.min_deg, self.limits.max_deg)
+        return _near(self.commanded.joint_deg, rest_deg)
+
+    def _stand_where_unheard(self, now_ns: int) -> None:
+        stood, self.commanded = self._standstill.active, self._standstill.update(self.commanded, now_ns)
+        if stood and not self._standstill.active and self.state.mode in (Mode.ARMED, Mode.PARK):
+            self._plan_anew(now_ns)
+
+    def _plan_anew(self, now_ns: int) -> None:
+        """The rest of the planned move, from rest."""
+        arming = self.state.mode is Mode.ARMED
+        velocity_deg_s = self._profile.move_velocity_deg_s if arming else self._profile.safety.park_velocity_deg_s
+        self._plan = plan_move(self.commanded.joint_deg, self._plan.to_deg, self.limits, velocity_deg_s, now_ns)
+
+    def _stalled(self, slot: Slot) -> bool:
+        excused = self._switched_torque  # confirming it takes longer than a tick
+        self._switched_torque = False
+        late = slot.skipped_before > 0 and not excused
+        self._skipped_in_a_row = self._skipped_in_a_row + slot.skipped_before if late else 0
+        return self._skipped_in_a_row >= self._patience_ticks and self.state.powered
+
+
+def _near(left_deg: np.ndarray, right_deg: np.ndarray) -> bool:
+    return bool((np.abs(left_deg - right_deg) <= AT_REST_DEG).all())

@@ -1,0 +1,151 @@
+"""Asks the operating system for what a punctual process needs. All of it is optional; refusals are told, with
+what to do about them."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import pwd
+import resource
+from dataclasses import dataclass
+
+from sefa_edge.edge.ipc.records import Privilege
+from sefa_edge.profiles.quantities import SPIN_US
+
+DEFAULT_PRIORITY = 55
+"""Above everything of ours and of a desktop, below the kernel's own threads for timers and USB on PREEMPT_RT."""
+DEFAULT_SPIN_US = 300
+MAX_SPIN_US = SPIN_US.highest
+
+_PR_SET_TIMERSLACK = 29
+_MCL_CURRENT_FUTURE_ON_FAULT = 1 | 2 | 4
+"""What is used stays in memory. Without the last bit whole libraries are loaded for a page or two: 60 MB more."""
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
+_SMALL_OBJECT_BYTES = 448
+_ARENA_BYTES = 1 << 18
+"""Python's own: 256 KiB up to 3.9, 1 MiB since; the smaller one serves both."""
+_RESERVE_BYTES = 2 << 20
+_NAMES = {
+    Privilege.FIFO: "real-time priority",
+    Privilege.MEMORY_LOCK: "locked memory",
+    Privilege.AFFINITY: "its own core",
+    Privilege.TIMER_SLACK: "exact timers",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RealtimeSettings:
+    """What the control process asks for."""
+
+    priority: int = DEFAULT_PRIORITY
+    """SCHED_FIFO priority 1..99; 0: do not ask for it."""
+    cpu: int | None = None
+    """Core to stay on; None: the highest of those that this process may use."""
+    spin_us: int = DEFAULT_SPIN_US
+    """Wait actively for the last so many microseconds before each tick."""
+
+
+def claim_privileges(priority: int, cpu: int | None) -> tuple[Privilege, Privilege]:
+    """Claim SCHED_FIFO (priority 0: do not), a core (None: any), locked memory, exact timers.
+
+    Returns what was asked for and what was granted.
+    """
+    asked = granted = Privilege.NONE
+    for privilege, wanted, claim in (
+        (Privilege.AFFINITY, cpu is not None, lambda: os.sched_setaffinity(0, {cpu or 0})),
+        (Privilege.MEMORY_LOCK, True, _lock_memory),
+        (Privilege.TIMER_SLACK, True, _exact_timers),
+        (Privilege.FIFO, priority > 0, lambda: _schedule_first(priority)),
+    ):
+        if not wanted:
+            continue
+        asked |= privilege
+        try:
+            claim()
+        except OSError:
+            continue
+        granted |= privilege
+    return asked, granted
+
+
+def refusal_words(refused: Privilege, priority: int, user: str) -> list[str]:
+    """What to tell `user` whose control process was refused something: one line that says so, then what to do."""
+    if not refused:
+        return []
+    names = ", ".join(name for privilege, name in _NAMES.items() if privilege & refused)
+    words = [f"note: the control loop got no {names}, so it may run late under load"]
+    if refused & (Privilege.FIFO | Privilege.MEMORY_LOCK):
+        words += _permission_words(refused, priority, user)
+    if refused & Privilege.AFFINITY:
+        words.append("hint: a control group keeps it off that core; systemd: AllowedCPUs=, docker: --cpuset-cpus")
+    return words
+
+
+def _permission_words(refused: Privilege, priority: int, user: str) -> list[str]:
+    if user == "root":
+        return [
+            "hint: even root is refused: a container needs docker run --cap-add=SYS_NICE --cap-add=IPC_LOCK, "
+            "a kernel with real-time groups sysctl -w kernel.sched_rt_runtime_us=-1",
+        ]
+    rows = ((Privilege.FIFO, "rtprio", "RTPRIO", str(priority)), (Privilege.MEMORY_LOCK, "memlock", "MEMLOCK", ""))
+    wanted = [row for row in rows if row[0] & refused]
+    limits = "".join(f"{user} - {key} {value or 'unlimited'}\\n" for _, key, _, value in wanted)
+    lines = " ".join(f"Limit{key}={value or 'infinity'}" for _, _, key, value in wanted)
+    return [
+        f"hint: printf '{limits}' | sudo tee /etc/security/limits.d/sefa-edge.conf, then log in again",
+        f"hint: or, where systemd starts it: {lines}",
+    ]
+
+
+def user_name() -> str:
+    """The user of this process as limits.conf names it."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a container's user need not have a name
+        return f"{os.geteuid()}:{os.geteuid()}"
+
+
+def quiet_collector() -> None:
+    """No garbage collection from here on; what exists now is set aside."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+
+
+def reserve_heap() -> list[bytes]:
+    """Let the heap grow now, so that it need not grow later; keep what is returned for as long as that matters.
+
+    Python gives an arena of small objects back when it is empty, so one object stays in each. The C library
+    gives the end of its heap back, and takes large blocks anew each time: told not to, it keeps what it has.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):  # glibc
+        libc.mallopt(_M_TRIM_THRESHOLD, -1)
+        libc.mallopt(_M_MMAP_MAX, 0)
+    blocks = [bytes(_SMALL_OBJECT_BYTES) for _ in range(_RESERVE_BYTES // _SMALL_OBJECT_BYTES)]
+    large = bytes(_RESERVE_BYTES)
+    del large
+    return blocks[:: _ARENA_BYTES // _SMALL_OBJECT_BYTES]
+
+
+def _schedule_first(priority: int) -> None:
+    # RESET_ON_FORK: what this process might ever start must not inherit the priority.
+    os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(priority))
+
+
+def _lock_memory() -> None:
+    soft_limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    if os.geteuid() != 0 and soft_limit != resource.RLIM_INFINITY:
+        raise PermissionError("a limited lock would make later allocations fail")
+    _call(ctypes.CDLL(None, use_errno=True).mlockall(_MCL_CURRENT_FUTURE_ON_FAULT))
+
+
+def _exact_timers() -> None:
+    slack_ns = 1
+    _call(ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_TIMERSLACK, slack_ns, 0, 0, 0))
+
+
+def _call(result: int) -> None:
+    if result != 0:
+        raise OSError(ctypes.get_errno(), "refused")

@@ -1,0 +1,66 @@
+"""While a part of the arm is not heard, all of it stands; afterwards it goes on from the goals that its servos hold.
+
+A joint that may miss its goals gets none: it would jump once it hears again, and a servo that has lost its power would
+switch its torque on. The others brake inside their acceleration limits and wait.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sefa_edge.edge.control.safety import Commanded, Envelope
+from sefa_edge.edge.control.shaping import Setpoint
+from sefa_edge.edge.control.watched_arm import WatchedArm
+from sefa_edge.profiles.units import NS_PER_S, ms_to_ns
+
+AT_REST_DEG = 1e-6
+
+SHORTEST_NS = ms_to_ns(100)
+"""How long all joints must have been heard before they go on: a loose contact shall not make the arm jerk."""
+
+
+class Standstill:
+    """Whether the arm must stand because it is not heard. Call `update` once per tick, after the arm was read."""
+
+    def __init__(self, arm: WatchedArm, envelope: Envelope) -> None:
+        self._arm = arm
+        self._envelope = envelope
+        self._until_ns: int | None = None
+        self._ends = False
+        """The joints get goals again, for one tick those that they hold."""
+
+    @property
+    def active(self) -> bool:
+        return self._until_ns is not None
+
+    def update(self, commanded: Commanded, now_ns: int) -> Commanded:
+        """Begin, or end, the standstill; returns what the joints are told now, by what their servos say."""
+        arm = self._arm
+        if self._ends:
+            self._until_ns, self._ends = None, False
+        if arm.unsure:
+            begun_ns = now_ns + self._braking_ns(commanded) if self._until_ns is None else self._until_ns
+            self._until_ns = max(begun_ns, now_ns + SHORTEST_NS)
+        if self._until_ns is None:
+            return commanded
+        held_deg = arm.take_held_goals()
+        known = np.isfinite(held_deg)
+        commanded = Commanded(
+            commanded.sequence,
+            np.where(known, held_deg, commanded.joint_deg),
+            np.where(known | arm.set_down, 0.0, commanded.step_deg),
+        )
+        if now_ns >= self._until_ns and (np.abs(commanded.step_deg) <= AT_REST_DEG).all():
+            self._ends = True
+            arm.go_on()
+        return commanded
+
+    def setpoint(self, commanded: Commanded) -> Setpoint:
+        """The shortest way to a stand."""
+        rest_deg = commanded.stopping_deg(self._envelope)
+        return Setpoint(rest_deg, np.zeros_like(rest_deg))
+
+    def _braking_ns(self, commanded: Commanded) -> int:
+        """How long the joints take to stop, even those that can no longer be told to brake."""
+        ticks = np.abs(commanded.step_deg) / self._envelope.change_deg
+        return round(float(ticks.max()) * self._envelope.period_s * NS_PER_S)

@@ -1,0 +1,387 @@
+"""The arm as the loop sees it: silence, lost power, a vanished port become events, and it is waited for.
+
+A joint that has been silent is asked for its registers before it gets another goal. Nothing here switches a torque on
+but `energise`, which a person asks for: a servo that has lost its power stays limp.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+
+from sefa_edge.edge.control.modes import Event, Progress
+from sefa_edge.edge.control.safety import believable, bits
+from sefa_edge.edge.ipc.faults import Fault
+from sefa_edge.edge.ipc.records import Torque
+from sefa_edge.firmware_bridge.host.arm import Arm
+from sefa_edge.firmware_bridge.host.errors import (
+    ArmDisconnected,
+    ArmFault,
+    ArmInterrupted,
+    ArmTimeout,
+    ArmUnconfirmed,
+    JointsOutside,
+    OtherArm,
+)
+from sefa_edge.firmware_bridge.host.messages import HeldCommand, JointGoal, Preparation
+from sefa_edge.profiles.errors import SefaError
+from sefa_edge.profiles.units import ms_to_ns
+
+QUIET = 3
+"""Readings in a row without an answer after which nothing is driven on: one alone may be noise."""
+
+ENCODER_READINGS = 5
+"""Readings in a row that a joint cannot have reached, after which its encoder is at fault."""
+
+ATTEMPTS = 5
+"""How often a request outside the rhythm of the loop is made before its failure counts."""
+
+RETRY_NS = ms_to_ns(250)
+"""Time between two attempts to reach a lost arm; an attempt may take longer than a tick."""
+
+T = TypeVar("T")
+
+
+class WatchedArm:
+    """Owns a connected Arm. `open_arm` connects it, now and again after the port has vanished.
+
+    A joint may be silent for `patience` readings in a row; an arm that is lost is sought for `recovery_ns`.
+
+    Raises, when made:
+        SefaError: the arm cannot be opened, or does not answer.
+    """
+
+    def __init__(self, open_arm: Callable[[], Arm], patience: int, recovery_ns: int) -> None:
+        self._open_arm = open_arm
+        self._patience = patience
+        self._recovery_ns = recovery_ns
+        arm = open_arm()
+        self._arm: Arm | None = arm
+        self.state = _insist(arm.read_state)
+        """The last reading; joints that did not answer keep their last values."""
+        self.torque = Torque.UNTOUCHED
+        self._should_hold = False
+        self.names, self.identity = arm.joint_names, arm.identity
+        self.fault_joints = 0
+        """Bit i: the last fault was about joint i."""
+        self.fault_detail = ""
+        """What the arm itself said about its last fault; empty: nothing beyond the joints."""
+        self._prepares_when_armed = False
+        self._news: deque[tuple[Event, int]] = deque()
+        self._lost_since_ns: int | None = None
+        self._cut_off = False
+        self._next_try_ns = 0
+        self._forget()
+
+    @property
+    def lost(self) -> bool:
+        """Whether the arm is being waited for."""
+        return self._lost_since_ns is not None
+
+    @property
+    def heard(self) -> np.ndarray:
+        """Boolean [n]: the joints that answered in this tick, with a position that they can have reached."""
+        return self._heard & (not self.lost)
+
+    @property
+    def left_out(self) -> np.ndarray:
+        """Boolean [n]: the joints that get no goal now, because they may not hear it.
+
+        One that did not answer in this tick is left out, too: a stalled line would release old goals in a burst, and a
+        joint that missed a goal would jump over it.
+        """
+        return self.set_down | (self._silent > 0)
+
+    @property
+    def set_down(self) -> np.ndarray:
+        """Boolean [n]: the joints that have come to rest by getting no goals, or have lost their power."""
+        return self._in_doubt | self._missed_goals | self._unpowered
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether a joint has been silent, and not been asked since what became of it."""
+        return bool(self._in_doubt.any())
+
+    @property
+    def unsure(self) -> bool:
+        """Whether the arm must stand: a joint is in doubt, or tells positions that cannot be true."""
+        return self.lost or self.in_doubt or bool((self._disbelieved >= QUIET).any())
+
+    @property
+    def mute(self) -> bool:
+        """Whether no joint may get a goal."""
+        return bool(self.left_out.all())
+
+    def take_held_goals(self) -> np.ndarray:
+        """The goals [n] that joints were found to hold when they were asked, each told once; NaN: not asked."""
+        held_deg, self._held_deg = self._held_deg, np.full_like(self._held_deg, np.nan)
+        return held_deg
+
+    def go_on(self) -> None:
+        """The joints that had missed goals get goals again."""
+        self._missed_goals = self._in_doubt.copy()
+
+    def prepare(self) -> Preparation:
+        """Set up what the profile says. Raises SefaError: it would not be safe to use the arm."""
+        return self._connected().prepare()
+
+    def prepare_when_armed(self) -> None:
+        """Put `prepare` off until the torque is switched on: for an arm whose first reading is not good."""
+        self._prepares_when_armed = True
+
+    def holding(self) -> tuple[str, ...]:
+        """Names of the joints whose torque is on, as their servos say now; none where they do not say."""
+        try:
+            return self._connected().holding()
+        except ArmFault:
+            return ()
+
+    def check_stance(self, now_ns: int) -> Fault | None:
+        """What speaks against switching the torque on where the arm stands; None: nothing. Writes nothing.
+
+        Raises:
+            ArmInterrupted: an emergency stop goes first.
+        """
+        try:
+            self._connected().check_stance()
+        except ArmInterrupted:
+            raise
+        except JointsOutside as outside:
+            self.fault_detail, self.fault_joints = str(outside), bits(np.isin(self.names, outside.joints))
+            return Fault.OUTSIDE_RANGE
+        except ArmUnconfirmed as unsure:
+            self.fault_joints = bits(np.isin(self.names, unsure.joints))
+            return Fault.POSITION_UNSURE
+        except ArmDisconnected:
+            self._disconnect(now_ns)
+            return Fault.ARM_DISCONNECTED
+        except ArmFault:
+            return Fault.ARM_TIMEOUT
+        return None
+
+    def read(self, now_ns: int) -> Event | None:
+        """Read every joint once; tell what changed."""
+        if self._lost_since_ns is not None:
+            return self._seek(now_ns, self._lost_since_ns)
+        try:
+            self._note()
+            self._ask()
+        except ArmInterrupted:  # the emergency stop comes next; nothing was asked
+            return None
+        except ArmTimeout:
+            self._silent += 1
+            self._heard = np.zeros_like(self._heard)
+        except ArmDisconnected:
+            self._disconnect(now_ns)
+        self._doubt(self._silent >= QUIET)
+        if self._silent.max() >= self._patience and not self.lost:
+            self._lose(now_ns, Fault.ARM_TIMEOUT, bits(self._silent >= self._patience))
+        return self._next_news()
+
+    def send(self, goal: JointGoal) -> bool:
+        """Send a goal; False when the port is gone, or is back and the arm has not been read since.
+
+        Such an arm missed the goals in between: the next one would be a jump to it.
+        """
+        if self._arm is None or self._cut_off:
+            return False
+        try:
+            self._arm.send(replace(goal, left_out=bits(self.left_out)))
+        except ArmInterrupted:
+            return False
+        except ArmDisconnected:
+            self._disconnect(goal.due_ns)
+            return False
+        return True
+
+    def energise(self) -> None:
+        """Torque on at the present pose. Raises ArmFault; InputError where `prepare` was put off and refuses."""
+        self.torque, self._should_hold = Torque.UNKNOWN, True
+        arm = self._connected()
+        if self._prepares_when_armed:
+            self._prepares_when_armed = False
+            arm.prepare()
+        _insist(arm.enable_torque)
+        self.torque = Torque.ON
+        heard = True
+        try:
+            self.state = _insist(arm.read_state)
+        except ArmTimeout:  # the torque is confirmed: from here on silence is a matter of the loop
+            heard = False
+        self._forget()
+        if not heard:
+            self._doubt(np.ones(len(self._silent), bool))
+
+    def release(self) -> None:
+        """Torque off, read back. Raises ArmFault."""
+        self.torque, self._should_hold = Torque.UNKNOWN, False
+        _insist(self._connected().release_torque)
+        self.torque = Torque.OFF
+
+    def cut(self, now_ns: int) -> int:
+        """One attempt at torque off, for the emergency stop; bit i: joint i did not confirm it."""
+        names = self.names
+        self.torque, self._should_hold = Torque.UNKNOWN, False
+        try:
+            self._connected().release_torque()
+        except ArmUnconfirmed as refused:
+            return bits(np.isin(names, refused.joints))
+        except ArmFault as fault:
+            if isinstance(fault, ArmDisconnected) and not self.lost:
+                self._disconnect(now_ns)
+            return bits(np.ones(len(names), bool))
+        self.torque = Torque.OFF
+        return 0
+
+    def close(self) -> None:
+        """Give the port back; the torque stays as it is."""
+        if self._arm is not None:
+            self._arm.close()
+            self._arm = None
+
+    def _connected(self) -> Arm:
+        if self._arm is None:
+            raise ArmDisconnected("the arm's port is gone", "check the USB cable")
+        return self._arm
+
+    def _next_news(self) -> Event | None:
+        if not self._news:
+            return None
+        news, self.fault_joints = self._news.popleft()
+        return news
+
+    def _note(self) -> None:
+        """Read the arm; a joint that does not know where it is, or cannot be there, has not answered."""
+        state = self._connected().read_state()
+        answered = state.valid_mask & np.isfinite(state.joint_deg)
+        elapsed_ns = state.stamp_ns - self._answered_ns
+        anew = (self._silent >= QUIET) | (not self._should_hold)  # it may have been moved by hand
+        believed = answered & (anew | believable(state.joint_deg, self.state.joint_deg, elapsed_ns))
+        if not believed.all():
+            joint_deg = np.where(believed, state.joint_deg, self.state.joint_deg)
+            state = replace(state, joint_deg=joint_deg, valid_mask=believed)
+        self.state, self._heard = state, believed
+        self._answered_ns = np.where(answered, state.stamp_ns, self._answered_ns)
+        self._silent = np.where(answered, 0, self._silent + 1)
+        self._disbelieved = np.where(answered, np.where(believed, 0, self._disbelieved + 1), self._disbelieved)
+        lying = answered & (self._disbelieved == ENCODER_READINGS)
+        if lying.any():
+            self._news.append((Fault.ENCODER, bits(lying)))
+
+    def _doubt(self, joints: np.ndarray) -> None:
+        self._in_doubt = self._in_doubt | joints
+        self._missed_goals = self._missed_goals | joints
+
+    def _ask(self) -> None:
+        """Joints that were silent and answer again tell what happened to them."""
+        returned = self._in_doubt & (self._silent == 0)
+        if not returned.any():
+            return
+        if not self._should_hold:
+            self._in_doubt = self._in_doubt & ~returned
+            return
+        try:
+            held = self._connected().read_command()
+        except ArmTimeout:  # asked again in the next tick
+            return
+        self._sort_out(returned & held.valid_mask, held)
+        if not self.in_doubt:
+            self._tell_of_power()
+
+    def _sort_out(self, asked: np.ndarray, held: HeldCommand) -> None:
+        """Who has kept torque and power goes on from the goal that it holds; who has not gets no goal any more."""
+        kept = asked & held.torque_on & held.powered_throughout
+        self._held_deg = np.where(kept, held.goal_deg, self._held_deg)
+        self._unpowered = self._unpowered | (asked & ~kept)
+        self._limp = np.where(asked, ~held.torque_on, self._limp)
+        self._in_doubt = self._in_doubt & ~asked
+
+    def _tell_of_power(self) -> None:
+        lost = bits(self._unpowered)
+        if lost == self._told_unpowered:
+            return
+        self._told_unpowered = lost
+        if self._limp.all():
+            self.torque, self._should_hold = Torque.OFF, False
+            self._news.append((Progress.LIMP, lost))
+        else:
+            self._news.append((Fault.POWER_LOST, lost))
+
+    def _forget(self) -> None:
+        n = len(self.state.joint_deg)
+        self._silent, self._disbelieved = np.zeros(n, np.int64), np.zeros(n, np.int64)
+        self._answered_ns = np.full(n, self.state.stamp_ns, np.int64)
+        self._heard = np.ones(n, bool)
+        self._in_doubt, self._missed_goals = np.zeros(n, bool), np.zeros(n, bool)
+        self._unpowered, self._limp = np.zeros(n, bool), np.zeros(n, bool)
+        self._told_unpowered = 0
+        self._held_deg = np.full(n, np.nan)
+
+    def _disconnect(self, now_ns: int) -> None:
+        self.close()
+        self._cut_off = True
+        self._doubt(np.ones(len(self._silent), bool))
+        self._lose(now_ns, Fault.ARM_DISCONNECTED, 0)
+
+    def _lose(self, now_ns: int, fault: Fault, joints: int) -> None:
+        self._news.append((fault, joints))
+        self._lost_since_ns, self._next_try_ns = now_ns, now_ns + RETRY_NS
+
+    def _seek(self, now_ns: int, since_ns: int) -> Event | None:
+        if self._news:  # lost while sending, after the reading of that tick
+            return self._next_news()
+        if now_ns - since_ns > self._recovery_ns:
+            self._tell_of_power()  # of the joints that could be asked
+            return self._next_news() or Progress.ARM_GONE
+        if now_ns < self._next_try_ns:
+            return None
+        self._next_try_ns = now_ns + RETRY_NS
+        return self._try_again()
+
+    def _try_again(self) -> Event | None:
+        everyone = np.ones(len(self._silent), bool)
+        try:
+            if self._arm is None:
+                self._arm = self._open_arm()
+            state = self._arm.read_state()
+            if not state.valid_mask.all():
+                return None
+            if self._should_hold:
+                held = self._arm.read_command()
+                if not held.valid_mask.all():
+                    return None
+                self._sort_out(everyone, held)
+                if not self._unpowered.any():
+                    self._arm.prepare()
+        except OtherArm as other:
+            self.fault_detail, self.fault_joints = str(other), 0
+            return Fault.OTHER_ARM
+        except ArmDisconnected:
+            self.close()
+            return None
+        except SefaError:  # the port is not there yet, or a servo not awake yet: the next attempt may succeed
+            return None
+        self.state, self._heard = state, everyone
+        self._answered_ns = np.full(len(everyone), state.stamp_ns, np.int64)
+        self._silent, self._disbelieved = np.zeros_like(self._silent), np.zeros_like(self._silent)
+        self._in_doubt = ~everyone
+        self._lost_since_ns = None
+        self._cut_off = False
+        self._tell_of_power()
+        return self._next_news() or Progress.ARM_BACK
+
+
+def _insist(request: Callable[[], T]) -> T:
+    """The answer to a request that may be repeated. Raises ArmFault when no attempt succeeds."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return request()
+        except (ArmDisconnected, ArmInterrupted):
+            raise
+        except ArmFault:  # one disturbed packet is no refusal
+            continue
+    return request()

@@ -1,0 +1,259 @@
+"""The policy process: frames and joints in, a chunk out whenever one is due (edge/policy/inference_schedule.py).
+
+    python -m sefa_edge.edge.policy.policy_process --config FD
+
+It ends when its supervisor or the control process is gone. Every picture is judged (edge/cameras/watch.py); when the
+cameras make it impossible to go on, control is told why, and nothing more is sent in this episode. An engine that fails
+is told to control, which parks the arm, and then to whoever reads standard error.
+"""
+
+from __future__ import annotations
+
+import gc
+import select
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from pydantic import Field
+
+from sefa_edge.edge.cameras.camera import Frame
+from sefa_edge.edge.cameras.watch import DEFAULT_MAX_SKEW_MS, CameraWatch, Patience, WatchLimits
+from sefa_edge.edge.control.chunks import ActionChunk
+from sefa_edge.edge.control.control_tap import PatientSink
+from sefa_edge.edge.control.play_settings import NoiseMode
+from sefa_edge.edge.engines.engine import Engine, EngineOptions, open_engine
+from sefa_edge.edge.ipc.faults import FAULTS, Fault
+from sefa_edge.edge.ipc.policy_records import Happening, InferenceBegun, Order, PolicyCommand, PolicyReport, Trouble
+from sefa_edge.edge.ipc.process import child_main, give_memory_back
+from sefa_edge.edge.ipc.records import JointSample
+from sefa_edge.edge.ipc.transport import RING_SLOTS, Channel, ChannelClosed, FrameDescriptor, FrameRing
+from sefa_edge.edge.policy.inference_schedule import InferenceSchedule
+from sefa_edge.edge.policy.policy import FrameHistory, JointHistory, Observation, Policy
+from sefa_edge.edge.policy.policy_tap import PolicyTap, TappedEngine
+from sefa_edge.profiles.errors import FaultError
+from sefa_edge.profiles.strict import StrictModel
+from sefa_edge.profiles.units import NS_PER_MS, ms_to_ns, period_ns
+
+IDLE_WAIT_MS = 1000
+RETRY_NS = ms_to_ns(10)
+MAX_JOINT_GAP_NS = ms_to_ns(50)
+"""Control sends joints every period: a picture further from the nearest ones is told, and one so much newer waits."""
+
+
+class CameraInput(StrictModel):
+    """One camera's ring and descriptor socket."""
+
+    name: str
+    height: int
+    width: int
+    ring_fd: int
+    channel_fd: int
+
+
+class PolicyConfig(StrictModel):
+    """What the policy process is told."""
+
+    engine: str
+    cameras: list[CameraInput]
+    supervisor_fd: int
+    control_fd: int
+    max_age_ms: float
+    """A picture or joint sample older than this is not acted upon."""
+    max_frame_age_ms: float | None = None
+    """Of pictures alone; null: `max_age_ms`."""
+    max_skew_ms: float = DEFAULT_MAX_SKEW_MS
+    frozen_ns: dict[str, int] = Field(default_factory=dict)
+    """How long a camera may repeat a picture, by its name; one that is not named: for ever."""
+    dark_ns: dict[str, int] = Field(default_factory=dict)
+    """How long a camera may see nothing, likewise."""
+    threads: int = 1
+    noise: NoiseMode = "per-chunk"
+    recorder_fd: int | None = None
+    """End of a channel to the recorder, which gets an Inference each time; None: nobody records."""
+
+    def watch_limits(self) -> WatchLimits:
+        age_ms = self.max_age_ms if self.max_frame_age_ms is None else self.max_frame_age_ms
+        names = [camera.name for camera in self.cameras]
+        patience = {name: Patience(self.frozen_ns.get(name), self.dark_ns.get(name)) for name in names}
+        return WatchLimits(ms_to_ns(age_ms), ms_to_ns(self.max_skew_ms), patience)
+
+
+class CameraEnd:
+    """The reading end of one camera: the frames that have not been taken yet, as far as the ring still has them."""
+
+    def __init__(self, camera: CameraInput) -> None:
+        self.name = camera.name
+        self.channel = Channel.from_fd(camera.channel_fd)
+        self._ring = FrameRing(camera.ring_fd, camera.height, camera.width)
+        self._waiting: deque[FrameDescriptor] = deque(maxlen=RING_SLOTS)
+        self.is_open = True
+
+    def drain(self, watch: CameraWatch) -> None:
+        try:
+            for record in self.channel.drain():
+                descriptor = FrameDescriptor.unpack(record)
+                self._waiting.append(descriptor)
+                watch.hear(self.name, descriptor)
+        except ChannelClosed:
+            self.is_open = False
+
+    def take(self) -> Iterator[Frame]:
+        """Each frame once, oldest first."""
+        while self._waiting:
+            found = self._waiting.popleft()
+            image = self._ring.read(found)
+            if image is not None:
+                yield Frame(self.name, found.sequence, found.capture_ns, found.received_ns, image)
+
+
+class PolicyProcess:
+    """Waits for the next inference while taking in joints, frames and orders."""
+
+    def __init__(self, config: PolicyConfig, engine: Engine, tap: PolicyTap | None = None) -> None:
+        timing = engine.card.timing
+        self._tap = tap
+        self._joint_count = len(engine.card.joints)
+        self._policy = Policy(engine, config.noise)
+        self._max_age_ns = ms_to_ns(config.max_age_ms)
+        self._watch = CameraWatch(config.watch_limits())
+        self._supervisor = Channel.from_fd(config.supervisor_fd)
+        self._control = Channel.from_fd(config.control_fd)
+        self._cameras = [CameraEnd(camera) for camera in config.cameras]
+        spacing_ns = timing.observation_spacing_steps * period_ns(timing.policy_rate_hz)
+        self._max_frame_gap_ns = spacing_ns // 2
+        self._frames = FrameHistory([camera.name for camera in config.cameras], timing.n_obs_steps, spacing_ns)
+        self._joints = JointHistory()
+        self._schedule = InferenceSchedule(timing, timing.execute_steps)
+        self._episode: int | None = None
+        self._after_ns = 0
+        self._late_steps = 0
+        self._poller = select.poll()
+        for channel in (self._supervisor, self._control, *(camera.channel for camera in self._cameras)):
+            self._poller.register(channel, select.POLLIN)
+
+    def serve(self) -> None:
+        """Raises ChannelClosed when the supervisor or the control process is gone, FaultError when the engine fails."""
+        self._report(Happening.READY)
+        while True:
+            self._poller.poll(self._wait_ms())
+            self._take_in()
+            self._judge_cameras()
+            if self._episode is not None:
+                self._see()
+                if time.monotonic_ns() >= self._schedule.due_ns:
+                    self._plan()
+
+    def _wait_ms(self) -> float:
+        if self._episode is None:
+            return IDLE_WAIT_MS
+        return max(0.0, (self._schedule.due_ns - time.monotonic_ns()) / NS_PER_MS)
+
+    def _take_in(self) -> None:
+        for record in self._control.drain():
+            self._joints.add(JointSample.unpack(record, self._joint_count))
+        for camera in self._cameras:
+            if camera.is_open:
+                camera.drain(self._watch)
+                if not camera.is_open:
+                    self._poller.unregister(camera.channel)
+        for record in self._supervisor.drain():
+            self._obey(PolicyCommand.unpack(record))
+
+    def _obey(self, command: PolicyCommand) -> None:
+        if command.order is Order.PAUSE:
+            self._report(Happening.PAUSED)
+            self._episode = None
+            return
+        self._episode, self._after_ns = command.episode, command.after_ns
+        self._policy.start_episode(command.seed)
+        self._frames.clear()
+        self._watch.start(command.after_ns)
+        self._schedule.start(time.monotonic_ns())
+
+    def _judge_cameras(self) -> None:
+        if self._episode is None:
+            return
+        trouble = self._watch.trouble(time.monotonic_ns())
+        if trouble is not None and self._control.send(trouble.pack()):
+            self._episode = None
+
+    def _see(self) -> None:
+        for camera in self._cameras:
+            for frame in camera.take():
+                if frame.capture_ns >= self._after_ns:
+                    self._frames.add(frame)
+
+    def _plan(self) -> None:
+        """One inference; without anything fresh to look at, another attempt in a moment."""
+        now_ns = time.monotonic_ns()
+        missing = self._missing(now_ns)
+        if missing is not None:
+            self._report(missing)
+            self._schedule.postpone(now_ns, RETRY_NS)
+            return
+        self._schedule.begin(now_ns)
+        self._control.send(InferenceBegun(now_ns).pack())
+        observation = self._frames.observe(self._joints)
+        if observation.frame_gap_ns > self._max_frame_gap_ns or observation.joint_gap_ns > MAX_JOINT_GAP_NS:
+            self._report(Happening.GAP)
+        chunk = self._infer(observation)
+        self._control.send(chunk.pack())
+        sent_ns = time.monotonic_ns()
+        self._late_steps += chunk.late_steps(sent_ns)
+        self._schedule.end(sent_ns, chunk.last_step_ns)
+        if self._tap is not None:
+            self._tap.tell(observation, chunk)
+        self._report(Happening.CHUNK, chunk.chunk_id, chunk.inference_ns, now_ns - chunk.observed_ns)
+
+    def _missing(self, now_ns: int) -> Happening | None:
+        captured_ns, joints_ns = self._frames.oldest_newest_ns, self._joints.newest_ns
+        max_age_ns = self._watch.limits.max_age_ns
+        if captured_ns is None or now_ns - captured_ns > max_age_ns or not self._watch.together:
+            return Happening.NO_FRAME
+        if joints_ns is None or now_ns - joints_ns > self._max_age_ns or captured_ns - joints_ns > MAX_JOINT_GAP_NS:
+            return Happening.NO_JOINTS
+        return None
+
+    def _infer(self, observation: Observation) -> ActionChunk:
+        try:
+            return self._policy.plan(observation)
+        except Exception as error:  # whatever a library raises: the arm must not wait for a chunk that never comes
+            what = next(iter(str(error).splitlines()), "") or type(error).__name__
+            self._control.send(Trouble(Fault.ENGINE_FAILED, what).pack())
+            row = FAULTS[Fault.ENGINE_FAILED]
+            raise FaultError(f"{row.message}: {what}", row.hint) from error
+
+    def _report(self, happening: Happening, chunk_id: int = 0, inference_ns: int = 0, frame_age_ns: int = 0) -> None:
+        episode = -1 if self._episode is None else self._episode
+        schedule = self._schedule
+        report = PolicyReport(
+            happening, episode, chunk_id, inference_ns, frame_age_ns,
+            schedule.skipped_steps, schedule.overlong, self._late_steps,
+        )  # fmt: skip
+        self._supervisor.send(report.pack())
+
+
+def main(content: bytes) -> int:
+    """Open and warm the engine, then serve until the others are gone."""
+    config = PolicyConfig.model_validate_json(content)
+    engine: Engine = open_engine(Path(config.engine), EngineOptions(threads=config.threads))
+    tap = None
+    if config.recorder_fd is not None:
+        engine = TappedEngine(engine)
+        tap = PolicyTap(engine, PatientSink(Channel.from_fd(config.recorder_fd)))
+    process = PolicyProcess(config, engine, tap)
+    give_memory_back()
+    gc.freeze()
+    try:
+        with suppress(ChannelClosed):
+            process.serve()
+    finally:
+        engine.close()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(child_main(main))

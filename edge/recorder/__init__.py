@@ -1,1 +1,0 @@
-"""Records runs, computes them anew, makes datasets of them."""

@@ -1,0 +1,1 @@
+"""The MCAP file of a run and the process that writes it."""

@@ -1,0 +1,80 @@
+"""A recorded run, opened for reading: what it was set up with, then its messages in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sefa_edge.edge.control.control_process import ControlConfig
+from sefa_edge.edge.recording.mcap_file import CutShort, StoredAttachment, StoredMessage, StoredMetadata, read_mcap
+from sefa_edge.edge.recording.names import PARTIAL
+from sefa_edge.profiles.card import PolicyCard
+from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.files import MAX_BYTES
+from sefa_edge.profiles.json_text import parse_json_text
+from sefa_edge.profiles.schema import ArmProfile
+from sefa_edge.profiles.strict import ModelT, validate
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordedRun:
+    """`words` is the metadata: engine, versions, command line."""
+
+    path: Path
+    words: dict[str, str]
+    card: PolicyCard
+    arm: ArmProfile
+    control: ControlConfig
+
+    def messages(self, topics: frozenset[str]) -> Iterator[StoredMessage]:
+        """Those of some topics, in the order in which they were written; a file cut short has fewer."""
+        for stored in read_mcap(self.path):
+            if isinstance(stored, StoredMessage) and stored.topic in topics:
+                yield stored
+
+    def cut_short(self) -> str:
+        """Why the file ends before its end; empty when it does not. Reads all of it."""
+        return next((stored.reason for stored in read_mcap(self.path) if isinstance(stored, CutShort)), "")
+
+
+def open_run(path: Path) -> RecordedRun:
+    """A recording, or the newest one in a folder.
+
+    Raises:
+        InputError: there is none, or it does not say what it was set up with.
+    """
+    path = _newest_in(path) if path.is_dir() else path
+    words: dict[str, str] = {}
+    attached: dict[str, bytes] = {}
+    for stored in read_mcap(path):
+        if isinstance(stored, StoredMetadata) and stored.name == "run":
+            words = stored.words
+        elif isinstance(stored, StoredAttachment):
+            attached[stored.name] = stored.content
+        else:
+            break
+    return RecordedRun(
+        path,
+        words,
+        _parsed(path, attached, "card.json", PolicyCard),
+        _parsed(path, attached, "arm.json", ArmProfile),
+        _parsed(path, attached, "control.json", ControlConfig),
+    )
+
+
+def _newest_in(folder: Path) -> Path:
+    found = [*folder.glob("*.mcap"), *folder.glob("*.mcap" + PARTIAL)]
+    if not found:
+        raise InputError(f"{folder} holds no recordings", "`sefa-edge run --record DIR` makes them")
+    return max(found, key=lambda path: path.stat().st_mtime_ns)
+
+
+def _parsed(path: Path, attached: dict[str, bytes], name: str, model: type[ModelT]) -> ModelT:
+    content = attached.get(name, b"")[: MAX_BYTES + 1]
+    try:
+        if not content or len(content) > MAX_BYTES:
+            raise ValueError
+        return validate(path / name, parse_json_text(content.decode()), model)
+    except ValueError:
+        raise InputError(f"{path} has no {name} in it", "was it recorded by `sefa-edge run --record`?") from None

@@ -1,0 +1,212 @@
+"""The recorder process: takes what the others tell and the pictures from their rings, and writes one MCAP file.
+
+    python -m sefa_edge.edge.recording.recorder_process --config FD
+
+Nobody waits for it. What it cannot take in time is lost, counted, and told in the file and at the end. It ends with
+the supervisor's END, when the file is full, or when it cannot be written.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sefa_edge.edge.ipc.process import child_main
+from sefa_edge.edge.ipc.records import Kind, kind_of
+from sefa_edge.edge.ipc.transport import Channel, ChannelClosed, FrameDescriptor, FrameRing, RecordError
+from sefa_edge.edge.pictures import encode_png
+from sefa_edge.edge.recording.recorder_config import RecordedCamera, RecorderConfig
+from sefa_edge.edge.recording.recording import Recording, RecordingFull, RunFacts
+from sefa_edge.edge.recording.run_event import RunEvent, RunStage
+from sefa_edge.profiles.errors import FaultError, InputError
+from sefa_edge.profiles.units import s_to_ns
+
+POLL_MS = 100
+SYNC_S = 2.0
+"""How often the disk is asked to keep what it was given."""
+
+WAITING_BYTES = 64 << 20
+"""Pictures and records that wait to be written; beyond that, pictures are lost."""
+
+BATCH = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WaitingPicture:
+    camera: str
+    frame: FrameDescriptor
+    picture: np.ndarray
+
+
+class CameraEar:
+    """Copies every new picture out of a ring before the camera comes round again."""
+
+    def __init__(self, camera: RecordedCamera) -> None:
+        self.name = camera.name
+        self.channel = Channel.from_fd(camera.channel_fd)
+        self._ring = FrameRing(camera.ring_fd, camera.height, camera.width)
+
+    def take(self) -> list[WaitingPicture | None]:
+        """New pictures, oldest first; None for one that is lost. Raises ChannelClosed."""
+        frames = [FrameDescriptor.unpack(record) for record in self.channel.drain()]
+        pictures = [(frame, self._ring.read(frame)) for frame in frames]
+        return [None if image is None else WaitingPicture(self.name, frame, image) for frame, image in pictures]
+
+
+class Recorder:
+    """Owns the inbox: what has arrived and is not yet written."""
+
+    def __init__(self, config: RecorderConfig, recording: Recording) -> None:
+        self._recording = recording
+        self._cameras = [CameraEar(camera) for camera in config.cameras]
+        self._supervisor = Channel.from_fd(config.supervisor_fd)
+        self._senders = [Channel.from_fd(fd) for fd in config.sender_fds]
+        self._inbox: deque[bytes | WaitingPicture] = deque()
+        self._waiting_bytes = 0
+        self._lost_pictures = self._lost_records = 0
+        self._told_losses = (0, 0)
+        self._ending = False
+        self._next_check_ns = 0
+        self._poller = select.poll()
+        for channel in (self._supervisor, *self._senders, *(camera.channel for camera in self._cameras)):
+            self._poller.register(channel, select.POLLIN)
+
+    @property
+    def losses(self) -> str:
+        return f"{self._lost_pictures} pictures and {self._lost_records} records lost"
+
+    def serve(self) -> None:
+        """Raises RecordingFull, OSError."""
+        while not self._ending:
+            self._poller.poll(0 if self._inbox else POLL_MS)
+            self._take_in()
+            self._write(BATCH)
+            self._check()
+        self._take_in()  # what was said before the end
+        self._write(len(self._inbox))
+        self._recording.add_losses(self._lost_pictures, self._lost_records)
+
+    def _take_in(self) -> None:
+        for camera in tuple(self._cameras):
+            try:
+                for picture in camera.take():
+                    self._keep_picture(picture)
+            except ChannelClosed:
+                self._forget(camera.channel)
+                self._cameras.remove(camera)
+        for sender in tuple(self._senders):
+            if not self._hear(sender):
+                self._forget(sender)
+                self._senders.remove(sender)
+        if not self._hear(self._supervisor):
+            self._ending = True
+
+    def _hear(self, channel: Channel) -> bool:
+        """Take in what a process says; False when it has ended."""
+        try:
+            for record in channel.drain():
+                self._keep_record(record)
+        except ChannelClosed:
+            return False
+        return True
+
+    def _keep_record(self, record: bytes) -> None:
+        try:
+            over = kind_of(record) is Kind.RUN_EVENT and RunEvent.unpack(record).stage is RunStage.END
+        except RecordError:
+            self._lost_records += 1
+            return
+        self._inbox.append(record)
+        self._waiting_bytes += len(record)
+        self._ending |= over
+
+    def _keep_picture(self, picture: WaitingPicture | None) -> None:
+        if picture is None or self._waiting_bytes > WAITING_BYTES:
+            self._lost_pictures += 1
+        else:
+            self._inbox.append(picture)
+            self._waiting_bytes += picture.picture.nbytes
+
+    def _forget(self, channel: Channel) -> None:
+        self._poller.unregister(channel)
+        channel.close()
+
+    def _write(self, count: int) -> None:
+        for _ in range(min(count, len(self._inbox))):
+            item = self._inbox.popleft()
+            if isinstance(item, WaitingPicture):
+                self._waiting_bytes -= item.picture.nbytes
+                self._recording.add_picture(item.camera, item.frame, encode_png(item.picture))
+                continue
+            self._waiting_bytes -= len(item)
+            try:
+                self._recording.add_record(item)
+            except RecordError:
+                self._lost_records += 1
+
+    def _check(self) -> None:
+        """Once a second."""
+        now_ns = time.monotonic_ns()
+        if now_ns < self._next_check_ns:
+            return
+        self._next_check_ns = now_ns + s_to_ns(1.0)
+        losses = (self._lost_pictures, self._lost_records)
+        if losses != self._told_losses:
+            self._recording.add_losses(*losses)
+            self._told_losses = losses
+        self._recording.check_room()
+
+
+def main(content: bytes) -> int:
+    """Record until the run is over."""
+    config = RecorderConfig.model_validate_json(content)
+    facts = RunFacts(
+        tuple(camera.name for camera in config.cameras),
+        config.horizon,
+        config.joints,
+        config.words,
+        config.attachments,
+    )
+    try:
+        recording = Recording(Path(config.path), config.limit_bytes, facts)
+    except OSError as error:
+        raise InputError(f"{config.path} cannot be written: {error.strerror}", "choose another folder") from None
+    recorder = Recorder(config, recording)
+    threading.Thread(target=_keep_syncing, args=(recording.fd,), daemon=True).start()
+    try:
+        _serve_and_close(recorder, recording)
+    except OSError as error:
+        raise FaultError(error.strerror or str(error), f"what was written is in {config.path}.partial") from None
+    print(f"{recording.size_bytes / 1e6:.1f} MB, {recorder.losses}")
+    return 0
+
+
+def _serve_and_close(recorder: Recorder, recording: Recording) -> None:
+    try:
+        recorder.serve()
+    except RecordingFull:
+        recording.close()
+        raise
+    recording.close()
+
+
+def _keep_syncing(fd: int) -> None:
+    """In a thread: the disk may take its time, and pictures cannot wait."""
+    while True:
+        time.sleep(SYNC_S)
+        try:
+            os.fdatasync(fd)
+        except OSError:  # closed, or the disk fails: the next write tells
+            return
+
+
+if __name__ == "__main__":
+    sys.exit(child_main(main))

@@ -1,0 +1,178 @@
+"""`sefa-edge run`: a policy on an arm, simulated or real."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sefa_edge.edge.control.play_settings import add_play_arguments
+from sefa_edge.edge.engines.find_engine import engine_at
+from sefa_edge.profiles.errors import SefaError
+from sefa_edge.profiles.quantities import (
+    CONTROL_RATE_HZ,
+    MILLISECONDS,
+    PICTURE_RATE_HZ,
+    SECONDS,
+    SEED,
+    SOME_MILLISECONDS,
+    SPIN_US,
+    THREADS,
+    Whole,
+)
+
+CORE = Whole("a core", 0, 4095)
+PRIORITY = Whole("a priority", 0, 99)
+EPISODES = Whole("a number of episodes", 1, 1_000_000)
+MEGABYTES = Whole("a size", 1, 10_000_000, "MB")
+
+if TYPE_CHECKING:
+    from sefa_edge.edge.run.homecoming import Ending
+    from sefa_edge.edge.run.run_plan import RunPlan
+    from sefa_edge.edge.run.status import StatusLine
+    from sefa_edge.edge.run.summary import RunSummary
+
+
+def add_setup_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which engine, arm, cameras and rates: also the words of `sefa-edge profile`."""
+    parser.add_argument("--engine", type=engine_at, required=True, metavar="E", help="model.onnx, its card beside it")
+    parser.add_argument("--arm", default="sim", metavar="ARM", help="sim, so101, so100 or an arm profile (.yaml)")
+    parser.add_argument("--port", metavar="P", help="serial port of the arm; with sim: the --link of `sefa-edge sim`")
+    parser.add_argument(
+        "--calibration",
+        metavar="FILE|ID",
+        help="LeRobot calibration of a real arm (default: what its servos carry); required where several servo "
+        "adapters are plugged in",
+    )
+    parser.add_argument(
+        "--camera",
+        action="append",
+        metavar="[NAME=]C",
+        help="sim, /dev/video0, v4l2:NAME[@PROFILE], csi:0, gst:PIPELINE, file:VIDEO, images:FOLDER, "
+        "run:RECORDING, http://… or rtsp://…; one per camera",
+    )
+    parser.add_argument(
+        "--camera-rate", type=PICTURE_RATE_HZ.parse, default=30.0, metavar="HZ", help="pictures per second"
+    )
+    _add_camera_limits(parser)
+    parser.add_argument(
+        "--rate", type=CONTROL_RATE_HZ.parse, metavar="HZ", help="control rate (default: the arm profile's)"
+    )
+    parser.add_argument("--threads", type=THREADS.parse, default=1, metavar="N", help="threads of the inference")
+    add_realtime_arguments(parser)
+    parser.add_argument("--task", metavar="T", help="task of the simulated world (default: the engine's)")
+    parser.add_argument("--seed", type=SEED.parse, default=0, metavar="N", help="seed of the first episode")
+    add_play_arguments(parser)
+
+
+def _add_camera_limits(parser: argparse.ArgumentParser) -> None:
+    limits = (
+        (
+            "--max-frame-age-ms",
+            SOME_MILLISECONDS,
+            "park when a picture is older (default: the arm profile's goal_timeout_ms)",
+        ),
+        ("--max-skew-ms", SOME_MILLISECONDS, "park when the cameras stay further apart in time (default: 50)"),
+        ("--frozen-ms", MILLISECONDS, "park when a picture repeats for so long, 0: never (default for sensors: 1000)"),
+        (
+            "--dark-ms",
+            MILLISECONDS,
+            "park when a camera sees nothing for so long, 0: never (default for sensors: 500)",
+        ),
+    )
+    for word, quantity, help_text in limits:
+        parser.add_argument(word, type=quantity.parse, metavar="MS", help=help_text)
+
+
+def add_realtime_arguments(parser: argparse.ArgumentParser) -> None:
+    """How the control loop waits, and where."""
+    parser.add_argument("--cpu", type=CORE.parse, metavar="N", help="core of the control loop (default: the highest)")
+    parser.add_argument(
+        "--realtime-priority",
+        type=PRIORITY.parse,
+        default=55,
+        metavar="N",
+        help="SCHED_FIFO priority of the loop; 0: none",
+    )
+    parser.add_argument(
+        "--spin-us", type=SPIN_US.parse, default=300, metavar="N", help="wait actively that long before each tick"
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The words of `sefa-edge run`."""
+    add_setup_arguments(parser)
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--episodes", type=EPISODES.parse, metavar="N", help="episodes to run (default with sim: 5)")
+    length.add_argument(
+        "--seconds",
+        type=SECONDS.parse,
+        metavar="S",
+        help="end after this time, counted from when the policy first moves the arm",
+    )
+    parser.add_argument("--episode-seconds", type=SECONDS.parse, metavar="S", help="give an episode up after this time")
+    parser.add_argument(
+        "--video",
+        type=Path,
+        default=Path("run.png"),
+        metavar="F",
+        help="pictures of the run: a contact sheet (.png) or a video (.mp4, .webm, .avi); 'none' for nothing",
+    )
+    parser.add_argument("--record", type=Path, metavar="DIR", help="record everything into a new file in DIR (MCAP)")
+    parser.add_argument(
+        "--record-limit-mb", type=MEGABYTES.parse, default=4000, metavar="MB", help="stop recording at this size"
+    )
+    parser.add_argument("--json", metavar="F", help="write the summary as JSON; - is standard output")
+
+
+def usual_words(engine: Path) -> dict[str, object]:
+    """What `run` does with this engine when it is told nothing else, and draws nothing: for a program that measures."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return vars(parser.parse_args(["--engine", str(engine), "--video", "none"]))
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run it; returns the exit code. Raises SefaError for what must be told with a hint."""
+    from sefa_edge.edge.ipc.process import be_lean
+
+    be_lean()
+    from sefa_edge.edge.run.run_plan import look_at_calibration, look_at_cameras, make_plan
+    from sefa_edge.edge.run.status import StatusLine
+    from sefa_edge.edge.run.supervisor import Supervisor
+    from sefa_edge.profiles.console import limit_waiting
+    from sefa_edge.profiles.files import check_report_word
+
+    plan = make_plan(args)
+    check_report_word(args.json)
+    limit_waiting()
+    line = StatusLine(sys.stderr)
+    for note in (*look_at_calibration(plan), *look_at_cameras(plan)):
+        line.say(note)
+    card = plan.card
+    line.say(f"engine {card.name} ({card.precision}, task {card.task}), arm {plan.arm_name}; Ctrl-C parks it")
+    supervisor = Supervisor(plan, line)
+    with supervisor.signals:  # what follows a run is not cut short: how it ended is told, whatever comes
+        return _tell(supervisor.run(), supervisor.summary, plan, args.json, line)
+
+
+def _tell(ending: Ending, summary: RunSummary, plan: RunPlan, report: str | None, line: StatusLine) -> int:
+    """Summary and report; the exit code."""
+    from sefa_edge.profiles.console import one_line
+    from sefa_edge.profiles.files import write_report
+
+    unwritten = 0
+    try:
+        write_report(report, summary.as_json())
+    except SefaError as error:  # how the run ended is more important
+        line.say(f"no report: {error}")
+        unwritten = error.exit_code
+    print(summary.text(), file=sys.stderr if report == "-" else sys.stdout)
+    if plan.film is not None and plan.film.is_file() and summary.episodes:
+        line.say(f"pictures of the run: {plan.film}")
+    fault = ending.exit_code in (2, 3, 4)
+    line.say(f"error: {one_line(ending.message)}" if fault else ending.message)
+    if fault and ending.hint:
+        line.say(f"hint: {one_line(ending.hint)}")
+    return ending.exit_code or unwritten

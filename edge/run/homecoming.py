@@ -1,0 +1,203 @@
+"""The end of every run: hold, park, release, whatever went wrong, and then the words for it."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from sefa_edge.edge.control.modes import Command, Mode, ModeState, describe
+from sefa_edge.edge.ipc.faults import FAULTS, Fault
+from sefa_edge.edge.ipc.records import Torque
+from sefa_edge.edge.run.crew import Crew
+from sefa_edge.edge.run.direct_release import release_directly
+from sefa_edge.edge.run.status import StatusLine
+from sefa_edge.edge.run.stop_signals import EMERGENCY, StopSignals
+from sefa_edge.edge.run.watch import Watch
+from sefa_edge.profiles.errors import FaultError, SefaError
+from sefa_edge.profiles.schema import ArmProfile
+from sefa_edge.profiles.stopping import STOPPING
+from sefa_edge.profiles.units import s_to_ns
+
+HOME_TIMEOUT_S = 90.0
+FAULT_EXIT_CODE = 3
+UNTOUCHED = "arm not touched"
+PARKED = "arm parked and released"
+STAYING = "arm parked, torque still on"
+LEFT_HOLDING = "arm left holding its last goal, torque still on"
+UNKNOWN = "the arm may still hold: nothing is known about its torque"
+LIMP = "no servo holds, the arm is limp"
+EMERGENCY_ANSWER_NS = s_to_ns(0.3)
+"""A control process that has not answered an emergency stop by then is killed, and this process releases the arm."""
+KILL_PATIENCE_S = 0.2
+"""From SIGKILL to the end of control; the arm does not wait longer for it."""
+
+
+class StopAsked(Exception):
+    """A person asked for the end."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class ControlLost(FaultError):
+    """The control process ended without a word, or fell silent."""
+
+
+CutShort: TypeAlias = "StopAsked | SefaError | None"
+"""What ended a run before its time, if anything did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended: exit code, and a message with a hint for a person."""
+
+    exit_code: int
+    message: str
+    hint: str = ""
+
+
+class Homecoming:
+    """Brings the arm home. The handler of a stop signal has told control already, before anything here runs."""
+
+    def __init__(
+        self, crew: Crew, watch: Watch, profile: ArmProfile, tell: Callable[[], None], line: StatusLine
+    ) -> None:
+        """`tell` updates the status line; it is called in every turn of every wait."""
+        self._crew, self._watch, self._profile, self._tell, self._line = crew, watch, profile, tell, line
+        self._rescuing = False
+        self._emergency_ns: int | None = None
+        """When an emergency stop was noticed."""
+        self._refusing: tuple[str, ...] | None = None
+        """Joints that did not confirm that they let go when this process itself switched the torque off."""
+
+    def bring(self, cut_short: CutShort, signals: StopSignals) -> Ending:
+        """Hold, park, release; by a fresh control process if the first one is gone. In an emergency release at once.
+
+        What goes to control goes first; a person is told afterwards.
+        """
+        if isinstance(cut_short, StopAsked) and cut_short.number is EMERGENCY:
+            self._emergency_ns = time.monotonic_ns()
+        elif not isinstance(cut_short, ControlLost):
+            self._crew.command(Command.STOP)
+        self._announce(cut_short)
+        if self._crew.control is not None:
+            self._end_control(cut_short, signals)
+        return self._ending(cut_short)
+
+    def release_now(self, ending: Ending) -> Ending:
+        """The emergency stop of an arm that was left holding, when everything else is over; another one needs none."""
+        if not self._watch.may_hold or self._refusing is not None:
+            return ending
+        self._release_directly()
+        return self._emergency_ending()
+
+    def _announce(self, cut_short: CutShort) -> None:
+        if isinstance(cut_short, StopAsked):
+            what = "stopping" if self._emergency_ns is None else "EMERGENCY STOP"
+            self._line.say(f"{STOPPING[cut_short.number]}: {what}")
+        elif cut_short is not None and self._watch.may_hold:
+            self._line.say(f"fault: {cut_short}")
+
+    def _end_control(self, cut_short: CutShort, signals: StopSignals) -> None:
+        if not isinstance(cut_short, ControlLost):
+            self._wait(signals)
+        self._bury_control()
+        if self._emergency_ns is None and self._watch.final is None and self._watch.may_hold:
+            self._rescue(signals)
+        if self._emergency_ns is not None and not self._is_released():
+            self._release_directly()
+
+    def _bury_control(self) -> None:
+        """A control process that did not tell how it ended does nothing more; take in what it said before."""
+        if self._watch.final is None and self._crew.control is not None:
+            self._crew.control.kill(KILL_PATIENCE_S)
+            self._watch.hear_control_out()
+
+    def _is_released(self) -> bool:
+        return self._watch.final is not None and self._watch.final.torque is Torque.OFF
+
+    def _rescue(self, signals: StopSignals) -> None:
+        ready = self._watch.ready
+        self._crew.start_rescue(None if ready is None else ready.identity)
+        self._rescuing = True
+        self._watch.watch_control()
+        self._line.say("the control process is gone; another one parks the arm if it holds")
+        self._wait(signals)
+        self._bury_control()
+
+    def _release_directly(self) -> None:
+        self._refusing = release_directly(self._profile, str(self._crew.port), self._shout)
+        if not self._refusing:
+            self._watch.may_hold = False
+
+    def _shout(self, refusing: tuple[str, ...]) -> None:
+        self._line.say(f"EMERGENCY STOP: {', '.join(refusing)} DID NOT CONFIRM: CUT THE ARM'S POWER; still trying")
+
+    def _wait(self, signals: StopSignals) -> None:
+        """Wait for the Final of the control process, for as long as it lives and answers."""
+        give_up_ns = time.monotonic_ns() + s_to_ns(HOME_TIMEOUT_S)
+        while self._watch.final is None and time.monotonic_ns() < give_up_ns:
+            if self._crew.control in self._watch.dead or self._watch.control_is_silent or self._is_deaf():
+                return
+            self._tell()
+            self._answer_signals(signals)
+
+    def _answer_signals(self, signals: StopSignals) -> None:
+        taken = signals.take()
+        if EMERGENCY in taken:
+            self._emergency_ns = self._emergency_ns or time.monotonic_ns()
+            self._line.say("EMERGENCY STOP")
+        elif taken:
+            self._line.say("the arm is being parked and released; it will end by itself in a few seconds")
+
+    def _is_deaf(self) -> bool:
+        """Whether an emergency stop was not answered in time."""
+        if self._emergency_ns is None or self._watch.emergency_heard:
+            return False
+        return time.monotonic_ns() - self._emergency_ns > EMERGENCY_ANSWER_NS
+
+    def _arm_words(self) -> str:
+        final = self._watch.final
+        if final is None or self._crew.control is None:
+            return UNKNOWN if self._watch.may_hold else UNTOUCHED
+        if final.mode is Mode.IDLE:
+            if self._watch.may_hold:
+                return UNKNOWN
+            return LIMP if self._watch.was_powered else UNTOUCHED
+        if final.mode is Mode.PARKED:
+            return STAYING
+        released = final.mode is Mode.RELEASED and final.torque is Torque.OFF
+        return PARKED if released else LEFT_HOLDING
+
+    def _emergency_ending(self) -> Ending:
+        mode = Mode.FAULT if self._refusing else Mode.RELEASED
+        state = ModeState(mode, fault=Fault.EMERGENCY_STOP, unconfirmed=bool(self._refusing))
+        message, hint = describe(state, self._refusing or ())
+        return Ending(FAULT_EXIT_CODE, message, hint)
+
+    def _ending(self, cut_short: CutShort) -> Ending:
+        final, arm_words = self._watch.final, self._arm_words()
+        if self._refusing is not None:
+            return self._emergency_ending()
+        if final is not None and final.fault is Fault.EMERGENCY_STOP:
+            return Ending(FAULT_EXIT_CODE, final.message, final.hint)
+        if self._emergency_ns is not None:
+            hint = "cut the arm's power if it holds"
+            return Ending(FAULT_EXIT_CODE, f"{FAULTS[Fault.EMERGENCY_STOP].message}: {arm_words}", hint)
+        if isinstance(cut_short, ControlLost):
+            if final is not None and final.fault:  # what the other control process met tells how the arm is left
+                return Ending(FAULT_EXIT_CODE, f"{cut_short}; then {final.message}", final.hint)
+            return Ending(FAULT_EXIT_CODE, f"{cut_short}: {arm_words}", cut_short.hint)
+        if isinstance(cut_short, SefaError) and arm_words == UNTOUCHED:
+            return Ending(cut_short.exit_code, str(cut_short), cut_short.hint)
+        if isinstance(cut_short, SefaError) and (final is None or str(cut_short) != final.message):
+            return Ending(FAULT_EXIT_CODE, f"{cut_short}: {arm_words}", cut_short.hint)
+        if final is not None and final.exit_code:  # also a fault on the way home
+            return Ending(FAULT_EXIT_CODE, final.message, final.hint)
+        if isinstance(cut_short, StopAsked):
+            return Ending(128 + cut_short.number, f"stopped by {STOPPING[cut_short.number]}: {arm_words}")
+        return Ending(0 if arm_words in (PARKED, STAYING) else FAULT_EXIT_CODE, arm_words)

@@ -1,0 +1,254 @@
+"""What a run is going to be: engine, arm, cameras, episodes, checked against each other beforehand."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from sefa_edge.edge.cameras.camera import CameraAddress, CameraRequest, parse_address
+from sefa_edge.edge.cameras.watch import DEFAULT_MAX_SKEW_MS, patience_for
+from sefa_edge.edge.control.play_settings import HandOver, NoiseMode, hand_over_of
+from sefa_edge.edge.control.realtime import RealtimeSettings
+from sefa_edge.edge.engines.engine import engine_kind
+from sefa_edge.edge.recording.names import free_path
+from sefa_edge.firmware_bridge.host.calibration import read_calibration
+from sefa_edge.firmware_bridge.host.calibration_files import find_calibration
+from sefa_edge.firmware_bridge.host.fitted_profile import fit_profile
+from sefa_edge.firmware_bridge.host.port_choice import require_told_apart
+from sefa_edge.firmware_bridge.simulation.views import SIMULATED_VIEWS
+from sefa_edge.profiles.card import PolicyCard, load_card
+from sefa_edge.profiles.card_check import World, check_card
+from sefa_edge.profiles.errors import InputError, MissingError
+from sefa_edge.profiles.files import make_folder, writable
+from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
+
+SIMULATED_ARM = "so101_sim"
+SIMULATED_EPISODES = 5
+REAL_EPISODE_S = 20.0
+NO_FILM = "none"
+FILM_ENDINGS = (".png", ".mp4", ".webm", ".avi")
+_NAMED_CAMERA = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._-]*)=(.+)")
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedWorld:
+    """The world of a simulated arm. `port` None: one is started for this run and ends with it."""
+
+    task: str
+    port: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long a run lasts. None: no such limit."""
+
+    first_seed: int
+    episodes: int | None
+    episode_s: float | None
+    total_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CameraChecks:
+    """What the pictures are held to. A camera that is not named may repeat a picture, or see nothing, for ever."""
+
+    max_frame_age_ms: float
+    max_skew_ms: float
+    frozen_ns: dict[str, int]
+    dark_ns: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingPlan:
+    """Where a run is recorded, and how large the file may become."""
+
+    path: Path
+    limit_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """Everything that the supervisor needs to know."""
+
+    engine: Path
+    card: PolicyCard
+    arm_name: str
+    profile: ArmProfile
+    port: str
+    """Serial port of a real arm; empty in the simulated world."""
+    calibration: Path | None
+    world: SimulatedWorld | None
+    cameras: dict[str, CameraAddress]
+    camera_checks: CameraChecks
+    camera_rate_hz: float
+    control_rate_hz: float
+    realtime: RealtimeSettings
+    threads: int
+    hand_over: HandOver
+    noise: NoiseMode
+    schedule: Schedule
+    film: Path | None
+    recording: RecordingPlan | None = None
+    untouched: bool = False
+    """The arm is read and never switched on; the policy thinks, and nothing moves. For a program that measures."""
+
+
+def make_plan(args: argparse.Namespace) -> RunPlan:
+    """Check what was asked for.
+
+    Raises:
+        InputError: something does not exist or does not fit something else; says which and why.
+    """
+    engine_kind(_existing_engine(args.engine))
+    card = load_card(args.engine)
+    simulated = args.arm == "sim"
+    arm_name = SIMULATED_ARM if simulated else args.arm
+    profile = load_arm_profile(arm_name)
+    control_rate_hz = profile.control_rate_hz if args.rate is None else args.rate
+    _check_options(args, simulated)
+    cameras = _cameras(args.camera, card, simulated)
+    drawn = frozenset(name for name, address in cameras.items() if address.kind == "sim")
+    check_card(card, World(profile, control_rate_hz, SIMULATED_VIEWS, drawn))
+    calibration = None if args.calibration is None else find_calibration(args.calibration, profile)
+    return RunPlan(
+        engine=args.engine,
+        card=card,
+        arm_name=arm_name,
+        profile=profile,
+        port="" if simulated else args.port,
+        calibration=calibration,
+        world=_world(args, card) if simulated else None,
+        cameras=cameras,
+        camera_checks=_camera_checks(args, cameras, profile),
+        camera_rate_hz=args.camera_rate,
+        control_rate_hz=control_rate_hz,
+        realtime=realtime_settings(args),
+        threads=args.threads,
+        hand_over=hand_over_of(args),
+        noise=args.noise,
+        schedule=_schedule(args, card, simulated),
+        film=_film(args.video),
+        recording=None if args.record is None else _recording(args.record, args.record_limit_mb),
+    )
+
+
+def realtime_settings(args: argparse.Namespace) -> RealtimeSettings:
+    """What `--cpu`, `--realtime-priority` and `--spin-us` say.
+
+    Raises:
+        InputError: a core that this process may not use.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    if args.cpu is not None and args.cpu not in cores:
+        raise InputError(f"--cpu {args.cpu} may not be used here", f"use one of {', '.join(map(str, cores))}")
+    return RealtimeSettings(args.realtime_priority, args.cpu, args.spin_us)
+
+
+def look_at_cameras(plan: RunPlan) -> list[str]:
+    """What a person should know about the V4L2 cameras of a run. Raises SefaError when one cannot be used."""
+    devices = {name: address for name, address in plan.cameras.items() if address.kind == "v4l2"}
+    if not devices:
+        return []
+    from sefa_edge.edge.cameras.v4l2.before_run import look_at
+
+    sizes = {camera.name: (camera.height, camera.width) for camera in plan.card.cameras}
+    rate_hz = plan.camera_rate_hz
+    return look_at(CameraRequest(name, address, rate_hz, *sizes[name]) for name, address in devices.items())
+
+
+def look_at_calibration(plan: RunPlan) -> list[str]:
+    """What a person should know about the calibration file of a run, and about the range that it leaves to the arm.
+
+    Raises:
+        InputError: it cannot be used, the poses of the profile are out of its range, or there is none although several
+            servo adapters are plugged in.
+    """
+    if plan.calibration is None:
+        if plan.world is None:
+            require_told_apart(plan.port)
+        return []
+    found = read_calibration(plan.calibration, plan.profile)
+    return [f"note: {note}" for note in (*found.notes, *fit_profile(plan.profile, found.calibration).notes)]
+
+
+def _recording(folder: Path, limit_mb: int) -> RecordingPlan:
+    if find_spec("mcap") is None:
+        raise MissingError("--record needs the Python package 'mcap'", "pip install 'sefa-edge[recording]'")
+    return RecordingPlan(free_path(make_folder(folder)), limit_mb << 20)
+
+
+def _film(path: Path) -> Path | None:
+    if str(path) == NO_FILM:
+        return None
+    if path.suffix not in FILM_ENDINGS:
+        raise InputError(f"--video {path}: unknown ending", f"use one of {' '.join(FILM_ENDINGS)}, or 'none'")
+    return writable(path)
+
+
+def _existing_engine(path: Path) -> Path:
+    if not path.is_file():
+        raise InputError(f"{path} does not exist", "give the path of a model.onnx or model.plan")
+    return path
+
+
+def _check_options(args: argparse.Namespace, simulated: bool) -> None:
+    if not simulated and args.port is None:
+        raise InputError(f"arm '{args.arm}' needs --port", "for example --port /dev/ttyACM0")
+    if simulated and args.calibration is not None:
+        raise InputError("a simulated arm takes no --calibration", "leave it out")
+
+
+def _world(args: argparse.Namespace, card: PolicyCard) -> SimulatedWorld:
+    return SimulatedWorld(args.task or card.task, None if args.port is None else Path(args.port))
+
+
+def _cameras(words: list[str] | None, card: PolicyCard, simulated: bool) -> dict[str, CameraAddress]:
+    wanted = [camera.name for camera in card.cameras]
+    if words is None:
+        words = [f"{name}=sim" for name in wanted] if simulated else []
+    given = dict(_named(word, wanted) for word in words)
+    for name in wanted:
+        if name not in given:
+            raise InputError(f"the engine looks through camera '{name}'", f"give --camera {name}=/dev/video0")
+    for name, address in given.items():
+        if name not in wanted:
+            raise InputError(f"the engine has no camera '{name}'", f"its cameras: {', '.join(wanted)}")
+        if address.kind == "sim" and not address.target and not simulated:
+            raise InputError("a real arm is not seen by the simulated camera", f"give --camera {name}=/dev/video0")
+    return given
+
+
+def _camera_checks(args: argparse.Namespace, cameras: dict[str, CameraAddress], profile: ArmProfile) -> CameraChecks:
+    patience = {name: patience_for(address.kind, args.frozen_ms, args.dark_ms) for name, address in cameras.items()}
+    return CameraChecks(
+        args.max_frame_age_ms or profile.goal_timeout_ms,
+        args.max_skew_ms or DEFAULT_MAX_SKEW_MS,
+        {name: limits.frozen_ns for name, limits in patience.items() if limits.frozen_ns is not None},
+        {name: limits.dark_ns for name, limits in patience.items() if limits.dark_ns is not None},
+    )
+
+
+def _named(word: str, wanted: list[str]) -> tuple[str, CameraAddress]:
+    match = _NAMED_CAMERA.fullmatch(word)
+    if match:
+        return match[1], parse_address(match[2])
+    if len(wanted) > 1:
+        raise InputError(f"which camera is '{word}'?", f"write NAME={word}; names: {', '.join(wanted)}")
+    return wanted[0], parse_address(word)
+
+
+def _schedule(args: argparse.Namespace, card: PolicyCard, simulated: bool) -> Schedule:
+    episodes, episode_s = args.episodes, args.episode_seconds
+    if simulated:
+        from sefa_edge.firmware_bridge.simulation.tasks import task_named
+
+        episode_s = episode_s or task_named(args.task or card.task).time_limit_s
+        if episodes is None and args.seconds is None:
+            episodes = SIMULATED_EPISODES
+    elif episodes is not None:
+        episode_s = episode_s or REAL_EPISODE_S
+    return Schedule(args.seed, episodes, episode_s, args.seconds)

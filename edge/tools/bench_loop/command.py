@@ -1,0 +1,195 @@
+"""`sefa-edge bench-loop`: proves the control loop on this very unit, with camera and inference running.
+
+What is measured is a run: the processes, priorities, cores, sockets and limits of `sefa-edge run`, the policy
+inferring from pictures, the arm read (and, when it is simulated, moved) in every tick. On the same core at the
+same time runs a loop in C that does nothing: what it is late, the machine is late. A real arm is only read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+
+from sefa_edge.edge.control.modes import Mode
+from sefa_edge.edge.engines.find_engine import engine_at
+from sefa_edge.edge.ipc.records import Privilege
+from sefa_edge.edge.run.command import add_realtime_arguments, usual_words
+from sefa_edge.edge.run.crew import split_cores
+from sefa_edge.edge.run.homecoming import PARKED, UNTOUCHED
+from sefa_edge.edge.run.run_plan import SIMULATED_ARM, RunPlan, make_plan
+from sefa_edge.edge.run.status import Status, StatusLine
+from sefa_edge.edge.run.supervisor import Ending, Supervisor
+from sefa_edge.edge.tools.bench_loop.report import Findings, as_json, judge, require_load, table, verdict
+from sefa_edge.edge.tools.bench_loop.samples import Footprint, LoopMeasurement, LoopSamples, footprint_of
+from sefa_edge.edge.tools.bench_loop.servos import simulated_servos
+from sefa_edge.edge.tools.bench_loop.timer_control import TimerControl, TimerRequest, TimerResult, timer_control
+from sefa_edge.profiles.card import load_card
+from sefa_edge.profiles.console import limit_waiting
+from sefa_edge.profiles.errors import InputError, SefaError
+from sefa_edge.profiles.files import check_report_word, writable, write_atomic, write_report
+from sefa_edge.profiles.latency.environment import describe_environment
+from sefa_edge.profiles.quantities import CONTROL_RATE_HZ, PICTURE_RATE_HZ, THREADS, Real
+from sefa_edge.profiles.units import NS_PER_S, period_ns
+
+MEASURED_S = Real("a time", 1.0, 3600.0, "s")
+BAR_CELLS = 24
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The words of `sefa-edge bench-loop`."""
+    parser.add_argument("--seconds", type=MEASURED_S.parse, default=30.0, metavar="S", help="how long to measure")
+    parser.add_argument(
+        "--rate", type=CONTROL_RATE_HZ.parse, metavar="HZ", help="control rate (default: the arm profile's)"
+    )
+    parser.add_argument("--engine", type=engine_at, metavar="E", help="engine that infers (default: the shipped one)")
+    parser.add_argument("--camera", action="append", metavar="[NAME=]C", help="as in `run` (default: a test picture)")
+    parser.add_argument(
+        "--camera-rate", type=PICTURE_RATE_HZ.parse, default=30.0, metavar="HZ", help="pictures per second"
+    )
+    parser.add_argument("--threads", type=THREADS.parse, default=1, metavar="N", help="threads of the inference")
+    parser.add_argument("--arm", metavar="ARM", help="a real arm, which is read and never switched on (default: none)")
+    parser.add_argument("--port", metavar="P", help="serial port of that arm")
+    parser.add_argument("--calibration", metavar="FILE|ID", help="LeRobot calibration of that arm")
+    parser.add_argument("--json", metavar="F", help="write the measurement as JSON; - is standard output")
+    parser.add_argument("--picture", type=Path, metavar="F", help="draw the histogram of the lateness (.png)")
+    add_realtime_arguments(parser)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Measure, judge and tell; 1 when a criterion is missed. Raises SefaError when the run was cut short."""
+    _check(args)
+    limit_waiting()
+    environment = describe_environment()
+    with _arm(args) as (arm, port):
+        plan = _plan(args, arm, port)
+        ending, findings = Bench(plan, args.seconds).measure()
+    if findings is None or ending.exit_code >= 128:
+        print(ending.message, file=sys.stderr)
+        return ending.exit_code
+    require_load(findings.beside)
+    criteria = judge(findings)
+    write_report(args.json, as_json(findings, criteria, plan, environment))
+    if args.picture is not None:
+        _draw(findings, args.picture)
+    print("\n".join([*table(findings), *verdict(criteria)]), file=sys.stderr if args.json == "-" else sys.stdout)
+    return 0 if all(criterion.met for criterion in criteria) else 1
+
+
+class Bench:
+    """One measured run, and what is measured beside it."""
+
+    def __init__(self, plan: RunPlan, seconds: float) -> None:
+        self._plan = plan
+        self._timer: TimerControl | None = None
+        self._timer_result: TimerResult | None = None
+        self._before: Footprint | None = None
+        self._grown: Footprint | None = None
+        self._samples = LoopSamples(Mode.IDLE if plan.untouched else Mode.RUNNING, seconds, self)
+        self._supervisor = Supervisor(plan, ProgressLine(self._samples, seconds), self._samples)
+
+    def measure(self) -> tuple[Ending, Findings | None]:
+        """Perform the run. None: a person stopped it. Raises SefaError when it ended by itself too early."""
+        with timer_control(self._timer_request()) as self._timer:
+            ending = self._supervisor.run()
+        if ending.exit_code >= 128:
+            return ending, None
+        if ending.message not in (PARKED, UNTOUCHED) or not self._samples.satisfied:
+            raise SefaError(ending.message, ending.hint, ending.exit_code or 3)
+        return ending, self._findings()
+
+    def begin(self) -> None:
+        self._before = self._footprint()
+        if self._timer is not None:
+            self._timer.start()
+
+    def end(self) -> None:
+        after = self._footprint()
+        if after is not None and self._before is not None:
+            self._grown = after.since(self._before)
+        if self._timer is not None:
+            self._timer_result = self._timer.finish()
+
+    def _footprint(self) -> Footprint | None:
+        pid = self._supervisor.control_pid
+        return None if pid is None else footprint_of(pid)
+
+    def _timer_request(self) -> TimerRequest:
+        realtime = self._plan.realtime
+        cores, _ = split_cores(os.sched_getaffinity(0), realtime.cpu)
+        # One above the loop: what delays it is the machine, not the loop.
+        priority = min(99, realtime.priority + 1) if realtime.priority else 0
+        return TimerRequest(period_ns(self._plan.control_rate_hz), min(cores, default=None), priority)
+
+    def _findings(self) -> Findings:
+        refused = self._supervisor.refused
+        return Findings(
+            loop=LoopMeasurement.of(self._samples.ticks, self._plan.control_rate_hz),
+            control=self._timer_result,
+            grown=self._grown,
+            beside=self._samples.beside,
+            refused=tuple(privilege.name or "" for privilege in Privilege if privilege & refused),
+            asked_rate_hz=self._plan.control_rate_hz,
+        )
+
+
+class ProgressLine(StatusLine):
+    """The status line of a run, led by how much of the measurement is done."""
+
+    def __init__(self, samples: LoopSamples, seconds: float) -> None:
+        super().__init__(sys.stderr)
+        self._samples, self._seconds = samples, seconds
+
+    def update(self, status: Status, now_ns: int) -> None:
+        done_s = min(self._samples.elapsed_ns / NS_PER_S, self._seconds)
+        filled = int(BAR_CELLS * done_s / self._seconds)
+        bar = f"[{'#' * filled}{'.' * (BAR_CELLS - filled)}] {done_s:.0f}/{self._seconds:g} s"
+        super().update(replace(status, episode=bar, successes=""), now_ns)
+
+
+def _check(args: argparse.Namespace) -> None:
+    if (args.arm is None) != (args.port is None) or args.arm == "sim":
+        raise InputError("a real arm needs --arm and --port", "--arm so101 --port /dev/ttyACM0; neither: simulated")
+    check_report_word(args.json)
+    if args.picture is not None and args.picture.suffix != ".png":
+        raise InputError(f"--picture {args.picture}: unknown ending", "use .png")
+    if args.picture is not None:
+        writable(args.picture)
+
+
+def _plan(args: argparse.Namespace, arm: str, port: str) -> RunPlan:
+    engine = args.engine or Path(str(resources.files("sefa_edge.edge") / "shipped" / "lift" / "model.onnx"))
+    camera = args.camera or [f"{camera.name}=test" for camera in load_card(engine).cameras]
+    words = (
+        usual_words(engine)
+        | vars(args)
+        | {"engine": engine, "camera": camera, "arm": arm, "port": port, "seconds": None}
+    )
+    return replace(make_plan(argparse.Namespace(**words)), untouched=args.arm is not None)
+
+
+@contextlib.contextmanager
+def _arm(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    """Name and port of the arm: the real one that was asked for, else simulated servos that end with this."""
+    if args.arm is not None:
+        yield args.arm, args.port
+        return
+    _, cores = split_cores(os.sched_getaffinity(0), args.cpu)
+    with simulated_servos(SIMULATED_ARM, cores) as port:
+        yield SIMULATED_ARM, str(port)
+
+
+def _draw(findings: Findings, path: Path) -> None:
+    from sefa_edge.edge.pictures import encode_png
+    from sefa_edge.edge.tools.bench_loop.picture import draw_lateness
+
+    series = {"control loop": findings.loop.lateness_ns}
+    if findings.control is not None:
+        series[findings.control.subject] = findings.control.lateness_ns
+    title = f"how late each tick woke up, {findings.asked_rate_hz:g} Hz, {len(findings.loop.lateness_ns)} ticks"
+    write_atomic(path, encode_png(draw_lateness(series, title)))

@@ -1,0 +1,173 @@
+"""The control of the measurement: a loop in C on the same core at the same time, or Debian's cyclictest.
+
+Both are programs that wait for points of CLOCK_MONOTONIC and do nothing else. What they are late, this machine
+is late; what the control loop is late beyond that, is its own.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from sefa_edge.profiles.errors import SefaError
+from sefa_edge.profiles.units import NS_PER_US, ns_to_us
+
+COMPILERS = ("cc", "gcc", "clang")
+COMPILE_TIMEOUT_S = 60.0
+END_TIMEOUT_S = 10.0
+CYCLICTEST_BINS = 1_000_000
+CYCLICTEST_AT_MOST_S = 2 * 3600
+"""It ends by itself at last, when the one who should have ended it was killed; ours sees that death."""
+MAX_SAMPLES = 100_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class TimerRequest:
+    """At which pace, on which core (None: any), with which SCHED_FIFO priority (0: none) the control runs."""
+
+    period_ns: int
+    cpu: int | None
+    priority: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TimerResult:
+    """What the control measured: lateness_ns int64[N], one per tick, in steps of a microsecond."""
+
+    subject: str
+    fifo: bool | None
+    """Whether it had SCHED_FIFO; None: it does not tell."""
+    lateness_ns: np.ndarray
+    skipped: int | None
+    """Points of the grid that it missed; None: it does not tell."""
+
+
+class TimerControl:
+    """A program that measures from `start` to `finish`."""
+
+    def __init__(self, subject: str, command: list[str], report: Path | None) -> None:
+        """Made by `timer_control`; `report` None: it reports on its standard output."""
+        self.subject = subject
+        self._command = command
+        self._report = report
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,  # Ctrl-C is not meant for it
+        )
+
+    def finish(self) -> TimerResult:
+        """End it and take its result. Raises SefaError when it gives none."""
+        assert self._process is not None
+        self._process.terminate()
+        try:
+            output, _ = self._process.communicate(timeout=END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            raise SefaError(f"{self.subject} does not end", "is this machine overloaded?", 3) from None
+        if self._process.returncode != 0:
+            raise SefaError(f"{self.subject} ended with exit code {self._process.returncode}", "run it by hand", 3)
+        return _of_cyclictest(self._report) if self._report else parse_timer_loop(output)
+
+    def kill(self) -> None:
+        """End it, whatever it does."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+        if self._process is not None:
+            self._process.communicate()
+
+
+@contextmanager
+def timer_control(request: TimerRequest) -> Iterator[TimerControl | None]:
+    """The best control that this machine offers, not started yet: ours in C where there is a compiler, else
+    cyclictest, else None. Nothing of it is left behind."""
+    with tempfile.TemporaryDirectory(prefix="sefa-edge-") as folder:
+        control = _timer_loop(request, Path(folder)) or _cyclictest(request, Path(folder))
+        try:
+            yield control
+        finally:
+            if control is not None:
+                control.kill()
+
+
+def _timer_loop(request: TimerRequest, folder: Path) -> TimerControl | None:
+    # Compiled for every measurement, which takes a tenth of a second: a program kept between runs is one that
+    # somebody else may have put there.
+    program = folder / "timer_loop"
+    compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
+    if compiler is None or not _compile(compiler, program):
+        return None
+    cpu = -1 if request.cpu is None else request.cpu
+    words = [str(program), str(request.period_ns), str(cpu), str(request.priority)]
+    return TimerControl("timer loop in C", words, None)
+
+
+def _compile(compiler: str, program: Path) -> bool:
+    source = program.with_suffix(".c")
+    source.write_bytes((resources.files("sefa_edge.edge.tools.bench_loop") / "timer_loop.c").read_bytes())
+    try:
+        words = [compiler, "-std=c11", "-O2", "-o", str(program), str(source)]
+        done = subprocess.run(words, capture_output=True, timeout=COMPILE_TIMEOUT_S, check=False)
+        # A compiler without the C library's headers is none; nor is one whose programs may not be run here.
+        return done.returncode == 0 and subprocess.run([str(program)], capture_output=True, check=False).returncode == 2
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def _cyclictest(request: TimerRequest, folder: Path) -> TimerControl | None:
+    program, report = shutil.which("cyclictest"), folder / "cyclictest.json"
+    if program is None:
+        return None
+    words = [program, "--quiet", "--mlockall", f"--histogram={CYCLICTEST_BINS}", f"--json={report}"]
+    words.append(f"--duration={CYCLICTEST_AT_MOST_S}")
+    words.append(f"--interval={round(ns_to_us(request.period_ns))}")
+    if request.priority:
+        words.append(f"--priority={request.priority}")
+    if request.cpu is not None:
+        words.append(f"--affinity={request.cpu}")
+    return TimerControl("cyclictest", words, report)
+
+
+def parse_timer_loop(output: str) -> TimerResult:
+    """The result in what `timer_loop` prints. Raises SefaError when it is none."""
+    try:
+        rows = [line.split() for line in output.splitlines()]
+        facts = {row[0]: int(row[1]) for row in rows[:5]}
+        lateness_ns = _samples([int(row[0]) for row in rows[5:]], [int(row[1]) for row in rows[5:]])
+        if len(lateness_ns) == 0 or len(lateness_ns) != facts["ticks"]:
+            raise ValueError(f"{len(lateness_ns)} samples of {facts['ticks']} ticks")
+        lateness_ns[-1] = max(int(lateness_ns[-1]), facts["max_ns"])
+        return TimerResult("timer loop in C", bool(facts["fifo"]), lateness_ns, facts["skipped"])
+    except (IndexError, KeyError, ValueError) as error:
+        raise SefaError(f"the timer loop in C gave no result: {error}", "run it by hand", 3) from None
+
+
+def _of_cyclictest(report: Path) -> TimerResult:
+    try:
+        thread = json.loads(report.read_text())["thread"]["0"]
+        histogram = {int(latency_us): int(count) for latency_us, count in thread["histogram"].items()}
+        lateness_ns = _samples(sorted(histogram), [histogram[latency_us] for latency_us in sorted(histogram)])
+        return TimerResult("cyclictest", None, lateness_ns, None)
+    except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise SefaError(f"cyclictest gave no result: {error}", "run it by hand: `cyclictest --help`", 3) from None
+
+
+def _samples(latency_us: list[int], counts: list[int]) -> np.ndarray:
+    """Samples int64[N], rising, of a histogram."""
+    if min(counts, default=0) < 0 or sum(counts) > MAX_SAMPLES:
+        raise ValueError("counts that cannot be")
+    return np.repeat(np.array(latency_us, np.int64) * NS_PER_US, counts)

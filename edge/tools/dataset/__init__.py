@@ -1,0 +1,1 @@
+"""`sefa-edge dataset`: recorded runs as a LeRobot v3 dataset."""

@@ -1,0 +1,76 @@
+"""`sefa-edge dataset from-runs`: recorded runs as a LeRobot v3.0 dataset.
+
+It serves wherever a dataset does: training, `sefa-edge export --calibration`, `sefa-edge verify --dataset`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from sefa_edge.edge.recording.recorded_run import RecordedRun, open_run
+from sefa_edge.edge.tools.dataset.resample import resample
+from sefa_edge.edge.tools.demonstrations.dataset_writer import DatasetInfo, DatasetWriter
+from sefa_edge.profiles.errors import InputError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("from-runs",), help="episodes of recorded runs, at the policy's rate")
+    parser.add_argument(
+        "runs", type=Path, nargs="+", metavar="RUN", help="a recording (.mcap), or a folder: its newest"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DATASET", help="folder to create")
+    parser.add_argument("--task-name", metavar="WORDS", help="what the arm does (default: the engine's task)")
+    parser.add_argument("--only", metavar="OUTCOME", help="only episodes that ended so, for example success")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Raises InputError: the runs do not belong together, or there is no whole episode in them."""
+    runs = [open_run(path) for path in arguments.runs]
+    info = _common_info(runs, arguments.task_name)
+    writer = DatasetWriter(arguments.output, info)
+    episodes = frames = 0
+    try:
+        for run in runs:
+            for found in resample(run):
+                unwanted = arguments.only is not None and found.outcome != arguments.only
+                reason = f"its outcome is '{found.outcome}'" if unwanted else found.left_out
+                if found.episode is None or reason:
+                    print(f"{run.path} episode {found.number} is left out: {reason}")
+                    continue
+                writer.add(found.episode)
+                episodes, frames = episodes + 1, frames + len(found.episode)
+        if not episodes:
+            raise InputError("there is no whole episode in these runs", "record longer, or with --episodes")
+        writer.close()
+    except BaseException:
+        writer.abandon()
+        raise
+    print(f"{arguments.output}: {episodes} episodes, {frames} frames at {info.rate_hz} Hz")
+    return 0
+
+
+def _common_info(runs: list[RecordedRun], task: str | None) -> DatasetInfo:
+    infos = [_info(run, task) for run in runs]
+    for run, info in zip(runs, infos, strict=True):
+        for name in ("robot_type", "rate_hz", "joint_names", "cameras", "task"):
+            here, first = getattr(info, name), getattr(infos[0], name)
+            if here != first:
+                raise InputError(
+                    f"{run.path}: {name} is {here}, in {runs[0].path} it is {first}",
+                    "make one dataset of each" if name != "task" else "give --task-name",
+                )
+    return infos[0]
+
+
+def _info(run: RecordedRun, task: str | None) -> DatasetInfo:
+    rate_hz = run.card.timing.policy_rate_hz
+    if rate_hz != round(rate_hz):
+        raise InputError(f"{run.path}: a LeRobot dataset has whole frames a second, not {rate_hz:g}")
+    return DatasetInfo(
+        task=task or run.card.task,
+        robot_type=f"{run.arm.name.removesuffix('_sim')}_follower",
+        rate_hz=round(rate_hz),
+        joint_names=run.arm.joint_names,
+        cameras={camera.name: (camera.height, camera.width) for camera in run.card.cameras},
+    )

@@ -1,0 +1,175 @@
+"""Episodes of a recorded run at the policy's rate, by the nearest-before rule.
+
+Frame k lies at t(k) = t(0) + k / rate, where t(0) is the first tick that the policy moved. It holds what was known
+then: the newest picture and reading that are not younger than t(k). Its action is the goal that was in force at
+t(k + 1): the place where the arm was sent until the next frame, as `sefa-edge record` writes it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sefa_edge.edge.ipc.records import NONE_NS
+from sefa_edge.edge.pictures import decode_picture
+from sefa_edge.edge.recording.messages import Picture, RunEventMessage, Tick, array_of, decode, png_of
+from sefa_edge.edge.recording.names import EVENT, TICK, picture_topic
+from sefa_edge.edge.recording.recorded_run import RecordedRun
+from sefa_edge.edge.tools.demonstrations.dataset_writer import Episode
+from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.units import ms_to_ns, period_ns
+
+MAX_AGE_NS = ms_to_ns(250)
+"""A frame whose picture, reading or goal is older has a hole: its episode is left out."""
+
+
+@dataclass(slots=True)
+class Track:
+    """Joints over time: `stamps_ns` rise."""
+
+    stamps_ns: list[int] = field(default_factory=list)
+    joint_deg: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, stamp_ns: int, joint_deg: np.ndarray) -> None:
+        if not self.stamps_ns or stamp_ns > self.stamps_ns[-1]:
+            self.stamps_ns.append(stamp_ns)
+            self.joint_deg.append(joint_deg)
+
+    def at(self, stamp_ns: int) -> np.ndarray | None:
+        """The newest entry that is not younger; None when there is none, or it is too old."""
+        index = int(np.searchsorted(np.array(self.stamps_ns, np.int64), stamp_ns, side="right")) - 1
+        if index < 0 or stamp_ns - self.stamps_ns[index] > MAX_AGE_NS:
+            return None
+        return self.joint_deg[index]
+
+
+@dataclass(slots=True)
+class Take:
+    """One episode while it is put together."""
+
+    episode: int
+    outcome: str = "cut short"
+    readings: Track = field(default_factory=Track)
+    goals: Track = field(default_factory=Track)
+    moved_ns: int | None = None
+    """When the policy first moved the arm."""
+
+    def frame_times(self, step_ns: int) -> list[int]:
+        if self.moved_ns is None:
+            return []
+        return list(range(self.moved_ns, self.goals.stamps_ns[-1] - step_ns + 1, step_ns))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Resampled:
+    """One episode of a run, or why it is left out."""
+
+    number: int
+    outcome: str
+    episode: Episode | None
+    left_out: str = ""
+
+
+def resample(run: RecordedRun) -> Iterator[Resampled]:
+    """Every episode of a run, in order. Raises InputError for messages that are none."""
+    step_ns = period_ns(run.card.timing.policy_rate_hz)
+    takes = _takes(run)
+    times = [take.frame_times(step_ns) for take in takes]
+    for take, moments, images in zip(takes, times, _pictures(run, times), strict=True):
+        episode, hole = _episode(take, moments, images, step_ns)
+        yield Resampled(take.episode, take.outcome, None if hole else episode, hole)
+
+
+def _takes(run: RecordedRun) -> list[Take]:
+    """What control told, cut into episodes."""
+    takes: list[Take] = []
+    is_open = False
+    for stored in run.messages(frozenset({EVENT, TICK})):
+        if stored.topic == EVENT:
+            event = decode(EVENT, stored.content, RunEventMessage)
+            if event.stage == "episode_begin":
+                takes.append(Take(event.episode))
+            elif event.stage == "episode_end" and takes:
+                takes[-1].outcome = event.text
+            is_open = event.stage == "episode_begin"
+        elif is_open:
+            _add(takes[-1], decode(TICK, stored.content, Tick), len(run.arm.joints))
+    return takes
+
+
+def _add(take: Take, tick: Tick, joints: int) -> None:
+    for reading in tick.readings:
+        take.readings.add(reading.stamp_ns, _checked(tick, reading.joint_deg, joints))
+    if tick.mode == "RUNNING" and tick.goal_deg:
+        take.goals.add(tick.due_ns, _checked(tick, tick.goal_deg, joints))
+        if take.moved_ns is None and tick.chunk_id != NONE_NS:
+            take.moved_ns = tick.due_ns
+
+
+def _checked(tick: Tick, numbers: list[float | None], joints: int) -> np.ndarray:
+    joint_deg = array_of(numbers).astype(np.float32)
+    if len(joint_deg) != joints or not np.isfinite(joint_deg).all():
+        raise InputError(f"tick {tick.tick}: {joint_deg.tolist()} is no pose of this arm", "was it recorded here?")
+    return joint_deg
+
+
+class Moments:
+    """The pictures of the moments of all episodes, filled camera by camera; whole episodes are handed out in order."""
+
+    def __init__(self, cameras: list[str], times: list[list[int]]) -> None:
+        self._lengths = [len(moments) for moments in times]
+        self._open = {camera: deque(moment for moments in times for moment in moments) for camera in cameras}
+        self._newest: dict[str, Picture] = {}
+        self._filled: dict[str, list[bytes | None]] = {camera: [] for camera in cameras}
+
+    def see(self, camera: str, picture: Picture) -> None:
+        """The moments before a new picture saw the one before it."""
+        self.fill(camera, picture.capture_ns)
+        self._newest[camera] = picture
+
+    def fill(self, camera: str, until_ns: int | None) -> None:
+        """`until_ns` None: no picture will follow."""
+        moments, newest = self._open[camera], self._newest.get(camera)
+        while moments and (until_ns is None or moments[0] < until_ns):
+            moment = moments.popleft()
+            fresh = newest is not None and moment - newest.capture_ns <= MAX_AGE_NS
+            self._filled[camera].append(png_of(newest) if newest is not None and fresh else None)
+
+    def take(self) -> Iterator[dict[str, list[bytes | None]]]:
+        """The episodes that are complete."""
+        while self._lengths and all(len(column) >= self._lengths[0] for column in self._filled.values()):
+            count = self._lengths.pop(0)
+            yield {camera: column[:count] for camera, column in self._filled.items()}
+            self._filled = {camera: column[count:] for camera, column in self._filled.items()}
+
+
+def _pictures(run: RecordedRun, times: list[list[int]]) -> Iterator[dict[str, list[bytes | None]]]:
+    """Per episode: for each camera, the PNG of every moment. No more than one episode is kept in memory."""
+    names = {picture_topic(camera.name): camera.name for camera in run.card.cameras}
+    moments = Moments(list(names.values()), times)
+    for stored in run.messages(frozenset(names)):
+        moments.see(names[stored.topic], decode(stored.topic, stored.content, Picture))
+        yield from moments.take()
+    for name in names.values():
+        moments.fill(name, None)
+    yield from moments.take()
+
+
+def _episode(
+    take: Take, moments: list[int], images: dict[str, list[bytes | None]], step_ns: int
+) -> tuple[Episode, str]:
+    """The frames, and what is missing in them."""
+    episode = Episode()
+    for index, moment in enumerate(moments):
+        state, action = take.readings.at(moment), take.goals.at(moment + step_ns)
+        pngs = {name: column[index] for name, column in images.items()}
+        if state is None or action is None:
+            return episode, f"no joints {(moment - moments[0]) / 1e9:.1f} s after its begin"
+        missing = [name for name, png in pngs.items() if png is None]
+        if missing:
+            return episode, f"no picture of {missing[0]} {(moment - moments[0]) / 1e9:.1f} s after its begin"
+        episode.append(state, action, {name: decode_picture(png) for name, png in pngs.items() if png is not None})
+    return episode, "" if moments else "the policy did not move the arm for a whole step"

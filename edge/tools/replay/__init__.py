@@ -1,0 +1,1 @@
+"""`sefa-edge replay`: a recorded run computed anew, bit for bit."""

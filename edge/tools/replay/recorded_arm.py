@@ -1,0 +1,149 @@
+"""What a loop is placed in when a run is computed anew: an arm that answers, and links that speak, as recorded."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from sefa_edge.edge.control.chunks import ActionChunk
+from sefa_edge.edge.control.control_tap import error_of
+from sefa_edge.edge.control.modes import Event
+from sefa_edge.edge.control.tick_trace import Answer, ArmCall, Operation
+from sefa_edge.edge.ipc.records import NONE_NS, TickReport
+from sefa_edge.edge.recording.messages import Tick, command_of, event_of, state_of
+from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity
+from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED, HeldCommand, JointGoal, JointState, Preparation
+from sefa_edge.profiles.errors import InputError
+
+
+class Diverged(Exception):
+    """The loop asks what it did not ask when it was recorded. Not a SefaError: no part of the loop catches it."""
+
+
+class RecordedArm:
+    """Implements `Arm` out of the calls of a tick, and `open` is how it is opened."""
+
+    def __init__(self, joint_names: tuple[str, ...], identity: ArmIdentity) -> None:
+        self._names = joint_names
+        self._identity = identity
+        self._calls: deque[ArmCall] = deque()
+        self._readings: deque[JointState] = deque()
+        self._commands: deque[HeldCommand] = deque()
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        return self._names
+
+    @property
+    def identity(self) -> ArmIdentity:
+        return self._identity
+
+    def load(self, tick: Tick) -> None:
+        """Take in what the arm was asked in one more tick. Raises InputError."""
+        for call in tick.calls:
+            try:
+                operation, answer = Operation[call.operation.upper()], Answer[call.answer.upper()]
+            except KeyError:
+                raise InputError(f"{call.operation} {call.answer} is no call", "was it recorded here?") from None
+            self._calls.append(ArmCall(operation, answer, call.unconfirmed))
+        joints = len(self._names)
+        for reading in tick.readings:
+            columns = (
+                reading.joint_deg, reading.velocity_deg_s, reading.load_pct, reading.current_ma,
+                reading.temperature_c, reading.status_bits, reading.valid, reading.age_ns,
+            )  # fmt: skip
+            if any(len(column) != joints for column in columns):
+                raise InputError(f"tick {tick.tick}: a reading has not {joints} joints", "was it recorded here?")
+            self._readings.append(state_of(reading))
+        for command in tick.commands:
+            columns = (command.valid, command.torque_on, command.powered_throughout, command.goal_deg)
+            if any(len(column) != joints for column in columns):
+                raise InputError(f"tick {tick.tick}: a command has not {joints} joints", "was it recorded here?")
+            self._commands.append(command_of(command))
+
+    def preload(self, state: JointState) -> None:
+        """The arm is opened and read once before anything that is loaded."""
+        self._calls.extend((ArmCall(Operation.OPEN, Answer.DONE), ArmCall(Operation.READ, Answer.DONE)))
+        self._readings.append(state)
+
+    def expect_silence(self) -> None:
+        """Raises Diverged when the loop has asked less than it did."""
+        if self._calls:
+            raise Diverged(f"the loop does not ask the arm to {self._calls[0].operation.name.lower()}")
+
+    def open(self) -> RecordedArm:
+        self._answer(Operation.OPEN)
+        return self
+
+    def prepare(self) -> Preparation:
+        """It was told when the run was recorded."""
+        return NOT_PREPARED
+
+    def read_state(self) -> JointState:
+        self._answer(Operation.READ)
+        if not self._readings:
+            raise Diverged("the recording holds no more readings of this tick")
+        return self._readings.popleft()
+
+    def read_command(self) -> HeldCommand:
+        self._answer(Operation.READ_COMMAND)
+        if not self._commands:
+            raise Diverged("the recording holds no more commands of this tick")
+        return self._commands.popleft()
+
+    def send(self, goal: JointGoal) -> None:
+        self._answer(Operation.SEND)
+
+    def check_stance(self) -> None:
+        self._answer(Operation.CHECK_STANCE)
+
+    def holding(self) -> tuple[str, ...]:
+        """Not asked in a tick."""
+        return ()
+
+    def enable_torque(self) -> None:
+        self._answer(Operation.ENERGISE)
+
+    def release_torque(self) -> None:
+        self._answer(Operation.RELEASE)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _answer(self, operation: Operation) -> None:
+        recorded = self._calls.popleft() if self._calls else None
+        if recorded is None or recorded.operation is not operation:
+            instead = "nothing" if recorded is None else recorded.operation.name.lower()
+            raise Diverged(f"the loop asks the arm to {operation.name.lower()}, recorded is {instead}")
+        if recorded.answer is not Answer.DONE:
+            raise error_of(recorded, self._names)
+
+
+class RecordedLinks:
+    """Implements `Links`."""
+
+    def __init__(self) -> None:
+        self._events: tuple[Event, ...] = ()
+        self._chunk: ActionChunk | None = None
+        self.heartbeat_ns: int | None = None
+
+    @property
+    def dropped(self) -> int:
+        return 0
+
+    def load(self, tick: Tick, chunk: ActionChunk | None) -> None:
+        """Take in what arrived before one tick. Raises InputError."""
+        self._events, self._chunk = tuple(event_of(word) for word in tick.events), chunk
+        self.heartbeat_ns = None if tick.heartbeat_ns == NONE_NS else tick.heartbeat_ns
+
+    def events(self) -> Iterator[Event]:
+        yield from self._events
+
+    def newest_chunk(self) -> ActionChunk | None:
+        return self._chunk
+
+    def publish(self, state: JointState) -> None:
+        """Nobody listens."""
+
+    def report(self, report: TickReport) -> None:
+        """Nobody listens."""

@@ -1,0 +1,68 @@
+"""`sefa-edge arm configure`: compare the servos' settings with the arm's profile, and write what differs if allowed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
+from sefa_edge.firmware_bridge.host.feetech.settings import compare, write_eeprom, write_volatile
+from sefa_edge.firmware_bridge.host.feetech.settings_table import Comparison, Difference
+from sefa_edge.firmware_bridge.service.opening import open_bus, profile_of
+from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.schema import ArmProfile
+
+HEADINGS = ("setting", "joint", "servo", "profile", "kept")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Compare, and write if asked to; 1 when the EEPROM differs and was not written.
+
+    Raises:
+        InputError: the EEPROM differs, is to be written, and the arm holds.
+        SefaError: a servo is silent or unwilling, or the port cannot be used.
+    """
+    profile = profile_of(args)
+    with open_bus(args.port, profile.baud) as bus:
+        comparison = compare(bus, profile)
+        _print_table(profile, comparison)
+        if args.write_eeprom:
+            _write(bus, profile, comparison)
+            return 0
+    if comparison.kept:
+        print("nothing was written; --write-eeprom writes it, while the torque is off", file=sys.stderr)
+    elif comparison.differences:
+        print("nothing was written; a run writes it by itself", file=sys.stderr)
+    return 1 if comparison.kept else 0
+
+
+def _write(bus: ServoBus, profile: ArmProfile, comparison: Comparison) -> None:
+    """All of it, then compared once more."""
+    write_volatile(bus, comparison.volatile)
+    write_eeprom(bus, comparison)
+    left = compare(bus, profile).differences
+    if left:
+        names = ", ".join(f"{difference.setting.name} of {difference.servo.joint}" for difference in left)
+        raise InputError(f"written, but it did not stay: {names}", "is the servo sound? do it again")
+    if comparison.differences:
+        print(f"{len(comparison.differences)} settings written and read back; every EEPROM is locked")
+
+
+def _print_table(profile: ArmProfile, comparison: Comparison) -> None:
+    torque = f"torque on: {', '.join(comparison.holding)}" if comparison.holding else "torque off"
+    print(f"{profile.name}: {comparison.joints} servos, {torque}")
+    if not comparison.differences:
+        print("every setting is as the profile says")
+        return
+    rows = [HEADINGS, *(_row(difference) for difference in comparison.differences)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+    for row in rows:
+        print("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _row(difference: Difference) -> Sequence[str]:
+    setting = difference.setting
+    found, wanted = setting.words(difference.found), setting.words(difference.wanted)
+    where = "until power-off" if setting.volatile else "EEPROM"
+    return setting.name, difference.servo.joint, found, wanted, where

@@ -1,0 +1,41 @@
+"""`sefa-edge arm free`: torque off in every servo of the arm, each read back. The arm drops."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from sefa_edge.firmware_bridge.host.feetech.torque import joints_holding, release
+from sefa_edge.firmware_bridge.service.opening import open_bus, profile_of
+from sefa_edge.profiles.errors import InputError
+
+WORDS_OF_CONSENT = ("y", "yes")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Do it; 0, or 1 when a person said no.
+
+    Raises:
+        InputError: nobody there to ask, and no --yes.
+        ArmTimeout: no servo answers.
+        ArmUnconfirmed: a servo still holds, or is silent; the others are free.
+        MissingError: no such port, no permission, or another program has it.
+    """
+    profile = profile_of(args)
+    with open_bus(args.port, profile.baud) as bus:
+        holding = joints_holding(bus, profile)
+        if holding and not (args.yes or _consents(holding)):
+            print("nothing done")
+            return 1
+        release(bus, profile)
+    were = f"held before: {', '.join(holding)}" if holding else "none of them held"
+    print(f"torque off, read back from all {len(profile.joints)} servos ({were})")
+    return 0
+
+
+def _consents(holding: list[str]) -> bool:
+    warning = f"{', '.join(holding)} will let go: THE ARM DROPS. Support it."
+    if not sys.stdin.isatty():
+        raise InputError(f"the arm would drop: {', '.join(holding)} let go", "support it, then add --yes")
+    print(f"{warning} Let go? [y/N] ", end="", flush=True)
+    return sys.stdin.readline().strip().lower() in WORDS_OF_CONSENT

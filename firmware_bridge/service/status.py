@@ -1,0 +1,79 @@
+"""`sefa-edge arm status`: the health of every servo, once or live. Moves nothing, writes nothing."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+from sefa_edge.firmware_bridge.host.errors import ArmTimeout
+from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
+from sefa_edge.firmware_bridge.service.health import ArmHealth, judge_health
+from sefa_edge.firmware_bridge.service.health_table import paint_for, table_lines
+from sefa_edge.firmware_bridge.service.opening import calibration_of, open_bus, profile_of
+from sefa_edge.firmware_bridge.service.servo_reading import read_makes, read_scales, read_servos
+from sefa_edge.profiles.console import write_controls
+from sefa_edge.profiles.files import check_report_word, write_report
+from sefa_edge.profiles.schema import ArmProfile
+
+REFRESH_S = 0.2
+UP, CLEAR_TO_END, HIDE_CURSOR, SHOW_CURSOR = "\x1b[{}A", "\x1b[K", "\x1b[?25l", "\x1b[?25h"
+CUT_LINES, WRAP_LINES = "\x1b[?7l", "\x1b[?7h"
+
+
+def main(args: argparse.Namespace) -> int:
+    """Print it. 0: all is well, or a person watched; 1: a servo is silent or beyond a limit.
+
+    Raises:
+        ArmTimeout: no servo answers.
+        ArmDisconnected: the port vanished meanwhile.
+        MissingError: no such port, no permission, or another program has it.
+    """
+    profile = profile_of(args)
+    calibration = calibration_of(args, profile)
+    check_report_word(args.json)
+    stream = sys.stderr if args.json == "-" else sys.stdout
+    with open_bus(args.port, profile.baud) as bus:
+        scales, makes = read_scales(bus, profile, calibration), read_makes(bus, profile)
+
+        def look() -> ArmHealth:
+            return judge_health(profile, args.port, read_servos(bus, profile), scales, makes)
+
+        first = look()
+        _require_any(first, bus, profile)
+        is_live = args.watch and stream.isatty()
+        health = _watch(first, look, stream) if is_live else _show(first, stream)
+    write_report(args.json, health.as_json())
+    return 0 if is_live or health.is_well else 1
+
+
+def _show(health: ArmHealth, stream: TextIO) -> ArmHealth:
+    write_controls(stream, "\n".join(table_lines(health, paint_for(stream))) + "\n", patience_s=None)
+    return health
+
+
+def _watch(health: ArmHealth, look: Callable[[], ArmHealth], stream: TextIO) -> ArmHealth:
+    """Refresh in place until Ctrl-C, which is how watching ends. Returns the last reading. Raises ArmDisconnected."""
+    paint = paint_for(stream)
+    back = HIDE_CURSOR + CUT_LINES
+    try:
+        while True:
+            lines = [*table_lines(health, paint), "Ctrl-C ends it"]
+            write_controls(stream, back + "".join(f"{line}{CLEAR_TO_END}\n" for line in lines))
+            time.sleep(REFRESH_S)
+            health = look()
+            back = UP.format(len(lines))
+    except KeyboardInterrupt:
+        return health
+    finally:
+        write_controls(stream, WRAP_LINES + SHOW_CURSOR)
+
+
+def _require_any(health: ArmHealth, bus: ServoBus, profile: ArmProfile) -> None:
+    if health.is_silent:
+        raise ArmTimeout(
+            f"no servo of {profile.name} answers on {bus.link.port} at {bus.link.baud} baud",
+            "is the arm's power supply on, and is this the right port? `sefa-edge arm scan --port P` asks every id",
+        )
