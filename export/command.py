@@ -37,12 +37,12 @@ from sefa_edge.export.session import Inputs
 from sefa_edge.export.worst_frames import draw_worst_frames
 from sefa_edge.models.checkpoint import CheckpointInfo, load_checkpoint
 from sefa_edge.models.policy import FlowPolicy
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.card import ClosedLoop, GateResult, card_path, save_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import output_folder, write_atomic
 from sefa_edge.profiles.quantities import SEED, STEPS, Whole, seed_range
 from sefa_edge.profiles.recording.fitness import check_moves, unit_notes
-from sefa_edge.profiles.schema import load_arm_profile
 
 BASE_CALLS = 10
 SAMPLES = Whole("a number of samples", 16, 10_000)

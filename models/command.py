@@ -17,12 +17,12 @@ from sefa_edge.models.config import BaseConfig, NetworkConfig, PairConfig, Stude
 from sefa_edge.models.dataset import Demonstrations, load_demonstrations
 from sefa_edge.models.policy import FlowPolicy
 from sefa_edge.models.train import Numerics, make_pairs, new_policy, train_base, train_student
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.files import output_folder
 from sefa_edge.profiles.quantities import FRACTION, SEED, Whole
 from sefa_edge.profiles.recording.dataset import RecordedDataset, open_dataset
 from sefa_edge.profiles.recording.fitness import check_exportable
-from sefa_edge.profiles.schema import load_arm_profile
 
 TRAINING_STEPS = Whole("a number of steps", 1, 10_000_000)
 THREADS_OR_DEFAULT = Whole("a number of threads", 0, 256)

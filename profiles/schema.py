@@ -11,11 +11,9 @@ import numpy as np
 from pydantic import AfterValidator, Field, model_validator
 from typing_extensions import Self
 
-from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.quantities import ControlRateHz, PositionDeg, Positive, Real, SomeMilliseconds, Whole
 from sefa_edge.profiles.servo_models import STS3215, USABLE_NAMES
 from sefa_edge.profiles.servo_settings import ServoSettings
-from sefa_edge.profiles.shipped import load_named, shipped_names
 from sefa_edge.profiles.strict import StrictModel
 from sefa_edge.profiles.units import ms_to_ns
 
@@ -327,28 +325,3 @@ class LimitTable:
                 elif isinstance(value, (int, float)):
                     digest.update(f"{field.name}={value};".encode())
         return digest.hexdigest()[:16]
-
-
-def shipped_arms() -> list[str]:
-    """Names of the arm profiles that come with the package."""
-    return shipped_names("arms")
-
-
-def load_arm_profile(name_or_path: str) -> ArmProfile:
-    """An arm profile, shipped (`so101`; `so101_percent` in LeRobot's -100..100) or a user's file (`my_arm.yaml`).
-
-    Raises:
-        InputError: unknown name, or a file that does not hold a valid profile.
-    """
-    from sefa_edge.profiles.range_percent import ENDING, in_range_percent  # which needs this module
-
-    name_in_degrees = name_or_path.removesuffix(ENDING)
-    if name_in_degrees != name_or_path and name_in_degrees in shipped_arms():
-        return in_range_percent(load_arm_profile(name_in_degrees))
-    profile = load_named(name_or_path, "arms", ArmProfile)
-    if profile is None:
-        raise InputError(
-            f"no arm is called '{name_or_path}'",
-            f"known arms: {', '.join(shipped_arms())}; or give a .yaml file",
-        )
-    return profile

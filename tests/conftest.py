@@ -269,7 +269,7 @@ def int8_export(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     import yaml
 
     from sefa_edge.cli import main
-    from sefa_edge.profiles.schema import load_arm_profile
+    from sefa_edge.profiles.arms import load_arm_profile
 
     folder = tmp_path_factory.mktemp("int8")
     # So few recordings judge coarsely: the budget is wide here, and the published numbers come from more.

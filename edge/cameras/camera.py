@@ -1,4 +1,4 @@
-"""OWNS CAMERAS: what a frame is, what a camera back end must do, and which one a `--camera` word means."""
+"""OWNS CAMERAS: what a frame is, what a camera back end must do, and what a `--camera` word names."""
 
 from __future__ import annotations
 
@@ -95,36 +95,3 @@ class CameraRequest:
     rate_hz: float
     height: int
     width: int
-
-
-def make_source(request: CameraRequest) -> CameraSource:
-    """The back end for a request, not opened yet. Imports only what that back end needs."""
-    if request.address.kind == "sim":
-        from sefa_edge.edge.cameras.simulated import SimulatedCamera
-
-        return SimulatedCamera(request)
-    if request.address.kind == "v4l2":
-        from sefa_edge.edge.cameras.v4l2.source import V4l2Camera
-
-        return V4l2Camera(request)
-    if request.address.kind == "test":
-        from sefa_edge.edge.cameras.test_picture import TestPictureCamera
-
-        return TestPictureCamera(request)
-    if request.address.kind in ("csi", "gst"):
-        from sefa_edge.edge.cameras.gstreamer import GstreamerCamera
-
-        return GstreamerCamera(request)
-    if request.address.kind == "stream":
-        from sefa_edge.edge.cameras.stream import StreamCamera
-
-        return StreamCamera(request)
-    if request.address.kind == "run":
-        from sefa_edge.edge.cameras.recorded import RecordedCamera
-
-        return RecordedCamera(request)
-    from sefa_edge.edge.cameras import files
-
-    if request.address.kind == "images":
-        return files.ImageFolderCamera(request)
-    return files.VideoFileCamera(request)

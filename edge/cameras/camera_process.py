@@ -15,14 +15,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from sefa_edge.edge.cameras.appearance import Appearance, AppearanceMeter
-from sefa_edge.edge.cameras.camera import (
-    CameraLost,
-    CameraRequest,
-    CameraSource,
-    Frame,
-    make_source,
-    parse_address,
-)
+from sefa_edge.edge.cameras.camera import CameraLost, CameraRequest, CameraSource, Frame, parse_address
+from sefa_edge.edge.cameras.opening import make_source
 from sefa_edge.edge.ipc.process import child_main
 from sefa_edge.edge.ipc.transport import Channel, ChannelClosed, FrameDescriptor, FrameRing
 from sefa_edge.profiles.errors import SefaError

@@ -11,11 +11,12 @@ from enum import Enum
 import numpy as np
 
 from sefa_edge.edge.control.clock import Pacer
-from sefa_edge.edge.control.modes import Mode, ModeState, describe
+from sefa_edge.edge.control.modes import ModeState, describe
 from sefa_edge.edge.control.safety import READING_FAULTS, Guard, GuardState, Situation, judge
 from sefa_edge.edge.control.watched_arm import WatchedArm
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.records import names_of
+from sefa_edge.edge.ipc.vocabulary import Mode
 from sefa_edge.firmware_bridge.host.errors import ArmFault
 from sefa_edge.firmware_bridge.host.feetech.servo_words import status_words
 from sefa_edge.firmware_bridge.host.messages import JointState

@@ -49,7 +49,7 @@ from sefa_edge.edge.control.clock import Clock, MonotonicClock, Pacer
 from sefa_edge.edge.control.control_tap import ArmTap, PatientSink, Sink, TappedLinks
 from sefa_edge.edge.control.links import Links, ProcessLinks
 from sefa_edge.edge.control.loop import ControlLoop
-from sefa_edge.edge.control.modes import Mode, describe
+from sefa_edge.edge.control.modes import describe
 from sefa_edge.edge.control.motion import Motion
 from sefa_edge.edge.control.play_settings import HandOver
 from sefa_edge.edge.control.realtime import (
@@ -65,6 +65,7 @@ from sefa_edge.edge.ipc.policy_records import Trouble
 from sefa_edge.edge.ipc.process import read_config
 from sefa_edge.edge.ipc.records import ArmOpened, Final, Privilege, Ready, Torque, names_of, one_line
 from sefa_edge.edge.ipc.transport import Channel, ChannelClosed
+from sefa_edge.edge.ipc.vocabulary import Mode
 from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity
 from sefa_edge.firmware_bridge.host.calibration import load_calibration
@@ -77,8 +78,9 @@ from sefa_edge.firmware_bridge.host.feetech.torque import joints_holding
 from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED, Preparation
 from sefa_edge.firmware_bridge.host.same_arm import SameArm
 from sefa_edge.profiles import console
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError, SefaError
-from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
+from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.strict import StrictModel, validate
 from sefa_edge.profiles.units import ms_to_ns, period_ns, us_to_ns
 

@@ -14,10 +14,10 @@ from typing import Protocol, TypeVar
 
 from sefa_edge.edge.control.chunks import ActionChunk
 from sefa_edge.edge.control.links import Links
-from sefa_edge.edge.control.modes import Event
 from sefa_edge.edge.control.tick_trace import MAX_ENTRIES, Answer, ArmCall, Operation, TickTrace
 from sefa_edge.edge.ipc.records import NONE_NS, TickReport, names_of
 from sefa_edge.edge.ipc.transport import MAX_RECORD_BYTES, Channel, ChannelClosed
+from sefa_edge.edge.ipc.vocabulary import Event
 from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity
 from sefa_edge.firmware_bridge.host.errors import (

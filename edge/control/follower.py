@@ -1,7 +1,7 @@
 """One tick of an arm that follows a target: read, judge, check, send. No thread, no clock: `paced.py` has both.
 
-Beside the control loop of a run (`edge/control/loop.py`) this one has no modes: whoever leads the arm has started it and ends
-it. What holds there holds here: every goal is made by the limiter, the guard judges every reading, and a fault latches.
+Unlike the control loop of a run (`edge/control/loop.py`) this one has no modes: the program that leads the arm starts
+and ends it. The rest is the same: every goal is made by the limiter, the guard judges every reading, a fault latches.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import numpy as np
 
 from sefa_edge.edge.control.arming import subjects_of
-from sefa_edge.edge.control.modes import Event, Mode, ModeState, Progress, describe
+from sefa_edge.edge.control.modes import ModeState, describe
 from sefa_edge.edge.control.planned_move import PlannedMove, plan_move
 from sefa_edge.edge.control.safety import Commanded, Envelope, Guard, GuardState, Situation, check, judge
 from sefa_edge.edge.control.shaping import Setpoint, resting
 from sefa_edge.edge.control.standstill import Standstill
 from sefa_edge.edge.control.watched_arm import WatchedArm
 from sefa_edge.edge.ipc.faults import FAULTS, OBSTRUCTIONS, Fault, Outcome
+from sefa_edge.edge.ipc.vocabulary import Event, Mode, Progress
 from sefa_edge.firmware_bridge.host.errors import ArmFault
 from sefa_edge.firmware_bridge.host.messages import JointState
 from sefa_edge.profiles.errors import InputError

@@ -11,7 +11,6 @@ from typing import Protocol
 import numpy as np
 
 from sefa_edge.edge.control.chunks import ActionChunk
-from sefa_edge.edge.control.modes import Command, Event
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.policy_records import InferenceBegun, Trouble
 from sefa_edge.edge.ipc.records import (
@@ -25,6 +24,7 @@ from sefa_edge.edge.ipc.records import (
     kind_of,
 )
 from sefa_edge.edge.ipc.transport import Channel, ChannelClosed, RecordError
+from sefa_edge.edge.ipc.vocabulary import Command, Event
 from sefa_edge.firmware_bridge.host.emergency import Emergency
 from sefa_edge.firmware_bridge.host.messages import JointState
 from sefa_edge.profiles.units import ms_to_ns, ns_to_ms

@@ -10,7 +10,7 @@ from sefa_edge.edge.control.arming import Arming, Look, details_of, first_suspic
 from sefa_edge.edge.control.chunks import ActionChunk, ChunkPlayer
 from sefa_edge.edge.control.clock import Slot
 from sefa_edge.edge.control.links import Links
-from sefa_edge.edge.control.modes import Command, Event, Mode, ModeState, Progress, Target, transition
+from sefa_edge.edge.control.modes import ModeState, Target, transition
 from sefa_edge.edge.control.planned_move import PlannedMove, plan_move
 from sefa_edge.edge.control.play_settings import HandOver
 from sefa_edge.edge.control.safety import Commanded, Envelope, Guard, GuardState, Situation, Verdict, judge
@@ -19,6 +19,7 @@ from sefa_edge.edge.control.standstill import AT_REST_DEG, Standstill
 from sefa_edge.edge.control.watched_arm import WatchedArm
 from sefa_edge.edge.ipc.faults import OBSTRUCTIONS, Fault
 from sefa_edge.edge.ipc.records import NONE_NS, names_of
+from sefa_edge.edge.ipc.vocabulary import Command, Event, Mode, Progress
 from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.errors import ArmInterrupted
 from sefa_edge.firmware_bridge.host.fitted_profile import FittedProfile, fit_profile

@@ -31,9 +31,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sefa_edge.edge.control.modes import Mode
 from sefa_edge.edge.control.shaping import Setpoint
 from sefa_edge.edge.ipc.faults import Fault
+from sefa_edge.edge.ipc.vocabulary import Mode
 from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState
 from sefa_edge.profiles.schema import STATUS_VOLTAGE, HealthLimits, LimitTable
 from sefa_edge.profiles.units import NS_PER_S

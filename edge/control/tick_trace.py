@@ -8,10 +8,10 @@ from enum import IntEnum
 
 import numpy as np
 
-from sefa_edge.edge.control.modes import Command, Event, Progress
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.records import NONE_NS, Kind, TickReport, seal, unseal
 from sefa_edge.edge.ipc.transport import RecordError
+from sefa_edge.edge.ipc.vocabulary import Command, Event, Progress
 from sefa_edge.firmware_bridge.host.messages import HeldCommand, JointGoal, JointState
 
 MAX_ENTRIES = 64

@@ -13,10 +13,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from sefa_edge.edge.control.modes import Event, Progress
 from sefa_edge.edge.control.safety import believable, bits
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.records import Torque
+from sefa_edge.edge.ipc.vocabulary import Event, Progress
 from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.errors import (
     ArmDisconnected,

@@ -1,4 +1,4 @@
-"""OWNS THE ENGINE: what an engine is, and how one is opened. What a file is, is read from its bytes."""
+"""OWNS THE ENGINE: what an engine is, and what kind of engine a file holds, by its bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from sefa_edge.edge.engines.cuda.device import CudaOptions
-from sefa_edge.profiles.card import PolicyCard, TensorSpec, load_card
+from sefa_edge.profiles.card import PolicyCard, TensorSpec
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.file_kinds import HEAD_BYTES, seems_to_be
 
@@ -68,29 +68,6 @@ class EngineOptions:
     cache_above_ms: float = 50.0
     """ONNX: an engine that takes longer to load is kept optimised for the next start; below, that gains nothing."""
     plan: PlanOptions = field(default_factory=PlanOptions)
-
-
-def open_engine(path: Path, options: EngineOptions | None = None) -> Engine:
-    """Check an engine against its card, load it and run it until it is warm.
-
-    Raises:
-        InputError: no card, another file's card, an unknown format, tensors that differ from the card, a plan of
-            another GPU or TensorRT.
-        MissingError: the library or the GPU that this format needs is not there.
-        FaultError: CUDA or TensorRT fails.
-    """
-    card = load_card(path)
-    kind = engine_kind(path)
-    if kind != card.format:
-        raise EngineError(f"{path} is of format {kind}, its card says {card.format}", "export or build it again")
-    chosen = options or EngineOptions()
-    if card.plan is not None:
-        from sefa_edge.edge.engines.tensorrt_plan import open_plan
-
-        return open_plan(path, card, chosen.plan)
-    from sefa_edge.edge.engines.onnx_runtime import OnnxEngine
-
-    return OnnxEngine(path, card, chosen)
 
 
 def engine_kind(path: Path) -> EngineKind:

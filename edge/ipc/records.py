@@ -5,7 +5,7 @@ of joints n (and the horizon T): another size, kind or version is refused. One d
 
     supervisor -> control    ControlCommand, Heartbeat
     control -> supervisor    Ready once, MayHold before torque, TickReport every tick, EmergencyHeard, Final once
-    policy -> control        ActionChunk (edge/control/chunks.py), InferenceBegun and Trouble (edge/ipc/policy_records.py)
+    policy -> control        ActionChunk (edge/control/chunks.py), InferenceBegun, Trouble (edge/ipc/policy_records.py)
     control -> policy        JointSample every tick
 
 All times are nanoseconds of CLOCK_MONOTONIC; joints are degrees (gripper 0..100) in the arm profile's order.
@@ -21,9 +21,9 @@ from typing import TypeAlias, TypeVar
 
 import numpy as np
 
-from sefa_edge.edge.control.modes import Command, Mode
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.transport import RecordError
+from sefa_edge.edge.ipc.vocabulary import Command, Mode
 from sefa_edge.firmware_bridge.host.arm_identity import JOINT_BYTES, ArmIdentity
 from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED, Preparation
 

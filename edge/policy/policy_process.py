@@ -24,7 +24,8 @@ from sefa_edge.edge.cameras.watch import DEFAULT_MAX_SKEW_MS, CameraWatch, Patie
 from sefa_edge.edge.control.chunks import ActionChunk
 from sefa_edge.edge.control.control_tap import PatientSink
 from sefa_edge.edge.control.play_settings import NoiseMode
-from sefa_edge.edge.engines.engine import Engine, EngineOptions, open_engine
+from sefa_edge.edge.engines.engine import Engine, EngineOptions
+from sefa_edge.edge.engines.opening import open_engine
 from sefa_edge.edge.ipc.faults import FAULTS, Fault
 from sefa_edge.edge.ipc.policy_records import Happening, InferenceBegun, Order, PolicyCommand, PolicyReport, Trouble
 from sefa_edge.edge.ipc.process import child_main, give_memory_back

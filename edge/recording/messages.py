@@ -15,12 +15,12 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from sefa_edge.edge.control.chunks import ActionChunk
-from sefa_edge.edge.control.modes import Command, Event, Progress
 from sefa_edge.edge.control.tick_trace import ArmCall, TickTrace
 from sefa_edge.edge.ipc.faults import Fault
+from sefa_edge.edge.ipc.inference import Inference
 from sefa_edge.edge.ipc.records import ArmOpened
 from sefa_edge.edge.ipc.transport import FrameDescriptor
-from sefa_edge.edge.policy.policy_tap import Inference
+from sefa_edge.edge.ipc.vocabulary import Command, Event, Progress
 from sefa_edge.edge.recording.names import ARM
 from sefa_edge.edge.recording.run_event import RunEvent
 from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity, JointIdentity

@@ -14,9 +14,9 @@ from pathlib import Path
 from sefa_edge.edge.control.chunks import ActionChunk
 from sefa_edge.edge.control.tick_trace import TickTrace
 from sefa_edge.edge.engines.cache import processor_name
+from sefa_edge.edge.ipc.inference import Inference
 from sefa_edge.edge.ipc.records import ArmOpened, Kind, kind_of
 from sefa_edge.edge.ipc.transport import FrameDescriptor, RecordError
-from sefa_edge.edge.policy.policy_tap import Inference
 from sefa_edge.edge.recording import messages
 from sefa_edge.edge.recording.mcap_file import McapWriter
 from sefa_edge.edge.recording.names import ARM, CHUNK, EVENT, INFERENCE, LOSSES, PARTIAL, TICK, picture_topic

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sefa_edge.edge.cameras.camera_process import CameraConfig
-from sefa_edge.edge.control.modes import Command
 from sefa_edge.edge.ipc.process import Briefing, Child, ChildSpec
 from sefa_edge.edge.ipc.records import ControlCommand
 from sefa_edge.edge.ipc.transport import Channel, ChannelClosed, FrameRing, channel_pair
+from sefa_edge.edge.ipc.vocabulary import Command
 from sefa_edge.edge.policy.policy_process import CameraInput, PolicyConfig
 from sefa_edge.edge.recording.recorder_config import RecordedCamera, RecorderConfig
 from sefa_edge.edge.run.run_plan import RunPlan

@@ -8,17 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from sefa_edge.edge.control.modes import Command, Mode, ModeState, describe
+from sefa_edge.edge.control.modes import ModeState, describe
 from sefa_edge.edge.ipc.faults import FAULTS, Fault
 from sefa_edge.edge.ipc.records import Torque
+from sefa_edge.edge.ipc.vocabulary import Command, Mode
 from sefa_edge.edge.run.crew import Crew
 from sefa_edge.edge.run.direct_release import release_directly
 from sefa_edge.edge.run.status import StatusLine
-from sefa_edge.edge.run.stop_signals import EMERGENCY, StopSignals
 from sefa_edge.edge.run.watch import Watch
 from sefa_edge.profiles.errors import FaultError, SefaError
 from sefa_edge.profiles.schema import ArmProfile
-from sefa_edge.profiles.stopping import STOPPING
+from sefa_edge.profiles.stopping import EMERGENCY, STOPPING, StopSignals
 from sefa_edge.profiles.units import s_to_ns
 
 HOME_TIMEOUT_S = 90.0

@@ -13,18 +13,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
-from sefa_edge.edge.control.modes import Command, Mode
 from sefa_edge.edge.control.realtime import refusal_words, user_name
 from sefa_edge.edge.ipc.policy_records import Order, PolicyCommand
 from sefa_edge.edge.ipc.process import Child, started_ns
 from sefa_edge.edge.ipc.records import Final, Heartbeat, Privilege, names_of
 from sefa_edge.edge.ipc.transport import Channel, ChannelClosed
+from sefa_edge.edge.ipc.vocabulary import Command, Mode
 from sefa_edge.edge.recording.run_event import RunEvent, RunStage
 from sefa_edge.edge.run.crew import Crew
 from sefa_edge.edge.run.homecoming import FAULT_EXIT_CODE, ControlLost, CutShort, Ending, Homecoming, StopAsked
 from sefa_edge.edge.run.run_plan import RunPlan
 from sefa_edge.edge.run.status import RateMeter, Status, StatusLine
-from sefa_edge.edge.run.stop_signals import EMERGENCY, StopSignals
 from sefa_edge.edge.run.summary import EpisodeResult, RunSummary
 from sefa_edge.edge.run.watch import Listener, Watch
 from sefa_edge.edge.run.windup import Windup
@@ -34,6 +33,7 @@ from sefa_edge.firmware_bridge.host.port_lock import require_free
 from sefa_edge.firmware_bridge.simulation.client import WorldClient
 from sefa_edge.firmware_bridge.simulation.state_file import StateReader
 from sefa_edge.profiles.errors import FaultError, InputError, MissingError, SefaError
+from sefa_edge.profiles.stopping import EMERGENCY, StopSignals
 from sefa_edge.profiles.units import NS_PER_S, s_to_ns
 
 START_TIMEOUT_S = 60.0

@@ -7,7 +7,6 @@ import time
 from contextlib import suppress
 from typing import Protocol
 
-from sefa_edge.edge.control.modes import POWERED, Mode
 from sefa_edge.edge.ipc.policy_records import Happening, PolicyReport
 from sefa_edge.edge.ipc.process import Child
 from sefa_edge.edge.ipc.records import (
@@ -21,9 +20,10 @@ from sefa_edge.edge.ipc.records import (
     unpack_for_supervisor,
 )
 from sefa_edge.edge.ipc.transport import Channel, ChannelClosed, FrameDescriptor
+from sefa_edge.edge.ipc.vocabulary import POWERED, Mode
 from sefa_edge.edge.run.crew import Crew
-from sefa_edge.edge.run.stop_signals import StopSignals
 from sefa_edge.edge.run.summary import RunSummary
+from sefa_edge.profiles.stopping import StopSignals
 from sefa_edge.profiles.units import s_to_ns
 
 CONTROL_SILENCE_NS = s_to_ns(2.0)

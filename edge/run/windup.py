@@ -25,8 +25,8 @@ from sefa_edge.edge.recording.run_event import RunEvent, RunStage
 from sefa_edge.edge.run.crew import GOODBYE_S, Crew, end_together
 from sefa_edge.edge.run.run_plan import RunPlan
 from sefa_edge.edge.run.status import StatusLine
-from sefa_edge.edge.run.stop_signals import EMERGENCY, StopSignals
 from sefa_edge.edge.viewing.film_process import FilmOrder, Scene
+from sefa_edge.profiles.stopping import EMERGENCY, StopSignals
 
 POLL_S = 0.1
 RECORDING_S, FILM_S = 30.0, 180.0

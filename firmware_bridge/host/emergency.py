@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from sefa_edge.firmware_bridge.host.errors import ArmDisconnected
+from sefa_edge.profiles.stopping import EMERGENCY, StopSignals
 
 
 class Emergency:
@@ -40,3 +41,8 @@ class Emergency:
         """The wire of `send` is closed."""
         if self._send == send:
             self._send = None
+
+
+def emergency_signals(emergency: Emergency) -> StopSignals:
+    """For a program that moves an arm itself: Ctrl-\\ sends torque off from its handler."""
+    return StopSignals(lambda number: emergency.ask() if number is EMERGENCY else None)

@@ -9,14 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sefa_edge.edge.run.stop_signals import StopSignals
 from sefa_edge.firmware_bridge.host.calibration import Calibration, lerobot_entries
 from sefa_edge.firmware_bridge.host.calibration_files import save_calibration, spare_path
 from sefa_edge.firmware_bridge.host.feetech.calibration_registers import CalibrationRegisters
 from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.files import write_atomic
 from sefa_edge.profiles.schema import ArmProfile
-from sefa_edge.profiles.stopping import STOPPING
+from sefa_edge.profiles.stopping import STOPPING, StopSignals
 
 
 @dataclass(frozen=True, slots=True)

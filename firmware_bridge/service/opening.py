@@ -19,9 +19,10 @@ from sefa_edge.firmware_bridge.host.port_access import require_access
 from sefa_edge.firmware_bridge.host.port_choice import require_told_apart
 from sefa_edge.firmware_bridge.host.port_lock import require_free
 from sefa_edge.firmware_bridge.host.same_arm import SameArm
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.console import printable
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.schema import ArmProfile, JointProfile, load_arm_profile
+from sefa_edge.profiles.schema import ArmProfile, JointProfile
 
 SIMULATED, SIMULATED_PROFILE = "sim", "so101_sim"
 

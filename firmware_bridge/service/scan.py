@@ -21,10 +21,10 @@ from sefa_edge.firmware_bridge.host.udev_rules import udev_rules
 from sefa_edge.firmware_bridge.service.census import EVERY_ID, FoundServo, ask, fitting_arms
 from sefa_edge.firmware_bridge.service.opening import open_bus, require_usable
 from sefa_edge.firmware_bridge.service.scan_report import Bus, PortReport, ScanReport
+from sefa_edge.profiles.arms import load_arm_profile, shipped_arms
 from sefa_edge.profiles.errors import InputError, MissingError, SefaError
 from sefa_edge.profiles.files import check_report_word, write_report
 from sefa_edge.profiles.progress import Progress
-from sefa_edge.profiles.schema import load_arm_profile, shipped_arms
 
 USUAL_BAUD = 1_000_000
 ROOT = Path("/")

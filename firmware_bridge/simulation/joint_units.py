@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sefa_edge.firmware_bridge.simulation.world import CENTRE_TICKS, TICKS_PER_RADIAN
-from sefa_edge.profiles.schema import load_arm_profile
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.units import LEROBOT_TICKS_PER_TURN
 
 _JOINTS = load_arm_profile("so101_sim").joints

@@ -34,10 +34,11 @@ from sefa_edge.firmware_bridge.simulation.state_file import PublishedState, Stat
 from sefa_edge.firmware_bridge.simulation.wire_log import WIRE_LOG_VARIABLE, WireLog
 from sefa_edge.firmware_bridge.simulation.world import CENTRE_TICKS, PHYSICS_STEP_S, TICKS_PER_RADIAN, World
 from sefa_edge.profiles import console
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.json_text import parse_json_text
 from sefa_edge.profiles.quantities import SEED, NumberError
-from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
+from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.units import ms_to_ns, s_to_ns, us_to_ns
 
 ARM = "so101_sim"

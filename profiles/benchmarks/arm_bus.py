@@ -41,9 +41,9 @@ from sefa_edge.firmware_bridge.host.feetech.protocol import (
     wire_time_ns,
 )
 from sefa_edge.firmware_bridge.host.feetech.registers import COMMAND_BLOCK, STATE_BLOCK
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import FaultError, InputError, MissingError
 from sefa_edge.profiles.quantities import COUNT
-from sefa_edge.profiles.schema import load_arm_profile
 from sefa_edge.profiles.units import NS_PER_US
 
 HERE = Path(__file__).resolve().parent

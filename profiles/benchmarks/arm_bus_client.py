@@ -29,10 +29,10 @@ from sefa_edge.firmware_bridge.host.errors import ArmTimeout
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
 from sefa_edge.firmware_bridge.host.feetech.registers import COMMAND_BLOCK, STATE_BLOCK
 from sefa_edge.firmware_bridge.host.messages import JointGoal
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import FaultError, MissingError
 from sefa_edge.profiles.files import write_report
 from sefa_edge.profiles.quantities import COUNT
-from sefa_edge.profiles.schema import load_arm_profile
 
 ARM = "so101_sim"
 PROFILE = load_arm_profile(ARM)

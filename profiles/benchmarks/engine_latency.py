@@ -25,7 +25,8 @@ import numpy as np
 import onnxruntime
 from program import run_program
 
-from sefa_edge.edge.engines.engine import EngineOptions, open_engine
+from sefa_edge.edge.engines.engine import EngineOptions
+from sefa_edge.edge.engines.opening import open_engine
 from sefa_edge.profiles.card import PolicyCard, TensorSpec, load_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import write_report

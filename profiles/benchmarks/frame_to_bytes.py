@@ -35,11 +35,12 @@ from simulated_unit import ARM, CAMERA_SIZE, ENGINE, OVERLOADED, Unit, simulated
 from sefa_edge.edge.cameras.camera import Frame
 from sefa_edge.edge.cameras.camera_process import CameraConfig
 from sefa_edge.edge.control.control_process import ControlConfig
-from sefa_edge.edge.control.modes import Command, Mode
-from sefa_edge.edge.engines.engine import Engine, open_engine
+from sefa_edge.edge.engines.engine import Engine
+from sefa_edge.edge.engines.opening import open_engine
 from sefa_edge.edge.ipc.process import Child, ChildSpec
 from sefa_edge.edge.ipc.records import ControlCommand, Final, JointSample, TickReport, unpack_for_supervisor
 from sefa_edge.edge.ipc.transport import Channel, ChannelClosed, FrameDescriptor, FrameRing, channel_pair
+from sefa_edge.edge.ipc.vocabulary import Command, Mode
 from sefa_edge.edge.pictures import read_picture
 from sefa_edge.edge.policy.policy import FrameHistory, JointHistory, Policy
 from sefa_edge.edge.run.crew import split_cores

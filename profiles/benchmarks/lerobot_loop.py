@@ -30,13 +30,14 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from sefa_edge.edge.engines.engine import Engine, EngineOptions, open_engine
+from sefa_edge.edge.engines.engine import Engine, EngineOptions
+from sefa_edge.edge.engines.opening import open_engine
 from sefa_edge.firmware_bridge.host.errors import ArmTimeout
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import FeetechArm, open_feetech_arm
 from sefa_edge.firmware_bridge.host.messages import JointGoal
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.quantities import CONTROL_RATE_HZ, SECONDS
 from sefa_edge.profiles.resize import resize_to_policy
-from sefa_edge.profiles.schema import load_arm_profile
 from sefa_edge.profiles.units import s_to_ns
 
 ARM = "so101_sim"

@@ -18,13 +18,13 @@ from sefa_edge.edge.control.clock import ManualClock, MonotonicClock, Pacer
 from sefa_edge.edge.control.control_process import ControlConfig, Surroundings, build_loop, control_period_ns
 from sefa_edge.edge.control.control_tap import PatientSink
 from sefa_edge.edge.control.links import ProcessLinks
-from sefa_edge.edge.control.modes import Command
 from sefa_edge.edge.ipc.records import ControlCommand
 from sefa_edge.edge.ipc.transport import channel_pair
+from sefa_edge.edge.ipc.vocabulary import Command
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.plant_arm import PlantArm
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.quantities import COUNT
-from sefa_edge.profiles.schema import load_arm_profile
 from sefa_edge.profiles.units import ns_to_us
 
 HORIZON, TURNS, WARM_UP = 16, 3, 300

@@ -13,7 +13,8 @@ from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
 from sefa_edge.firmware_bridge.simulation.servo import SimulatedServo
-from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
+from sefa_edge.profiles.arms import load_arm_profile
+from sefa_edge.profiles.schema import ArmProfile
 from tests.faults.arm_judge import ArmJudge
 from tests.faults.wire_limits import wire_limits
 

@@ -18,9 +18,9 @@ from sefa_edge.firmware_bridge.service.census import FoundServo, fitting_arms
 from sefa_edge.firmware_bridge.service.scan import Questions
 from sefa_edge.firmware_bridge.service.scan import scan as scan_ports
 from sefa_edge.firmware_bridge.service.scan_report import PortReport, ScanReport
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.diagnosis import Diagnosis, Weight
 from sefa_edge.profiles.errors import MissingError
-from sefa_edge.profiles.schema import load_arm_profile
 from tests.fast.bench_arm import arm_on_the_bench, servos_on_the_bench
 from tests.fast.serial_machine import CH340, CH343, GPS, Machine
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sefa_edge.edge.control.modes import Mode
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.records import TickReport
+from sefa_edge.edge.ipc.vocabulary import Mode
 from sefa_edge.edge.pictures import read_picture
 from sefa_edge.edge.tools.bench_loop.picture import COLOURS, HEIGHT, WIDTH, draw_lateness
 from sefa_edge.edge.tools.bench_loop.report import Findings, judge, require_load, table, verdict
@@ -32,8 +32,8 @@ from sefa_edge.edge.tools.bench_loop.samples import (
 from sefa_edge.edge.tools.bench_loop.servos import simulated_servos
 from sefa_edge.edge.tools.bench_loop.timer_control import TimerRequest, TimerResult, parse_timer_loop, timer_control
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError, SefaError
-from sefa_edge.profiles.schema import load_arm_profile
 from sefa_edge.profiles.units import ms_to_ns, us_to_ns
 
 PERIOD_NS = ms_to_ns(10)

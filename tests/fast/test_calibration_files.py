@@ -16,8 +16,8 @@ from sefa_edge.firmware_bridge.host.calibration_files import (
     save_calibration,
     spare_path,
 )
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.schema import load_arm_profile
 
 PROFILE = load_arm_profile("so101")
 BY_LEROBOT = Path(__file__).parents[1] / "data" / "lerobot_0_4_4_calibration.json"

@@ -11,8 +11,8 @@ import pytest
 
 from sefa_edge.firmware_bridge.host.calibration import load_calibration, read_calibration
 from sefa_edge.firmware_bridge.host.calibration_files import find_calibration
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.schema import load_arm_profile
 
 PROFILE = load_arm_profile("so101")
 NAMES = PROFILE.joint_names

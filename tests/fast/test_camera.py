@@ -9,12 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from sefa_edge.edge.cameras.camera import (
-    CameraAddress,
-    CameraRequest,
-    make_source,
-    parse_address,
-)
+from sefa_edge.edge.cameras.camera import CameraAddress, CameraRequest, parse_address
+from sefa_edge.edge.cameras.opening import make_source
 from sefa_edge.edge.pictures import VideoFile, captioned, read_picture, write_picture
 from sefa_edge.profiles.errors import InputError, MissingError
 from sefa_edge.profiles.resize import MOST_ROWS, resize_to_policy

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sefa_edge.edge.cameras.camera import CameraAddress, CameraRequest, Frame, make_source
+from sefa_edge.edge.cameras.camera import CameraAddress, CameraRequest, Frame
 from sefa_edge.edge.cameras.camera_process import CameraConfig, CameraLosses, LastingCamera, Outlet
+from sefa_edge.edge.cameras.opening import make_source
 from sefa_edge.edge.ipc.process import Child, ChildSpec
 from sefa_edge.edge.ipc.transport import FrameDescriptor, FrameRing, channel_pair
 from sefa_edge.edge.pictures import write_picture

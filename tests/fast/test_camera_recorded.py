@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sefa_edge.edge.cameras.camera import CameraRequest, CameraSource, make_source, parse_address
+from sefa_edge.edge.cameras.camera import CameraRequest, CameraSource, parse_address
+from sefa_edge.edge.cameras.opening import make_source
 from sefa_edge.edge.control.control_process import ControlConfig
 from sefa_edge.edge.ipc.transport import FrameDescriptor
 from sefa_edge.edge.pictures import encode_png
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.card import load_card
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.schema import load_arm_profile
 from sefa_edge.profiles.units import ms_to_ns
 
 pytest.importorskip("mcap")

@@ -14,8 +14,9 @@ from typing import TypeAlias
 import numpy as np
 import pytest
 
-from sefa_edge.edge.cameras.camera import CameraLost, CameraRequest, CameraSource, Frame, make_source, parse_address
+from sefa_edge.edge.cameras.camera import CameraLost, CameraRequest, CameraSource, Frame, parse_address
 from sefa_edge.edge.cameras.camera_process import LastingCamera
+from sefa_edge.edge.cameras.opening import make_source
 from sefa_edge.edge.pictures import VideoFile, write_picture
 from sefa_edge.profiles.errors import InputError
 

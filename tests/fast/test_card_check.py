@@ -11,9 +11,9 @@ import pytest
 
 from sefa_edge.cli import main
 from sefa_edge.firmware_bridge.simulation.views import SIMULATED_VIEWS
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.card import card_path, load_card
 from sefa_edge.profiles.card_check import CardError, World, check_card
-from sefa_edge.profiles.schema import load_arm_profile
 
 Card = dict[str, Any]
 SWAPPED = ("shoulder_lift", "shoulder_pan")

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from sefa_edge.edge.control.control_process import ControlConfig, parse_config
-from sefa_edge.edge.control.modes import Mode
 from sefa_edge.edge.control.play_settings import HandOver
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.process import Child, ChildSpec
 from sefa_edge.edge.ipc.records import Final, Torque, unpack_for_supervisor
 from sefa_edge.edge.ipc.transport import channel_pair
+from sefa_edge.edge.ipc.vocabulary import Mode
 from sefa_edge.profiles.errors import InputError
 
 MODULE = "sefa_edge.edge.control.control_process"

@@ -15,11 +15,11 @@ from PIL import Image
 
 from sefa_edge.edge.pictures import decode_picture, encode_png
 from sefa_edge.edge.tools.demonstrations.dataset_writer import DatasetInfo, DatasetWriter, Episode
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.recording.dataset import open_dataset
 from sefa_edge.profiles.recording.fitness import check_exportable
 from sefa_edge.profiles.recording.recordings import PolicyInputs, check_shows
-from sefa_edge.profiles.schema import load_arm_profile
 
 ARM = load_arm_profile("so101")
 DATA = "data/chunk-000/file-000.parquet"

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sefa_edge.edge.cameras.camera import CameraRequest, make_source, parse_address
+from sefa_edge.edge.cameras.camera import CameraRequest, parse_address
 from sefa_edge.edge.cameras.gstreamer import csi_pipeline, user_pipeline
+from sefa_edge.edge.cameras.opening import make_source
 from sefa_edge.edge.pictures import PictureLayout, has_gstreamer, rgb_of, write_picture
 from sefa_edge.profiles.errors import InputError, MissingError
 

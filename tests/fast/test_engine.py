@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sefa_edge.edge.engines.engine import Engine, EngineError, engine_kind, open_engine
+from sefa_edge.edge.engines.engine import Engine, EngineError, engine_kind
+from sefa_edge.edge.engines.opening import open_engine
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.card import card_path, load_card
 from sefa_edge.profiles.card_check import CardError, World, check_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import sha256_of
 from sefa_edge.profiles.onnxfile.reader import read_onnx
-from sefa_edge.profiles.schema import load_arm_profile
 
 PLAN = b"ftrt" + bytes(20) + bytes([10, 3, 0, 26]) + bytes(100)
 

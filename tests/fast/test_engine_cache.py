@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from sefa_edge.edge.engines import cache as engine_cache
-from sefa_edge.edge.engines.engine import EngineOptions, open_engine
+from sefa_edge.edge.engines.engine import EngineOptions
+from sefa_edge.edge.engines.opening import open_engine
 
 KEY = engine_cache.cache_key("a" * 64, "onnxruntime 1.2.3", "CPU")
 ALWAYS, NEVER = EngineOptions(cache_above_ms=0.0), EngineOptions(cache_above_ms=float("inf"))

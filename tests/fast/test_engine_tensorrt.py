@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sefa_edge.edge.engines.engine import EngineError, EngineOptions, PlanOptions, open_engine
+from sefa_edge.edge.engines.engine import EngineError, EngineOptions, PlanOptions
+from sefa_edge.edge.engines.opening import open_engine
 from sefa_edge.edge.engines.plan_file import PlanHeader, check_unit, check_version, read_plan_header
 from sefa_edge.profiles.card import PlanSpec, card_path
 from sefa_edge.profiles.errors import InputError, MissingError

@@ -22,8 +22,8 @@ from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState
 from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError, MissingError
-from sefa_edge.profiles.schema import load_arm_profile
 from sefa_edge.profiles.servo_models import servo_model
 
 PROFILE = load_arm_profile("so101_sim").model_copy(update={"control_rate_hz": 20.0})

@@ -20,8 +20,8 @@ from sefa_edge.firmware_bridge.host.feetech.identity import (
     mismatches,
     require_same_calibration,
 )
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.schema import load_arm_profile
 
 PROFILE = load_arm_profile("so101")
 

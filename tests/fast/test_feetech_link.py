@@ -27,7 +27,7 @@ from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.bus_port import BusPort, BusWire
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
-from sefa_edge.profiles.schema import load_arm_profile
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.units import NS_PER_S, ms_to_ns, period_ns, s_to_ns, us_to_ns
 from tests.property.feetech_damage import PiecewiseWire
 

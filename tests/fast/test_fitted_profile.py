@@ -22,8 +22,8 @@ from sefa_edge.firmware_bridge.host.calibration import (
 )
 from sefa_edge.firmware_bridge.host.fitted_profile import fit_profile
 from sefa_edge.firmware_bridge.host.port_choice import require_told_apart
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.schema import load_arm_profile
 from tests.fast.serial_machine import CH343, FTDI, GPS, Machine
 
 PROFILE = load_arm_profile("so101")

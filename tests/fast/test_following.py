@@ -22,8 +22,8 @@ from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.bus_port import BusPort
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError, MissingError
-from sefa_edge.profiles.schema import load_arm_profile
 from sefa_edge.profiles.units import NS_PER_S, period_ns
 from tests.faults.arm_judge import ArmJudge
 from tests.faults.wire_limits import wire_limits

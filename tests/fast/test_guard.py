@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from sefa_edge.edge.control.modes import Mode
 from sefa_edge.edge.control.safety import Finding, Guard, GuardState, Judgement, Situation, judge
 from sefa_edge.edge.ipc.faults import Fault
+from sefa_edge.edge.ipc.vocabulary import Mode
 from sefa_edge.firmware_bridge.host.feetech.protocol import StatusBits
 from sefa_edge.firmware_bridge.host.messages import JointState
-from sefa_edge.profiles.schema import load_arm_profile
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.units import ms_to_ns, s_to_ns
 
 PERIOD_NS = ms_to_ns(10)

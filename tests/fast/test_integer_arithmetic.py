@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sefa_edge.edge.engines.engine import EngineError, open_engine
+from sefa_edge.edge.engines.engine import EngineError
 from sefa_edge.edge.engines.onnx_runtime import multiplies_with_saturation
+from sefa_edge.edge.engines.opening import open_engine
 from sefa_edge.edge.tools.inspection.command import inspect_path
 from sefa_edge.profiles.card import PolicyCard, load_card, save_card
 from sefa_edge.profiles.errors import InputError

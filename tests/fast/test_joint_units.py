@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sefa_edge.profiles.arms import load_arm_profile, shipped_arms
 from sefa_edge.profiles.card import JointSpec, load_card
 from sefa_edge.profiles.card_check import CardError, World, check_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.joint_units import unit_doubtful, unit_impossible
-from sefa_edge.profiles.schema import ArmProfile, load_arm_profile, shipped_arms
+from sefa_edge.profiles.schema import ArmProfile
 
 DEGREES, PERCENT = load_arm_profile("so101"), load_arm_profile("so101_percent")
 

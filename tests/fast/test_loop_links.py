@@ -10,11 +10,11 @@ import pytest
 
 from sefa_edge.edge.control.chunks import ActionChunk
 from sefa_edge.edge.control.links import ProcessLinks
-from sefa_edge.edge.control.modes import Command, Mode
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.policy_records import InferenceBegun
 from sefa_edge.edge.ipc.records import ControlCommand, EmergencyHeard, JointSample, MayHold, TickReport
 from sefa_edge.edge.ipc.transport import Channel, channel_pair
+from sefa_edge.edge.ipc.vocabulary import Command, Mode
 from sefa_edge.firmware_bridge.host.messages import JointState
 from sefa_edge.profiles.units import ms_to_ns
 

@@ -12,16 +12,17 @@ from sefa_edge.edge.control.chunks import ActionChunk, ChunkPlayer
 from sefa_edge.edge.control.clock import ManualClock, Pacer
 from sefa_edge.edge.control.links import DirectLinks
 from sefa_edge.edge.control.loop import ControlLoop
-from sefa_edge.edge.control.modes import Command, Event, Mode
 from sefa_edge.edge.control.motion import Motion
 from sefa_edge.edge.control.play_settings import HAND_OVER_MODES, HandOver, HandOverMode
 from sefa_edge.edge.control.safety import Envelope
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.records import NONE_NS, TickReport, Torque
+from sefa_edge.edge.ipc.vocabulary import Command, Event, Mode
 from sefa_edge.firmware_bridge.host.messages import JointState
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.plant_arm import PlantArm
-from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
+from sefa_edge.profiles.arms import load_arm_profile
+from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.units import NS_PER_S, ms_to_ns, period_ns
 
 STEP_NS = ms_to_ns(100)

@@ -6,18 +6,9 @@ from itertools import product
 
 import pytest
 
-from sefa_edge.edge.control.modes import (
-    POWERED,
-    Command,
-    Event,
-    Mode,
-    ModeState,
-    Progress,
-    Target,
-    describe,
-    transition,
-)
+from sefa_edge.edge.control.modes import ModeState, Target, describe, transition
 from sefa_edge.edge.ipc.faults import FAULTS, OBSTRUCTIONS, Fault, Outcome
+from sefa_edge.edge.ipc.vocabulary import POWERED, Command, Event, Mode, Progress
 
 REAL_FAULTS = [fault for fault in Fault if fault]
 

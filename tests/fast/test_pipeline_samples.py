@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sefa_edge.edge.control.modes import Mode
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.policy_records import Happening, PolicyReport
 from sefa_edge.edge.ipc.records import NONE_NS, TickReport
 from sefa_edge.edge.ipc.transport import FrameDescriptor
+from sefa_edge.edge.ipc.vocabulary import Mode
 from sefa_edge.edge.tools.profiling.samples import OTHERS, STAGES, PipelineSamples, stage_reports
 from sefa_edge.profiles.errors import InputError
 

@@ -11,7 +11,7 @@ import pytest
 
 from sefa_edge.edge.cameras.camera import Frame
 from sefa_edge.edge.control.chunks import ActionChunk
-from sefa_edge.edge.engines.engine import open_engine
+from sefa_edge.edge.engines.opening import open_engine
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.policy_records import Happening, InferenceBegun, Order, PolicyCommand, PolicyReport, Trouble
 from sefa_edge.edge.ipc.process import Child, ChildSpec

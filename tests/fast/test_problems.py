@@ -12,11 +12,12 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.card import PolicyCard, card_path
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.problems import BOUNDS, KINDS, describe_problem
 from sefa_edge.profiles.quantities import NUMBER_PROBLEM
-from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
+from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.strict import StrictModel, parse_json, parse_yaml, validate
 
 JUNK: tuple[object, ...] = (None, True, -1, 10**6, 2.5, "", "word", "\x1b[2J", [], [[]], {}, {"a": 1}, "x" * 5000)

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from sefa_edge.edge.tools.evaluation.wilson import wilson_interval
 from sefa_edge.firmware_bridge.host.feetech.settings_table import SETTINGS
+from sefa_edge.profiles.arms import load_arm_profile, shipped_arms
 from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import MAX_BYTES, read_bounded, write_atomic
 from sefa_edge.profiles.progress import Progress
-from sefa_edge.profiles.schema import ArmProfile, JointProfile, SafetyProfile, load_arm_profile, shipped_arms
+from sefa_edge.profiles.schema import ArmProfile, JointProfile, SafetyProfile
 from sefa_edge.profiles.servo_models import MODELS, model_numbers, servo_model
 from sefa_edge.profiles.servo_settings import ServoSettings
 from sefa_edge.profiles.strict import parse_json

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from sefa_edge.edge.recording import messages
 from sefa_edge.edge.tools.inspection.checkpoint import CheckpointSummary
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.camera_profile import CameraProfile
 from sefa_edge.profiles.card import PolicyCard, card_path, load_card
 from sefa_edge.profiles.errors import InputError
@@ -21,7 +22,7 @@ from sefa_edge.profiles.gpu_report import GpuReport
 from sefa_edge.profiles.json_text import MAX_DEPTH, JsonError, parse_json_text, read_json
 from sefa_edge.profiles.latency.report import LatencyReport
 from sefa_edge.profiles.quantities import NumberError, Real, Whole, parse_real, parse_whole, seed_range, shown
-from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
+from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.verification import VerificationReport
 from sefa_edge.profiles.yaml_text import YamlError, parse_yaml_text
 

@@ -15,7 +15,7 @@ from sefa_edge.firmware_bridge.host.calibration_files import save_calibration
 from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
-from sefa_edge.profiles.schema import load_arm_profile
+from sefa_edge.profiles.arms import load_arm_profile
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = load_arm_profile("so101")

@@ -18,7 +18,8 @@ from sefa_edge.edge.control.safety import (
 from sefa_edge.edge.control.shaping import Setpoint, resting
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.firmware_bridge.host.messages import JointGoal
-from sefa_edge.profiles.schema import LimitTable, load_arm_profile
+from sefa_edge.profiles.arms import load_arm_profile
+from sefa_edge.profiles.schema import LimitTable
 from sefa_edge.profiles.units import ms_to_ns
 
 HEALTH = load_arm_profile("so101_sim").limit_table().health

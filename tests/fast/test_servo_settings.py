@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sefa_edge.edge.control.modes import Progress
 from sefa_edge.edge.control.watched_arm import RETRY_NS, WatchedArm
+from sefa_edge.edge.ipc.vocabulary import Progress
 from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmTimeout, ArmUnconfirmed
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.eeprom import EepromLeftOpen
@@ -28,8 +28,9 @@ from sefa_edge.firmware_bridge.service import command
 from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.schema import ArmProfile, JointProfile, load_arm_profile
+from sefa_edge.profiles.schema import ArmProfile, JointProfile
 from sefa_edge.profiles.units import s_to_ns
 
 PROFILE = load_arm_profile("so101").model_copy(update={"control_rate_hz": 20.0})

@@ -21,8 +21,8 @@ from sefa_edge.firmware_bridge.host.errors import ArmDisconnected
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
 from sefa_edge.firmware_bridge.simulation.client import WorldClient, WorldError, WorldPaths
 from sefa_edge.firmware_bridge.simulation.state_file import PublishedState, StateReader, StateWriter
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError, MissingError
-from sefa_edge.profiles.schema import load_arm_profile
 
 PATIENCE_S = 60.0
 SERVER = "sefa_edge.firmware_bridge.simulation.server"

@@ -11,7 +11,7 @@ from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.protocol import BROADCAST_ID, Packet, decode, encode, wire_time_ns
 from sefa_edge.firmware_bridge.simulation.bus import SILENCE_NS, SimulatedBus
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
-from sefa_edge.profiles.schema import load_arm_profile
+from sefa_edge.profiles.arms import load_arm_profile
 
 PROFILE = load_arm_profile("so101_sim")
 IDS = [joint.servo_id for joint in PROFILE.joints]

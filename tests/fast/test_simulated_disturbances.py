@@ -13,8 +13,8 @@ from sefa_edge.firmware_bridge.host.feetech.protocol import decode
 from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.disturbances import Disturbances, DisturbedLine
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.schema import load_arm_profile
 from sefa_edge.profiles.units import ms_to_ns
 
 PROFILE = load_arm_profile("so101_sim")

@@ -18,7 +18,7 @@ from sefa_edge.firmware_bridge.simulation.motor import (
     ProtectionLimits,
 )
 from sefa_edge.firmware_bridge.simulation.servo import BROWN_OUT_MV, SimulatedServo
-from sefa_edge.profiles.schema import load_arm_profile
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.units import NS_PER_S, ms_to_ns, s_to_ns
 
 START_TICKS = 2000

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from sefa_edge.edge.control.clock import ManualClock
-from sefa_edge.edge.run.stop_signals import StopSignals
 from sefa_edge.edge.tools.arm_moves.center import pose_to
 from sefa_edge.edge.tools.arm_moves.slow_move import SlowMove, Stopped, slowed
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
@@ -20,8 +19,10 @@ from sefa_edge.firmware_bridge.host.feetech.feetech_arm import connect_feetech_a
 from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.bus_port import BusPort
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import FaultError, InputError
-from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
+from sefa_edge.profiles.schema import ArmProfile
+from sefa_edge.profiles.stopping import StopSignals
 from tests.faults.arm_judge import ArmJudge
 from tests.faults.wire_limits import wire_limits
 

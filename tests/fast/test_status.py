@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sefa_edge.edge.control.modes import Mode
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.records import NONE_NS, TickReport
+from sefa_edge.edge.ipc.vocabulary import Mode
 from sefa_edge.edge.pictures import read_picture
 from sefa_edge.edge.run.status import RateMeter, Status, StatusLine
 from sefa_edge.edge.run.summary import EpisodeResult, RunSummary

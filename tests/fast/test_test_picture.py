@@ -7,7 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from sefa_edge.edge.cameras.camera import CameraAddress, CameraRequest, make_source, parse_address
+from sefa_edge.edge.cameras.camera import CameraAddress, CameraRequest, parse_address
+from sefa_edge.edge.cameras.opening import make_source
 from sefa_edge.edge.cameras.test_picture import VARIETY, draw_test_picture
 from sefa_edge.edge.pictures import decode_picture, encode_jpeg
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sefa_edge.edge.cameras.camera import CameraRequest, make_source, parse_address
+from sefa_edge.edge.cameras.camera import CameraRequest, parse_address
+from sefa_edge.edge.cameras.opening import make_source
 from sefa_edge.edge.cameras.v4l2 import structures as v4l2
 from sefa_edge.edge.cameras.v4l2.controls import (
     AUTO_GAIN,

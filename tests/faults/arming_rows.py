@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 
-from sefa_edge.edge.control.modes import Command, Mode
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.records import Torque
+from sefa_edge.edge.ipc.vocabulary import Command, Mode
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.protocol import Packet, StatusBits, decode, encode
 from tests.faults.lock_step import Bench

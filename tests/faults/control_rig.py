@@ -15,10 +15,10 @@ import yaml
 
 from sefa_edge.edge.control.chunks import ActionChunk
 from sefa_edge.edge.control.control_process import ControlConfig
-from sefa_edge.edge.control.modes import Command, Mode
 from sefa_edge.edge.ipc.process import Child, ChildSpec
 from sefa_edge.edge.ipc.records import ControlCommand, Final, Ready, TickReport, unpack_for_supervisor
 from sefa_edge.edge.ipc.transport import ChannelClosed, channel_pair
+from sefa_edge.edge.ipc.vocabulary import Command, Mode
 from sefa_edge.firmware_bridge.host.feetech.registers import TORQUE_ENABLE, TORQUE_ON
 from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort

@@ -11,10 +11,10 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from sefa_edge.edge.control.modes import Command, Mode
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.records import Final, Torque
 from sefa_edge.edge.ipc.transport import channel_pair
+from sefa_edge.edge.ipc.vocabulary import Command, Mode
 from sefa_edge.firmware_bridge.host.calibration import nominal_calibration
 from sefa_edge.profiles.units import period_ns, s_to_ns
 from tests.faults.control_rig import Rig

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
-from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
+from sefa_edge.profiles.arms import load_arm_profile
+from sefa_edge.profiles.schema import ArmProfile
 from tests.faults.wire_rules import GoalPacket
 
 STILL_PACKETS = 2

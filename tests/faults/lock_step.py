@@ -19,10 +19,10 @@ from sefa_edge.edge.control.control_process import (
 )
 from sefa_edge.edge.control.links import ProcessLinks
 from sefa_edge.edge.control.loop import ControlLoop
-from sefa_edge.edge.control.modes import Command, Mode
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.records import ControlCommand, Final, Heartbeat, TickReport
 from sefa_edge.edge.ipc.transport import Channel, ChannelClosed, channel_pair
+from sefa_edge.edge.ipc.vocabulary import Command, Mode
 from sefa_edge.firmware_bridge.host.calibration import joint_scale, nominal_calibration
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import connect_feetech_arm

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from sefa_edge.edge.control.chunks import PLAN_AHEAD_NS, ActionChunk
-from sefa_edge.edge.control.modes import Command, Mode
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.policy_records import InferenceBegun, Trouble
 from sefa_edge.edge.ipc.records import Kind, Torque, seal
+from sefa_edge.edge.ipc.vocabulary import Command, Mode
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.protocol import Packet, StatusBits, decode, encode
 from sefa_edge.firmware_bridge.simulation.servo import SimulatedServo

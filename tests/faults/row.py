@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, TypeVar
 
-from sefa_edge.edge.control.modes import Mode
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.records import Torque
+from sefa_edge.edge.ipc.vocabulary import Mode
 
 PARKED = "arm parked and released"
 DROPPED = "arm released where it stood"

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from sefa_edge.firmware_bridge.simulation.wire_log import WIRE_LOG_VARIABLE
-from sefa_edge.profiles.schema import load_arm_profile
+from sefa_edge.profiles.arms import load_arm_profile
 from tests.conftest import write_reach_engine
 from tests.faults.control_rig import SimulatedUnit
 from tests.faults.logged_arm import LoggedArm

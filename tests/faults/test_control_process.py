@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sefa_edge.edge.control.modes import Command, Mode
 from sefa_edge.edge.ipc.records import Final, Heartbeat, Privilege, Torque
 from sefa_edge.edge.ipc.transport import channel_pair
+from sefa_edge.edge.ipc.vocabulary import Command, Mode
 from sefa_edge.firmware_bridge.host.feetech.registers import TORQUE_ENABLE, TORQUE_ON
 from sefa_edge.firmware_bridge.simulation.client import WorldClient
 from sefa_edge.profiles.errors import MissingError

@@ -18,8 +18,8 @@ import pytest
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import FeetechArm, open_feetech_arm
 from sefa_edge.firmware_bridge.host.messages import JointGoal
 from sefa_edge.firmware_bridge.simulation.wire_log import WIRE_LOG_VARIABLE, WireLog
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.schema import load_arm_profile
 from tests.faults.logged_arm import FROM_SERVOS, JOINTS, TO_SERVOS, LoggedArm, read_log
 from tests.faults.wire_limits import wire_limits
 from tests.faults.wire_rules import Rule

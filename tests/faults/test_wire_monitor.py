@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sefa_edge.profiles.schema import load_arm_profile
+from sefa_edge.profiles.arms import load_arm_profile
 from tests.faults.wire_limits import CalibratedRange, JointLimits, WireLimits, wire_limits
 from tests.faults.wire_monitor import WireMonitor
 from tests.faults.wire_rules import Rule

@@ -17,7 +17,8 @@ import numpy as np
 
 from sefa_edge.edge.engines.cuda.device import CudaDevice, CudaOptions
 from sefa_edge.edge.engines.cuda.stream import Buffer
-from sefa_edge.edge.engines.engine import EngineOptions, PlanOptions, fill_input, open_engine, tensor_specs
+from sefa_edge.edge.engines.engine import EngineOptions, PlanOptions, fill_input, tensor_specs
+from sefa_edge.edge.engines.opening import open_engine
 from sefa_edge.edge.engines.tensorrt_plan import PlanEngine
 from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.gpu import find_gpu

@@ -17,12 +17,12 @@ import numpy as np
 from contenders import CONTENDERS, Absent, Ready, Task
 from samples import make_samples, recorded_samples
 
-from sefa_edge.edge.engines.engine import open_engine
+from sefa_edge.edge.engines.opening import open_engine
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.files import write_atomic
 from sefa_edge.profiles.gpu_report import Outcome, compare_chunks, summarise_latency
 from sefa_edge.profiles.recording.recordings import Sample
-from sefa_edge.profiles.schema import load_arm_profile
 
 SAMPLES, RECORDED_SAMPLES = 64, 256
 SEED = 0

@@ -24,9 +24,9 @@ from sefa_edge.export.report import ExportReport
 from sefa_edge.export.session import run_chunks
 from sefa_edge.models.checkpoint import load_checkpoint
 from sefa_edge.models.policy import FlowPolicy
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.card import load_card
 from sefa_edge.profiles.files import sha256_of
-from sefa_edge.profiles.schema import load_arm_profile
 from sefa_edge.profiles.strict import parse_json
 
 pytestmark = pytest.mark.sim

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from sefa_edge.models.checkpoint import load_checkpoint
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.recording.fitness import check_moves, unit_notes
-from sefa_edge.profiles.schema import load_arm_profile
 
 CHECKPOINT = Path(__file__).resolve().parents[2] / "models/results/lift"
 NAMES = load_arm_profile("so101").joint_names

@@ -16,10 +16,10 @@ from sefa_edge.edge.tools.inspection.command import inspect_path
 from sefa_edge.export.closed_loop import play_both
 from sefa_edge.export.gate import LostSuccess, unproven, why_unproven, with_allowance, with_closed_loop
 from sefa_edge.export.int8.sensitivity import NOT_FINITE_DEG, Judge
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.card import ClosedLoop, GateResult, card_path, load_card
 from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.files import sha256_of
-from sefa_edge.profiles.schema import load_arm_profile
 
 CHECKPOINT = Path(__file__).resolve().parents[2] / "models/results/lift"
 ALLOWED_POINTS = 2.0

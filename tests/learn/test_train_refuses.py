@@ -9,7 +9,7 @@ import pytest
 
 from sefa_edge.cli import main
 from sefa_edge.edge.tools.demonstrations.dataset_writer import DatasetInfo, DatasetWriter, Episode
-from sefa_edge.profiles.schema import load_arm_profile
+from sefa_edge.profiles.arms import load_arm_profile
 
 NAMES = load_arm_profile("so101").joint_names
 

@@ -101,9 +101,15 @@ def test_contracts_are_kept() -> None:
         ("edge/control/safety.py", "import cv2"),
         ("edge/control/paced.py", "import lerobot"),
         ("edge/control/safety.py", "from sefa_edge.models import flow"),
-        ("models/flow.py", "from sefa_edge.edge import safety"),
-        ("profiles/units.py", "from sefa_edge.edge import safety"),
-        ("firmware_bridge/host/arm.py", "from sefa_edge.edge import safety"),
+        ("models/flow.py", "from sefa_edge.edge.control import safety"),
+        ("profiles/units.py", "from sefa_edge.edge.control import safety"),
+        ("firmware_bridge/host/arm.py", "from sefa_edge.edge.control import safety"),
+        ("edge/ipc/transport.py", "from sefa_edge.edge.control import loop"),  # a room above
+        ("edge/control/loop.py", "from sefa_edge.edge.run import watch"),
+        ("edge/cameras/camera.py", "from sefa_edge.edge.cameras import opening"),  # a circle inside a room
+        ("firmware_bridge/host/arm.py", "from sefa_edge.firmware_bridge.service import scan"),
+        ("firmware_bridge/simulation/bus.py", "from sefa_edge.firmware_bridge.service import scan"),
+        ("profiles/errors.py", "from sefa_edge.profiles import schema"),
     ],
 )
 def test_contracts_notice_a_breach(tmp_path: Path, home: str, line: str) -> None:

@@ -59,7 +59,7 @@ def test_wheel_holds_the_facts_and_the_licence(wheel: Path) -> None:
             "profiles/**/*.yaml",
             "profiles/**/*.json",
             "profiles/**/*.html",
-            "edge/bench_loop/*.c",
+            "edge/tools/bench_loop/*.c",
             "firmware_bridge/udev/*.rules",
             "edge/shipped/**/*.onnx",
             "edge/shipped/**/*.json",

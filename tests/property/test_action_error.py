@@ -18,8 +18,8 @@ from sefa_edge.profiles.action_error import (
     error_table,
     ticks_per_unit,
 )
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.schema import load_arm_profile
 
 JOINTS = load_arm_profile("so101").joints
 PAN, GRIPPER = JOINTS[0], JOINTS[-1]

@@ -18,8 +18,8 @@ from sefa_edge.firmware_bridge.service.calibrating import (
     observe,
     result,
 )
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.schema import load_arm_profile
 
 PROFILE = load_arm_profile("so101")
 ARM = PROFILE.model_copy(update={"joints": PROFILE.joints[:1]})

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sefa_edge.edge.control.chunks import ActionChunk
-from sefa_edge.edge.control.modes import Command, Mode
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.records import (
     ControlCommand,
@@ -22,6 +21,7 @@ from sefa_edge.edge.ipc.records import (
     unpack_for_supervisor,
 )
 from sefa_edge.edge.ipc.transport import RecordError
+from sefa_edge.edge.ipc.vocabulary import Command, Mode
 
 int64 = st.integers(-(2**63), 2**63 - 1)
 count = st.integers(0, 2**63 - 1)

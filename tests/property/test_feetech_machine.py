@@ -24,7 +24,7 @@ from sefa_edge.firmware_bridge.host.feetech.protocol import decode
 from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState
 from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
-from sefa_edge.profiles.schema import load_arm_profile
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.units import NS_PER_S, period_ns
 from tests.property.feetech_damage import DAMAGES, Damage, PiecewiseWire, flip_a_bit
 from tests.property.fuzz_feetech import try_stream

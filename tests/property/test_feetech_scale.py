@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sefa_edge.firmware_bridge.host.calibration import JointCalibration, JointScale, joint_scale
-from sefa_edge.profiles.schema import JointProfile, load_arm_profile
+from sefa_edge.profiles.arms import load_arm_profile
+from sefa_edge.profiles.schema import JointProfile
 
 PROFILE = load_arm_profile("so101_sim")
 BODY, GRIPPER = PROFILE.joints[0], PROFILE.joints[-1]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sefa_edge.edge.control.modes import POWERED, Command, Event, Mode, ModeState, Progress, Target, transition
+from sefa_edge.edge.control.modes import ModeState, Target, transition
 from sefa_edge.edge.ipc.faults import OBSTRUCTIONS, Fault
+from sefa_edge.edge.ipc.vocabulary import POWERED, Command, Event, Mode, Progress
 
 events = st.lists(st.one_of(*(st.sampled_from(enum) for enum in (Command, Progress, Fault))), max_size=60)
 

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sefa_edge.edge.control.modes import Command, Mode, Progress
 from sefa_edge.edge.control.tick_trace import Answer, ArmCall, Operation, TickTrace
 from sefa_edge.edge.ipc.faults import Fault
+from sefa_edge.edge.ipc.inference import Inference
 from sefa_edge.edge.ipc.records import TickReport, seal
 from sefa_edge.edge.ipc.transport import RecordError
-from sefa_edge.edge.policy.policy_tap import Inference
+from sefa_edge.edge.ipc.vocabulary import Command, Mode, Progress
 from sefa_edge.edge.recording import messages
 from sefa_edge.edge.recording.run_event import TEXT_BYTES, RunEvent, RunStage
 from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from sefa_edge.edge.control.safety import Commanded, Envelope, Verdict, check, fastest_step, stopping_way
 from sefa_edge.edge.control.shaping import Setpoint
 from sefa_edge.edge.ipc.faults import Fault
-from sefa_edge.profiles.schema import LimitTable, load_arm_profile
+from sefa_edge.profiles.arms import load_arm_profile
+from sefa_edge.profiles.schema import LimitTable
 from sefa_edge.profiles.units import ms_to_ns
 
 PERIOD_NS = ms_to_ns(10)

@@ -20,15 +20,15 @@ from sefa_edge.edge.control.chunks import ActionChunk
 from sefa_edge.edge.control.clock import ManualClock, Pacer
 from sefa_edge.edge.control.links import DirectLinks
 from sefa_edge.edge.control.loop import ControlLoop
-from sefa_edge.edge.control.modes import POWERED, Command, Mode
 from sefa_edge.edge.control.motion import Motion
 from sefa_edge.edge.control.safety import Envelope
 from sefa_edge.edge.ipc.faults import Fault
+from sefa_edge.edge.ipc.vocabulary import POWERED, Command, Mode
 from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmTimeout, ArmUnconfirmed
 from sefa_edge.firmware_bridge.host.messages import HeldCommand, JointGoal, JointState
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.plant_arm import PlantArm
-from sefa_edge.profiles.schema import load_arm_profile
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.units import NS_PER_S, ms_to_ns, period_ns
 
 SHIPPED = load_arm_profile("so101_sim")

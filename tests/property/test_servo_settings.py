@@ -22,8 +22,9 @@ from sefa_edge.firmware_bridge.host.feetech.settings_table import LOCK, SETTINGS
 from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.bus_port import BusPort
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import MissingError, SefaError
-from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
+from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.servo_settings import ServoSettings
 from sefa_edge.profiles.units import NS_PER_S
 

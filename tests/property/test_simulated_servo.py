@@ -11,7 +11,7 @@ from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.disturbances import Disturbances, DisturbedLine
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.servo import SimulatedServo
-from sefa_edge.profiles.schema import load_arm_profile
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.units import ms_to_ns
 
 PROFILE = load_arm_profile("so101_sim")

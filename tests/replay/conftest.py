@@ -13,10 +13,10 @@ from sefa_edge.edge.cameras.camera import Frame
 from sefa_edge.edge.control.clock import ManualClock, Pacer
 from sefa_edge.edge.control.control_process import ControlConfig, Surroundings, build_loop, control_period_ns
 from sefa_edge.edge.control.links import DirectLinks
-from sefa_edge.edge.control.modes import Command, Mode
-from sefa_edge.edge.engines.engine import open_engine
+from sefa_edge.edge.engines.opening import open_engine
 from sefa_edge.edge.ipc.records import JointSample, TickReport
 from sefa_edge.edge.ipc.transport import FrameDescriptor
+from sefa_edge.edge.ipc.vocabulary import Command, Mode
 from sefa_edge.edge.pictures import encode_png
 from sefa_edge.edge.policy.policy import FrameHistory, JointHistory, Policy
 from sefa_edge.edge.policy.policy_tap import PolicyTap, TappedEngine
@@ -28,7 +28,7 @@ from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmTimeout
 from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.plant_arm import PlantArm
-from sefa_edge.profiles.schema import load_arm_profile
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.units import NS_PER_S, period_ns
 
 Change = Callable[[StoredMessage], Iterator[bytes]]

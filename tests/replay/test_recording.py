@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from sefa_edge.edge.control.modes import Mode
 from sefa_edge.edge.engines.cache import processor_name
 from sefa_edge.edge.ipc.transport import FrameDescriptor, RecordError
+from sefa_edge.edge.ipc.vocabulary import Mode
 from sefa_edge.edge.recording import messages
 from sefa_edge.edge.recording.mcap_file import CutShort, StoredMessage, StoredMetadata, read_mcap
 from sefa_edge.edge.recording.names import ARM, CHUNK, EVENT, INFERENCE, PARTIAL, TICK, free_path, picture_topic

@@ -11,7 +11,7 @@ import pytest
 
 from sefa_edge.cli import main
 from sefa_edge.edge.engines.cache import processor_name
-from sefa_edge.edge.engines.engine import open_engine
+from sefa_edge.edge.engines.opening import open_engine
 from sefa_edge.edge.recording import messages
 from sefa_edge.edge.recording.mcap_file import StoredMessage, read_mcap
 from sefa_edge.edge.recording.names import CHUNK, INFERENCE, TICK, picture_topic

@@ -27,8 +27,8 @@ from sefa_edge.firmware_bridge.host.calibration import Calibration, load_calibra
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
 from sefa_edge.firmware_bridge.host.port_choice import require_told_apart
 from sefa_edge.firmware_bridge.host.same_arm import SameArm
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError, SefaError
-from sefa_edge.profiles.schema import load_arm_profile
 
 logger = logging.getLogger(__name__)
 

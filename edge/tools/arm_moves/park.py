@@ -9,10 +9,9 @@ import numpy as np
 
 from sefa_edge.edge.control.clock import MonotonicClock
 from sefa_edge.edge.control.planned_move import plan_move
-from sefa_edge.edge.run.stop_signals import emergency_signals
 from sefa_edge.edge.tools.arm_moves.errand import find_arm, perform, tell
 from sefa_edge.edge.tools.arm_moves.slow_move import SlowMove, slowed
-from sefa_edge.firmware_bridge.host.emergency import Emergency
+from sefa_edge.firmware_bridge.host.emergency import Emergency, emergency_signals
 from sefa_edge.firmware_bridge.service.opening import arm_opener, profile_of
 from sefa_edge.profiles.units import NS_PER_S
 

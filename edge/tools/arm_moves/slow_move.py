@@ -17,16 +17,16 @@ from sefa_edge.edge.control.arming import torque_note
 from sefa_edge.edge.control.clock import Clock, Pacer
 from sefa_edge.edge.control.links import DirectLinks
 from sefa_edge.edge.control.loop import ControlLoop
-from sefa_edge.edge.control.modes import Command, Mode, describe
+from sefa_edge.edge.control.modes import describe
 from sefa_edge.edge.control.motion import Motion
 from sefa_edge.edge.ipc.faults import OBSTRUCTIONS
 from sefa_edge.edge.ipc.records import TickReport
-from sefa_edge.edge.run.stop_signals import EMERGENCY, StopSignals
+from sefa_edge.edge.ipc.vocabulary import Command, Mode
 from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.emergency import Emergency
 from sefa_edge.profiles.errors import FaultError, InputError
 from sefa_edge.profiles.schema import ArmProfile
-from sefa_edge.profiles.stopping import STOPPING
+from sefa_edge.profiles.stopping import EMERGENCY, STOPPING, StopSignals
 from sefa_edge.profiles.units import period_ns
 
 TRACKING_ERROR_DEG = 10.0

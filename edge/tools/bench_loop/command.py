@@ -16,9 +16,9 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
-from sefa_edge.edge.control.modes import Mode
 from sefa_edge.edge.engines.find_engine import engine_at
 from sefa_edge.edge.ipc.records import Privilege
+from sefa_edge.edge.ipc.vocabulary import Mode
 from sefa_edge.edge.run.command import add_realtime_arguments, usual_words
 from sefa_edge.edge.run.crew import split_cores
 from sefa_edge.edge.run.homecoming import PARKED, UNTOUCHED

@@ -8,10 +8,10 @@ from typing import Protocol
 
 import numpy as np
 
-from sefa_edge.edge.control.modes import Mode
 from sefa_edge.edge.ipc.policy_records import Happening, PolicyReport
 from sefa_edge.edge.ipc.records import STAGES, TickReport
 from sefa_edge.edge.ipc.transport import FrameDescriptor
+from sefa_edge.edge.ipc.vocabulary import Mode
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.units import NS_PER_S, period_ns, s_to_ns
 

@@ -18,8 +18,8 @@ from sefa_edge.edge.ipc.process import Child, ChildSpec, child_main
 from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import FaultError
-from sefa_edge.profiles.schema import load_arm_profile
 from sefa_edge.profiles.strict import StrictModel
 from sefa_edge.profiles.units import s_to_ns
 

@@ -13,20 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from sefa_edge.edge.control.play_settings import add_play_arguments, hand_over_of
-from sefa_edge.edge.engines.engine import EngineOptions, open_engine
+from sefa_edge.edge.engines.engine import EngineOptions
 from sefa_edge.edge.engines.find_engine import engine_at
+from sefa_edge.edge.engines.opening import open_engine
 from sefa_edge.edge.policy.policy import Policy
 from sefa_edge.edge.tools.evaluation.lockstep import EpisodePlayer, EpisodeResult, Settings
 from sefa_edge.edge.tools.evaluation.wilson import wilson_interval
 from sefa_edge.firmware_bridge.simulation.tasks import TASKS, task_named
 from sefa_edge.firmware_bridge.simulation.views import SIMULATED_VIEWS
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.card_check import World, check_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import check_report_word, write_report
 from sefa_edge.profiles.progress import Progress
 from sefa_edge.profiles.quantities import FRACTION, STEPS, Real, seed_range
-from sefa_edge.profiles.schema import load_arm_profile
 from sefa_edge.profiles.units import ms_to_ns
 
 DELAY_MS = Real("a time", 0.0, 1000.0, "ms")

@@ -13,19 +13,20 @@ from sefa_edge.edge.control.chunks import ActionChunk
 from sefa_edge.edge.control.clock import ManualClock, Pacer
 from sefa_edge.edge.control.links import DirectLinks
 from sefa_edge.edge.control.loop import ControlLoop
-from sefa_edge.edge.control.modes import Command, Mode
 from sefa_edge.edge.control.motion import Motion
 from sefa_edge.edge.control.play_settings import HandOver, NoiseMode
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.records import JointSample, TickReport
+from sefa_edge.edge.ipc.vocabulary import Command, Mode
 from sefa_edge.edge.policy.inference_schedule import InferenceSchedule
 from sefa_edge.edge.policy.policy import FrameHistory, JointHistory, Observation, Policy
 from sefa_edge.firmware_bridge.simulation.joint_units import radians_of_degrees
 from sefa_edge.firmware_bridge.simulation.plant_arm import PlantArm
 from sefa_edge.firmware_bridge.simulation.scene import Renderer
 from sefa_edge.firmware_bridge.simulation.world import PHYSICS_STEP_S, World
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.card import PolicyCard
-from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
+from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.units import period_ns, s_to_ns
 
 

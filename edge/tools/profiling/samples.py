@@ -14,10 +14,10 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from sefa_edge.edge.control.modes import Mode
 from sefa_edge.edge.ipc.policy_records import Happening, PolicyReport
 from sefa_edge.edge.ipc.records import TickReport
 from sefa_edge.edge.ipc.transport import FrameDescriptor
+from sefa_edge.edge.ipc.vocabulary import Mode
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.latency.report import StageReport, summarise
 

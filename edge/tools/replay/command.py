@@ -10,8 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from sefa_edge.edge.engines.cache import processor_name
-from sefa_edge.edge.engines.engine import EngineOptions, open_engine
+from sefa_edge.edge.engines.engine import EngineOptions
 from sefa_edge.edge.engines.find_engine import engine_at
+from sefa_edge.edge.engines.opening import open_engine
 from sefa_edge.edge.recording.recorded_run import RecordedRun, open_run
 from sefa_edge.edge.tools.replay.commands import Comparison, replay_commands
 from sefa_edge.edge.tools.replay.policy import replay_policy

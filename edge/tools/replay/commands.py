@@ -18,11 +18,12 @@ from sefa_edge.edge.control.chunks import MAX_OVERLAP, ActionChunk
 from sefa_edge.edge.control.clock import ManualClock, Slot
 from sefa_edge.edge.control.control_process import Surroundings, build_loop
 from sefa_edge.edge.control.loop import ControlLoop
-from sefa_edge.edge.control.modes import Mode, ModeState, Progress, Target
+from sefa_edge.edge.control.modes import ModeState, Target
 from sefa_edge.edge.control.safety import Commanded
 from sefa_edge.edge.control.shaping import Setpoint
 from sefa_edge.edge.control.tick_trace import TickTrace
 from sefa_edge.edge.ipc.records import NONE_NS, ArmOpened, Kind, Torque, kind_of
+from sefa_edge.edge.ipc.vocabulary import Mode, Progress
 from sefa_edge.edge.recording.messages import (
     ArmMessage,
     Chunk,

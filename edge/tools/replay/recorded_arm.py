@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from sefa_edge.edge.control.chunks import ActionChunk
 from sefa_edge.edge.control.control_tap import error_of
-from sefa_edge.edge.control.modes import Event
 from sefa_edge.edge.control.tick_trace import Answer, ArmCall, Operation
 from sefa_edge.edge.ipc.records import NONE_NS, TickReport
+from sefa_edge.edge.ipc.vocabulary import Event
 from sefa_edge.edge.recording.messages import Tick, command_of, event_of, state_of
 from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity
 from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED, HeldCommand, JointGoal, JointState, Preparation

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sefa_edge.edge.engines.engine import EngineOptions, open_engine
+from sefa_edge.edge.engines.engine import EngineOptions
+from sefa_edge.edge.engines.opening import open_engine
 from sefa_edge.edge.pictures import decode_picture, write_picture
 from sefa_edge.edge.tools.verification.comparison import (
     check_cards_agree,
@@ -18,6 +19,7 @@ from sefa_edge.edge.tools.verification.comparison import (
 )
 from sefa_edge.edge.tools.verification.pictures import Disagreement, draw_disagreement
 from sefa_edge.profiles.action_error import ActionError, action_error, error_table
+from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.card_check import World, check_card
 from sefa_edge.profiles.files import check_report_word, output_folder, write_report
@@ -26,7 +28,6 @@ from sefa_edge.profiles.quantities import SEED, THREADS, Real, Whole
 from sefa_edge.profiles.recording.dataset import open_dataset
 from sefa_edge.profiles.recording.recordings import Recordings
 from sefa_edge.profiles.recording.windows import Choice
-from sefa_edge.profiles.schema import load_arm_profile
 from sefa_edge.profiles.units import ns_to_ms
 from sefa_edge.profiles.verification import VerificationReport, VerifiedEngine, report_text
 

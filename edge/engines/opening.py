@@ -1,0 +1,31 @@
+"""The one place that turns an engine's file into an engine that is ready to run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sefa_edge.edge.engines.engine import Engine, EngineError, EngineOptions, engine_kind
+from sefa_edge.profiles.card import load_card
+
+
+def open_engine(path: Path, options: EngineOptions | None = None) -> Engine:
+    """Check an engine against its card, load it and run it until it is warm.
+
+    Raises:
+        InputError: no card, another file's card, an unknown format, tensors that differ from the card, a plan of
+            another GPU or TensorRT.
+        MissingError: the library or the GPU that this format needs is not there.
+        FaultError: CUDA or TensorRT fails.
+    """
+    card = load_card(path)
+    kind = engine_kind(path)
+    if kind != card.format:
+        raise EngineError(f"{path} is of format {kind}, its card says {card.format}", "export or build it again")
+    chosen = options or EngineOptions()
+    if card.plan is not None:
+        from sefa_edge.edge.engines.tensorrt_plan import open_plan
+
+        return open_plan(path, card, chosen.plan)
+    from sefa_edge.edge.engines.onnx_runtime import OnnxEngine
+
+    return OnnxEngine(path, card, chosen)
