@@ -85,7 +85,7 @@ def test_installed_package_is_the_one_that_runs(site: Path) -> None:
 
 
 def test_installed_package_finds_its_facts(site: Path) -> None:
-    program = "from sefa_edge.profiles import schema as s; print(*map(s.load_arm_profile, s.shipped_arms()))"
+    program = "from sefa_edge.profiles import arms as s; print(*map(s.load_arm_profile, s.shipped_arms()))"
     assert "so101" in _run([sys.executable, "-c", program], site).stdout
 
 
