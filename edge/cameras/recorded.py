@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from sefa_edge.edge.cameras.camera import CameraLost, CameraRequest, DamageCount, Frame
+from sefa_edge.edge.ipc.record_json import from_json
 from sefa_edge.edge.pictures import DamagedPicture, decode_picture
-from sefa_edge.edge.recording.messages import Picture, decode, png_of
-from sefa_edge.edge.recording.names import picture_topic
 from sefa_edge.edge.recording.recorded_run import RecordedRun, open_run
+from sefa_edge.edge.recording.topics import Picture, picture_topic
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.units import NS_PER_S, ms_to_ns
 
@@ -60,7 +60,7 @@ class RecordedCamera:
 
     def _picture(self, shown: Picture) -> np.ndarray | None:
         try:
-            return decode_picture(png_of(shown))
+            return decode_picture(shown.data)
         except DamagedPicture:
             self.damage.pictures += 1
             return None
@@ -78,4 +78,4 @@ def _endless(run: RecordedRun, camera: str) -> Generator[Picture, None, None]:
         found = False
         for message in run.messages(frozenset({topic})):
             found = True
-            yield decode(topic, message.content, Picture)
+            yield from_json(message.content, Picture, topic)

@@ -7,18 +7,15 @@ chunk 8         x     x-----o-----o-----o      taken over at |: steps before it 
 
 from __future__ import annotations
 
-import struct
 from bisect import bisect_left
 from collections import deque
-from dataclasses import dataclass
 
 import numpy as np
 
 from sefa_edge.edge.control.handover import hand_over
 from sefa_edge.edge.control.play_settings import HandOver
 from sefa_edge.edge.control.shaping import Path, Segment, Setpoint, path_through
-from sefa_edge.edge.ipc.records import Kind, seal, unseal
-from sefa_edge.edge.ipc.transport import RecordError
+from sefa_edge.edge.ipc.policy_records import ActionChunk
 from sefa_edge.profiles.units import s_to_ns
 
 PLAN_AHEAD_NS = s_to_ns(10)
@@ -27,63 +24,20 @@ PLAN_AHEAD_NS = s_to_ns(10)
 MAX_OVERLAP = 64
 """Chunks that an ensemble remembers at most."""
 
-_HEAD = struct.Struct("<qqqqqII")
+
+def path_of(chunk: ActionChunk) -> Path:
+    """The smooth path through all steps of a chunk."""
+    times_ns = chunk.first_step_ns + chunk.step_period_ns * np.arange(len(chunk.joint_deg), dtype=np.int64)
+    return path_through(times_ns, chunk.joint_deg.astype(np.float64))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ActionChunk:
-    """What the policy wants: joint_deg float32 [T, n], row i due at `first_step_ns + i * step_period_ns`.
-
-    `chunk_id` rises for as long as the policy process lives; `observed_ns` is when the light of the newest
-    picture was caught; degrees, gripper 0..100, joints in the arm profile's order.
-    """
-
-    chunk_id: int
-    observed_ns: int
-    first_step_ns: int
-    step_period_ns: int
-    joint_deg: np.ndarray
-    inference_ns: int
-
-    def pack(self) -> bytes:
-        head = _HEAD.pack(
-            self.chunk_id, self.observed_ns, self.first_step_ns, self.step_period_ns, self.inference_ns,
-            *self.joint_deg.shape,
-        )  # fmt: skip
-        return seal(Kind.CHUNK, head + self.joint_deg.astype("<f4").tobytes())
-
-    @classmethod
-    def unpack(cls, record: bytes, horizon: int, joints: int) -> ActionChunk:
-        """Raises RecordError when the record is not a chunk of this very horizon and number of joints."""
-        body = unseal(record, Kind.CHUNK, _HEAD.size + 4 * horizon * joints)
-        chunk_id, observed_ns, first_ns, period_ns, inference_ns, rows, columns = _HEAD.unpack_from(body)
-        if (rows, columns) != (horizon, joints):
-            raise RecordError(f"a chunk of {rows} x {columns}, expected {horizon} x {joints}")
-        joint_deg = np.frombuffer(body, "<f4", horizon * joints, _HEAD.size).reshape(horizon, joints)
-        return cls(chunk_id, observed_ns, first_ns, period_ns, joint_deg, inference_ns)
-
-    @property
-    def last_step_ns(self) -> int:
-        return self.first_step_ns + (len(self.joint_deg) - 1) * self.step_period_ns
-
-    @property
-    def path(self) -> Path:
-        """The smooth way through all its steps."""
-        times_ns = self.first_step_ns + self.step_period_ns * np.arange(len(self.joint_deg), dtype=np.int64)
-        return path_through(times_ns, self.joint_deg.astype(np.float64))
-
-    def late_steps(self, now_ns: int) -> int:
-        """How many of its steps are due by `now_ns`."""
-        passed = (now_ns - self.first_step_ns) // self.step_period_ns + 1
-        return min(max(0, passed), len(self.joint_deg))
-
-    def is_motion(self, now_ns: int) -> bool:
-        """Whether the chunk can be played at all: finite values, rising times, on this clock."""
-        return (
-            0 < self.step_period_ns <= PLAN_AHEAD_NS
-            and self.first_step_ns - now_ns <= PLAN_AHEAD_NS
-            and bool(np.isfinite(self.joint_deg).all())
-        )
+def is_playable(chunk: ActionChunk, now_ns: int) -> bool:
+    """Whether the chunk can be played at all: finite values, rising times, on this clock."""
+    return (
+        0 < chunk.step_period_ns <= PLAN_AHEAD_NS
+        and chunk.first_step_ns - now_ns <= PLAN_AHEAD_NS
+        and bool(np.isfinite(chunk.joint_deg).all())
+    )
 
 
 class ChunkPlayer:
@@ -145,4 +99,4 @@ class ChunkPlayer:
             self._steps = steps
         while self._overlapping and self._overlapping[0].times_ns[-1] <= now_ns:
             self._overlapping.popleft()
-        self._overlapping.append(chunk.path)
+        self._overlapping.append(path_of(chunk))

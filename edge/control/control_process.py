@@ -63,9 +63,11 @@ from sefa_edge.edge.control.realtime import (
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.policy_records import Trouble
 from sefa_edge.edge.ipc.process import read_config
+from sefa_edge.edge.ipc.record_header import RecordError
 from sefa_edge.edge.ipc.records import ArmOpened, Final, Privilege, Ready, Torque, names_of, one_line
 from sefa_edge.edge.ipc.transport import Channel, ChannelClosed
 from sefa_edge.edge.ipc.vocabulary import Mode
+from sefa_edge.edge.ipc.wire_record import unpack_fields
 from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity
 from sefa_edge.firmware_bridge.host.calibration import load_calibration
@@ -119,7 +121,7 @@ class ControlConfig(StrictModel):
     arming: Literal["after_looking", "at_once"] = "after_looking"
     """When ARM takes effect; a rescue never waits, because the arm may be up in the air and must not be let down."""
     expected_arm: Annotated[str, Field(max_length=1024)] | None = None
-    """Which arm must answer: `ArmIdentity.pack` in hexadecimal digits; null: whichever does."""
+    """Which arm must answer: its ArmIdentity, packed, in hexadecimal digits; null: whichever does."""
     rescue: bool = False
     """Whether an earlier process may have left the arm holding: it is then held where it is, parked and released
     without any command, whether the supervisor lives or not. An arm that does not hold is not touched."""
@@ -184,8 +186,8 @@ def build_loop(config: ControlConfig, profile: ArmProfile, world: Surroundings, 
 
 def _expected(config: ControlConfig) -> ArmIdentity | None:
     try:
-        return None if config.expected_arm is None else ArmIdentity.unpack(bytes.fromhex(config.expected_arm))
-    except ValueError:
+        return None if config.expected_arm is None else unpack_fields(ArmIdentity, bytes.fromhex(config.expected_arm))
+    except (ValueError, RecordError):
         raise InputError("expected_arm in the control configuration is no arm", "the supervisor writes it") from None
 
 

@@ -12,10 +12,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
-from sefa_edge.edge.control.chunks import ActionChunk
 from sefa_edge.edge.control.links import Links
-from sefa_edge.edge.control.tick_trace import MAX_ENTRIES, Answer, ArmCall, Operation, TickTrace
+from sefa_edge.edge.ipc.policy_records import ActionChunk
 from sefa_edge.edge.ipc.records import NONE_NS, TickReport, names_of
+from sefa_edge.edge.ipc.tick_trace import MAX_ENTRIES, Answer, ArmCall, Operation, TickTrace
 from sefa_edge.edge.ipc.transport import MAX_RECORD_BYTES, Channel, ChannelClosed
 from sefa_edge.edge.ipc.vocabulary import Event
 from sefa_edge.firmware_bridge.host.arm import Arm

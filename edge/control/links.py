@@ -10,20 +10,11 @@ from typing import Protocol
 
 import numpy as np
 
-from sefa_edge.edge.control.chunks import ActionChunk
 from sefa_edge.edge.ipc.faults import Fault
-from sefa_edge.edge.ipc.policy_records import InferenceBegun, Trouble
-from sefa_edge.edge.ipc.records import (
-    ControlCommand,
-    EmergencyHeard,
-    Heartbeat,
-    JointSample,
-    Kind,
-    MayHold,
-    TickReport,
-    kind_of,
-)
-from sefa_edge.edge.ipc.transport import Channel, ChannelClosed, RecordError
+from sefa_edge.edge.ipc.policy_records import ActionChunk, InferenceBegun, Trouble
+from sefa_edge.edge.ipc.record_header import Kind, RecordError, kind_of
+from sefa_edge.edge.ipc.records import ControlCommand, EmergencyHeard, Heartbeat, JointSample, MayHold, TickReport
+from sefa_edge.edge.ipc.transport import Channel, ChannelClosed
 from sefa_edge.edge.ipc.vocabulary import Command, Event
 from sefa_edge.firmware_bridge.host.emergency import Emergency
 from sefa_edge.firmware_bridge.host.messages import JointState
@@ -222,7 +213,7 @@ class ProcessLinks:
                 elif kind is Kind.INFERENCE_BEGUN:
                     self._inference_begun_ns = InferenceBegun.unpack(record).begun_ns
                 else:
-                    self._chunk = ActionChunk.unpack(record, self._horizon, self._joints)
+                    self._chunk = ActionChunk.unpack(record, T=self._horizon, n=self._joints)
                     self._inference_begun_ns = None
                     self._inference_ns, self._step_ns = self._chunk.inference_ns, self._chunk.step_period_ns
         except RecordError:

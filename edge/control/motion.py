@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from sefa_edge.edge.control.arming import Arming, Look, details_of, first_suspicion, suspicion
-from sefa_edge.edge.control.chunks import ActionChunk, ChunkPlayer
+from sefa_edge.edge.control.chunks import ChunkPlayer, is_playable
 from sefa_edge.edge.control.clock import Slot
 from sefa_edge.edge.control.links import Links
 from sefa_edge.edge.control.modes import ModeState, Target, transition
@@ -18,6 +18,7 @@ from sefa_edge.edge.control.shaping import Segment, Setpoint, interpolate, resti
 from sefa_edge.edge.control.standstill import AT_REST_DEG, Standstill
 from sefa_edge.edge.control.watched_arm import WatchedArm
 from sefa_edge.edge.ipc.faults import OBSTRUCTIONS, Fault
+from sefa_edge.edge.ipc.policy_records import ActionChunk
 from sefa_edge.edge.ipc.records import NONE_NS, names_of
 from sefa_edge.edge.ipc.vocabulary import Command, Event, Mode, Progress
 from sefa_edge.firmware_bridge.host.arm import Arm
@@ -226,7 +227,7 @@ class Motion:
             self.apply(suspicion(self._guarded) or Fault.ARM_TIMEOUT, now_ns)
 
     def _take(self, chunk: ActionChunk, now_ns: int) -> None:
-        if chunk.is_motion(now_ns):
+        if is_playable(chunk, now_ns):
             if self.player.accept(chunk, now_ns, self._going_on()):
                 self._fed_ns = now_ns  # the first one may come after more than the goal timeout
         else:

@@ -1,14 +1,17 @@
-"""Records that the policy process sends and takes, besides chunks and joints; the others are in edge/ipc/records.py."""
+"""Records that the policy process sends and takes, besides joints (edge/ipc/records.py)."""
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Annotated
+
+import numpy as np
 
 from sefa_edge.edge.ipc.faults import Fault
-from sefa_edge.edge.ipc.records import Kind, clipped, seal, text_of, unseal
-from sefa_edge.edge.ipc.transport import RecordError
+from sefa_edge.edge.ipc.record_header import Kind
+from sefa_edge.edge.ipc.wire_record import WireRecord, wire_record
+from sefa_edge.profiles.wire_types import F32, I64, U8, Among, Many, Text
 
 
 class Order(IntEnum):
@@ -24,106 +27,124 @@ class Happening(IntEnum):
     READY = 1  # engine open and warm
     PAUSED = 2  # no chunk of the episode will follow this report
     CHUNK = 3  # a chunk was sent
-    NO_FRAME = 4  # a policy step without a fresh picture: nothing was sent
+    NO_FRAME = 4  # a policy step without a fresh frame: nothing was sent
     NO_JOINTS = 5  # a policy step without fresh joints: nothing was sent
-    GAP = 6  # pictures or joints of the past were missing: the nearest ones were used
+    GAP = 6  # frames or joints of the past were missing: the nearest ones were used
 
 
+@wire_record(Kind.POLICY_COMMAND)
 @dataclass(frozen=True, slots=True)
-class PolicyCommand:
-    """RUN starts an episode with its noise seed, on pictures caught from `after_ns` on; PAUSE ends it."""
+class PolicyCommand(WireRecord):
+    """RUN starts an episode with its noise seed, on frames caught from `after_ns` on; PAUSE ends it."""
 
-    order: Order
-    episode: int = 0
-    seed: int = 0
-    after_ns: int = 0
-
-    def pack(self) -> bytes:
-        return seal(Kind.POLICY_COMMAND, _COMMAND.pack(self.order, self.episode, self.seed, self.after_ns))
-
-    @classmethod
-    def unpack(cls, record: bytes) -> PolicyCommand:
-        """Raises RecordError."""
-        order, *fields = _COMMAND.unpack(unseal(record, Kind.POLICY_COMMAND, _COMMAND.size))
-        if order not in Order._value2member_map_:
-            raise RecordError(f"{order} is no order")
-        return cls(Order(order), *fields)
+    order: Annotated[Order, U8]
+    episode: Annotated[int, I64] = 0
+    seed: Annotated[int, I64] = 0
+    after_ns: Annotated[int, I64] = 0
 
 
+@wire_record(Kind.POLICY_REPORT)
 @dataclass(frozen=True, slots=True)
-class PolicyReport:
-    """One event of the policy; `frame_age_ns` is the age of the picture when the inference began."""
+class PolicyReport(WireRecord):
+    """One event of the policy."""
 
-    happening: Happening
-    episode: int
-    chunk_id: int = 0
-    inference_ns: int = 0
-    frame_age_ns: int = 0
-    skipped_steps: int = 0
+    happening: Annotated[Happening, U8]
+    episode: Annotated[int, I64]
+    chunk_id: Annotated[int, I64] = 0
+    inference_ns: Annotated[int, I64] = 0
+    frame_age_ns: Annotated[int, I64] = 0
+    """Age of the frame when the inference began."""
+    skipped_steps: Annotated[int, I64] = 0
     """Policy steps by which inferences began late, since the process started; the next two likewise."""
-    overlong: int = 0
+    overlong: Annotated[int, I64] = 0
     """Inferences that took longer than their period."""
-    late_steps: int = 0
+    late_steps: Annotated[int, I64] = 0
     """Steps of chunks that were due before they could be sent."""
 
-    def pack(self) -> bytes:
-        return seal(
-            Kind.POLICY_REPORT,
-            _REPORT.pack(
-                self.happening, self.episode, self.chunk_id, self.inference_ns, self.frame_age_ns,
-                self.skipped_steps, self.overlong, self.late_steps,
-            ),
-        )  # fmt: skip
 
-    @classmethod
-    def unpack(cls, record: bytes) -> PolicyReport:
-        """Raises RecordError."""
-        happening, *fields = _REPORT.unpack(unseal(record, Kind.POLICY_REPORT, _REPORT.size))
-        if happening not in Happening._value2member_map_:
-            raise RecordError(f"{happening} is no happening")
-        return cls(Happening(happening), *fields)
-
-
+@wire_record(Kind.INFERENCE_BEGUN)
 @dataclass(frozen=True, slots=True)
-class InferenceBegun:
-    """Policy to control: no chunk comes until this inference has ended. Lets control say why it waits in vain."""
+class InferenceBegun(WireRecord):
+    """Policy to control: no chunk comes until this inference has ended. Control can say why it waits."""
 
-    begun_ns: int
-
-    def pack(self) -> bytes:
-        return seal(Kind.INFERENCE_BEGUN, _BEGUN.pack(self.begun_ns))
-
-    @classmethod
-    def unpack(cls, record: bytes) -> InferenceBegun:
-        """Raises RecordError."""
-        return cls(*_BEGUN.unpack(unseal(record, Kind.INFERENCE_BEGUN, _BEGUN.size)))
+    begun_ns: Annotated[int, I64]
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """Policy to control: the run cannot go on. `about` says which camera, or what; at most 64 bytes of it travel."""
-
-    fault: Fault
-    about: str = ""
-
-    def pack(self) -> bytes:
-        return seal(Kind.TROUBLE, _TROUBLE.pack(self.fault, clipped(self.about, _ABOUT_BYTES)))
-
-    @classmethod
-    def unpack(cls, record: bytes) -> Trouble:
-        """Raises RecordError, also for a fault that is not the policy's to tell."""
-        fault, about = _TROUBLE.unpack(unseal(record, Kind.TROUBLE, _TROUBLE.size))
-        if fault not in TOLD_BY_POLICY:
-            raise RecordError(f"{fault} is no trouble of a policy")
-        return cls(Fault(fault), text_of(about))
-
-
-TOLD_BY_POLICY = frozenset(
+REPORTED_BY_POLICY = frozenset(
     {Fault.CAMERA_STALE, Fault.CAMERA_FROZEN, Fault.CAMERA_DARK, Fault.CAMERA_SKEW, Fault.ENGINE_FAILED}
 )
 
-_ABOUT_BYTES = 64
-_TROUBLE = struct.Struct(f"<B{_ABOUT_BYTES}s")
-_COMMAND = struct.Struct("<Iqqq")
-_REPORT = struct.Struct("<Iqqqqqqq")
-_BEGUN = struct.Struct("<q")
+
+@wire_record(Kind.TROUBLE)
+@dataclass(frozen=True, slots=True)
+class Trouble(WireRecord):
+    """Policy to control: the run cannot go on."""
+
+    fault: Annotated[Fault, U8, Among(REPORTED_BY_POLICY)]
+    about: Annotated[str, Text(64)] = ""
+    """Which camera, or what."""
+
+
+@wire_record(Kind.CHUNK)
+@dataclass(frozen=True, slots=True, eq=False)
+class ActionChunk(WireRecord):
+    """What the policy wants: row i of `joint_deg` is due at `first_step_ns + i * step_period_ns`."""
+
+    chunk_id: Annotated[int, I64]
+    """Rises for as long as the policy process lives."""
+    observed_ns: Annotated[int, I64]
+    """When the light of the newest frame was caught."""
+    first_step_ns: Annotated[int, I64]
+    """When the first step is due."""
+    step_period_ns: Annotated[int, I64]
+    """Time between two steps."""
+    joint_deg: Annotated[np.ndarray, F32["T", "n"]]
+    """The steps."""
+    inference_ns: Annotated[int, I64]
+    """How long the inference took."""
+
+    @property
+    def last_step_ns(self) -> int:
+        return self.first_step_ns + (len(self.joint_deg) - 1) * self.step_period_ns
+
+    def late_steps(self, now_ns: int) -> int:
+        """How many of its steps are due by `now_ns`."""
+        passed = (now_ns - self.first_step_ns) // self.step_period_ns + 1
+        return min(max(0, passed), len(self.joint_deg))
+
+
+@dataclass(frozen=True, slots=True)
+class FrameStamp:
+    """Which frame: of which camera, and when."""
+
+    camera: Annotated[int, U8]
+    """Place of the camera on the policy card, from 0."""
+    sequence: Annotated[int, I64]
+    """Number of the frame."""
+    capture_ns: Annotated[int, I64]
+    """When its light was caught."""
+
+
+@wire_record(Kind.INFERENCE)
+@dataclass(frozen=True, slots=True, eq=False)
+class Inference(WireRecord):
+    """What the policy looked at and what came of it, one per inference: policy -> recorder."""
+
+    chunk_id: Annotated[int, I64]
+    """Id of the chunk that came of it; the times are the chunk's."""
+    observed_ns: Annotated[int, I64]
+    """When the light of the newest frame was caught."""
+    first_step_ns: Annotated[int, I64]
+    """When the first step is due."""
+    step_period_ns: Annotated[int, I64]
+    """Time between two steps."""
+    inference_ns: Annotated[int, I64]
+    """How long it took."""
+    frames: Annotated[tuple[FrameStamp, ...], Many(255)]
+    """Camera by camera in the card's order, oldest first."""
+    joint_deg: Annotated[np.ndarray, F32["n_obs", "n"]]
+    """The joints at the times of the frames, oldest first."""
+    noise: Annotated[np.ndarray, F32["T", "n"]]
+    """What the flow began with."""
+    output: Annotated[np.ndarray, F32["T", "n"]]
+    """What the engine gave: the steps."""

@@ -11,14 +11,17 @@ import mmap
 import os
 import select
 import socket
-import struct
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
+from sefa_edge.edge.ipc.record_header import Kind, RecordError
+from sefa_edge.edge.ipc.wire_record import WireRecord, wire_record
 from sefa_edge.profiles.errors import SefaError
+from sefa_edge.profiles.wire_types import I64, U32
 
 MAX_RECORD_BYTES = 65536
 RING_SLOTS = 8
@@ -28,10 +31,6 @@ class ChannelClosed(SefaError):
     """The process on the other end is gone."""
 
     exit_code = 3
-
-
-class RecordError(SefaError):
-    """A record of a size or content that nobody here sends."""
 
 
 class Channel:
@@ -119,42 +118,26 @@ def channel_pair() -> tuple[Channel, Channel]:
     return Channel(first), Channel(second)
 
 
+@wire_record(Kind.FRAME)
 @dataclass(frozen=True, slots=True)
-class FrameDescriptor:
-    """Where the newest picture lies: a slot of the ring. `capture_ns` is when the light was caught."""
+class FrameDescriptor(WireRecord):
+    """Where the newest picture lies: a slot of the ring."""
 
-    FORMAT = struct.Struct("<IIqqqqqqqq")  # class attribute, not a field: it has no annotation
-    MAGIC = 0x464D5246
-
-    slot: int
-    sequence: int
-    capture_ns: int
-    received_ns: int
-    published_ns: int
+    slot: Annotated[int, U32]
+    sequence: Annotated[int, I64]
+    capture_ns: Annotated[int, I64]
+    """When the light was caught."""
+    received_ns: Annotated[int, I64]
+    published_ns: Annotated[int, I64]
     """When the picture lay in the ring, in the policy's size."""
-    still_ns: int = 0
+    still_ns: Annotated[int, I64] = 0
     """For how long the camera had been giving one picture, bit by bit, when it gave the one before this."""
-    dark_ns: int = 0
+    dark_ns: Annotated[int, I64] = 0
     """For how long it had been seeing nothing then."""
-    reconnections: int = 0
+    reconnections: Annotated[int, I64] = 0
     """How often the camera has come back since the start of the run."""
-    damaged: int = 0
+    damaged: Annotated[int, I64] = 0
     """How many of its pictures were damaged or cut short, and not used, since the start of the run."""
-
-    def pack(self) -> bytes:
-        stamps = (self.capture_ns, self.received_ns, self.published_ns)
-        seen = (self.still_ns, self.dark_ns, self.reconnections, self.damaged)
-        return self.FORMAT.pack(self.MAGIC, self.slot, self.sequence, *stamps, *seen)
-
-    @classmethod
-    def unpack(cls, record: bytes) -> FrameDescriptor:
-        """Raises RecordError when the record is not a frame descriptor."""
-        if len(record) != cls.FORMAT.size:
-            raise RecordError(f"a frame descriptor has {cls.FORMAT.size} bytes, this record {len(record)}")
-        magic, *fields = cls.FORMAT.unpack(record)
-        if magic != cls.MAGIC:
-            raise RecordError(f"not a frame descriptor: it begins {magic:#x}")
-        return cls(*fields)
 
 
 class FrameRing:

@@ -21,13 +21,20 @@ from pydantic import Field
 
 from sefa_edge.edge.cameras.camera import Frame
 from sefa_edge.edge.cameras.watch import DEFAULT_MAX_SKEW_MS, CameraWatch, Patience, WatchLimits
-from sefa_edge.edge.control.chunks import ActionChunk
 from sefa_edge.edge.control.control_tap import PatientSink
 from sefa_edge.edge.control.play_settings import NoiseMode
 from sefa_edge.edge.engines.engine import Engine, EngineOptions
 from sefa_edge.edge.engines.opening import open_engine
 from sefa_edge.edge.ipc.faults import FAULTS, Fault
-from sefa_edge.edge.ipc.policy_records import Happening, InferenceBegun, Order, PolicyCommand, PolicyReport, Trouble
+from sefa_edge.edge.ipc.policy_records import (
+    ActionChunk,
+    Happening,
+    InferenceBegun,
+    Order,
+    PolicyCommand,
+    PolicyReport,
+    Trouble,
+)
 from sefa_edge.edge.ipc.process import child_main, give_memory_back
 from sefa_edge.edge.ipc.records import JointSample
 from sefa_edge.edge.ipc.transport import RING_SLOTS, Channel, ChannelClosed, FrameDescriptor, FrameRing
@@ -154,7 +161,7 @@ class PolicyProcess:
 
     def _take_in(self) -> None:
         for record in self._control.drain():
-            self._joints.add(JointSample.unpack(record, self._joint_count))
+            self._joints.add(JointSample.unpack(record, n=self._joint_count))
         for camera in self._cameras:
             if camera.is_open:
                 camera.drain(self._watch)

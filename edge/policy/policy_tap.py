@@ -6,10 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sefa_edge.edge.control.chunks import ActionChunk
 from sefa_edge.edge.control.control_tap import Sink
 from sefa_edge.edge.engines.engine import Engine
-from sefa_edge.edge.ipc.inference import Inference
+from sefa_edge.edge.ipc.policy_records import ActionChunk, FrameStamp, Inference
 from sefa_edge.edge.policy.policy import Observation
 from sefa_edge.profiles.card import PolicyCard
 
@@ -44,7 +43,9 @@ class PolicyTap:
     def tell(self, observation: Observation, chunk: ActionChunk) -> None:
         """After each inference."""
         frames = tuple(
-            tuple((frame.sequence, frame.capture_ns) for frame in observation.frames[name]) for name in self._cameras
+            FrameStamp(camera, frame.sequence, frame.capture_ns)
+            for camera, name in enumerate(self._cameras)
+            for frame in observation.frames[name]
         )
         inference = Inference(
             chunk.chunk_id, chunk.observed_ns, chunk.first_step_ns, chunk.step_period_ns, chunk.inference_ns,

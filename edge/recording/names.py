@@ -1,4 +1,4 @@
-"""Names of recordings and of the topics in them."""
+"""Names of recordings."""
 
 from __future__ import annotations
 
@@ -8,14 +8,6 @@ from pathlib import Path
 
 PARTIAL = ".partial"
 """Ending of a recording that is not complete: it grows, or was cut short."""
-
-ARM = "/control/arm"
-TICK, CHUNK, INFERENCE = "/control/tick", "/control/chunk", "/policy/inference"
-EVENT, LOSSES = "/run/event", "/recorder/losses"
-
-
-def picture_topic(camera: str) -> str:
-    return f"/camera/{camera}/image"
 
 
 def free_path(folder: Path) -> Path:

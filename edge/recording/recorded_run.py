@@ -9,6 +9,7 @@ from pathlib import Path
 from sefa_edge.edge.control.control_process import ControlConfig
 from sefa_edge.edge.recording.mcap_file import CutShort, StoredAttachment, StoredMessage, StoredMetadata, read_mcap
 from sefa_edge.edge.recording.names import PARTIAL
+from sefa_edge.edge.recording.topics import FORMAT
 from sefa_edge.profiles.card import PolicyCard
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import MAX_BYTES
@@ -42,7 +43,7 @@ def open_run(path: Path) -> RecordedRun:
     """A recording, or the newest one in a folder.
 
     Raises:
-        InputError: there is none, or it does not say what it was set up with.
+        InputError: there is none, it has another format, or it does not say what it was set up with.
     """
     path = _newest_in(path) if path.is_dir() else path
     words: dict[str, str] = {}
@@ -54,6 +55,11 @@ def open_run(path: Path) -> RecordedRun:
             attached[stored.name] = stored.content
         else:
             break
+    if words and words.get("format", "1") != FORMAT:
+        raise InputError(
+            f"{path} is a recording of format {words.get('format', '1')[:20]}, this version reads format {FORMAT}",
+            "read it with the version that recorded it, or record the run again",
+        )
     return RecordedRun(
         path,
         words,

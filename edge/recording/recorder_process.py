@@ -20,12 +20,12 @@ from pathlib import Path
 import numpy as np
 
 from sefa_edge.edge.ipc.process import child_main
-from sefa_edge.edge.ipc.records import Kind, kind_of
-from sefa_edge.edge.ipc.transport import Channel, ChannelClosed, FrameDescriptor, FrameRing, RecordError
+from sefa_edge.edge.ipc.record_header import Kind, RecordError, kind_of
+from sefa_edge.edge.ipc.run_event import RunEvent, RunStage
+from sefa_edge.edge.ipc.transport import Channel, ChannelClosed, FrameDescriptor, FrameRing
 from sefa_edge.edge.pictures import encode_png
 from sefa_edge.edge.recording.recorder_config import RecordedCamera, RecorderConfig
 from sefa_edge.edge.recording.recording import Recording, RecordingFull, RunFacts
-from sefa_edge.edge.recording.run_event import RunEvent, RunStage
 from sefa_edge.profiles.errors import FaultError, InputError
 from sefa_edge.profiles.units import s_to_ns
 

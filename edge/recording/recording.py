@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import platform
 import shutil
@@ -11,16 +12,24 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from sefa_edge.edge.control.chunks import ActionChunk
-from sefa_edge.edge.control.tick_trace import TickTrace
 from sefa_edge.edge.engines.cache import processor_name
-from sefa_edge.edge.ipc.inference import Inference
-from sefa_edge.edge.ipc.records import ArmOpened, Kind, kind_of
-from sefa_edge.edge.ipc.transport import FrameDescriptor, RecordError
-from sefa_edge.edge.recording import messages
+from sefa_edge.edge.ipc.record_header import Kind, RecordError, kind_of
+from sefa_edge.edge.ipc.record_json import schema_of, to_json
+from sefa_edge.edge.ipc.transport import FrameDescriptor
+from sefa_edge.edge.ipc.wire_record import layout_of
+from sefa_edge.edge.ipc.wire_values import Schema
 from sefa_edge.edge.recording.mcap_file import McapWriter
-from sefa_edge.edge.recording.names import ARM, CHUNK, EVENT, INFERENCE, LOSSES, PARTIAL, TICK, picture_topic
-from sefa_edge.edge.recording.run_event import RunEvent
+from sefa_edge.edge.recording.names import PARTIAL
+from sefa_edge.edge.recording.topics import (
+    FORMAT,
+    LOSSES,
+    TOPICS,
+    Losses,
+    Picture,
+    Topic,
+    picture_of,
+    picture_topic,
+)
 from sefa_edge.profiles.errors import SefaError
 
 RESERVE_SHARE, RESERVE_BYTES = 0.05, 1 << 30
@@ -45,6 +54,20 @@ class RunFacts:
     attachments: Mapping[str, str]
     """File name -> JSON."""
 
+    def dims_of(self, topic: Topic) -> dict[str, int]:
+        """The dimensions that the records of a topic must have."""
+        known = {"T": self.horizon, "n": self.joints}
+        return {name: size for name, size in known.items() if name in layout_of(topic.record).dims}
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenTopic:
+    """A topic in the file."""
+
+    channel: int
+    topic: Topic
+    dims: dict[str, int]
+
 
 class Recording:
     """Takes records and pictures as they come."""
@@ -58,15 +81,12 @@ class Recording:
         file.describe("run", {**facts.words, **_versions(), "realtime_offset_ns": str(self._offset_ns)})
         for name, content in facts.attachments.items():
             file.attach(name, content.encode(), self._now())
-        self._arm = file.add_topic(ARM, "sefa_edge.Arm", messages.schema_of(messages.ArmMessage))
-        self._tick = file.add_topic(TICK, "sefa_edge.Tick", messages.schema_of(messages.Tick))
-        self._chunk = file.add_topic(CHUNK, "sefa_edge.Chunk", messages.schema_of(messages.Chunk))
-        self._event = file.add_topic(EVENT, "sefa_edge.RunEvent", messages.schema_of(messages.RunEventMessage))
-        self._losses = file.add_topic(LOSSES, "sefa_edge.Losses", messages.schema_of(messages.Losses))
-        self._inference = file.add_topic(
-            INFERENCE, "sefa_edge.Inference", messages.schema_of(messages.InferenceMessage)
-        )
-        picture = messages.schema_of(messages.Picture)
+        self._topics: dict[Kind, WrittenTopic] = {}
+        for topic in TOPICS:
+            channel = file.add_topic(topic.name, *_schema(topic.record))
+            self._topics[topic.record.kind] = WrittenTopic(channel, topic, facts.dims_of(topic))
+        self._losses = file.add_topic(LOSSES, *_schema(Losses))
+        picture = schema_of(Picture)
         self._cameras = {
             name: file.add_topic(picture_topic(name), "foxglove.CompressedImage", picture) for name in facts.cameras
         }
@@ -82,33 +102,22 @@ class Recording:
     def add_record(self, record: bytes) -> None:
         """One record of control, policy or supervisor. Raises OSError, and RecordError for any other."""
         kind = kind_of(record)
-        if kind is Kind.TICK_TRACE:
-            trace = TickTrace.unpack(record)
-            self._write(self._tick, trace.report.start_ns, messages.tick_message(trace))
-        elif kind is Kind.ARM:
-            self._write(self._arm, time.monotonic_ns(), messages.arm_message(ArmOpened.unpack(record)))
-        elif kind is Kind.CHUNK:
-            chunk = ActionChunk.unpack(record, self._facts.horizon, self._facts.joints)
-            self._write(self._chunk, time.monotonic_ns(), messages.chunk_message(chunk))
-        elif kind is Kind.INFERENCE:
-            inference = Inference.unpack(record)
-            self._write(
-                self._inference, time.monotonic_ns(), messages.inference_message(inference, self._facts.cameras)
-            )
-        elif kind is Kind.RUN_EVENT:
-            event = RunEvent.unpack(record)
-            self._write(self._event, event.stamp_ns, messages.event_message(event))
-        else:
+        if kind not in self._topics:
             raise RecordError(f"a {kind.name} record is not recorded")
+        written = self._topics[kind]
+        value = written.topic.record.unpack(record, **written.dims)
+        field = written.topic.stamp_field
+        stamp_ns = operator.attrgetter(field)(value) if field else time.monotonic_ns()
+        self._write(written.channel, stamp_ns, value)
 
     def add_picture(self, camera: str, frame: FrameDescriptor, png: bytes) -> None:
         """Raises OSError."""
-        log_ns = frame.capture_ns + self._offset_ns
-        self._write(self._cameras[camera], frame.capture_ns, messages.picture_message(camera, frame, png, log_ns))
+        picture = picture_of(camera, frame, png, frame.capture_ns + self._offset_ns)
+        self._write(self._cameras[camera], frame.capture_ns, picture)
 
     def add_losses(self, pictures: int, records: int) -> None:
         """Raises OSError."""
-        self._write(self._losses, time.monotonic_ns(), {"pictures": pictures, "records": records})
+        self._write(self._losses, time.monotonic_ns(), Losses(pictures, records))
 
     def check_room(self) -> None:
         """Raises RecordingFull when no more may be written, OSError when the folder is gone."""
@@ -127,15 +136,24 @@ class Recording:
         self._file.close()
         self._partial.replace(self.path)
 
-    def _write(self, channel: int, stamp_ns: int, message: messages.Json) -> None:
-        self._file.write(channel, stamp_ns + self._offset_ns, messages.encode(message))
+    def _write(self, channel: int, stamp_ns: int, message: object) -> None:
+        self._file.write(channel, stamp_ns + self._offset_ns, to_json(message))
 
     def _now(self) -> int:
         return time.monotonic_ns() + self._offset_ns
 
 
+def _schema(cls: type) -> tuple[str, Schema]:
+    return f"sefa_edge.{cls.__name__}", schema_of(cls)
+
+
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "machine": platform.machine(), "processor": processor_name()}
+    found = {
+        "format": FORMAT,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "processor": processor_name(),
+    }
     for name, package in (("sefa_edge_version", "sefa-edge"), ("numpy", "numpy"), ("onnxruntime", "onnxruntime")):
         try:
             found[name] = version(package)

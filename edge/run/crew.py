@@ -20,6 +20,7 @@ from sefa_edge.edge.ipc.process import Briefing, Child, ChildSpec
 from sefa_edge.edge.ipc.records import ControlCommand
 from sefa_edge.edge.ipc.transport import Channel, ChannelClosed, FrameRing, channel_pair
 from sefa_edge.edge.ipc.vocabulary import Command
+from sefa_edge.edge.ipc.wire_record import pack_fields
 from sefa_edge.edge.policy.policy_process import CameraInput, PolicyConfig
 from sefa_edge.edge.recording.recorder_config import RecordedCamera, RecorderConfig
 from sefa_edge.edge.run.run_plan import RunPlan
@@ -189,7 +190,7 @@ class Crew:
             self.control_channel.close()
         self.control_channel, own_end = channel_pair()
         config = self._control_config(own_end.fileno(), policy_end.fileno())
-        expected = None if arm is None else arm.pack().hex()
+        expected = None if arm is None else pack_fields(arm).hex()
         config = config.model_copy(update={"servo_settings": "leave", "rescue": True, "expected_arm": expected})
         self.control = self._control_process(config, config.model_dump_json())
         own_end.close()

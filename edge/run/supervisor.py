@@ -14,12 +14,13 @@ from contextlib import suppress
 from typing import NoReturn
 
 from sefa_edge.edge.control.realtime import refusal_words, user_name
+from sefa_edge.edge.ipc.film_order import FilmOrder, Scene
 from sefa_edge.edge.ipc.policy_records import Order, PolicyCommand
 from sefa_edge.edge.ipc.process import Child, started_ns
 from sefa_edge.edge.ipc.records import Final, Heartbeat, Privilege, names_of
+from sefa_edge.edge.ipc.run_event import RunEvent, RunStage
 from sefa_edge.edge.ipc.transport import Channel, ChannelClosed
 from sefa_edge.edge.ipc.vocabulary import Command, Mode
-from sefa_edge.edge.recording.run_event import RunEvent, RunStage
 from sefa_edge.edge.run.crew import Crew
 from sefa_edge.edge.run.homecoming import FAULT_EXIT_CODE, ControlLost, CutShort, Ending, Homecoming, StopAsked
 from sefa_edge.edge.run.run_plan import RunPlan
@@ -27,7 +28,6 @@ from sefa_edge.edge.run.status import RateMeter, Status, StatusLine
 from sefa_edge.edge.run.summary import EpisodeResult, RunSummary
 from sefa_edge.edge.run.watch import Listener, Watch
 from sefa_edge.edge.run.windup import Windup
-from sefa_edge.edge.viewing.film_process import FilmOrder, Scene
 from sefa_edge.firmware_bridge.host.port_access import require_access
 from sefa_edge.firmware_bridge.host.port_lock import require_free
 from sefa_edge.firmware_bridge.simulation.client import WorldClient

@@ -18,14 +18,14 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
+from sefa_edge.edge.ipc.film_order import FilmOrder, Scene
 from sefa_edge.edge.ipc.process import Child
+from sefa_edge.edge.ipc.run_event import RunEvent, RunStage
 from sefa_edge.edge.ipc.transport import Channel, ChannelClosed
 from sefa_edge.edge.recording.names import PARTIAL
-from sefa_edge.edge.recording.run_event import RunEvent, RunStage
 from sefa_edge.edge.run.crew import GOODBYE_S, Crew, end_together
 from sefa_edge.edge.run.run_plan import RunPlan
 from sefa_edge.edge.run.status import StatusLine
-from sefa_edge.edge.viewing.film_process import FilmOrder, Scene
 from sefa_edge.profiles.stopping import EMERGENCY, StopSignals
 
 POLL_S = 0.1

@@ -8,57 +8,22 @@ it keeps the policy's own small pictures. It does not slow the run: it reads mem
 
 from __future__ import annotations
 
-import struct
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
 from typing import Generic
 
 import numpy as np
 
+from sefa_edge.edge.ipc.film_order import FilmOrder, Scene
 from sefa_edge.edge.ipc.process import child_main
-from sefa_edge.edge.ipc.records import Kind, seal, unseal
-from sefa_edge.edge.ipc.transport import Channel, ChannelClosed, FrameDescriptor, FrameRing, RecordError
+from sefa_edge.edge.ipc.transport import Channel, ChannelClosed, FrameDescriptor, FrameRing
 from sefa_edge.edge.viewing.reel import SAMPLE_RATE_HZ, MaterialT, Reel, Sample
 from sefa_edge.firmware_bridge.simulation.state_file import PublishedState, StateReader
 from sefa_edge.profiles.strict import StrictModel
 from sefa_edge.profiles.units import NS_PER_S
 
 VIEW, VIEW_HEIGHT, VIEW_WIDTH = "overview", 240, 320
-CAPTION_BYTES = 64
-
-
-class Scene(IntEnum):
-    """What the supervisor may ask for."""
-
-    ROLL = 1  # sample from now on
-    CUT = 2  # stop sampling; the caption is added to the last picture
-    DEVELOP = 3  # draw, write, end
-
-
-@dataclass(frozen=True, slots=True)
-class FilmOrder:
-    """An order with what to write under the pictures."""
-
-    scene: Scene
-    episode: int = 0
-    caption: str = ""
-
-    def pack(self) -> bytes:
-        return seal(Kind.FILM_ORDER, _ORDER.pack(self.scene, self.episode, self.caption.encode()[:CAPTION_BYTES]))
-
-    @classmethod
-    def unpack(cls, record: bytes) -> FilmOrder:
-        """Raises RecordError."""
-        scene, episode, caption = _ORDER.unpack(unseal(record, Kind.FILM_ORDER, _ORDER.size))
-        if scene not in Scene._value2member_map_:
-            raise RecordError(f"{scene} is no scene")
-        return cls(Scene(scene), episode, caption.rstrip(b"\0").decode(errors="ignore"))
-
-
-_ORDER = struct.Struct(f"<Iq{CAPTION_BYTES}s")
 
 
 class RingInput(StrictModel):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 from sefa_edge.firmware_bridge.host.calibration import Calibration, JointCalibration, nominal_calibration
 from sefa_edge.profiles.schema import ArmProfile
+from sefa_edge.profiles.wire_types import I16, U8, U16, Many
 
 NOMINAL_MODEL = 777
 """STS3215."""
@@ -17,13 +18,13 @@ NOMINAL_MODEL = 777
 class JointIdentity:
     """One servo: its id, model, firmware, and the calibration that its registers 31, 9 and 11 hold."""
 
-    servo_id: int
-    model: int
-    firmware: tuple[int, int]
+    servo_id: Annotated[int, U8]
+    model: Annotated[int, U16]
+    firmware: Annotated[tuple[int, int], U8[2]]
     """Major and minor number."""
-    homing_offset: int
-    range_min_ticks: int
-    range_max_ticks: int
+    homing_offset: Annotated[int, I16]
+    range_min_ticks: Annotated[int, U16]
+    range_max_ticks: Annotated[int, U16]
 
 
 FIELD_NAMES = {
@@ -40,7 +41,7 @@ FIELD_NAMES = {
 class ArmIdentity:
     """All servos, in the profile's order. Two arms that were calibrated never agree in all of it."""
 
-    joints: tuple[JointIdentity, ...]
+    joints: Annotated[tuple[JointIdentity, ...], Many(32)]
 
     @property
     def calibration(self) -> Calibration:
@@ -61,28 +62,6 @@ class ArmIdentity:
                     return f"{words} of {name} is {_shown(found)}, was {_shown(was)}"
         return ""
 
-    def pack(self) -> bytes:
-        """As bytes that travel between processes."""
-        return b"".join(
-            _JOINT.pack(
-                joint.servo_id, joint.model, *joint.firmware,
-                joint.homing_offset, joint.range_min_ticks, joint.range_max_ticks,
-            )
-            for joint in self.joints
-        )  # fmt: skip
-
-    @classmethod
-    def unpack(cls, raw: bytes) -> ArmIdentity:
-        """From the bytes of `pack`. Raises ValueError for another length."""
-        if len(raw) % JOINT_BYTES:
-            raise ValueError(f"{len(raw)} bytes are no identity of an arm")
-        return cls(
-            tuple(
-                JointIdentity(servo_id, model, (major, minor), offset, low, high)
-                for servo_id, model, major, minor, offset, low, high in _JOINT.iter_unpack(raw)
-            )
-        )
-
 
 def nominal_identity(profile: ArmProfile) -> ArmIdentity:
     """The arm that the profile describes, of STS3215 servos without offsets. True for the simulated arm only."""
@@ -92,11 +71,6 @@ def nominal_identity(profile: ArmProfile) -> ArmIdentity:
             for entry in nominal_calibration(profile).joints
         )
     )
-
-
-_JOINT = struct.Struct("<BHBBhHH")
-JOINT_BYTES = _JOINT.size
-"""Bytes per joint of `ArmIdentity.pack`."""
 
 
 def _shown(value: int | tuple[int, int]) -> str:

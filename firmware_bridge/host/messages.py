@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+
+from sefa_edge.profiles.wire_types import BOOL, F64, I64, U8, U32, Text
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -15,28 +18,36 @@ class JointState:
     answer, `age_ns[i]` old. Positions are degrees (gripper 0..100).
     """
 
-    sequence: int
-    stamp_ns: int
-    joint_deg: np.ndarray
-    velocity_deg_s: np.ndarray
-    load_pct: np.ndarray
-    current_ma: np.ndarray
-    temperature_c: np.ndarray
-    supply_mv: int
-    status_bits: np.ndarray
-    valid_mask: np.ndarray
-    age_ns: np.ndarray
+    sequence: Annotated[int, I64]
+    """Number of the reading."""
+    stamp_ns: Annotated[int, I64]
+    """When it was read."""
+    joint_deg: Annotated[np.ndarray, F64["n"]]
+    velocity_deg_s: Annotated[np.ndarray, F64["n"]]
+    load_pct: Annotated[np.ndarray, F64["n"]]
+    current_ma: Annotated[np.ndarray, F64["n"]]
+    temperature_c: Annotated[np.ndarray, F64["n"]]
+    supply_mv: Annotated[int, I64]
+    status_bits: Annotated[np.ndarray, U8["n"]]
+    """Error bits of each servo."""
+    valid_mask: Annotated[np.ndarray, BOOL["n"]]
+    """Whether the joint answered this time."""
+    age_ns: Annotated[np.ndarray, I64["n"]]
+    """Age of the joint's last answer."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JointGoal:
     """A position command that has passed the limiter; only `edge.safety` makes one for a moving arm."""
 
-    sequence: int
-    due_ns: int
-    expires_ns: int
-    joint_deg: np.ndarray
-    left_out: int = 0
+    sequence: Annotated[int, I64]
+    """Number of the goal."""
+    due_ns: Annotated[int, I64]
+    """When it is meant for."""
+    expires_ns: Annotated[int, I64]
+    """When it is too old to be sent."""
+    joint_deg: Annotated[np.ndarray, F64["n"]]
+    left_out: Annotated[int, U32] = 0
     """Bit i: joint i gets no goal with this command. A goal would switch the torque of a limp servo on."""
 
 
@@ -47,21 +58,21 @@ class HeldCommand:
     Asked after a silence, to tell a lost connection from a lost supply. Entries count where `valid_mask` is set.
     """
 
-    valid_mask: np.ndarray
+    valid_mask: Annotated[np.ndarray, BOOL["n"]]
     """Whether the joint answered."""
-    torque_on: np.ndarray
-    powered_throughout: np.ndarray
+    torque_on: Annotated[np.ndarray, BOOL["n"]]
+    powered_throughout: Annotated[np.ndarray, BOOL["n"]]
     """False: its volatile registers are not those of the last goal, so that it started anew since then."""
-    goal_deg: np.ndarray
-    """The goal that it holds, float64."""
+    goal_deg: Annotated[np.ndarray, F64["n"]]
+    """The goal that it holds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
     """What was done to an arm before it is armed: one line each for a person, empty when there is nothing to tell."""
 
-    written: str = ""
-    left: str = ""
+    written: Annotated[str, Text(240)] = ""
+    left: Annotated[str, Text(240)] = ""
     """What is not as the profile says, and was not written."""
 
 

@@ -188,7 +188,7 @@ def _fly(rig: Rig, frames: int) -> None:
         poller.poll(100)
         woken_ns = time.monotonic_ns()
         for record in rig.control.drain():
-            joints.add(JointSample.unpack(record, len(card.joints)))
+            joints.add(JointSample.unpack(record, n=len(card.joints)))
         newest = rig.camera.newest()
         if newest is None or joints.newest_ns is None:
             continue

@@ -13,6 +13,7 @@ import pytest
 from sefa_edge.edge.cameras.camera import CameraRequest, CameraSource, parse_address
 from sefa_edge.edge.cameras.opening import make_source
 from sefa_edge.edge.control.control_process import ControlConfig
+from sefa_edge.edge.ipc.record_json import schema_of, to_json
 from sefa_edge.edge.ipc.transport import FrameDescriptor
 from sefa_edge.edge.pictures import encode_png
 from sefa_edge.profiles.arms import load_arm_profile
@@ -28,12 +29,11 @@ PERIOD_NS = ms_to_ns(10)
 def record(path: Path, engine: Path, pictures: dict[str, list[np.ndarray | bytes]]) -> None:
     """A recording that holds nothing but pictures, taken every 10 ms."""
     from sefa_edge.edge.recording.mcap_file import McapWriter
-    from sefa_edge.edge.recording.messages import Picture, encode, picture_message, schema_of
-    from sefa_edge.edge.recording.names import picture_topic
+    from sefa_edge.edge.recording.topics import FORMAT, Picture, picture_of, picture_topic
 
     control = ControlConfig(arm="so101_sim", port="", calibration=None, horizon=16, supervisor_fd=0, policy_fd=0)
     writer = McapWriter(path)
-    writer.describe("run", {"engine": str(engine)})
+    writer.describe("run", {"engine": str(engine), "format": FORMAT})
     writer.attach("card.json", load_card(engine).model_dump_json().encode(), 0)
     writer.attach("arm.json", load_arm_profile("so101_sim").model_dump_json().encode(), 0)
     writer.attach("control.json", control.model_dump_json().encode(), 0)
@@ -43,7 +43,7 @@ def record(path: Path, engine: Path, pictures: dict[str, list[np.ndarray | bytes
             stamp_ns = index * PERIOD_NS
             frame = FrameDescriptor(0, index, stamp_ns, stamp_ns, stamp_ns)
             png = shot if isinstance(shot, bytes) else encode_png(shot)
-            writer.write(channel, stamp_ns, encode(picture_message(camera, frame, png, stamp_ns)))
+            writer.write(channel, stamp_ns, to_json(picture_of(camera, frame, png, stamp_ns)))
     writer.close()
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sefa_edge.edge.control.chunks import PLAN_AHEAD_NS, ActionChunk, ChunkPlayer
+from sefa_edge.edge.control.chunks import PLAN_AHEAD_NS, ChunkPlayer, is_playable
 from sefa_edge.edge.control.play_settings import HandOver
 from sefa_edge.edge.control.shaping import Setpoint, interpolate
-from sefa_edge.edge.ipc.transport import RecordError
+from sefa_edge.edge.ipc.policy_records import ActionChunk
+from sefa_edge.edge.ipc.record_header import RecordError
 from sefa_edge.profiles.units import NS_PER_S
 
 STEP_NS = 100
@@ -86,19 +87,19 @@ def test_start_forgets_and_refuses_what_was_seen_before() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_not_finite_is_no_motion(bad: float) -> None:
-    assert not chunk(1, 0, [1, bad, 3]).is_motion(0)
+def test_what_is_not_finite_is_not_playable(bad: float) -> None:
+    assert not is_playable(chunk(1, 0, [1, bad, 3]), 0)
 
 
-def test_times_of_another_clock_are_no_motion() -> None:
-    assert chunk(1, 0, [1, 2]).is_motion(0)
-    assert not chunk(1, PLAN_AHEAD_NS, [1, 2]).is_motion(0)
-    assert not ActionChunk(1, 0, 0, 0, np.zeros((2, 1), np.float32), 0).is_motion(0)
-    assert not ActionChunk(1, 0, 0, -5, np.zeros((2, 1), np.float32), 0).is_motion(0)
+def test_times_of_another_clock_are_not_playable() -> None:
+    assert is_playable(chunk(1, 0, [1, 2]), 0)
+    assert not is_playable(chunk(1, PLAN_AHEAD_NS, [1, 2]), 0)
+    assert not is_playable(ActionChunk(1, 0, 0, 0, np.zeros((2, 1), np.float32), 0), 0)
+    assert not is_playable(ActionChunk(1, 0, 0, -5, np.zeros((2, 1), np.float32), 0), 0)
 
 
 @pytest.mark.parametrize(("horizon", "joints"), [(3, 1), (2, 2), (1, 2), (4, 1)])
 def test_a_chunk_of_another_shape_is_refused(horizon: int, joints: int) -> None:
     record = chunk(1, 0, [1, 2]).pack()
     with pytest.raises(RecordError):
-        ActionChunk.unpack(record, horizon, joints)
+        ActionChunk.unpack(record, T=horizon, n=joints)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sefa_edge.edge.ipc.wire_record import pack_fields, unpack_fields
 from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity, nominal_identity
 from sefa_edge.firmware_bridge.host.calibration import (
     Calibration,
@@ -115,12 +116,12 @@ def test_a_file_with_a_range_of_one_tick_is_refused(tmp_path: Path) -> None:
 
 def test_an_identity_travels_and_tells_arms_apart() -> None:
     arm = nominal_identity(PROFILE)
-    assert ArmIdentity.unpack(arm.pack()) == arm
+    assert unpack_fields(ArmIdentity, pack_fields(arm)) == arm
     assert arm.difference(arm, PROFILE.joint_names) == ""
     joints = list(arm.joints)
     joints[2] = replace(joints[2], homing_offset=-2047)
     other = ArmIdentity(tuple(joints))
-    assert ArmIdentity.unpack(other.pack()) == other
+    assert unpack_fields(ArmIdentity, pack_fields(other)) == other
     assert arm.difference(other, PROFILE.joint_names) == "homing offset of elbow_flex is -2047, was 0"
 
 

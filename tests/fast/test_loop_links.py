@@ -8,10 +8,9 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from sefa_edge.edge.control.chunks import ActionChunk
 from sefa_edge.edge.control.links import ProcessLinks
 from sefa_edge.edge.ipc.faults import Fault
-from sefa_edge.edge.ipc.policy_records import InferenceBegun
+from sefa_edge.edge.ipc.policy_records import ActionChunk, InferenceBegun
 from sefa_edge.edge.ipc.records import ControlCommand, EmergencyHeard, JointSample, MayHold, TickReport
 from sefa_edge.edge.ipc.transport import Channel, channel_pair
 from sefa_edge.edge.ipc.vocabulary import Command, Mode
@@ -100,7 +99,7 @@ def test_a_slow_reader_loses_samples_and_they_are_counted(ends: Ends) -> None:
     links, _, policy = ends
     for stamp_ns in range(5000):
         links.publish(state(stamp_ns))
-    received = [JointSample.unpack(record, JOINTS) for record in policy.drain()]
+    received = [JointSample.unpack(record, n=JOINTS) for record in policy.drain()]
     assert len(received) + links.dropped == 5000
     assert links.dropped > 0
     np.testing.assert_allclose(received[0].joint_deg, 1.5)

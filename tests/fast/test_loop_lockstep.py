@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sefa_edge.edge.control.arming import Arming
-from sefa_edge.edge.control.chunks import ActionChunk, ChunkPlayer
+from sefa_edge.edge.control.chunks import ChunkPlayer
 from sefa_edge.edge.control.clock import ManualClock, Pacer
 from sefa_edge.edge.control.links import DirectLinks
 from sefa_edge.edge.control.loop import ControlLoop
@@ -16,6 +16,7 @@ from sefa_edge.edge.control.motion import Motion
 from sefa_edge.edge.control.play_settings import HAND_OVER_MODES, HandOver, HandOverMode
 from sefa_edge.edge.control.safety import Envelope
 from sefa_edge.edge.ipc.faults import Fault
+from sefa_edge.edge.ipc.policy_records import ActionChunk
 from sefa_edge.edge.ipc.records import NONE_NS, TickReport, Torque
 from sefa_edge.edge.ipc.vocabulary import Command, Event, Mode
 from sefa_edge.firmware_bridge.host.messages import JointState

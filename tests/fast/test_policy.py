@@ -10,10 +10,17 @@ import numpy as np
 import pytest
 
 from sefa_edge.edge.cameras.camera import Frame
-from sefa_edge.edge.control.chunks import ActionChunk
 from sefa_edge.edge.engines.opening import open_engine
 from sefa_edge.edge.ipc.faults import Fault
-from sefa_edge.edge.ipc.policy_records import Happening, InferenceBegun, Order, PolicyCommand, PolicyReport, Trouble
+from sefa_edge.edge.ipc.policy_records import (
+    ActionChunk,
+    Happening,
+    InferenceBegun,
+    Order,
+    PolicyCommand,
+    PolicyReport,
+    Trouble,
+)
 from sefa_edge.edge.ipc.process import Child, ChildSpec
 from sefa_edge.edge.ipc.records import JointSample
 from sefa_edge.edge.ipc.transport import Channel, FrameDescriptor, FrameRing, channel_pair
@@ -176,7 +183,7 @@ class Bench:
     def chunk(self) -> ActionChunk:
         """The next one, after the word that its inference has begun."""
         InferenceBegun.unpack(_receive(self.control))
-        return ActionChunk.unpack(_receive(self.control), 16, 6)
+        return ActionChunk.unpack(_receive(self.control), T=16, n=6)
 
     def hang_up(self) -> None:
         for channel in (self.supervisor, self.control, self.camera):

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sefa_edge.edge.control.chunks import ActionChunk
 from sefa_edge.edge.ipc.faults import Fault
-from sefa_edge.edge.ipc.policy_records import Happening, Order, PolicyCommand, PolicyReport, Trouble
+from sefa_edge.edge.ipc.policy_records import ActionChunk, Happening, Order, PolicyCommand, PolicyReport, Trouble
 from sefa_edge.edge.ipc.process import Child, ChildSpec
-from sefa_edge.edge.ipc.records import JointSample, Kind, kind_of
+from sefa_edge.edge.ipc.record_header import Kind, kind_of
+from sefa_edge.edge.ipc.records import JointSample
 from sefa_edge.edge.ipc.transport import FrameDescriptor, FrameRing, channel_pair
 from sefa_edge.edge.policy.policy_process import CameraInput, PolicyConfig
 from sefa_edge.profiles.units import ms_to_ns
@@ -94,7 +94,7 @@ class Bench:
         assert record is not None or patience_s < PATIENCE_S
         if record is None or kind_of(record) is Kind.INFERENCE_BEGUN:
             return None
-        return Trouble.unpack(record) if kind_of(record) is Kind.TROUBLE else ActionChunk.unpack(record, 16, 6)
+        return Trouble.unpack(record) if kind_of(record) is Kind.TROUBLE else ActionChunk.unpack(record, T=16, n=6)
 
     def _send(self, name: str, capture_ns: int, still_ns: int = 0, dark_ns: int = 0) -> None:
         slot = self.rings[name].write(self._sequence, np.full((96, 96, 3), 90, np.uint8))

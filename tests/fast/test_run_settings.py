@@ -77,16 +77,17 @@ def test_it_writes_what_a_power_cut_undoes_and_says_what_it_leaves(unit: Unit, r
 
 
 def settings_of(path: Path) -> list[str]:
+    from sefa_edge.edge.ipc.record_json import from_json
+    from sefa_edge.edge.ipc.run_event import RunEvent, RunStage
     from sefa_edge.edge.recording.mcap_file import StoredMessage, read_mcap
-    from sefa_edge.edge.recording.messages import RunEventMessage, decode
-    from sefa_edge.edge.recording.names import EVENT
+    from sefa_edge.edge.recording.topics import EVENT
 
     events = [
-        decode(EVENT, stored.content, RunEventMessage)
+        from_json(stored.content, RunEvent, EVENT)
         for stored in read_mcap(path)
         if isinstance(stored, StoredMessage) and stored.topic == EVENT
     ]
-    return [event.text for event in events if event.stage == "settings"]
+    return [event.text for event in events if event.stage is RunStage.SETTINGS]
 
 
 def test_it_does_not_move_an_arm_that_would_not_protect_itself(unit: Unit, reach_engine: Path) -> None:

@@ -9,14 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from sefa_edge.edge.ipc.transport import (
-    Channel,
-    ChannelClosed,
-    FrameDescriptor,
-    FrameRing,
-    RecordError,
-    channel_pair,
-)
+from sefa_edge.edge.ipc.record_header import RecordError
+from sefa_edge.edge.ipc.transport import Channel, ChannelClosed, FrameDescriptor, FrameRing, channel_pair
 
 
 def test_records_keep_their_boundaries_and_order() -> None:

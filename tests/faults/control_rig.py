@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from sefa_edge.edge.control.chunks import ActionChunk
 from sefa_edge.edge.control.control_process import ControlConfig
+from sefa_edge.edge.ipc.policy_records import ActionChunk
 from sefa_edge.edge.ipc.process import Child, ChildSpec
 from sefa_edge.edge.ipc.records import ControlCommand, Final, Ready, TickReport, unpack_for_supervisor
 from sefa_edge.edge.ipc.transport import ChannelClosed, channel_pair

@@ -8,7 +8,6 @@ from contextlib import suppress
 
 import numpy as np
 
-from sefa_edge.edge.control.chunks import ActionChunk
 from sefa_edge.edge.control.clock import ManualClock, Pacer
 from sefa_edge.edge.control.control_process import (
     Circumstances,
@@ -20,6 +19,7 @@ from sefa_edge.edge.control.control_process import (
 from sefa_edge.edge.control.links import ProcessLinks
 from sefa_edge.edge.control.loop import ControlLoop
 from sefa_edge.edge.ipc.faults import Fault
+from sefa_edge.edge.ipc.policy_records import ActionChunk
 from sefa_edge.edge.ipc.records import ControlCommand, Final, Heartbeat, TickReport
 from sefa_edge.edge.ipc.transport import Channel, ChannelClosed, channel_pair
 from sefa_edge.edge.ipc.vocabulary import Command, Mode

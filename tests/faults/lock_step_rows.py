@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from sefa_edge.edge.control.chunks import PLAN_AHEAD_NS, ActionChunk
+from sefa_edge.edge.control.chunks import PLAN_AHEAD_NS
 from sefa_edge.edge.ipc.faults import Fault
-from sefa_edge.edge.ipc.policy_records import InferenceBegun, Trouble
-from sefa_edge.edge.ipc.records import Kind, Torque, seal
+from sefa_edge.edge.ipc.policy_records import ActionChunk, InferenceBegun, Trouble
+from sefa_edge.edge.ipc.record_header import HEADER
+from sefa_edge.edge.ipc.records import Torque
 from sefa_edge.edge.ipc.vocabulary import Command, Mode
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.protocol import Packet, StatusBits, decode, encode
@@ -157,7 +158,9 @@ def to_supervisor_channel(record: Callable[[Bench], bytes]) -> Callable[[Bench],
 
 
 def a_false_trouble(bench: Bench) -> bytes:
-    return seal(Kind.TROUBLE, bytes((int(bench.dice.choice([0, 1, 5, 6, 10, 200])),)).ljust(65, b"\0"))
+    record = bytearray(Trouble(Fault.ENGINE_FAILED).pack())
+    record[HEADER.size] = bench.dice.choice([0, 1, 5, 6, 10, 200])
+    return bytes(record)
 
 
 def tell(fault: Fault, about: str) -> Callable[[Bench], None]:

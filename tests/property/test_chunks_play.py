@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sefa_edge.edge.control.chunks import ActionChunk
 from sefa_edge.edge.ipc.faults import Fault
+from sefa_edge.edge.ipc.policy_records import ActionChunk
+from sefa_edge.edge.ipc.record_header import RecordError, kind_of
 from sefa_edge.edge.ipc.records import (
     ControlCommand,
     Final,
@@ -17,10 +18,8 @@ from sefa_edge.edge.ipc.records import (
     Ready,
     TickReport,
     Torque,
-    kind_of,
     unpack_for_supervisor,
 )
-from sefa_edge.edge.ipc.transport import RecordError
 from sefa_edge.edge.ipc.vocabulary import Command, Mode
 
 int64 = st.integers(-(2**63), 2**63 - 1)
@@ -66,7 +65,7 @@ def assert_same(left: object, right: object) -> None:
 
 @given(chunks)
 def test_chunk_round_trip(chunk: ActionChunk) -> None:
-    assert_same(ActionChunk.unpack(chunk.pack(), *chunk.joint_deg.shape), chunk)
+    assert_same(ActionChunk.unpack(chunk.pack(), **dict(zip("Tn", chunk.joint_deg.shape, strict=True))), chunk)
 
 
 @given(reports)
@@ -86,7 +85,7 @@ def test_ready_and_sample_round_trip(number: int, asked: int, granted: int, join
     ready = Ready(number, Privilege(asked), Privilege(granted), joint_deg)
     assert_same(unpack_for_supervisor(ready.pack(), 6), ready)
     sample = JointSample(number, joint_deg)
-    assert_same(JointSample.unpack(sample.pack(), 6), sample)
+    assert_same(JointSample.unpack(sample.pack(), n=6), sample)
 
 
 @pytest.mark.parametrize("command", Command)

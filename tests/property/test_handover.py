@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sefa_edge.edge.control.chunks import ActionChunk, ChunkPlayer
+from sefa_edge.edge.control.chunks import ChunkPlayer
 from sefa_edge.edge.control.handover import average, hand_over
 from sefa_edge.edge.control.play_settings import HAND_OVER_MODES, HandOver
 from sefa_edge.edge.control.safety import Commanded, Envelope, check
 from sefa_edge.edge.control.shaping import Path, Setpoint, cubic, interpolate, path_through, places_together, resting
+from sefa_edge.edge.ipc.policy_records import ActionChunk
 from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.schema import LimitTable
 from sefa_edge.profiles.units import NS_PER_S, ms_to_ns

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sefa_edge.edge.ipc.faults import Fault
+from sefa_edge.edge.ipc.film_order import CAPTION_BYTES, FilmOrder, Scene
 from sefa_edge.edge.ipc.policy_records import (
-    TOLD_BY_POLICY,
+    REPORTED_BY_POLICY,
     Happening,
     InferenceBegun,
     Order,
@@ -16,8 +17,7 @@ from sefa_edge.edge.ipc.policy_records import (
     PolicyReport,
     Trouble,
 )
-from sefa_edge.edge.ipc.transport import RecordError
-from sefa_edge.edge.viewing.film_process import CAPTION_BYTES, FilmOrder, Scene
+from sefa_edge.edge.ipc.record_header import RecordError
 
 int64 = st.integers(-(2**63), 2**63 - 1)
 commands = st.builds(PolicyCommand, st.sampled_from(Order), int64, int64, int64)
@@ -42,7 +42,7 @@ def test_one_is_not_taken_for_another(command: PolicyCommand, report: PolicyRepo
         PolicyCommand.unpack(report.pack())
 
 
-@given(st.sampled_from(sorted(TOLD_BY_POLICY)), st.text(max_size=80))
+@given(st.sampled_from(sorted(REPORTED_BY_POLICY)), st.text(max_size=80))
 def test_trouble_keeps_as_much_of_its_words_as_fits(fault: Fault, about: str) -> None:
     trouble = Trouble.unpack(Trouble(fault, about).pack())
     assert trouble.fault is fault

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from sefa_edge.edge.control.arming import Arming
-from sefa_edge.edge.control.chunks import ActionChunk
 from sefa_edge.edge.control.clock import ManualClock, Pacer
 from sefa_edge.edge.control.links import DirectLinks
 from sefa_edge.edge.control.loop import ControlLoop
 from sefa_edge.edge.control.motion import Motion
 from sefa_edge.edge.control.safety import Envelope
 from sefa_edge.edge.ipc.faults import Fault
+from sefa_edge.edge.ipc.policy_records import ActionChunk
 from sefa_edge.edge.ipc.vocabulary import POWERED, Command, Mode
 from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmTimeout, ArmUnconfirmed
 from sefa_edge.firmware_bridge.host.messages import HeldCommand, JointGoal, JointState

@@ -15,6 +15,7 @@ from sefa_edge.edge.control.control_process import ControlConfig, Surroundings, 
 from sefa_edge.edge.control.links import DirectLinks
 from sefa_edge.edge.engines.opening import open_engine
 from sefa_edge.edge.ipc.records import JointSample, TickReport
+from sefa_edge.edge.ipc.run_event import RunEvent, RunStage
 from sefa_edge.edge.ipc.transport import FrameDescriptor
 from sefa_edge.edge.ipc.vocabulary import Command, Mode
 from sefa_edge.edge.pictures import encode_png
@@ -22,7 +23,6 @@ from sefa_edge.edge.policy.policy import FrameHistory, JointHistory, Policy
 from sefa_edge.edge.policy.policy_tap import PolicyTap, TappedEngine
 from sefa_edge.edge.recording.mcap_file import McapWriter, StoredAttachment, StoredMessage, StoredMetadata, read_mcap
 from sefa_edge.edge.recording.recording import Recording, RunFacts
-from sefa_edge.edge.recording.run_event import RunEvent, RunStage
 from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmTimeout
 from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState

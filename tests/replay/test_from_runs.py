@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,9 +12,9 @@ import pytest
 
 from sefa_edge.cli import main
 from sefa_edge.edge.pictures import decode_picture
-from sefa_edge.edge.recording import messages
 from sefa_edge.edge.recording.mcap_file import StoredAttachment, StoredMessage, read_mcap
-from sefa_edge.edge.recording.names import EVENT, PARTIAL, TICK, picture_topic
+from sefa_edge.edge.recording.names import PARTIAL
+from sefa_edge.edge.recording.topics import EVENT, TICK, picture_topic
 from sefa_edge.profiles.recording.dataset import open_dataset
 
 Rewrite = Callable[..., Path]
@@ -26,27 +27,32 @@ def parsed(path: Path, topic: str) -> list[dict]:
     ]
 
 
+def due_ns(tick: dict) -> int:
+    return tick["report"]["start_ns"] - tick["report"]["lateness_ns"]
+
+
 def test_frames_hold_what_was_newest_then(recorded: Path, tmp_path: Path) -> None:
     words = ["dataset", "from-runs", str(recorded), "-o", str(tmp_path / "data"), "--task-name", "reach out"]
     assert main(words) == 0
     data = open_dataset(tmp_path / "data")
     ticks, pictures = parsed(recorded, TICK), parsed(recorded, picture_topic("front"))
-    begins = [event["stamp_ns"] for event in parsed(recorded, EVENT) if event["stage"] == "episode_begin"]
+    for tick in ticks:
+        tick["due_ns"] = due_ns(tick)
+    begins = [event["stamp_ns"] for event in parsed(recorded, EVENT) if event["stage"] == "EPISODE_BEGIN"]
     assert data.info.rate_hz == 10
     assert set(data.episode.tolist()) == {0, 1}
     shown = data.pictures("front", np.arange(len(data)), decode_picture)
     for frame in range(len(data)):
         begin = begins[data.episode[frame]]
-        running = [tick for tick in ticks if tick["due_ns"] >= begin and tick["mode"] == "RUNNING"]
-        start = next(tick["due_ns"] for tick in running if tick["chunk_id"] != -1)
+        running = [tick for tick in ticks if tick["due_ns"] >= begin and tick["report"]["mode"] == "RUNNING"]
+        start = next(tick["due_ns"] for tick in running if tick["report"]["chunk_id"] != -1)
         moment = start + STEP_NS * (frame - int(data.episode_start[frame]))
         readings = [r for tick in ticks for r in tick["readings"] if r["stamp_ns"] <= moment]
         np.testing.assert_array_equal(data.joint_deg[frame], np.float32(readings[-1]["joint_deg"]))
-        goals = [tick["goal_deg"] for tick in running if tick["due_ns"] <= moment + STEP_NS]
+        goals = [tick["goal"]["joint_deg"] for tick in running if tick["due_ns"] <= moment + STEP_NS]
         np.testing.assert_array_equal(data.action_deg[frame], np.float32(goals[-1]))
         seen = [picture for picture in pictures if picture["capture_ns"] <= moment][-1]
-        png = messages.png_of(messages.Picture.model_validate(seen))
-        np.testing.assert_array_equal(shown[frame], decode_picture(png))
+        np.testing.assert_array_equal(shown[frame], decode_picture(base64.b64decode(seen["data"])))
     info = json.loads((tmp_path / "data/meta/info.json").read_text())
     assert info["robot_type"] == "so101_follower"
 
@@ -59,7 +65,7 @@ def test_two_runs_make_one_dataset(recorded: Path, tmp_path: Path) -> None:
 def test_an_episode_with_a_hole_is_left_out(
     recorded: Path, tmp_path: Path, rewrite: Rewrite, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first_end = next(event["stamp_ns"] for event in parsed(recorded, EVENT) if event["stage"] == "episode_end")
+    first_end = next(event["stamp_ns"] for event in parsed(recorded, EVENT) if event["stage"] == "EPISODE_END")
 
     def blind(stored: StoredMessage) -> Iterator[bytes]:
         is_picture = stored.topic == picture_topic("front")
@@ -73,11 +79,13 @@ def test_an_episode_with_a_hole_is_left_out(
 
 
 def test_a_recording_that_was_cut_gives_its_whole_episodes(recorded: Path, tmp_path: Path, rewrite: Rewrite) -> None:
-    ends = [event["stamp_ns"] for event in parsed(recorded, EVENT) if event["stage"] == "episode_end"]
+    ends = [event["stamp_ns"] for event in parsed(recorded, EVENT) if event["stage"] == "EPISODE_END"]
 
     def cut(stored: StoredMessage) -> Iterator[bytes]:
         content = json.loads(stored.content)
-        stamp_ns = content.get("due_ns") or content.get("stamp_ns") or content.get("capture_ns") or 0
+        stamp_ns = content.get("stamp_ns") or content.get("capture_ns") or 0
+        if "report" in content:
+            stamp_ns = due_ns(content)
         if stamp_ns < ends[1] - 2 * STEP_NS:
             yield stored.content
 

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 
 from sefa_edge.edge.ipc.process import Child, ChildSpec
+from sefa_edge.edge.ipc.record_json import from_json
+from sefa_edge.edge.ipc.run_event import RunEvent, RunStage
 from sefa_edge.edge.ipc.transport import ChannelClosed, FrameDescriptor, FrameRing, channel_pair
 from sefa_edge.edge.pictures import decode_picture
-from sefa_edge.edge.recording import messages
 from sefa_edge.edge.recording.mcap_file import CutShort, StoredMessage, read_mcap
-from sefa_edge.edge.recording.names import EVENT, LOSSES, PARTIAL, picture_topic
+from sefa_edge.edge.recording.names import PARTIAL
 from sefa_edge.edge.recording.recorder_config import RecordedCamera, RecorderConfig
-from sefa_edge.edge.recording.run_event import RunEvent, RunStage
+from sefa_edge.edge.recording.topics import EVENT, LOSSES, Losses, Picture, picture_topic
 
 PATIENCE_S = 60.0
 HEIGHT, WIDTH = 48, 64
@@ -102,15 +103,13 @@ def test_pictures_are_lossless_and_the_end_is_waited_for(bench: Bench) -> None:
     bench.say(RunStage.END, "arm parked")
     assert bench.child.wait(PATIENCE_S) == 0, bench.child.last_words()
     assert "MB, 0 pictures and 0 records lost" in bench.child.last_words()
-    pictures = [
-        messages.decode("picture", part.content, messages.Picture)
-        for part in stored(bench.path, picture_topic("front"))
-    ]
+    pictures = [from_json(part.content, Picture, "picture") for part in stored(bench.path, picture_topic("front"))]
     assert [picture.sequence for picture in pictures] == list(range(5))
     for picture, shown in zip(pictures, bench.shown, strict=True):
-        np.testing.assert_array_equal(decode_picture(messages.png_of(picture)), shown)
-    events = [messages.decode(EVENT, part.content, messages.RunEventMessage) for part in stored(bench.path, EVENT)]
-    assert [(event.stage, event.text) for event in events] == [("episode_begin", ""), ("end", "arm parked")]
+        np.testing.assert_array_equal(decode_picture(picture.data), shown)
+    events = [from_json(part.content, RunEvent, EVENT) for part in stored(bench.path, EVENT)]
+    expected = [(RunStage.EPISODE_BEGIN, ""), (RunStage.END, "arm parked")]
+    assert [(event.stage, event.text) for event in events] == expected
     assert not any(isinstance(part, CutShort) for part in read_mcap(bench.path))
 
 
@@ -122,7 +121,7 @@ def test_what_cannot_be_understood_or_caught_is_counted(bench: Bench) -> None:
     bench.say(RunStage.END)
     assert bench.child.wait(PATIENCE_S) == 0, bench.child.last_words()
     assert "1 pictures and 2 records lost" in bench.child.last_words()
-    last = messages.decode(LOSSES, stored(bench.path, LOSSES)[-1].content, messages.Losses)
+    last = from_json(stored(bench.path, LOSSES)[-1].content, Losses, LOSSES)
     assert (last.pictures, last.records) == (1, 2)
 
 

@@ -11,26 +11,23 @@ import numpy as np
 import pytest
 
 from sefa_edge.edge.engines.cache import processor_name
-from sefa_edge.edge.ipc.transport import FrameDescriptor, RecordError
-from sefa_edge.edge.ipc.vocabulary import Mode
-from sefa_edge.edge.recording import messages
-from sefa_edge.edge.recording.mcap_file import CutShort, StoredMessage, StoredMetadata, read_mcap
-from sefa_edge.edge.recording.names import ARM, CHUNK, EVENT, INFERENCE, PARTIAL, TICK, free_path, picture_topic
+from sefa_edge.edge.ipc.record_header import RecordError
+from sefa_edge.edge.ipc.record_json import from_json, schema_of, to_json
+from sefa_edge.edge.ipc.records import JointSample
+from sefa_edge.edge.ipc.tick_trace import Operation, TickTrace
+from sefa_edge.edge.ipc.transport import FrameDescriptor
+from sefa_edge.edge.ipc.vocabulary import Command, Mode
+from sefa_edge.edge.recording.mcap_file import CutShort, McapWriter, StoredMessage, StoredMetadata, read_mcap
+from sefa_edge.edge.recording.names import PARTIAL, free_path
 from sefa_edge.edge.recording.recorded_run import open_run
 from sefa_edge.edge.recording.recording import Recording, RecordingFull, RunFacts
+from sefa_edge.edge.recording.topics import CHUNK, INFERENCE, TICK, TOPICS, Picture, picture_topic
 from sefa_edge.profiles.errors import InputError
 
 if TYPE_CHECKING:
     from tests.replay.conftest import LockStep
 
-MODELS = {
-    TICK: messages.Tick,
-    CHUNK: messages.Chunk,
-    INFERENCE: messages.InferenceMessage,
-    ARM: messages.ArmMessage,
-    EVENT: messages.RunEventMessage,
-    picture_topic("front"): messages.Picture,
-}
+CLASSES: dict[str, type] = {topic.name: topic.record for topic in TOPICS} | {picture_topic("front"): Picture}
 NO_FACTS = RunFacts(("front",), 16, 6, {}, {})
 
 
@@ -41,11 +38,11 @@ def stored_messages(path: Path) -> list[StoredMessage]:
 def test_every_message_is_what_its_schema_says(recorded: Path) -> None:
     seen = set()
     for stored in stored_messages(recorded):
-        messages.decode(stored.topic, stored.content, MODELS[stored.topic])
-        schema = messages.schema_of(MODELS[stored.topic])
+        from_json(stored.content, CLASSES[stored.topic], stored.topic)
+        schema = schema_of(CLASSES[stored.topic])
         assert set(json.loads(stored.content)) == set(schema["properties"])  # pyright: ignore[reportArgumentType]
         seen.add(stored.topic)
-    assert seen == set(MODELS)
+    assert seen == set(CLASSES)
 
 
 def test_schemas_hold_only_what_foxglove_plots() -> None:
@@ -57,8 +54,8 @@ def test_schemas_hold_only_what_foxglove_plots() -> None:
             assert schema["items"]["type"] != "array"
             check(schema["items"])
 
-    for model in MODELS.values():
-        check(messages.schema_of(model))
+    for cls in CLASSES.values():
+        check(schema_of(cls))
 
 
 def test_the_run_is_described(recorded: Path, reach_engine: Path) -> None:
@@ -78,17 +75,17 @@ def test_pictures_carry_the_time_of_their_light(recorded: Path) -> None:
     )
     for stored in stored_messages(recorded):
         if stored.topic == picture_topic("front"):
-            picture = messages.decode(stored.topic, stored.content, messages.Picture)
+            picture = from_json(stored.content, Picture, stored.topic)
             stamp_ns = picture.timestamp.sec * 10**9 + picture.timestamp.nsec
             assert stamp_ns == picture.capture_ns + offset_ns
 
 
-def test_numbers_that_are_none_come_back() -> None:
-    content = messages.encode({"joint_deg": [0.1, float("nan"), float("inf"), -float("inf"), -0.0]})
-    json.loads(content, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
-    back = messages.array_of(messages.decode("/step", content, messages.Step).joint_deg)
-    np.testing.assert_array_equal(back, [0.1, np.nan, np.inf, -np.inf, 0.0])
-    assert np.signbit(back[-1])
+def test_numbers_that_are_not_finite_come_back() -> None:
+    sample = JointSample(1, np.array([0.1, np.nan, np.inf, -np.inf, -0.0], np.float32))
+    content = to_json(sample)
+    json.loads(content, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+    back = from_json(content, JointSample, "/sample", n=5).joint_deg
+    assert back.tobytes() == sample.joint_deg.tobytes()
 
 
 def test_cut_anywhere_the_complete_chunks_are_read(recorded: Path, tmp_path: Path) -> None:
@@ -135,6 +132,15 @@ def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.mcap").unlink()
     with pytest.raises(InputError, match="holds no recordings"):
         open_run(tmp_path)
+
+
+def test_a_recording_of_another_format_is_refused_with_its_version(tmp_path: Path) -> None:
+    writer = McapWriter(tmp_path / "run.mcap")
+    writer.describe("run", {"engine": "model.onnx", "sefa_edge_version": "0.0.9"})
+    writer.close()
+    with pytest.raises(InputError, match="is a recording of format 1, this version reads format 2") as caught:
+        open_run(tmp_path / "run.mcap")
+    assert caught.value.hint == "read it with the version that recorded it, or record the run again"
 
 
 def test_a_recording_appears_under_its_name_when_it_is_complete(tmp_path: Path) -> None:
@@ -185,13 +191,11 @@ def test_every_tick_and_every_chunk_is_there(lock_step: LockStep) -> None:
     run.park()
     run.close()
     stored = stored_messages(run.recording.path)
-    ticks = [messages.decode(TICK, m.content, messages.Tick) for m in stored if m.topic == TICK]
-    assert [tick.tick for tick in ticks] == [report.tick for report in run.reports]
-    for tick, report in zip(ticks, run.reports, strict=True):
-        assert (tick.mode, tick.fault, tick.clipped_bits) == (report.mode.name, report.fault.name, report.clipped_bits)
-        goal_deg = [] if np.isnan(report.goal_deg).any() else report.goal_deg.astype(np.float32)
-        np.testing.assert_array_equal(messages.array_of(tick.verdict_deg), goal_deg)
-    assert ticks[0].calls[0].operation == "open"
-    assert "command RUN" in ticks[0].events
-    assert {tick.mode for tick in ticks} >= {Mode.ARMED.name, Mode.RUNNING.name, Mode.PARK.name}
+    traces = [from_json(m.content, TickTrace, TICK) for m in stored if m.topic == TICK]
+    assert [trace.report.tick for trace in traces] == [report.tick for report in run.reports]
+    for trace, report in zip(traces, run.reports, strict=True):
+        assert trace.report.pack() == report.pack()
+    assert traces[0].calls[0].operation is Operation.OPEN
+    assert Command.RUN in traces[0].events
+    assert {trace.report.mode for trace in traces} >= {Mode.ARMED, Mode.RUNNING, Mode.PARK}
     assert len([m for m in stored if m.topic == CHUNK]) == len([m for m in stored if m.topic == INFERENCE]) > 0

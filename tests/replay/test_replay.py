@@ -12,12 +12,14 @@ import pytest
 from sefa_edge.cli import main
 from sefa_edge.edge.engines.cache import processor_name
 from sefa_edge.edge.engines.opening import open_engine
-from sefa_edge.edge.recording import messages
+from sefa_edge.edge.ipc.record_json import from_json
+from sefa_edge.edge.ipc.tick_trace import TickTrace
 from sefa_edge.edge.recording.mcap_file import StoredMessage, read_mcap
-from sefa_edge.edge.recording.names import CHUNK, INFERENCE, TICK, picture_topic
 from sefa_edge.edge.recording.recorded_run import open_run
+from sefa_edge.edge.recording.topics import CHUNK, INFERENCE, TICK, picture_topic
 from sefa_edge.edge.tools.replay.command import processor_note
-from sefa_edge.edge.tools.replay.commands import Comparison, replay_commands
+from sefa_edge.edge.tools.replay.commands import replay_commands
+from sefa_edge.edge.tools.replay.comparison import Comparison
 from sefa_edge.edge.tools.replay.policy import replay_policy
 
 Change = Callable[[StoredMessage], Iterator[bytes]]
@@ -34,7 +36,7 @@ def tampering(topic: str, number: int, change: Callable[[dict], None]) -> Change
         content = json.loads(stored.content)
         if stored.topic == topic and seen == number:
             change(content)
-        yield messages.encode(content)
+        yield json.dumps(content).encode()
 
     return pass_on
 
@@ -67,7 +69,7 @@ def test_a_run_with_a_moody_arm_agrees_too(recorded_moody: Path) -> None:
         if isinstance(stored, StoredMessage) and stored.topic == TICK
         for call in json.loads(stored.content)["calls"]
     }
-    assert answers == {"done", "timeout", "disconnected"}
+    assert answers == {"DONE", "TIMEOUT", "DISCONNECTED"}
 
 
 def up(value: float) -> float:
@@ -80,11 +82,11 @@ def change_reading(tick: dict) -> None:
 
 
 def change_goal(tick: dict) -> None:
-    tick["goal_deg"][3] = up(tick["goal_deg"][3])
+    tick["goal"]["joint_deg"][3] = up(tick["goal"]["joint_deg"][3])
 
 
 def change_mode(tick: dict) -> None:
-    tick["mode"] = "HOLD"
+    tick["report"]["mode"] = "HOLD"
 
 
 def change_event(tick: dict) -> None:
@@ -92,11 +94,11 @@ def change_event(tick: dict) -> None:
 
 
 def change_clipping(tick: dict) -> None:
-    tick["clipped_bits"] ^= 4
+    tick["report"]["clipped_bits"] ^= 4
 
 
 def change_answer(tick: dict) -> None:
-    tick["calls"][-1]["answer"] = "disconnected"
+    tick["calls"][-1]["answer"] = "DISCONNECTED"
 
 
 def lose_call(tick: dict) -> None:
@@ -104,7 +106,7 @@ def lose_call(tick: dict) -> None:
 
 
 def change_time(tick: dict) -> None:
-    tick["due_ns"] += 1
+    tick["report"]["start_ns"] += 1
 
 
 @pytest.mark.parametrize(
@@ -123,15 +125,19 @@ def test_one_changed_value_of_a_tick_is_found(
 
 
 def change_step(message: dict) -> None:
-    message["steps"][4]["joint_deg"][0] += 1e-3
+    message["joint_deg"][4]["row"][0] += 1e-3
+
+
+def change_output(message: dict) -> None:
+    message["output"][4]["row"][0] += 1e-3
 
 
 def change_observed(message: dict) -> None:
-    message["observed"][0]["joint_deg"][2] += 1e-3
+    message["joint_deg"][0]["row"][2] += 1e-3
 
 
 @pytest.mark.parametrize(
-    ("topic", "change"), [(INFERENCE, change_step), (INFERENCE, change_observed), (CHUNK, change_step)]
+    ("topic", "change"), [(INFERENCE, change_output), (INFERENCE, change_observed), (CHUNK, change_step)]
 )
 def test_one_changed_value_of_a_chunk_is_found(
     recorded: Path, reach_engine: Path, tmp_path: Path, rewrite: Rewrite, topic: str, change: Callable[[dict], None]
@@ -144,15 +150,15 @@ def test_one_changed_value_of_a_chunk_is_found(
 
 def test_lost_ticks_are_named_and_the_next_chunk_resumes(recorded: Path, tmp_path: Path, rewrite: Rewrite) -> None:
     ticks = [
-        messages.decode(TICK, stored.content, messages.Tick)
+        from_json(stored.content, TickTrace, TICK)
         for stored in read_mcap(recorded)
         if isinstance(stored, StoredMessage) and stored.topic == TICK
     ]
-    arrivals = [tick.tick for tick in ticks if tick.chunk_arrived != -1]
+    arrivals = [tick.report.tick for tick in ticks if tick.chunk_arrived != -1]
     lost = range(arrivals[0] + 10, arrivals[0] + 15)
 
     def lose(stored: StoredMessage) -> Iterator[bytes]:
-        if stored.topic != TICK or json.loads(stored.content)["tick"] not in lost:
+        if stored.topic != TICK or json.loads(stored.content)["report"]["tick"] not in lost:
             yield stored.content
 
     comparison = commands(rewrite(recorded, tmp_path / "gap.mcap", lose))
@@ -194,7 +200,7 @@ def test_a_difference_ends_with_exit_code_1(
 ) -> None:
     path = rewrite(recorded, tmp_path / "tampered.mcap", tampering(TICK, 50, change_goal))
     assert main(["replay", str(path), "--part", "commands"]) == 1
-    assert "first difference: tick 50: goal_deg" in capsys.readouterr().out
+    assert "first difference: tick 50: goal.joint_deg" in capsys.readouterr().out
 
 
 def test_an_engine_that_is_not_here_is_asked_for(

@@ -13,11 +13,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sefa_edge.edge.ipc.records import NONE_NS
+from sefa_edge.edge.ipc.record_json import from_json
+from sefa_edge.edge.ipc.records import NONE_NS, TickReport
+from sefa_edge.edge.ipc.run_event import RunEvent, RunStage
+from sefa_edge.edge.ipc.tick_trace import TickTrace
+from sefa_edge.edge.ipc.vocabulary import Mode
 from sefa_edge.edge.pictures import decode_picture
-from sefa_edge.edge.recording.messages import Picture, RunEventMessage, Tick, array_of, decode, png_of
-from sefa_edge.edge.recording.names import EVENT, TICK, picture_topic
 from sefa_edge.edge.recording.recorded_run import RecordedRun
+from sefa_edge.edge.recording.topics import EVENT, TICK, Picture, picture_topic
 from sefa_edge.edge.tools.demonstrations.dataset_writer import Episode
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.units import ms_to_ns, period_ns
@@ -89,31 +92,31 @@ def _takes(run: RecordedRun) -> list[Take]:
     is_open = False
     for stored in run.messages(frozenset({EVENT, TICK})):
         if stored.topic == EVENT:
-            event = decode(EVENT, stored.content, RunEventMessage)
-            if event.stage == "episode_begin":
+            event = from_json(stored.content, RunEvent, EVENT)
+            if event.stage is RunStage.EPISODE_BEGIN:
                 takes.append(Take(event.episode))
-            elif event.stage == "episode_end" and takes:
+            elif event.stage is RunStage.EPISODE_END and takes:
                 takes[-1].outcome = event.text
-            is_open = event.stage == "episode_begin"
+            is_open = event.stage is RunStage.EPISODE_BEGIN
         elif is_open:
-            _add(takes[-1], decode(TICK, stored.content, Tick), len(run.arm.joints))
+            _add(takes[-1], from_json(stored.content, TickTrace, TICK, n=len(run.arm.joints)))
     return takes
 
 
-def _add(take: Take, tick: Tick, joints: int) -> None:
-    for reading in tick.readings:
-        take.readings.add(reading.stamp_ns, _checked(tick, reading.joint_deg, joints))
-    if tick.mode == "RUNNING" and tick.goal_deg:
-        take.goals.add(tick.due_ns, _checked(tick, tick.goal_deg, joints))
-        if take.moved_ns is None and tick.chunk_id != NONE_NS:
-            take.moved_ns = tick.due_ns
+def _add(take: Take, trace: TickTrace) -> None:
+    report = trace.report
+    for reading in trace.readings:
+        take.readings.add(reading.stamp_ns, _checked(report, reading.joint_deg))
+    if report.mode is Mode.RUNNING and trace.goal is not None:
+        take.goals.add(report.due_ns, _checked(report, trace.goal.joint_deg))
+        if take.moved_ns is None and report.chunk_id != NONE_NS:
+            take.moved_ns = report.due_ns
 
 
-def _checked(tick: Tick, numbers: list[float | None], joints: int) -> np.ndarray:
-    joint_deg = array_of(numbers).astype(np.float32)
-    if len(joint_deg) != joints or not np.isfinite(joint_deg).all():
-        raise InputError(f"tick {tick.tick}: {joint_deg.tolist()} is no pose of this arm", "was it recorded here?")
-    return joint_deg
+def _checked(report: TickReport, joint_deg: np.ndarray) -> np.ndarray:
+    if not np.isfinite(joint_deg).all():
+        raise InputError(f"tick {report.tick}: {joint_deg.tolist()} is not a pose of this arm", "was it recorded here?")
+    return joint_deg.astype(np.float32)
 
 
 class Moments:
@@ -136,7 +139,7 @@ class Moments:
         while moments and (until_ns is None or moments[0] < until_ns):
             moment = moments.popleft()
             fresh = newest is not None and moment - newest.capture_ns <= MAX_AGE_NS
-            self._filled[camera].append(png_of(newest) if newest is not None and fresh else None)
+            self._filled[camera].append(newest.data if newest is not None and fresh else None)
 
     def take(self) -> Iterator[dict[str, list[bytes | None]]]:
         """The episodes that are complete."""
@@ -151,7 +154,7 @@ def _pictures(run: RecordedRun, times: list[list[int]]) -> Iterator[dict[str, li
     names = {picture_topic(camera.name): camera.name for camera in run.card.cameras}
     moments = Moments(list(names.values()), times)
     for stored in run.messages(frozenset(names)):
-        moments.see(names[stored.topic], decode(stored.topic, stored.content, Picture))
+        moments.see(names[stored.topic], from_json(stored.content, Picture, stored.topic))
         yield from moments.take()
     for name in names.values():
         moments.fill(name, None)

@@ -9,13 +9,13 @@ import numpy as np
 
 from sefa_edge.edge.cameras.camera import Frame
 from sefa_edge.edge.control.arming import Arming
-from sefa_edge.edge.control.chunks import ActionChunk
 from sefa_edge.edge.control.clock import ManualClock, Pacer
 from sefa_edge.edge.control.links import DirectLinks
 from sefa_edge.edge.control.loop import ControlLoop
 from sefa_edge.edge.control.motion import Motion
 from sefa_edge.edge.control.play_settings import HandOver, NoiseMode
 from sefa_edge.edge.ipc.faults import Fault
+from sefa_edge.edge.ipc.policy_records import ActionChunk
 from sefa_edge.edge.ipc.records import JointSample, TickReport
 from sefa_edge.edge.ipc.vocabulary import Command, Mode
 from sefa_edge.edge.policy.inference_schedule import InferenceSchedule

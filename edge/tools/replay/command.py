@@ -14,7 +14,8 @@ from sefa_edge.edge.engines.engine import EngineOptions
 from sefa_edge.edge.engines.find_engine import engine_at
 from sefa_edge.edge.engines.opening import open_engine
 from sefa_edge.edge.recording.recorded_run import RecordedRun, open_run
-from sefa_edge.edge.tools.replay.commands import Comparison, replay_commands
+from sefa_edge.edge.tools.replay.commands import replay_commands
+from sefa_edge.edge.tools.replay.comparison import Comparison
 from sefa_edge.edge.tools.replay.policy import replay_policy
 from sefa_edge.profiles.card import load_card
 from sefa_edge.profiles.card_check import World, check_card

@@ -10,61 +10,33 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
-from sefa_edge.edge.control.chunks import MAX_OVERLAP, ActionChunk
+from sefa_edge.edge.control.chunks import MAX_OVERLAP
 from sefa_edge.edge.control.clock import ManualClock, Slot
 from sefa_edge.edge.control.control_process import Surroundings, build_loop
 from sefa_edge.edge.control.loop import ControlLoop
 from sefa_edge.edge.control.modes import ModeState, Target
 from sefa_edge.edge.control.safety import Commanded
 from sefa_edge.edge.control.shaping import Setpoint
-from sefa_edge.edge.control.tick_trace import TickTrace
-from sefa_edge.edge.ipc.records import NONE_NS, ArmOpened, Kind, Torque, kind_of
+from sefa_edge.edge.ipc.policy_records import ActionChunk
+from sefa_edge.edge.ipc.record_header import Kind, kind_of
+from sefa_edge.edge.ipc.record_json import from_json
+from sefa_edge.edge.ipc.records import NONE_NS, ArmOpened, Torque
+from sefa_edge.edge.ipc.tick_trace import Operation, TickTrace
 from sefa_edge.edge.ipc.vocabulary import Mode, Progress
-from sefa_edge.edge.recording.messages import (
-    ArmMessage,
-    Chunk,
-    Json,
-    Tick,
-    arm_of,
-    array_of,
-    chunk_of,
-    decode,
-    encode,
-    state_of,
-    tick_message,
-)
-from sefa_edge.edge.recording.names import ARM, CHUNK, TICK
 from sefa_edge.edge.recording.recorded_run import RecordedRun
+from sefa_edge.edge.recording.topics import ARM, CHUNK, TICK
+from sefa_edge.edge.tools.replay.comparison import Comparison, first_difference
 from sefa_edge.edge.tools.replay.recorded_arm import Diverged, RecordedArm, RecordedLinks
 from sefa_edge.firmware_bridge.host.arm_identity import nominal_identity
+from sefa_edge.firmware_bridge.host.messages import JointGoal
 from sefa_edge.profiles.errors import InputError, SefaError
 
-NOT_COMPARED = frozenset({"stage_ns", "dropped_records"})
+NOT_COMPARED = frozenset({"report.stage_ns", "report.dropped_records"})
 """How long something took is not computed anew."""
-
-
-@dataclass(slots=True)
-class Comparison:
-    """What came of it. `first_difference` is empty when all that could be compared agrees."""
-
-    compared: int = 0
-    agreed: int = 0
-    not_comparable: list[str] = field(default_factory=list)
-    first_difference: str = ""
-
-    def note(self, difference: str) -> None:
-        self.compared += 1
-        self.agreed += not difference
-        self.first_difference = self.first_difference or difference
-
-    @property
-    def same(self) -> bool:
-        """Whether all that there is agrees; what could not be compared at all proves nothing."""
-        return self.agreed == self.compared and (self.compared > 0 or not self.not_comparable)
 
 
 def replay_commands(run: RecordedRun) -> Comparison:
@@ -74,13 +46,13 @@ def replay_commands(run: RecordedRun) -> Comparison:
     joints = len(run.arm.joints)
     for stored in run.messages(frozenset({ARM, TICK, CHUNK})):
         if stored.topic == ARM:
-            replay.on_arm(arm_of(decode(ARM, stored.content, ArmMessage)))
+            replay.on_arm(from_json(stored.content, ArmOpened, ARM))
         elif stored.topic == CHUNK:
-            chunk = chunk_of(decode(CHUNK, stored.content, Chunk), joints)
+            chunk = from_json(stored.content, ActionChunk, CHUNK, n=joints)
             waiting = {chunk.chunk_id: chunk}
             replay.remember(chunk)
         else:
-            replay.take(decode(TICK, stored.content, Tick), waiting)
+            replay.take(from_json(stored.content, TickTrace, TICK, n=joints), waiting)
     replay.finish()
     return replay.comparison
 
@@ -107,19 +79,20 @@ class Stage:
         self._resumed = False
         self._loop: ControlLoop | None = None
 
-    def tick(self, tick: Tick, chunk: ActionChunk | None) -> Json:
-        """Compute one tick anew; returns what the recorder would have written. Raises Diverged."""
-        self.arm.load(tick)
-        self.links.load(tick, chunk)
-        self._clock.sleep_until(tick.due_ns)
-        self.loop.tick(Slot(tick.tick, tick.due_ns, tick.lateness_ns, tick.skipped_before))
+    def tick(self, recorded: TickTrace, chunk: ActionChunk | None) -> TickTrace:
+        """Compute one tick anew; returns what the recorder would have been sent. Raises Diverged."""
+        self.arm.load(recorded)
+        self.links.load(recorded, chunk)
+        report = recorded.report
+        self._clock.sleep_until(report.due_ns)
+        self.loop.tick(Slot(report.tick, report.due_ns, report.lateness_ns, recorded.skipped_before))
         self.arm.expect_silence()
         trace, resumed = self.ear.trace, self._resumed
         self._resumed = False
         assert trace is not None
         if resumed:  # without the calls that made up the arm
             trace = replace(trace, calls=trace.calls[2:], readings=trace.readings[1:])
-        return tick_message(trace)
+        return trace
 
     @property
     def loop(self) -> ControlLoop:
@@ -132,22 +105,22 @@ class Stage:
                 raise Diverged(f"the arm does not open: {error}") from None
         return self._loop
 
-    def resume(self, earlier: tuple[Tick, Tick], chunks: Sequence[ActionChunk]) -> None:
+    def resume(self, earlier: tuple[TickTrace, TickTrace], chunks: Sequence[ActionChunk]) -> None:
         """Bring a new loop to where it was when the last of `chunks` arrived, after two ticks with goals.
 
         The other ones came before it, and still say where the joints should be now.
         """
-        before, last = (array_of(tick.goal_deg) for tick in earlier)
-        self.arm.preload(state_of(earlier[1].readings[-1]))
+        before, last = (_goal_of(trace) for trace in earlier)
+        self.arm.preload(earlier[1].readings[-1])
         self._resumed = True
         motion = self.loop.motion
         motion.arm.torque = Torque.ON
-        motion.commanded = Commanded(earlier[1].goal_sequence, last, last - before)
+        motion.commanded = Commanded(last.sequence, last.joint_deg, last.joint_deg - before.joint_deg)
         motion.state = ModeState(Mode.HOLD, Target.RUN)
         motion.apply(Progress.SETTLED, min(chunk.observed_ns for chunk in chunks))
-        standing = Setpoint(last, np.zeros(len(last)))
+        standing = Setpoint(last.joint_deg, np.zeros(len(last.joint_deg)))
         for chunk in chunks[:-1]:
-            motion.player.accept(chunk, earlier[1].due_ns, standing)
+            motion.player.accept(chunk, earlier[1].report.due_ns, standing)
 
 
 class CommandReplay:
@@ -158,7 +131,7 @@ class CommandReplay:
         self._run = run
         self._arm = ArmOpened(nominal_identity(run.arm), looks_first=False)
         self._stage: Stage | None = None
-        self._earlier: tuple[Tick, ...] = ()
+        self._earlier: tuple[TickTrace, ...] = ()
         self._blind_from: int | None = None
         self._chunks: deque[ActionChunk] = deque(maxlen=MAX_OVERLAP)
 
@@ -176,40 +149,40 @@ class CommandReplay:
         """A chunk that arrived, whether or not the tick at which it did was recorded."""
         self._chunks.append(chunk)
 
-    def take(self, tick: Tick, chunks: Mapping[int, ActionChunk]) -> None:
+    def take(self, trace: TickTrace, chunks: Mapping[int, ActionChunk]) -> None:
         """Compare one tick, if it can be."""
-        chunk = chunks.get(tick.chunk_arrived)
-        lost_chunk = chunk is None and tick.chunk_arrived != NONE_NS
-        begins = bool(tick.calls) and tick.calls[0].operation == "open" and tick.calls[-1].operation != "open"
-        first = begins and not self._follows(tick)
-        if not self._follows(tick) or lost_chunk:
+        tick, calls = trace.report.tick, trace.calls
+        chunk = chunks.get(trace.chunk_arrived)
+        lost_chunk = chunk is None and trace.chunk_arrived != NONE_NS
+        begins = bool(calls) and calls[0].operation is Operation.OPEN and calls[-1].operation is not Operation.OPEN
+        first = begins and not self._follows(trace)
+        if not self._follows(trace) or lost_chunk:
             if self._blind_from is None and not first:
-                self._blind_from = self._earlier[-1].tick + 1 if self._earlier else tick.tick
+                self._blind_from = self._earlier[-1].report.tick + 1 if self._earlier else tick
             self._stage, self._earlier = None, ()
         if first:
             self._stage = Stage(self._run, self._arm)
         elif self._stage is None and chunk is not None:
-            self._resume(tick, chunk)
-        self._compare(tick, chunk)
-        self._earlier = (*self._earlier[-1:], tick)
+            self._resume(trace, chunk)
+        self._compare(trace, chunk)
+        self._earlier = (*self._earlier[-1:], trace)
 
     def finish(self) -> None:
         """Name the stretch that was open at the end."""
         if self._blind_from is not None:
-            self._see(self._earlier[-1].tick + 1)
+            self._see(self._earlier[-1].report.tick + 1)
 
-    def _follows(self, tick: Tick) -> bool:
-        return bool(self._earlier) and tick.tick == self._earlier[-1].tick + 1 + tick.skipped_before
+    def _follows(self, trace: TickTrace) -> bool:
+        return bool(self._earlier) and (trace.report.tick == self._earlier[-1].report.tick + 1 + trace.skipped_before)
 
-    def _resume(self, tick: Tick, chunk: ActionChunk) -> None:
-        if tick.mode != Mode.RUNNING.name or len(self._earlier) < 2:
+    def _resume(self, trace: TickTrace, chunk: ActionChunk) -> None:
+        if trace.report.mode is not Mode.RUNNING or len(self._earlier) < 2:
             return
         before, last = self._earlier
-        joints = len(self._run.arm.joints)
-        known = all(len(old.goal_deg) == joints and old.mode == Mode.RUNNING.name for old in (before, last))
-        if known and last.readings and self._knows_chunks(last.due_ns):
+        known = all(old.goal is not None and old.report.mode is Mode.RUNNING for old in (before, last))
+        if known and last.readings and self._knows_chunks(last.report.due_ns):
             self._stage = Stage(self._run, self._arm)
-            playable = [old for old in self._chunks if old.last_step_ns > last.due_ns]
+            playable = [old for old in self._chunks if old.last_step_ns > last.report.due_ns]
             self._stage.resume((before, last), playable or [chunk])
 
     def _knows_chunks(self, now_ns: int) -> bool:
@@ -222,36 +195,29 @@ class CommandReplay:
             for older, newer in itertools.pairwise(chunks)
         )
 
-    def _compare(self, tick: Tick, chunk: ActionChunk | None) -> None:
+    def _compare(self, trace: TickTrace, chunk: ActionChunk | None) -> None:
+        tick = trace.report.tick
         if self._stage is None:
             if self._blind_from is None:
-                self._blind_from = tick.tick
+                self._blind_from = tick
             return
         if self._blind_from is not None:
-            self._see(tick.tick)
+            self._see(tick)
         try:
-            computed = self._stage.tick(tick, chunk)
+            computed = self._stage.tick(trace, chunk)
         except Diverged as error:
-            self.comparison.note(f"tick {tick.tick}: {error}")
+            self.comparison.note(f"tick {tick}: {error}")
             self._stage = None
             return
-        self.comparison.note(_difference(tick, computed))
+        found = first_difference(trace, computed, NOT_COMPARED)
+        words = f"tick {tick}: {found.field} is {found.recorded}, computed anew {found.computed}" if found else ""
+        self.comparison.note(words)
 
     def _see(self, tick: int) -> None:
         self.comparison.not_comparable.append(f"ticks {self._blind_from} to {tick - 1}: after a loss or a difference")
         self._blind_from = None
 
 
-def _difference(tick: Tick, computed: Json) -> str:
-    """The first field that differs, in words; empty when none does."""
-    again = decode(TICK, encode(computed), Tick)  # the way through JSON, so that like is compared with like
-    for name in Tick.model_fields:
-        recorded, anew = getattr(tick, name), getattr(again, name)
-        if name not in NOT_COMPARED and repr(recorded) != repr(anew):  # repr tells -0.0 from 0.0
-            return f"tick {tick.tick}: {name} is {_shown(recorded)}, computed anew {_shown(anew)}"
-    return ""
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else text[:117] + "..."
+def _goal_of(trace: TickTrace) -> JointGoal:
+    assert trace.goal is not None
+    return trace.goal

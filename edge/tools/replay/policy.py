@@ -7,20 +7,12 @@ from collections import defaultdict
 import numpy as np
 
 from sefa_edge.edge.engines.engine import Engine
+from sefa_edge.edge.ipc.policy_records import ActionChunk, FrameStamp, Inference
+from sefa_edge.edge.ipc.record_json import from_json
 from sefa_edge.edge.pictures import decode_picture
-from sefa_edge.edge.recording.messages import (
-    Chunk,
-    FrameStamp,
-    InferenceMessage,
-    Picture,
-    array_of,
-    decode,
-    png_of,
-    rows_of,
-)
-from sefa_edge.edge.recording.names import CHUNK, INFERENCE, picture_topic
 from sefa_edge.edge.recording.recorded_run import RecordedRun
-from sefa_edge.edge.tools.replay.commands import Comparison
+from sefa_edge.edge.recording.topics import CHUNK, INFERENCE, Picture, picture_topic
+from sefa_edge.edge.tools.replay.comparison import Comparison, first_difference
 from sefa_edge.profiles.errors import InputError
 
 Key = tuple[str, int, int]
@@ -36,7 +28,7 @@ def replay_policy(run: RecordedRun, engine: Engine) -> Comparison:
     replay = PolicyReplay(run, engine)
     pictures = {picture_topic(camera.name) for camera in run.card.cameras}
     for stored in run.messages(frozenset(pictures)):
-        replay.see(decode(stored.topic, stored.content, Picture))
+        replay.see(from_json(stored.content, Picture, stored.topic))
     return replay.finish()
 
 
@@ -46,16 +38,16 @@ class PolicyReplay:
     def __init__(self, run: RecordedRun, engine: Engine) -> None:
         self._engine, self._joints = engine, len(run.arm.joints)
         self._cameras = [camera.name for camera in run.card.cameras]
-        self._inferences: dict[int, InferenceMessage] = {}
-        self._received: dict[int, Chunk] = {}
+        self._inferences: dict[int, Inference] = {}
+        self._received: dict[int, ActionChunk] = {}
         for stored in run.messages(frozenset({INFERENCE, CHUNK})):
             if stored.topic == CHUNK:
-                chunk = decode(CHUNK, stored.content, Chunk)
+                chunk = from_json(stored.content, ActionChunk, CHUNK, n=self._joints)
                 self._received[chunk.chunk_id] = chunk
             else:
-                inference = decode(INFERENCE, stored.content, InferenceMessage)
+                inference = from_json(stored.content, Inference, INFERENCE, n=self._joints)
                 self._inferences[inference.chunk_id] = inference
-        self._missing = {chunk_id: set(map(_key, i.frames)) for chunk_id, i in self._inferences.items()}
+        self._missing = {chunk_id: set(map(self._key, i.frames)) for chunk_id, i in self._inferences.items()}
         self._wanted: defaultdict[Key, set[int]] = defaultdict(set)
         for chunk_id, keys in self._missing.items():
             for key in keys:
@@ -69,7 +61,7 @@ class PolicyReplay:
         waiting = self._wanted.get(key, set())
         if not waiting:
             return
-        self._images[key] = decode_picture(png_of(picture))
+        self._images[key] = decode_picture(picture.data)
         for chunk_id in sorted(waiting):
             self._missing[chunk_id].discard(key)
             if not self._missing[chunk_id]:
@@ -85,23 +77,18 @@ class PolicyReplay:
                 comparison.not_comparable.append(f"chunk {chunk_id}: a picture that it was made of is lost")
         return comparison
 
-    def _infer(self, inference: InferenceMessage) -> None:
-        images = {
-            name: np.stack([self._images[_key(frame)] for frame in inference.frames if frame.camera == name])
-            for name in self._cameras
-        }
-        noise = array_of(inference.noise).astype(np.float32)
-        if len(noise) % self._joints:
-            raise InputError(f"the noise of chunk {inference.chunk_id} has {len(noise)} numbers", "recorded here?")
-        output = self._engine.infer(images, rows_of(inference.observed, self._joints), noise.reshape(-1, self._joints))
+    def _infer(self, inference: Inference) -> None:
+        keys = [self._key(frame) for frame in inference.frames]
+        images = {name: np.stack([self._images[key] for key in keys if key[0] == name]) for name in self._cameras}
+        output = self._engine.infer(images, inference.joint_deg, inference.noise)
         self._differences[inference.chunk_id] = self._difference(inference, output)
-        for key in map(_key, inference.frames):
+        for key in keys:
             self._wanted[key].discard(inference.chunk_id)
             if not self._wanted[key]:
                 self._images.pop(key, None)
 
-    def _difference(self, inference: InferenceMessage, output: np.ndarray) -> str:
-        name, recorded = f"chunk {inference.chunk_id}", rows_of(inference.steps, self._joints)
+    def _difference(self, inference: Inference, output: np.ndarray) -> str:
+        name, recorded = f"chunk {inference.chunk_id}", inference.output
         if recorded.shape != output.shape:
             return f"{name}: {recorded.shape} numbers are recorded, the engine gives {output.shape}"
         wrong = np.argwhere(_bits(recorded) != _bits(output))
@@ -111,12 +98,17 @@ class PolicyReplay:
         received = self._received.get(inference.chunk_id)
         if received is None:  # overtaken by a newer one
             return ""
-        fields = [key for key in Chunk.model_fields if repr(getattr(received, key)) != repr(getattr(inference, key))]
-        return f"{name}: its {fields[0]} reached control otherwise than the policy sent it" if fields else ""
+        sent = ActionChunk(
+            inference.chunk_id, inference.observed_ns, inference.first_step_ns, inference.step_period_ns,
+            inference.output, inference.inference_ns,
+        )  # fmt: skip
+        found = first_difference(sent, received)
+        return f"{name}: its {found.field} reached control otherwise than the policy sent it" if found else ""
 
-
-def _key(frame: FrameStamp) -> Key:
-    return frame.camera, frame.sequence, frame.capture_ns
+    def _key(self, frame: FrameStamp) -> Key:
+        if frame.camera >= len(self._cameras):
+            raise InputError(f"a message of {INFERENCE} names camera {frame.camera}", "was it recorded with this card?")
+        return self._cameras[frame.camera], frame.sequence, frame.capture_ns
 
 
 def _bits(values: np.ndarray) -> np.ndarray:

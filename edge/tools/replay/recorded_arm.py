@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
-from sefa_edge.edge.control.chunks import ActionChunk
 from sefa_edge.edge.control.control_tap import error_of
-from sefa_edge.edge.control.tick_trace import Answer, ArmCall, Operation
+from sefa_edge.edge.ipc.policy_records import ActionChunk
 from sefa_edge.edge.ipc.records import NONE_NS, TickReport
+from sefa_edge.edge.ipc.tick_trace import Answer, ArmCall, Operation, TickTrace
 from sefa_edge.edge.ipc.vocabulary import Event
-from sefa_edge.edge.recording.messages import Tick, command_of, event_of, state_of
 from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity
 from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED, HeldCommand, JointGoal, JointState, Preparation
-from sefa_edge.profiles.errors import InputError
 
 
 class Diverged(Exception):
@@ -38,28 +36,11 @@ class RecordedArm:
     def identity(self) -> ArmIdentity:
         return self._identity
 
-    def load(self, tick: Tick) -> None:
-        """Take in what the arm was asked in one more tick. Raises InputError."""
-        for call in tick.calls:
-            try:
-                operation, answer = Operation[call.operation.upper()], Answer[call.answer.upper()]
-            except KeyError:
-                raise InputError(f"{call.operation} {call.answer} is no call", "was it recorded here?") from None
-            self._calls.append(ArmCall(operation, answer, call.unconfirmed))
-        joints = len(self._names)
-        for reading in tick.readings:
-            columns = (
-                reading.joint_deg, reading.velocity_deg_s, reading.load_pct, reading.current_ma,
-                reading.temperature_c, reading.status_bits, reading.valid, reading.age_ns,
-            )  # fmt: skip
-            if any(len(column) != joints for column in columns):
-                raise InputError(f"tick {tick.tick}: a reading has not {joints} joints", "was it recorded here?")
-            self._readings.append(state_of(reading))
-        for command in tick.commands:
-            columns = (command.valid, command.torque_on, command.powered_throughout, command.goal_deg)
-            if any(len(column) != joints for column in columns):
-                raise InputError(f"tick {tick.tick}: a command has not {joints} joints", "was it recorded here?")
-            self._commands.append(command_of(command))
+    def load(self, trace: TickTrace) -> None:
+        """Take in what the arm was asked in one more tick."""
+        self._calls += trace.calls
+        self._readings += trace.readings
+        self._commands += trace.commands
 
     def preload(self, state: JointState) -> None:
         """The arm is opened and read once before anything that is loaded."""
@@ -131,10 +112,10 @@ class RecordedLinks:
     def dropped(self) -> int:
         return 0
 
-    def load(self, tick: Tick, chunk: ActionChunk | None) -> None:
-        """Take in what arrived before one tick. Raises InputError."""
-        self._events, self._chunk = tuple(event_of(word) for word in tick.events), chunk
-        self.heartbeat_ns = None if tick.heartbeat_ns == NONE_NS else tick.heartbeat_ns
+    def load(self, trace: TickTrace, chunk: ActionChunk | None) -> None:
+        """Take in what arrived before one tick."""
+        self._events, self._chunk = trace.events, chunk
+        self.heartbeat_ns = None if trace.heartbeat_ns == NONE_NS else trace.heartbeat_ns
 
     def events(self) -> Iterator[Event]:
         yield from self._events

@@ -1,0 +1,46 @@
+"""Records as JSON, for recordings: written, read back strictly, and described by a schema."""
+
+from __future__ import annotations
+
+import json
+from typing import TypeVar
+
+from sefa_edge.edge.ipc.wire_record import layout_of
+from sefa_edge.edge.ipc.wire_values import JsonMismatch, Schema
+from sefa_edge.profiles.errors import InputError
+
+MAX_JSON_BYTES = 64 << 20
+"""The largest message of a recording is a frame."""
+
+RecordT = TypeVar("RecordT")
+
+
+def to_json(record: object) -> bytes:
+    """One JSON object; its keys are the fields of the record."""
+    return layout_of(type(record)).text(record).encode()
+
+
+def from_json(content: bytes, cls: type[RecordT], place: str, **dims: int) -> RecordT:
+    """The record. `place` is where it comes from, for the message; `dims` are sizes that its arrays must have.
+
+    Raises:
+        InputError: it is not the JSON of such a record.
+    """
+    try:
+        if len(content) > MAX_JSON_BYTES:
+            raise JsonMismatch(f"it has {len(content)} bytes, expected at most {MAX_JSON_BYTES}")
+        return layout_of(cls).read(json.loads(content, parse_constant=_refuse), dict(dims))
+    except RecursionError:
+        problem = "it is nested too deeply"
+    except ValueError as error:  # JsonMismatch, json.JSONDecodeError, UnicodeDecodeError, numbers of over 4300 digits
+        problem = str(error)
+    raise InputError(f"a message of {place} is damaged: {problem}", "was it recorded here?")
+
+
+def schema_of(cls: type) -> Schema:
+    """The JSON schema of its messages, without references, which Foxglove does not follow."""
+    return layout_of(cls).schema
+
+
+def _refuse(word: str) -> float:
+    raise JsonMismatch(f"{word} is not JSON")

@@ -1,0 +1,72 @@
+"""Wire types: the annotation that says how a field of a record travels between processes and into a recording.
+
+    tick: Annotated[int, U64]
+    mode: Annotated[Mode, U8]                            an enum: its value between processes, its name in JSON
+    fault: Annotated[Fault, U8, Among(REPORTED)]         only some members of an enum
+    stage_ns: Annotated[tuple[int, ...], U64[5]]
+    joint_deg: Annotated[np.ndarray, F32["n"]]           n is the same number throughout a record
+    text: Annotated[str, Text(240)]
+    calls: Annotated[tuple[ArmCall, ...], Many(64)]      records in a record, at most 64
+    events: Annotated[tuple[Event, ...], Many(64, U8)]   members of the enums in the union Event
+
+A field whose type is a record, or a record or None, needs no annotation. `edge/ipc/wire_record.py` reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """Numbers of one scalar type; each dimension is a number, or a name with one value throughout a record."""
+
+    scalar: Scalar
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """One number; `code` is its letter in the formats of `struct` and numpy. `F32["T", "n"]` is an array of them."""
+
+    code: str
+
+    def __getitem__(self, shape: int | str | tuple[int | str, ...]) -> Array:
+        return Array(self, shape if isinstance(shape, tuple) else (shape,))
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """UTF-8, zero-padded; what does not fit into `max_bytes` is cut off."""
+
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Bytes; base64 in JSON."""
+
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Many:
+    """A tuple of up to `max_count` (at most 255) records; with `scalar`, of members of enums."""
+
+    max_count: int
+    scalar: Scalar | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Among:
+    """The members of an enum that may be in a record of this kind."""
+
+    members: Collection[IntEnum]
+
+
+BOOL = Scalar("?")
+U8, U16, U32, U64 = Scalar("B"), Scalar("H"), Scalar("I"), Scalar("Q")
+I16, I32, I64 = Scalar("h"), Scalar("i"), Scalar("q")
+F32, F64 = Scalar("f"), Scalar("d")
