@@ -52,14 +52,8 @@ from sefa_edge.edge.control.loop import ControlLoop
 from sefa_edge.edge.control.modes import describe
 from sefa_edge.edge.control.motion import Motion
 from sefa_edge.edge.control.play_settings import HandOver
-from sefa_edge.edge.control.realtime import (
-    DEFAULT_PRIORITY,
-    DEFAULT_SPIN_US,
-    MAX_SPIN_US,
-    claim_privileges,
-    quiet_collector,
-    reserve_heap,
-)
+from sefa_edge.edge.control.realtime import claim_privileges, quiet_collector, reserve_heap
+from sefa_edge.edge.control.realtime_settings import DEFAULT_REALTIME
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.policy_records import Trouble
 from sefa_edge.edge.ipc.process import read_config
@@ -80,6 +74,7 @@ from sefa_edge.firmware_bridge.host.same_arm import SameArm
 from sefa_edge.profiles import console
 from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError, SefaError
+from sefa_edge.profiles.quantities import REALTIME_PRIORITY, SPIN_US
 from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.strict import StrictModel, validate
 from sefa_edge.profiles.units import ms_to_ns, period_ns, us_to_ns
@@ -105,13 +100,13 @@ class ControlConfig(StrictModel):
     policy_fd: FileDescriptor
     control_rate_hz: Annotated[float, Field(ge=20, le=500)] | None = None
     """Null: the profile's rate."""
-    realtime_priority: Annotated[int, Field(ge=0, le=99)] = DEFAULT_PRIORITY
+    realtime_priority: Annotated[int, REALTIME_PRIORITY] = DEFAULT_REALTIME.priority
     """SCHED_FIFO priority; 0: do not ask for it."""
     cpu: Annotated[int, Field(ge=0)] | None = None
     """Core to stay on; null: any."""
     hand_over: HandOver = HandOver()
     """How a newer chunk takes over."""
-    spin_us: Annotated[int, Field(ge=0, le=MAX_SPIN_US)] = DEFAULT_SPIN_US
+    spin_us: Annotated[int, SPIN_US] = DEFAULT_REALTIME.spin_us
     """Wait actively for the last so many microseconds before each tick."""
     servo_settings: Literal["apply", "leave"] = "apply"
     """Whether settings that a power cut undoes are written before the arm is ready; an arm in need, or one that is

@@ -17,8 +17,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-from sefa_edge.edge.ipc.faults import FAULT_EXIT_CODE, FAULTS, OBSTRUCTIONS, Fault, Outcome
+from sefa_edge.edge.ipc.faults import FAULTS, OBSTRUCTIONS, Fault, Outcome
 from sefa_edge.edge.ipc.vocabulary import POWERED, Command, Event, Mode, Progress
+from sefa_edge.profiles.exit_codes import ExitCode
 
 _LEAVERS = frozenset({Fault.SUPERVISOR_LOST, Fault.SUPERVISOR_SILENT, Fault.POLICY_LOST})
 """Whoever goes while we stop anyway takes nothing away."""
@@ -71,7 +72,7 @@ class ModeState:
 
     @property
     def exit_code(self) -> int:
-        return FAULT_EXIT_CODE if self.fault else 0
+        return ExitCode.FAULT if self.fault else ExitCode.DONE
 
 
 _ENDS = frozenset({Mode.FAULT, Mode.PARKED})

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sefa_edge.profiles.errors import SefaError
+from sefa_edge.profiles.exit_codes import ExitCode
 
 MAX_RECORD_BYTES = 65536
 RING_SLOTS = 8
@@ -27,7 +28,7 @@ RING_SLOTS = 8
 class ChannelClosed(SefaError):
     """The process on the other end is gone."""
 
-    exit_code = 3
+    exit_code = ExitCode.FAULT
 
 
 class RecordError(SefaError):

@@ -22,6 +22,7 @@ from sefa_edge.edge.recording.mcap_file import McapWriter
 from sefa_edge.edge.recording.names import ARM, CHUNK, EVENT, INFERENCE, LOSSES, PARTIAL, TICK, picture_topic
 from sefa_edge.edge.recording.run_event import RunEvent
 from sefa_edge.profiles.errors import SefaError
+from sefa_edge.profiles.exit_codes import ExitCode
 
 RESERVE_SHARE, RESERVE_BYTES = 0.05, 1 << 30
 """This much of the disk stays free: the smaller of the two."""
@@ -30,7 +31,7 @@ RESERVE_SHARE, RESERVE_BYTES = 0.05, 1 << 30
 class RecordingFull(SefaError):
     """The recording has reached its limit, or the disk has."""
 
-    exit_code = 1
+    exit_code = ExitCode.FAILED
 
 
 @dataclass(frozen=True, slots=True)

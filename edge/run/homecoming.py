@@ -17,12 +17,12 @@ from sefa_edge.edge.run.direct_release import release_directly
 from sefa_edge.edge.run.status import StatusLine
 from sefa_edge.edge.run.watch import Watch
 from sefa_edge.profiles.errors import FaultError, SefaError
+from sefa_edge.profiles.exit_codes import ExitCode, of_signal
 from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.stopping import EMERGENCY, STOPPING, StopSignals
 from sefa_edge.profiles.units import s_to_ns
 
 HOME_TIMEOUT_S = 90.0
-FAULT_EXIT_CODE = 3
 UNTOUCHED = "arm not touched"
 PARKED = "arm parked and released"
 STAYING = "arm parked, torque still on"
@@ -177,27 +177,27 @@ class Homecoming:
         mode = Mode.FAULT if self._refusing else Mode.RELEASED
         state = ModeState(mode, fault=Fault.EMERGENCY_STOP, unconfirmed=bool(self._refusing))
         message, hint = describe(state, self._refusing or ())
-        return Ending(FAULT_EXIT_CODE, message, hint)
+        return Ending(ExitCode.FAULT, message, hint)
 
     def _ending(self, cut_short: CutShort) -> Ending:
         final, arm_words = self._watch.final, self._arm_words()
         if self._refusing is not None:
             return self._emergency_ending()
         if final is not None and final.fault is Fault.EMERGENCY_STOP:
-            return Ending(FAULT_EXIT_CODE, final.message, final.hint)
+            return Ending(ExitCode.FAULT, final.message, final.hint)
         if self._emergency_ns is not None:
             hint = "cut the arm's power if it holds"
-            return Ending(FAULT_EXIT_CODE, f"{FAULTS[Fault.EMERGENCY_STOP].message}: {arm_words}", hint)
+            return Ending(ExitCode.FAULT, f"{FAULTS[Fault.EMERGENCY_STOP].message}: {arm_words}", hint)
         if isinstance(cut_short, ControlLost):
             if final is not None and final.fault:  # what the other control process met tells how the arm is left
-                return Ending(FAULT_EXIT_CODE, f"{cut_short}; then {final.message}", final.hint)
-            return Ending(FAULT_EXIT_CODE, f"{cut_short}: {arm_words}", cut_short.hint)
+                return Ending(ExitCode.FAULT, f"{cut_short}; then {final.message}", final.hint)
+            return Ending(ExitCode.FAULT, f"{cut_short}: {arm_words}", cut_short.hint)
         if isinstance(cut_short, SefaError) and arm_words == UNTOUCHED:
             return Ending(cut_short.exit_code, str(cut_short), cut_short.hint)
         if isinstance(cut_short, SefaError) and (final is None or str(cut_short) != final.message):
-            return Ending(FAULT_EXIT_CODE, f"{cut_short}: {arm_words}", cut_short.hint)
+            return Ending(ExitCode.FAULT, f"{cut_short}: {arm_words}", cut_short.hint)
         if final is not None and final.exit_code:  # also a fault on the way home
-            return Ending(FAULT_EXIT_CODE, final.message, final.hint)
+            return Ending(ExitCode.FAULT, final.message, final.hint)
         if isinstance(cut_short, StopAsked):
-            return Ending(128 + cut_short.number, f"stopped by {STOPPING[cut_short.number]}: {arm_words}")
-        return Ending(0 if arm_words in (PARKED, STAYING) else FAULT_EXIT_CODE, arm_words)
+            return Ending(of_signal(cut_short.number), f"stopped by {STOPPING[cut_short.number]}: {arm_words}")
+        return Ending(ExitCode.DONE if arm_words in (PARKED, STAYING) else ExitCode.FAULT, arm_words)

@@ -10,7 +10,7 @@ import numpy as np
 from sefa_edge.edge.ipc.policy_records import PolicyReport
 from sefa_edge.edge.ipc.records import TickReport
 from sefa_edge.edge.ipc.transport import FrameDescriptor
-from sefa_edge.profiles.latency.percentiles import LatencyHistogram
+from sefa_edge.profiles.percentiles import LatencyHistogram
 from sefa_edge.profiles.units import NS_PER_S, ns_to_ms
 
 BATCH = 256

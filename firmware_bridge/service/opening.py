@@ -23,13 +23,12 @@ from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.console import printable
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.schema import ArmProfile, JointProfile
-
-SIMULATED, SIMULATED_PROFILE = "sim", "so101_sim"
+from sefa_edge.profiles.simulated_arm import arm_profile_name
 
 
 def profile_of(args: argparse.Namespace) -> ArmProfile:
     """The arm that `--arm` names. Raises InputError."""
-    return load_arm_profile(SIMULATED_PROFILE if args.arm == SIMULATED else args.arm)
+    return load_arm_profile(arm_profile_name(args.arm))
 
 
 def calibration_of(args: argparse.Namespace, profile: ArmProfile) -> Calibration | None:

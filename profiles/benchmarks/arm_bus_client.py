@@ -33,9 +33,9 @@ from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import FaultError, MissingError
 from sefa_edge.profiles.files import write_report
 from sefa_edge.profiles.quantities import COUNT
+from sefa_edge.profiles.simulated_arm import SIMULATED_ARM
 
-ARM = "so101_sim"
-PROFILE = load_arm_profile(ARM)
+PROFILE = load_arm_profile(SIMULATED_ARM)
 SERVO_IDS = [joint.servo_id for joint in PROFILE.joints]
 WARM_UP_CYCLES = 50
 TIMEOUT_S = 0.1

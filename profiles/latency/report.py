@@ -15,7 +15,7 @@ from pydantic import Field
 
 from sefa_edge.profiles.files import write_atomic
 from sefa_edge.profiles.latency.environment import Environment
-from sefa_edge.profiles.latency.percentiles import LatencyHistogram, percentiles
+from sefa_edge.profiles.percentiles import LatencyHistogram, percentiles
 from sefa_edge.profiles.quantities import (
     ControlRateHz,
     Count,

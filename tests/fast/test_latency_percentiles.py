@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sefa_edge.profiles.latency.percentiles import BUCKETS_PER_OCTAVE, LatencyHistogram, percentiles
+from sefa_edge.profiles.percentiles import BUCKETS_PER_OCTAVE, LatencyHistogram, percentiles
 
 DURATIONS = st.lists(st.integers(0, 10**12), min_size=1, max_size=300)
 

@@ -27,8 +27,8 @@ from sefa_edge.profiles.card import PlanSpec, card_path
 from sefa_edge.profiles.errors import MissingError
 from sefa_edge.profiles.files import sha256_of
 from sefa_edge.profiles.gpu import search_gpu
-from sefa_edge.profiles.gpu_report import driver_version
 from sefa_edge.profiles.jetson import find_jetson
+from tests.gpu.gpu_report import driver_version
 
 HERE = Path(__file__).parent
 STAND_IN_LIBRARY = HERE.parent / "tensorrt" / "stand_in"

@@ -23,7 +23,8 @@ from sefa_edge.edge.run.supervisor import Ending, Supervisor
 from sefa_edge.edge.tools.profiling.samples import PipelineSamples, stage_reports
 from sefa_edge.profiles.card import save_card
 from sefa_edge.profiles.console import limit_waiting
-from sefa_edge.profiles.errors import FaultError, SefaError
+from sefa_edge.profiles.errors import SefaError
+from sefa_edge.profiles.exit_codes import ExitCode, is_of_signal
 from sefa_edge.profiles.files import output_folder
 from sefa_edge.profiles.latency.drawing import format_duration
 from sefa_edge.profiles.latency.environment import describe_environment
@@ -59,7 +60,7 @@ def _measure(args: argparse.Namespace, plan: RunPlan) -> int:
     samples, environment = PipelineSamples(args.samples), describe_environment()
     with _chunk_every_step(plan) as measured:
         ending = _listen(measured, samples)
-    if ending.exit_code >= 128:
+    if is_of_signal(ending.exit_code):
         print(ending.message, file=sys.stderr)
         return ending.exit_code
     if ending.exit_code:
@@ -85,7 +86,7 @@ def _listen(plan: RunPlan, samples: PipelineSamples) -> Ending:
         measured_before = len(samples.chunks)
         samples.begin_run()
         ending = Supervisor(plan, ProgressLine(samples), samples).run()
-        may_go_on = plan.world is not None and ending.exit_code == FaultError.exit_code
+        may_go_on = plan.world is not None and ending.exit_code == ExitCode.FAULT
         if samples.satisfied or not may_go_on or len(samples.chunks) == measured_before:
             return ending
 

@@ -47,6 +47,11 @@ def percentiles(samples_ns: np.ndarray) -> Percentiles:
     return Percentiles(ranked.size, mean, int(ranked[0]), p50, p90, p99, p999, int(ranked[-1]))
 
 
+def percentile(values: np.ndarray, quantile: float) -> float:
+    """Nearest rank of any numbers [...], at least one: the smallest that `quantile` of all do not exceed."""
+    return float(np.sort(values, axis=None)[nearest_rank(quantile, values.size)])
+
+
 def nearest_rank(quantile: float, count: int) -> int:
     """Index of the smallest sample that at least `quantile` of all samples do not exceed."""
     return max(math.ceil(quantile * count - 1e-9), 1) - 1
