@@ -1,4 +1,4 @@
-"""Percentiles of durations: exact over an array, and in constant memory over a stream."""
+"""Percentiles of durations as nearest ranks, and the buckets in which a stream of them is counted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BUCKETS_PER_OCTAVE = 128
 OCTAVES = 40
 """1 ns to 18 minutes; what is longer counts in the last bucket."""
 
-_BUCKETS = BUCKETS_PER_OCTAVE * OCTAVES
+BUCKETS = BUCKETS_PER_OCTAVE * OCTAVES
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,79 +57,36 @@ def nearest_rank(quantile: float, count: int) -> int:
     return max(math.ceil(quantile * count - 1e-9), 1) - 1
 
 
-class LatencyHistogram:
-    """Counts durations in buckets of equal relative width: 40 kB, however long it runs.
+@dataclass(frozen=True, slots=True)
+class DurationBin:
+    """Durations of low_ns up to, but not including, high_ns."""
 
-    Two histograms add up to the histogram of both streams, so that processes and runs can be merged.
-    """
+    low_ns: float
+    high_ns: float
+    count: int
 
-    __slots__ = ("_counts", "_max_ns", "_min_ns", "_sum_ns")
 
-    def __init__(self) -> None:
-        self._counts = np.zeros(_BUCKETS, np.int64)
-        self._sum_ns = 0
-        self._min_ns: int | None = None
-        self._max_ns = 0
+def duration_bins(samples_ns: np.ndarray, at_most: int) -> list[DurationBin]:
+    """Adjoining bins of one relative width that hold every sample of int64[N], N >= 1; below 1 ns counts as 1 ns."""
+    buckets = bucket_of(samples_ns)
+    first, last = int(buckets.min()), int(buckets.max()) + 1
+    step = math.ceil((last - first) / at_most)
+    counts = np.bincount((buckets - first) // step)
+    edges = [_edge_ns(first + step * index) for index in range(len(counts) + 1)]
+    bins = (DurationBin(low, high, int(n)) for low, high, n in zip(edges, edges[1:], counts, strict=False))
+    # Below 185 ns a bucket can be narrower than a nanosecond and hold no whole number.
+    return [bin for bin in bins if bin.low_ns < bin.high_ns]
 
-    def __len__(self) -> int:
-        return int(self._counts.sum())
 
-    def add(self, duration_ns: int) -> None:
-        """Count one duration; a negative one counts as zero."""
-        self.add_all(np.array([duration_ns], np.int64))
+def bucket_of(samples_ns: np.ndarray) -> np.ndarray:
+    """Bucket int64[N] of each duration int64[N], `BUCKETS_PER_OCTAVE` of them from a duration to its double."""
+    bucket = np.log2(np.maximum(samples_ns, 1)) * BUCKETS_PER_OCTAVE
+    return np.minimum(bucket.astype(np.int64), BUCKETS - 1)
 
-    def add_all(self, samples_ns: np.ndarray) -> None:
-        """Count int64[N] durations."""
-        if samples_ns.size == 0:
-            return
-        samples = np.maximum(samples_ns.astype(np.int64).reshape(-1), 0)
-        bucket = np.log2(np.maximum(samples, 1)) * BUCKETS_PER_OCTAVE
-        index = np.minimum(bucket.astype(np.int64), _BUCKETS - 1)
-        self._counts += np.bincount(index, minlength=_BUCKETS)
-        self._sum_ns += int(samples.sum())
-        low = int(samples.min())
-        self._min_ns = low if self._min_ns is None else min(self._min_ns, low)
-        self._max_ns = max(self._max_ns, int(samples.max()))
 
-    def merge(self, other: LatencyHistogram) -> None:
-        """Add the counts of another histogram to this one."""
-        if other._min_ns is None:
-            return
-        self._counts += other._counts
-        self._sum_ns += other._sum_ns
-        self._min_ns = other._min_ns if self._min_ns is None else min(self._min_ns, other._min_ns)
-        self._max_ns = max(self._max_ns, other._max_ns)
-
-    def percentiles(self) -> Percentiles:
-        """Percentiles within half a bucket; count, mean, min and max are exact.
-
-        Raises:
-            ValueError: nothing was counted.
-        """
-        if self._min_ns is None:
-            raise ValueError("percentiles of no samples")
-        count = len(self)
-        p50, p90, p99, p999 = (self._at_rank(nearest_rank(q, count)) for q in (0.5, 0.9, 0.99, 0.999))
-        return Percentiles(count, self._sum_ns / count, self._min_ns, p50, p90, p99, p999, self._max_ns)
-
-    def bins(self, at_most: int) -> list[tuple[int, int, int]]:
-        """(low_ns, high_ns, count) of adjoining bins that cover all samples, all of one relative width."""
-        used = np.flatnonzero(self._counts)
-        if used.size == 0:
-            return []
-        first, last = int(used[0]), int(used[-1]) + 1
-        step = math.ceil((last - first) / at_most)
-        bins = (
-            (_edge_ns(start), _edge_ns(start + step), int(self._counts[start : start + step].sum()))
-            for start in range(first, last, step)
-        )
-        # Below 185 ns a bucket can be narrower than a nanosecond and hold no whole number.
-        return [(low, high, count) for low, high, count in bins if low < high]
-
-    def _at_rank(self, rank: int) -> int:
-        bucket = int(np.searchsorted(np.cumsum(self._counts), rank + 1))
-        middle = round(2 ** ((bucket + 0.5) / BUCKETS_PER_OCTAVE))
-        return min(max(middle, self._min_ns or 0), self._max_ns)
+def middle_ns(bucket: int) -> int:
+    """The duration in the middle of a bucket."""
+    return round(2 ** ((bucket + 0.5) / BUCKETS_PER_OCTAVE))
 
 
 def _edge_ns(bucket: int) -> int:

@@ -34,8 +34,8 @@ from program import run_program
 from sefa_edge.edge.tools.bench_loop.servos import simulated_servos
 from sefa_edge.profiles.errors import FaultError, InputError
 from sefa_edge.profiles.files import check_report_word, write_report
-from sefa_edge.profiles.latency.drawing import format_duration
 from sefa_edge.profiles.latency.environment import describe_environment
+from sefa_edge.profiles.page.axes import format_duration
 from sefa_edge.profiles.percentiles import Percentiles, percentiles
 from sefa_edge.profiles.quantities import CONTROL_RATE_HZ, COUNT, SECONDS
 from sefa_edge.profiles.simulated_arm import SIMULATED_ARM

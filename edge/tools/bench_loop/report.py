@@ -13,9 +13,9 @@ from sefa_edge.edge.tools.bench_loop.samples import Beside, Footprint, LoopMeasu
 from sefa_edge.edge.tools.bench_loop.timer_control import TimerResult
 from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.exit_codes import ExitCode
-from sefa_edge.profiles.latency.drawing import format_duration
 from sefa_edge.profiles.latency.environment import Environment
 from sefa_edge.profiles.latency.report import StageReport, summarise
+from sefa_edge.profiles.page.axes import format_duration
 from sefa_edge.profiles.percentiles import Percentiles, percentiles
 from sefa_edge.profiles.units import ms_to_ns, us_to_ns
 

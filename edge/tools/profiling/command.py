@@ -26,10 +26,10 @@ from sefa_edge.profiles.console import limit_waiting
 from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.exit_codes import ExitCode, is_of_signal
 from sefa_edge.profiles.files import output_folder
-from sefa_edge.profiles.latency.drawing import format_duration
 from sefa_edge.profiles.latency.environment import describe_environment
-from sefa_edge.profiles.latency.page import save_page
+from sefa_edge.profiles.latency.page import save_latency_page
 from sefa_edge.profiles.latency.report import LatencyReport, StageReport, Subject, save_report
+from sefa_edge.profiles.page.axes import format_duration
 from sefa_edge.profiles.plan_libraries import PLAN_LIBRARIES
 from sefa_edge.profiles.quantities import Whole
 from sefa_edge.profiles.units import period_ns
@@ -74,7 +74,7 @@ def _measure(args: argparse.Namespace, plan: RunPlan) -> int:
         environment=environment,
     )
     save_report(report, args.out / "latency.json")
-    save_page(report, args.out / "latency.html")
+    save_latency_page(report, args.out / "latency.html")
     print("\n".join(_table([*stages, *others])))
     print(f"report: {args.out / 'latency.json'}\npage:   {args.out / 'latency.html'}")
     return 0
