@@ -104,7 +104,7 @@ def goal(joint_deg: np.ndarray) -> JointGoal:
 
 
 def scan_until(port: str, servo_ids: range, wanted: list[int]) -> None:
-    link = Link.open(port, PROFILE.baud)
+    link = Link.open(port, PROFILE.feetech.baud)
     try:
         assert any(ServoBus(link).scan(servo_ids) == wanted for _ in range(ATTEMPTS))
     finally:
