@@ -136,7 +136,7 @@ def test_register_7_is_waited_for_where_the_profile_says_that_it_is_a_delay(regi
     bench = LockStep()
     for servo in bench.bus.servos:
         servo.set_register(reg.RETURN_DELAY, 250)
-    arm = bench.arm(register_7=register_7, control_rate_hz=200.0)
+    arm = bench.arm(bus=PROFILE.feetech.model_copy(update={"register_7": register_7}), control_rate_hz=200.0)
     if whole:
         assert arm.read_state().valid_mask.all()
     else:
