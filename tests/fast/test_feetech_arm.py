@@ -285,9 +285,7 @@ def test_what_is_no_serial_port_is_refused(path: str) -> None:
 def test_a_wrong_baud_rate_meets_silence(stand: Stand) -> None:
     slower = PROFILE.model_copy(update={"bus": FeetechBus(kind="feetech", baud=500_000)})
     with pytest.raises(ArmTimeout, match=r"no servo answers on .* at 500000 baud"):
-        open_feetech_arm(
-            PROFILE.model_copy(update={"bus": FeetechBus(kind="feetech", baud=500_000)}), stand.port.path, None
-        )
+        open_feetech_arm(slower, stand.port.path, None)
 
 
 def test_a_missing_servo_is_named(stand: Stand) -> None:
