@@ -18,8 +18,8 @@ from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.records import names_of
 from sefa_edge.edge.ipc.vocabulary import Mode
 from sefa_edge.firmware_bridge.host.errors import ArmFault
-from sefa_edge.firmware_bridge.host.feetech.servo_words import status_words
 from sefa_edge.firmware_bridge.host.messages import JointState
+from sefa_edge.firmware_bridge.host.status_words import status_words
 
 JUDGED = (Fault.SUPPLY_VOLTAGE, Fault.SERVO_STATUS, Fault.OVERHEATED)
 """In the order in which they are told."""

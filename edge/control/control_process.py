@@ -65,11 +65,8 @@ from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity
 from sefa_edge.firmware_bridge.host.calibration import load_calibration
 from sefa_edge.firmware_bridge.host.emergency import Emergency
 from sefa_edge.firmware_bridge.host.errors import ArmTimeout
-from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
-from sefa_edge.firmware_bridge.host.feetech.link import Link
-from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
-from sefa_edge.firmware_bridge.host.feetech.torque import joints_holding
 from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED, Preparation
+from sefa_edge.firmware_bridge.host.open_arm import bus_of, open_arm
 from sefa_edge.firmware_bridge.host.same_arm import SameArm
 from sefa_edge.profiles import console
 from sefa_edge.profiles.arms import load_arm_profile
@@ -318,16 +315,15 @@ def _shout(refusing: tuple[str, ...]) -> None:
 
 def _arm_opener(config: ControlConfig, profile: ArmProfile, emergency: Emergency) -> Callable[[], Arm]:
     calibration = load_calibration(Path(config.calibration), profile) if config.calibration else None
-    return lambda: open_feetech_arm(profile, config.port, calibration, emergency)
+    return lambda: open_arm(profile, config.port, calibration, emergency)
 
 
 def _may_hold(profile: ArmProfile, port: str) -> bool:
     """Whether a servo's torque is on, or cannot be read. Raises SefaError: the port cannot be opened."""
-    with closing(Link.open(port, profile.baud)) as link:
-        try:
-            return bool(joints_holding(ServoBus(link), profile))
-        except ArmTimeout:
-            return True
+    try:
+        return bool(bus_of(profile).joints_holding(profile, port))
+    except ArmTimeout:
+        return True
 
 
 NOTHING_HOLDS = Final(Mode.IDLE, Fault.NONE, 0, Torque.OFF, 0, 0, 0, "no servo holds: the arm was not touched", "")

@@ -58,7 +58,7 @@ def main(args: argparse.Namespace) -> int:
     wanted = None if args.restore is None else told_calibration(find_calibration(args.restore, profile), profile)
     page = None if args.headless or wanted is not None else CalibrationPage(sys.stdin, sys.stderr)
     file = _file(args, profile)
-    with open_bus(args.port, profile.baud) as bus:
+    with open_bus(args.port, profile.feetech.baud) as bus:
         job = Job(args, profile, CalibrationRegisters(bus, profile), file)
         outcome = job.calibrate(page) if wanted is None else job.restore(wanted)
     write_report(args.json, outcome.as_json())

@@ -25,7 +25,7 @@ def main(args: argparse.Namespace) -> int:
         SefaError: a servo is silent or unwilling, or the port cannot be used.
     """
     profile = profile_of(args)
-    with open_bus(args.port, profile.baud) as bus:
+    with open_bus(args.port, profile.feetech.baud) as bus:
         comparison = compare(bus, profile)
         _print_table(profile, comparison)
         if args.write_eeprom:

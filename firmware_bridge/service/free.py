@@ -23,7 +23,7 @@ def main(args: argparse.Namespace) -> int:
         MissingError: no such port, no permission, or another program has it.
     """
     profile = profile_of(args)
-    with open_bus(args.port, profile.baud) as bus:
+    with open_bus(args.port, profile.feetech.baud) as bus:
         holding = joints_holding(bus, profile)
         if holding and not (args.yes or _consents(holding)):
             print("nothing done")

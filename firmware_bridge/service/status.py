@@ -36,7 +36,7 @@ def main(args: argparse.Namespace) -> int:
     calibration = calibration_of(args, profile)
     check_report_word(args.json)
     stream = sys.stderr if args.json == "-" else sys.stdout
-    with open_bus(args.port, profile.baud) as bus:
+    with open_bus(args.port, profile.feetech.baud) as bus:
         scales, makes = read_scales(bus, profile, calibration), read_makes(bus, profile)
 
         def look() -> ArmHealth:

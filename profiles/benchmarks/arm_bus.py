@@ -133,7 +133,7 @@ def _cycle_on_the_wire_ns() -> int:
     read = encode_sync_read(servo_ids, STATE_BLOCK.address, STATE_BLOCK.count)
     write = encode_sync_write(COMMAND_BLOCK.address, [(i, bytes(COMMAND_BLOCK.count)) for i in servo_ids])
     replies = len(servo_ids) * reply_bytes(STATE_BLOCK.count)
-    return wire_time_ns(len(read) + replies + len(write), profile.baud)
+    return wire_time_ns(len(read) + replies + len(write), profile.feetech.baud)
 
 
 def _summary(turns: Sequence[Turn], client: str) -> Turn:

@@ -110,7 +110,7 @@ class FeetechArm:
         self._unanswered = 0
         """Questions in a row that nobody answered."""
         delays_ns = sum(identity.return_delay_ns for identity in identities)
-        if profile.register_7 == "reserved":
+        if profile.feetech.register_7 == "reserved":
             delays_ns = 0
         transaction_bytes = len(self._state_request) + self._states.reply_bytes
         self._half_transaction_ns = (wire_time_ns(transaction_bytes, bus.link.baud) + delays_ns) // 2
@@ -382,7 +382,7 @@ def open_feetech_arm(
         InputError: the servos are not those of the profile, or not calibrated as `calibration` says.
         ArmDisconnected: the port vanished meanwhile.
     """
-    link = Link.open(port, profile.baud)
+    link = Link.open(port, profile.feetech.baud)
     if emergency is not None:
         link.give_way_to(emergency, torque_off_packet(profile))
     return connect_feetech_arm(profile, link, calibration)
