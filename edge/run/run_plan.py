@@ -150,15 +150,16 @@ def realtime_settings(args: argparse.Namespace) -> RealtimeSettings:
 
 
 def look_at_cameras(plan: RunPlan) -> list[str]:
-    """What a person should know about the V4L2 cameras of a run. Raises SefaError when one cannot be used."""
+    """What the drivers of the V4L2 cameras change, in words. Raises SefaError when a camera cannot be used."""
     devices = {name: address for name, address in plan.cameras.items() if address.kind == "v4l2"}
     if not devices:
         return []
-    from sefa_edge.edge.cameras.v4l2.before_run import look_at
+    from sefa_edge.edge.cameras.v4l2.opening import note_of
 
     sizes = {camera.name: (camera.height, camera.width) for camera in plan.card.cameras}
-    rate_hz = plan.camera_rate_hz
-    return look_at(CameraRequest(name, address, rate_hz, *sizes[name]) for name, address in devices.items())
+    requests = [CameraRequest(name, address, plan.camera_rate_hz, *sizes[name]) for name, address in devices.items()]
+    notes = ((request.name, note_of(request)) for request in requests)
+    return [f"camera {name}: {note}" for name, note in notes if note is not None]
 
 
 def look_at_calibration(plan: RunPlan) -> list[str]:
