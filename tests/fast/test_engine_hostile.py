@@ -30,7 +30,7 @@ MEMORY_BYTES = 8 << 30
 OPEN = f"""
 import resource, sys
 from pathlib import Path
-from sefa_edge.edge.engines.engine import open_engine
+from sefa_edge.edge.engines.opening import open_engine
 from sefa_edge.profiles.errors import SefaError
 resource.setrlimit(resource.RLIMIT_AS, ({MEMORY_BYTES}, resource.getrlimit(resource.RLIMIT_AS)[1]))
 try:

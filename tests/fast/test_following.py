@@ -322,7 +322,7 @@ import numpy as np
 from sefa_edge.edge.control.paced import start_following
 from sefa_edge.firmware_bridge.host.emergency import Emergency
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
-from sefa_edge.profiles.schema import load_arm_profile
+from sefa_edge.profiles.arms import load_arm_profile
 
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 profile, emergency, path, doing = load_arm_profile("so101_sim"), Emergency(), *sys.argv[1:]

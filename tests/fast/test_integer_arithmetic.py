@@ -162,7 +162,8 @@ def test_the_same_on_an_emulated_processor_without_vnni(tmp_path: Path, reach_en
 OPEN_BOTH = """
 import sys
 from pathlib import Path
-from sefa_edge.edge.engines.engine import EngineError, open_engine
+from sefa_edge.edge.engines.engine import EngineError
+from sefa_edge.edge.engines.opening import open_engine
 for engine in sys.argv[1:]:
     try:
         open_engine(Path(engine)).close()

@@ -50,7 +50,8 @@ import json, sys
 import numpy as np
 from pathlib import Path
 from sefa_edge.edge.engines.cuda.device import CudaOptions
-from sefa_edge.edge.engines.engine import EngineOptions, PlanOptions, open_engine
+from sefa_edge.edge.engines.engine import EngineOptions, PlanOptions
+from sefa_edge.edge.engines.opening import open_engine
 plan, launch = sys.argv[1:]
 options = PlanOptions(device=CudaOptions(context_owner="driver"), launch=launch, warm_up_runs=3, warm_up_s=0.0)
 engine = open_engine(Path(plan), EngineOptions(plan=options))
