@@ -64,7 +64,6 @@ from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity
 from sefa_edge.firmware_bridge.host.calibration import load_calibration
 from sefa_edge.firmware_bridge.host.emergency import Emergency
-from sefa_edge.firmware_bridge.host.errors import ArmTimeout
 from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED, Preparation
 from sefa_edge.firmware_bridge.host.open_arm import bus_of, open_arm
 from sefa_edge.firmware_bridge.host.same_arm import SameArm
@@ -281,7 +280,7 @@ def final_record(loop: ControlLoop, profile: ArmProfile, circumstances: Circumst
     state, joints = loop.state, loop.motion.fault_joints
     message, hint = describe(state, _subjects(loop, circumstances))
     if state.mode is Mode.IDLE:
-        message += torque_note(loop.arm.holding(), profile.joint_names)
+        message += torque_note(loop.arm.read_torque(), profile.joint_names)
     return Final(
         mode=state.mode,
         fault=state.fault,
@@ -320,10 +319,8 @@ def _arm_opener(config: ControlConfig, profile: ArmProfile, emergency: Emergency
 
 def _may_hold(profile: ArmProfile, port: str) -> bool:
     """Whether a servo's torque is on, or cannot be read. Raises SefaError: the port cannot be opened."""
-    try:
-        return bool(bus_of(profile).joints_holding(profile, port))
-    except ArmTimeout:
-        return True
+    torque = bus_of(profile).read_torque(profile, port)
+    return bool(torque.on or torque.unknown)
 
 
 NOTHING_HOLDS = Final(Mode.IDLE, Fault.NONE, 0, Torque.OFF, 0, 0, 0, "no servo holds: the arm was not touched", "")

@@ -1,4 +1,4 @@
-"""Torque off from the supervisor itself, where the control process can not do it any more."""
+"""Torque read, or switched off, by the supervisor itself, where there is no control process that could do it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from sefa_edge.firmware_bridge.host.errors import ArmUnconfirmed
+from sefa_edge.firmware_bridge.host.messages import TorqueReading
 from sefa_edge.firmware_bridge.host.open_arm import bus_of
 from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.schema import ArmProfile
@@ -33,6 +34,14 @@ def release_directly(profile: ArmProfile, port: str, on_refusal: Callable[[tuple
             on_refusal(holding)
             told = True
         time.sleep(RETRY_S)
+
+
+def read_torque_directly(profile: ArmProfile, port: str) -> TorqueReading:
+    """Which joints have their torque on; writes nothing, and takes at most about half a second."""
+    try:
+        return bus_of(profile).read_torque(profile, port)
+    except SefaError:
+        return TorqueReading((), profile.joint_names)
 
 
 def _attempt(profile: ArmProfile, port: str) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from sefa_edge.edge.ipc.records import Final, Heartbeat, Privilege, names_of
 from sefa_edge.edge.ipc.transport import Channel, ChannelClosed
 from sefa_edge.edge.ipc.vocabulary import Command, Mode
 from sefa_edge.edge.recording.run_event import RunEvent, RunStage
-from sefa_edge.edge.run.crew import Crew
+from sefa_edge.edge.run.crew import GOODBYE_S, Crew
 from sefa_edge.edge.run.homecoming import ControlLost, CutShort, Ending, Homecoming, StopAsked
 from sefa_edge.edge.run.run_plan import RunPlan
 from sefa_edge.edge.run.status import RateMeter, Status, StatusLine
@@ -76,6 +76,8 @@ class Supervisor:
         self._beat_ns = 0
         self._warm_joints = 0
         self._recording_ended = False
+        self._wound_up = False
+        """All processes have been ended, those that could be."""
 
     @property
     def control_pid(self) -> int | None:
@@ -111,6 +113,7 @@ class Supervisor:
             bool(self.summary.episodes),
             lambda: endings.append(home.release_now(endings[-1])),
         )
+        self._wound_up = True
         return endings[-1]
 
     def _attempt(self) -> CutShort:
@@ -348,7 +351,7 @@ class Supervisor:
     # -- the end ---------------------------------------------------------
 
     def _close(self) -> None:
-        self._crew.dismiss()
+        self._crew.dismiss(0.0 if self._wound_up else GOODBYE_S)
         for resource in (self._world, self._state, self._watch):
             if resource is not None:
                 resource.close()

@@ -12,6 +12,7 @@ from typing import Protocol
 from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.calibration import Calibration
 from sefa_edge.firmware_bridge.host.emergency import Emergency
+from sefa_edge.firmware_bridge.host.messages import TorqueReading
 from sefa_edge.profiles.errors import MissingError
 from sefa_edge.profiles.schema import ArmProfile
 
@@ -35,11 +36,10 @@ class ArmBus(Protocol):
         """
         ...
 
-    def joints_holding(self, profile: ArmProfile, port: str) -> tuple[str, ...]:
-        """Names of the joints whose torque is on, or is not known; the arm need not be calibrated.
+    def read_torque(self, profile: ArmProfile, port: str) -> TorqueReading:
+        """Which joints have their torque on; the arm need not be calibrated.
 
         Raises:
-            ArmTimeout: no joint answers.
             ArmDisconnected: the port vanished.
             MissingError: the port cannot be opened.
         """

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = (ROOT / "profiles/arms/so101_sim.yaml").read_text()
 FEETECH = "bus: {kind: feetech, baud: 1000000}\n"
 DISTRIBUTION = """
+from sefa_edge.firmware_bridge.host.messages import TorqueReading
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.plant_arm import PlantArm
 import time
@@ -29,8 +30,8 @@ class Outside:
             file.write(f"opened with {profile.bus.settings}\\n")
         return PlantArm(profile, KinematicPlant.of_arm(profile), time.monotonic_ns)
 
-    def joints_holding(self, profile, port):
-        return ()
+    def read_torque(self, profile, port):
+        return TorqueReading(())
 
     def release(self, profile, port):
         pass

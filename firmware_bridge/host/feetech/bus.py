@@ -11,7 +11,8 @@ from sefa_edge.firmware_bridge.host.errors import ArmDisconnected
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm, torque_off_packet
 from sefa_edge.firmware_bridge.host.feetech.link import Link
 from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
-from sefa_edge.firmware_bridge.host.feetech.torque import joints_holding, release
+from sefa_edge.firmware_bridge.host.feetech.torque import read_torque, release
+from sefa_edge.firmware_bridge.host.messages import TorqueReading
 from sefa_edge.firmware_bridge.host.serial_wire import SerialWire
 from sefa_edge.profiles.schema import ArmProfile
 
@@ -23,10 +24,10 @@ class FeetechServos:
         """See `open_feetech_arm`."""
         return open_feetech_arm(profile, port, calibration, emergency)
 
-    def joints_holding(self, profile: ArmProfile, port: str) -> tuple[str, ...]:
-        """By register 40. Raises ArmTimeout, ArmDisconnected, MissingError."""
+    def read_torque(self, profile: ArmProfile, port: str) -> TorqueReading:
+        """By register 40. Raises ArmDisconnected, MissingError."""
         with closing(Link.open(port, profile.feetech.baud)) as link:
-            return tuple(joints_holding(ServoBus(link), profile))
+            return read_torque(ServoBus(link), profile)
 
     def release(self, profile: ArmProfile, port: str) -> None:
         """Torque off is sent before anything is asked. Raises ArmUnconfirmed, ArmDisconnected, MissingError."""
