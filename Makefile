@@ -1,4 +1,6 @@
 # make demo    a trained policy lifts a cube with the simulated SO-101; ends in out/demo.mp4
+# make quick   the quick tests, without torch: half a minute after installing
+# make test-of FILE=edge/control/chunks.py    the tests that import that module
 # make test    the whole test suite, then the running half on the oldest and the newest Python of a Jetson
 # make test-lerobot   LeRobot itself opens our datasets, drives our simulated servos, and records with our plugin
 # make faults  every row of the fault table with 20 seeds, two at a time: an hour
@@ -17,13 +19,14 @@ PYTHON ?= python3
 DEMO_ENGINE ?= edge/shipped/lift/model.onnx
 DEMO_VIDEO ?= out/demo.mp4
 DEMO_EPISODES ?= 5
+TEST_WORKERS ?= 2
 
 # pytest must be started as `pytest`: `python -m pytest` would put the root on the path and `models` with it.
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet install --prefer-binary
 TORCH := $(shell grep -o 'torch==[0-9.]*' pyproject.toml)
 
-.PHONY: demo test faults test-cpu test-v4l2 test-lerobot check format soak policy safety mutants clean
+.PHONY: demo quick test-of test faults test-cpu test-v4l2 test-lerobot check format soak policy safety mutants clean
 .DELETE_ON_ERROR:
 
 demo: .venv/with-sim
@@ -32,9 +35,16 @@ demo: .venv/with-sim
 	$(BIN)/sefa-edge run --engine $(DEMO_ENGINE) --arm sim --camera sim \
 		--episodes $(DEMO_EPISODES) --video $(DEMO_VIDEO)
 
+quick: .venv/with-tests
+	$(BIN)/pytest --quiet --numprocesses $(TEST_WORKERS) --dist loadfile -m "not slow and not learn and not sim" \
+		tests/edge tests/firmware_bridge tests/profiles
+
+test-of: .venv/with-tests
+	@tests=$$($(BIN)/python .ci/tests-of "$(FILE)") && echo "$(BIN)/pytest" $$tests && $(BIN)/pytest --quiet $$tests
+
 test: .venv/with-everything
 	@.ci/opengl $(BIN)/python
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses $(TEST_WORKERS) --dist loadfile
 	.ci/other-pythons
 
 # Haswell has AVX2 and no VNNI; Nehalem has neither. Without conftest.py, which imports torch: minutes in an emulator.
@@ -97,11 +107,16 @@ mutants: .venv/with-everything
 	$(PIP) -e '.[sim]'
 	@touch $@
 
+.venv/with-tests: pyproject.toml setup.py | .venv/bin/python
+	@echo "installing sefa-edge and its tests, without torch, into .venv (a minute, once)"
+	$(PIP) -e '.[sim,dataset,test,check]'
+	@touch $@ .venv/with-sim
+
 .venv/with-everything: pyproject.toml setup.py | .venv/bin/python
 	@echo "installing everything, torch included, into .venv (some minutes, once)"
 	$(PIP) '$(TORCH)'
 	$(PIP) -e '.[sim,dataset,train,test,check]'
-	@touch $@ .venv/with-sim
+	@touch $@ .venv/with-sim .venv/with-tests
 
 clean:
 	rm -rf .venv .venv310 .venv312 .venv-lerobot build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .cache .coverage

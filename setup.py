@@ -16,8 +16,7 @@ setup(
         "sefa_edge": ["py.typed"],
         "sefa_edge.edge": ["shipped/*/*.onnx", "shipped/*/*.json"],
         "sefa_edge.edge.tools.bench_loop": ["*.c"],
-        "sefa_edge.export": ["*.html"],
         "sefa_edge.firmware_bridge": ["udev/*.rules"],
-        "sefa_edge.profiles": ["**/*.yaml", "**/*.json", "**/*.html", "*.css"],
+        "sefa_edge.profiles": ["**/*.yaml", "**/*.json", "**/*.html", "page/*.css"],
     },
 )

@@ -111,6 +111,12 @@ def draw_text(picture: np.ndarray, text: str, at: tuple[int, int], colour: tuple
     cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour, 1, cv2.LINE_AA)
 
 
+def text_width(text: str) -> int:
+    """Width in pixels of what `draw_text` writes."""
+    (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.4, 1)
+    return width
+
+
 def captioned(picture: np.ndarray, text: str) -> np.ndarray:
     """A copy of the picture with a line of text in its lower left corner."""
     written = picture.copy()

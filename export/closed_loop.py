@@ -12,6 +12,7 @@ from sefa_edge.export.gate import LostSuccess
 from sefa_edge.export.program import sefa_edge_command, told_reason
 from sefa_edge.profiles.card import ClosedLoop
 from sefa_edge.profiles.errors import InputError, SefaError
+from sefa_edge.profiles.exit_codes import ExitCode
 
 REFUSED = (2, 4)
 """Exit codes of a program that cannot play this policy here: no such task, or no simulator."""
@@ -47,7 +48,7 @@ def play_both(reference: Path, candidate: Path, seeds: str) -> tuple[ClosedLoop,
             raise
     both = sorted(of_candidate.success)
     if not both or both != sorted(of_reference.success):
-        raise SefaError("`sefa-edge eval` played other seeds with one engine than with the other", "", 1)
+        raise SefaError("`sefa-edge eval` played other seeds with one engine than with the other", "", ExitCode.FAILED)
     closed_loop = ClosedLoop(
         task=of_candidate.task,
         first_seed=both[0],
@@ -70,7 +71,7 @@ def _finish(process: subprocess.Popen[str]) -> Played:
     if process.returncode in REFUSED:
         raise NotPlayable(told_reason(words) or "sefa-edge eval refused")
     if process.returncode != 0:
-        raise SefaError("`sefa-edge eval` failed", told_reason(words), 1)
+        raise SefaError("`sefa-edge eval` failed", told_reason(words), ExitCode.FAILED)
     return _parse(output)
 
 

@@ -43,6 +43,7 @@ from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import output_folder, write_atomic
 from sefa_edge.profiles.quantities import SEED, STEPS, Whole, seed_range
 from sefa_edge.profiles.recording.fitness import check_moves, unit_notes
+from sefa_edge.profiles.simulated_arm import SIMULATED_ARM
 
 BASE_CALLS = 10
 SAMPLES = Whole("a number of samples", 16, 10_000)
@@ -95,7 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Euler steps inside the engine (default: 1 for a student, 10 for a base flow)",
     )
     parser.add_argument("--execute-steps", type=STEPS.parse, default=8, help="steps of each chunk that are played")
-    parser.add_argument("--arm", default="so101_sim", help="arm profile whose joints the policy moves")
+    parser.add_argument("--arm", default=SIMULATED_ARM, help="arm profile whose joints the policy moves")
     parser.add_argument("--parts", action="store_true", help="also encoder.onnx and velocity.onnx, for a host loop")
     for field, choices in (
         ("film", ("fused", "separate")),

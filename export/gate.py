@@ -15,6 +15,7 @@ from sefa_edge.models.policy import EnginePolicy, FlowPolicy
 from sefa_edge.profiles.action_error import ActionError, action_error
 from sefa_edge.profiles.card import ClosedLoop, GateResult
 from sefa_edge.profiles.errors import SefaError
+from sefa_edge.profiles.exit_codes import ExitCode
 from sefa_edge.profiles.schema import ArmProfile
 
 ONE_SIDED_95 = 1.645
@@ -38,7 +39,7 @@ HINTS = {
 class GateError(SefaError):
     """The engine acts otherwise than the network it was made of."""
 
-    exit_code = 1
+    exit_code = ExitCode.FAILED
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,9 +8,10 @@ from pathlib import Path
 from sefa_edge.export.flavours import MODEL, SINGLE
 from sefa_edge.export.program import run_sefa_edge, told_reason
 from sefa_edge.profiles.errors import SefaError
+from sefa_edge.profiles.exit_codes import ExitCode
 
 FOLDER = "worst"
-WITHIN_BUDGET_OR_NOT = (0, 1)
+WITHIN_BUDGET_OR_NOT = (ExitCode.DONE, ExitCode.FAILED)
 
 
 def draw_worst_frames(staged: Path, arguments: argparse.Namespace) -> list[Path]:
@@ -26,5 +27,5 @@ def draw_worst_frames(staged: Path, arguments: argparse.Namespace) -> list[Path]
     words = [word for option in options.items() for word in option]
     done = run_sefa_edge(["verify", staged / SINGLE, staged / MODEL, "--json", "-", *words])
     if done.returncode not in WITHIN_BUDGET_OR_NOT:
-        raise SefaError("`sefa-edge verify` could not draw the worst frames", told_reason(done.stderr), 1)
+        raise SefaError("`sefa-edge verify` could not draw the worst frames", told_reason(done.stderr), ExitCode.FAILED)
     return sorted(folder.glob("*.png"))

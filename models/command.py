@@ -19,10 +19,12 @@ from sefa_edge.models.policy import FlowPolicy
 from sefa_edge.models.train import Numerics, make_pairs, new_policy, train_base, train_student
 from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError, SefaError
+from sefa_edge.profiles.exit_codes import ExitCode
 from sefa_edge.profiles.files import output_folder
 from sefa_edge.profiles.quantities import FRACTION, SEED, Whole
 from sefa_edge.profiles.recording.dataset import RecordedDataset, open_dataset
 from sefa_edge.profiles.recording.fitness import check_exportable
+from sefa_edge.profiles.simulated_arm import SIMULATED_ARM
 
 TRAINING_STEPS = Whole("a number of steps", 1, 10_000_000)
 THREADS_OR_DEFAULT = Whole("a number of threads", 0, 256)
@@ -42,9 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the checkpoints base/ and sefa/")
     parser.add_argument(
         "--arm",
-        default="so101_sim",
+        default=SIMULATED_ARM,
         help="arm that the policy will move, as for export; a dataset of other joints or units is refused "
-        "(default: so101_sim)",
+        f"(default: {SIMULATED_ARM})",
     )
     parser.add_argument("--stage", choices=("base", "student", "all"), default="all", help="student starts from base/")
     parser.add_argument(
@@ -133,7 +135,9 @@ class TrainingRun:
         replaced_fraction: float | None,
     ) -> None:
         if not math.isfinite(loss):
-            raise SefaError(f"the training of {name} diverged: its loss is {loss}", "check the data set's joints", 1)
+            raise SefaError(
+                f"the training of {name} diverged: its loss is {loss}", "check the data set's joints", ExitCode.FAILED
+            )
         info = CheckpointInfo(
             stage=stage,
             task=self.data.task,

@@ -9,7 +9,8 @@ import numpy as np
 from pydantic import Field
 
 from sefa_edge.profiles.errors import InputError, SefaError
-from sefa_edge.profiles.latency.percentiles import nearest_rank
+from sefa_edge.profiles.exit_codes import ExitCode
+from sefa_edge.profiles.percentiles import nearest_rank
 from sefa_edge.profiles.quantities import Count, CountOrZero, Positive, Real
 from sefa_edge.profiles.schema import UNIT_BOUNDS, JointProfile
 from sefa_edge.profiles.strict import StrictModel
@@ -21,7 +22,7 @@ WORST_SAMPLES = 8
 class NotFiniteError(SefaError):
     """The candidate gave NaN or infinity: it ran and failed, whatever the budget."""
 
-    exit_code = 1
+    exit_code = ExitCode.FAILED
 
 
 Difference = Annotated[float, Real("a difference", 0.0, 1e42)]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from sefa_edge.profiles.exit_codes import ExitCode
+
 
 class SefaError(Exception):
-    """An expected failure. The command line prints `error: …` and `hint: …` and exits with `exit_code`.
+    """An expected failure. The command line prints `error: …` and `hint: …` and exits with `exit_code`."""
 
-    Exit codes: 0 done; 1 the work ran and failed its own criterion; 2 wrong use or bad input;
-    3 a fault stopped the arm safely; 4 something that this machine lacks.
-    """
-
-    exit_code = 2
+    exit_code: int = ExitCode.BAD_INPUT
 
     def __init__(self, message: str, hint: str = "", exit_code: int | None = None) -> None:
         super().__init__(message)
@@ -26,10 +24,10 @@ class InputError(SefaError):
 class MissingError(SefaError):
     """Something that this machine lacks: a library, a device, a permission."""
 
-    exit_code = 4
+    exit_code = ExitCode.MISSING
 
 
 class FaultError(SefaError):
     """A fault that stopped the arm safely."""
 
-    exit_code = 3
+    exit_code = ExitCode.FAULT

@@ -17,6 +17,8 @@ from sefa_edge.profiles.quantities import NUMBER_PROBLEM
 MAX_SHOWN_LETTERS = 60
 MAX_SENTENCE_LETTERS = 400
 TOP_LEVEL = "the file"
+TAG_MARK = "tag:"
+"""Begins the tags of unions, which pydantic puts into the path of a key although no file has them."""
 
 Context = Mapping[str, object]
 
@@ -67,7 +69,8 @@ BOUNDS: dict[str, Callable[[Context], str]] = {
 def describe_problem(problems: Iterable[ErrorDetails], model: type[BaseModel]) -> tuple[str, str]:
     """Message and hint for the first problem, its key in front. A misspelt key is also a missing one: it goes first."""
     problem = min(problems, key=lambda candidate: candidate["type"] != "extra_forbidden")
-    key = ".".join(_shortened(one_line(str(part)), MAX_SHOWN_LETTERS) for part in problem["loc"]) or TOP_LEVEL
+    path = [one_line(str(part)) for part in problem["loc"] if not str(part).startswith(TAG_MARK)]
+    key = ".".join(_shortened(part, MAX_SHOWN_LETTERS) for part in path) or TOP_LEVEL
     if problem["type"] == "extra_forbidden":
         return f"{key}: this key is not known", _hint_for_unknown(str(problem["loc"][-1]), problem["loc"][:-1], model)
     if problem["type"] == "missing":

@@ -8,10 +8,12 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from typing_extensions import Self
 
-from sefa_edge.profiles.quantities import ControlRateHz, PositionDeg, Positive, Real, SomeMilliseconds, Whole
+from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.problems import TAG_MARK
+from sefa_edge.profiles.quantities import ControlRateHz, Int64, PositionDeg, Positive, Real, SomeMilliseconds, Whole
 from sefa_edge.profiles.servo_models import STS3215, USABLE_NAMES
 from sefa_edge.profiles.servo_settings import ServoSettings
 from sefa_edge.profiles.strict import StrictModel
@@ -166,16 +168,47 @@ class SafetyProfile(StrictModel):
         return self
 
 
+class FeetechBus(StrictModel):
+    """Feetech servos on a serial line."""
+
+    kind: Literal["feetech"]
+    baud: Baud
+    register_7: Literal["return_delay", "reserved"] = "return_delay"
+    """On which sources disagree: a delay of 2 us a count before every answer (LeRobot), for which a state read waits
+    longer, or nothing (Feetech's memory table of STS servos)."""
+
+
+Setting = bool | Int64 | Annotated[float, Real("a setting", -1e12, 1e12)] | Annotated[str, Field(max_length=256)]
+
+
+class OtherBus(StrictModel):
+    """A bus that another distribution brings (`firmware_bridge/host/open_arm.py`); it checks its own settings."""
+
+    kind: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+    settings: dict[str, Setting] = Field(default_factory=dict, max_length=32)
+
+
+FEETECH_TAG, OTHER_TAG = f"{TAG_MARK}feetech", f"{TAG_MARK}other"
+
+
+def _bus_tag(bus: object) -> str:
+    kind = bus.get("kind") if isinstance(bus, dict) else getattr(bus, "kind", None)
+    return FEETECH_TAG if kind == "feetech" else OTHER_TAG
+
+
+Bus = Annotated[
+    Annotated[FeetechBus, Tag(FEETECH_TAG)] | Annotated[OtherBus, Tag(OTHER_TAG)],
+    Discriminator(_bus_tag),
+]
+
+
 class ArmProfile(StrictModel):
     """An arm: its bus, its joints in policy order, its poses and its timing."""
 
     schema_version: Literal[1]
     name: str
-    bus: Literal["feetech"]
-    baud: Baud
-    register_7: Literal["return_delay", "reserved"] = "return_delay"
-    """On which sources disagree: a delay of 2 us a count before every answer (LeRobot), for which a state read waits
-    longer, or nothing (Feetech's memory table of STS servos)."""
+    bus: Bus
+    """What the arm hangs on."""
     control_rate_hz: ControlRateHz
     goal_timeout_ms: SomeMilliseconds
     """Age at which the newest action chunk no longer commands the arm (hold, then park)."""
@@ -192,6 +225,15 @@ class ArmProfile(StrictModel):
     start_pose_deg: list[PositionDeg]
     park_pose_deg: list[PositionDeg]
     joints: Annotated[list[JointProfile], Field(min_length=1, max_length=32)]
+
+    @classmethod
+    def from_older(cls, content: object) -> object:
+        """`bus: feetech` with `baud` and `register_7` beside it became one object."""
+        if isinstance(content, dict) and content.get("bus") == "feetech":
+            beside = {key: content[key] for key in ("baud", "register_7") if key in content}
+            rest = {key: value for key, value in content.items() if key not in beside}
+            return rest | {"bus": {"kind": "feetech"} | beside}
+        return content
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -210,6 +252,16 @@ class ArmProfile(StrictModel):
             if contradiction := settings.contradiction():
                 raise ValueError(f"servo of {joint.name}: {contradiction}")
         return self
+
+    @property
+    def feetech(self) -> FeetechBus:
+        """The settings of its Feetech bus. Raises InputError for an arm on another one."""
+        if isinstance(self.bus, FeetechBus):
+            return self.bus
+        raise InputError(
+            f"the arm {self.name} is on a bus of kind '{self.bus.kind}', not on Feetech servos",
+            "this works on the servos themselves; use an arm whose profile says `kind: feetech`",
+        )
 
     @property
     def joint_names(self) -> tuple[str, ...]:

@@ -19,6 +19,11 @@ class StrictModel(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
 
+    @classmethod
+    def from_older(cls, content: object) -> object:
+        """Parsed content in an older spelling as it is spelt now; a model with older files overrides this."""
+        return content
+
 
 ModelT = TypeVar("ModelT", bound=StrictModel)
 
@@ -37,7 +42,7 @@ def validate(path: Path, content: object, model: type[ModelT]) -> ModelT:
     """Validate parsed content as `model`; the first problem is named with its key."""
     try:
         # A JSON round trip would lose nothing here, and lets strict mode accept lists as tuples.
-        return model.model_validate_json(json.dumps(content))
+        return model.model_validate_json(json.dumps(model.from_older(content)))
     except (TypeError, ValueError) as error:
         if not isinstance(error, ValidationError):
             raise InputError(f"{path} holds a value that has no place here: {error}", "use plain values") from None

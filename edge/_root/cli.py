@@ -13,6 +13,7 @@ from typing import NoReturn, Protocol, cast
 from sefa_edge import __version__
 from sefa_edge.profiles import console
 from sefa_edge.profiles.errors import InputError, MissingError, SefaError
+from sefa_edge.profiles.exit_codes import MEANINGS, of_signal
 from sefa_edge.profiles.files import ROOM_HINT
 from sefa_edge.profiles.stopping import STOPPING
 from sefa_edge.stopping import stopped_by, unwind_when_stopped
@@ -68,14 +69,14 @@ EXTRAS = {
 }
 """Which extra of the package brings a library."""
 
-EXIT_CODES = """\
-exit codes:
-  0  done
-  1  the work ran and failed its own criterion
-  2  wrong use or bad input
-  3  a fault stopped the arm safely
-  4  something that this machine lacks
-  128 + n  stopped by signal n: 130 Ctrl-C, 143 SIGTERM, 129 the terminal was closed"""
+EXIT_CODES = "\n".join(
+    (
+        "exit codes:",
+        *(f"  {int(code)}  {meaning}" for code, meaning in MEANINGS.items()),
+        f"  128 + n  stopped by signal n: {of_signal(signal.SIGINT)} Ctrl-C, {of_signal(signal.SIGTERM)} SIGTERM, "
+        f"{of_signal(signal.SIGHUP)} the terminal was closed",
+    )
+)
 
 
 class Command(Protocol):
@@ -149,7 +150,7 @@ def _tell(error: SefaError) -> int:
 
 def _stopped(number: signal.Signals) -> int:
     print(f"stopped by {STOPPING[number]}", file=sys.stderr)
-    return 128 + number
+    return of_signal(number)
 
 
 def _dispatch(arguments: list[str], begin: Callable[[], None]) -> int:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
+from sefa_edge.profiles.exit_codes import of_signal
 from sefa_edge.profiles.stopping import STOPPING
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -75,4 +76,4 @@ def _leave(number: int, _frame: FrameType | None) -> NoReturn:
     try:
         os.write(2, f"stopped by {STOPPING[signal.Signals(number)]}\n".encode())
     finally:
-        os._exit(128 + number)
+        os._exit(of_signal(number))

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.exit_codes import ExitCode
 
 KINDS = ("sim", "v4l2", "csi", "gst", "file", "images", "run")
 """What stands before the colon of a camera word."""
@@ -55,7 +56,7 @@ class CameraSource(Protocol):
 class CameraLost(InputError):
     """The camera was unplugged, the stream ended, the file is over."""
 
-    exit_code = 3
+    exit_code = ExitCode.FAULT
 
 
 @dataclass(frozen=True, slots=True)

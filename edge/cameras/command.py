@@ -6,9 +6,8 @@ import argparse
 
 from sefa_edge.edge.cameras.v4l2.controls import keys_of
 from sefa_edge.edge.cameras.v4l2.device import Device
-from sefa_edge.edge.cameras.v4l2.discovery import find_device, names_of, video_nodes
+from sefa_edge.edge.cameras.v4l2.discovery import find_device, names_of, usb_port_of, video_nodes
 from sefa_edge.edge.cameras.v4l2.negotiation import DECODED, USUAL_SIZE, describe
-from sefa_edge.edge.cameras.v4l2.usb_bandwidth import place_of
 from sefa_edge.profiles.camera_profile import shipped_cameras
 from sefa_edge.profiles.errors import MissingError, SefaError
 
@@ -32,8 +31,8 @@ def _listed() -> list[str]:
         except SefaError:
             continue  # a node for metadata, a codec, a device of somebody else
         device.close()
-        place = place_of(path)
-        where = "not on USB" if place is None else f"USB {place.device}, {place.mbit_s} Mbit/s"
+        port = usb_port_of(path)
+        where = "not on USB" if port is None else f"USB {port.device}, {port.mbit_s} Mbit/s"
         names = " ".join(names_of(path)) or "no name by udev"
         lines.append(f"{path}  {device.card} ({device.driver}, {where})  {names}")
     if not lines:

@@ -52,14 +52,8 @@ from sefa_edge.edge.control.loop import ControlLoop
 from sefa_edge.edge.control.modes import describe
 from sefa_edge.edge.control.motion import Motion
 from sefa_edge.edge.control.play_settings import HandOver
-from sefa_edge.edge.control.realtime import (
-    DEFAULT_PRIORITY,
-    DEFAULT_SPIN_US,
-    MAX_SPIN_US,
-    claim_privileges,
-    quiet_collector,
-    reserve_heap,
-)
+from sefa_edge.edge.control.realtime import claim_privileges, quiet_collector, reserve_heap
+from sefa_edge.edge.control.realtime_settings import DEFAULT_REALTIME
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.policy_records import Trouble
 from sefa_edge.edge.ipc.process import read_config
@@ -72,16 +66,13 @@ from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity
 from sefa_edge.firmware_bridge.host.calibration import load_calibration
 from sefa_edge.firmware_bridge.host.emergency import Emergency
-from sefa_edge.firmware_bridge.host.errors import ArmTimeout
-from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
-from sefa_edge.firmware_bridge.host.feetech.link import Link
-from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
-from sefa_edge.firmware_bridge.host.feetech.torque import joints_holding
 from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED, Preparation
+from sefa_edge.firmware_bridge.host.open_arm import bus_of, open_arm
 from sefa_edge.firmware_bridge.host.same_arm import SameArm
 from sefa_edge.profiles import console
 from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError, SefaError
+from sefa_edge.profiles.quantities import REALTIME_PRIORITY, SPIN_US
 from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.strict import StrictModel, validate
 from sefa_edge.profiles.units import ms_to_ns, period_ns, us_to_ns
@@ -107,13 +98,13 @@ class ControlConfig(StrictModel):
     policy_fd: FileDescriptor
     control_rate_hz: Annotated[float, Field(ge=20, le=500)] | None = None
     """Null: the profile's rate."""
-    realtime_priority: Annotated[int, Field(ge=0, le=99)] = DEFAULT_PRIORITY
+    realtime_priority: Annotated[int, REALTIME_PRIORITY] = DEFAULT_REALTIME.priority
     """SCHED_FIFO priority; 0: do not ask for it."""
     cpu: Annotated[int, Field(ge=0)] | None = None
     """Core to stay on; null: any."""
     hand_over: HandOver = HandOver()
     """How a newer chunk takes over."""
-    spin_us: Annotated[int, Field(ge=0, le=MAX_SPIN_US)] = DEFAULT_SPIN_US
+    spin_us: Annotated[int, SPIN_US] = DEFAULT_REALTIME.spin_us
     """Wait actively for the last so many microseconds before each tick."""
     servo_settings: Literal["apply", "leave"] = "apply"
     """Whether settings that a power cut undoes are written before the arm is ready; an arm in need, or one that is
@@ -291,7 +282,7 @@ def final_record(loop: ControlLoop, profile: ArmProfile, circumstances: Circumst
     state, joints = loop.state, loop.motion.fault_joints
     message, hint = describe(state, _subjects(loop, circumstances))
     if state.mode is Mode.IDLE:
-        message += torque_note(loop.arm.holding(), profile.joint_names)
+        message += torque_note(loop.arm.read_torque(), profile.joint_names)
     return Final(
         mode=state.mode,
         fault=state.fault,
@@ -325,16 +316,13 @@ def _shout(refusing: tuple[str, ...]) -> None:
 
 def _arm_opener(config: ControlConfig, profile: ArmProfile, emergency: Emergency) -> Callable[[], Arm]:
     calibration = load_calibration(Path(config.calibration), profile) if config.calibration else None
-    return lambda: open_feetech_arm(profile, config.port, calibration, emergency)
+    return lambda: open_arm(profile, config.port, calibration, emergency)
 
 
 def _may_hold(profile: ArmProfile, port: str) -> bool:
     """Whether a servo's torque is on, or cannot be read. Raises SefaError: the port cannot be opened."""
-    with closing(Link.open(port, profile.baud)) as link:
-        try:
-            return bool(joints_holding(ServoBus(link), profile))
-        except ArmTimeout:
-            return True
+    torque = bus_of(profile).read_torque(profile, port)
+    return bool(torque.on or torque.unknown)
 
 
 NOTHING_HOLDS = Final(Mode.IDLE, Fault.NONE, 0, Torque.OFF, 0, 0, 0, "no servo holds: the arm was not touched", "")

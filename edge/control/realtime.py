@@ -8,15 +8,8 @@ import gc
 import os
 import pwd
 import resource
-from dataclasses import dataclass
 
 from sefa_edge.edge.ipc.records import Privilege
-from sefa_edge.profiles.quantities import SPIN_US
-
-DEFAULT_PRIORITY = 55
-"""Above everything of ours and of a desktop, below the kernel's own threads for timers and USB on PREEMPT_RT."""
-DEFAULT_SPIN_US = 300
-MAX_SPIN_US = SPIN_US.highest
 
 _PR_SET_TIMERSLACK = 29
 _MCL_CURRENT_FUTURE_ON_FAULT = 1 | 2 | 4
@@ -32,18 +25,6 @@ _NAMES = {
     Privilege.AFFINITY: "its own core",
     Privilege.TIMER_SLACK: "exact timers",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class RealtimeSettings:
-    """What the control process asks for."""
-
-    priority: int = DEFAULT_PRIORITY
-    """SCHED_FIFO priority 1..99; 0: do not ask for it."""
-    cpu: int | None = None
-    """Core to stay on; None: the highest of those that this process may use."""
-    spin_us: int = DEFAULT_SPIN_US
-    """Wait actively for the last so many microseconds before each tick."""
 
 
 def claim_privileges(priority: int, cpu: int | None) -> tuple[Privilege, Privilege]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import mmap
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import onnxruntime
@@ -19,13 +20,10 @@ from onnxruntime.capi import (
 from sefa_edge.edge.engines import cache as engine_cache
 from sefa_edge.edge.engines.engine import EngineError, EngineOptions, fill_input, tensor_specs
 from sefa_edge.profiles.card import PolicyCard
-from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.onnxfile.graph import OnnxGraph
-from sefa_edge.profiles.onnxfile.integer_arithmetic import computes_in_integers, saturating_layers
-from sefa_edge.profiles.onnxfile.reader import load_onnx
-from sefa_edge.profiles.onnxfile.rules import require_rules
-from sefa_edge.profiles.onnxfile.targets import ONNX_RUNTIME
 from sefa_edge.profiles.units import NS_PER_MS
+
+if TYPE_CHECKING:
+    from sefa_edge.profiles.onnxfile.targets import BrokenRule
 
 Kernels = Literal["float", "integer"]
 """How a graph with Q/DQ is computed."""
@@ -61,9 +59,8 @@ class OnnxEngine:
 
     def __init__(self, path: Path, card: PolicyCard, options: EngineOptions) -> None:
         """Raises EngineError for a file that is damaged, keeps data elsewhere, differs from its card or cannot run."""
-        graph = _read_what_its_card_vouches_for(path)
         self._card = card
-        self._session = _load(path, card, options, "integer" if computes_in_integers(graph) else "float")
+        self._session = _load(path, card, options, _kernels_for(path, card))
         _check_against_card(path, self._session, card)
         self._arrays = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in tensor_specs(card)}
         self._binding = self._bind()
@@ -190,25 +187,39 @@ def _line(error: Exception) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in words)[:MESSAGE_LETTERS]
 
 
-def _read_what_its_card_vouches_for(path: Path) -> OnnxGraph:
-    """Refuses values in other files, and graphs that may never end: ONNX Runtime would follow both."""
+def _kernels_for(path: Path, card: PolicyCard) -> Kernels:
+    """How the file is to be computed.
+
+    The card's hash vouches for the file, and the rules of ONNX Runtime were applied at export. What is left for here:
+    values in other files, which no hash covers and ONNX Runtime would follow, and integer arithmetic, which depends on
+    this processor. Only such files are parsed: the others are not.
+
+    Raises:
+        EngineError: values in another file, or 8-bit weights that this processor computes wrongly.
+    """
+    if card.precision != "int8" and not _mentions_other_files(path):
+        return "float"
+    from sefa_edge.profiles.onnxfile.integer_arithmetic import computes_in_integers, saturating_layers
+    from sefa_edge.profiles.onnxfile.reader import load_onnx
+
     graph = load_onnx(path)
     if names := graph.external_tensors:
         raise EngineError(
             f"{path} keeps the values of '{names[0]}' in another file, which its card does not vouch for",
             "export again into one file",
         )
-    try:
-        require_rules(graph, ONNX_RUNTIME)
-    except InputError as broken:
-        raise EngineError(f"{path}: {broken}", broken.hint) from None
-    _require_exact_here(path, graph)
-    return graph
+    _require_exact_here(path, saturating_layers(graph))
+    return "integer" if computes_in_integers(graph) else "float"
 
 
-def _require_exact_here(path: Path, graph: OnnxGraph) -> None:
+def _mentions_other_files(path: Path) -> bool:
+    """Whether it may keep values elsewhere: such a tensor has an entry of this name (onnx.proto3, external_data)."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(b"location") >= 0
+
+
+def _require_exact_here(path: Path, layers: Sequence[BrokenRule]) -> None:
     """Refuse weights of 8 bits where this processor cuts sums of their products off: the arm would move elsewhere."""
-    layers = saturating_layers(graph)
     if layers and multiplies_with_saturation():
         raise EngineError(
             f"{path}: 8-bit weights in {len(layers)} layer(s), '{layers[0].node}' first, need a processor with VNNI; "

@@ -49,9 +49,6 @@ class Outcome(IntEnum):
     HOLD = 5  # come to a stand, leave the torque as it is, exit
 
 
-FAULT_EXIT_CODE = 3
-
-
 @dataclass(frozen=True, slots=True)
 class FaultRow:
     """One row of the fault table: where it leads, what a person is told, what a person can do."""

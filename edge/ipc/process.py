@@ -17,6 +17,7 @@ from pathlib import Path
 
 from sefa_edge.profiles import console
 from sefa_edge.profiles.errors import MissingError, SefaError
+from sefa_edge.profiles.exit_codes import ERRORS, ExitCode
 from sefa_edge.profiles.units import NS_PER_S
 
 PR_SET_PDEATHSIG = 1
@@ -249,9 +250,9 @@ def _failure(name: str, exit_code: int | None, words: str) -> SefaError:
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     hints = [line.removeprefix("hint: ") for line in lines if line.startswith("hint: ")]
     if errors:
-        told = exit_code if exit_code in (2, 3, 4) else 3
+        told = exit_code if exit_code in ERRORS else ExitCode.FAULT
         return SefaError(errors[-1], hints[-1] if hints else "", told)
-    return SefaError(f"the {name} process ended: {_ending(exit_code)}", lines[-1] if lines else "", 3)
+    return SefaError(f"the {name} process ended: {_ending(exit_code)}", lines[-1] if lines else "", ExitCode.FAULT)
 
 
 def _ending(exit_code: int | None) -> str:

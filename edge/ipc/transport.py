@@ -21,6 +21,7 @@ import numpy as np
 from sefa_edge.edge.ipc.record_header import Kind, RecordError
 from sefa_edge.edge.ipc.wire_record import WireRecord, wire_record
 from sefa_edge.profiles.errors import SefaError
+from sefa_edge.profiles.exit_codes import ExitCode
 from sefa_edge.profiles.wire_types import I64, U32
 
 MAX_RECORD_BYTES = 65536
@@ -30,7 +31,7 @@ RING_SLOTS = 8
 class ChannelClosed(SefaError):
     """The process on the other end is gone."""
 
-    exit_code = 3
+    exit_code = ExitCode.FAULT
 
 
 class Channel:

@@ -31,6 +31,7 @@ from sefa_edge.edge.recording.topics import (
     picture_topic,
 )
 from sefa_edge.profiles.errors import SefaError
+from sefa_edge.profiles.exit_codes import ExitCode
 
 RESERVE_SHARE, RESERVE_BYTES = 0.05, 1 << 30
 """This much of the disk stays free: the smaller of the two."""
@@ -39,7 +40,7 @@ RESERVE_SHARE, RESERVE_BYTES = 0.05, 1 << 30
 class RecordingFull(SefaError):
     """The recording has reached its limit, or the disk has."""
 
-    exit_code = 1
+    exit_code = ExitCode.FAILED
 
 
 @dataclass(frozen=True, slots=True)

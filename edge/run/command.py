@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sefa_edge.edge.control.play_settings import add_play_arguments
+from sefa_edge.edge.control.realtime_settings import DEFAULT_REALTIME
 from sefa_edge.edge.engines.find_engine import engine_at
 from sefa_edge.profiles.errors import SefaError
+from sefa_edge.profiles.exit_codes import ERRORS
 from sefa_edge.profiles.quantities import (
     CONTROL_RATE_HZ,
     MILLISECONDS,
     PICTURE_RATE_HZ,
+    REALTIME_PRIORITY,
     SECONDS,
     SEED,
     SOME_MILLISECONDS,
@@ -21,9 +24,9 @@ from sefa_edge.profiles.quantities import (
     THREADS,
     Whole,
 )
+from sefa_edge.profiles.simulated_arm import SIMULATED
 
 CORE = Whole("a core", 0, 4095)
-PRIORITY = Whole("a priority", 0, 99)
 EPISODES = Whole("a number of episodes", 1, 1_000_000)
 MEGABYTES = Whole("a size", 1, 10_000_000, "MB")
 
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
 def add_setup_arguments(parser: argparse.ArgumentParser) -> None:
     """Which engine, arm, cameras and rates: also the words of `sefa-edge profile`."""
     parser.add_argument("--engine", type=engine_at, required=True, metavar="E", help="model.onnx, its card beside it")
-    parser.add_argument("--arm", default="sim", metavar="ARM", help="sim, so101, so100 or an arm profile (.yaml)")
+    parser.add_argument("--arm", default=SIMULATED, metavar="ARM", help="sim, so101, so100 or an arm profile (.yaml)")
     parser.add_argument("--port", metavar="P", help="serial port of the arm; with sim: the --link of `sefa-edge sim`")
     parser.add_argument(
         "--calibration",
@@ -90,13 +93,17 @@ def add_realtime_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cpu", type=CORE.parse, metavar="N", help="core of the control loop (default: the highest)")
     parser.add_argument(
         "--realtime-priority",
-        type=PRIORITY.parse,
-        default=55,
+        type=REALTIME_PRIORITY.parse,
+        default=DEFAULT_REALTIME.priority,
         metavar="N",
         help="SCHED_FIFO priority of the loop; 0: none",
     )
     parser.add_argument(
-        "--spin-us", type=SPIN_US.parse, default=300, metavar="N", help="wait actively that long before each tick"
+        "--spin-us",
+        type=SPIN_US.parse,
+        default=DEFAULT_REALTIME.spin_us,
+        metavar="N",
+        help="wait actively that long before each tick",
     )
 
 
@@ -171,7 +178,7 @@ def _tell(ending: Ending, summary: RunSummary, plan: RunPlan, report: str | None
     print(summary.text(), file=sys.stderr if report == "-" else sys.stdout)
     if plan.film is not None and plan.film.is_file() and summary.episodes:
         line.say(f"pictures of the run: {plan.film}")
-    fault = ending.exit_code in (2, 3, 4)
+    fault = ending.exit_code in ERRORS
     line.say(f"error: {one_line(ending.message)}" if fault else ending.message)
     if fault and ending.hint:
         line.say(f"hint: {one_line(ending.hint)}")

@@ -1,15 +1,13 @@
-"""Torque off from the supervisor itself, where the control process can not do it any more."""
+"""Torque read, or switched off, by the supervisor itself, where there is no control process that could do it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmUnconfirmed
-from sefa_edge.firmware_bridge.host.feetech.feetech_arm import torque_off_packet
-from sefa_edge.firmware_bridge.host.feetech.link import Link, SerialWire
-from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
-from sefa_edge.firmware_bridge.host.feetech.torque import release
+from sefa_edge.firmware_bridge.host.errors import ArmUnconfirmed
+from sefa_edge.firmware_bridge.host.messages import TorqueReading
+from sefa_edge.firmware_bridge.host.open_arm import bus_of
 from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.units import ms_to_ns
@@ -38,28 +36,19 @@ def release_directly(profile: ArmProfile, port: str, on_refusal: Callable[[tuple
         time.sleep(RETRY_S)
 
 
+def read_torque_directly(profile: ArmProfile, port: str) -> TorqueReading:
+    """Which joints have their torque on; writes nothing, and takes at most about half a second."""
+    try:
+        return bus_of(profile).read_torque(profile, port)
+    except SefaError:
+        return TorqueReading((), profile.joint_names)
+
+
 def _attempt(profile: ArmProfile, port: str) -> tuple[str, ...]:
     try:
-        bus = ServoBus(_open(profile, port))
-    except SefaError:  # no port now; it may come back
-        return profile.joint_names
-    try:
-        release(bus, profile)
+        bus_of(profile).release(profile, port)
     except ArmUnconfirmed as refused:
         return refused.joints
-    except ArmDisconnected:
+    except SefaError:  # no port now; it may come back
         return profile.joint_names
-    finally:
-        bus.link.close()
     return ()
-
-
-def _open(profile: ArmProfile, port: str) -> Link:
-    """The link, torque off sent before anything is asked. Raises SefaError."""
-    wire = SerialWire(port, profile.baud)
-    try:
-        wire.write(torque_off_packet(profile))
-    except ArmDisconnected:
-        wire.close()
-        raise
-    return Link(wire)

@@ -12,7 +12,7 @@ from pathlib import Path
 from sefa_edge.edge.cameras.camera import CameraAddress, CameraRequest, parse_address
 from sefa_edge.edge.cameras.watch import DEFAULT_MAX_SKEW_MS, patience_for
 from sefa_edge.edge.control.play_settings import HandOver, NoiseMode, hand_over_of
-from sefa_edge.edge.control.realtime import RealtimeSettings
+from sefa_edge.edge.control.realtime_settings import RealtimeSettings
 from sefa_edge.edge.engines.engine import engine_kind
 from sefa_edge.edge.recording.names import free_path
 from sefa_edge.firmware_bridge.host.calibration import read_calibration
@@ -26,8 +26,8 @@ from sefa_edge.profiles.card_check import World, check_card
 from sefa_edge.profiles.errors import InputError, MissingError
 from sefa_edge.profiles.files import make_folder, writable
 from sefa_edge.profiles.schema import ArmProfile
+from sefa_edge.profiles.simulated_arm import SIMULATED, arm_profile_name
 
-SIMULATED_ARM = "so101_sim"
 SIMULATED_EPISODES = 5
 REAL_EPISODE_S = 20.0
 NO_FILM = "none"
@@ -106,8 +106,8 @@ def make_plan(args: argparse.Namespace) -> RunPlan:
     """
     engine_kind(_existing_engine(args.engine))
     card = load_card(args.engine)
-    simulated = args.arm == "sim"
-    arm_name = SIMULATED_ARM if simulated else args.arm
+    simulated = args.arm == SIMULATED
+    arm_name = arm_profile_name(args.arm)
     profile = load_arm_profile(arm_name)
     control_rate_hz = profile.control_rate_hz if args.rate is None else args.rate
     _check_options(args, simulated)
@@ -150,15 +150,16 @@ def realtime_settings(args: argparse.Namespace) -> RealtimeSettings:
 
 
 def look_at_cameras(plan: RunPlan) -> list[str]:
-    """What a person should know about the V4L2 cameras of a run. Raises SefaError when one cannot be used."""
+    """What the drivers of the V4L2 cameras change, in words. Raises SefaError when a camera cannot be used."""
     devices = {name: address for name, address in plan.cameras.items() if address.kind == "v4l2"}
     if not devices:
         return []
-    from sefa_edge.edge.cameras.v4l2.before_run import look_at
+    from sefa_edge.edge.cameras.v4l2.opening import note_of
 
     sizes = {camera.name: (camera.height, camera.width) for camera in plan.card.cameras}
-    rate_hz = plan.camera_rate_hz
-    return look_at(CameraRequest(name, address, rate_hz, *sizes[name]) for name, address in devices.items())
+    requests = [CameraRequest(name, address, plan.camera_rate_hz, *sizes[name]) for name, address in devices.items()]
+    notes = ((request.name, note_of(request)) for request in requests)
+    return [f"camera {name}: {note}" for name, note in notes if note is not None]
 
 
 def look_at_calibration(plan: RunPlan) -> list[str]:

@@ -10,18 +10,22 @@ import numpy as np
 from sefa_edge.edge.ipc.policy_records import PolicyReport
 from sefa_edge.edge.ipc.records import TickReport
 from sefa_edge.edge.ipc.transport import FrameDescriptor
-from sefa_edge.profiles.latency.percentiles import LatencyHistogram
+from sefa_edge.profiles.percentiles import BUCKETS, bucket_of, middle_ns, nearest_rank
 from sefa_edge.profiles.units import NS_PER_S, ns_to_ms
 
 BATCH = 256
-PERCENTILES = ("p50", "p99", "p999", "max")
+QUANTILES = {"p50": 0.5, "p99": 0.99, "p999": 0.999}
 
 
 class Durations:
-    """Percentiles of a stream in constant memory; samples are counted in batches because that is cheap."""
+    """Percentiles of a stream in 40 kB, however long it runs, within 0.28 %: a list would grow by 7 MB an hour.
+
+    Samples are counted in batches because that is cheap.
+    """
 
     def __init__(self) -> None:
-        self._histogram = LatencyHistogram()
+        self._counts = np.zeros(BUCKETS, np.int64)
+        self._max_ns = 0
         self._waiting: list[int] = []
 
     def add(self, duration_ns: int) -> None:
@@ -32,14 +36,21 @@ class Durations:
     def as_ms(self) -> dict[str, float] | None:
         """p50, p99, p999 and max in milliseconds; None when there was nothing."""
         self._flush()
-        if not len(self._histogram):
+        count, ranks = int(self._counts.sum()), np.cumsum(self._counts)
+        if not count:
             return None
-        found = self._histogram.percentiles()
-        return {name: round(ns_to_ms(getattr(found, f"{name}_ns")), 4) for name in PERCENTILES}
+        found = {
+            name: min(middle_ns(int(np.searchsorted(ranks, nearest_rank(quantile, count) + 1))), self._max_ns)
+            for name, quantile in QUANTILES.items()
+        }
+        return {name: round(ns_to_ms(value_ns), 4) for name, value_ns in (found | {"max": self._max_ns}).items()}
 
     def _flush(self) -> None:
-        self._histogram.add_all(np.array(self._waiting, np.int64))
-        self._waiting.clear()
+        if self._waiting:
+            samples_ns = np.array(self._waiting, np.int64)
+            self._counts += np.bincount(bucket_of(samples_ns), minlength=BUCKETS)
+            self._max_ns = max(self._max_ns, int(samples_ns.max()))
+            self._waiting.clear()
 
 
 @dataclass(frozen=True, slots=True)

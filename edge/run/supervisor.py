@@ -21,8 +21,8 @@ from sefa_edge.edge.ipc.records import Final, Heartbeat, Privilege, names_of
 from sefa_edge.edge.ipc.run_event import RunEvent, RunStage
 from sefa_edge.edge.ipc.transport import Channel, ChannelClosed
 from sefa_edge.edge.ipc.vocabulary import Command, Mode
-from sefa_edge.edge.run.crew import Crew
-from sefa_edge.edge.run.homecoming import FAULT_EXIT_CODE, ControlLost, CutShort, Ending, Homecoming, StopAsked
+from sefa_edge.edge.run.crew import GOODBYE_S, Crew
+from sefa_edge.edge.run.homecoming import ControlLost, CutShort, Ending, Homecoming, StopAsked
 from sefa_edge.edge.run.run_plan import RunPlan
 from sefa_edge.edge.run.status import RateMeter, Status, StatusLine
 from sefa_edge.edge.run.summary import EpisodeResult, RunSummary
@@ -33,6 +33,7 @@ from sefa_edge.firmware_bridge.host.port_lock import require_free
 from sefa_edge.firmware_bridge.simulation.client import WorldClient
 from sefa_edge.firmware_bridge.simulation.state_file import StateReader
 from sefa_edge.profiles.errors import FaultError, InputError, MissingError, SefaError
+from sefa_edge.profiles.exit_codes import ExitCode
 from sefa_edge.profiles.stopping import EMERGENCY, StopSignals
 from sefa_edge.profiles.units import NS_PER_S, s_to_ns
 
@@ -75,6 +76,8 @@ class Supervisor:
         self._beat_ns = 0
         self._warm_joints = 0
         self._recording_ended = False
+        self._wound_up = False
+        """All processes have been ended, those that could be."""
 
     @property
     def control_pid(self) -> int | None:
@@ -97,7 +100,7 @@ class Supervisor:
                 self._line.finish()
                 self._close()
         self.summary.ending, self.summary.exit_code = ending.message, ending.exit_code
-        self.summary.fault = ending.message if ending.exit_code == FAULT_EXIT_CODE else ""
+        self.summary.fault = ending.message if ending.exit_code == ExitCode.FAULT else ""
         return ending
 
     def _end(self, cut_short: CutShort) -> Ending:
@@ -110,6 +113,7 @@ class Supervisor:
             bool(self.summary.episodes),
             lambda: endings.append(home.release_now(endings[-1])),
         )
+        self._wound_up = True
         return endings[-1]
 
     def _attempt(self) -> CutShort:
@@ -347,7 +351,7 @@ class Supervisor:
     # -- the end ---------------------------------------------------------
 
     def _close(self) -> None:
-        self._crew.dismiss()
+        self._crew.dismiss(0.0 if self._wound_up else GOODBYE_S)
         for resource in (self._world, self._state, self._watch):
             if resource is not None:
                 resource.close()

@@ -16,7 +16,7 @@ import onnx
 from sefa_edge.export.int8.layers import Layer
 from sefa_edge.export.int8.quantise import COMPUTES_IN_INT8, Mode, Recipe
 from sefa_edge.export.session import Inputs, Kernels, run_chunks
-from sefa_edge.profiles.latency.percentiles import nearest_rank
+from sefa_edge.profiles.percentiles import nearest_rank
 
 BUDGET_SHARE = 0.8
 """Of the budget is aimed at: other recordings than those that choose will be a little worse."""

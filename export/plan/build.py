@@ -16,6 +16,7 @@ from sefa_edge.export.plan.tensorrt_builder import missing_library
 from sefa_edge.export.plan.timing_cache import timing_cache_path
 from sefa_edge.profiles.card import PolicyCard, save_card
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.exit_codes import ExitCode
 from sefa_edge.profiles.files import sha256_of, staged, writable
 from sefa_edge.profiles.home import cache_folder
 from sefa_edge.profiles.onnxfile.reader import load_onnx
@@ -149,7 +150,7 @@ def main(arguments: argparse.Namespace) -> int:
         print(chosen.table)
         if chosen.card is None:
             print("no plan is within the error budget; none was kept", file=sys.stderr)
-            return 1
+            return ExitCode.FAILED
         card = chosen.card
     else:
         precision = None if arguments.precision == "auto" else cast(Precision, arguments.precision)

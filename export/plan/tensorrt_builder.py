@@ -16,6 +16,7 @@ from sefa_edge.export.plan.build_messages import Backend, BuildRequest, LibraryE
 from sefa_edge.export.plan.build_progress import BuildWatcher, one_line
 from sefa_edge.export.plan.timing_cache import read_timing_cache, write_timing_cache
 from sefa_edge.profiles.errors import InputError, MissingError, SefaError
+from sefa_edge.profiles.exit_codes import ExitCode
 from sefa_edge.profiles.files import sha256_of
 from sefa_edge.profiles.plan_libraries import PLAN_LIBRARIES
 
@@ -38,7 +39,7 @@ WRONG_NUMBERS = ("UINT8 zero_point", "Defaulting to INT8")
 class BuildError(SefaError):
     """TensorRT could not build the plan."""
 
-    exit_code = 1
+    exit_code = ExitCode.FAILED
 
 
 def load_library(backend: Backend) -> ModuleType:

@@ -19,6 +19,7 @@ from sefa_edge.firmware_bridge.host.calibration import (
     JointCalibration,
 )
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.exit_codes import ExitCode
 from sefa_edge.profiles.schema import ArmProfile, JointProfile
 from sefa_edge.profiles.units import SERVO_TICKS_PER_TURN
 
@@ -100,7 +101,7 @@ def result(profile: ArmProfile, sweep: Sweep) -> Calibration:
     wrong = findings(profile, sweep)
     if wrong:
         words = "; ".join(f"{finding.joint} {finding.problem}" for finding in wrong)
-        raise InputError(f"no calibration: {words}", wrong[0].advice, exit_code=1)
+        raise InputError(f"no calibration: {words}", wrong[0].advice, exit_code=ExitCode.FAILED)
     return Calibration(
         tuple(_calibrated(joint, seen) for joint, seen in zip(profile.joints, sweep, strict=True)),
     )

@@ -101,7 +101,7 @@ def fitting_arms(profiles: Iterable[ArmProfile], baud: int, servos: Iterable[Fou
     for profile in profiles:
         wanted = {joint.servo_id for joint in profile.joints}
         missing = sorted(wanted - {joint.servo_id for joint in profile.joints if _may_be(by_id, profile, joint)})
-        if profile.baud != baud or len(missing) == len(wanted):
+        if profile.feetech.baud != baud or len(missing) == len(wanted):
             continue
         lacks = f" without {', '.join(map(str, missing))}" if missing else ""
         fits.append(f"{profile.name}{lacks}")

@@ -11,6 +11,7 @@ from sefa_edge.firmware_bridge.host.feetech.settings import compare, write_eepro
 from sefa_edge.firmware_bridge.host.feetech.settings_table import Comparison, Difference
 from sefa_edge.firmware_bridge.service.opening import open_bus, profile_of
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.exit_codes import ExitCode
 from sefa_edge.profiles.schema import ArmProfile
 
 HEADINGS = ("setting", "joint", "servo", "profile", "kept")
@@ -24,7 +25,7 @@ def main(args: argparse.Namespace) -> int:
         SefaError: a servo is silent or unwilling, or the port cannot be used.
     """
     profile = profile_of(args)
-    with open_bus(args.port, profile.baud) as bus:
+    with open_bus(args.port, profile.feetech.baud) as bus:
         comparison = compare(bus, profile)
         _print_table(profile, comparison)
         if args.write_eeprom:
@@ -34,7 +35,7 @@ def main(args: argparse.Namespace) -> int:
         print("nothing was written; --write-eeprom writes it, while the torque is off", file=sys.stderr)
     elif comparison.differences:
         print("nothing was written; a run writes it by itself", file=sys.stderr)
-    return 1 if comparison.kept else 0
+    return ExitCode.FAILED if comparison.kept else ExitCode.DONE
 
 
 def _write(bus: ServoBus, profile: ArmProfile, comparison: Comparison) -> None:

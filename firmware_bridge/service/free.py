@@ -8,6 +8,7 @@ import sys
 from sefa_edge.firmware_bridge.host.feetech.torque import joints_holding, release
 from sefa_edge.firmware_bridge.service.opening import open_bus, profile_of
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.exit_codes import ExitCode
 
 WORDS_OF_CONSENT = ("y", "yes")
 
@@ -22,11 +23,11 @@ def main(args: argparse.Namespace) -> int:
         MissingError: no such port, no permission, or another program has it.
     """
     profile = profile_of(args)
-    with open_bus(args.port, profile.baud) as bus:
+    with open_bus(args.port, profile.feetech.baud) as bus:
         holding = joints_holding(bus, profile)
         if holding and not (args.yes or _consents(holding)):
             print("nothing done")
-            return 1
+            return ExitCode.FAILED
         release(bus, profile)
     were = f"held before: {', '.join(holding)}" if holding else "none of them held"
     print(f"torque off, read back from all {len(profile.joints)} servos ({were})")

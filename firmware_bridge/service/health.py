@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from sefa_edge.firmware_bridge.host.calibration import JointScale
 from sefa_edge.firmware_bridge.host.feetech.identity import model_hint
 from sefa_edge.firmware_bridge.host.feetech.registers import MODE_POSITION, OPERATING_MODE, mode_name
-from sefa_edge.firmware_bridge.host.feetech.servo_words import status_words
+from sefa_edge.firmware_bridge.host.status_words import status_words
 from sefa_edge.firmware_bridge.service.servo_reading import ServoMake, ServoReading
 from sefa_edge.profiles.schema import ArmProfile, JointProfile, LimitTable
 from sefa_edge.profiles.servo_models import model_numbers, servo_model

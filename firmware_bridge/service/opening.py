@@ -12,9 +12,9 @@ from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.calibration import Calibration, read_calibration
 from sefa_edge.firmware_bridge.host.calibration_files import find_calibration
 from sefa_edge.firmware_bridge.host.emergency import Emergency
-from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
 from sefa_edge.firmware_bridge.host.feetech.link import Link
 from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
+from sefa_edge.firmware_bridge.host.open_arm import open_arm
 from sefa_edge.firmware_bridge.host.port_access import require_access
 from sefa_edge.firmware_bridge.host.port_choice import require_told_apart
 from sefa_edge.firmware_bridge.host.port_lock import require_free
@@ -23,13 +23,12 @@ from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.console import printable
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.schema import ArmProfile, JointProfile
-
-SIMULATED, SIMULATED_PROFILE = "sim", "so101_sim"
+from sefa_edge.profiles.simulated_arm import arm_profile_name
 
 
 def profile_of(args: argparse.Namespace) -> ArmProfile:
     """The arm that `--arm` names. Raises InputError."""
-    return load_arm_profile(SIMULATED_PROFILE if args.arm == SIMULATED else args.arm)
+    return load_arm_profile(arm_profile_name(args.arm))
 
 
 def calibration_of(args: argparse.Namespace, profile: ArmProfile) -> Calibration | None:
@@ -87,8 +86,8 @@ def arm_opener(args: argparse.Namespace, profile: ArmProfile, emergency: Emergen
     if calibration is None:
         require_told_apart(args.port)
 
-    def open_arm() -> Arm:
+    def open_again() -> Arm:
         require_usable(args.port)
-        return open_feetech_arm(profile, args.port, calibration, emergency)
+        return open_arm(profile, args.port, calibration, emergency)
 
-    return SameArm(open_arm)
+    return SameArm(open_again)

@@ -23,6 +23,7 @@ from sefa_edge.firmware_bridge.service.opening import open_bus, require_usable
 from sefa_edge.firmware_bridge.service.scan_report import Bus, PortReport, ScanReport
 from sefa_edge.profiles.arms import load_arm_profile, shipped_arms
 from sefa_edge.profiles.errors import InputError, MissingError, SefaError
+from sefa_edge.profiles.exit_codes import ExitCode
 from sefa_edge.profiles.files import check_report_word, write_report
 from sefa_edge.profiles.progress import Progress
 
@@ -53,7 +54,7 @@ def main(args: argparse.Namespace) -> int:
     report = scan(args.port, questions)
     print("\n".join(report.lines()), file=sys.stderr if args.json == "-" else sys.stdout)
     write_report(args.json, report.as_json())
-    return 0 if args.port is None or report.has_servos else 1
+    return ExitCode.DONE if args.port is None or report.has_servos else ExitCode.FAILED
 
 
 def scan(named: str | None, questions: Questions, root: Path = ROOT) -> ScanReport:

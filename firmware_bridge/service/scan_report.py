@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from sefa_edge.firmware_bridge.host.feetech.servo_words import status_words
 from sefa_edge.firmware_bridge.host.port_lock import Holder
 from sefa_edge.firmware_bridge.host.serial_adapter import chip_of
 from sefa_edge.firmware_bridge.host.serial_ports import SerialPort
+from sefa_edge.firmware_bridge.host.status_words import status_words
 from sefa_edge.firmware_bridge.service.census import FoundServo
 from sefa_edge.profiles.diagnosis import Diagnosis, Weight
 

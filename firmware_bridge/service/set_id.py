@@ -10,7 +10,6 @@ import argparse
 import sys
 
 from sefa_edge.firmware_bridge.host.errors import ArmTimeout
-from sefa_edge.firmware_bridge.host.feetech.registers import BAUD_RATES
 from sefa_edge.firmware_bridge.service.opening import joint_named, profile_of, require_usable
 from sefa_edge.firmware_bridge.service.single_servo import Address, find_single_servo, write_address
 from sefa_edge.profiles.errors import InputError
@@ -40,8 +39,6 @@ def main(args: argparse.Namespace) -> int:
 def _require_allowed(args: argparse.Namespace, profile: ArmProfile) -> None:
     if not args.write_eeprom:
         raise InputError("set-id writes the EEPROM of a servo, and was not allowed to", "add --write-eeprom")
-    if profile.baud not in BAUD_RATES:
-        raise InputError(f"no servo speaks at {profile.baud} baud", f"speeds: {', '.join(map(str, BAUD_RATES))}")
     if args.joint is None and not sys.stdin.isatty():
         raise InputError(
             "there is no terminal to guide anybody on",
@@ -90,7 +87,7 @@ def _wait_for_person(request: str) -> None:
 
 def _set_up(port: str, profile: ArmProfile, joint: JointProfile, before: Address) -> str:
     """The words for what was done."""
-    after = Address(joint.servo_id, profile.baud)
+    after = Address(joint.servo_id, profile.feetech.baud)
     if before == after:
         return f"{joint.name}: is {after} already, nothing written"
     write_address(port, before, after)

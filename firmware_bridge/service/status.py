@@ -15,6 +15,7 @@ from sefa_edge.firmware_bridge.service.health_table import paint_for, table_line
 from sefa_edge.firmware_bridge.service.opening import calibration_of, open_bus, profile_of
 from sefa_edge.firmware_bridge.service.servo_reading import read_makes, read_scales, read_servos
 from sefa_edge.profiles.console import write_controls
+from sefa_edge.profiles.exit_codes import ExitCode
 from sefa_edge.profiles.files import check_report_word, write_report
 from sefa_edge.profiles.schema import ArmProfile
 
@@ -35,7 +36,7 @@ def main(args: argparse.Namespace) -> int:
     calibration = calibration_of(args, profile)
     check_report_word(args.json)
     stream = sys.stderr if args.json == "-" else sys.stdout
-    with open_bus(args.port, profile.baud) as bus:
+    with open_bus(args.port, profile.feetech.baud) as bus:
         scales, makes = read_scales(bus, profile, calibration), read_makes(bus, profile)
 
         def look() -> ArmHealth:
@@ -46,7 +47,7 @@ def main(args: argparse.Namespace) -> int:
         is_live = args.watch and stream.isatty()
         health = _watch(first, look, stream) if is_live else _show(first, stream)
     write_report(args.json, health.as_json())
-    return 0 if is_live or health.is_well else 1
+    return ExitCode.DONE if is_live or health.is_well else ExitCode.FAILED
 
 
 def _show(health: ArmHealth, stream: TextIO) -> ArmHealth:

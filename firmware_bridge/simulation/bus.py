@@ -91,9 +91,11 @@ class SimulatedBus:
     def of_arm(cls, profile: ArmProfile, plant: Plant) -> SimulatedBus:
         """The servos of an arm, calibrated as its profile says: joint i of the plant is joint i of the
         profile."""
-        bus = cls([SimulatedServo(joint.servo_id, plant, i) for i, joint in enumerate(profile.joints)], profile.baud)
+        bus = cls(
+            [SimulatedServo(joint.servo_id, plant, i) for i, joint in enumerate(profile.joints)], profile.feetech.baud
+        )
         for servo, joint in zip(bus.servos, profile.joints, strict=True):
-            servo.set_register(reg.BAUD_RATE, reg.BAUD_RATES.index(profile.baud))
+            servo.set_register(reg.BAUD_RATE, reg.BAUD_RATES.index(profile.feetech.baud))
             servo.set_register(reg.MIN_POSITION, joint.range_min_ticks)
             servo.set_register(reg.MAX_POSITION, joint.range_max_ticks)
             if joint.unit == "percent":

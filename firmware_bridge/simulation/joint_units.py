@@ -6,9 +6,10 @@ import numpy as np
 
 from sefa_edge.firmware_bridge.simulation.world import CENTRE_TICKS, TICKS_PER_RADIAN
 from sefa_edge.profiles.arms import load_arm_profile
+from sefa_edge.profiles.simulated_arm import SIMULATED_ARM
 from sefa_edge.profiles.units import LEROBOT_TICKS_PER_TURN
 
-_JOINTS = load_arm_profile("so101_sim").joints
+_JOINTS = load_arm_profile(SIMULATED_ARM).joints
 _LOW = np.array([joint.range_min_ticks for joint in _JOINTS], np.float64)
 _HIGH = np.array([joint.range_max_ticks for joint in _JOINTS], np.float64)
 _IS_PERCENT = np.array([joint.unit == "percent" for joint in _JOINTS])

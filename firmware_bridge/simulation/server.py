@@ -39,13 +39,13 @@ from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.json_text import parse_json_text
 from sefa_edge.profiles.quantities import SEED, NumberError
 from sefa_edge.profiles.schema import ArmProfile
+from sefa_edge.profiles.simulated_arm import SIMULATED_ARM
 from sefa_edge.profiles.units import ms_to_ns, s_to_ns, us_to_ns
 
-ARM = "so101_sim"
 SLICE_NS = s_to_ns(PHYSICS_STEP_S)
 LISTEN_EVERY_SLICES = 5
 REALTIME_PRIORITY = 20
-"""Below the control process (55): it needs about a tenth of a core."""
+"""Below the control process: it needs about a tenth of a core."""
 SERVE_AT_LEAST_NS = us_to_ns(50)
 """Servos answer also while the physics is catching up."""
 MAX_LAG_NS = ms_to_ns(100)
@@ -73,7 +73,7 @@ class WorldServer:
         """
         pty_port.require_replaceable(paths.port)
         state_file.require_replaceable(paths.state)
-        self._profile = load_arm_profile(ARM)
+        self._profile = load_arm_profile(SIMULATED_ARM)
         self._world = World(plan.task, plan.seed)
         self._bus = SimulatedBus.of_arm(self._profile, self._world)
         self._bus.line = DisturbedLine(plan.disturbances)

@@ -43,11 +43,12 @@ from sefa_edge.firmware_bridge.host.feetech.protocol import (
 from sefa_edge.firmware_bridge.host.feetech.registers import COMMAND_BLOCK, STATE_BLOCK
 from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import FaultError, InputError, MissingError
+from sefa_edge.profiles.percentiles import percentiles
 from sefa_edge.profiles.quantities import COUNT
+from sefa_edge.profiles.simulated_arm import SIMULATED_ARM
 from sefa_edge.profiles.units import NS_PER_US
 
 HERE = Path(__file__).resolve().parent
-ARM = "so101_sim"
 OURS, RUSTYPOT, RUSTYPOT_BYTES, SDK, LEROBOT = "sefa-edge", "rustypot-units", "rustypot", "scservo_sdk", "lerobot"
 CLIENTS = (OURS, RUSTYPOT, RUSTYPOT_BYTES, SDK, LEROBOT)
 TO_WIRE = 1.15
@@ -109,7 +110,7 @@ def main(words: Sequence[str]) -> int:
 
 def _run(client: str, cycles: int, lerobot: Path | None, clients: Path | None) -> Turn:
     folders = [str(folder) for folder in (lerobot, clients) if folder is not None]
-    with tempfile.TemporaryDirectory() as folder, simulated_servos(ARM, frozenset()) as port:
+    with tempfile.TemporaryDirectory() as folder, simulated_servos(SIMULATED_ARM, frozenset()) as port:
         report = Path(folder) / "client.json"
         command = [sys.executable, str(HERE / "arm_bus_client.py"), "--client", client, "--port", str(port)]
         command += ["--cycles", str(cycles), "--json", str(report)]
@@ -122,17 +123,17 @@ def _run(client: str, cycles: int, lerobot: Path | None, clients: Path | None) -
             raise FaultError(f"the client {client} ended with {done.returncode}", done.stderr[-400:])
         content = json.loads(report.read_text())
     durations_ns = np.array(content["durations_ns"], np.int64)
-    p50, p99 = np.percentile(durations_ns, [50, 99])
-    return Turn(client, float(p50), float(p99), content["cpu_ns"] / len(durations_ns), content["missed"])
+    spread = percentiles(durations_ns)
+    return Turn(client, spread.p50_ns, spread.p99_ns, content["cpu_ns"] / len(durations_ns), content["missed"])
 
 
 def _cycle_on_the_wire_ns() -> int:
-    profile = load_arm_profile(ARM)
+    profile = load_arm_profile(SIMULATED_ARM)
     servo_ids = [joint.servo_id for joint in profile.joints]
     read = encode_sync_read(servo_ids, STATE_BLOCK.address, STATE_BLOCK.count)
     write = encode_sync_write(COMMAND_BLOCK.address, [(i, bytes(COMMAND_BLOCK.count)) for i in servo_ids])
     replies = len(servo_ids) * reply_bytes(STATE_BLOCK.count)
-    return wire_time_ns(len(read) + replies + len(write), profile.baud)
+    return wire_time_ns(len(read) + replies + len(write), profile.feetech.baud)
 
 
 def _summary(turns: Sequence[Turn], client: str) -> Turn:

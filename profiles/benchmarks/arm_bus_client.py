@@ -33,9 +33,9 @@ from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import FaultError, MissingError
 from sefa_edge.profiles.files import write_report
 from sefa_edge.profiles.quantities import COUNT
+from sefa_edge.profiles.simulated_arm import SIMULATED_ARM
 
-ARM = "so101_sim"
-PROFILE = load_arm_profile(ARM)
+PROFILE = load_arm_profile(SIMULATED_ARM)
 SERVO_IDS = [joint.servo_id for joint in PROFILE.joints]
 WARM_UP_CYCLES = 50
 TIMEOUT_S = 0.1
@@ -93,7 +93,7 @@ def ours(port: str) -> Cycle:
 
 def rustypot(port: str) -> Cycle:
     """rustypot: bytes in, bytes out."""
-    controller = _library("rustypot").Sts3215PyController(port, PROFILE.baud, TIMEOUT_S)
+    controller = _library("rustypot").Sts3215PyController(port, PROFILE.feetech.baud, TIMEOUT_S)
     present = controller.sync_read_raw_data(SERVO_IDS, STATE_BLOCK.address, STATE_BLOCK.count)
     commands = [list(command) for command in _commands([bytes(data) for data in present])]
 
@@ -107,7 +107,7 @@ def rustypot(port: str) -> Cycle:
 
 def rustypot_units(port: str) -> Cycle:
     """rustypot, and its bytes turned into degrees, degrees per second, percent, mA, mV, degrees Celsius."""
-    controller = _library("rustypot").Sts3215PyController(port, PROFILE.baud, TIMEOUT_S)
+    controller = _library("rustypot").Sts3215PyController(port, PROFILE.feetech.baud, TIMEOUT_S)
     present = controller.sync_read_raw_data(SERVO_IDS, STATE_BLOCK.address, STATE_BLOCK.count)
     positions = [_units(bytes(data))[0] for data in present]
 
@@ -127,7 +127,7 @@ def scservo_sdk(port: str) -> Cycle:
     sdk = _library("scservo_sdk")
     handler, packets = sdk.PortHandler(port), sdk.PacketHandler(0)
     handler.openPort()
-    handler.setBaudRate(PROFILE.baud)
+    handler.setBaudRate(PROFILE.feetech.baud)
     reader = sdk.GroupSyncRead(handler, packets, STATE_BLOCK.address, STATE_BLOCK.count)
     writer = sdk.GroupSyncWrite(handler, packets, COMMAND_BLOCK.address, COMMAND_BLOCK.count)
     for servo_id in SERVO_IDS:

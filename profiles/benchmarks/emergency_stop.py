@@ -38,6 +38,7 @@ from program import keep, run_program
 from simulated_unit import ENGINE, OVERLOADED, _take_pictures
 
 from sefa_edge.profiles.errors import FaultError
+from sefa_edge.profiles.simulated_arm import SIMULATED_ARM
 from sefa_edge.profiles.units import ns_to_ms
 
 LIMIT_MS = {"plain": 100.0, "piped": 100.0, "full": 100.0, "ctrl-s": 100.0, "hung-up": 100.0, "stopped": 450.0}
@@ -50,7 +51,7 @@ from pathlib import Path
 from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
-from sefa_edge.profiles.schema import load_arm_profile
+from sefa_edge.profiles.arms import load_arm_profile
 
 class Bus(SimulatedBus):
     def receive(self, data, now_ns):
@@ -62,7 +63,7 @@ class Bus(SimulatedBus):
                     print("goal", now_ns, flush=True)
         return super().receive(data, now_ns)
 
-profile = load_arm_profile("so101_sim")
+profile = load_arm_profile(SIMULATED_ARM)
 port = PtyPort(Bus.of_arm(profile, KinematicPlant.of_arm(profile)), Path(sys.argv[1]))
 while True:
     port.serve_until(time.monotonic_ns() + 10**9)
@@ -221,7 +222,7 @@ def _press(situation: str, terminal: Terminal) -> int:
 
 
 def _command(situation: str, folder: Path, engine: Path) -> list[str]:
-    run = [sys.executable, "-m", "sefa_edge", "run", "--engine", str(engine), "--video", "none", "--arm", "so101_sim"]
+    run = [sys.executable, "-m", "sefa_edge", "run", "--engine", str(engine), "--video", "none", "--arm", SIMULATED_ARM]
     run += ["--port", str(folder / "arm"), "--camera", f"images:{folder / 'pictures'}", "--seconds", "100"]
     return ["sh", "-c", f"{' '.join(run)} 2>&1 | tee log"] if situation == "piped" else run
 

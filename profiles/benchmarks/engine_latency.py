@@ -31,7 +31,7 @@ from sefa_edge.profiles.card import PolicyCard, TensorSpec, load_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import write_report
 from sefa_edge.profiles.latency.environment import describe_environment
-from sefa_edge.profiles.latency.percentiles import Percentiles, percentiles
+from sefa_edge.profiles.percentiles import Percentiles, percentiles
 from sefa_edge.profiles.quantities import COUNT, THREADS
 from sefa_edge.profiles.units import ns_to_ms, ns_to_us
 

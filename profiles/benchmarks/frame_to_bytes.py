@@ -30,7 +30,7 @@ from pathlib import Path
 
 import numpy as np
 from program import keep, run_program
-from simulated_unit import ARM, CAMERA_SIZE, ENGINE, OVERLOADED, Unit, simulated_unit
+from simulated_unit import CAMERA_SIZE, ENGINE, OVERLOADED, Unit, simulated_unit
 
 from sefa_edge.edge.cameras.camera import Frame
 from sefa_edge.edge.cameras.camera_process import CameraConfig
@@ -47,6 +47,7 @@ from sefa_edge.edge.run.crew import split_cores
 from sefa_edge.profiles.card import PolicyCard
 from sefa_edge.profiles.errors import FaultError
 from sefa_edge.profiles.latency.report import StageReport, summarise
+from sefa_edge.profiles.simulated_arm import SIMULATED_ARM
 from sefa_edge.profiles.units import ms_to_ns, ns_to_ms, period_ns, s_to_ns
 
 LIMIT_MS = 2.0
@@ -259,7 +260,7 @@ def _rig(unit: Unit, engine_path: Path) -> Iterator[Rig]:
         reader_fds=[camera_end.fileno()],
     )
     control_config = ControlConfig(
-        arm=ARM,
+        arm=SIMULATED_ARM,
         port=str(unit.port),
         calibration=None,
         horizon=engine.card.timing.horizon,

@@ -35,7 +35,7 @@ from sefa_edge.models.policy import FlowPolicy
 from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.files import write_report
 from sefa_edge.profiles.latency.environment import describe_environment
-from sefa_edge.profiles.latency.percentiles import Percentiles, percentiles
+from sefa_edge.profiles.percentiles import Percentiles, percentiles
 from sefa_edge.profiles.quantities import COUNT
 from sefa_edge.profiles.units import ns_to_ms
 

@@ -38,9 +38,9 @@ from sefa_edge.firmware_bridge.host.messages import JointGoal
 from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.quantities import CONTROL_RATE_HZ, SECONDS
 from sefa_edge.profiles.resize import resize_to_policy
+from sefa_edge.profiles.simulated_arm import SIMULATED_ARM
 from sefa_edge.profiles.units import s_to_ns
 
-ARM = "so101_sim"
 WARM_UP_S = 2.0
 GOAL_LIFE_NS = s_to_ns(0.5)
 
@@ -144,7 +144,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--lerobot", type=Path, help="folder with LeRobot 0.4.4: its camera and its sleep")
     args = parser.parse_args()
-    arm = open_feetech_arm(load_arm_profile(ARM), args.port, None)
+    arm = open_feetech_arm(load_arm_profile(SIMULATED_ARM), args.port, None)
     engine = open_engine(args.engine, EngineOptions())
     camera, sleep = (
         _of_lerobot(args.lerobot, args.camera) if args.lerobot else (ThreadedCamera(args.camera), time.sleep)

@@ -34,10 +34,11 @@ from program import run_program
 from sefa_edge.edge.tools.bench_loop.servos import simulated_servos
 from sefa_edge.profiles.errors import FaultError, InputError
 from sefa_edge.profiles.files import check_report_word, write_report
-from sefa_edge.profiles.latency.drawing import format_duration
 from sefa_edge.profiles.latency.environment import describe_environment
-from sefa_edge.profiles.latency.percentiles import Percentiles, percentiles
+from sefa_edge.profiles.page.axes import format_duration
+from sefa_edge.profiles.percentiles import Percentiles, percentiles
 from sefa_edge.profiles.quantities import CONTROL_RATE_HZ, COUNT, SECONDS
+from sefa_edge.profiles.simulated_arm import SIMULATED_ARM
 from sefa_edge.profiles.units import NS_PER_S, period_ns
 
 HERE = Path(__file__).resolve().parent
@@ -106,7 +107,7 @@ def _run_ours(subject: str, setting: Setting, words: Sequence[str]) -> Round:
 
 def _run_theirs(subject: str, setting: Setting, lerobot: Path | None) -> Round:
     cores = frozenset(os.sched_getaffinity(0))
-    with tempfile.TemporaryDirectory() as folder, simulated_servos("so101_sim", cores) as port:
+    with tempfile.TemporaryDirectory() as folder, simulated_servos(SIMULATED_ARM, cores) as port:
         report = Path(folder) / "loop.json"
         command = [sys.executable, str(HERE / "lerobot_loop.py"), "--port", str(port), "--camera", setting.camera]
         command += ["--engine", str(setting.engine), "--rate", str(setting.rate_hz)]

@@ -24,7 +24,9 @@ from sefa_edge.edge.ipc.vocabulary import Command
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.plant_arm import PlantArm
 from sefa_edge.profiles.arms import load_arm_profile
+from sefa_edge.profiles.percentiles import percentile
 from sefa_edge.profiles.quantities import COUNT
+from sefa_edge.profiles.simulated_arm import SIMULATED_ARM
 from sefa_edge.profiles.units import ns_to_us
 
 HORIZON, TURNS, WARM_UP = 16, 3, 300
@@ -36,15 +38,16 @@ def main() -> None:
     ticks = parser.parse_args().ticks
     for _ in range(TURNS):
         for name, recorded in (("not recorded", False), ("recorded", True)):
-            p50, p99 = np.percentile(tick_us(ticks, recorded), (50, 99))
+            taken_us = tick_us(ticks, recorded)
+            p50, p99 = percentile(taken_us, 0.5), percentile(taken_us, 0.99)
             print(f"{name:<12} p50 {p50:7.1f}  p99 {p99:7.1f} us a tick")
 
 
 def tick_us(ticks: int, recorded: bool) -> np.ndarray:
     """How long each tick took; readers empty their channels between ticks."""
-    profile = load_arm_profile("so101_sim")
+    profile = load_arm_profile(SIMULATED_ARM)
     config = ControlConfig(
-        arm="so101_sim", port="", calibration=None, horizon=HORIZON, supervisor_fd=0, policy_fd=0
+        arm=SIMULATED_ARM, port="", calibration=None, horizon=HORIZON, supervisor_fd=0, policy_fd=0
     )  # fmt: skip
     clock = ManualClock()
     arm = PlantArm(profile, KinematicPlant.of_arm(profile, clock.now_ns), clock.now_ns)

@@ -20,8 +20,8 @@ import numpy as np
 
 from sefa_edge.edge.pictures import write_picture
 from sefa_edge.profiles.errors import SefaError
+from sefa_edge.profiles.simulated_arm import SIMULATED_ARM
 
-ARM = "so101_sim"
 ENGINE = Path(__file__).resolve().parents[2] / "edge/shipped/lift/model.onnx"
 PICTURES = 30
 CAMERA_SIZE = (480, 640)
@@ -35,7 +35,7 @@ from pathlib import Path
 from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
-from sefa_edge.profiles.schema import load_arm_profile
+from sefa_edge.profiles.arms import load_arm_profile
 
 class Plant(KinematicPlant):
     powered = frozenset()
@@ -46,7 +46,7 @@ class Plant(KinematicPlant):
         self.powered = self.powered | {{index}} if on else self.powered - {{index}}
         super().set_torque(index, on)
 
-profile = load_arm_profile("{ARM}")
+profile = load_arm_profile("{SIMULATED_ARM}")
 port = PtyPort(SimulatedBus.of_arm(profile, Plant.of_arm(profile)), Path(sys.argv[1]))
 while True:
     port.serve_until(time.monotonic_ns() + 10**9)
@@ -65,7 +65,16 @@ class Unit:
     def run_words(self, engine: Path, *words: str) -> list[str]:
         """A `sefa-edge run` on this unit, as a command."""
         command = [sys.executable, "-m", "sefa_edge", "run", "--engine", str(engine), "--video", "none"]
-        return [*command, "--arm", ARM, "--port", str(self.port), "--camera", f"images:{self.pictures}", *words]
+        return [
+            *command,
+            "--arm",
+            SIMULATED_ARM,
+            "--port",
+            str(self.port),
+            "--camera",
+            f"images:{self.pictures}",
+            *words,
+        ]
 
     def wait_for_torque(self) -> int:
         """When the next torque goes on, as the servos see it (CLOCK_MONOTONIC)."""

@@ -2,39 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
-from importlib import resources
 from pathlib import Path
-from string import Template
 
 from sefa_edge.profiles.files import write_atomic
-from sefa_edge.profiles.latency.drawing import draw_histogram, draw_waterfall, format_duration
 from sefa_edge.profiles.latency.environment import Environment
 from sefa_edge.profiles.latency.report import LatencyReport, StageReport, Subject
-from sefa_edge.profiles.page_style import page_style
+from sefa_edge.profiles.page.axes import format_duration, format_tick
+from sefa_edge.profiles.page.histogram import draw_histogram
+from sefa_edge.profiles.page.parts import card, facts, meter, render_page, section, table, tile
+from sefa_edge.profiles.page.rows import Bar, Row, RowsLayout, draw_waterfall
+from sefa_edge.profiles.page.shapes import Drawing
+from sefa_edge.profiles.page.svg import svg_of
+from sefa_edge.profiles.percentiles import DurationBin
+
+ROW_HEIGHT, LABEL_WIDTH, VALUE_WIDTH = 34, 190, 150
+COLUMNS = ("stage", "p50", "p90", "p99", "p99.9", "max", "mean", "samples")
+KEY_HTML = (
+    '<span class="key"><i style="background:var(--median)"></i>median&ensp;'
+    '<i style="background:var(--tail)"></i>up to the 99th percentile</span>&ensp; '
+    "Each stage begins where the one before it ends in the median."
+)
 
 
-def save_page(report: LatencyReport, path: Path) -> None:
+def save_latency_page(report: LatencyReport, path: Path) -> None:
     """Write the page, all or nothing."""
-    write_atomic(path, render_page(report).encode())
+    write_atomic(path, latency_page(report).encode())
 
 
-def render_page(report: LatencyReport) -> str:
+def latency_page(report: LatencyReport) -> str:
     """The whole HTML document."""
-    template = resources.files("sefa_edge.profiles.latency").joinpath("page.html").read_text(encoding="utf-8")
     subject, measured = report.subject, [*report.others, *report.stages]
-    headlines = [stage for stage in measured if stage.budget_ns is not None]
-    return Template(template).substitute(
-        style=page_style(),
-        title=escape(f"Latency of “{subject.policy}”"),
-        subtitle=escape(_subtitle(subject, report.environment)),
-        tiles="".join(_tile(stage) for stage in headlines),
-        waterfall=draw_waterfall(report.stages),
-        histograms="".join(_figure(stage) for stage in (*report.stages, *report.others)),
-        rows="".join(_row(stage) for stage in report.stages),
-        other_rows="".join(_row(stage) for stage in report.others),
-        facts="".join(_fact(name, value) for name, value in _facts(subject, report.environment)),
+    figures = "".join(_figure(stage) for stage in (*report.stages, *report.others))
+    return render_page(
+        f"Latency of “{subject.policy}”",
+        _subtitle(subject, report.environment),
+        [_tile(stage, stage.budget_ns) for stage in measured if stage.budget_ns is not None],
+        [
+            section("From frame to command", KEY_HTML, card(svg_of(waterfall_of(report.stages)))),
+            section(
+                "The numbers",
+                "Percentiles are durations that were measured: 99 of 100 samples did not exceed p99.",
+                card(table(COLUMNS, map(_row, report.stages), map(_row, report.others))),
+            ),
+            section(
+                "How they are distributed",
+                "Each histogram has a logarithmic time axis of its own; a bar is at least two pixels high.",
+                f'<div class="grid-2">{figures}</div>',
+            ),
+            section("Measured on", "", card(facts(_facts(subject, report.environment)))),
+        ],
     )
+
+
+def waterfall_of(stages: Sequence[StageReport]) -> Drawing:
+    """One row per stage, each beginning where the median of the one before it ends."""
+    starts = [sum(stage.p50_ns for stage in stages[:row]) for row in range(len(stages))]
+    end_ns = max(1, *(start + stage.p99_ns for start, stage in zip(starts, stages, strict=True)))
+    rows = [_waterfall_row(stage, start) for stage, start in zip(stages, starts, strict=True)]
+    layout = RowsLayout(ROW_HEIGHT, LABEL_WIDTH, VALUE_WIDTH, end_ns)
+    return draw_waterfall("From frame to command: median and 99th percentile of every stage", rows, layout, format_tick)
+
+
+def histogram_of(stage: StageReport) -> Drawing:
+    """The distribution of one stage with median, 99th percentile and maximum marked."""
+    title = f"{stage.title}: median {format_duration(stage.p50_ns)}, maximum {format_duration(stage.max_ns)}"
+    bins = [DurationBin(bin.low_ns, bin.high_ns, bin.count) for bin in stage.histogram]
+    return draw_histogram(title, bins, {"p50": stage.p50_ns, "p99": stage.p99_ns, "max": stage.max_ns})
 
 
 def _subtitle(subject: Subject, environment: Environment) -> str:
@@ -44,35 +79,32 @@ def _subtitle(subject: Subject, environment: Environment) -> str:
     )
 
 
-def _tile(stage: StageReport) -> str:
-    """A headline number, with the share of its budget that the 99th percentile takes."""
+def _tile(stage: StageReport, budget_ns: int) -> str:
+    """The median, with the share of its budget that the 99th percentile takes."""
     value, unit = format_duration(stage.p50_ns).split(" ")
-    meter = ""
-    if stage.budget_ns is not None:
-        share = stage.p99_ns / stage.budget_ns
-        state = "over" if share > 1 else "within"
-        budget = format_duration(stage.budget_ns)
-        meter = (
-            f'<div class="meter {state}"><i style="width:{min(share, 1):.1%}"></i></div>'
-            f"<small>p99 is {share:.0%} of {budget}</small>"
-        )
-    return (
-        f'<article class="tile"><h3>{escape(stage.title)}</h3><p class="big">{value}<span> {unit}</span></p>'
-        f"<p>p99 {format_duration(stage.p99_ns)} · max {format_duration(stage.max_ns)}</p>{meter}</article>"
-    )
+    share = stage.p99_ns / budget_ns
+    spread = f"<p>p99 {format_duration(stage.p99_ns)} · max {format_duration(stage.max_ns)}</p>"
+    budget = f"<small>p99 is {share:.0%} of {format_duration(budget_ns)}</small>"
+    return tile(stage.title, value, unit, spread + meter(share) + budget)
+
+
+def _waterfall_row(stage: StageReport, start_ns: float) -> Row:
+    p50, p99 = format_duration(stage.p50_ns), format_duration(stage.p99_ns)
+    spans = (("tail", max(stage.p99_ns, stage.p50_ns)), ("median", stage.p50_ns))
+    bars = tuple(Bar(kind, start_ns, length_ns, 7, ROW_HEIGHT - 14, 3) for kind, length_ns in spans)
+    return Row(stage.title, bars, p50, f" · {p99}", f"{stage.title}: median {p50}, p99 {p99}")
 
 
 def _figure(stage: StageReport) -> str:
     return (
         f"<figure><figcaption><b>{escape(stage.title)}</b> <span>{escape(stage.process)}</span></figcaption>"
-        f"{draw_histogram(stage)}<p>{escape(stage.meaning)}</p></figure>"
+        f"{svg_of(histogram_of(stage))}<p>{escape(stage.meaning)}</p></figure>"
     )
 
 
-def _row(stage: StageReport) -> str:
+def _row(stage: StageReport) -> list[str]:
     numbers = (stage.p50_ns, stage.p90_ns, stage.p99_ns, stage.p999_ns, stage.max_ns, stage.mean_ns)
-    cells = "".join(f"<td>{format_duration(number)}</td>" for number in numbers)
-    return f"<tr><th>{escape(stage.title)}</th>{cells}<td>{stage.count}</td></tr>"
+    return [stage.title, *map(format_duration, numbers), str(stage.count)]
 
 
 def _facts(subject: Subject, environment: Environment) -> list[tuple[str, str]]:
@@ -91,7 +123,3 @@ def _facts(subject: Subject, environment: Environment) -> list[tuple[str, str]]:
     if environment.jetson:
         facts += [("Jetson", environment.jetson), ("power mode", environment.power_mode or "unknown")]
     return facts
-
-
-def _fact(name: str, value: str) -> str:
-    return f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>"

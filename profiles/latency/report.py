@@ -15,7 +15,7 @@ from pydantic import Field
 
 from sefa_edge.profiles.files import write_atomic
 from sefa_edge.profiles.latency.environment import Environment
-from sefa_edge.profiles.latency.percentiles import LatencyHistogram, percentiles
+from sefa_edge.profiles.percentiles import duration_bins, percentiles
 from sefa_edge.profiles.quantities import (
     ControlRateHz,
     Count,
@@ -94,16 +94,14 @@ def summarise(
     samples_ns: np.ndarray, *, key: str, title: str, process: str, meaning: str, budget_ns: int | None = None
 ) -> StageReport:
     """The report of one stage from int64[N] durations, N >= 1. Raises ValueError when there are none."""
-    histogram = LatencyHistogram()
-    histogram.add_all(samples_ns)
-    bins = [Bin(low_ns=low, high_ns=high, count=count) for low, high, count in histogram.bins(BINS_AT_MOST)]
+    bins = duration_bins(samples_ns, BINS_AT_MOST) if samples_ns.size else []
     return StageReport(
         key=key,
         title=title,
         process=process,
         meaning=meaning,
         budget_ns=budget_ns,
-        histogram=bins,
+        histogram=[Bin(**asdict(bin)) for bin in bins],
         **asdict(percentiles(np.maximum(samples_ns, 0))),
     )
 

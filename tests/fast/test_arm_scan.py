@@ -11,9 +11,9 @@ import pytest
 from sefa_edge.cli import main
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.protocol import StatusBits
-from sefa_edge.firmware_bridge.host.feetech.servo_words import status_words
 from sefa_edge.firmware_bridge.host.port_lock import Holder
 from sefa_edge.firmware_bridge.host.serial_ports import find_serial_ports
+from sefa_edge.firmware_bridge.host.status_words import status_words
 from sefa_edge.firmware_bridge.service.census import FoundServo, fitting_arms
 from sefa_edge.firmware_bridge.service.scan import Questions
 from sefa_edge.firmware_bridge.service.scan import scan as scan_ports

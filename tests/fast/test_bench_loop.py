@@ -19,7 +19,7 @@ from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.records import TickReport
 from sefa_edge.edge.ipc.vocabulary import Mode
 from sefa_edge.edge.pictures import read_picture
-from sefa_edge.edge.tools.bench_loop.picture import COLOURS, HEIGHT, WIDTH, draw_lateness
+from sefa_edge.edge.tools.bench_loop.picture import draw_lateness
 from sefa_edge.edge.tools.bench_loop.report import Findings, judge, require_load, table, verdict
 from sefa_edge.edge.tools.bench_loop.samples import (
     WARM_UP_NS,
@@ -34,6 +34,8 @@ from sefa_edge.edge.tools.bench_loop.timer_control import TimerRequest, TimerRes
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
 from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError, SefaError
+from sefa_edge.profiles.page.histogram import HIGH, WIDE
+from sefa_edge.profiles.page.style import light_rgb
 from sefa_edge.profiles.units import ms_to_ns, us_to_ns
 
 PERIOD_NS = ms_to_ns(10)
@@ -209,10 +211,10 @@ def test_the_counters_of_a_process() -> None:
 def test_the_picture_shows_a_single_late_tick() -> None:
     series = {"ours": np.array([us_to_ns(1)] * 999 + [ms_to_ns(20)]), "control": np.full(1000, us_to_ns(50))}
     picture = draw_lateness(series, "title")
-    assert picture.shape == (HEIGHT, WIDTH, 3)
-    assert has_colour(picture[60:, 700:], COLOURS[0])
-    assert not has_colour(picture[60:, 700:], COLOURS[1])
-    assert not has_colour(draw_lateness({"ours": series["ours"][:999]}, "")[60:, 700:], COLOURS[0])
+    assert picture.shape == (HIGH, WIDE, 3)
+    assert has_colour(picture[60:, 700:], light_rgb("median"))
+    assert not has_colour(picture[60:, 700:], light_rgb("late"))
+    assert not has_colour(draw_lateness({"ours": series["ours"][:999]}, "")[60:, 700:], light_rgb("median"))
 
 
 def has_colour(picture: np.ndarray, colour: tuple[int, int, int]) -> bool:
@@ -249,7 +251,7 @@ def test_a_real_arm_is_measured_and_never_switched_on(tmp_path: Path) -> None:
     assert content["beside"]["chunks"] > 0
     assert content["beside"]["pictures"] > 0
     assert content["lateness"]["count"] == content["ticks"]
-    assert read_picture(picture).shape == (HEIGHT, WIDTH, 3)
+    assert read_picture(picture).shape == (HIGH, WIDE, 3)
     assert "control loop" in done.stdout
 
 

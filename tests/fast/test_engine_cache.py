@@ -180,7 +180,8 @@ def test_engine_opens_on_a_full_disk(folder: Path, reach_engine: Path) -> None:
     # A limit on file sizes makes every write fail as a full disk does, in ONNX Runtime's code too.
     program = (
         "import resource, sys; from pathlib import Path\n"
-        "from sefa_edge.edge.engines.engine import EngineOptions, open_engine\n"
+        "from sefa_edge.edge.engines.engine import EngineOptions\n"
+        "from sefa_edge.edge.engines.opening import open_engine\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))\n"
         "open_engine(Path(sys.argv[1]), EngineOptions(cache_above_ms=0.0)).close()\n"
     )

@@ -1,7 +1,7 @@
 """Engines that mean harm, or were broken on the way: each is one clear line, in bounded memory.
 
-What ONNX Runtime would obey for ever (loops, functions that double each other) is for the reader of the file to
-refuse before; see `profiles/onnxfile/rules.py`. Here is what only loading or running finds.
+Graphs that ONNX Runtime would run for ever (loops, functions that double each other) are refused by the rules that
+export, build and inspect apply; see `profiles/onnxfile/rules.py`. Here is what loading or running finds.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MEMORY_BYTES = 8 << 30
 OPEN = f"""
 import resource, sys
 from pathlib import Path
-from sefa_edge.edge.engines.engine import open_engine
+from sefa_edge.edge.engines.opening import open_engine
 from sefa_edge.profiles.errors import SefaError
 resource.setrlimit(resource.RLIMIT_AS, ({MEMORY_BYTES}, resource.getrlimit(resource.RLIMIT_AS)[1]))
 try:

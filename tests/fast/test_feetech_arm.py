@@ -24,6 +24,7 @@ from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
 from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError, MissingError
+from sefa_edge.profiles.schema import FeetechBus
 from sefa_edge.profiles.servo_models import servo_model
 
 PROFILE = load_arm_profile("so101_sim").model_copy(update={"control_rate_hz": 20.0})
@@ -104,7 +105,7 @@ def goal(joint_deg: np.ndarray) -> JointGoal:
 
 
 def scan_until(port: str, servo_ids: range, wanted: list[int]) -> None:
-    link = Link.open(port, PROFILE.baud)
+    link = Link.open(port, PROFILE.feetech.baud)
     try:
         assert any(ServoBus(link).scan(servo_ids) == wanted for _ in range(ATTEMPTS))
     finally:
@@ -282,8 +283,9 @@ def test_what_is_no_serial_port_is_refused(path: str) -> None:
 
 
 def test_a_wrong_baud_rate_meets_silence(stand: Stand) -> None:
+    slower = PROFILE.model_copy(update={"bus": FeetechBus(kind="feetech", baud=500_000)})
     with pytest.raises(ArmTimeout, match=r"no servo answers on .* at 500000 baud"):
-        open_feetech_arm(PROFILE.model_copy(update={"baud": 500_000}), stand.port.path, None)
+        open_feetech_arm(slower, stand.port.path, None)
 
 
 def test_a_missing_servo_is_named(stand: Stand) -> None:

@@ -48,7 +48,7 @@ def port(bus: SimulatedBus) -> Iterator[PtyPort]:
 
 def test_an_echo_is_not_taken_for_a_servo(bus: SimulatedBus, port: PtyPort) -> None:
     bus.echoes = True
-    link = Link.open(port.path, PROFILE.baud)
+    link = Link.open(port.path, PROFILE.feetech.baud)
     servos = ServoBus(link)
     assert not any(servos.ping(9) for _ in range(3))
     assert any(servos.ping(1) for _ in range(ATTEMPTS))
@@ -56,7 +56,7 @@ def test_an_echo_is_not_taken_for_a_servo(bus: SimulatedBus, port: PtyPort) -> N
 
 
 def test_what_is_left_over_from_before_is_not_taken_for_the_reply(port: PtyPort) -> None:
-    link = Link.open(port.path, PROFILE.baud)
+    link = Link.open(port.path, PROFILE.feetech.baud)
     first_answers: list[int] = []
     for _ in range(ATTEMPTS):
         link.send(encode_ping(2))
@@ -68,7 +68,7 @@ def test_what_is_left_over_from_before_is_not_taken_for_the_reply(port: PtyPort)
 
 
 def test_a_cable_pulled_while_waiting_is_noticed_at_once(bus: SimulatedBus, port: PtyPort) -> None:
-    link = Link.open(port.path, PROFILE.baud)
+    link = Link.open(port.path, PROFILE.feetech.baud)
     bus.servo(1).connected = False
     puller = threading.Timer(0.05, port.unplug)
     puller.start()
@@ -99,7 +99,7 @@ def test_waiting_for_a_silent_servo_ends_to_the_nanosecond() -> None:
     link.send(write)
     begun_ns = bench.clock.now_ns()
     assert link.exchange(encode_ping(9), reply_bytes(0), ms_to_ns(3)) == b""
-    on_the_wire_ns = wire_time_ns(len(write) + len(encode_ping(9)) + reply_bytes(0), PROFILE.baud)
+    on_the_wire_ns = wire_time_ns(len(write) + len(encode_ping(9)) + reply_bytes(0), PROFILE.feetech.baud)
     assert bench.clock.now_ns() - begun_ns == on_the_wire_ns + ms_to_ns(3)
 
 
@@ -136,7 +136,7 @@ def test_register_7_is_waited_for_where_the_profile_says_that_it_is_a_delay(regi
     bench = LockStep()
     for servo in bench.bus.servos:
         servo.set_register(reg.RETURN_DELAY, 250)
-    arm = bench.arm(register_7=register_7, control_rate_hz=200.0)
+    arm = bench.arm(bus=PROFILE.feetech.model_copy(update={"register_7": register_7}), control_rate_hz=200.0)
     if whole:
         assert arm.read_state().valid_mask.all()
     else:

@@ -15,7 +15,7 @@ from sefa_edge.edge.engines.engine import EngineError
 from sefa_edge.edge.engines.onnx_runtime import multiplies_with_saturation
 from sefa_edge.edge.engines.opening import open_engine
 from sefa_edge.edge.tools.inspection.command import inspect_path
-from sefa_edge.profiles.card import PolicyCard, load_card, save_card
+from sefa_edge.profiles.card import CalibrationSummary, PolicyCard, QuantisationSummary, load_card, save_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import sha256_of
 from sefa_edge.profiles.onnxfile.integer_arithmetic import (
@@ -31,6 +31,13 @@ h, t = onnx.helper, onnx.TensorProto
 CARD_VALUES = 64
 EMULATOR = shutil.which("qemu-x86_64")
 AVX2_WITHOUT_VNNI = "Haswell"
+QUANTISATION = QuantisationSummary(
+    calibration=CalibrationSummary(method="minmax", dataset_sha256="0" * 64, episodes=3, samples=8, joint_coverage=0.5),
+    int8_layers=["layer"],
+    int8_weight_layers=[],
+    kept_layers=[],
+    int8_weight_share=1.0,
+)
 
 
 def quantised_bytes(largest: int, activations: type = np.uint8, operator: str = "MatMul") -> bytes:
@@ -90,7 +97,8 @@ def int8_engine(folder: Path, card: PolicyCard, largest: int) -> Path:
     model = h.make_model(graph, opset_imports=[h.make_opsetid("", 18)], ir_version=9)
     path = folder / "model.onnx"
     path.write_bytes(model.SerializeToString())
-    save_card(card.model_copy(update={"engine_sha256": sha256_of(path)}), path)
+    told = {"engine_sha256": sha256_of(path), "precision": "int8", "quantisation": QUANTISATION}
+    save_card(card.model_copy(update=told), path)
     return path
 
 
@@ -162,7 +170,8 @@ def test_the_same_on_an_emulated_processor_without_vnni(tmp_path: Path, reach_en
 OPEN_BOTH = """
 import sys
 from pathlib import Path
-from sefa_edge.edge.engines.engine import EngineError, open_engine
+from sefa_edge.edge.engines.engine import EngineError
+from sefa_edge.edge.engines.opening import open_engine
 for engine in sys.argv[1:]:
     try:
         open_engine(Path(engine)).close()

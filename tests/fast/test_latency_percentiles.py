@@ -1,4 +1,4 @@
-"""Percentiles against their definition, and the streamed ones against the exact ones."""
+"""Percentiles against their definition, those of a run against the exact ones, and bins."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sefa_edge.profiles.latency.percentiles import BUCKETS_PER_OCTAVE, LatencyHistogram, percentiles
+from sefa_edge.edge.run.summary import Durations
+from sefa_edge.profiles.percentiles import BUCKETS_PER_OCTAVE, duration_bins, percentiles
+from sefa_edge.profiles.units import ns_to_ms
 
 DURATIONS = st.lists(st.integers(0, 10**12), min_size=1, max_size=300)
 
@@ -36,54 +38,41 @@ def test_a_percentile_is_a_sample_that_its_share_does_not_exceed(durations: list
 
 
 @given(DURATIONS)
-def test_streamed_percentiles_stay_within_one_bucket(durations: list[int]) -> None:
-    samples = np.array(durations, np.int64)
-    histogram = LatencyHistogram()
-    for duration in durations:
-        histogram.add(duration)
-    exact, streamed = percentiles(samples), histogram.percentiles()
-    assert (streamed.count, streamed.min_ns, streamed.max_ns) == (exact.count, exact.min_ns, exact.max_ns)
+def test_percentiles_of_a_run_stay_within_one_bucket(durations_ns: list[int]) -> None:
+    durations = Durations()
+    for duration_ns in durations_ns:
+        durations.add(duration_ns)
+    exact, streamed = percentiles(np.array(durations_ns, np.int64)), durations.as_ms()
+    assert streamed is not None
+    assert streamed["max"] == round(ns_to_ms(exact.max_ns), 4)
     width = 2 ** (1 / BUCKETS_PER_OCTAVE) - 1
-    for field in ("p50_ns", "p90_ns", "p99_ns", "p999_ns"):
-        expected = getattr(exact, field)
-        assert abs(getattr(streamed, field) - expected) <= width * expected + 1
-
-
-@given(DURATIONS, DURATIONS)
-def test_merging_equals_counting_both(left: list[int], right: list[int]) -> None:
-    merged, other, both = LatencyHistogram(), LatencyHistogram(), LatencyHistogram()
-    merged.add_all(np.array(left, np.int64))
-    other.add_all(np.array(right, np.int64))
-    merged.merge(other)
-    both.add_all(np.array(left + right, np.int64))
-    assert merged.percentiles() == both.percentiles()
-    assert merged.bins(60) == both.bins(60)
+    for name in ("p50", "p99", "p999"):
+        expected_ns = getattr(exact, f"{name}_ns")
+        assert abs(streamed[name] * 1e6 - expected_ns) <= width * expected_ns + 51
 
 
 @given(DURATIONS, st.integers(1, 80))
 def test_bins_hold_every_sample_once(durations: list[int], at_most: int) -> None:
     samples = np.array(durations, np.int64)
-    histogram = LatencyHistogram()
-    histogram.add_all(samples)
-    bins = histogram.bins(at_most)
+    bins = duration_bins(samples, at_most)
     assert len(bins) <= at_most
-    assert all(high == low for (_, high, _), (low, _, _) in pairwise(bins))
-    for low, high, count in bins:
-        assert count == ((np.maximum(samples, 1) >= low) & (np.maximum(samples, 1) < high)).sum()
-    assert sum(count for *_, count in bins) == len(durations)
+    assert all(left.high_ns == right.low_ns for left, right in pairwise(bins))
+    for bin in bins:
+        assert bin.count == ((np.maximum(samples, 1) >= bin.low_ns) & (np.maximum(samples, 1) < bin.high_ns)).sum()
+    assert sum(bin.count for bin in bins) == len(durations)
 
 
 def test_no_samples() -> None:
     with pytest.raises(ValueError, match="no samples"):
         percentiles(np.array([], np.int64))
-    with pytest.raises(ValueError, match="no samples"):
-        LatencyHistogram().percentiles()
-    assert LatencyHistogram().bins(60) == []
+    assert Durations().as_ms() is None
 
 
 def test_negative_and_huge_durations_are_counted() -> None:
-    histogram = LatencyHistogram()
-    histogram.add_all(np.array([-5, 2**50], np.int64))
-    assert len(histogram) == 2
-    assert histogram.percentiles().min_ns == 0
-    assert histogram.percentiles().max_ns == 2**50
+    durations = Durations()
+    durations.add(-5)
+    durations.add(2**50)
+    found = durations.as_ms()
+    assert found is not None
+    assert (found["p50"], found["max"]) == (0.0, round(ns_to_ms(2**50), 4))
+    assert sum(bin.count for bin in duration_bins(np.array([-5, 2**50], np.int64), 60)) == 2

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.latency.drawing import draw_histogram, draw_waterfall, format_duration
 from sefa_edge.profiles.latency.environment import describe_environment
-from sefa_edge.profiles.latency.page import render_page, save_page
+from sefa_edge.profiles.latency.page import histogram_of, latency_page, save_latency_page, waterfall_of
 from sefa_edge.profiles.latency.report import (
     SCHEMA_PATH,
     LatencyReport,
@@ -24,6 +23,8 @@ from sefa_edge.profiles.latency.report import (
     save_report,
     summarise,
 )
+from sefa_edge.profiles.page.axes import format_duration
+from sefa_edge.profiles.page.svg import svg_of
 
 
 def stage(title: str, samples_ns: list[int], budget_ns: int | None = None) -> StageReport:
@@ -88,7 +89,8 @@ class Page(HTMLParser):
 
 def test_page_is_self_contained_and_holds_the_numbers(tmp_path: Path) -> None:
     inference = stage("Inference", [8_000_000] * 99 + [41_200_000], 100_000_000)
-    save_page(report_of(stage("Capture", [4_120_000]), inference, others=(inference,)), tmp_path / "latency.html")
+    report = report_of(stage("Capture", [4_120_000]), inference, others=(inference,))
+    save_latency_page(report, tmp_path / "latency.html")
     page = Page()
     page.feed((tmp_path / "latency.html").read_text(encoding="utf-8"))
     assert not {tag for tag, _ in page.tags} & {"script", "link", "img", "iframe", "object"}
@@ -99,7 +101,7 @@ def test_page_is_self_contained_and_holds_the_numbers(tmp_path: Path) -> None:
 
 
 def test_page_escapes_what_it_is_given() -> None:
-    page = render_page(report_of(stage("<script>alert(1)</script> & $title", [1000, 2000])))
+    page = latency_page(report_of(stage("<script>alert(1)</script> & $title", [1000, 2000])))
     assert "<script" not in page
     assert "&lt;script&gt;" in page
 
@@ -119,8 +121,8 @@ def test_page_escapes_what_it_is_given() -> None:
 )
 def test_drawings_are_valid_and_stay_inside(samples_ns: list[int]) -> None:
     measured = stage("Stage", samples_ns)
-    for drawing in (draw_histogram(measured), draw_waterfall([measured, measured])):
-        svg = ElementTree.fromstring(drawing)
+    for drawing in (histogram_of(measured), waterfall_of([measured, measured])):
+        svg = ElementTree.fromstring(svg_of(drawing))
         width, height = (float(value) for value in svg.attrib["viewBox"].split()[2:])
         for rect in svg.iter("rect"):
             left, top = float(rect.attrib["x"]), float(rect.attrib["y"])

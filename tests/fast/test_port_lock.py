@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sefa_edge.firmware_bridge.host.feetech.link import claim
 from sefa_edge.firmware_bridge.host.port_lock import lock_holder, require_free
+from sefa_edge.firmware_bridge.host.serial_wire import claim
 from sefa_edge.profiles.errors import MissingError
 
 TIOCGEXCL = 0x80045440

@@ -17,13 +17,13 @@ from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.camera_profile import CameraProfile
 from sefa_edge.profiles.card import PolicyCard, card_path, load_card
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.gpu_report import GpuReport
 from sefa_edge.profiles.json_text import MAX_DEPTH, JsonError, parse_json_text, read_json
 from sefa_edge.profiles.latency.report import LatencyReport
 from sefa_edge.profiles.quantities import NumberError, Real, Whole, parse_real, parse_whole, seed_range, shown
 from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.verification import VerificationReport
 from sefa_edge.profiles.yaml_text import YamlError, parse_yaml_text
+from tests.gpu.gpu_report import GpuReport
 
 SHARE = Real("a share", 0.0, 1.0)
 RATE = Real("a rate", 0.0, 100.0, "Hz", above_lowest=True)

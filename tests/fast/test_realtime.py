@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from sefa_edge.cli import CommandLine
-from sefa_edge.edge.control.realtime import RealtimeSettings, claim_privileges, refusal_words, user_name
+from sefa_edge.edge.control.realtime import claim_privileges, refusal_words, user_name
+from sefa_edge.edge.control.realtime_settings import RealtimeSettings
 from sefa_edge.edge.ipc.records import Privilege
 from sefa_edge.edge.run.command import add_realtime_arguments
 from sefa_edge.edge.run.run_plan import realtime_settings

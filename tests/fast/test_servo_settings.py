@@ -117,7 +117,7 @@ def stand(tmp_path: Path) -> Iterator[Stand]:
 
 
 def opened(stand: Stand) -> Opened:
-    return Opened(ServoBus(Link.open(stand.port.path, stand.profile.baud)))
+    return Opened(ServoBus(Link.open(stand.port.path, stand.profile.feetech.baud)))
 
 
 def write_everything(stand: Stand) -> None:

@@ -48,16 +48,16 @@ def test_a_reply_takes_its_time_on_the_wire(bus: SimulatedBus) -> None:
     request = protocol.encode_sync_read(IDS, reg.STATE_BLOCK.address, reg.STATE_BLOCK.count)
     (reply,) = bus.receive(request, NOW_NS)
     assert len(reply.data) == 126
-    assert reply.due_ns == NOW_NS + wire_time_ns(14 + 126, PROFILE.baud)
+    assert reply.due_ns == NOW_NS + wire_time_ns(14 + 126, PROFILE.feetech.baud)
     bus.servo(2).set_register(reg.RETURN_DELAY, 250)
     (slower,) = bus.receive(request, reply.due_ns)
-    assert slower.due_ns - reply.due_ns == wire_time_ns(14 + 126, PROFILE.baud) + 500_000
+    assert slower.due_ns - reply.due_ns == wire_time_ns(14 + 126, PROFILE.feetech.baud) + 500_000
 
 
 def test_requests_in_a_row_wait_for_the_line(bus: SimulatedBus) -> None:
     request = protocol.encode_ping(1)
     first, second = bus.receive(request, NOW_NS) + bus.receive(request, NOW_NS)
-    assert second.due_ns == first.due_ns + wire_time_ns(12, PROFILE.baud)
+    assert second.due_ns == first.due_ns + wire_time_ns(12, PROFILE.feetech.baud)
 
 
 def test_sync_write_reaches_those_who_are_named_and_is_not_answered(bus: SimulatedBus) -> None:
@@ -135,7 +135,7 @@ def test_a_tap_hears_both_sides_at_the_servos(bus: SimulatedBus) -> None:
     bus.receive(ping, NOW_NS + SILENCE_NS + 1)
     assert listener.heard[1:] == [
         ("host", ping, NOW_NS + SILENCE_NS + 1),
-        ("servo", encode(3, 0), NOW_NS + SILENCE_NS + 1 + wire_time_ns(len(ping), PROFILE.baud)),
+        ("servo", encode(3, 0), NOW_NS + SILENCE_NS + 1 + wire_time_ns(len(ping), PROFILE.feetech.baud)),
     ]
 
 

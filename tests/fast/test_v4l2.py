@@ -24,7 +24,15 @@ from sefa_edge.edge.cameras.v4l2.controls import (
     WHITE_BALANCE_TEMPERATURE,
     lock_controls,
 )
-from sefa_edge.edge.cameras.v4l2.discovery import CameraWord, find_device, names_of, parse_word, video_nodes
+from sefa_edge.edge.cameras.v4l2.discovery import (
+    CameraWord,
+    UsbPort,
+    find_device,
+    names_of,
+    parse_word,
+    usb_port_of,
+    video_nodes,
+)
 from sefa_edge.edge.cameras.v4l2.modes import ControlRange, Mode
 from sefa_edge.edge.cameras.v4l2.negotiation import check_given, choose_mode, describe, profile_mode
 from sefa_edge.edge.cameras.v4l2.stamps import StampRule
@@ -135,6 +143,21 @@ def test_what_is_ambiguous_or_absent_is_told_with_what_there_is(machine: Path, t
 def test_nodes_and_their_names(machine: Path) -> None:
     assert [Path(node).name for node in video_nodes(machine)] == ["video0", "video1", "video2", "video10"]
     assert names_of(str(machine / "dev/video2"), machine) == ["by-id/usb-046d_C920_B2-video-index0"]
+
+
+def test_where_a_camera_is_plugged_in(tmp_path: Path) -> None:
+    usb = tmp_path / "sys/devices/pci0000:00/0000:00:14.0/usb1/1-2.3"
+    node = usb / "1-2.3:1.0/video4linux/video4"
+    node.mkdir(parents=True)
+    (node / "device").symlink_to("../..")
+    links = tmp_path / "sys/class/video4linux"
+    links.mkdir(parents=True)
+    (links / "video4").symlink_to(node)
+    (usb / "busnum").write_text("1\n")
+    for speed, mbit_s in (("480\n", 480), ("1.5\n", 1), ("fast\n", 0)):
+        (usb / "speed").write_text(speed)
+        assert usb_port_of("/dev/video4", tmp_path) == UsbPort("1-2.3", mbit_s)
+    assert usb_port_of("/dev/video5", tmp_path) is None
 
 
 def test_what_is_no_camera_is_refused(tmp_path: Path) -> None:

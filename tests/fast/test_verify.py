@@ -16,6 +16,7 @@ from sefa_edge.edge.pictures import read_picture
 from sefa_edge.edge.tools.demonstrations.dataset_writer import DatasetInfo, DatasetWriter, Episode
 from sefa_edge.profiles.card import card_path, load_card, save_card
 from sefa_edge.profiles.files import sha256_of
+from sefa_edge.profiles.page.style import light_rgb
 from sefa_edge.profiles.verification import VerificationReport, load_verification, parse_verification
 
 ROOT = Path(__file__).parents[2]
@@ -125,7 +126,9 @@ def test_the_worst_frames_are_drawn(tmp_path: Path, reach_engine: Path, dataset:
     assert [path.name.split("-episode")[0] for path in drawn] == [f"worst-{rank}" for rank in range(1, 9)]
     picture = read_picture(drawn[0])
     plots = picture[26:, -750:]
-    red = (np.abs(plots.astype(int) - (200, 60, 60)).sum(axis=2) < 20).reshape(2, 150, 3, 250).sum(axis=(1, 3))
+    red = (
+        (np.abs(plots.astype(int) - light_rgb("difference")).sum(axis=2) < 20).reshape(2, 150, 3, 250).sum(axis=(1, 3))
+    )
     assert np.unravel_index(red.argmax(), red.shape) == (0, 2)  # elbow_flex: upper right
     assert red.sum() == red[0, 2]  # the others do not differ
 

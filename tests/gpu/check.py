@@ -14,13 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contenders import CONTENDERS
-from measure_one import SEED
-
-from sefa_edge.profiles.card import PolicyCard, card_path, load_card
-from sefa_edge.profiles.errors import InputError, MissingError, SefaError
-from sefa_edge.profiles.files import writable
-from sefa_edge.profiles.gpu import Gpu, search_gpu
-from sefa_edge.profiles.gpu_report import (
+from gpu_report import (
     EngineFacts,
     GpuFacts,
     GpuReport,
@@ -29,6 +23,12 @@ from sefa_edge.profiles.gpu_report import (
     library_versions,
     save_gpu_report,
 )
+from measure_one import SEED
+
+from sefa_edge.profiles.card import PolicyCard, card_path, load_card
+from sefa_edge.profiles.errors import InputError, MissingError, SefaError
+from sefa_edge.profiles.files import writable
+from sefa_edge.profiles.gpu import Gpu, search_gpu
 from sefa_edge.profiles.latency.environment import describe_environment
 from sefa_edge.profiles.recording.dataset import open_dataset
 from sefa_edge.profiles.strict import parse_json

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 from contenders import CONTENDERS, Absent, Ready, Task
+from gpu_report import Outcome, compare_chunks, summarise_latency
 from samples import make_samples, recorded_samples
 
 from sefa_edge.edge.engines.opening import open_engine
 from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.files import write_atomic
-from sefa_edge.profiles.gpu_report import Outcome, compare_chunks, summarise_latency
 from sefa_edge.profiles.recording.recordings import Sample
 
 SAMPLES, RECORDED_SAMPLES = 64, 256

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sefa_edge.profiles.card import card_path
-from sefa_edge.profiles.gpu_report import load_gpu_report
+from tests.gpu.gpu_report import load_gpu_report
 
 ROOT = Path(__file__).resolve().parents[2]
 GPU_CONTENDERS = {

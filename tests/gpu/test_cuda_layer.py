@@ -27,8 +27,8 @@ from sefa_edge.profiles.card import PlanSpec, card_path
 from sefa_edge.profiles.errors import MissingError
 from sefa_edge.profiles.files import sha256_of
 from sefa_edge.profiles.gpu import search_gpu
-from sefa_edge.profiles.gpu_report import driver_version
 from sefa_edge.profiles.jetson import find_jetson
+from tests.gpu.gpu_report import driver_version
 
 HERE = Path(__file__).parent
 STAND_IN_LIBRARY = HERE.parent / "tensorrt" / "stand_in"
@@ -50,7 +50,8 @@ import json, sys
 import numpy as np
 from pathlib import Path
 from sefa_edge.edge.engines.cuda.device import CudaOptions
-from sefa_edge.edge.engines.engine import EngineOptions, PlanOptions, open_engine
+from sefa_edge.edge.engines.engine import EngineOptions, PlanOptions
+from sefa_edge.edge.engines.opening import open_engine
 plan, launch = sys.argv[1:]
 options = PlanOptions(device=CudaOptions(context_owner="driver"), launch=launch, warm_up_runs=3, warm_up_s=0.0)
 engine = open_engine(Path(plan), EngineOptions(plan=options))

@@ -1,4 +1,4 @@
-"""What READMEs tell people to type exists, what is marked `<!-- run -->` runs, what they link to is there."""
+"""What the documents tell people to type exists, what is marked `<!-- run -->` runs, what they link to is there."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ import pytest
 from sefa_edge.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
-READMES = [ROOT / "README.md", *sorted(ROOT.glob("[a-z]*/**/README.md"))]
+READMES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("[a-z]*/**/README.md"))]
 BLOCK = re.compile(r"^(?P<mark><!-- run -->\n)?```(?:sh|bash|console)\n(?P<body>.*?)^```", re.MULTILINE | re.DOTALL)
+MARKED = re.compile(r"^<!-- run -->\n```(?P<language>sh|python)\n(?P<body>.*?)^```", re.MULTILINE | re.DOTALL)
+INTERPRETERS = {"sh": ("bash", "-euo", "pipefail", "-c"), "python": (sys.executable, "-c")}
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)[^)]*\)|<img[^>]* src=\"([^\"]+)\"")
 BIN = Path(sys.executable).parent
 COMMANDS_WITH_VERBS = ("arm",)
@@ -78,17 +80,39 @@ def test_files_that_are_run_exist(path: Path, words: list[str]) -> None:
     assert all((ROOT / word).exists() for word in named)
 
 
-@pytest.mark.parametrize("path", READMES, ids=name_of)
-def test_marked_blocks_run(path: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "OUT": str(tmp_path)}
-    for block in BLOCK.finditer(path.read_text(encoding="utf-8")):
-        if block["mark"]:
-            script = block["body"].replace("\n$ ", "\n").removeprefix("$ ")
-            done = subprocess.run(
-                ["bash", "-euo", "pipefail", "-c", script],
-                cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False,
-            )  # fmt: skip
-            assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
+def marked_programs() -> list[tuple[Path, str, str]]:
+    """(file, language, text): the marked blocks of a file and language are one program."""
+    programs: dict[tuple[Path, str], str] = {}
+    for path in READMES:
+        for block in MARKED.finditer(path.read_text(encoding="utf-8")):
+            key = (path, block["language"])
+            programs[key] = programs.get(key, "") + block["body"]
+    return [(*key, text) for key, text in programs.items()]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A place that looks like the checkout, where what a program writes is not left in the real one."""
+    for entry in ROOT.iterdir():
+        if entry.name != "out":
+            (tmp_path / entry.name).symlink_to(entry)
+    return tmp_path
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize(("path", "language", "text"), marked_programs(), ids=lambda value: name_of(value)[:60])
+def test_marked_blocks_run(path: Path, language: str, text: str, checkout: Path) -> None:
+    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    command = [*INTERPRETERS[language], text]
+    done = subprocess.run(
+        command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, f"{path}\n{text}\n{done.stdout}{done.stderr}"
+
+
+def test_some_blocks_are_marked() -> None:
+    assert {language for _, language, _ in marked_programs()} == {"sh", "python"}
+    assert len(marked_programs()) >= 3
 
 
 @pytest.mark.parametrize("path", READMES, ids=name_of)

@@ -41,7 +41,8 @@ import ctypes, json, os, sys
 import numpy as np
 from pathlib import Path
 from sefa_edge.edge.engines.cuda.device import CudaOptions
-from sefa_edge.edge.engines.engine import EngineOptions, PlanOptions, open_engine
+from sefa_edge.edge.engines.engine import EngineOptions, PlanOptions
+from sefa_edge.edge.engines.opening import open_engine
 from sefa_edge.profiles.errors import SefaError
 plan, launch = sys.argv[1:]
 driver = os.environ["STAND_IN_DRIVER"]

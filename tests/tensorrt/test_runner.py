@@ -19,7 +19,8 @@ PROGRAM = """
 import ctypes, json, sys
 from pathlib import Path
 from sefa_edge.edge.engines.cuda.device import CudaOptions
-from sefa_edge.edge.engines.engine import EngineOptions, PlanOptions, open_engine
+from sefa_edge.edge.engines.engine import EngineOptions, PlanOptions
+from sefa_edge.edge.engines.opening import open_engine
 from sefa_edge.profiles.errors import SefaError
 plan, driver = sys.argv[1:]
 device = CudaOptions(library=driver, context_owner="driver")

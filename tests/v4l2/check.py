@@ -21,12 +21,11 @@ import numpy as np
 from sefa_edge.edge.cameras.camera import CameraLost, CameraRequest, Frame, parse_address
 from sefa_edge.edge.cameras.camera_process import CameraConfig
 from sefa_edge.edge.cameras.v4l2 import structures as v4l2
-from sefa_edge.edge.cameras.v4l2.before_run import look_at
 from sefa_edge.edge.cameras.v4l2.controls import AUTO_GAIN, GAIN
 from sefa_edge.edge.cameras.v4l2.device import Device
 from sefa_edge.edge.cameras.v4l2.modes import Mode
 from sefa_edge.edge.cameras.v4l2.negotiation import USUAL_SIZE
-from sefa_edge.edge.cameras.v4l2.opening import negotiate
+from sefa_edge.edge.cameras.v4l2.opening import negotiate, note_of
 from sefa_edge.edge.cameras.v4l2.source import V4l2Camera
 from sefa_edge.edge.ipc.process import Child, ChildSpec
 from sefa_edge.edge.ipc.transport import Channel, FrameDescriptor, FrameRing, channel_pair
@@ -367,11 +366,12 @@ def unplugged_while_reading() -> str:
 
 def looks_before_the_run() -> str:
     """What `sefa-edge run` does before it starts anything."""
-    words = {"a": "v4l2:Camera_000", "b": f"v4l2:Camera_001@{profile('small')}"}
-    notes = look_at(CameraRequest(name, parse_address(word), 200.0, 96, 96) for name, word in words.items())
-    assert len(notes) == 1, notes
-    assert notes[0].startswith("camera a: asked for YUYV 640x480 at 200 Hz, the camera gives YUYV 640x480 at")
-    return notes[0]
+    words = ("v4l2:Camera_000", f"v4l2:Camera_001@{profile('small')}")
+    first, second = (note_of(CameraRequest("front", parse_address(word), 200.0, 96, 96)) for word in words)
+    assert second is None, second
+    assert first is not None
+    assert first.startswith("asked for YUYV 640x480 at 200 Hz, the camera gives YUYV 640x480 at")
+    return first
 
 
 def command_describes_cameras() -> str:

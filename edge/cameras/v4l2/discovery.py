@@ -13,6 +13,7 @@ from sefa_edge.profiles.errors import MissingError
 
 BY_ID = "dev/v4l/by-id"
 BY_PATH = "dev/v4l/by-path"
+MAX_NUMBER_LETTERS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,34 @@ def video_nodes(root: Path = Path("/")) -> list[str]:
     """Every `/dev/videoN`, in the order of its number."""
     nodes = [path for path in (root / "dev").glob("video*") if path.name[5:].isdecimal()]
     return [str(path) for path in sorted(nodes, key=lambda path: int(path.name[5:]))]
+
+
+@dataclass(frozen=True, slots=True)
+class UsbPort:
+    """Where a camera is plugged in."""
+
+    device: str
+    """As in /sys/bus/usb/devices: `1-2.3` is port 3 of a hub on port 2 of bus 1."""
+    mbit_s: int
+
+
+def usb_port_of(path: str, root: Path = Path("/")) -> UsbPort | None:
+    """Where the device behind `/dev/videoN`, or a link to it, is plugged in; None when it is not on USB."""
+    node = os.path.basename(os.path.realpath(path))
+    folder = (root / "sys/class/video4linux" / node / "device").resolve()
+    for place in (folder, *folder.parents):
+        if (place / "busnum").is_file() and (place / "speed").is_file():
+            return UsbPort(place.name, int(_number(place / "speed")))
+    return None
+
+
+def _number(path: Path) -> float:
+    """`speed` may be 1.5; what is no number counts as 0."""
+    try:
+        with path.open("rb") as file:
+            return float(file.read(MAX_NUMBER_LETTERS))
+    except (OSError, ValueError):
+        return 0.0
 
 
 def _folder(device: str) -> tuple[str, str]:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 from sefa_edge.edge.cameras.camera import CameraRequest
 from sefa_edge.edge.cameras.v4l2.device import Device
-from sefa_edge.edge.cameras.v4l2.discovery import find_device, parse_word
+from sefa_edge.edge.cameras.v4l2.discovery import find_device, parse_word, usb_port_of
 from sefa_edge.edge.cameras.v4l2.modes import Mode
 from sefa_edge.edge.cameras.v4l2.negotiation import USUAL_SIZE, check_given, choose_mode, profile_mode
-from sefa_edge.edge.cameras.v4l2.usb_bandwidth import place_of
 from sefa_edge.profiles.camera_profile import CameraProfile, load_camera_profile
 
 
@@ -33,16 +32,27 @@ def negotiate(request: CameraRequest) -> Negotiated:
     word = parse_word(request.address.target)
     profile = None if word.profile is None else load_camera_profile(word.profile)
     path = find_device(word.device)
-    place = place_of(path)
+    port = usb_port_of(path)
     device = Device(path)
     try:
         offered = device.modes(USUAL_SIZE)
         if profile is not None:
             wanted = profile_mode(offered, profile)
         else:
-            wanted = choose_mode(offered, request.rate_hz, None if place is None else place.mbit_s)
+            wanted = choose_mode(offered, request.rate_hz, None if port is None else port.mbit_s)
         given = device.set_mode(wanted)
         return Negotiated(device, given, profile, check_given(wanted, given, profile))
     except BaseException:
         device.close()
         raise
+
+
+def note_of(request: CameraRequest) -> str | None:
+    """What the driver of a camera changes of what it is asked for; the camera is let go again.
+
+    Raises:
+        MissingError, InputError: as `negotiate`.
+    """
+    found = negotiate(request)
+    found.device.close()
+    return found.note

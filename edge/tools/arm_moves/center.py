@@ -14,6 +14,7 @@ from sefa_edge.edge.tools.arm_moves.errand import find_arm, perform, tell
 from sefa_edge.edge.tools.arm_moves.slow_move import SlowMove, Stopped, slowed
 from sefa_edge.firmware_bridge.host.emergency import Emergency, emergency_signals
 from sefa_edge.firmware_bridge.service.opening import arm_opener, joint_named, profile_of
+from sefa_edge.profiles.console import limit_waiting
 from sefa_edge.profiles.schema import ArmProfile, JointProfile
 from sefa_edge.profiles.units import NS_PER_S
 
@@ -34,6 +35,7 @@ def main(args: argparse.Namespace) -> int:
         FaultError: something is wrong with the arm, or in its way; it holds where it was stopped, or was not touched.
         MissingError: no such port, no permission, or another program has it.
     """
+    limit_waiting()
     profile = slowed(profile_of(args), args.speed)
     moved = profile.joints if args.joint is None else [joint_named(args.joint, profile)]
     emergency = Emergency()

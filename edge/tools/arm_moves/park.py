@@ -13,6 +13,7 @@ from sefa_edge.edge.tools.arm_moves.errand import find_arm, perform, tell
 from sefa_edge.edge.tools.arm_moves.slow_move import SlowMove, slowed
 from sefa_edge.firmware_bridge.host.emergency import Emergency, emergency_signals
 from sefa_edge.firmware_bridge.service.opening import arm_opener, profile_of
+from sefa_edge.profiles.console import limit_waiting
 from sefa_edge.profiles.units import NS_PER_S
 
 AFTERWARDS = {
@@ -29,6 +30,7 @@ def main(args: argparse.Namespace) -> int:
         FaultError: something is wrong with the arm, or in its way; it holds where it was stopped, or was not touched.
         MissingError: no such port, no permission, or another program has it.
     """
+    limit_waiting()
     profile = slowed(profile_of(args), args.speed)
     emergency = Emergency()
     open_arm = arm_opener(args, profile, emergency)

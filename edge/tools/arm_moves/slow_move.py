@@ -25,6 +25,7 @@ from sefa_edge.edge.ipc.vocabulary import Command, Mode
 from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.emergency import Emergency
 from sefa_edge.profiles.errors import FaultError, InputError
+from sefa_edge.profiles.exit_codes import of_signal
 from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.stopping import EMERGENCY, STOPPING, StopSignals
 from sefa_edge.profiles.units import period_ns
@@ -138,7 +139,7 @@ class SlowMove:
 
     def _torque_note(self) -> str:
         untouched = self._loop.state.mode is Mode.IDLE
-        return torque_note(self._loop.arm.holding(), self._names) if untouched else ""
+        return torque_note(self._loop.arm.read_torque(), self._names) if untouched else ""
 
     def _take_signals(self) -> None:
         self._emergency.take()  # the wire is usable again: EMERGENCY follows
@@ -163,4 +164,4 @@ class SlowMove:
             raise FaultError(message + self._torque_note(), hint)
         if self._stopped_by is None:
             return None
-        return Stopped(f"stopped by {STOPPING[self._stopped_by]}: {self.words}", 128 + self._stopped_by)
+        return Stopped(f"stopped by {STOPPING[self._stopped_by]}: {self.words}", of_signal(self._stopped_by))

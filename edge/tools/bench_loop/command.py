@@ -22,7 +22,7 @@ from sefa_edge.edge.ipc.vocabulary import Mode
 from sefa_edge.edge.run.command import add_realtime_arguments, usual_words
 from sefa_edge.edge.run.crew import split_cores
 from sefa_edge.edge.run.homecoming import PARKED, UNTOUCHED
-from sefa_edge.edge.run.run_plan import SIMULATED_ARM, RunPlan, make_plan
+from sefa_edge.edge.run.run_plan import RunPlan, make_plan
 from sefa_edge.edge.run.status import Status, StatusLine
 from sefa_edge.edge.run.supervisor import Ending, Supervisor
 from sefa_edge.edge.tools.bench_loop.report import Findings, as_json, judge, require_load, table, verdict
@@ -32,9 +32,11 @@ from sefa_edge.edge.tools.bench_loop.timer_control import TimerControl, TimerReq
 from sefa_edge.profiles.card import load_card
 from sefa_edge.profiles.console import limit_waiting
 from sefa_edge.profiles.errors import InputError, SefaError
+from sefa_edge.profiles.exit_codes import ExitCode, is_of_signal
 from sefa_edge.profiles.files import check_report_word, writable, write_atomic, write_report
 from sefa_edge.profiles.latency.environment import describe_environment
 from sefa_edge.profiles.quantities import CONTROL_RATE_HZ, PICTURE_RATE_HZ, THREADS, Real
+from sefa_edge.profiles.simulated_arm import SIMULATED, SIMULATED_ARM
 from sefa_edge.profiles.units import NS_PER_S, period_ns
 
 MEASURED_S = Real("a time", 1.0, 3600.0, "s")
@@ -69,7 +71,7 @@ def main(args: argparse.Namespace) -> int:
     with _arm(args) as (arm, port):
         plan = _plan(args, arm, port)
         ending, findings = Bench(plan, args.seconds).measure()
-    if findings is None or ending.exit_code >= 128:
+    if findings is None or is_of_signal(ending.exit_code):
         print(ending.message, file=sys.stderr)
         return ending.exit_code
     require_load(findings.beside)
@@ -78,7 +80,7 @@ def main(args: argparse.Namespace) -> int:
     if args.picture is not None:
         _draw(findings, args.picture)
     print("\n".join([*table(findings), *verdict(criteria)]), file=sys.stderr if args.json == "-" else sys.stdout)
-    return 0 if all(criterion.met for criterion in criteria) else 1
+    return ExitCode.DONE if all(criterion.met for criterion in criteria) else ExitCode.FAILED
 
 
 class Bench:
@@ -97,10 +99,10 @@ class Bench:
         """Perform the run. None: a person stopped it. Raises SefaError when it ended by itself too early."""
         with timer_control(self._timer_request()) as self._timer:
             ending = self._supervisor.run()
-        if ending.exit_code >= 128:
+        if is_of_signal(ending.exit_code):
             return ending, None
         if ending.message not in (PARKED, UNTOUCHED) or not self._samples.satisfied:
-            raise SefaError(ending.message, ending.hint, ending.exit_code or 3)
+            raise SefaError(ending.message, ending.hint, ending.exit_code or ExitCode.FAULT)
         return ending, self._findings()
 
     def begin(self) -> None:
@@ -153,7 +155,7 @@ class ProgressLine(StatusLine):
 
 
 def _check(args: argparse.Namespace) -> None:
-    if (args.arm is None) != (args.port is None) or args.arm == "sim":
+    if (args.arm is None) != (args.port is None) or args.arm == SIMULATED:
         raise InputError("a real arm needs --arm and --port", "--arm so101 --port /dev/ttyACM0; neither: simulated")
     check_report_word(args.json)
     if args.picture is not None and args.picture.suffix != ".png":

@@ -12,10 +12,11 @@ from sefa_edge.edge.run.run_plan import RunPlan
 from sefa_edge.edge.tools.bench_loop.samples import Beside, Footprint, LoopMeasurement
 from sefa_edge.edge.tools.bench_loop.timer_control import TimerResult
 from sefa_edge.profiles.errors import SefaError
-from sefa_edge.profiles.latency.drawing import format_duration
+from sefa_edge.profiles.exit_codes import ExitCode
 from sefa_edge.profiles.latency.environment import Environment
-from sefa_edge.profiles.latency.percentiles import Percentiles, percentiles
 from sefa_edge.profiles.latency.report import StageReport, summarise
+from sefa_edge.profiles.page.axes import format_duration
+from sefa_edge.profiles.percentiles import Percentiles, percentiles
 from sefa_edge.profiles.units import ms_to_ns, us_to_ns
 
 MAX_RATE_ERROR = 1e-4
@@ -76,7 +77,7 @@ def require_load(beside: Beside) -> None:
         raise SefaError(
             f"no {' and no '.join(missing)} ran beside the loop while it was measured: this proves nothing",
             "measure for longer (--seconds), or see why the camera or the policy gives nothing",
-            1,
+            ExitCode.FAILED,
         )
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from sefa_edge.profiles.errors import SefaError
+from sefa_edge.profiles.exit_codes import ExitCode
 from sefa_edge.profiles.units import NS_PER_US, ns_to_us
 
 COMPILERS = ("cc", "gcc", "clang")
@@ -78,9 +79,11 @@ class TimerControl:
         try:
             output, _ = self._process.communicate(timeout=END_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            raise SefaError(f"{self.subject} does not end", "is this machine overloaded?", 3) from None
+            raise SefaError(f"{self.subject} does not end", "is this machine overloaded?", ExitCode.FAULT) from None
         if self._process.returncode != 0:
-            raise SefaError(f"{self.subject} ended with exit code {self._process.returncode}", "run it by hand", 3)
+            raise SefaError(
+                f"{self.subject} ended with exit code {self._process.returncode}", "run it by hand", ExitCode.FAULT
+            )
         return _of_cyclictest(self._report) if self._report else parse_timer_loop(output)
 
     def kill(self) -> None:
@@ -153,7 +156,7 @@ def parse_timer_loop(output: str) -> TimerResult:
         lateness_ns[-1] = max(int(lateness_ns[-1]), facts["max_ns"])
         return TimerResult("timer loop in C", bool(facts["fifo"]), lateness_ns, facts["skipped"])
     except (IndexError, KeyError, ValueError) as error:
-        raise SefaError(f"the timer loop in C gave no result: {error}", "run it by hand", 3) from None
+        raise SefaError(f"the timer loop in C gave no result: {error}", "run it by hand", ExitCode.FAULT) from None
 
 
 def _of_cyclictest(report: Path) -> TimerResult:
@@ -163,7 +166,9 @@ def _of_cyclictest(report: Path) -> TimerResult:
         lateness_ns = _samples(sorted(histogram), [histogram[latency_us] for latency_us in sorted(histogram)])
         return TimerResult("cyclictest", None, lateness_ns, None)
     except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise SefaError(f"cyclictest gave no result: {error}", "run it by hand: `cyclictest --help`", 3) from None
+        raise SefaError(
+            f"cyclictest gave no result: {error}", "run it by hand: `cyclictest --help`", ExitCode.FAULT
+        ) from None
 
 
 def _samples(latency_us: list[int], counts: list[int]) -> np.ndarray:

@@ -25,6 +25,7 @@ from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.card_check import World, check_card
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.exit_codes import ExitCode
 from sefa_edge.profiles.files import check_report_word, write_report
 from sefa_edge.profiles.progress import Progress
 from sefa_edge.profiles.quantities import FRACTION, STEPS, Real, seed_range
@@ -79,7 +80,7 @@ def main(arguments: argparse.Namespace) -> int:
             f"{report['successes']} of {len(results)} seeds: {report['success_rate']:.1%} (95 %: {low:.1%}..{high:.1%})"
         )
     failed = arguments.require is not None and report["success_rate"] < arguments.require
-    return 1 if failed else 0
+    return ExitCode.FAILED if failed else ExitCode.DONE
 
 
 def evaluate(engine_path: Path, settings: Settings, seeds: range) -> list[EpisodeResult]:

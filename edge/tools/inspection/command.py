@@ -22,6 +22,7 @@ from sefa_edge.edge.tools.inspection.checkpoint import read_checkpoint
 from sefa_edge.edge.tools.inspection.onnx_graph import summarise
 from sefa_edge.edge.tools.inspection.text import card_text, checkpoint_text, onnx_text, plan_text
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.exit_codes import ExitCode
 from sefa_edge.profiles.files import check_report_word, sha256_of, write_report
 from sefa_edge.profiles.onnxfile.reader import load_onnx
 from sefa_edge.profiles.onnxfile.targets import ALL_TARGETS, TARGETS
@@ -62,7 +63,7 @@ def main(args: argparse.Namespace) -> int:
     write_report(args.json, json.dumps({"schema_version": 1, **inspection.machine}, indent=2) + "\n")
     if args.json != "-":
         print(inspection.text)
-    return 1 if args.target and inspection.broken else 0
+    return ExitCode.FAILED if args.target and inspection.broken else ExitCode.DONE
 
 
 def inspect_path(path: Path, target: str | None = None) -> Inspection:

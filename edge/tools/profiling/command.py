@@ -23,12 +23,13 @@ from sefa_edge.edge.run.supervisor import Ending, Supervisor
 from sefa_edge.edge.tools.profiling.samples import PipelineSamples, stage_reports
 from sefa_edge.profiles.card import save_card
 from sefa_edge.profiles.console import limit_waiting
-from sefa_edge.profiles.errors import FaultError, SefaError
+from sefa_edge.profiles.errors import SefaError
+from sefa_edge.profiles.exit_codes import ExitCode, is_of_signal
 from sefa_edge.profiles.files import output_folder
-from sefa_edge.profiles.latency.drawing import format_duration
 from sefa_edge.profiles.latency.environment import describe_environment
-from sefa_edge.profiles.latency.page import save_page
+from sefa_edge.profiles.latency.page import save_latency_page
 from sefa_edge.profiles.latency.report import LatencyReport, StageReport, Subject, save_report
+from sefa_edge.profiles.page.axes import format_duration
 from sefa_edge.profiles.plan_libraries import PLAN_LIBRARIES
 from sefa_edge.profiles.quantities import Whole
 from sefa_edge.profiles.units import period_ns
@@ -59,7 +60,7 @@ def _measure(args: argparse.Namespace, plan: RunPlan) -> int:
     samples, environment = PipelineSamples(args.samples), describe_environment()
     with _chunk_every_step(plan) as measured:
         ending = _listen(measured, samples)
-    if ending.exit_code >= 128:
+    if is_of_signal(ending.exit_code):
         print(ending.message, file=sys.stderr)
         return ending.exit_code
     if ending.exit_code:
@@ -73,7 +74,7 @@ def _measure(args: argparse.Namespace, plan: RunPlan) -> int:
         environment=environment,
     )
     save_report(report, args.out / "latency.json")
-    save_page(report, args.out / "latency.html")
+    save_latency_page(report, args.out / "latency.html")
     print("\n".join(_table([*stages, *others])))
     print(f"report: {args.out / 'latency.json'}\npage:   {args.out / 'latency.html'}")
     return 0
@@ -85,7 +86,7 @@ def _listen(plan: RunPlan, samples: PipelineSamples) -> Ending:
         measured_before = len(samples.chunks)
         samples.begin_run()
         ending = Supervisor(plan, ProgressLine(samples), samples).run()
-        may_go_on = plan.world is not None and ending.exit_code == FaultError.exit_code
+        may_go_on = plan.world is not None and ending.exit_code == ExitCode.FAULT
         if samples.satisfied or not may_go_on or len(samples.chunks) == measured_before:
             return ending
 

@@ -11,7 +11,14 @@ from sefa_edge.edge.ipc.records import NONE_NS, TickReport
 from sefa_edge.edge.ipc.tick_trace import Answer, ArmCall, Operation, TickTrace
 from sefa_edge.edge.ipc.vocabulary import Event
 from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity
-from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED, HeldCommand, JointGoal, JointState, Preparation
+from sefa_edge.firmware_bridge.host.messages import (
+    NOT_PREPARED,
+    HeldCommand,
+    JointGoal,
+    JointState,
+    Preparation,
+    TorqueReading,
+)
 
 
 class Diverged(Exception):
@@ -78,9 +85,9 @@ class RecordedArm:
     def check_stance(self) -> None:
         self._answer(Operation.CHECK_STANCE)
 
-    def holding(self) -> tuple[str, ...]:
+    def read_torque(self) -> TorqueReading:
         """Not asked in a tick."""
-        return ()
+        return TorqueReading((), self.joint_names)
 
     def enable_torque(self) -> None:
         self._answer(Operation.ENERGISE)

@@ -22,8 +22,9 @@ from sefa_edge.profiles.action_error import ActionError, action_error, error_tab
 from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.card_check import World, check_card
+from sefa_edge.profiles.exit_codes import ExitCode
 from sefa_edge.profiles.files import check_report_word, output_folder, write_report
-from sefa_edge.profiles.latency.percentiles import percentiles
+from sefa_edge.profiles.percentiles import percentiles
 from sefa_edge.profiles.quantities import SEED, THREADS, Real, Whole
 from sefa_edge.profiles.recording.dataset import open_dataset
 from sefa_edge.profiles.recording.recordings import Recordings
@@ -85,7 +86,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     write_report(arguments.json, report_text(report))
     if arguments.json != "-":
         print(told(report))
-    return 0 if report.passed else 1
+    return ExitCode.DONE if report.passed else ExitCode.FAILED
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:

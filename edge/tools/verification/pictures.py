@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from sefa_edge.edge.pictures import draw_line, draw_text
+from sefa_edge.edge.tools.painting import paint
 from sefa_edge.profiles.card import JointSpec
+from sefa_edge.profiles.page.curves import Frame
+from sefa_edge.profiles.page.shapes import Box, Drawing, Shape, Text
 
 PANEL_WIDTH, PANEL_HEIGHT, PANEL_COLUMNS = 250, 150, 3
 TITLE_HEIGHT, MARGIN, LABEL_WIDTH, BARS_HEIGHT = 26, 8, 44, 30
-WHITE, BLACK, GREY, LIGHT = (255, 255, 255), (20, 20, 20), (120, 120, 120), (235, 235, 235)
-REFERENCE, CANDIDATE, DIFFERENCE = (0, 90, 200), (230, 90, 0), (200, 60, 60)
+LEGEND = (("reference", 300), ("candidate", 210), ("difference", 110))
+"""Kind of line and text, and its distance in pixels from the right edge."""
 SMALLEST_SPAN_DEG = 1.0
 """A joint that rests is not drawn as if it trembled."""
 
@@ -30,45 +32,50 @@ class Disagreement:
 
 
 def draw_disagreement(sample: Disagreement) -> np.ndarray:
-    """The picture uint8 [H, W, 3]. Blue: reference; orange: candidate; red bars: their difference, step by step."""
-    rows = -(-len(sample.joints) // PANEL_COLUMNS)
-    plots = np.full((rows * PANEL_HEIGHT, PANEL_COLUMNS * PANEL_WIDTH, 3), 255, np.uint8)
-    peak = max(float(np.abs(sample.candidate - sample.reference).max()), 1e-9)
-    for index in range(len(sample.joints)):
-        row, column = divmod(index, PANEL_COLUMNS)
-        panel = plots[row * PANEL_HEIGHT :, column * PANEL_WIDTH :][:PANEL_HEIGHT, :PANEL_WIDTH]
-        panel[...] = _panel(sample, index, peak)
+    """The picture uint8 [H, W, 3]: what the cameras saw, then a panel per joint with both chunks over their steps."""
+    plots = paint(_panels(sample))
     views = [_enlarged(image, len(plots)) for image in sample.images.values()]
     height = max(len(plots), *(len(view) for view in views))
     body = np.concatenate([_padded(part, height) for part in (*views, plots)], axis=1)
-    title = np.full((TITLE_HEIGHT, body.shape[1], 3), 255, np.uint8)
-    draw_text(title, sample.title, (MARGIN, TITLE_HEIGHT - 9), BLACK)
-    legend = body.shape[1] - 300
-    for text, colour, x in (("reference", REFERENCE, 0), ("candidate", CANDIDATE, 90), ("difference", DIFFERENCE, 190)):
-        draw_text(title, text, (legend + x, TITLE_HEIGHT - 9), colour)
-    return np.concatenate([title, body])
+    return np.concatenate([paint(_title(sample.title, body.shape[1])), body])
 
 
-def _panel(sample: Disagreement, index: int, peak: float) -> np.ndarray:
-    """Chunks of one joint over their steps, and below them the difference, scaled to `peak`."""
-    panel = np.full((PANEL_HEIGHT, PANEL_WIDTH, 3), 255, np.uint8)
+def _title(title: str, width: int) -> Drawing:
+    line = TITLE_HEIGHT - 9
+    legend = [Text(kind, width - offset, line, kind) for kind, offset in LEGEND]
+    return Drawing(width, TITLE_HEIGHT, title, (Text("plain", MARGIN, line, title), *legend))
+
+
+def _panels(sample: Disagreement) -> Drawing:
+    rows = -(-len(sample.joints) // PANEL_COLUMNS)
+    shapes: list[Shape] = []
+    for index in range(len(sample.joints)):
+        row, column = divmod(index, PANEL_COLUMNS)
+        shapes += _panel(sample, index, column * PANEL_WIDTH, row * PANEL_HEIGHT)
+    return Drawing(PANEL_COLUMNS * PANEL_WIDTH, rows * PANEL_HEIGHT, sample.title, tuple(shapes))
+
+
+def _panel(sample: Disagreement, index: int, left: int, top: int) -> Iterator[Shape]:
+    """Chunks of one joint over their steps, and below them the difference, scaled to the largest of all joints."""
     reference, candidate = sample.reference[:, index], sample.candidate[:, index]
     difference = np.abs(candidate - reference)
-    top, bottom = 20, PANEL_HEIGHT - BARS_HEIGHT - 12
-    panel[top:bottom, LABEL_WIDTH : PANEL_WIDTH - MARGIN] = LIGHT
-    x = np.linspace(LABEL_WIDTH + 3, PANEL_WIDTH - MARGIN - 4, len(reference))
     low, high = _span(np.concatenate([reference, candidate]))
-    for values, colour in ((reference, REFERENCE), (candidate, CANDIDATE)):
-        y = bottom - 3 - (values - low) / (high - low) * (bottom - top - 6)
-        draw_line(panel, np.stack([x, y], axis=1), colour)
-    for at, value in zip(x.astype(int), difference / peak * BARS_HEIGHT, strict=True):
-        panel[PANEL_HEIGHT - 5 - round(float(value)) : PANEL_HEIGHT - 5, at - 2 : at + 3] = DIFFERENCE
+    x, right = left + LABEL_WIDTH, left + PANEL_WIDTH - MARGIN
+    y, bottom = top + 20, top + PANEL_HEIGHT - BARS_HEIGHT - 12
+    frame = Frame(x + 3, y + 3, right - 4, bottom - 3, low, high)
+    yield Box("ground", x, y, right - x, bottom - y)
+    yield frame.curve("reference", reference.tolist())
+    yield frame.curve("candidate", candidate.tolist())
+    peak = max(float(np.abs(sample.candidate - sample.reference).max()), 1e-9)
+    floor = top + PANEL_HEIGHT - 5
+    for step, share in enumerate((difference / peak).tolist()):
+        height = round(share * BARS_HEIGHT)
+        yield Box("difference", frame.x_of(step, len(difference)) - 2, floor - height, 5, height)
     joint = sample.joints[index]
     unit = "deg" if joint.unit == "degrees" else "%"
-    draw_text(panel, f"{joint.name}: differs by {difference.max():.3g} {unit}", (MARGIN, 14), BLACK)
-    draw_text(panel, f"{high:.1f}", (MARGIN, top + 10), GREY)
-    draw_text(panel, f"{low:.1f}", (MARGIN, bottom), GREY)
-    return panel
+    yield Text("plain", left + MARGIN, top + 14, f"{joint.name}: differs by {difference.max():.3g} {unit}")
+    yield Text("tick", left + MARGIN, y + 10, f"{high:.1f}")
+    yield Text("tick", left + MARGIN, bottom, f"{low:.1f}")
 
 
 def _span(values: np.ndarray) -> tuple[float, float]:

@@ -45,7 +45,8 @@ from sefa_edge.firmware_bridge.host.feetech.stance import (
     require_inside,
     ticks_outside,
 )
-from sefa_edge.firmware_bridge.host.messages import HeldCommand, JointGoal, JointState, Preparation
+from sefa_edge.firmware_bridge.host.feetech.torque import read_torque
+from sefa_edge.firmware_bridge.host.messages import HeldCommand, JointGoal, JointState, Preparation, TorqueReading
 from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.units import ms_to_ns, period_ns
 
@@ -110,7 +111,7 @@ class FeetechArm:
         self._unanswered = 0
         """Questions in a row that nobody answered."""
         delays_ns = sum(identity.return_delay_ns for identity in identities)
-        if profile.register_7 == "reserved":
+        if profile.feetech.register_7 == "reserved":
             delays_ns = 0
         transaction_bytes = len(self._state_request) + self._states.reply_bytes
         self._half_transaction_ns = (wire_time_ns(transaction_bytes, bus.link.baud) + delays_ns) // 2
@@ -211,10 +212,9 @@ class FeetechArm:
         """
         require_inside(self._names, self._agreed_ticks(), self._identity)
 
-    def holding(self) -> tuple[str, ...]:
-        """Names of the joints whose torque (register 40) is on. Raises ArmUnconfirmed, ArmDisconnected."""
-        torque = self._read_all(TORQUE_BLOCK, "tell its torque")
-        return tuple(name for name, on in zip(self._names, torque, strict=True) if on[0] != TORQUE_OFF)
+    def read_torque(self) -> TorqueReading:
+        """Register 40 of every servo: see `Arm`."""
+        return read_torque(self._bus, self._profile)
 
     def enable_torque(self) -> None:
         """Hold the present pose: goal = present first, then torque on, each read back.
@@ -382,7 +382,7 @@ def open_feetech_arm(
         InputError: the servos are not those of the profile, or not calibrated as `calibration` says.
         ArmDisconnected: the port vanished meanwhile.
     """
-    link = Link.open(port, profile.baud)
+    link = Link.open(port, profile.feetech.baud)
     if emergency is not None:
         link.give_way_to(emergency, torque_off_packet(profile))
     return connect_feetech_arm(profile, link, calibration)

@@ -1,27 +1,15 @@
-"""OWNS THE PORT: the only file that opens, reads and writes the serial line."""
+"""Transactions with Feetech servos on a serial wire: one write and one bounded read each."""
 
 from __future__ import annotations
 
-import array
-import contextlib
-import errno
-import fcntl
-import os
-import select
-import termios
-import time
+import threading
 from collections.abc import Callable
-from pathlib import Path
-from typing import Protocol
-
-import serial
 
 from sefa_edge.firmware_bridge.host.emergency import Emergency
 from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmInterrupted
 from sefa_edge.firmware_bridge.host.feetech.protocol import HEADER, wire_time_ns
-from sefa_edge.firmware_bridge.host.port_link import require_living
-from sefa_edge.profiles.errors import InputError, MissingError
-from sefa_edge.profiles.units import NS_PER_S, ms_to_ns
+from sefa_edge.firmware_bridge.host.serial_wire import SerialWire, Wire
+from sefa_edge.profiles.units import ms_to_ns
 
 ECHO_PROBE = b"\x00\x55\x00\x55"
 """No servo takes this for a packet, so what comes back is the adapter's own echo."""
@@ -30,52 +18,17 @@ ECHO_MARGIN_NS = ms_to_ns(50)
 ECHO_PROBES = 3
 """How often the probe is sent while what comes back is neither nothing nor the probe."""
 
-PSEUDO_TERMINAL_MAJORS = range(136, 144)
-"""Device numbers of /dev/pts/*: the kernel's devices.txt."""
-
-READ_BYTES = 4096
 BACKLOG_BYTES = 4096
 """What the operating system holds for a serial port that is still sending; what is beyond, `write` has dropped."""
 
 STALLED_NS = ms_to_ns(5)
 """Bytes that have not left so long after their time on the wire are stuck."""
 
+SENDING_S = 0.05
+"""How long an emergency stop waits for another thread to finish a write, which never blocks."""
+
 FEW_PIECES = 2
 """Readings that a reply may take before it pays to sleep until it can be complete: a sleep costs one wake-up."""
-
-
-class Wire(Protocol):
-    """A half-duplex serial line, one program at its end, with a clock that everything on it goes by."""
-
-    @property
-    def port(self) -> str: ...
-
-    @property
-    def baud(self) -> int: ...
-
-    def now_ns(self) -> int: ...
-
-    def rest(self, duration_ns: int) -> None:
-        """Do nothing for so long."""
-        ...
-
-    def discard_input(self) -> None:
-        """Throw away what has arrived. Raises ArmDisconnected."""
-        ...
-
-    def discard_output(self) -> None:
-        """Throw away what was written and has not left yet. Raises ArmDisconnected."""
-        ...
-
-    def write(self, data: bytes) -> None:
-        """Send at once or not at all. Raises ArmDisconnected."""
-        ...
-
-    def read(self, deadline_ns: int) -> bytes:
-        """What arrives first; empty when nothing does before the deadline. Raises ArmDisconnected."""
-        ...
-
-    def close(self) -> None: ...
 
 
 class Link:
@@ -102,6 +55,7 @@ class Link:
         self._in_pieces = False
         self._emergency: Emergency | None = None
         self._urgent: Callable[[], None] | None = None
+        self._sending = threading.RLock()  # taken again by a signal handler that interrupts its holder
         self._echoes = False
         try:
             self._echoes = self._hears_itself()
@@ -154,13 +108,14 @@ class Link:
             ArmDisconnected: the port is gone.
             ArmInterrupted: an emergency stop goes before it.
         """
-        if self._emergency is not None and self._emergency.asked:
-            raise ArmInterrupted("an emergency stop was asked for", "the request was not sent")
         wire, free_ns = self._wire, self._line_free_ns
-        before_ns = wire.now_ns()
-        if before_ns - free_ns > STALLED_NS:
-            wire.discard_output()
-        wire.write(request)
+        with self._sending:
+            if self._emergency is not None and self._emergency.asked:
+                raise ArmInterrupted("an emergency stop was asked for", "the request was not sent")
+            before_ns = wire.now_ns()
+            if before_ns - free_ns > STALLED_NS:
+                wire.discard_output()
+            wire.write(request)
         self._earliest_answer_ns = before_ns + len(request) * self._byte_ns
         now_ns = wire.now_ns()
         self.written_ns = begun_ns = now_ns if now_ns > free_ns else min(free_ns, now_ns + self._backlog_ns)
@@ -175,11 +130,20 @@ class Link:
         self._wire.rest(duration_ns)
 
     def give_way_to(self, emergency: Emergency, packet: bytes) -> None:
-        """From now on `emergency` sends `packet` past every request; requests are refused until it was taken."""
+        """From now on `emergency` sends `packet` past every request; requests are refused until it was taken.
+
+        It may be sent while another thread is in `send`: a goal that has passed the check there must leave before the
+        packet, not after it, because it would switch the torque on again.
+        """
 
         def send() -> None:
-            self._wire.write(packet)
-            self._line_free_ns = self._wire.now_ns() + len(packet) * self._byte_ns
+            is_alone = self._sending.acquire(timeout=SENDING_S)
+            try:
+                self._wire.write(packet)
+                self._line_free_ns = self._wire.now_ns() + len(packet) * self._byte_ns
+            finally:
+                if is_alone:
+                    self._sending.release()
 
         self._emergency, self._urgent = emergency, send
         emergency.reach(send)
@@ -216,113 +180,6 @@ class Link:
             if not received or ECHO_PROBE in received:
                 return bool(received)
         return False
-
-
-class SerialWire:
-    """A serial port of this computer, on CLOCK_MONOTONIC."""
-
-    def __init__(self, port: str, baud: int) -> None:
-        """Raises as `Link.open` does."""
-        self.port = port
-        self.baud = baud
-        self._serial = _open(port, baud)
-        self._fd: int = self._serial.fileno()
-        self._watched = (self._fd,)
-        self._unsent = array.array("i", [0])
-
-    def now_ns(self) -> int:
-        return time.monotonic_ns()
-
-    def rest(self, duration_ns: int) -> None:
-        time.sleep(duration_ns / NS_PER_S)
-
-    def discard_input(self) -> None:
-        try:
-            termios.tcflush(self._fd, termios.TCIFLUSH)
-        except termios.error as error:
-            raise self._gone(error.args[-1]) from None
-
-    def discard_output(self) -> None:
-        try:
-            fcntl.ioctl(self._fd, termios.TIOCOUTQ, self._unsent)
-            if self._unsent[0]:
-                termios.tcflush(self._fd, termios.TCOFLUSH)
-        except termios.error as error:
-            raise self._gone(error.args[-1]) from None
-        except OSError as error:
-            if error.errno not in (errno.ENOTTY, errno.EINVAL):  # a driver that does not know the question
-                raise self._gone(error.strerror) from None
-
-    def write(self, data: bytes) -> None:
-        """What the operating system cannot take at once is dropped, not queued: an old goal must never leave
-        late."""
-        try:
-            if os.write(self._fd, data) != len(data):
-                termios.tcflush(self._fd, termios.TCOFLUSH)
-        except BlockingIOError:
-            termios.tcflush(self._fd, termios.TCOFLUSH)
-        except (OSError, termios.error) as error:
-            raise self._gone(error.args[-1]) from None
-
-    def read(self, deadline_ns: int) -> bytes:
-        left_ns = deadline_ns - time.monotonic_ns()
-        if not select.select(self._watched, (), (), left_ns / NS_PER_S if left_ns > 0 else 0)[0]:
-            return b""
-        try:
-            data = os.read(self._fd, READ_BYTES)
-        except OSError as error:
-            raise self._gone(error.strerror) from None
-        if not data:
-            raise self._gone("it was hung up")
-        return data
-
-    def close(self) -> None:
-        # pyserial may complain while it closes a port whose device has vanished; the descriptor is freed all
-        # the same.
-        with contextlib.suppress(OSError, termios.error):
-            self._serial.close()
-
-    def _gone(self, reason: object) -> ArmDisconnected:
-        return ArmDisconnected(
-            f"the serial port {self.port} is gone: {reason}",
-            "the servos hold their last goal; plug the cable in again, or switch the arm's supply off",
-        )
-
-
-def _open(port: str, baud: int) -> serial.Serial:
-    require_living(Path(port))
-    try:
-        opened = serial.Serial(port, baud, timeout=0, write_timeout=0, exclusive=True)
-    except serial.SerialException as error:
-        raise _cannot_open(port, error.errno, str(error)) from None
-    except ValueError as error:
-        raise InputError(f"{port} cannot run at {baud} baud: {error}", "check 'baud' in the arm profile") from None
-    # USB adapters with an FTDI chip hold bytes back for up to 16 ms unless told otherwise; others do not know
-    # the call.
-    with contextlib.suppress(OSError, ValueError, NotImplementedError):
-        opened.set_low_latency_mode(True)
-    claim(opened.fileno())
-    return opened
-
-
-def claim(terminal_fd: int) -> None:
-    """Nobody but root can open this serial port any more until it is closed: the lock stops only those that ask for it.
-
-    Not a pseudo-terminal, which its other end keeps open: the claim would outlive this program.
-    """
-    if os.major(os.fstat(terminal_fd).st_rdev) not in PSEUDO_TERMINAL_MAJORS:
-        with contextlib.suppress(OSError):  # a driver that does not know it; the lock is there all the same
-            fcntl.ioctl(terminal_fd, termios.TIOCEXCL)
-
-
-def _cannot_open(port: str, code: int | None, message: str) -> MissingError:
-    if code in (errno.EAGAIN, errno.EBUSY):
-        return MissingError(f"{port} is in use by another program", "one program owns an arm; stop the other one")
-    if code in (errno.EACCES, errno.EPERM):
-        return MissingError(f"no permission to open {port}", "sudo usermod -aG dialout $USER, then log in again")
-    if code == errno.ENOENT:
-        return MissingError(f"there is no serial port {port}", "is the arm plugged in? ls /dev/serial/by-id")
-    return MissingError(f"{port} cannot be opened: {message}", "is it a serial port, and is the device still there?")
 
 
 def _after_echo(request: bytes, received: bytes) -> bytes:

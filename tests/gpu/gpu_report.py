@@ -15,7 +15,7 @@ from typing_extensions import Self
 from sefa_edge.profiles.card import Sha256
 from sefa_edge.profiles.files import write_atomic
 from sefa_edge.profiles.latency.environment import Environment
-from sefa_edge.profiles.latency.percentiles import percentiles
+from sefa_edge.profiles.percentiles import percentile, percentiles
 from sefa_edge.profiles.quantities import Count, CountOrZero, NotNegative, Positive, Seed
 from sefa_edge.profiles.strict import StrictModel, parse_json
 
@@ -137,7 +137,7 @@ def compare_chunks(chunks: np.ndarray, reference: np.ndarray, budget_p99_deg: fl
     return ChunkError(
         samples=len(chunks),
         mean_deg=float(difference.mean()),
-        p99_deg=float(np.quantile(difference, 0.99)),
+        p99_deg=percentile(difference, 0.99),
         max_deg=float(difference.max()),
         budget_p99_deg=budget_p99_deg,
     )

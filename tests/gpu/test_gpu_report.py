@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from sefa_edge.profiles.gpu_report import (
+from sefa_edge.profiles.latency.environment import describe_environment
+from tests.gpu.gpu_report import (
     ChunkError,
     EngineFacts,
     GpuReport,
@@ -19,7 +20,6 @@ from sefa_edge.profiles.gpu_report import (
     save_gpu_report,
     summarise_latency,
 )
-from sefa_edge.profiles.latency.environment import describe_environment
 
 RESULTS = Path(__file__).resolve().parents[2] / "profiles" / "results"
 LATENCY = summarise_latency(np.arange(1, 1001, dtype=np.int64) * 1000)

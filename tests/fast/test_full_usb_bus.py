@@ -1,0 +1,65 @@
+"""A camera whose stream the kernel refuses for want of USB bandwidth ends a run with advice, and no arm is touched."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
+from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
+from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
+from sefa_edge.profiles.arms import load_arm_profile
+from sefa_edge.profiles.exit_codes import ExitCode
+
+SOURCE = Path(__file__).with_name("full_usb_bus.c")
+PROFILE = load_arm_profile("so101")
+
+
+class Listener:
+    """Everything that reaches the servos."""
+
+    def __init__(self) -> None:
+        self.received = b""
+
+    def to_servos(self, data: bytes, stamp_ns: int) -> None:
+        self.received += data
+
+    def from_servos(self, data: bytes, stamp_ns: int) -> None: ...
+
+
+@pytest.fixture
+def full_bus(tmp_path: Path) -> Path:
+    """The library that stands for a kernel without USB bandwidth."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("needs a C compiler")
+    library = tmp_path / "full_usb_bus.so"
+    words = [compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(SOURCE), "-ldl"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if "videodev2.h" in done.stderr:
+        pytest.skip("needs linux/videodev2.h")
+    assert done.returncode == 0, done.stderr
+    return library
+
+
+def test_no_usb_bandwidth_is_told_before_the_arm_is_touched(reach_engine: Path, tmp_path: Path, full_bus: Path) -> None:
+    camera = tmp_path / "video0"
+    camera.write_bytes(bytes(4096))
+    bus = SimulatedBus.of_arm(PROFILE, KinematicPlant.of_arm(PROFILE))
+    bus.tap = listener = Listener()
+    words = ["--engine", str(reach_engine), "--arm", "so101", "--camera", f"v4l2:{camera}", "--video", "none"]
+    with PtyPort(bus, tmp_path / "arm") as port:
+        done = subprocess.run(
+            [sys.executable, "-m", "sefa_edge", "run", *words, "--port", port.path],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+            env={**os.environ, "LD_PRELOAD": str(full_bus)},
+        )  # fmt: skip
+    assert done.returncode == ExitCode.MISSING, done.stderr
+    assert f"error: camera {camera} gives no pictures: No space left on device" in done.stderr
+    assert "hint: the USB bus has no bandwidth left: MJPG, a smaller size, a lower rate, or another port" in done.stderr
+    assert listener.received == b""
