@@ -84,8 +84,7 @@ def _listen(plan: RunPlan, samples: PipelineSamples) -> Ending:
     """Run until everything is measured. A simulated arm that hits the table ends a run, not the measuring."""
     while True:
         measured_before = len(samples.chunks)
-        samples.begin_run()
-        ending = Supervisor(plan, ProgressLine(samples), samples).run()
+        ending = Supervisor(plan, ProgressLine(samples), samples.begin_run()).run()
         may_go_on = plan.world is not None and ending.exit_code == ExitCode.FAULT
         if samples.satisfied or not may_go_on or len(samples.chunks) == measured_before:
             return ending

@@ -1,4 +1,4 @@
-"""Listens to a run and puts together, chunk by chunk, how long each stage took.
+"""Puts together, chunk by chunk, how long each stage of a run took.
 
 No record carries all stamps of a frame's way; they are joined here. A frame is known by its capture time, a
 chunk by its id, and the chunk's observation time is the capture time of the frame that it was made from.
@@ -14,10 +14,11 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from sefa_edge.edge.ipc.policy_records import Happening, PolicyReport
+from sefa_edge.edge.ipc.policy_records import PolicyReport
 from sefa_edge.edge.ipc.records import TickReport
 from sefa_edge.edge.ipc.transport import FrameDescriptor
 from sefa_edge.edge.ipc.vocabulary import Mode
+from sefa_edge.edge.tools.run_records import Heard, RunRecords
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.latency.report import StageReport, summarise
 
@@ -100,47 +101,46 @@ class TickWay:
 
 
 class PipelineSamples:
-    """A supervisor's `Listener` that is satisfied by `wanted` chunks of which every stage is known."""
+    """The durations of `wanted` chunks of which every stage is known, and of the frames and ticks beside them."""
 
     def __init__(self, wanted: int) -> None:
         self.wanted = wanted
         self.frames: list[FrameWay] = []
         self.chunks: list[ChunkWay] = []
         self.ticks: list[TickWay] = []
-        self.begin_run()
 
-    def begin_run(self) -> None:
-        """Another run begins: its processes count their chunks from one again. What was measured stays."""
+    def begin_run(self) -> RunRecords:
+        """The listener of another run, whose processes count their chunks from one again; what was measured stays."""
         self._arrived_ns: dict[int, int] = {}
         self._planned: dict[int, PolicyReport] = {}
         self._first_ticks: dict[int, TickReport] = {}
         self._newest_chunk_id = 0
-        self._running = False
+        return RunRecords(Mode.RUNNING, 0, self._take_in)
 
     @property
     def satisfied(self) -> bool:
         return len(self.chunks) >= self.wanted
 
-    def hear_frame(self, descriptor: FrameDescriptor, arrived_ns: int) -> None:
-        capture_ns, received_ns, published_ns = (
-            descriptor.capture_ns,
-            descriptor.received_ns,
-            descriptor.published_ns,
-        )
-        self._arrived_ns[capture_ns] = arrived_ns
-        if not self._running:  # pictures of an arm that only waits are no load on anybody
-            return
-        self.frames.append(FrameWay(received_ns - capture_ns, published_ns - received_ns, arrived_ns - published_ns))
-
-    def hear_policy(self, report: PolicyReport) -> None:
-        if report.happening is Happening.CHUNK:
+    def _take_in(self, records: RunRecords) -> bool:
+        """Join what has been heard since the last call; whether that is enough."""
+        while records.frames:
+            self._take_frame(records.frames.popleft())
+        while records.chunks:
+            report = records.chunks.popleft().record
             self._planned[report.chunk_id] = report
             self._join(report.chunk_id)
+        while records.ticks:
+            self._take_tick(records.ticks.popleft())
+        return self.satisfied
 
-    def hear_tick(self, report: TickReport) -> None:
-        self._running = report.mode is Mode.RUNNING
-        if not self._running:
-            return
+    def _take_frame(self, frame: Heard[FrameDescriptor]) -> None:
+        stamps, arrived_ns = frame.record, frame.heard_ns
+        self._arrived_ns[stamps.capture_ns] = arrived_ns
+        if frame.measured:  # frames of an arm that only waits are no load on the others
+            capture_ns, resize_ns = stamps.received_ns - stamps.capture_ns, stamps.published_ns - stamps.received_ns
+            self.frames.append(FrameWay(capture_ns, resize_ns, arrived_ns - stamps.published_ns))
+
+    def _take_tick(self, report: TickReport) -> None:
         self.ticks.append(TickWay(sum(report.stage_ns), report.stage_ns[0], report.lateness_ns))
         if report.chunk_id > self._newest_chunk_id:
             self._newest_chunk_id = report.chunk_id
