@@ -1,8 +1,8 @@
-"""`sefa-edge bench-loop`: proves the control loop on this very unit, with camera and inference running.
+"""`sefa-edge bench-loop`: measures the control loop on this unit, with camera and inference running.
 
 What is measured is a run: the processes, priorities, cores, sockets and limits of `sefa-edge run`, the policy
 inferring from pictures, the arm read (and, when it is simulated, moved) in every tick. On the same core at the
-same time runs a loop in C that does nothing: what it is late, the machine is late. A real arm is only read.
+same time runs a loop in C that does nothing: its lateness is that of the machine. A real arm is only read.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Measure, judge and tell; 1 when a criterion is missed. Raises SefaError when the run was cut short."""
+    """Measure and report; 1 when a criterion is missed. Raises SefaError when the run was cut short."""
     _check(args)
     limit_waiting()
     environment = describe_environment()
@@ -104,7 +104,7 @@ class Bench:
         self._supervisor = Supervisor(plan, ProgressLine(self._records, seconds), self._records)
 
     def measure(self) -> tuple[Ending, Findings | None]:
-        """Perform the run. None: a person stopped it. Raises SefaError when it ended by itself too early."""
+        """Perform the run. None: a person stopped it. Raises SefaError when it ended too early."""
         with timer_control(self._timer_request()) as self._timer:
             ending = self._supervisor.run()
         if is_of_signal(ending.exit_code):

@@ -1,4 +1,4 @@
-"""`sefa-edge profile`: a real run, listened to, as percentiles of every stage.
+"""`sefa-edge profile`: percentiles of every stage of a real run.
 
 Everything runs as in `sefa-edge run`: the same processes, sockets, rings and limits, on the same arm, which
 moves. One thing differs: the policy makes a new chunk at every step instead of every few, for more samples in
