@@ -4,7 +4,7 @@
 # make test    the whole test suite, then the running half on the oldest and the newest Python of a Jetson
 # make test-lerobot   LeRobot itself opens our datasets, drives our simulated servos, and records with our plugin
 # make faults  every row of the fault table with 20 seeds, two at a time: an hour
-# make check   formatting, lint, types, import contracts
+# make check   formatting, lint, types, import contracts, unused functions
 # make soak    an hour of a run without hardware: does any process grow, is anything lost?
 # make test-cpu    INT8 for CPUs on an emulated processor without VNNI; needs qemu-user; minutes
 # make test-v4l2  the V4L2 cameras on the kernel's own device, in an emulated machine: 2 minutes, not part of `make test`
@@ -71,6 +71,7 @@ check: .venv/with-everything
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright -p .typing --pythonpath $(CURDIR)/$(BIN)/python
 	PYTHONPATH=.typing $(BIN)/lint-imports --no-cache
+	$(BIN)/python .ci/unused.py
 
 format: .venv/with-everything
 	$(BIN)/ruff check --fix .

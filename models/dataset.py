@@ -7,7 +7,6 @@ import io
 import struct
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.recording.dataset import DataFile, RecordedDataset, open_dataset
+from sefa_edge.profiles.recording.dataset import DataFile, RecordedDataset
 
 DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error)
 """What Pillow raises for damaged files."""
@@ -50,16 +49,6 @@ class Demonstrations:
         """Frame numbers [B, n_obs] of the observation at `index`, oldest first; the first frame repeats."""
         steps = index[:, None] + torch.arange(1 - n_obs_steps, 1)
         return steps.maximum(self.episode_start[index, None])
-
-
-def load_dataset(folder: Path) -> Demonstrations:
-    """Read the dataset in `folder`, pictures included.
-
-    Raises:
-        InputError: not a LeRobot v3.0 dataset, or a damaged one.
-        MissingError: it holds videos, and PyAV is not installed.
-    """
-    return load_demonstrations(open_dataset(folder))
 
 
 def load_demonstrations(dataset: RecordedDataset) -> Demonstrations:

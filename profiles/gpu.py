@@ -40,11 +40,6 @@ class _DriverError(Exception):
     """A call of the driver failed; never leaves this file."""
 
 
-def find_gpu() -> Gpu | None:
-    """The first GPU that the driver shows; None without driver or device. Never raises."""
-    return search_gpu().gpu
-
-
 def search_gpu(driver: str = DRIVER) -> GpuSearch:
     """Ask the driver library `driver` for its first GPU, and keep the reason when there is none. Never raises."""
     try:

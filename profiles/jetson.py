@@ -10,16 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MAX_BYTES = 1_000_000
-MODULE_NAMES = {
-    "p3767-0000": "Orin NX 16GB",
-    "p3767-0001": "Orin NX 8GB",
-    "p3767-0003": "Orin Nano 8GB",
-    "p3767-0004": "Orin Nano 4GB",
-    "p3767-0005": "Orin Nano 8GB (developer kit)",
-    "p3701-0000": "AGX Orin (developer kit)",
-    "p3701-0004": "AGX Orin 32GB",
-    "p3701-0005": "AGX Orin 64GB",
-}
 _PART_NUMBER = re.compile(r"nvidia,(?:p\d{4}-\d{4}\+)?(p\d{4}-\d{4})")
 """In the device tree: `nvidia,p3768-0000+p3767-0005-super` (carrier + module) or `nvidia,p3767-0005`."""
 _RELEASE = re.compile(r"R(\d+) \(release\), REVISION: (\d+(?:\.\d+)*)")
@@ -41,10 +31,6 @@ class Jetson:
     """The first line of etc/nv_tegra_release, without its `# `."""
     power_mode: str | None
     """By name (`MAXN_SUPER`), since a number means another mode elsewhere; `pmode:0002` where nothing names it."""
-
-    @property
-    def module_name(self) -> str:
-        return MODULE_NAMES.get(self.part_number or "", self.part_number or self.model)
 
 
 def find_jetson(root: Path = Path("/")) -> Jetson | None:

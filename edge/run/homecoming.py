@@ -70,7 +70,6 @@ class Homecoming:
     ) -> None:
         """`tell` updates the status line; it is called in every turn of every wait."""
         self._crew, self._watch, self._profile, self._tell, self._line = crew, watch, profile, tell, line
-        self._rescuing = False
         self._emergency_ns: int | None = None
         """When an emergency stop was noticed."""
         self._refusing: tuple[str, ...] | None = None
@@ -125,7 +124,6 @@ class Homecoming:
     def _rescue(self, signals: StopSignals) -> None:
         ready = self._watch.ready
         self._crew.start_rescue(None if ready is None else ready.identity)
-        self._rescuing = True
         self._watch.watch_control()
         self._line.say("the control process is gone; another one parks the arm if it holds")
         self._wait(signals)

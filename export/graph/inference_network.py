@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -76,18 +76,6 @@ class FoldedRange(nn.Module):
 
     def restore(self, values: Tensor) -> Tensor:
         return values * self.half_span + self.middle
-
-
-class StaticVelocity(Protocol):
-    """A velocity net at fixed times: what the condition contributes is computed once per step, ahead of x."""
-
-    def modulations(self, condition: Tensor) -> list[list[Tensor]]:
-        """Condition [1, C] -> per Euler step the FiLM rows [1, 2 width] of every block."""
-        ...
-
-    def __call__(self, x: Tensor, modulation: list[Tensor]) -> Tensor:
-        """x [T, n] -> velocity [T, n]."""
-        ...
 
 
 def static_velocity(policy: FlowPolicy, times: list[float], form: GraphForm) -> StaticMlp | StaticUnet:

@@ -18,7 +18,6 @@ from sefa_edge.profiles.errors import InputError
 TYPED_OPSET = 19
 """The first in which Q/DQ scales may be float16."""
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
-SCALE_INPUT = 1
 
 
 def to_half(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -27,9 +27,6 @@ class Int8Weight:
     values: np.ndarray
     scale: np.ndarray
 
-    def dequantised(self) -> np.ndarray:
-        return self.values * self.scale.reshape(-1, *[1] * (self.values.ndim - 1))
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grid:

@@ -5,11 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 RULES_FILE = Path(__file__).resolve().parents[1] / "udev" / "60-sefa-edge.rules"
-INSTALLED_AT = "/etc/udev/rules.d/60-sefa-edge.rules"
-HOW_TO_INSTALL = (
-    f"sefa-edge arm scan --udev-rules | sudo tee {INSTALLED_AT}",
-    "sudo udevadm control --reload && sudo udevadm trigger",
-)
 
 
 def udev_rules() -> str:

@@ -1,4 +1,4 @@
-"""What the numbers were measured on: without it, a latency is a rumour."""
+"""The machine, software and power settings that numbers were measured on."""
 
 from __future__ import annotations
 

@@ -84,9 +84,9 @@ class LatencyReport(StrictModel):
     schema_version: Literal[1]
     subject: Subject
     stages: Annotated[list[StageReport], Field(min_length=1)]
-    """The way of a frame, in order: each begins where the one before it ends."""
+    """From frame to command, in order: each begins where the one before it ends."""
     others: list[StageReport]
-    """What lies across or beside that way: its whole length, the work of a tick, the loop's lateness."""
+    """What spans or accompanies those stages: their total, the work of a tick, the loop's lateness."""
     environment: Environment
 
 

@@ -26,8 +26,8 @@ from sefa_edge.edge.tools.bench_loop.samples import (
     Beside,
     Footprint,
     LoopMeasurement,
-    LoopSamples,
     footprint_of,
+    record_ticks,
 )
 from sefa_edge.edge.tools.bench_loop.servos import simulated_servos
 from sefa_edge.edge.tools.bench_loop.timer_control import TimerRequest, TimerResult, parse_timer_loop, timer_control
@@ -67,7 +67,7 @@ class Counted:
 
 def test_samples_leave_the_warm_up_and_other_modes_out() -> None:
     companion = Counted()
-    samples = LoopSamples(Mode.RUNNING, 1.0, companion)
+    samples = record_ticks(Mode.RUNNING, 1.0, companion)
     for number in range(1000):
         samples.hear_tick(tick(number, mode=Mode.ARMED if number < 100 else Mode.RUNNING))
         samples.hear_tick(tick(number, mode=Mode.HOLD))

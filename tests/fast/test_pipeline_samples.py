@@ -47,16 +47,17 @@ def tick(number: int, *, mode: Mode = Mode.RUNNING, chunk_id: int = NONE_NS, fra
 @pytest.mark.parametrize("policy_first", [True, False])
 def test_the_way_of_a_chunk(policy_first: bool) -> None:
     samples = PipelineSamples(wanted=1)
-    samples.hear_tick(tick(0))
-    samples.hear_frame(FRAME, ARRIVED_NS)
+    records = samples.begin_run()
+    records.hear_tick(tick(0))
+    records.hear_frame(FRAME, ARRIVED_NS)
     first = tick(4, chunk_id=7, frame_age_ns=40 * MS)
-    hear = [lambda: samples.hear_policy(PLANNED), lambda: samples.hear_tick(first)]
+    hear = [lambda: records.hear_policy(PLANNED), lambda: records.hear_tick(first)]
     for step in hear if policy_first else reversed(hear):
-        assert not samples.satisfied
+        assert not records.satisfied
         step()
-    samples.hear_tick(tick(5, chunk_id=7, frame_age_ns=50 * MS))
+    records.hear_tick(tick(5, chunk_id=7, frame_age_ns=50 * MS))
 
-    assert samples.satisfied
+    assert records.satisfied
     (chunk,), (frame,) = samples.chunks, samples.frames
     assert (frame.capture_ns, frame.resize_ns, frame.frame_hand_over_ns) == (4 * MS, MS, MS)
     assert chunk.wait_ns == 10 * MS
@@ -68,10 +69,11 @@ def test_the_way_of_a_chunk(policy_first: bool) -> None:
 
 def test_the_stages_of_a_chunk_add_up_to_its_whole_way() -> None:
     samples = PipelineSamples(wanted=1)
-    samples.hear_tick(tick(0))
-    samples.hear_frame(FRAME, ARRIVED_NS)
-    samples.hear_policy(PLANNED)
-    samples.hear_tick(tick(4, chunk_id=7, frame_age_ns=40 * MS))
+    records = samples.begin_run()
+    records.hear_tick(tick(0))
+    records.hear_frame(FRAME, ARRIVED_NS)
+    records.hear_policy(PLANNED)
+    records.hear_tick(tick(4, chunk_id=7, frame_age_ns=40 * MS))
     stages, others = stage_reports(samples, {"tick_ns": 10 * MS})
     assert sum(stage.max_ns for stage in stages) == others[0].max_ns
     assert [stage.key + "_ns" for stage in stages] == list(STAGES)
@@ -82,18 +84,19 @@ def test_the_stages_of_a_chunk_add_up_to_its_whole_way() -> None:
 def test_a_second_run_counts_its_chunks_from_one_again() -> None:
     samples = PipelineSamples(wanted=2)
     for _ in range(2):
-        samples.begin_run()
-        samples.hear_tick(tick(0))
-        samples.hear_frame(FRAME, ARRIVED_NS)
-        samples.hear_policy(PLANNED)
-        samples.hear_tick(tick(4, chunk_id=7, frame_age_ns=40 * MS))
+        records = samples.begin_run()
+        records.hear_tick(tick(0))
+        records.hear_frame(FRAME, ARRIVED_NS)
+        records.hear_policy(PLANNED)
+        records.hear_tick(tick(4, chunk_id=7, frame_age_ns=40 * MS))
     assert samples.satisfied
 
 
 def test_what_happens_before_running_is_not_measured() -> None:
     samples = PipelineSamples(wanted=1)
-    samples.hear_tick(tick(0, mode=Mode.ARMED))
-    samples.hear_frame(FRAME, ARRIVED_NS)
+    records = samples.begin_run()
+    records.hear_tick(tick(0, mode=Mode.ARMED))
+    records.hear_frame(FRAME, ARRIVED_NS)
     assert (samples.ticks, samples.frames) == ([], [])
     with pytest.raises(InputError, match="nothing to measure"):
         stage_reports(samples, {})
@@ -101,6 +104,7 @@ def test_what_happens_before_running_is_not_measured() -> None:
 
 def test_a_chunk_of_an_unheard_frame_does_not_count() -> None:
     samples = PipelineSamples(wanted=1)
-    samples.hear_policy(PLANNED)
-    samples.hear_tick(tick(4, chunk_id=7, frame_age_ns=40 * MS))
+    records = samples.begin_run()
+    records.hear_policy(PLANNED)
+    records.hear_tick(tick(4, chunk_id=7, frame_age_ns=40 * MS))
     assert not samples.satisfied

@@ -21,7 +21,7 @@ from sefa_edge.edge.engines.engine import EngineOptions, PlanOptions, fill_input
 from sefa_edge.edge.engines.opening import open_engine
 from sefa_edge.edge.engines.tensorrt_plan import PlanEngine
 from sefa_edge.profiles.card import PolicyCard, load_card
-from sefa_edge.profiles.gpu import find_gpu
+from sefa_edge.profiles.gpu import search_gpu
 
 LibraryObject: TypeAlias = Any
 """Of a library that need not be installed."""
@@ -302,7 +302,7 @@ def _plan(task: Task, library: Literal["tensorrt", "tensorrt_rtx"], launch: Lite
 def _check_rtx_takes_this_gpu(module: str) -> None:
     """TensorRT-RTX knows the chips it compiles for by name, and an H100 or an Orin is none of them."""
     capabilities = importlib.import_module(module).ComputeCapability.__members__
-    gpu = find_gpu()
+    gpu = search_gpu().gpu
     name = f"SM{gpu.compute_capability.replace('.', '')}" if gpu else "no GPU"
     if name not in capabilities:
         raise Absent(f"TensorRT-RTX does not take {name}; it takes {' '.join(sorted(capabilities))}")

@@ -12,8 +12,9 @@ import torch
 
 from sefa_edge.edge.pictures import encode_png
 from sefa_edge.edge.tools.demonstrations.dataset_writer import DatasetInfo, DatasetWriter, Episode
-from sefa_edge.models.dataset import decode_picture, load_dataset
+from sefa_edge.models.dataset import decode_picture, load_demonstrations
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.recording.dataset import open_dataset
 
 NAMES = ("shoulder_pan", "gripper")
 LENGTHS = (5, 1, 7)
@@ -37,7 +38,7 @@ def _episode(index: int, length: int) -> Episode:
 
 
 def test_round_trip_is_exact(dataset: Path) -> None:
-    data = load_dataset(dataset)
+    data = load_demonstrations(open_dataset(dataset))
     assert (len(data), data.joint_names, data.rate_hz) == (sum(LENGTHS), NAMES, 10.0)
     start = 0
     for index, length in enumerate(LENGTHS):
@@ -51,7 +52,7 @@ def test_round_trip_is_exact(dataset: Path) -> None:
 
 
 def test_windows_never_leave_their_episode(dataset: Path) -> None:
-    data = load_dataset(dataset)
+    data = load_demonstrations(open_dataset(dataset))
     index = torch.arange(len(data))
     chunk, history = data.chunk(index, 4), data.history(index, 3)
     torch.testing.assert_close(chunk[3], data.action_deg[[3, 4, 4, 4]])
@@ -118,12 +119,15 @@ def _edit_info(folder: Path, **changes: object) -> None:
 def test_damage_is_named(dataset: Path, damage, message: str) -> None:
     damage(dataset)
     with pytest.raises(InputError, match=message):
-        load_dataset(dataset)
+        load_demonstrations(open_dataset(dataset))
 
 
 def test_the_fingerprint_of_a_dataset_stays(dataset: Path) -> None:
     """Checkpoints and cards carry it: what was trained must still be recognised."""
-    assert load_dataset(dataset).sha256 == "f95a2cd54245c4d1924b74e7b4b6fcfddba5ec3a81319ae4603cfe9c69a43757"
+    assert (
+        load_demonstrations(open_dataset(dataset)).sha256
+        == "f95a2cd54245c4d1924b74e7b4b6fcfddba5ec3a81319ae4603cfe9c69a43757"
+    )
 
 
 def test_several_files_are_read_and_fingerprinted_in_order(tmp_path: Path) -> None:
@@ -131,13 +135,13 @@ def test_several_files_are_read_and_fingerprinted_in_order(tmp_path: Path) -> No
     for index in range(103):
         writer.add(_episode(index, 2))
     writer.close()
-    data = load_dataset(tmp_path / "demo")
+    data = load_demonstrations(open_dataset(tmp_path / "demo"))
     assert data.sha256 == "a5c3e9173d89681c2a9ca26f34d36eaaeba8a8e0df24843c913db83da8d43022"
     np.testing.assert_array_equal(data.images["front"][204:206], np.stack(_episode(102, 2).images["front"]))
 
 
 def test_videos_train_as_well(tmp_path: Path, make_video_dataset: Callable[..., Path]) -> None:
-    data = load_dataset(make_video_dataset(tmp_path / "demo"))
+    data = load_demonstrations(open_dataset(make_video_dataset(tmp_path / "demo")))
     assert (len(data), data.joint_names, data.rate_hz) == (15, NAMES, 10.0)
     assert data.images["front"].shape == (15, 48, 64, 3)
     grey = data.images["front"][:, :, 40:].float().mean(dim=(1, 2, 3))

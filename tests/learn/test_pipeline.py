@@ -12,6 +12,7 @@ import pytest
 
 from sefa_edge.cli import main
 from sefa_edge.profiles.card import load_card
+from sefa_edge.profiles.recording.dataset import open_dataset
 
 pytestmark = pytest.mark.sim
 
@@ -115,8 +116,8 @@ def test_an_engine_that_was_changed_is_refused(
 
 
 def test_pictures_in_the_dataset_are_lossless_renders(dataset: Path) -> None:
-    from sefa_edge.models.dataset import load_dataset
+    from sefa_edge.models.dataset import load_demonstrations
 
-    data = load_dataset(dataset)
+    data = load_demonstrations(open_dataset(dataset))
     assert data.images["front"].shape[1:] == (48, 48, 3)
     assert np.unique(data.images["front"][0].numpy()).size > 20

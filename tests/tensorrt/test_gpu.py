@@ -14,10 +14,9 @@ from sefa_edge.profiles.gpu import Gpu, search_gpu
 
 PROGRAM = """
 import dataclasses, json
-from sefa_edge.profiles.gpu import find_gpu, search_gpu
-gpu, search = find_gpu(), search_gpu()
-assert gpu == search.gpu
-print(json.dumps([dataclasses.asdict(gpu) if gpu else None, search.reason]))
+from sefa_edge.profiles.gpu import search_gpu
+search = search_gpu()
+print(json.dumps([dataclasses.asdict(search.gpu) if search.gpu else None, search.reason]))
 """
 
 

@@ -1,8 +1,8 @@
-"""`sefa-edge bench-loop`: proves the control loop on this very unit, with camera and inference running.
+"""`sefa-edge bench-loop`: measures the control loop on this unit, with camera and inference running.
 
 What is measured is a run: the processes, priorities, cores, sockets and limits of `sefa-edge run`, the policy
 inferring from pictures, the arm read (and, when it is simulated, moved) in every tick. On the same core at the
-same time runs a loop in C that does nothing: what it is late, the machine is late. A real arm is only read.
+same time runs a loop in C that does nothing: its lateness is that of the machine. A real arm is only read.
 """
 
 from __future__ import annotations
@@ -26,9 +26,17 @@ from sefa_edge.edge.run.run_plan import RunPlan, make_plan
 from sefa_edge.edge.run.status import Status, StatusLine
 from sefa_edge.edge.run.supervisor import Ending, Supervisor
 from sefa_edge.edge.tools.bench_loop.report import Findings, as_json, judge, require_load, table, verdict
-from sefa_edge.edge.tools.bench_loop.samples import Footprint, LoopMeasurement, LoopSamples, footprint_of
+from sefa_edge.edge.tools.bench_loop.samples import (
+    Beside,
+    Footprint,
+    LoopMeasurement,
+    elapsed_ns,
+    footprint_of,
+    record_ticks,
+)
 from sefa_edge.edge.tools.bench_loop.servos import simulated_servos
 from sefa_edge.edge.tools.bench_loop.timer_control import TimerControl, TimerRequest, TimerResult, timer_control
+from sefa_edge.edge.tools.run_records import RunRecords
 from sefa_edge.profiles.card import load_card
 from sefa_edge.profiles.console import limit_waiting
 from sefa_edge.profiles.errors import InputError, SefaError
@@ -64,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Measure, judge and tell; 1 when a criterion is missed. Raises SefaError when the run was cut short."""
+    """Measure and report; 1 when a criterion is missed. Raises SefaError when the run was cut short."""
     _check(args)
     limit_waiting()
     environment = describe_environment()
@@ -92,16 +100,16 @@ class Bench:
         self._timer_result: TimerResult | None = None
         self._before: Footprint | None = None
         self._grown: Footprint | None = None
-        self._samples = LoopSamples(Mode.IDLE if plan.untouched else Mode.RUNNING, seconds, self)
-        self._supervisor = Supervisor(plan, ProgressLine(self._samples, seconds), self._samples)
+        self._records = record_ticks(Mode.IDLE if plan.untouched else Mode.RUNNING, seconds, self)
+        self._supervisor = Supervisor(plan, ProgressLine(self._records, seconds), self._records)
 
     def measure(self) -> tuple[Ending, Findings | None]:
-        """Perform the run. None: a person stopped it. Raises SefaError when it ended by itself too early."""
+        """Perform the run. None: a person stopped it. Raises SefaError when it ended too early."""
         with timer_control(self._timer_request()) as self._timer:
             ending = self._supervisor.run()
         if is_of_signal(ending.exit_code):
             return ending, None
-        if ending.message not in (PARKED, UNTOUCHED) or not self._samples.satisfied:
+        if ending.message not in (PARKED, UNTOUCHED) or not self._records.satisfied:
             raise SefaError(ending.message, ending.hint, ending.exit_code or ExitCode.FAULT)
         return ending, self._findings()
 
@@ -131,10 +139,10 @@ class Bench:
     def _findings(self) -> Findings:
         refused = self._supervisor.refused
         return Findings(
-            loop=LoopMeasurement.of(self._samples.ticks, self._plan.control_rate_hz),
+            loop=LoopMeasurement.of(self._records.ticks, self._plan.control_rate_hz),
             control=self._timer_result,
             grown=self._grown,
-            beside=self._samples.beside,
+            beside=Beside.of(self._records),
             refused=tuple(privilege.name or "" for privilege in Privilege if privilege & refused),
             asked_rate_hz=self._plan.control_rate_hz,
         )
@@ -143,12 +151,12 @@ class Bench:
 class ProgressLine(StatusLine):
     """The status line of a run, led by how much of the measurement is done."""
 
-    def __init__(self, samples: LoopSamples, seconds: float) -> None:
+    def __init__(self, records: RunRecords, seconds: float) -> None:
         super().__init__(sys.stderr)
-        self._samples, self._seconds = samples, seconds
+        self._records, self._seconds = records, seconds
 
     def update(self, status: Status, now_ns: int) -> None:
-        done_s = min(self._samples.elapsed_ns / NS_PER_S, self._seconds)
+        done_s = min(elapsed_ns(self._records) / NS_PER_S, self._seconds)
         filled = int(BAR_CELLS * done_s / self._seconds)
         bar = f"[{'#' * filled}{'.' * (BAR_CELLS - filled)}] {done_s:.0f}/{self._seconds:g} s"
         super().update(replace(status, episode=bar, successes=""), now_ns)

@@ -1,4 +1,4 @@
-"""What was measured, judged, and told: criteria, table, JSON."""
+"""The result of bench-loop: its criteria, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COLUMNS = ("p50_ns", "p99_ns", "p999_ns", "max_ns")
 
 @dataclass(frozen=True, slots=True)
 class Criterion:
-    """One thing that a unit has to keep. `limit` is the largest value that does."""
+    """One condition; it is met when `value` is at most `limit`. `words` gives both for a person."""
 
     name: str
     value: float
@@ -43,7 +43,7 @@ class Criterion:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Findings:
-    """All of one measurement. `grown`: what the kernel counted of the control process meanwhile."""
+    """One measurement. `grown`: what the kernel counted for the control process during it."""
 
     loop: LoopMeasurement
     control: TimerResult | None
@@ -54,7 +54,7 @@ class Findings:
 
 
 def judge(findings: Findings) -> list[Criterion]:
-    """The criteria of a steady loop, strictest first where one machine can be worse than another."""
+    """The criteria of a steady loop."""
     loop, control = percentiles(findings.loop.lateness_ns), _of_control(findings.control)
     p999_limit_ns = max(MAX_P999_NS, MAX_P999_RATIO * control.p999_ns) if control else MAX_P999_NS
     rate_error, rate_limit = rate_error_of(findings), max(MAX_RATE_ERROR, _control_rate_error(findings.control))
@@ -67,10 +67,10 @@ def judge(findings: Findings) -> list[Criterion]:
 
 
 def require_load(beside: Beside) -> None:
-    """Refuse to judge a loop that ran alone: bench-loop proves it beside a camera and inference.
+    """Refuse a measurement without load: bench-loop measures the loop beside a camera and inference.
 
     Raises:
-        SefaError: not one picture, or not one inference, came while it was measured.
+        SefaError: no frame or no inference came during the measurement.
     """
     missing = [what for what, count in (("picture", beside.pictures), ("inference", beside.chunks)) if not count]
     if missing:
@@ -82,7 +82,7 @@ def require_load(beside: Beside) -> None:
 
 
 def rate_error_of(findings: Findings) -> float:
-    """How far the ticks that happened per second are from those asked for, as a share; skipped ones are missing."""
+    """Relative error of the loop's rate; skipped ticks count as missing."""
     return findings.loop.rate_hz / findings.asked_rate_hz - 1.0
 
 
@@ -161,7 +161,7 @@ def _surroundings(findings: Findings) -> Iterator[str]:
     )
     if (grown := findings.grown) is not None:
         yield (
-            f"control process meanwhile: {grown.page_faults} page faults, {grown.resident_kb:+d} kB, "
+            f"control process during the measurement: {grown.page_faults} page faults, {grown.resident_kb:+d} kB, "
             f"switched out {grown.involuntary_switches} times"
         )
     if loop.lost_reports:
@@ -177,7 +177,7 @@ def _of_control(control: TimerResult | None) -> Percentiles | None:
 
 
 def _control_rate_error(control: TimerResult | None) -> float:
-    """What this machine takes from any loop: the share of grid points that the control missed."""
+    """The share of grid points that the C loop missed: no loop does better on this machine."""
     if control is None or not control.skipped:
         return 0.0
     return control.skipped / (control.skipped + len(control.lateness_ns))

@@ -1,17 +1,17 @@
-"""Listens to a run and keeps what says how steady the loop was: lateness, work, skipped ticks, page faults."""
+"""How steady the loop of a run was: lateness, work, skipped ticks, page faults, and what ran beside it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from sefa_edge.edge.ipc.policy_records import Happening, PolicyReport
 from sefa_edge.edge.ipc.records import STAGES, TickReport
-from sefa_edge.edge.ipc.transport import FrameDescriptor
 from sefa_edge.edge.ipc.vocabulary import Mode
+from sefa_edge.edge.tools.run_records import RunRecords
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.units import NS_PER_S, period_ns, s_to_ns
 
@@ -48,6 +48,21 @@ def footprint_of(pid: int) -> Footprint | None:
     return Footprint(minor + major, int(status["nonvoluntary_ctxt_switches"]), resident_kb)
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What went on beside the loop while it was measured."""
+
+    pictures: int = 0
+    chunks: int = 0
+    inference_ns: list[int] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, records: RunRecords) -> Beside:
+        """What was heard of the other processes while the ticks were measured."""
+        inference_ns = [chunk.record.inference_ns for chunk in records.chunks if chunk.measured]
+        return cls(sum(frame.measured for frame in records.frames), len(inference_ns), inference_ns)
+
+
 class Companion(Protocol):
     """Measures beside the loop, over the same time."""
 
@@ -60,58 +75,27 @@ class Companion(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Beside:
-    """What went on beside the loop while it was measured."""
-
-    pictures: int = 0
-    chunks: int = 0
-    inference_ns: list[int] = field(default_factory=list)
+def elapsed_ns(records: RunRecords) -> int:
+    """From the first measured tick to the newest."""
+    return records.ticks[-1].start_ns - records.ticks[0].start_ns if records.ticks else 0
 
 
-class LoopSamples:
-    """A supervisor's `Listener` that is satisfied by `seconds` of ticks in `mode`, after a warm-up."""
+def record_ticks(mode: Mode, seconds: float, companion: Companion) -> RunRecords:
+    """A supervisor's listener that is satisfied by `seconds` of ticks in `mode`, after a warm-up."""
 
-    def __init__(self, mode: Mode, seconds: float, companion: Companion) -> None:
-        self._mode = mode
-        self._duration_ns = s_to_ns(seconds)
-        self._companion = companion
-        self._warm_ns: int | None = None
-        self.beside = Beside()
-        self.ticks: list[TickReport] = []
+    begun = False
 
-    @property
-    def elapsed_ns(self) -> int:
-        return self.ticks[-1].start_ns - self.ticks[0].start_ns if self.ticks else 0
+    def enough(records: RunRecords) -> bool:
+        nonlocal begun
+        if records.ticks and not begun:
+            begun = True
+            companion.begin()
+        if elapsed_ns(records) < s_to_ns(seconds):
+            return False
+        companion.end()
+        return True
 
-    @property
-    def _measuring(self) -> bool:
-        return bool(self.ticks) and not self.satisfied
-
-    @property
-    def satisfied(self) -> bool:
-        return self.elapsed_ns >= self._duration_ns
-
-    def hear_frame(self, descriptor: FrameDescriptor, arrived_ns: int) -> None:
-        self.beside.pictures += self._measuring
-
-    def hear_policy(self, report: PolicyReport) -> None:
-        if report.happening is Happening.CHUNK and self._measuring:
-            self.beside.chunks += 1
-            self.beside.inference_ns.append(report.inference_ns)
-
-    def hear_tick(self, report: TickReport) -> None:
-        if report.mode is not self._mode or self.satisfied:
-            return
-        if self._warm_ns is None:
-            self._warm_ns = report.start_ns + WARM_UP_NS
-        if report.start_ns < self._warm_ns:
-            return
-        if not self.ticks:
-            self._companion.begin()
-        self.ticks.append(report)
-        if self.satisfied:
-            self._companion.end()
+    return RunRecords(mode, WARM_UP_NS, enough)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,7 +115,7 @@ class LoopMeasurement:
     """Ticks that happened, per second."""
 
     @classmethod
-    def of(cls, ticks: list[TickReport], asked_rate_hz: float) -> LoopMeasurement:
+    def of(cls, ticks: Sequence[TickReport], asked_rate_hz: float) -> LoopMeasurement:
         """Raises InputError when there are fewer than two ticks."""
         if len(ticks) < 2:
             raise InputError("the run gave nothing to measure", "measure for longer: --seconds")

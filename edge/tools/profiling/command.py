@@ -1,4 +1,4 @@
-"""`sefa-edge profile`: a real run, listened to, as percentiles of every stage.
+"""`sefa-edge profile`: percentiles of every stage of a real run.
 
 Everything runs as in `sefa-edge run`: the same processes, sockets, rings and limits, on the same arm, which
 moves. One thing differs: the policy makes a new chunk at every step instead of every few, for more samples in
@@ -84,8 +84,7 @@ def _listen(plan: RunPlan, samples: PipelineSamples) -> Ending:
     """Run until everything is measured. A simulated arm that hits the table ends a run, not the measuring."""
     while True:
         measured_before = len(samples.chunks)
-        samples.begin_run()
-        ending = Supervisor(plan, ProgressLine(samples), samples).run()
+        ending = Supervisor(plan, ProgressLine(samples), samples.begin_run()).run()
         may_go_on = plan.world is not None and ending.exit_code == ExitCode.FAULT
         if samples.satisfied or not may_go_on or len(samples.chunks) == measured_before:
             return ending

@@ -1,6 +1,6 @@
-"""Listens to a run and puts together, chunk by chunk, how long each stage took.
+"""Puts together, chunk by chunk, how long each stage of a run took.
 
-No record carries all stamps of a frame's way; they are joined here. A frame is known by its capture time, a
+No record carries all stamps from frame to command; they are joined here. A frame is known by its capture time, a
 chunk by its id, and the chunk's observation time is the capture time of the frame that it was made from.
 
     FrameDescriptor   capture, received, published; arrived when this process heard of it
@@ -14,17 +14,18 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from sefa_edge.edge.ipc.policy_records import Happening, PolicyReport
+from sefa_edge.edge.ipc.policy_records import PolicyReport
 from sefa_edge.edge.ipc.records import TickReport
 from sefa_edge.edge.ipc.transport import FrameDescriptor
 from sefa_edge.edge.ipc.vocabulary import Mode
+from sefa_edge.edge.tools.run_records import Heard, RunRecords
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.latency.report import StageReport, summarise
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a stage is called, whose time it is, and from where to where it lasts."""
+    """A stage's title, the process whose time it is, and what it spans."""
 
     title: str
     process: str
@@ -50,7 +51,7 @@ STAGES = {
     "limit_ns": Row("Limiter", "control", "Position, velocity and acceleration limits; the right to move."),
     "bus_write_ns": Row("Bus write", "control", "The goals of all joints, encoded and written to the port."),
 }
-"""The way of a frame, in order. The keys are fields of FrameWay and ChunkWay."""
+"""From frame to command, in order. The keys are fields of FrameDurations and ChunkDurations."""
 
 OTHERS = {
     "frame_to_command_ns": Row(
@@ -69,8 +70,8 @@ OTHERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class FrameWay:
-    """Durations of one picture up to where another process can have it."""
+class FrameDurations:
+    """Durations of one frame until another process can read it."""
 
     capture_ns: int
     resize_ns: int
@@ -78,7 +79,7 @@ class FrameWay:
 
 
 @dataclass(frozen=True, slots=True)
-class ChunkWay:
+class ChunkDurations:
     """Durations of one chunk, from the picture being there to the first command that follows from it."""
 
     wait_ns: int
@@ -91,7 +92,7 @@ class ChunkWay:
 
 
 @dataclass(frozen=True, slots=True)
-class TickWay:
+class TickDurations:
     """Durations of one tick of the control loop."""
 
     tick_ns: int
@@ -100,48 +101,47 @@ class TickWay:
 
 
 class PipelineSamples:
-    """A supervisor's `Listener` that is satisfied by `wanted` chunks of which every stage is known."""
+    """The durations of `wanted` chunks of which every stage is known, and of the frames and ticks beside them."""
 
     def __init__(self, wanted: int) -> None:
         self.wanted = wanted
-        self.frames: list[FrameWay] = []
-        self.chunks: list[ChunkWay] = []
-        self.ticks: list[TickWay] = []
-        self.begin_run()
+        self.frames: list[FrameDurations] = []
+        self.chunks: list[ChunkDurations] = []
+        self.ticks: list[TickDurations] = []
 
-    def begin_run(self) -> None:
-        """Another run begins: its processes count their chunks from one again. What was measured stays."""
+    def begin_run(self) -> RunRecords:
+        """The listener of another run, whose processes count their chunks from one again; what was measured stays."""
         self._arrived_ns: dict[int, int] = {}
         self._planned: dict[int, PolicyReport] = {}
         self._first_ticks: dict[int, TickReport] = {}
         self._newest_chunk_id = 0
-        self._running = False
+        return RunRecords(Mode.RUNNING, 0, self._take_in)
 
     @property
     def satisfied(self) -> bool:
         return len(self.chunks) >= self.wanted
 
-    def hear_frame(self, descriptor: FrameDescriptor, arrived_ns: int) -> None:
-        capture_ns, received_ns, published_ns = (
-            descriptor.capture_ns,
-            descriptor.received_ns,
-            descriptor.published_ns,
-        )
-        self._arrived_ns[capture_ns] = arrived_ns
-        if not self._running:  # pictures of an arm that only waits are no load on anybody
-            return
-        self.frames.append(FrameWay(received_ns - capture_ns, published_ns - received_ns, arrived_ns - published_ns))
-
-    def hear_policy(self, report: PolicyReport) -> None:
-        if report.happening is Happening.CHUNK:
+    def _take_in(self, records: RunRecords) -> bool:
+        """Join what has been heard since the last call; whether that is enough."""
+        while records.frames:
+            self._take_frame(records.frames.popleft())
+        while records.chunks:
+            report = records.chunks.popleft().record
             self._planned[report.chunk_id] = report
             self._join(report.chunk_id)
+        while records.ticks:
+            self._take_tick(records.ticks.popleft())
+        return self.satisfied
 
-    def hear_tick(self, report: TickReport) -> None:
-        self._running = report.mode is Mode.RUNNING
-        if not self._running:
-            return
-        self.ticks.append(TickWay(sum(report.stage_ns), report.stage_ns[0], report.lateness_ns))
+    def _take_frame(self, frame: Heard[FrameDescriptor]) -> None:
+        stamps, arrived_ns = frame.record, frame.heard_ns
+        self._arrived_ns[stamps.capture_ns] = arrived_ns
+        if frame.measured:  # frames of an arm that only waits are no load on the others
+            capture_ns, resize_ns = stamps.received_ns - stamps.capture_ns, stamps.published_ns - stamps.received_ns
+            self.frames.append(FrameDurations(capture_ns, resize_ns, arrived_ns - stamps.published_ns))
+
+    def _take_tick(self, report: TickReport) -> None:
+        self.ticks.append(TickDurations(sum(report.stage_ns), report.stage_ns[0], report.lateness_ns))
         if report.chunk_id > self._newest_chunk_id:
             self._newest_chunk_id = report.chunk_id
             self._first_ticks[report.chunk_id] = report
@@ -156,13 +156,13 @@ class PipelineSamples:
         observed_ns = tick.start_ns - tick.lateness_ns - tick.frame_age_ns
         arrived_ns = self._arrived_ns.get(observed_ns)
         if arrived_ns is not None:
-            self.chunks.append(_way_of_chunk(observed_ns, arrived_ns, planned, tick))
+            self.chunks.append(_durations_of_chunk(observed_ns, arrived_ns, planned, tick))
 
 
-def _way_of_chunk(observed_ns: int, arrived_ns: int, planned: PolicyReport, tick: TickReport) -> ChunkWay:
+def _durations_of_chunk(observed_ns: int, arrived_ns: int, planned: PolicyReport, tick: TickReport) -> ChunkDurations:
     begun_ns = observed_ns + planned.frame_age_ns
     read_ns, choose_ns, shape_ns, check_ns, send_ns = tick.stage_ns
-    return ChunkWay(
+    return ChunkDurations(
         wait_ns=max(begun_ns - arrived_ns, 0),  # the policy may hear of a frame before this process does
         inference_ns=planned.inference_ns,
         chunk_hand_over_ns=tick.start_ns + read_ns - begun_ns - planned.inference_ns,
@@ -174,17 +174,21 @@ def _way_of_chunk(observed_ns: int, arrived_ns: int, planned: PolicyReport, tick
 
 
 def stage_reports(samples: PipelineSamples, budgets_ns: dict[str, int]) -> tuple[list[StageReport], list[StageReport]]:
-    """The stages on a frame's way, and what lies across or beside it.
+    """The stages from frame to command, and what spans or accompanies them.
 
     Raises:
         InputError: nothing was measured.
     """
     columns: dict[str, np.ndarray] = {}
-    for kind, ways in ((FrameWay, samples.frames), (ChunkWay, samples.chunks), (TickWay, samples.ticks)):
-        if not ways:
+    for kind, measured in (
+        (FrameDurations, samples.frames),
+        (ChunkDurations, samples.chunks),
+        (TickDurations, samples.ticks),
+    ):
+        if not measured:
             raise InputError("the run gave nothing to measure", "does `sefa-edge run` work with the same options?")
         for field in fields(kind):
-            columns[field.name] = np.array([getattr(way, field.name) for way in ways], np.int64)
+            columns[field.name] = np.array([getattr(one, field.name) for one in measured], np.int64)
 
     def report(key: str, row: Row) -> StageReport:
         return summarise(

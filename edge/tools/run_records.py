@@ -1,0 +1,70 @@
+"""What a command that measures keeps of a run: a listener of the supervisor, for bench-loop and profile alike."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from sefa_edge.edge.ipc.policy_records import Happening, PolicyReport
+from sefa_edge.edge.ipc.records import TickReport
+from sefa_edge.edge.ipc.transport import FrameDescriptor
+from sefa_edge.edge.ipc.vocabulary import Mode
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Heard(Generic[T]):
+    """A record, when this process heard it, and whether that was while the loop was measured."""
+
+    record: T
+    heard_ns: int
+    measured: bool
+
+
+class RunRecords:
+    """The records of one run: frames and chunks from its start on, and the measured ticks.
+
+    Measured are the ticks in `mode`, from `warm_up_ns` after the first of them until `enough` says so. It is asked
+    after every record, and may take records out.
+    """
+
+    def __init__(self, mode: Mode, warm_up_ns: int, enough: Callable[[RunRecords], bool]) -> None:
+        self.frames: deque[Heard[FrameDescriptor]] = deque()
+        self.chunks: deque[Heard[PolicyReport]] = deque()
+        self.ticks: deque[TickReport] = deque()
+        self.satisfied = False
+        self._mode = mode
+        self._warm_up_ns = warm_up_ns
+        self._enough = enough
+        self._warm_ns: int | None = None
+        self._measuring = False
+
+    def hear_frame(self, descriptor: FrameDescriptor, arrived_ns: int) -> None:
+        self.frames.append(Heard(descriptor, arrived_ns, self._measuring))
+        self._look()
+
+    def hear_policy(self, report: PolicyReport) -> None:
+        if report.happening is Happening.CHUNK:
+            self.chunks.append(Heard(report, time.monotonic_ns(), self._measuring))
+            self._look()
+
+    def hear_tick(self, report: TickReport) -> None:
+        self._measuring = not self.satisfied and self._counts(report)
+        if self._measuring:
+            self.ticks.append(report)
+            self._look()
+
+    def _counts(self, report: TickReport) -> bool:
+        if report.mode is not self._mode:
+            return False
+        if self._warm_ns is None:
+            self._warm_ns = report.start_ns + self._warm_up_ns
+        return report.start_ns >= self._warm_ns
+
+    def _look(self) -> None:
+        if not self.satisfied and self._enough(self):
+            self.satisfied, self._measuring = True, False
