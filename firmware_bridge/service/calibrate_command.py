@@ -16,7 +16,7 @@ from sefa_edge.firmware_bridge.service.calibrating import Sweep, result
 from sefa_edge.firmware_bridge.service.calibration_guided import Guided
 from sefa_edge.firmware_bridge.service.calibration_headless import given_sweep, timed_sweep
 from sefa_edge.firmware_bridge.service.calibration_outcome import CalibrationTarget, Outcome, comparison_table
-from sefa_edge.firmware_bridge.service.calibration_page import CalibrationPage
+from sefa_edge.firmware_bridge.service.calibration_terminal import CalibrationTerminal
 from sefa_edge.firmware_bridge.service.command import add_arm_words
 from sefa_edge.firmware_bridge.service.opening import open_bus, profile_of, told_calibration
 from sefa_edge.profiles.console import limit_waiting
@@ -60,11 +60,11 @@ def main(args: argparse.Namespace) -> int:
     profile = profile_of(args)
     _check(args)
     wanted = None if args.restore is None else told_calibration(find_calibration(args.restore, profile), profile)
-    page = None if args.headless or wanted is not None else CalibrationPage(sys.stdin, sys.stderr)
+    terminal = None if args.headless or wanted is not None else CalibrationTerminal(sys.stdin, sys.stderr)
     file = _file(args, profile)
     with open_bus(args.port, profile.feetech.baud) as bus:
         job = Job(args, profile, CalibrationRegisters(bus, profile), file)
-        outcome = job.calibrate(page) if wanted is None else job.restore(wanted)
+        outcome = job.calibrate(terminal) if wanted is None else job.restore(wanted)
     write_report(args.json, outcome.as_json())
     _tell(outcome, args)
     return 0
@@ -95,10 +95,10 @@ class Job:
         self._require_limp()
         return self._target.write(wanted, self._file)
 
-    def calibrate(self, page: CalibrationPage | None) -> Outcome:
-        """New numbers, from the person at the page, or headless. Raises SefaError, KeyboardInterrupt."""
+    def calibrate(self, terminal: CalibrationTerminal | None) -> Outcome:
+        """New numbers, from the person at the terminal, or headless. Raises SefaError, KeyboardInterrupt."""
         try:
-            return self.headless() if page is None else self.guided(page)
+            return self.headless() if terminal is None else self.guided(terminal)
         except (SefaError, KeyboardInterrupt):
             self._tell_torque()
             raise
@@ -112,16 +112,16 @@ class Job:
             return self._target.write(calibration, self._file)
         return self._target.keep(calibration, self._args.output)
 
-    def guided(self, page: CalibrationPage) -> Outcome:
+    def guided(self, terminal: CalibrationTerminal) -> Outcome:
         """Led by questions on a terminal. Raises SefaError, KeyboardInterrupt."""
         try:
-            calibration = Guided(self._registers, self._profile, page).run()
+            calibration = Guided(self._registers, self._profile, terminal).run()
             self._show(calibration)
-            page.say("", f"The numbers belong into the servos and into {self._file}.")
+            terminal.say("", f"The numbers belong into the servos and into {self._file}.")
             question = f"Type '{CONFIRMATION}' to put them there, ENTER to leave the servos as they are: "
-            agreed = self._args.write_eeprom or page.ask(question) == CONFIRMATION
+            agreed = self._args.write_eeprom or terminal.ask(question) == CONFIRMATION
         except KeyboardInterrupt:
-            page.say("", "Nothing was written: the servos carry their old numbers.")
+            terminal.say("", "Nothing was written: the servos carry their old numbers.")
             raise
         if agreed:
             return self._target.write(calibration, self._file)

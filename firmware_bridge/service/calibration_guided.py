@@ -8,17 +8,17 @@ from sefa_edge.firmware_bridge.host.calibration import Calibration
 from sefa_edge.firmware_bridge.host.feetech.calibration_registers import CalibrationRegisters
 from sefa_edge.firmware_bridge.service.calibrating import Sweep, begin, findings, observe, result
 from sefa_edge.firmware_bridge.service.calibration_listener import Listener
-from sefa_edge.firmware_bridge.service.calibration_page import CalibrationPage, position_table, sweep_table
+from sefa_edge.firmware_bridge.service.calibration_terminal import CalibrationTerminal, position_table, sweep_table
 from sefa_edge.profiles.schema import ArmProfile
 
 
 class Guided:
     """One guided calibration."""
 
-    def __init__(self, registers: CalibrationRegisters, profile: ArmProfile, page: CalibrationPage) -> None:
+    def __init__(self, registers: CalibrationRegisters, profile: ArmProfile, terminal: CalibrationTerminal) -> None:
         self._registers = registers
         self._profile = profile
-        self._page = page
+        self._terminal = terminal
         self._listener = Listener(registers)
         self._heard: Sequence[int | None] = ()
         self._sweep: Sweep = ()
@@ -39,34 +39,34 @@ class Guided:
     def _release(self) -> None:
         holding = self._registers.holding()
         if not holding:
-            self._page.say("The torque of all servos is off.")
+            self._terminal.say("The torque of all servos is off.")
             return
-        self._page.say(
+        self._terminal.say(
             f"The torque is on: {', '.join(holding)}.",
             "The arm will SAG as soon as it goes off: hold the arm now.",
         )
-        self._page.watch(lambda: ("ENTER switches the torque off, Ctrl-C leaves it on.",))
+        self._terminal.watch(lambda: ("ENTER switches the torque off, Ctrl-C leaves it on.",))
         self._registers.release()
-        self._page.say("The torque of all servos is off, read back.")
+        self._terminal.say("The torque of all servos is off, read back.")
 
     def _take_middle(self) -> None:
-        self._page.say(
+        self._terminal.say(
             "", "1. Bring every joint to the middle of its travel, the wrist upright, and keep it there: ENTER."
         )
-        self._page.watch(lambda: position_table(self._profile, self._listener.read()))
+        self._terminal.watch(lambda: position_table(self._profile, self._listener.read()))
         self._sweep = begin(self._registers.every_encoder())
 
     def _move_joints(self) -> bool:
         """Whether the sweep became a calibration; otherwise the middle pose must be taken again."""
-        self._page.say("", "2. Move every joint slowly from one end to the other, one after another, then ENTER.")
+        self._terminal.say("", "2. Move every joint slowly from one end to the other, one after another, then ENTER.")
         while True:
-            self._page.watch(self._look)
+            self._terminal.watch(self._look)
             wrong = findings(self._profile, self._sweep)
             if not wrong:
                 return True
-            self._page.say(*(f"{finding.joint} {finding.problem}" for finding in wrong))
+            self._terminal.say(*(f"{finding.joint} {finding.problem}" for finding in wrong))
             anew = [finding for finding in wrong if finding.middle_anew]
-            self._page.say(f"Not yet: {(anew or wrong)[0].advice}.")
+            self._terminal.say(f"Not yet: {(anew or wrong)[0].advice}.")
             if anew:
                 return False
 

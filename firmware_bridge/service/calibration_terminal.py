@@ -1,4 +1,4 @@
-"""The terminal of a guided calibration: a table that is drawn anew, ENTER, and a typed word.
+"""The terminal of a guided calibration: a table that is redrawn in place, ENTER, and typed answers.
 
 The terminal stays in its usual line mode, so nothing has to be restored however the program ends.
 """
@@ -22,11 +22,11 @@ READ_BYTES = 1024
 USUAL_COLUMNS = 80
 
 
-class CalibrationPage:
+class CalibrationTerminal:
     """What the operator sees and answers. The end of the input counts as Ctrl-C."""
 
     def __init__(self, keyboard: TextIO, screen: TextIO) -> None:
-        """Raises InputError when nobody sits there."""
+        """Raises InputError when either is not a terminal."""
         if not keyboard.isatty() or not screen.isatty():
             raise InputError(
                 "a guided calibration needs a terminal", "without one: --headless --middle-now --sweep-seconds S"
@@ -35,12 +35,12 @@ class CalibrationPage:
         self._screen = screen
 
     def say(self, *lines: str) -> None:
-        """Lines that stay."""
+        """Print lines that stay."""
         self._screen.write("".join(f"{line}\n" for line in lines))
         self._screen.flush()
 
     def watch(self, lines: Callable[[], Sequence[str]]) -> None:
-        """Draw these lines anew, in place, until ENTER. What was typed before does not count."""
+        """Redraw these lines in place until ENTER; earlier key presses are discarded."""
         self._forget_keys()
         drawn: Sequence[str] = ()
         while True:
@@ -52,7 +52,7 @@ class CalibrationPage:
                 return
 
     def ask(self, question: str) -> str:
-        """A typed answer, without spaces around it."""
+        """Ask, and return the typed answer without surrounding spaces."""
         self._forget_keys()
         self._screen.write(question)
         self._screen.flush()
