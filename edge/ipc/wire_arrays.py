@@ -39,14 +39,16 @@ class ArrayCodec:
         parts.append((value if value.dtype is self.dtype else value.astype(self.dtype)).tobytes())
 
     def unpack(self, record: bytes, offset: int, dims: Dims) -> tuple[np.ndarray, int]:
-        shape = [dims[name] for name in self.names]
-        count = math.prod(shape)
-        array = np.frombuffer(record, self.dtype, count, offset).reshape(shape)
-        return self.checked(array), offset + count * self.dtype.itemsize
+        return self.view(record, offset, tuple([dims[name] for name in self.names]))
 
-    def checked(self, array: np.ndarray) -> np.ndarray:
-        """An array out of a record; any byte but 0 is true."""
-        return array.view(np.uint8) != 0 if self._kind == "b" else array
+    def view(self, record: bytes, offset: int, shape: tuple[int, ...]) -> tuple[np.ndarray, int]:
+        """The array at an offset, and where it ends; any byte but 0 is true. Raises RecordError, ValueError."""
+        try:
+            array = np.ndarray(shape, self.dtype, record, offset)
+        except TypeError:  # the buffer is too small
+            raise RecordError(f"{len(record)} bytes are too few for an array of shape {shape}") from None
+        end = offset + array.nbytes
+        return (array.view(np.uint8) != 0 if self._kind == "b" else array), end
 
     def text(self, value: np.ndarray) -> str:
         if self.is_row:

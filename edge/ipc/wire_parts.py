@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
+from sefa_edge.edge.ipc.record_header import RecordError
 from sefa_edge.edge.ipc.wire_arrays import ArrayCodec, other_shape
 from sefa_edge.edge.ipc.wire_values import Codec, Dims, FixedCodec
 
@@ -29,64 +29,86 @@ class Part(Protocol):
 
 
 class FixedPart:
-    """All fields of fixed size, for one struct: single values, then tuples."""
+    """All fields of fixed size, for one struct: single values, then tuples.
+
+    Its two functions are expressions compiled once per class, as `dataclass` does: records are packed in every tick.
+    """
 
     def __init__(self, codecs: Mapping[str, FixedCodec]) -> None:
-        single = {name: codec for name, codec in codecs.items() if codec.count is None}
-        tuples = {name: codec.count for name, codec in codecs.items() if codec.count is not None}
+        single = [name for name, codec in codecs.items() if codec.count is None]
+        tuples = [name for name, codec in codecs.items() if codec.count is not None]
         self.names = (*single, *tuples)
         self.codes = "".join(codecs[name].code for name in self.names)
-        self._single_of = getter(single)
-        self._tuples_of = [operator.attrgetter(name) for name in tuples]
-        ends = list(itertools.accumulate(tuples.values(), initial=len(single)))
-        self._tuple_places = [slice(start, end) for start, end in itertools.pairwise(ends)]
-        self._single = len(single)
-        self._to_struct = [(i, codec.to_struct) for i, codec in enumerate(single.values()) if codec.to_struct]
-        self._from_struct = [(i, codec.from_struct) for i, codec in enumerate(single.values()) if codec.from_struct]
+        self.struct_values = _struct_values(codecs, self.names)
+        self.field_values = _field_values(codecs, self.names)
 
-    def struct_values(self, record: object) -> tuple[Any, ...]:
-        """What goes into the struct."""
-        values = self._single_of(record)
-        if self._to_struct:
-            values = _converted(values, self._to_struct)
-        for tuple_of in self._tuples_of:
-            values += tuple_of(record)
-        return values
 
-    def field_values(self, values: Sequence[Any]) -> list[Any]:
-        """The fields in the order of `names`, from what came out of the struct. Raises RecordError."""
-        found = list(values[: self._single])
-        for index, convert in self._from_struct:
-            found[index] = convert(found[index])
-        for place in self._tuple_places:
-            found.append(tuple(values[place]))
-        return found
+def _struct_values(codecs: Mapping[str, FixedCodec], names: Sequence[str]) -> Callable[[object], tuple[Any, ...]]:
+    """A function from a record to what goes into the struct."""
+    convert = {f"convert_{name}": codecs[name].to_struct for name in names}
+    values = (
+        f"convert_{name}(record.{name})" if codecs[name].to_struct else f"{'*' * bool(codecs[name].count)}record.{name}"
+        for name in names
+    )
+    return eval(f"lambda record: ({''.join(value + ', ' for value in values)})", convert)
+
+
+def _field_values(codecs: Mapping[str, FixedCodec], names: Sequence[str]) -> Callable[..., list[Any]]:
+    """A function from what came out of the struct to the fields in the order of `names`; it raises RecordError."""
+    convert = {f"convert_{name}": codecs[name].from_struct for name in names}
+    arguments: list[str] = []
+    values: list[str] = []
+    for name in names:
+        count, place = codecs[name].count, len(arguments)
+        entries = [f"value_{place + index}" for index in range(1 if count is None else count)]
+        arguments += entries
+        if count is not None:
+            values.append(f"({''.join(entry + ', ' for entry in entries)})")
+        else:
+            values.append(f"convert_{name}({entries[0]})" if codecs[name].from_struct else entries[0])
+    return eval(f"lambda {', '.join(arguments)}: [{', '.join(values)}]", convert)
 
 
 class RowsPart:
-    """All one-dimensional arrays that share a dimension."""
+    """All one-dimensional arrays that share a dimension. `pack_into` is written out and compiled once per class."""
 
     def __init__(self, arrays: Mapping[str, ArrayCodec]) -> None:
         self.names = tuple(arrays)
         self._arrays = list(arrays.values())
         self._dim = self._arrays[0].names[0]
-        self._dtypes = [array.dtype for array in self._arrays]
-        self._rows_of = getter(arrays)
-
-    def pack_into(self, record: object, dims: Dims, parts: list[bytes]) -> None:
-        rows = self._rows_of(record)
-        count = dims.setdefault(self._dim, len(rows[0]))
-        for row, dtype in zip(rows, self._dtypes):  # noqa: B905  # a dozen in a tick
-            if len(row) != count:
-                raise other_shape(row, (self._dim,), dims)
-            parts.append((row if row.dtype is dtype else row.astype(dtype)).tobytes())
+        self.pack_into = _rows_packer(self._dim, arrays)
 
     def unpack(self, record: bytes, offset: int, dims: Dims) -> tuple[list[np.ndarray], int]:
-        count, rows = dims[self._dim], []
+        shape, rows = (dims[self._dim],), []
         for array in self._arrays:
-            rows.append(array.checked(np.frombuffer(record, array.dtype, count, offset)))
-            offset += count * array.dtype.itemsize
+            row, offset = array.view(record, offset, shape)
+            rows.append(row)
         return rows, offset
+
+
+def _rows_packer(dim: str, arrays: Mapping[str, ArrayCodec]) -> Callable[[object, Dims, list[bytes]], None]:
+    """The function that checks and packs these rows of a record."""
+    rows = [f"row_{index}" for index in range(len(arrays))]
+    types = {f"{row}_type": array.dtype for row, array in zip(rows, arrays.values(), strict=True)}
+    lines = [
+        "def pack_into(record, dims, parts):",
+        *(f"  {row} = record.{name}" for row, name in zip(rows, arrays, strict=True)),
+        f"  count = dims.setdefault(dim, len({rows[0]}))",
+        f"  if {' or '.join(f'len({row}) != count' for row in rows)}:",
+        f"    raise uneven(dim, count, ({', '.join(rows)},))",
+        *(
+            f"  parts.append(({row} if {row}.dtype is {row}_type else {row}.astype({row}_type)).tobytes())"
+            for row in rows
+        ),
+    ]
+    names: dict[str, Any] = {"dim": dim, "uneven": _uneven, **types}
+    exec("\n".join(lines), names)
+    return names["pack_into"]
+
+
+def _uneven(dim: str, count: int, rows: Sequence[np.ndarray]) -> RecordError:
+    other = next(row for row in rows if len(row) != count)
+    return other_shape(other, (dim,), {dim: count})
 
 
 class OtherPart:
@@ -123,10 +145,3 @@ def getter(names: Iterable[str]) -> Callable[[object], tuple[Any, ...]]:
         only = operator.attrgetter(*names)
         return lambda record: (only(record),)
     return operator.attrgetter(*names) if names else lambda record: ()
-
-
-def _converted(values: Iterable[Any], conversions: Iterable[tuple[int, Callable[[Any], Any]]]) -> tuple[Any, ...]:
-    converted = list(values)
-    for index, convert in conversions:
-        converted[index] = convert(converted[index])
-    return tuple(converted)

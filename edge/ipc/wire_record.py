@@ -61,7 +61,7 @@ class WireRecord:
 
     def pack(self) -> bytes:
         """The whole record. Raises RecordError when a value does not fit its wire type."""
-        return self._codec.pack(self)
+        raise NotImplementedError("put @wire_record above the class")
 
     @classmethod
     def unpack(cls: type[RecordT], record: bytes, **dims: int) -> RecordT:
@@ -74,6 +74,7 @@ def wire_record(kind: Kind) -> Callable[[type[RecordT]], type[RecordT]]:
 
     def complete(cls: type[RecordT]) -> type[RecordT]:
         cls.kind, cls._codec = kind, RecordCodec(kind, cls)
+        cls.pack = cls._codec.packer()
         return cls
 
     return complete
@@ -83,42 +84,53 @@ class RecordCodec:
     """Header, dimensions and fields of one class of records; those of fixed size are one struct with the header."""
 
     def __init__(self, kind: Kind, cls: type) -> None:
-        self._kind, self._number, self._layout = kind, int(kind), layout_of(cls)
+        self._kind, self._layout = kind, layout_of(cls)
         self._names = sorted(self._layout.dims)
-        self._sizes_of = operator.itemgetter(*self._names) if len(self._names) > 1 else dict[str, int].values
+        self._count = len(self._names)
         self._head = struct.Struct(HEADER.format + "H" * len(self._names) + self._layout.fixed.codes)
 
-    def pack(self, record: object) -> bytes:
-        dims: Dims = {}
-        parts = [b""]
-        try:
-            for part in self._layout.others:
-                part.pack_into(record, dims, parts)
-            if len(dims) < len(self._names):  # no array has them
-                dims = dict.fromkeys(self._names, 0) | dims
-            size = self._head.size + sum(map(len, parts))
-            fixed = self._layout.fixed.struct_values(record)
-            parts[0] = self._head.pack(self._number, VERSION, size, *self._sizes_of(dims), *fixed)
-        except struct.error as error:
-            raise RecordError(f"a {self._kind.name} record cannot be packed: {error}") from None
-        return b"".join(parts)
+    def packer(self) -> Callable[[Any], bytes]:
+        """The method `pack` of the class: a closure, because it runs in every tick."""
+        number, names, count, head, head_bytes = int(self._kind), self._names, self._count, self._head, self._head.size
+        struct_values = self._layout.fixed.struct_values
+        packers = [part.pack_into for part in self._layout.others]
+        sizes_of = operator.itemgetter(*names) if count > 1 else dict[str, int].values
+
+        def pack(record: Any) -> bytes:
+            dims: Dims = {}
+            parts: list[bytes] = []
+            try:
+                for pack_into in packers:
+                    pack_into(record, dims, parts)
+                if len(dims) < count:  # no array has them
+                    dims = dict.fromkeys(names, 0) | dims
+                body = b"".join(parts)
+                size = head_bytes + len(body)
+                return head.pack(number, VERSION, size, *sizes_of(dims), *struct_values(record)) + body
+            except struct.error as error:
+                raise RecordError(f"a {self._kind.name} record cannot be packed: {error}") from None
+
+        return pack
 
     def unpack(self, record: bytes, expected: Mapping[str, int]) -> Any:
-        kind = kind_of(record)
-        if kind is not self._kind:
+        if (kind := kind_of(record)) is not self._kind:
             raise RecordError(f"expected a {self._kind.name} record, got {kind.name}")
         try:
             _, _, _, *values = self._head.unpack_from(record)
             dims = dict(zip(self._names, values))  # noqa: B905  # the fields follow
-            for name, size in expected.items():
-                if dims.get(name) != size:
-                    raise RecordError(f"a {kind.name} record with {name} = {dims.get(name)}, expected {size}")
-            value, end = self._layout.complete(values[len(dims) :], record, self._head.size, dims)
+            if expected and expected != dims:
+                self._compare(dims, expected)
+            value, end = self._layout.complete(values[self._count :], record, self._head.size, dims)
         except (struct.error, ValueError, IndexError) as error:
             raise RecordError(f"a {kind.name} record of {len(record)} bytes: {error}") from None
         if end != len(record):
             raise RecordError(f"a {kind.name} record of {len(record)} bytes, expected {end}")
         return value
+
+    def _compare(self, dims: Dims, expected: Mapping[str, int]) -> None:
+        for name, size in expected.items():
+            if dims.get(name) != size:
+                raise RecordError(f"a {self._kind.name} record with {name} = {dims.get(name)}, expected {size}")
 
 
 class Layout:
@@ -153,7 +165,7 @@ class Layout:
 
     def complete(self, fixed: Sequence[Any], record: bytes, offset: int, dims: Dims) -> tuple[Any, int]:
         """The dataclass, from what came out of the struct and what follows at an offset; and where that ends."""
-        values = self.fixed.field_values(fixed)
+        values = self.fixed.field_values(*fixed)
         for part in self.others:
             found, offset = part.unpack(record, offset, dims)
             values += found
