@@ -22,6 +22,7 @@ from sefa_edge.firmware_bridge.simulation.joint_units import degrees_of_radians,
 from sefa_edge.firmware_bridge.simulation.scene import Renderer
 from sefa_edge.firmware_bridge.simulation.tasks import TASKS, task_named
 from sefa_edge.firmware_bridge.simulation.world import JOINTS, PHYSICS_STEP_S, World
+from sefa_edge.profiles.files import path_argument
 from sefa_edge.profiles.progress import Progress
 from sefa_edge.profiles.quantities import SEED, Real, Whole
 
@@ -52,7 +53,7 @@ class RecordSettings:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--expert", required=True, metavar="TASK", help=f"whose expert: {', '.join(TASKS)}")
     parser.add_argument("--episodes", type=EPISODES.parse, default=200, help="successful demonstrations to record")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DATASET", help="folder to create")
+    parser.add_argument("-o", "--output", type=path_argument, required=True, metavar="DATASET", help="folder to create")
     parser.add_argument(
         "--first-seed", type=SEED.parse, default=100_000, help="seed of the first episode; evaluation uses low seeds"
     )
