@@ -21,10 +21,12 @@ from sefa_edge.firmware_bridge.simulation.expert import Expert
 from sefa_edge.firmware_bridge.simulation.joint_units import degrees_of_radians, goal_ticks_of_radians
 from sefa_edge.firmware_bridge.simulation.scene import Renderer
 from sefa_edge.firmware_bridge.simulation.tasks import TASKS, task_named
+from sefa_edge.firmware_bridge.simulation.views import SIMULATED_VIEWS
 from sefa_edge.firmware_bridge.simulation.world import JOINTS, PHYSICS_STEP_S, World
+from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import path_argument
 from sefa_edge.profiles.progress import Progress
-from sefa_edge.profiles.quantities import SEED, Real, Whole
+from sefa_edge.profiles.quantities import SEED, Real, Whole, shown
 
 EPISODES = Whole("a number of episodes", 1, 100_000)
 SIZE = Whole("a size", 16, 640, "pixels")
@@ -79,7 +81,14 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def record(settings: RecordSettings, output: Path) -> int:
-    """Record a dataset; failed demonstrations are dropped. Returns how many seeds were tried."""
+    """Record a dataset; failed demonstrations are dropped. Returns how many seeds were tried.
+
+    Raises:
+        InputError: a view that the simulator does not draw, or a dataset that cannot be written.
+    """
+    for view in settings.cameras:
+        if view not in SIMULATED_VIEWS:
+            raise InputError(f"the simulator draws no view {shown(view)}", f"it draws {', '.join(SIMULATED_VIEWS)}")
     info = DatasetInfo(
         task=task_named(settings.task).summary,
         robot_type="so101_follower",

@@ -6,6 +6,7 @@ It serves wherever a dataset does: training, `sefa-edge export --calibration`, `
 from __future__ import annotations
 
 import argparse
+import sys
 
 from sefa_edge.edge.demonstrations.dataset_writer import DatasetInfo, DatasetWriter
 from sefa_edge.edge.recorder.recorded_run import RecordedRun, open_run
@@ -32,6 +33,8 @@ def main(arguments: argparse.Namespace) -> int:
     episodes = frames = 0
     try:
         for run in runs:
+            if cut_short := run.cut_short():
+                print(f"note: {run.path} is not complete: {cut_short}", file=sys.stderr)
             for found in resample(run):
                 unwanted = arguments.only is not None and found.outcome != arguments.only
                 reason = f"its outcome is '{found.outcome}'" if unwanted else found.left_out

@@ -92,3 +92,14 @@ def test_what_is_not_a_file_is_not_waited_for(
 def test_a_camera_number_is_a_small_one(capsys: pytest.CaptureFixture[str]) -> None:
     for word in ("9" * 5000, "٣", "/dev/video\x1b[31m"):
         refused(["cameras", word], capsys)
+
+
+@pytest.mark.sim
+def test_a_view_that_the_simulator_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for view in ("top", "", "front\x1b[31m", "9" * 5000):
+        error = refused(["record", "--expert", "lift", "-o", "out/dataset", f"--camera={view}"], capsys)
+        assert "the simulator draws no view" in error
+    assert list(tmp_path.iterdir()) == []
