@@ -20,7 +20,7 @@ from sefa_edge.edge.verification.pictures import Disagreement, draw_disagreement
 from sefa_edge.profiles.action_error import ActionError, action_error, error_table
 from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.card_check import World, check_card
-from sefa_edge.profiles.files import check_report_word, output_folder, write_report
+from sefa_edge.profiles.files import check_report_word, output_folder, path_argument, write_report
 from sefa_edge.profiles.latency.percentiles import percentiles
 from sefa_edge.profiles.quantities import SEED, THREADS, Real, Whole
 from sefa_edge.profiles.recording.dataset import open_dataset
@@ -35,9 +35,13 @@ BUDGET_DEG = Real("a difference", 0.0, 360.0, above_lowest=True)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("reference", type=Path, metavar="A", help="engine that is right by definition, usually fp32")
-    parser.add_argument("candidate", type=Path, metavar="B", help="engine that is judged")
-    parser.add_argument("--dataset", type=Path, required=True, help="LeRobot v3 dataset; a quarter is held out")
+    parser.add_argument(
+        "reference", type=path_argument, metavar="A", help="engine that is right by definition, usually fp32"
+    )
+    parser.add_argument("candidate", type=path_argument, metavar="B", help="engine that is judged")
+    parser.add_argument(
+        "--dataset", type=path_argument, required=True, help="LeRobot v3 dataset; a quarter is held out"
+    )
     parser.add_argument(
         "--samples", type=SAMPLES.parse, default=128, help="observations, spread over the held-out episodes"
     )
@@ -49,7 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="exit with 1 above this (default: the arm profile's)",
     )
-    parser.add_argument("--worst-pictures", type=Path, metavar="DIR", help="draw the worst frames into this folder")
+    parser.add_argument(
+        "--worst-pictures", type=path_argument, metavar="DIR", help="draw the worst frames into this folder"
+    )
     parser.add_argument("--threads", type=THREADS.parse, default=1, help="CPU threads of each engine")
     parser.add_argument("--json", metavar="F", help="write the report here; - is standard output")
 
