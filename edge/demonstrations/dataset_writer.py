@@ -21,7 +21,7 @@ from pyarrow.fs import LocalFileSystem
 
 from sefa_edge.edge.cameras.pictures import encode_png
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.files import make_folder, missing_folders, naming_failures, remove_empty, write_atomic
+from sefa_edge.profiles.files import make_folder, missing_folders, naming_failures, remove_empty, writable, write_atomic
 
 EPISODES_PER_FILE = 100
 LOCAL = LocalFileSystem()
@@ -64,18 +64,18 @@ class Episode:
 class DatasetWriter:
     """Collects episodes in a `.partial` folder beside `path` and renames it in `close`: a dataset is whole or absent.
 
-    Every method raises InputError when the disk is full.
+    Nothing is made before the first episode. Every method raises InputError when the disk is full.
     """
 
     def __init__(self, path: Path, info: DatasetInfo) -> None:
-        """Raises InputError when `path` exists already."""
+        """Raises InputError when `path` exists already, or cannot be made."""
         if os.path.lexists(path):
             raise InputError(f"{path} exists already", "choose another folder, or remove it first")
         self._path, self._info = path, info
         self._missing = missing_folders(path.parent)
         self._folder = path.with_name(f".{path.name}-{os.getpid()}-{os.urandom(4).hex()}.partial")
-        make_folder(self._folder / "meta/episodes/chunk-000")
-        make_folder(self._folder / "data/chunk-000")
+        standing = next(folder for folder in (path.parent, *path.parent.parents) if folder not in self._missing)
+        writable(standing / path.name)
         self._rows: list[dict[str, object]] = []
         self._joints: list[np.ndarray] = []
         self._actions: list[np.ndarray] = []
@@ -138,6 +138,9 @@ class DatasetWriter:
         remove_empty(self._missing)
 
     def _open_file(self, file_index: int) -> None:
+        if file_index == 0:
+            make_folder(self._folder / "meta/episodes/chunk-000")
+            make_folder(self._folder / "data/chunk-000")
         path = self._folder / DATA_PATH.format(chunk_index=0, file_index=file_index)
         with naming_failures(self._path):
             if self._parquet is not None:

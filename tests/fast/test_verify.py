@@ -210,6 +210,7 @@ def test_wrong_use_is_told_before_any_work(reach_engine: Path, dataset: Path, wo
 
 
 @pytest.mark.sim
+@pytest.mark.once
 def test_the_shipped_engine_on_recordings_of_the_expert(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     assert main(["record", "--expert", "lift", "--episodes", "3", "--size", "96", "-o", str(folder)]) == 0
