@@ -35,7 +35,7 @@ def unit_impossible(unit: JointUnit, lowest: float, highest: float) -> str:
         return f"{spread} are not in LeRobot's -100..100, which is never left"
     if unit == "degrees" and max(-lowest, highest) > WHOLE_TURN_DEG + FLOAT32_SLACK:
         return f"{spread} are no degrees: an encoder of one turn stays within -360..360 ({RAW})"
-    if unit == "percent" and not (-SQUEEZED_PERCENT <= lowest and highest <= 100 + SQUEEZED_PERCENT):
+    if unit == "percent" and not (lowest >= -SQUEEZED_PERCENT and highest <= 100 + SQUEEZED_PERCENT):
         return f"{spread} are no percent of a gripper, 0..100 ({RAW})"
     return ""
 

@@ -86,8 +86,9 @@ def _motors(path: Path, content: object, profile: ArmProfile) -> Mapping[str, ob
     if not _is_object(content):
         if _is_old(content):
             raise _old_format(path, content, profile)
+        names = ", ".join(profile.joint_names)
         raise InputError(
-            f"{path} holds {_value(content)}, expected an object with an entry for each of {', '.join(profile.joint_names)}",
+            f"{path} holds {_value(content)}, expected an object with an entry for each of {names}",
             f"is this a calibration? make one: {_calibrate(profile)}",
         )
     if _is_old(content):

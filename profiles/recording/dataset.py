@@ -14,7 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from sefa_edge.profiles.encoded_picture import PictureFormat, is_complete, not_8_bit_colours, picture_format, picture_size
+from sefa_edge.profiles.encoded_picture import (
+    PictureFormat,
+    is_complete,
+    not_8_bit_colours,
+    picture_format,
+    picture_size,
+)
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import sha256_of
 from sefa_edge.profiles.recording.dataset_info import (

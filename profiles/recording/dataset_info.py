@@ -127,7 +127,7 @@ def _how_to_convert(folder: Path, version: str) -> str:
     if version.removeprefix("v") == "2.0":
         return (
             f"convert it to v2.1, on the Hub: {TO_V21} --repo-id=USER/NAME; download that "
-            "(hf download USER/NAME --repo-type dataset --local-dir DIR) and give DIR: what is said then makes v3.0 of it"
+            "(hf download USER/NAME --repo-type dataset --local-dir DIR) and give DIR: then the step to v3.0 is told"
         )
     return "convert it to v3.0 with LeRobot's own scripts, or record it again"
 
