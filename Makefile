@@ -17,6 +17,7 @@ PYTHON ?= python3
 DEMO_ENGINE ?= edge/shipped/lift/model.onnx
 DEMO_VIDEO ?= out/demo.mp4
 DEMO_EPISODES ?= 5
+TEST_WORKERS ?= 2
 
 # pytest must be started as `pytest`: `python -m pytest` would put the root on the path and `models` with it.
 BIN := .venv/bin
@@ -34,7 +35,7 @@ demo: .venv/with-sim
 
 test: .venv/with-everything
 	@.ci/opengl $(BIN)/python
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses $(TEST_WORKERS) --dist loadfile
 	.ci/other-pythons
 
 # Haswell has AVX2 and no VNNI; Nehalem has neither. Without conftest.py, which imports torch: minutes in an emulator.

@@ -18,7 +18,7 @@ from sefa_edge.edge.records import names_of
 from sefa_edge.edge.safety import READING_FAULTS, Guard, GuardState, Situation, judge
 from sefa_edge.edge.watched_arm import WatchedArm
 from sefa_edge.firmware_bridge.host.errors import ArmFault
-from sefa_edge.firmware_bridge.host.messages import JointState
+from sefa_edge.firmware_bridge.host.messages import JointState, TorqueReading
 
 JUDGED = (Fault.SUPPLY_VOLTAGE, Fault.SERVO_STATUS, Fault.OVERHEATED)
 """In the order in which they are told."""
@@ -119,11 +119,16 @@ def details_of(fault: Fault, joints: int, arm: WatchedArm, guard: Guard) -> tupl
 
 def _untouched(fault: Fault, joints: int, arm: WatchedArm, guard: Guard) -> ArmFault:
     message, hint = describe(ModeState(Mode.IDLE, fault=fault), subjects_of(fault, joints, arm, guard))
-    return ArmFault(message + torque_note(arm.holding(), arm.names), hint)
+    return ArmFault(message + torque_note(arm.read_torque(), arm.names), hint)
 
 
-def torque_note(holding: tuple[str, ...], names: tuple[str, ...]) -> str:
-    """What to add to "arm not touched" where somebody else left the torque on."""
-    if not holding:
-        return ""
-    return f"; its torque was already on in {'all joints' if holding == names else ', '.join(holding)}"
+def torque_note(torque: TorqueReading, names: tuple[str, ...]) -> str:
+    """What to add to "arm not touched" where another program has left the torque on, or servos did not tell."""
+    note = ""
+    if torque.on:
+        note += f"; its torque was already on in {'all joints' if torque.on == names else ', '.join(torque.on)}"
+    if torque.unknown == names:
+        note += "; whether its torque is on is not known"
+    elif torque.unknown:
+        note += f"; whether the torque of {', '.join(torque.unknown)} is on is not known"
+    return note

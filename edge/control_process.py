@@ -287,7 +287,7 @@ def final_record(loop: ControlLoop, profile: ArmProfile, circumstances: Circumst
     state, joints = loop.state, loop.motion.fault_joints
     message, hint = describe(state, _subjects(loop, circumstances))
     if state.mode is Mode.IDLE:
-        message += torque_note(loop.arm.holding(), profile.joint_names)
+        message += torque_note(loop.arm.read_torque(), profile.joint_names)
     return Final(
         mode=state.mode,
         fault=state.fault,

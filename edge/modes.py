@@ -57,8 +57,20 @@ class Progress(IntEnum):
     LIMP = 5  # every joint has lost its power, and has no torque
 
 
-_LEAVERS = frozenset({Fault.SUPERVISOR_LOST, Fault.SUPERVISOR_SILENT, Fault.POLICY_LOST})
-"""Whoever goes while we stop anyway takes nothing away."""
+_OF_OTHER_PROCESSES = frozenset(
+    {
+        Fault.SUPERVISOR_LOST,
+        Fault.SUPERVISOR_SILENT,
+        Fault.POLICY_LOST,
+        Fault.CAMERA_STALE,
+        Fault.CAMERA_FROZEN,
+        Fault.CAMERA_DARK,
+        Fault.CAMERA_SKEW,
+        Fault.ENGINE_FAILED,
+        Fault.BAD_CHUNK,
+    }
+)
+"""Faults of supervisor, policy and cameras: an arm that is on its way home needs none of them."""
 
 
 _MORE_PRECISE = frozenset({Fault.OTHER_ARM})
@@ -217,7 +229,7 @@ def _on_command_unpowered(state: ModeState, command: Command) -> ModeState:
 
 
 def _on_fault(state: ModeState, fault: Fault) -> ModeState:
-    if fault is Fault.NONE or (fault in _LEAVERS and state.target is Target.STOP):
+    if fault is Fault.NONE or (fault in _OF_OTHER_PROCESSES and state.target is Target.STOP):
         return state
     explains = fault in _MORE_PRECISE and state.target is Target.AWAIT_ARM
     name = _with_power_lost(state.fault) if fault is Fault.POWER_LOST else state.fault or fault

@@ -27,7 +27,7 @@ from sefa_edge.firmware_bridge.host.errors import (
     JointsOutside,
     OtherArm,
 )
-from sefa_edge.firmware_bridge.host.messages import HeldCommand, JointGoal, Preparation
+from sefa_edge.firmware_bridge.host.messages import HeldCommand, JointGoal, Preparation, TorqueReading
 from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.units import ms_to_ns
 
@@ -133,12 +133,12 @@ class WatchedArm:
         """Put `prepare` off until the torque is switched on: for an arm whose first reading is not good."""
         self._prepares_when_armed = True
 
-    def holding(self) -> tuple[str, ...]:
-        """Names of the joints whose torque is on, as their servos say now; none where they do not say."""
+    def read_torque(self) -> TorqueReading:
+        """Which joints have their torque on, as their servos say now."""
         try:
-            return self._connected().holding()
+            return self._connected().read_torque()
         except ArmFault:
-            return ()
+            return TorqueReading((), self.names)
 
     def check_stance(self, now_ns: int) -> Fault | None:
         """What speaks against switching the torque on where the arm stands; None: nothing. Writes nothing.

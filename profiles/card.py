@@ -14,8 +14,8 @@ from typing_extensions import Self
 
 from sefa_edge.profiles.action_error import ALWAYS_THE_SAME
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.file_kinds import read_head, seems_to_be
-from sefa_edge.profiles.files import sha256_of, write_atomic
+from sefa_edge.profiles.file_kinds import seems_to_be
+from sefa_edge.profiles.files import read_head, sha256_of, write_atomic
 from sefa_edge.profiles.joint_units import unit_impossible, zero_of
 from sefa_edge.profiles.quantities import (
     Count,

@@ -16,9 +16,12 @@ from sefa_edge.edge.arm_service.command import add_arm_words
 from sefa_edge.edge.arm_service.opening import open_bus, profile_of, told_calibration
 from sefa_edge.firmware_bridge.host.calibration import Calibration
 from sefa_edge.firmware_bridge.host.calibration_files import file_of_id, find_calibration, spare_path
+from sefa_edge.firmware_bridge.host.errors import ArmFault
 from sefa_edge.firmware_bridge.host.feetech.calibration_registers import CalibrationRegisters
-from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.files import check_report_word, writable, write_report
+from sefa_edge.firmware_bridge.host.messages import TorqueReading
+from sefa_edge.profiles.console import limit_waiting
+from sefa_edge.profiles.errors import InputError, SefaError
+from sefa_edge.profiles.files import check_report_word, path_argument, writable, write_report
 from sefa_edge.profiles.quantities import Real
 from sefa_edge.profiles.schema import ArmProfile
 
@@ -31,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_arm_words(parser)
     places = parser.add_mutually_exclusive_group()
     places.add_argument("--id", metavar="NAME", help="LeRobot's name of this arm (default: the arm profile's name)")
-    places.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the calibration here instead")
+    places.add_argument("-o", "--output", type=path_argument, metavar="FILE", help="write the calibration here instead")
     parser.add_argument(
         "--write-eeprom", action="store_true", help="put the numbers into the servos (guided: also by a typed word)"
     )
@@ -46,13 +49,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="for so long somebody moves every joint from end to end",
     )
     ranges.add_argument(
-        "--ranges", type=Path, metavar="FILE", help='or take the ranges from JSON, {"shoulder_pan": [796, 3299], …}'
+        "--ranges",
+        type=path_argument,
+        metavar="FILE",
+        help='or take the ranges from JSON, {"shoulder_pan": [796, 3299], …}',
     )
     parser.add_argument("--json", metavar="F", help="write the result as JSON; - is standard output")
 
 
 def main(args: argparse.Namespace) -> int:
     """Do it; returns 0. Raises SefaError for what must be told with a hint."""
+    limit_waiting()
     profile = profile_of(args)
     _check(args)
     wanted = None if args.restore is None else told_calibration(find_calibration(args.restore, profile), profile)
@@ -92,8 +99,12 @@ class Job:
         return self._target.write(wanted, self._file)
 
     def calibrate(self, page: CalibrationPage | None) -> Outcome:
-        """New numbers, from whom sits at the page, or headless. Raises SefaError, KeyboardInterrupt."""
-        return self.headless() if page is None else self.guided(page)
+        """New numbers, from the person at the page, or headless. Raises SefaError, KeyboardInterrupt."""
+        try:
+            return self.headless() if page is None else self.guided(page)
+        except (SefaError, KeyboardInterrupt):
+            self._tell_torque()
+            raise
 
     def headless(self) -> Outcome:
         """Ranges from a timed sweep or a file. Raises SefaError."""
@@ -123,6 +134,16 @@ class Job:
         if self._args.ranges is not None:
             return given_sweep(self._registers, self._profile, self._args.ranges)
         return timed_sweep(self._registers, self._args.sweep_seconds)
+
+    def _tell_torque(self) -> None:
+        """How an arm is left that was not calibrated."""
+        try:
+            torque = self._registers.read_torque()
+        except ArmFault:
+            torque = TorqueReading((), self._profile.joint_names)
+        parts = [f"on in {', '.join(torque.on)}"] if torque.on else []
+        parts += [f"not known of {', '.join(torque.unknown)}"] if torque.unknown else []
+        print(f"the servos' torque is {', '.join(parts) or 'off'}", file=sys.stderr)
 
     def _require_limp(self) -> None:
         holding = self._registers.holding()

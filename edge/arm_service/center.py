@@ -15,6 +15,7 @@ from sefa_edge.edge.clock import MonotonicClock
 from sefa_edge.edge.planned_move import plan_move
 from sefa_edge.edge.running.stop_signals import emergency_signals
 from sefa_edge.firmware_bridge.host.emergency import Emergency
+from sefa_edge.profiles.console import limit_waiting
 from sefa_edge.profiles.schema import ArmProfile, JointProfile
 from sefa_edge.profiles.units import NS_PER_S
 
@@ -35,6 +36,7 @@ def main(args: argparse.Namespace) -> int:
         FaultError: something is wrong with the arm, or in its way; it holds where it was stopped, or was not touched.
         MissingError: no such port, no permission, or another program has it.
     """
+    limit_waiting()
     profile = slowed(profile_of(args), args.speed)
     moved = profile.joints if args.joint is None else [joint_named(args.joint, profile)]
     emergency = Emergency()

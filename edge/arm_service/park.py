@@ -14,6 +14,7 @@ from sefa_edge.edge.clock import MonotonicClock
 from sefa_edge.edge.planned_move import plan_move
 from sefa_edge.edge.running.stop_signals import emergency_signals
 from sefa_edge.firmware_bridge.host.emergency import Emergency
+from sefa_edge.profiles.console import limit_waiting
 from sefa_edge.profiles.units import NS_PER_S
 
 AFTERWARDS = {
@@ -30,6 +31,7 @@ def main(args: argparse.Namespace) -> int:
         FaultError: something is wrong with the arm, or in its way; it holds where it was stopped, or was not touched.
         MissingError: no such port, no permission, or another program has it.
     """
+    limit_waiting()
     profile = slowed(profile_of(args), args.speed)
     emergency = Emergency()
     open_arm = arm_opener(args, profile, emergency)

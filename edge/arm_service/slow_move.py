@@ -138,7 +138,7 @@ class SlowMove:
 
     def _torque_note(self) -> str:
         untouched = self._loop.state.mode is Mode.IDLE
-        return torque_note(self._loop.arm.holding(), self._names) if untouched else ""
+        return torque_note(self._loop.arm.read_torque(), self._names) if untouched else ""
 
     def _take_signals(self) -> None:
         self._emergency.take()  # the wire is usable again: EMERGENCY follows

@@ -17,12 +17,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow.fs import LocalFileSystem
 
 from sefa_edge.edge.cameras.pictures import encode_png
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import make_folder, missing_folders, naming_failures, remove_empty, write_atomic
 
 EPISODES_PER_FILE = 100
+LOCAL = LocalFileSystem()
+"""Without it pyarrow takes a path with a colon for an address of another file system."""
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 EPISODES_PATH = "meta/episodes/chunk-000/file-000.parquet"
@@ -120,8 +123,8 @@ class DatasetWriter:
         tasks = pa.table({"task_index": pa.array([0], pa.int64()), "task": [self._info.task]})
         with naming_failures(self._path):
             self._parquet.close()
-            pq.write_table(tasks.replace_schema_metadata(_pandas_index("task")), meta / "tasks.parquet")
-            pq.write_table(pa.Table.from_pylist(self._rows), self._folder / EPISODES_PATH)
+            _write_table(tasks.replace_schema_metadata(_pandas_index("task")), meta / "tasks.parquet")
+            _write_table(pa.Table.from_pylist(self._rows), self._folder / EPISODES_PATH)
             write_atomic(meta / "stats.json", _json(self._stats()))
             write_atomic(meta / "info.json", _json(self._info_json()))
             self._folder.rename(self._path)
@@ -139,7 +142,7 @@ class DatasetWriter:
         with naming_failures(self._path):
             if self._parquet is not None:
                 self._parquet.close()
-            self._parquet = pq.ParquetWriter(path, self._schema(), compression="snappy")
+            self._parquet = pq.ParquetWriter(path, self._schema(), compression="snappy", filesystem=LOCAL)
 
     def _schema(self) -> pa.Schema:
         vector = pa.list_(pa.float32(), len(self._info.joint_names))
@@ -214,6 +217,10 @@ class DatasetWriter:
             shaped = {name: [[[value]] for value in values] for name, values in per_channel.items()}
             stats[f"observation.images.{camera}"] = {**shaped, "count": count}
         return stats
+
+
+def _write_table(table: pa.Table, path: Path) -> None:
+    pq.write_table(table, path, filesystem=LOCAL)
 
 
 def _stats_of(values: np.ndarray) -> dict[str, list[float]]:

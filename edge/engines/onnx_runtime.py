@@ -18,13 +18,10 @@ from onnxruntime.capi import (
 
 from sefa_edge.edge.engines import cache as engine_cache
 from sefa_edge.edge.engines.engine import EngineError, EngineOptions, fill_input, tensor_specs
+from sefa_edge.edge.engines.onnx_file import read_vouched
 from sefa_edge.profiles.card import PolicyCard
-from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.onnxfile.graph import OnnxGraph
 from sefa_edge.profiles.onnxfile.integer_arithmetic import computes_in_integers, saturating_layers
-from sefa_edge.profiles.onnxfile.reader import load_onnx
-from sefa_edge.profiles.onnxfile.rules import require_rules
-from sefa_edge.profiles.onnxfile.targets import ONNX_RUNTIME
 from sefa_edge.profiles.units import NS_PER_MS
 
 Kernels = Literal["float", "integer"]
@@ -61,7 +58,8 @@ class OnnxEngine:
 
     def __init__(self, path: Path, card: PolicyCard, options: EngineOptions) -> None:
         """Raises EngineError for a file that is damaged, keeps data elsewhere, differs from its card or cannot run."""
-        graph = _read_what_its_card_vouches_for(path)
+        graph = read_vouched(path)
+        require_exact_here(path, graph)
         self._card = card
         self._session = _load(path, card, options, "integer" if computes_in_integers(graph) else "float")
         _check_against_card(path, self._session, card)
@@ -190,24 +188,12 @@ def _line(error: Exception) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in words)[:MESSAGE_LETTERS]
 
 
-def _read_what_its_card_vouches_for(path: Path) -> OnnxGraph:
-    """Refuses values in other files, and graphs that may never end: ONNX Runtime would follow both."""
-    graph = load_onnx(path)
-    if names := graph.external_tensors:
-        raise EngineError(
-            f"{path} keeps the values of '{names[0]}' in another file, which its card does not vouch for",
-            "export again into one file",
-        )
-    try:
-        require_rules(graph, ONNX_RUNTIME)
-    except InputError as broken:
-        raise EngineError(f"{path}: {broken}", broken.hint) from None
-    _require_exact_here(path, graph)
-    return graph
+def require_exact_here(path: Path, graph: OnnxGraph) -> None:
+    """Refuse weights of 8 bits where this processor cuts sums of their products off: the arm would move elsewhere.
 
-
-def _require_exact_here(path: Path, graph: OnnxGraph) -> None:
-    """Refuse weights of 8 bits where this processor cuts sums of their products off: the arm would move elsewhere."""
+    Raises:
+        EngineError: names the first such layer.
+    """
     layers = saturating_layers(graph)
     if layers and multiplies_with_saturation():
         raise EngineError(

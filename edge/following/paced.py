@@ -13,10 +13,12 @@ import numpy as np
 
 from sefa_edge.edge.arming import require_good
 from sefa_edge.edge.clock import Clock, MonotonicClock, Pacer
+from sefa_edge.edge.following.emergency_on_quit import EmergencyOnQuit
 from sefa_edge.edge.following.follower import Follower
 from sefa_edge.edge.safety import Guard
 from sefa_edge.edge.watched_arm import WatchedArm
 from sefa_edge.firmware_bridge.host.arm import Arm
+from sefa_edge.firmware_bridge.host.emergency import Emergency
 from sefa_edge.firmware_bridge.host.errors import ArmFault
 from sefa_edge.firmware_bridge.host.fitted_profile import fit_profile
 from sefa_edge.firmware_bridge.host.messages import JointState
@@ -27,9 +29,10 @@ from sefa_edge.profiles.units import ms_to_ns, period_ns
 class PacedFollower:
     """An arm that follows: made by `start_following`, ended by one of `hold`, `release`, `park`, and `close`."""
 
-    def __init__(self, arm: WatchedArm, profile: ArmProfile, clock: Clock) -> None:
-        """`arm` is energised."""
+    def __init__(self, arm: WatchedArm, profile: ArmProfile, clock: Clock, quitting: EmergencyOnQuit) -> None:
+        """`arm` is energised; `quitting` is entered, and left by `close`."""
         self._arm = arm
+        self._quitting = quitting
         self._profile = profile
         self._clock = clock
         self._period_ns = period_ns(profile.control_rate_hz)
@@ -83,6 +86,7 @@ class PacedFollower:
     def close(self) -> None:
         """Give the port back; the torque stays as it is."""
         self._end_thread()
+        self._quitting.leave()
         self._arm.close()
 
     def _require_following(self) -> None:
@@ -111,10 +115,15 @@ class PacedFollower:
         self._thread.join()
 
 
-def start_following(profile: ArmProfile, open_arm: Callable[[], Arm]) -> PacedFollower:
+def start_following(
+    profile: ArmProfile, open_arm: Callable[[], Arm], emergency: Emergency | None = None
+) -> PacedFollower:
     """Open an arm, look at it, switch its torque on at its present pose (an arm that stands stays standing), and begin.
 
     Its limits are those of the profile, cut with the calibrated range of this arm.
+
+    Args:
+        emergency: what `open_arm` gives the arm: SIGQUIT then switches the torque off, see `EmergencyOnQuit`.
 
     Raises:
         SefaError: it cannot be opened, is silent, in trouble, or stands where it must not be switched on; or a servo
@@ -122,12 +131,15 @@ def start_following(profile: ArmProfile, open_arm: Callable[[], Arm]) -> PacedFo
     """
     clock, period = MonotonicClock(), period_ns(profile.control_rate_hz)
     recovery_ns = ms_to_ns(profile.safety.recovery_ms)
+    quitting = EmergencyOnQuit(emergency or Emergency())
     arm = WatchedArm(open_arm, max(1, ms_to_ns(profile.goal_timeout_ms) // period), recovery_ns)
     try:
+        quitting.enter()
         profile = fit_profile(profile, arm.identity.calibration).profile
         require_good(arm, Guard.of(profile.limit_table(), period), Pacer(clock, period), recovery_ns)
         arm.energise()
     except BaseException:
+        quitting.leave()
         arm.close()
         raise
-    return PacedFollower(arm, profile, clock)
+    return PacedFollower(arm, profile, clock, quitting)

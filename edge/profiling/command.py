@@ -24,7 +24,7 @@ from sefa_edge.edge.running.supervisor import Ending, Supervisor
 from sefa_edge.profiles.card import save_card
 from sefa_edge.profiles.console import limit_waiting
 from sefa_edge.profiles.errors import FaultError, SefaError
-from sefa_edge.profiles.files import output_folder
+from sefa_edge.profiles.files import output_folder, path_argument
 from sefa_edge.profiles.latency.drawing import format_duration
 from sefa_edge.profiles.latency.environment import describe_environment
 from sefa_edge.profiles.latency.page import save_page
@@ -41,7 +41,9 @@ SAMPLES = Whole("a number of samples", 1, 1_000_000)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The words of `sefa-edge profile`: those of `run` that say what runs, and what to measure."""
     add_setup_arguments(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for latency.json and .html")
+    parser.add_argument(
+        "--out", type=path_argument, required=True, metavar="DIR", help="folder for latency.json and .html"
+    )
     parser.add_argument(
         "--samples", type=SAMPLES.parse, default=1000, metavar="N", help="chunks to measure; the arm moves"
     )

@@ -29,7 +29,7 @@ from sefa_edge.firmware_bridge.host.errors import (
     JointsOutside,
     OtherArm,
 )
-from sefa_edge.firmware_bridge.host.messages import HeldCommand, JointGoal, JointState, Preparation
+from sefa_edge.firmware_bridge.host.messages import HeldCommand, JointGoal, JointState, Preparation, TorqueReading
 from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.units import s_to_ns
 
@@ -162,9 +162,9 @@ class TappedArm:
     def check_stance(self) -> None:
         self._tap.hear(Operation.CHECK_STANCE, self._arm.check_stance)
 
-    def holding(self) -> tuple[str, ...]:
+    def read_torque(self) -> TorqueReading:
         """Not noted: asked before the first tick or after the last."""
-        return self._arm.holding()
+        return self._arm.read_torque()
 
     def enable_torque(self) -> None:
         self._tap.hear(Operation.ENERGISE, self._arm.enable_torque)

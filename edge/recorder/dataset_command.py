@@ -6,20 +6,21 @@ It serves wherever a dataset does: training, `sefa-edge export --calibration`, `
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+import sys
 
 from sefa_edge.edge.demonstrations.dataset_writer import DatasetInfo, DatasetWriter
 from sefa_edge.edge.recorder.recorded_run import RecordedRun, open_run
 from sefa_edge.edge.recorder.resample import resample
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.files import path_argument
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("from-runs",), help="episodes of recorded runs, at the policy's rate")
     parser.add_argument(
-        "runs", type=Path, nargs="+", metavar="RUN", help="a recording (.mcap), or a folder: its newest"
+        "runs", type=path_argument, nargs="+", metavar="RUN", help="a recording (.mcap), or a folder: its newest"
     )
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DATASET", help="folder to create")
+    parser.add_argument("-o", "--output", type=path_argument, required=True, metavar="DATASET", help="folder to create")
     parser.add_argument("--task-name", metavar="WORDS", help="what the arm does (default: the engine's task)")
     parser.add_argument("--only", metavar="OUTCOME", help="only episodes that ended so, for example success")
 
@@ -32,6 +33,8 @@ def main(arguments: argparse.Namespace) -> int:
     episodes = frames = 0
     try:
         for run in runs:
+            if cut_short := run.cut_short():
+                print(f"note: {run.path} is not complete: {cut_short}", file=sys.stderr)
             for found in resample(run):
                 unwanted = arguments.only is not None and found.outcome != arguments.only
                 reason = f"its outcome is '{found.outcome}'" if unwanted else found.left_out

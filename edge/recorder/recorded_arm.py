@@ -12,7 +12,14 @@ from sefa_edge.edge.recorder.messages import Tick, command_of, event_of, state_o
 from sefa_edge.edge.recorder.tick_trace import Answer, ArmCall, Operation
 from sefa_edge.edge.records import NONE_NS, TickReport
 from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity
-from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED, HeldCommand, JointGoal, JointState, Preparation
+from sefa_edge.firmware_bridge.host.messages import (
+    NOT_PREPARED,
+    HeldCommand,
+    JointGoal,
+    JointState,
+    Preparation,
+    TorqueReading,
+)
 from sefa_edge.profiles.errors import InputError
 
 
@@ -97,9 +104,9 @@ class RecordedArm:
     def check_stance(self) -> None:
         self._answer(Operation.CHECK_STANCE)
 
-    def holding(self) -> tuple[str, ...]:
+    def read_torque(self) -> TorqueReading:
         """Not asked in a tick."""
-        return ()
+        return TorqueReading((), self.joint_names)
 
     def enable_torque(self) -> None:
         self._answer(Operation.ENERGISE)

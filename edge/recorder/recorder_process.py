@@ -38,6 +38,9 @@ WAITING_BYTES = 64 << 20
 
 BATCH = 8
 
+CLOSING_NS = s_to_ns(1.5)
+"""From the end of the run on: pictures that have not been written by then are lost."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WaitingPicture:
@@ -91,7 +94,7 @@ class Recorder:
             self._write(BATCH)
             self._check()
         self._take_in()  # what was said before the end
-        self._write(len(self._inbox))
+        self._write_rest(time.monotonic_ns() + CLOSING_NS)
         self._recording.add_losses(self._lost_pictures, self._lost_records)
 
     def _take_in(self) -> None:
@@ -151,6 +154,18 @@ class Recorder:
                 self._recording.add_record(item)
             except RecordError:
                 self._lost_records += 1
+
+    def _write_rest(self, give_up_ns: int) -> None:
+        """All that waits; pictures only until `give_up_ns`, because nobody waits long for a slow disk."""
+        while self._inbox:
+            if time.monotonic_ns() > give_up_ns:
+                self._drop_pictures()
+            self._write(BATCH)
+
+    def _drop_pictures(self) -> None:
+        records = [item for item in self._inbox if isinstance(item, bytes)]
+        self._lost_pictures += len(self._inbox) - len(records)
+        self._inbox = deque(records)
 
     def _check(self) -> None:
         """Once a second."""

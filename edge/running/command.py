@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sefa_edge.edge.engines.find_engine import engine_at
 from sefa_edge.edge.play_settings import add_play_arguments
 from sefa_edge.profiles.errors import SefaError
+from sefa_edge.profiles.files import path_argument
 from sefa_edge.profiles.quantities import (
     CONTROL_RATE_HZ,
     MILLISECONDS,
@@ -114,12 +115,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--episode-seconds", type=SECONDS.parse, metavar="S", help="give an episode up after this time")
     parser.add_argument(
         "--video",
-        type=Path,
+        type=path_argument,
         default=Path("run.png"),
         metavar="F",
         help="pictures of the run: a contact sheet (.png) or a video (.mp4, .webm, .avi); 'none' for nothing",
     )
-    parser.add_argument("--record", type=Path, metavar="DIR", help="record everything into a new file in DIR (MCAP)")
+    parser.add_argument(
+        "--record", type=path_argument, metavar="DIR", help="record everything into a new file in DIR (MCAP)"
+    )
     parser.add_argument(
         "--record-limit-mb", type=MEGABYTES.parse, default=4000, metavar="MB", help="stop recording at this size"
     )

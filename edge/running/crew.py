@@ -31,9 +31,9 @@ from sefa_edge.profiles.card import CameraSpec
 if TYPE_CHECKING:
     from sefa_edge.edge.control_process import ControlConfig
 
-GOODBYE_S = 3.0
+GOODBYE_S = 2.5
 """How long a process may take to end after it was let go, before it is killed."""
-KILLED_S = 1.0
+KILLED_S = 0.5
 """How long a process that was killed may take to vanish: one that hangs in a disk write is left to the system."""
 CONTROL = "sefa_edge.edge.control_process"
 WORKERS = {
@@ -262,8 +262,8 @@ class Crew:
         if lifeline is not None:
             os.close(lifeline)
 
-    def dismiss(self) -> None:
-        """End everybody who is still there and leave nothing behind.
+    def dismiss(self, patience_s: float) -> None:
+        """End everybody who is still there after `patience_s`, and leave nothing behind.
 
         Only a control process that is still there is left alone, with the world that it moves in: this call is then
         part of a crash, and control, which has just lost its supervisor, parks the arm before it ends by itself.
@@ -272,9 +272,9 @@ class Crew:
         for channel in (self.film_channel, self.recorder_channel):
             if channel is not None:
                 channel.close()
-        abandoned = self.control is not None and self.control.wait(GOODBYE_S) is None
+        abandoned = self.control is not None and self.control.wait(patience_s) is None
         left = [child for child in self.children if not (abandoned and child in (self.control, self.world))]
-        end_together(left, GOODBYE_S)
+        end_together(left, patience_s)
         for child in self.children:
             child.close()
         for ring in self._rings:

@@ -1,4 +1,4 @@
-"""Torque off from the supervisor itself, where the control process can not do it any more."""
+"""Torque read, or switched off, by the supervisor itself, where there is no control process that could do it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmUnconfirme
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import torque_off_packet
 from sefa_edge.firmware_bridge.host.feetech.link import Link, SerialWire
 from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
-from sefa_edge.firmware_bridge.host.feetech.torque import release
+from sefa_edge.firmware_bridge.host.feetech.torque import read_torque, release
+from sefa_edge.firmware_bridge.host.messages import TorqueReading
 from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.units import ms_to_ns
@@ -36,6 +37,20 @@ def release_directly(profile: ArmProfile, port: str, on_refusal: Callable[[tuple
             on_refusal(holding)
             told = True
         time.sleep(RETRY_S)
+
+
+def read_torque_directly(profile: ArmProfile, port: str) -> TorqueReading:
+    """Which joints have their torque on; writes nothing, and takes at most about half a second."""
+    try:
+        bus = ServoBus(Link.open(port, profile.baud))
+    except SefaError:
+        return TorqueReading((), profile.joint_names)
+    try:
+        return read_torque(bus, profile)
+    except ArmDisconnected:
+        return TorqueReading((), profile.joint_names)
+    finally:
+        bus.link.close()
 
 
 def _attempt(profile: ArmProfile, port: str) -> tuple[str, ...]:

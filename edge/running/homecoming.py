@@ -8,14 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from sefa_edge.edge.arming import torque_note
 from sefa_edge.edge.faults import FAULTS, Fault
 from sefa_edge.edge.modes import Command, Mode, ModeState, describe
 from sefa_edge.edge.records import Torque
 from sefa_edge.edge.running.crew import Crew
-from sefa_edge.edge.running.direct_release import release_directly
+from sefa_edge.edge.running.direct_release import read_torque_directly, release_directly
 from sefa_edge.edge.running.status import StatusLine
 from sefa_edge.edge.running.stop_signals import EMERGENCY, StopSignals
 from sefa_edge.edge.running.watch import Watch
+from sefa_edge.firmware_bridge.host.messages import TorqueReading
 from sefa_edge.profiles.errors import FaultError, SefaError
 from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.stopping import STOPPING
@@ -86,6 +88,8 @@ class Homecoming:
         self._announce(cut_short)
         if self._crew.control is not None:
             self._end_control(cut_short, signals)
+        if self._emergency_ns is not None and not self._is_released() and self._has_arm:
+            self._release_directly()
         return self._ending(cut_short)
 
     def release_now(self, ending: Ending) -> Ending:
@@ -108,8 +112,6 @@ class Homecoming:
         self._bury_control()
         if self._emergency_ns is None and self._watch.final is None and self._watch.may_hold:
             self._rescue(signals)
-        if self._emergency_ns is not None and not self._is_released():
-            self._release_directly()
 
     def _bury_control(self) -> None:
         """A control process that did not tell how it ended does nothing more; take in what it said before."""
@@ -173,6 +175,25 @@ class Homecoming:
         released = final.mode is Mode.RELEASED and final.torque is Torque.OFF
         return PARKED if released else LEFT_HOLDING
 
+    @property
+    def _has_arm(self) -> bool:
+        """Whether there may be an arm: not while a simulated world is only about to begin."""
+        return self._crew.control is not None or self._crew.port.exists()
+
+    def _torque_note(self) -> str:
+        """What to add to "arm not touched": an earlier program may have left the torque on."""
+        return torque_note(self._torque(), self._profile.joint_names)
+
+    def _held_before(self) -> str:
+        """What to add to an error that says nothing about the arm: that its torque is on."""
+        torque = self._torque()
+        return f": {UNTOUCHED}{torque_note(torque, self._profile.joint_names)}" if torque.on else ""
+
+    def _torque(self) -> TorqueReading:
+        if not self._has_arm:
+            return TorqueReading(())
+        return read_torque_directly(self._profile, str(self._crew.port))
+
     def _emergency_ending(self) -> Ending:
         mode = Mode.FAULT if self._refusing else Mode.RELEASED
         state = ModeState(mode, fault=Fault.EMERGENCY_STOP, unconfirmed=bool(self._refusing))
@@ -188,12 +209,14 @@ class Homecoming:
         if self._emergency_ns is not None:
             hint = "cut the arm's power if it holds"
             return Ending(FAULT_EXIT_CODE, f"{FAULTS[Fault.EMERGENCY_STOP].message}: {arm_words}", hint)
+        if arm_words == UNTOUCHED and isinstance(cut_short, StopAsked | ControlLost):
+            arm_words += self._torque_note()
         if isinstance(cut_short, ControlLost):
             if final is not None and final.fault:  # what the other control process met tells how the arm is left
                 return Ending(FAULT_EXIT_CODE, f"{cut_short}; then {final.message}", final.hint)
             return Ending(FAULT_EXIT_CODE, f"{cut_short}: {arm_words}", cut_short.hint)
         if isinstance(cut_short, SefaError) and arm_words == UNTOUCHED:
-            return Ending(cut_short.exit_code, str(cut_short), cut_short.hint)
+            return Ending(cut_short.exit_code, f"{cut_short}{self._held_before()}", cut_short.hint)
         if isinstance(cut_short, SefaError) and (final is None or str(cut_short) != final.message):
             return Ending(FAULT_EXIT_CODE, f"{cut_short}: {arm_words}", cut_short.hint)
         if final is not None and final.exit_code:  # also a fault on the way home

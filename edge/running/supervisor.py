@@ -20,7 +20,7 @@ from sefa_edge.edge.process import Child, started_ns
 from sefa_edge.edge.realtime import refusal_words, user_name
 from sefa_edge.edge.recorder.run_event import RunEvent, RunStage
 from sefa_edge.edge.records import Final, Heartbeat, Privilege, names_of
-from sefa_edge.edge.running.crew import Crew
+from sefa_edge.edge.running.crew import GOODBYE_S, Crew
 from sefa_edge.edge.running.homecoming import FAULT_EXIT_CODE, ControlLost, CutShort, Ending, Homecoming, StopAsked
 from sefa_edge.edge.running.run_plan import RunPlan
 from sefa_edge.edge.running.status import RateMeter, Status, StatusLine
@@ -75,6 +75,8 @@ class Supervisor:
         self._beat_ns = 0
         self._warm_joints = 0
         self._recording_ended = False
+        self._wound_up = False
+        """All processes have been ended, those that could be."""
 
     @property
     def control_pid(self) -> int | None:
@@ -110,6 +112,7 @@ class Supervisor:
             bool(self.summary.episodes),
             lambda: endings.append(home.release_now(endings[-1])),
         )
+        self._wound_up = True
         return endings[-1]
 
     def _attempt(self) -> CutShort:
@@ -347,7 +350,7 @@ class Supervisor:
     # -- the end ---------------------------------------------------------
 
     def _close(self) -> None:
-        self._crew.dismiss()
+        self._crew.dismiss(0.0 if self._wound_up else GOODBYE_S)
         for resource in (self._world, self._state, self._watch):
             if resource is not None:
                 resource.close()

@@ -1,13 +1,13 @@
 """The end of everybody once the arm rests: all at the same time, and each within its own time.
 
     control, policy, cameras, simulated world    end by themselves when their channels are closed
-    recorder                                      writes what has arrived and closes its file, while it is at work
-    film                                          draws, while it is at work
+    recorder                                      writes what has arrived and closes its file
+    film                                          draws, for as long as it is at work
 
 A process that has used no processor time for two seconds is not at work: it was stopped, or hangs in a disk write.
 
-Whoever has not ended when its time is over is killed. A process that cannot even be killed, because it hangs in a disk
-write, is left to the operating system.
+Any other process than a film at work has ended within 5 s after the arm came to rest, or is killed. A process that
+cannot even be killed, because it hangs in a disk write, is left to the operating system.
 """
 
 from __future__ import annotations
@@ -29,10 +29,12 @@ from sefa_edge.edge.running.stop_signals import EMERGENCY, StopSignals
 from sefa_edge.edge.transport import Channel, ChannelClosed
 
 POLL_S = 0.1
-RECORDING_S, FILM_S = 30.0, 180.0
-"""How long recorder and film may be at work."""
+RECORDING_S = 3.5
+"""How long the recorder may take; it plans with less (`recorder_process.CLOSING_NS`)."""
+FILM_S = 180.0
+"""How long the film may be at work."""
 STUCK_S = 2.0
-"""Who has used no processor time for so long is not at work."""
+"""A process that has used no processor time for so long is not at work."""
 
 
 class Worker:
@@ -79,7 +81,7 @@ class Windup:
             self._crew.film_channel.close()
         self._crew.let_go()
         if film is not None:
-            self._line.say(f"drawing {self._plan.film}")
+            self._line.say(f"drawing {self._plan.film}; Ctrl-C gives it up")
         while left := [child for child in self._crew.children if child.exit_code is None and child not in self._killed]:
             self._wait(left)
             self._answer_signals(film, on_emergency)
@@ -127,7 +129,8 @@ class Windup:
             return
         if recorder in self._killed:
             self._line.say(
-                f"the recording ended: the recorder was stuck and was killed; what it wrote is in {plan.path}{PARTIAL}"
+                f"the recording is not complete: the recorder did not end in time and was killed; what it wrote is in "
+                f"{plan.path}{PARTIAL}, which `replay` and `dataset from-runs` read as far as it goes"
             )
         elif recorder.exit_code == 0:
             self._line.say(f"recorded into {plan.path}: {recorder.last_words().strip()}")

@@ -21,7 +21,7 @@ from sefa_edge.edge.verification.pictures import Disagreement, draw_disagreement
 from sefa_edge.profiles.action_error import ActionError, action_error, error_table, why_unproven
 from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.card_check import World, arm_of, check_card
-from sefa_edge.profiles.files import check_report_word, output_folder, write_report
+from sefa_edge.profiles.files import check_report_word, output_folder, path_argument, write_report
 from sefa_edge.profiles.latency.percentiles import percentiles
 from sefa_edge.profiles.quantities import SEED, THREADS, Real, Whole
 from sefa_edge.profiles.recording.dataset import open_dataset
@@ -36,9 +36,13 @@ BUDGET_DEG = Real("a difference", 0.0, 360.0, above_lowest=True)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("reference", type=Path, metavar="A", help="engine that is right by definition, usually fp32")
-    parser.add_argument("candidate", type=Path, metavar="B", help="engine that is judged")
-    parser.add_argument("--dataset", type=Path, required=True, help="LeRobot v3 dataset; a quarter is held out")
+    parser.add_argument(
+        "reference", type=path_argument, metavar="A", help="engine that is right by definition, usually fp32"
+    )
+    parser.add_argument("candidate", type=path_argument, metavar="B", help="engine that is judged")
+    parser.add_argument(
+        "--dataset", type=path_argument, required=True, help="LeRobot v3 dataset; a quarter is held out"
+    )
     parser.add_argument(
         "--samples", type=SAMPLES.parse, default=128, help="observations, spread over the held-out episodes"
     )
@@ -55,7 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="exit with 0 although the comparison could not have failed, as of a file with itself; the report says so",
     )
-    parser.add_argument("--worst-pictures", type=Path, metavar="DIR", help="draw the worst frames into this folder")
+    parser.add_argument(
+        "--worst-pictures", type=path_argument, metavar="DIR", help="draw the worst frames into this folder"
+    )
     parser.add_argument("--threads", type=THREADS.parse, default=1, help="CPU threads of each engine")
     parser.add_argument("--json", metavar="F", help="write the report here; - is standard output")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity
-from sefa_edge.firmware_bridge.host.messages import HeldCommand, JointGoal, JointState, Preparation
+from sefa_edge.firmware_bridge.host.messages import HeldCommand, JointGoal, JointState, Preparation, TorqueReading
 
 
 class Arm(Protocol):
@@ -62,8 +62,8 @@ class Arm(Protocol):
         """
         ...
 
-    def holding(self) -> tuple[str, ...]:
-        """Names of the joints whose torque is on, whoever switched it on. Raises ArmFault: a joint does not answer."""
+    def read_torque(self) -> TorqueReading:
+        """Which joints have their torque on, whichever program switched it on. Raises ArmDisconnected."""
         ...
 
     def enable_torque(self) -> None:

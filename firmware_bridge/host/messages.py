@@ -57,6 +57,15 @@ class HeldCommand:
 
 
 @dataclass(frozen=True, slots=True)
+class TorqueReading:
+    """Names of joints, by what their servos say of their torque; a joint that is in neither has its torque off."""
+
+    on: tuple[str, ...]
+    unknown: tuple[str, ...] = ()
+    """Joints whose servos did not answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class Preparation:
     """What was done to an arm before it is armed: one line each for a person, empty when there is nothing to tell."""
 

@@ -8,7 +8,14 @@ import numpy as np
 
 from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity, nominal_identity
 from sefa_edge.firmware_bridge.host.calibration import joint_scale, nominal_calibration
-from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED, HeldCommand, JointGoal, JointState, Preparation
+from sefa_edge.firmware_bridge.host.messages import (
+    NOT_PREPARED,
+    HeldCommand,
+    JointGoal,
+    JointState,
+    Preparation,
+    TorqueReading,
+)
 from sefa_edge.firmware_bridge.simulation.plant import Plant
 from sefa_edge.profiles.schema import ArmProfile
 
@@ -82,9 +89,9 @@ class PlantArm:
     def check_stance(self) -> None:
         """A plant has no position limits."""
 
-    def holding(self) -> tuple[str, ...]:
+    def read_torque(self) -> TorqueReading:
         """Joints whose motor is on."""
-        return tuple(name for name, on in zip(self._names, self._torque, strict=True) if on)
+        return TorqueReading(tuple(name for name, on in zip(self._names, self._torque, strict=True) if on))
 
     def enable_torque(self) -> None:
         """Hold the present pose."""

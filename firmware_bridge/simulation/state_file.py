@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from sefa_edge.profiles.errors import InputError, MissingError
+from sefa_edge.profiles.files import open_regular, read_up_to
 
 MAGIC = b"SEFASIM2"
 _HEADER = struct.Struct("<8siiq16s")  # magic, qpos values, process id, start and boot of the server
@@ -75,9 +76,9 @@ class StateReader:
     def __init__(self, path: Path) -> None:
         """Raises MissingError when no simulated world publishes there."""
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 self._memory = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-        except (OSError, ValueError):
+        except (InputError, OSError, ValueError):
             raise MissingError(f"no simulated world at {path}", "start one with `sefa-edge sim --link PATH`") from None
         if len(self._memory) < _HEADER.size:
             self._memory.close()
@@ -135,9 +136,8 @@ def require_replaceable(path: Path) -> None:
     if not os.path.lexists(path):
         return
     try:
-        with path.open("rb") as file:
-            ours = file.read(len(MAGIC)).startswith(MAGIC[:-1])
-    except OSError:
+        ours = read_up_to(path, len(MAGIC)).startswith(MAGIC[:-1])
+    except InputError:
         ours = False
     if not ours or path.is_symlink():
         raise InputError(f"{path} exists and is not the state of a simulated world", "choose another path with --link")

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, JsonValue
 
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.files import read_up_to
 from sefa_edge.profiles.json_text import read_json
 from sefa_edge.profiles.quantities import PolicyRateHz, Whole
 from sefa_edge.profiles.strict import StrictModel, validate
@@ -133,13 +134,12 @@ def _how_to_convert(folder: Path, version: str) -> str:
 
 
 def require_fetched(path: Path) -> None:
-    """Refuse a Git LFS pointer, which stands where a file was not downloaded. Raises InputError, OSError."""
-    with path.open("rb") as file:
-        if file.read(len(LFS_POINTER)) == LFS_POINTER:
-            raise InputError(
-                f"{path} is only a Git LFS pointer: the file itself was not downloaded",
-                "run `git lfs pull` in its folder, or `hf download USER/NAME --repo-type dataset --local-dir DIR`",
-            )
+    """Refuse a Git LFS pointer, which stands where a file was not downloaded. Raises InputError."""
+    if read_up_to(path, len(LFS_POINTER)) == LFS_POINTER:
+        raise InputError(
+            f"{path} is only a Git LFS pointer: the file itself was not downloaded",
+            "run `git lfs pull` in its folder, or `hf download USER/NAME --repo-type dataset --local-dir DIR`",
+        )
 
 
 def _joint_names(path: Path, info: _Info) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
 from sefa_edge.firmware_bridge.simulation.servo import SimulatedServo
 from sefa_edge.profiles.schema import ArmProfile, load_arm_profile
 from tests.faults.arm_judge import ArmJudge
+from tests.faults.control_rig import prefer_servos
 from tests.faults.wire_limits import wire_limits
 
 ARM = "so101_sim"
@@ -85,6 +86,7 @@ def arm_on_the_bench(folder: Path) -> Iterator[Bench]:
     bus = SimulatedBus.of_arm(profile, plant)
     judge = ArmJudge(bus, plant, wire_limits(profile), time.monotonic_ns, exact_time=False)
     with PtyPort(bus, folder / "arm") as port:
+        prefer_servos()
         yield Bench(profile, plant, bus, port, judge)
         with port.lock:
             judge.assert_clean()

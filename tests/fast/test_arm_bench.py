@@ -302,3 +302,35 @@ def test_a_run_and_the_bench_refuse_each_other(tmp_path: Path, reach_engine: Pat
             running.send_signal(signal.SIGINT)
             running.communicate(timeout=PATIENCE_S)
             assert running.returncode == 130
+
+
+@pytest.mark.parametrize("frozen", ["not read", "Ctrl-S"])
+@pytest.mark.parametrize("verb", ["park", "center"])
+def test_a_frozen_terminal_does_not_hold_up_an_arm_that_moves(tmp_path: Path, verb: str, frozen: str) -> None:
+    """It parks and lets go, or ends holding, and ends: whatever became of its words."""
+    master, slave = pty.openpty()
+    with arm_on_the_bench(tmp_path) as bench:
+        words = ["arm", verb, "--arm", "sim", "--port", bench.port.path, "--speed", "60"]
+        with subprocess.Popen(
+            [sys.executable, "-m", "sefa_edge", *words], stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+        ) as moving:
+            while bench.torque() != [1] * 6:
+                assert moving.poll() is None, os.read(master, 4096)
+                time.sleep(0.02)
+            if frozen == "Ctrl-S":
+                os.write(master, b"\x13")
+            else:
+                fill(slave)
+            assert moving.wait(PATIENCE_S) == 0, os.read(master, 8192)[-600:]
+        assert bench.torque() == ([0] * 6 if verb == "park" else [1] * 6)
+    os.close(master)
+    os.close(slave)
+
+
+def fill(terminal: int) -> None:
+    """Write until its reader would have to read."""
+    os.set_blocking(terminal, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(terminal, b"x" * 512)
+    os.set_blocking(terminal, True)

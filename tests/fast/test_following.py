@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +29,7 @@ from sefa_edge.profiles.errors import InputError, MissingError
 from sefa_edge.profiles.schema import load_arm_profile
 from sefa_edge.profiles.units import NS_PER_S, period_ns
 from tests.faults.arm_judge import ArmJudge
+from tests.faults.control_rig import prefer_servos
 from tests.faults.wire_limits import wire_limits
 
 PROFILE = load_arm_profile("so101_sim")
@@ -310,3 +314,78 @@ def test_positions_that_cannot_be_true_are_a_fault_of_their_joint(bench: Bench) 
     bench.run(0.5)
     assert "positions that its joint cannot have reached (elbow_flex)" in str(bench.follower.fault)
     assert bench.follower.standing
+
+
+PROGRAM = """
+import resource, signal, sys, threading, time
+import numpy as np
+from sefa_edge.edge.following.paced import start_following
+from sefa_edge.firmware_bridge.host.emergency import Emergency
+from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
+from sefa_edge.profiles.schema import load_arm_profile
+
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+profile, emergency, path, doing = load_arm_profile("so101_sim"), Emergency(), *sys.argv[1:]
+
+def follow():
+    follower = start_following(profile, lambda: open_feetech_arm(profile, path, None, emergency), emergency)
+    follower.lead(np.array([60.0, -40.0, 40.0, 20.0, 30.0, 80.0]))
+    return follower
+
+if doing == "handling":
+    signal.signal(signal.SIGQUIT, lambda *_: print("handled", flush=True))
+if doing == "thread":
+    made = []
+    thread = threading.Thread(target=lambda: made.append(follow()))
+    thread.start()
+    thread.join()
+    follower = made[0]
+else:
+    follower = follow()
+if doing == "closed":
+    follower.hold()
+    follower.close()
+print("follows", flush=True)
+if doing == "parking":
+    follower.park()
+while True:
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize(
+    ("doing", "lets_go"),
+    [("leading", True), ("parking", True), ("closed", False), ("thread", False), ("handling", False)],
+)
+def test_sigquit_of_a_program_that_leads_an_arm(tmp_path: Path, doing: str, lets_go: bool) -> None:
+    """Torque off first, then the end by SIGQUIT; a program that handles SIGQUIT itself keeps its own way."""
+    plant = KinematicPlant.of_arm(PROFILE)
+    bus = SimulatedBus.of_arm(PROFILE, plant)
+    judge = ArmJudge(bus, plant, wire_limits(PROFILE), time.monotonic_ns, exact_time=False)
+    with PtyPort(bus, tmp_path / "arm") as served:
+        prefer_servos()
+        words = [sys.executable, "-c", PROGRAM, served.path, doing]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as program:
+            assert program.stdout is not None
+            assert program.stdout.readline() == "follows\n"
+            time.sleep(0.2)
+            if lets_go:
+                with served.lock:
+                    judge.ask_for_release()
+            program.send_signal(signal.SIGQUIT)
+            if doing == "handling":
+                assert program.stdout.readline() == "handled\n"
+                program.kill()
+            assert program.wait() == (-signal.SIGKILL if doing == "handling" else -signal.SIGQUIT)
+        while bus_is_behind(served, bus, lets_go):
+            time.sleep(0.01)
+        with served.lock:
+            torque = [servo.register(reg.TORQUE_ENABLE) for servo in bus.servos]
+            judge.assert_clean()
+    assert torque == [reg.TORQUE_OFF if lets_go else reg.TORQUE_ON] * N
+
+
+def bus_is_behind(served: PtyPort, bus: SimulatedBus, lets_go: bool) -> bool:
+    """Whether the servos, played by a thread of this program, have yet to take what the program sent last."""
+    with served.lock:
+        return lets_go and any(servo.register(reg.TORQUE_ENABLE) for servo in bus.servos)

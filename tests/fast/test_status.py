@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from sefa_edge.edge.cameras.pictures import read_picture
 from sefa_edge.edge.faults import Fault
@@ -80,6 +82,28 @@ def test_the_rate_counts_ticks_that_happened() -> None:
     for number in range(1, 250):
         meter.add(number, s_to_ns(5) + number * ms_to_ns(10))
     assert meter.rate_hz == 100.0
+
+
+def test_the_rate_of_another_control_process_is_counted_anew() -> None:
+    """It counts its ticks from 1, and its grid need not begin after the other's last tick."""
+    meter = RateMeter()
+    rates_hz = []
+    stamps_ns = [s_to_ns(5) + number * ms_to_ns(10) for number in range(900)]
+    for number, stamp_ns in enumerate([*stamps_ns[:450], *(stamp - ms_to_ns(30) for stamp in stamps_ns[450:])]):
+        meter.add(1 + number % 450, stamp_ns)
+        rates_hz.append(meter.rate_hz)
+    assert {rate_hz for rate_hz in rates_hz if rate_hz is not None} == {100.0}
+
+
+def test_the_loop_rate_of_a_run_with_a_rescue_leaves_out_the_time_between() -> None:
+    summary = RunSummary("reach", "so101_sim", 100.0)
+    for number in range(1, 401):
+        summary.count(tick(number))
+    summary.begin_control()
+    for number in range(1, 11):
+        summary.count(replace(tick(number), start_ns=tick(400).start_ns + s_to_ns(2) + number * ms_to_ns(10)))
+    assert summary.loop_rate_hz == pytest.approx(100.0)
+    assert (summary.ticks, summary.lost_reports) == (410, 0)
 
 
 def test_summary_counts_losses_and_first_uses_of_chunks() -> None:

@@ -271,7 +271,12 @@ ROWS: list[Row[Bench]] = [
     Row(
         "a servo falls silent before it is armed",
         silent_when_armed,
-        untouched(Fault.ARM_TIMEOUT, "servos do not answer ({joint})", 1.0),
+        untouched(
+            Fault.ARM_TIMEOUT,
+            "servos do not answer ({joint})",
+            1.0,
+            f"{UNTOUCHED}; whether the torque of {{joint}} is on is not known",
+        ),
         Start.BEFORE,
     ),
     Row("no answers right after the torque came on", no_answers_after_torque_on, GOES_ON, Start.BEFORE),

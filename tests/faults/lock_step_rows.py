@@ -205,6 +205,14 @@ def fall_silent_while_stopping(bench: Bench) -> None:
     bench.command(Command.STOP)
 
 
+def trouble_while_stopping(bench: Bench) -> None:
+    bench.command(Command.STOP)
+    for _ in range(int(bench.dice.integers(0, 40))):
+        bench.tick()
+    troubles = (Fault.CAMERA_STALE, Fault.CAMERA_FROZEN, Fault.CAMERA_DARK, Fault.CAMERA_SKEW, Fault.ENGINE_FAILED)
+    bench.tell_policy_record(Trouble(troubles[bench.dice.integers(len(troubles))], "front").pack())
+
+
 def policy_goes_while_stopping(bench: Bench) -> None:
     bench.command(Command.STOP)
     for _ in range(int(bench.dice.integers(0, 40))):
@@ -746,6 +754,7 @@ STATUS = "a servo reports trouble"
 COMPLAINT = fault(Fault.SERVO_STATUS, f"{STATUS} ({{joint}}: …)", 0.6)
 COMPLAINT_LEFT = left(Fault.SERVO_STATUS, f"{STATUS} ({{joint}}: …)", 0.6)
 SILENT = "servos do not answer"
+TORQUE_UNKNOWN = f"{UNTOUCHED}; whether its torque is on is not known"
 BLOCKED = "the arm does not follow its goal ({joint})"
 OVERRUN = "the control loop lost its rate (… ticks in a row)"
 HOT = "a servo is too hot ({joint})"
@@ -840,6 +849,7 @@ SUPERVISOR_ROWS = [
     ),
     Row("the heartbeat halts for less than a second", beat_haltingly, GOES_ON),
     Row("the heartbeat stops while the arm goes home", fall_silent_while_stopping, GOES_ON),
+    Row("a camera or the engine fails while the arm goes home", trouble_while_stopping, GOES_ON),
     Row("emergency stop", emergency, EMERGENCY),
     Row("emergency stop on the way home", emergency_on_the_way_home, EMERGENCY),
     Row("emergency stop, a servo is slow to let go", emergency_at_a_slow_servo, EMERGENCY),
@@ -917,7 +927,7 @@ ARM_ROWS = [
     Row(
         "all servos silent from the first tick on",
         silent_after_connecting,
-        Expected(SILENT, UNTOUCHED, Fault.ARM_TIMEOUT, Mode.IDLE, Torque.UNTOUCHED, rest_s=0.5),
+        Expected(SILENT, TORQUE_UNKNOWN, Fault.ARM_TIMEOUT, Mode.IDLE, Torque.UNTOUCHED, rest_s=0.5),
         Start.BEFORE,
     ),
     Row("torque off is not confirmed", refuse_torque_off, REFUSED),

@@ -181,6 +181,22 @@ def kill_film(rig: RunRig) -> None:
     rig.signal("film_process", signal.SIGKILL)
 
 
+def stop_film(rig: RunRig) -> None:
+    """It hangs when it is asked to draw."""
+    rig.words = ["--video", "film.png"]
+    rig.start()
+    rig.wait_until_moving()
+    rig.signal("film_process", signal.SIGSTOP)
+
+
+def stop_recorder(rig: RunRig) -> None:
+    """It hangs when it is asked to close its file."""
+    rig.words += ["--record", "recordings"]
+    rig.start()
+    rig.wait_until_moving()
+    rig.signal("recorder_process", signal.SIGSTOP)
+
+
 def kill_recorder(rig: RunRig) -> None:
     rig.words += ["--record", "recordings"]
     rig.start()
@@ -288,7 +304,15 @@ ROWS: list[Row[RunRig]] = [
     Row("SIGQUIT of control", send(CONTROL, signal.SIGQUIT), EMERGENCY),
     Row("SIGINT of every worker", interrupt_workers, GOES_ON),
     Row("SIGKILL of the film", kill_film, GOES_ON, Start.BEFORE),
+    Row("SIGSTOP of the film", stop_film, GOES_ON, Start.BEFORE),
     Row("SIGKILL of the recorder", kill_recorder, GOES_ON, Start.BEFORE),
+    Row("SIGSTOP of the recorder", stop_recorder, GOES_ON, Start.BEFORE),
+    Row(
+        "SIGSTOP of the simulated world",
+        with_own_world("server", signal.SIGSTOP),
+        Expected("servos do not answer", LEFT, rest_s=HOME_S),
+        Start.BEFORE,
+    ),
     Row(
         "SIGKILL of the simulated world",
         with_own_world("server", signal.SIGKILL),

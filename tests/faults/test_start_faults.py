@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sefa_edge.cli import main
 from sefa_edge.edge.cameras.pictures import write_picture
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.protocol import Instruction, PacketDecoder
@@ -31,6 +32,9 @@ ARM = "so101_sim"
 SERVO_PRIORITY = 40
 MARK = "SEFA_EDGE_TEST_RUN"
 CAMERA, POLICY, CONTROL = "camera_process", "policy_process", "control_process"
+RECORDER, FILM = "recorder_process", "film_process"
+STOPPED_S = 2.0
+"""Longer than a heartbeat may be missing."""
 
 
 @dataclass
@@ -274,10 +278,14 @@ def test_the_supervisor_is_killed_while_another_control_process_starts(unit: Uni
 
 @pytest.mark.once
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
-@pytest.mark.parametrize("module", [CAMERA, POLICY, "recorder_process"])
-def test_a_process_that_is_stopped_does_not_hold_up_the_end(unit: Unit, module: str, number: signal.Signals) -> None:
-    run = unit.start("--record", str(unit.folder / "recordings"))
-    until(lambda: all(unit.torque_is_on()), "torque")
+@pytest.mark.parametrize("module", [CAMERA, POLICY, RECORDER, FILM])
+def test_a_process_that_is_stopped_does_not_hold_up_the_end(
+    unit: Unit, module: str, number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = unit.start("--record", str(unit.folder / "recordings"), "--video", str(unit.folder / "film.png"))
+    assert run.stderr is not None
+    while "  running" not in run.stderr.readline():
+        assert run.poll() is None
     pid = unit.pid_of(module)
     assert pid is not None
     if number is signal.SIGQUIT:
@@ -291,7 +299,96 @@ def test_a_process_that_is_stopped_does_not_hold_up_the_end(unit: Unit, module: 
     else:
         assert run.returncode == 3, words
         assert "error: emergency stop: arm released where it stood" in words
-    if module == "recorder_process":
-        assert "the recorder was stuck and was killed" in words
+    if module == RECORDER:
+        assert "the recording is not complete: the recorder did not end in time and was killed" in words
+        assert_readable(unit, capsys)
+    if module == FILM:
+        assert "no pictures: the process that draws them was killed" in words
     assert not any(unit.torque_is_on())
     until(lambda: not unit.everybody(), "the end of everybody")
+
+
+def assert_readable(unit: Unit, capsys: pytest.CaptureFixture[str]) -> None:
+    """Our own tools read a recording whose recorder was killed, and say that it is not complete."""
+    (partial,) = (unit.folder / "recordings").iterdir()
+    assert partial.name.endswith(".mcap.partial")
+    assert main(["replay", str(partial), "--part", "commands"]) == 0
+    assert "note: the recording is not complete: it ends in the middle" in capsys.readouterr().out
+    assert main(["dataset", "from-runs", str(partial), "-o", str(unit.folder / "dataset")]) in (0, 2)
+    assert "it ends in the middle" in capsys.readouterr().err
+
+
+@pytest.mark.once
+def test_a_supervisor_that_is_held_up_while_control_starts_is_not_silent(unit: Unit) -> None:
+    """Heartbeats are promised from Ready on: what a busy machine delays before is no fault."""
+    stopped = threading.Event()
+    run: list[subprocess.Popen[str]] = []
+
+    def hear(data: bytes) -> bytes:
+        if not stopped.is_set():
+            os.kill(run[0].pid, signal.SIGSTOP)
+            stopped.set()
+        return data
+
+    unit.bus.disturb_request = hear
+    with unit.port.lock:
+        run.append(unit.start())
+    assert stopped.wait(PATIENCE_S)
+    time.sleep(STOPPED_S)
+    run[0].send_signal(signal.SIGCONT)
+    until(lambda: all(unit.torque_is_on()) or run[0].poll() is not None, "torque")
+    run[0].send_signal(signal.SIGINT)
+    _, words = run[0].communicate(timeout=PATIENCE_S)
+    assert "stopped by Ctrl-C: arm parked and released" in words
+
+
+def leave_holding(unit: Unit) -> None:
+    """As an earlier program may have ended."""
+    with unit.port.lock:
+        for servo in unit.bus.servos:
+            servo.write(reg.TORQUE_ENABLE.address, bytes((reg.TORQUE_ON,)))
+
+
+ALREADY_ON = "arm not touched; its torque was already on in all joints"
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("module", [CAMERA, CONTROL])
+def test_ctrl_c_before_the_arm_was_touched_tells_that_it_holds(unit: Unit, module: str) -> None:
+    leave_holding(unit)
+    run = unit.start()
+    until(present(unit, module), module)
+    run.send_signal(signal.SIGINT)
+    _, words = run.communicate(timeout=PATIENCE_S)
+    assert run.returncode == 130, words
+    assert f"stopped by Ctrl-C: {ALREADY_ON}" in words
+    assert all(unit.torque_is_on())
+    unit.assert_untouched()
+
+
+@pytest.mark.once
+def test_control_is_killed_before_it_begins_and_the_arm_holds(unit: Unit) -> None:
+    leave_holding(unit)
+    run = unit.start()
+    until(present(unit, CONTROL), CONTROL)
+    pid = unit.pid_of(CONTROL)
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    _, words = run.communicate(timeout=PATIENCE_S)
+    assert run.returncode == 3, words
+    assert "error: the control process ended: killed by SIGKILL" in words
+    assert ALREADY_ON in words
+    unit.assert_untouched()
+
+
+@pytest.mark.once
+def test_the_emergency_stop_releases_an_arm_that_held_before_the_run(unit: Unit) -> None:
+    leave_holding(unit)
+    run = unit.start()
+    until(present(unit, CAMERA), CAMERA)
+    unit.ask_for_release()
+    run.send_signal(signal.SIGQUIT)
+    _, words = run.communicate(timeout=PATIENCE_S)
+    assert run.returncode == 3, words
+    assert "error: emergency stop: arm released where it stood" in words
+    assert not any(unit.torque_is_on())

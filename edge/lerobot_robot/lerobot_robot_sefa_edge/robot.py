@@ -24,6 +24,7 @@ from lerobot_robot_sefa_edge.joint_units import JointUnits
 from sefa_edge.edge.following.paced import PacedFollower, start_following
 from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity
 from sefa_edge.firmware_bridge.host.calibration import Calibration, load_calibration
+from sefa_edge.firmware_bridge.host.emergency import Emergency
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
 from sefa_edge.firmware_bridge.host.port_choice import require_told_apart
 from sefa_edge.firmware_bridge.host.same_arm import SameArm
@@ -97,8 +98,11 @@ class SefaSOFollower(Robot):
             if calibration is None:
                 require_told_apart(self.config.port)
                 logger.info("%s does not exist: the calibration in the servos counts", self.calibration_fpath)
-            open_arm = SameArm(lambda: open_feetech_arm(self._profile, self.config.port, calibration), self._arm)
-            self._follower = start_following(self._profile, open_arm)
+            emergency = Emergency()
+            open_arm = SameArm(
+                lambda: open_feetech_arm(self._profile, self.config.port, calibration, emergency), self._arm
+            )
+            self._follower = start_following(self._profile, open_arm, emergency)
             self._arm = open_arm.expected
             self._target_deg = self._follower.state.joint_deg
             undo.pop_all()

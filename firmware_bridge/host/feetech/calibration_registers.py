@@ -20,6 +20,8 @@ from sefa_edge.firmware_bridge.host.feetech.registers import (
     encode_sign_magnitude,
 )
 from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
+from sefa_edge.firmware_bridge.host.feetech.torque import read_torque
+from sefa_edge.firmware_bridge.host.messages import TorqueReading
 from sefa_edge.profiles.errors import FaultError, InputError
 from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.units import SERVO_TICKS_PER_TURN
@@ -82,6 +84,10 @@ class CalibrationRegisters:
         """
         torque = self._ask(TORQUE_BLOCK, "tell its torque")
         return tuple(name for name, on in zip(self._profile.joint_names, torque, strict=True) if on[0] != TORQUE_OFF)
+
+    def read_torque(self) -> TorqueReading:
+        """Which joints have their torque on, and which do not tell. Raises ArmDisconnected."""
+        return read_torque(self._bus, self._profile)
 
     def release(self) -> None:
         """Torque off everywhere, read back: the arm sags. Raises ArmUnconfirmed, ArmTimeout, ArmDisconnected."""

@@ -45,7 +45,8 @@ from sefa_edge.firmware_bridge.host.feetech.stance import (
     require_inside,
     ticks_outside,
 )
-from sefa_edge.firmware_bridge.host.messages import HeldCommand, JointGoal, JointState, Preparation
+from sefa_edge.firmware_bridge.host.feetech.torque import read_torque
+from sefa_edge.firmware_bridge.host.messages import HeldCommand, JointGoal, JointState, Preparation, TorqueReading
 from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.units import ms_to_ns, period_ns
 
@@ -211,10 +212,9 @@ class FeetechArm:
         """
         require_inside(self._names, self._agreed_ticks(), self._identity)
 
-    def holding(self) -> tuple[str, ...]:
-        """Names of the joints whose torque (register 40) is on. Raises ArmUnconfirmed, ArmDisconnected."""
-        torque = self._read_all(TORQUE_BLOCK, "tell its torque")
-        return tuple(name for name, on in zip(self._names, torque, strict=True) if on[0] != TORQUE_OFF)
+    def read_torque(self) -> TorqueReading:
+        """Register 40 of every servo: see `Arm`."""
+        return read_torque(self._bus, self._profile)
 
     def enable_torque(self) -> None:
         """Hold the present pose: goal = present first, then torque on, each read back.

@@ -9,6 +9,7 @@ import fcntl
 import os
 import select
 import termios
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,9 @@ BACKLOG_BYTES = 4096
 
 STALLED_NS = ms_to_ns(5)
 """Bytes that have not left so long after their time on the wire are stuck."""
+
+SENDING_S = 0.05
+"""How long an emergency stop waits for another thread to finish a write, which never blocks."""
 
 FEW_PIECES = 2
 """Readings that a reply may take before it pays to sleep until it can be complete: a sleep costs one wake-up."""
@@ -102,6 +106,7 @@ class Link:
         self._in_pieces = False
         self._emergency: Emergency | None = None
         self._urgent: Callable[[], None] | None = None
+        self._sending = threading.RLock()  # taken again by a signal handler that interrupts its holder
         self._echoes = False
         try:
             self._echoes = self._hears_itself()
@@ -154,13 +159,14 @@ class Link:
             ArmDisconnected: the port is gone.
             ArmInterrupted: an emergency stop goes before it.
         """
-        if self._emergency is not None and self._emergency.asked:
-            raise ArmInterrupted("an emergency stop was asked for", "the request was not sent")
         wire, free_ns = self._wire, self._line_free_ns
-        before_ns = wire.now_ns()
-        if before_ns - free_ns > STALLED_NS:
-            wire.discard_output()
-        wire.write(request)
+        with self._sending:
+            if self._emergency is not None and self._emergency.asked:
+                raise ArmInterrupted("an emergency stop was asked for", "the request was not sent")
+            before_ns = wire.now_ns()
+            if before_ns - free_ns > STALLED_NS:
+                wire.discard_output()
+            wire.write(request)
         self._earliest_answer_ns = before_ns + len(request) * self._byte_ns
         now_ns = wire.now_ns()
         self.written_ns = begun_ns = now_ns if now_ns > free_ns else min(free_ns, now_ns + self._backlog_ns)
@@ -175,11 +181,20 @@ class Link:
         self._wire.rest(duration_ns)
 
     def give_way_to(self, emergency: Emergency, packet: bytes) -> None:
-        """From now on `emergency` sends `packet` past every request; requests are refused until it was taken."""
+        """From now on `emergency` sends `packet` past every request; requests are refused until it was taken.
+
+        It may be sent while another thread is in `send`: a goal that has passed the check there must leave before the
+        packet, not after it, because it would switch the torque on again.
+        """
 
         def send() -> None:
-            self._wire.write(packet)
-            self._line_free_ns = self._wire.now_ns() + len(packet) * self._byte_ns
+            is_alone = self._sending.acquire(timeout=SENDING_S)
+            try:
+                self._wire.write(packet)
+                self._line_free_ns = self._wire.now_ns() + len(packet) * self._byte_ns
+            finally:
+                if is_alone:
+                    self._sending.release()
 
         self._emergency, self._urgent = emergency, send
         emergency.reach(send)
