@@ -12,7 +12,7 @@ from sefa_edge.edge.clock import Slot
 from sefa_edge.edge.faults import OBSTRUCTIONS, Fault
 from sefa_edge.edge.links import Links
 from sefa_edge.edge.modes import Command, Event, Mode, ModeState, Progress, Target, transition
-from sefa_edge.edge.planned_move import PlannedMove, plan_move
+from sefa_edge.edge.planned_move import PlannedMove, has_arrived, plan_move
 from sefa_edge.edge.play_settings import HandOver
 from sefa_edge.edge.records import NONE_NS, names_of
 from sefa_edge.edge.safety import Commanded, Envelope, Guard, GuardState, Situation, Verdict, judge
@@ -193,7 +193,8 @@ class Motion:
         """At rest where the mode leads."""
         if self.state.mode in (Mode.ARMED, Mode.PARK):
             over = now_ns >= self._plan.end_ns + self._settle_ns
-            return over and self._standing() and _near(self.commanded.joint_deg, self._plan.to_deg)
+            arrived = self.state.mode is Mode.ARMED or has_arrived(self.arm.state, self._plan.to_deg, self.limits)
+            return over and arrived and self._standing() and _near(self.commanded.joint_deg, self._plan.to_deg)
         return self.state.mode is not Mode.RUNNING and self._standing()
 
     def _hear(self, event: Event, now_ns: int) -> None:
