@@ -100,7 +100,7 @@ class TickWay:
 
 
 class PipelineSamples:
-    """A supervisor's `Listener` that is satisfied by `wanted` chunks of which every stage is known."""
+    """A supervisor's `Listener` that is satisfied by `wanted` measurements of every stage."""
 
     def __init__(self, wanted: int) -> None:
         self.wanted = wanted
@@ -119,7 +119,7 @@ class PipelineSamples:
 
     @property
     def satisfied(self) -> bool:
-        return len(self.chunks) >= self.wanted
+        return min(len(self.chunks), len(self.frames), len(self.ticks)) >= self.wanted
 
     def hear_frame(self, descriptor: FrameDescriptor, arrived_ns: int) -> None:
         capture_ns, received_ns, published_ns = (

@@ -30,6 +30,7 @@ from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.client import MAX_RECORD_BYTES, WorldPaths
 from sefa_edge.firmware_bridge.simulation.disturbances import Disturbances, DisturbedLine
 from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
+from sefa_edge.firmware_bridge.simulation.socket_address import socket_address
 from sefa_edge.firmware_bridge.simulation.state_file import PublishedState, StateWriter
 from sefa_edge.firmware_bridge.simulation.wire_log import WIRE_LOG_VARIABLE, WireLog
 from sefa_edge.firmware_bridge.simulation.world import CENTRE_TICKS, PHYSICS_STEP_S, TICKS_PER_RADIAN, World
@@ -255,22 +256,21 @@ def _listen(path: Path) -> socket.socket:
     try:
         if path.is_socket() and not _answers(path):
             path.unlink()  # left behind by a server that was killed
-        with _private_files():
-            listener.bind(str(unfinished))
+        with _private_files(), socket_address(unfinished) as address:
+            listener.bind(address)
         listener.listen(8)
         os.link(unfinished, path)  # unlike a rename, never in the place of another server
     except OSError as error:
         listener.close()
-        reason = error.strerror or str(error)
-        raise InputError(f"{path} cannot be used: {reason}", "choose another path with --link") from None
+        raise InputError(f"{path} cannot be used: {error.strerror}", "choose another path with --link") from None
     finally:
         unfinished.unlink(missing_ok=True)
     return listener
 
 
 def _answers(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
-        return probe.connect_ex(str(path)) == 0
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe, socket_address(path) as address:
+        return probe.connect_ex(address) == 0
 
 
 @contextlib.contextmanager
