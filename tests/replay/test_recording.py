@@ -127,7 +127,7 @@ def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.mcap").write_text("nothing of the kind")
     for path, words in (
         (tmp_path / "text.mcap", "is not a recording"),
-        (tmp_path / "absent.mcap", "cannot be read"),
+        (tmp_path / "absent.mcap", "does not exist"),
         (tmp_path, "is not a recording"),
     ):
         with pytest.raises(InputError, match=words):
