@@ -59,7 +59,7 @@ def _tiles(report: ExportReport) -> list[str]:
         words = f"of {played.seeds} seeds; fp32: {played.reference_successes}. 95 %: {low:.0%} to {high:.0%}"
         tiles.append(_tile("Success in the simulated world", str(played.successes), "", words))
     if first.gate.unproven is not None:
-        tiles.append(_tile("Closed loop", "proves nothing", "", escape(first.gate.unproven)))
+        tiles.append(_tile(first.gate.unproven_part.capitalize(), "proves nothing", "", escape(first.gate.unproven)))
     return tiles
 
 

@@ -188,13 +188,12 @@ def make_folder(path: Path) -> Path:
 
 @contextmanager
 def output_folder(path: Path) -> Iterator[Path]:
-    """`make_folder` for work that may fail: folders that it made, and that are still empty then, are removed."""
+    """`make_folder` for work that may fail or be stopped: folders that it made, and that stayed empty, are removed."""
     missing = missing_folders(path)
     try:
         yield make_folder(path)
-    except BaseException:
+    finally:
         remove_empty(missing)
-        raise
 
 
 def missing_folders(path: Path) -> list[Path]:

@@ -66,8 +66,6 @@ EXTRAS = {
 
 LACKING = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENODEV, errno.ENOSYS)
 """Of the system's refusals, those that are about this machine and not about a path."""
-MAX_LINE = 1000
-"""Letters of a message; a path alone may have four times as many."""
 
 EXIT_CODES = """\
 exit codes:
@@ -153,16 +151,10 @@ def _refused_by_system(error: OSError | MemoryError) -> SefaError:
 
 
 def _tell(error: SefaError) -> int:
-    print(f"error: {_bounded(str(error))}", file=sys.stderr)
+    print(f"error: {console.message_line(str(error))}", file=sys.stderr)
     if error.hint:
-        print(f"hint: {_bounded(error.hint)}", file=sys.stderr)
+        print(f"hint: {console.message_line(error.hint)}", file=sys.stderr)
     return error.exit_code
-
-
-def _bounded(text: str) -> str:
-    """One printable line; of a very long one the beginning and the end, where the reason stands."""
-    line = console.one_line(text)
-    return line if len(line) <= MAX_LINE else f"{line[: MAX_LINE // 2]} … {line[-MAX_LINE // 2 :]}"
 
 
 def _stopped(number: signal.Signals) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sefa_edge.edge.engines.engine import EngineOptions, open_engine
+from sefa_edge.edge.engines.file_check import check_file
 from sefa_edge.edge.engines.find_engine import engine_at
 from sefa_edge.edge.evaluation.lockstep import EpisodePlayer, EpisodeResult, Settings
 from sefa_edge.edge.evaluation.wilson import wilson_interval
@@ -21,14 +22,17 @@ from sefa_edge.edge.policy import Policy
 from sefa_edge.firmware_bridge.simulation.tasks import TASKS, task_named
 from sefa_edge.firmware_bridge.simulation.views import SIMULATED_VIEWS
 from sefa_edge.profiles.card import PolicyCard, load_card
-from sefa_edge.profiles.card_check import World, check_card
+from sefa_edge.profiles.card_check import World, arm_of, check_card, require_arm
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import check_report_word, write_report
 from sefa_edge.profiles.progress import Progress
-from sefa_edge.profiles.quantities import FRACTION, STEPS, Real, seed_range
-from sefa_edge.profiles.schema import load_arm_profile
+from sefa_edge.profiles.quantities import STEPS, Real, seed_range
 from sefa_edge.profiles.units import ms_to_ns
 
+SIMULATED_ARM = "so101_sim"
+"""What the simulated world holds."""
+REQUIRED = Real("a success rate", 0.0, 1.0, above_lowest=True)
+"""A rate of 0 would be reached by every engine."""
 DELAY_MS = Real("a time", 0.0, 1000.0, "ms")
 
 
@@ -51,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--blank-camera", action="store_true", help="show the policy a black picture: success must collapse"
     )
     parser.add_argument(
-        "--require", type=FRACTION.parse, metavar="RATE", help="exit with 1 when the success rate is below RATE"
+        "--require", type=REQUIRED.parse, metavar="RATE", help="exit with 1 when the success rate is below RATE"
     )
     parser.add_argument("--json", metavar="F", help="write results here; - is standard output")
 
@@ -59,8 +63,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     card = load_card(arguments.engine)
     check_report_word(arguments.json)
-    arm = load_arm_profile(card.arm)
+    arm = arm_of(card)
+    require_arm(card, SIMULATED_ARM)
     check_card(card, World(arm, arm.control_rate_hz, SIMULATED_VIEWS))
+    check_file(arguments.engine, card)
     settings = Settings(
         task=task_named(arguments.task or card.task).name,
         execute_steps=_execute_steps(arguments.execute_steps, card),

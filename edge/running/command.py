@@ -162,7 +162,7 @@ def main(args: argparse.Namespace) -> int:
 
 def _tell(ending: Ending, summary: RunSummary, plan: RunPlan, report: str | None, line: StatusLine) -> int:
     """Summary and report; the exit code."""
-    from sefa_edge.profiles.console import one_line
+    from sefa_edge.profiles.console import message_line
     from sefa_edge.profiles.files import write_report
 
     unwritten = 0
@@ -175,7 +175,7 @@ def _tell(ending: Ending, summary: RunSummary, plan: RunPlan, report: str | None
     if plan.film is not None and plan.film.is_file() and summary.episodes:
         line.say(f"pictures of the run: {plan.film}")
     fault = ending.exit_code in (2, 3, 4)
-    line.say(f"error: {one_line(ending.message)}" if fault else ending.message)
+    line.say(f"error: {message_line(ending.message)}" if fault else ending.message)
     if fault and ending.hint:
-        line.say(f"hint: {one_line(ending.hint)}")
+        line.say(f"hint: {message_line(ending.hint)}")
     return ending.exit_code or unwritten

@@ -12,6 +12,7 @@ from pathlib import Path
 from sefa_edge.edge.cameras.camera import CameraAddress, CameraRequest, parse_address
 from sefa_edge.edge.cameras.watch import DEFAULT_MAX_SKEW_MS, patience_for
 from sefa_edge.edge.engines.engine import engine_kind
+from sefa_edge.edge.engines.file_check import check_file
 from sefa_edge.edge.play_settings import HandOver, NoiseMode, hand_over_of
 from sefa_edge.edge.realtime import RealtimeSettings
 from sefa_edge.edge.recorder.names import free_path
@@ -113,6 +114,7 @@ def make_plan(args: argparse.Namespace) -> RunPlan:
     cameras = _cameras(args.camera, card, simulated)
     drawn = frozenset(name for name, address in cameras.items() if address.kind == "sim")
     check_card(card, World(profile, control_rate_hz, SIMULATED_VIEWS, drawn))
+    check_file(args.engine, card)
     calibration = None if args.calibration is None else find_calibration(args.calibration, profile)
     return RunPlan(
         engine=args.engine,

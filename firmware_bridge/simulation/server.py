@@ -85,12 +85,16 @@ class WorldServer:
         self._slow_ns = 0
         self._started_ns = time.monotonic_ns()
         self._reset(plan.seed)
-        self._control = _listen(paths.control)
         self._control_path = paths.control
         self._clients: list[socket.socket] = []
-        self._state = StateWriter(paths.state, self._world.model.nq)
-        self._publish()
-        self._port = PtyPort(self._bus, paths.port)
+        with contextlib.ExitStack() as undo:
+            self._control = _listen(paths.control)
+            undo.callback(self._close_control)
+            self._state = StateWriter(paths.state, self._world.model.nq)
+            undo.callback(self._state.close)
+            self._publish()
+            self._port = PtyPort(self._bus, paths.port)
+            undo.pop_all()
         self._orders: dict[str, Callable[[dict[str, object]], dict[str, object]]] = {
             "reset": lambda order: self._restart(_seed_of(order)),
             "place": lambda order: self._place(_seed_of(order)),
@@ -130,11 +134,14 @@ class WorldServer:
         self._state.close()
         for client in self._clients:
             client.close()
-        self._control.close()
+        self._close_control()
         if self._log is not None:
             if self._log.trouble:
                 print(f"warning: the wire log ends early: {self._log.trouble}", file=sys.stderr)
             self._log.close()
+
+    def _close_control(self) -> None:
+        self._control.close()
         self._control_path.unlink(missing_ok=True)
 
     def _publish(self) -> None:

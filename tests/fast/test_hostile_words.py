@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sefa_edge.cli import MAX_LINE, main
+from sefa_edge.cli import main
+from sefa_edge.profiles.console import MAX_LINE, message_line
 
 SHIPPED = str(Path(__file__).resolve().parents[2] / "edge/shipped/lift/model.onnx")
 LONG_NAME = "n" * 300
@@ -103,3 +104,11 @@ def test_a_view_that_the_simulator_lacks(
         error = refused(["record", "--expert", "lift", "-o", "out/dataset", f"--camera={view}"], capsys)
         assert "the simulator draws no view" in error
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_long_message_keeps_its_beginning_and_its_reason() -> None:
+    line = message_line(f"{LONG_PATH} cannot be read: File name too long")
+    assert len(line) <= MAX_LINE + len(" … ")
+    assert line.startswith("a/a/")
+    assert line.endswith("cannot be read: File name too long")
+    assert message_line("short\x1b[31m") == "short\\x1b[31m"
