@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from sefa_edge.cli import main
+from sefa_edge.edge.cameras.camera import CameraAddress, CameraRequest, make_source
 from sefa_edge.profiles.console import MAX_LINE, message_line
+from sefa_edge.profiles.errors import InputError
 
 SHIPPED = str(Path(__file__).resolve().parents[2] / "edge/shipped/lift/model.onnx")
 LONG_NAME = "n" * 300
@@ -112,3 +114,11 @@ def test_a_long_message_keeps_its_beginning_and_its_reason() -> None:
     assert line.startswith("a/a/")
     assert line.endswith("cannot be read: File name too long")
     assert message_line("short\x1b[31m") == "short\\x1b[31m"
+
+
+def test_a_camera_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
+        camera = make_source(CameraRequest("front", CameraAddress("file", str(path)), 30.0, 96, 96))
+        with pytest.raises(InputError, match="is not a regular file"):
+            camera.open()
