@@ -13,7 +13,7 @@ import numpy as np
 
 from sefa_edge.profiles.encoded_picture import is_complete, picture_format
 from sefa_edge.profiles.errors import InputError, MissingError
-from sefa_edge.profiles.files import ROOM_HINT, write_atomic
+from sefa_edge.profiles.files import ROOM_HINT, read_up_to, write_atomic
 
 cv2.setNumThreads(1)
 VIDEO_CODECS = {".mp4": "mp4v", ".webm": "VP80", ".avi": "MJPG"}
@@ -41,11 +41,7 @@ def read_picture(path: Path) -> np.ndarray:
         DamagedPicture: it is damaged or cut short.
         InputError: it cannot be read, or is not a picture.
     """
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_PICTURE_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}", "check the path and its permissions") from None
+    content = read_up_to(path, MAX_PICTURE_BYTES + 1)
     if picture_format(content) is None or len(content) > MAX_PICTURE_BYTES:
         raise InputError(f"{path} is not a picture that OpenCV can read", "use PNG or JPEG")
     try:

@@ -40,7 +40,7 @@ from sefa_edge.models.policy import FlowPolicy
 from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.card import ClosedLoop, GateResult, card_path, save_card
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.files import output_folder, write_atomic
+from sefa_edge.profiles.files import output_folder, path_argument, write_atomic
 from sefa_edge.profiles.quantities import SEED, STEPS, Whole, seed_range
 from sefa_edge.profiles.recording.fitness import check_moves, unit_notes
 from sefa_edge.profiles.simulated_arm import SIMULATED_ARM
@@ -55,12 +55,14 @@ REPORT, PAGE = "report.json", "report.html"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", type=Path, help="folder with model.safetensors and checkpoint.json")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for engines and cards")
+    parser.add_argument("checkpoint", type=path_argument, help="folder with model.safetensors and checkpoint.json")
+    parser.add_argument(
+        "-o", "--output", type=path_argument, required=True, metavar="DIR", help="folder for engines and cards"
+    )
     parser.add_argument("--precision", choices=("fp32", "fp16", "int8"), default="fp32", help="of model.onnx")
     parser.add_argument(
         "--calibration",
-        type=Path,
+        type=path_argument,
         metavar="DATASET",
         help="recordings to calibrate INT8 with and to judge by: a LeRobot v3 dataset of three episodes or more",
     )

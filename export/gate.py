@@ -13,6 +13,7 @@ from sefa_edge.export.flavours import Flavour
 from sefa_edge.export.session import Inputs, run_chunks
 from sefa_edge.models.policy import EnginePolicy, FlowPolicy
 from sefa_edge.profiles.action_error import ActionError, action_error
+from sefa_edge.profiles.action_error import why_unproven as why_constant_passes
 from sefa_edge.profiles.card import ClosedLoop, GateResult
 from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.exit_codes import ExitCode
@@ -20,12 +21,16 @@ from sefa_edge.profiles.schema import ArmProfile
 
 ONE_SIDED_95 = 1.645
 """Standard deviations."""
-FEWEST_SEEDS = 20
-"""Fewer are a smoke test that somebody asked for: whether they could have shown a loss is not judged."""
-UNPROVEN_HINT = (
-    "--closed-loop A:B plays more seeds; --closed-loop none judges by the action error alone; --allow-unproven keeps "
-    "the files, and their card says so"
-)
+UNPROVEN_HINTS = {
+    "closed loop": (
+        "--closed-loop A:B plays more seeds; --closed-loop none judges by the action error alone; --allow-unproven "
+        "keeps the files, and their card says so"
+    ),
+    "action error": (
+        "judge by more and other recordings (--calibration, --samples), or lower action_error_budget in the arm "
+        "profile; --allow-unproven keeps the files, and their card says so"
+    ),
+}
 HINTS = {
     "fp32": "this is a fault of the export: report it with the checkpoint",
     "fp16": "export with --precision fp32, or raise action_error_budget in the arm profile",
@@ -78,7 +83,8 @@ def judge(flavour: Flavour, trial: Trial) -> tuple[GateResult, ActionError]:
         budget_p99_deg=budget_deg,
         passed=error.overall.p99 <= budget_deg,
     )
-    return result, error
+    reason = why_constant_passes(trial.reference, budget_deg)
+    return (result if reason is None else unproven(result, reason)), error
 
 
 def with_closed_loop(gate: GateResult, closed_loop: ClosedLoop, lost: LostSuccess, arm: ArmProfile) -> GateResult:
@@ -92,8 +98,8 @@ def with_closed_loop(gate: GateResult, closed_loop: ClosedLoop, lost: LostSucces
 
 
 def unproven(gate: GateResult, reason: str) -> GateResult:
-    """The result of a gate that could not have failed: not passed, whatever else was measured."""
-    return gate.model_copy(update={"passed": False, "unproven": reason})
+    """The result of a gate that could not have failed: not passed. The first reason stays."""
+    return gate.model_copy(update={"passed": False, "unproven": gate.unproven or reason})
 
 
 def why_unproven(closed_loop: ClosedLoop, allowed_points: float) -> str | None:
@@ -103,7 +109,7 @@ def why_unproven(closed_loop: ClosedLoop, allowed_points: float) -> str | None:
     if successes == 0:
         return f"{counted}, so there is no success to lose"
     worst = LostSuccess(seeds, only_reference=successes, only_candidate=0)
-    if seeds >= FEWEST_SEEDS and worst.surely_points <= allowed_points:
+    if worst.surely_points <= allowed_points:
         return f"{counted}: so few that a file which never succeeds would pass"
     return None
 
@@ -150,7 +156,8 @@ def require_passed(flavour: Flavour, gate: GateResult) -> None:
             HINTS[flavour.precision],
         )
     if gate.unproven is not None:
-        raise GateError(f"{flavour.file}: the closed loop proves nothing: {gate.unproven}", UNPROVEN_HINT)
+        part = gate.unproven_part
+        raise GateError(f"{flavour.file}: the {part} proves nothing: {gate.unproven}", UNPROVEN_HINTS[part])
     closed_loop = gate.closed_loop
     assert closed_loop is not None
     raise GateError(

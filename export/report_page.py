@@ -73,7 +73,7 @@ def _tiles(report: ExportReport) -> Iterator[str]:
         text = f"of {played.seeds} seeds; fp32: {played.reference_successes}. 95 %: {low:.0%} to {high:.0%}"
         yield tile("Success in the simulated world", str(played.successes), "", f"<p>{text}</p>")
     if first.gate.unproven is not None:
-        yield tile("Closed loop", "proves nothing", "", f"<p>{escape(first.gate.unproven)}</p>")
+        yield tile(first.gate.unproven_part.capitalize(), "proves nothing", "", f"<p>{escape(first.gate.unproven)}</p>")
 
 
 def _file_row(flavour: FlavourReport) -> list[Cell]:

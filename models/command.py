@@ -20,7 +20,7 @@ from sefa_edge.models.train import Numerics, make_pairs, new_policy, train_base,
 from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.exit_codes import ExitCode
-from sefa_edge.profiles.files import output_folder
+from sefa_edge.profiles.files import output_folder, path_argument
 from sefa_edge.profiles.quantities import FRACTION, SEED, Whole
 from sefa_edge.profiles.recording.dataset import RecordedDataset, open_dataset
 from sefa_edge.profiles.recording.fitness import check_exportable
@@ -40,8 +40,10 @@ PRESETS: dict[str, dict[str, object]] = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dataset", type=Path, required=True, help="LeRobot v3 dataset, pictures or videos")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the checkpoints base/ and sefa/")
+    parser.add_argument("--dataset", type=path_argument, required=True, help="LeRobot v3 dataset, pictures or videos")
+    parser.add_argument(
+        "-o", "--output", type=path_argument, required=True, help="folder for the checkpoints base/ and sefa/"
+    )
     parser.add_argument(
         "--arm",
         default=SIMULATED_ARM,

@@ -17,6 +17,7 @@ from sefa_edge.profiles.strict import StrictModel
 from sefa_edge.profiles.units import LEROBOT_TICKS_PER_TURN
 
 WORST_SAMPLES = 8
+ALWAYS_THE_SAME = "an engine that gives the same chunk"
 
 
 class NotFiniteError(SefaError):
@@ -99,6 +100,22 @@ def action_error(reference: np.ndarray, candidate: np.ndarray, joints: Sequence[
         worst_joint=max(per_joint, key=lambda error: error.joint.p99).name,
         worst_samples=worst_first[:WORST_SAMPLES].tolist(),
     )
+
+
+def why_unproven(reference: np.ndarray, budget_p99: float) -> str | None:
+    """Why an action error against this reference proves nothing; None when it does.
+
+    A comparison must be able to fail. It cannot when an engine that ignores what it sees, and gives the mean of all
+    chunks each time, would be within the budget: as with a single sample, or a reference that never changes.
+
+    Args:
+        reference: chunks float32 [N, T, n] in joint units.
+        budget_p99: the largest 99th percentile that passes, in joint units.
+    """
+    of_constant = _spread(np.abs(reference - reference.mean(axis=0, dtype=np.float64)))
+    if of_constant.p99 > budget_p99:
+        return None
+    return f"{ALWAYS_THE_SAME} for all {len(reference)} sample(s) would be within the budget of {budget_p99:g}"
 
 
 def error_table(error: ActionError) -> str:

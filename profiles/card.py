@@ -12,9 +12,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from typing_extensions import Self
 
+from sefa_edge.profiles.action_error import ALWAYS_THE_SAME
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.file_kinds import read_head, seems_to_be
-from sefa_edge.profiles.files import sha256_of, write_atomic
+from sefa_edge.profiles.file_kinds import seems_to_be
+from sefa_edge.profiles.files import read_head, sha256_of, write_atomic
 from sefa_edge.profiles.joint_units import unit_impossible, zero_of
 from sefa_edge.profiles.quantities import (
     Count,
@@ -30,6 +31,7 @@ from sefa_edge.profiles.quantities import (
     Steps,
     Whole,
     WorkspaceMib,
+    shown,
 )
 from sefa_edge.profiles.schema import JointUnit
 from sefa_edge.profiles.strict import StrictModel, parse_json
@@ -50,7 +52,7 @@ class TensorSpec(StrictModel):
 class CameraSpec(StrictModel):
     """A camera as the policy knows it. The runtime resizes to this size; the engine does the rest."""
 
-    name: str
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$")]
     tensor: str
     height: Pixels
     width: Pixels
@@ -163,7 +165,12 @@ class GateResult(StrictModel):
     overridden: bool = False
     """Failed, and exported all the same with --allow-worse or --allow-unproven."""
     unproven: str | None = None
-    """Why the closed loop proves nothing: it could not have failed, or was not played. Not written when it does."""
+    """Why a measurement proves nothing: it could not have failed, or was not played. Not written when it does."""
+
+    @property
+    def unproven_part(self) -> str:
+        """Which of the two measurements it is that proves nothing."""
+        return "action error" if (self.unproven or "").startswith(ALWAYS_THE_SAME) else "closed loop"
 
     @model_serializer(mode="wrap")
     def _leave_out_what_version_2_lacks(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -239,6 +246,16 @@ class PolicyCard(StrictModel):
             raise ValueError("cameras and image_tensors name different tensors")
         if timing.execute_steps > timing.horizon:
             raise ValueError("execute_steps is larger than horizon")
+        for kind, names in (
+            ("joints", self.joint_names),
+            ("cameras", [camera.name for camera in self.cameras]),
+            (
+                "tensors",
+                [t.name for t in (self.joint_tensor, self.noise_tensor, self.chunk_tensor, *self.image_tensors)],
+            ),
+        ):
+            if twice := next((name for name in names if list(names).count(name) > 1), None):
+                raise ValueError(f"two {kind} are called {shown(twice)}")
         return self
 
     @model_validator(mode="after")

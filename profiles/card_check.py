@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from sefa_edge.profiles.arms import load_arm_profile, shipped_arms
 from sefa_edge.profiles.card import PolicyCard
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.schema import ArmProfile
@@ -35,10 +36,30 @@ class World:
 
 Problem = tuple[str, str]
 """What is wrong, and what to do."""
+VARIANTS = ("_percent", "_sim")
+"""Endings of arms that are the same mechanics: in LeRobot's other unit, or simulated."""
+
+
+def arm_of(card: PolicyCard) -> ArmProfile:
+    """The profile of the arm that an engine was made for.
+
+    Raises:
+        CardError: it has the name of no arm that is known here.
+        InputError: it was a file, which is not here or is damaged.
+    """
+    for message, hint in _known_arm(card):
+        raise CardError(message, hint)
+    return load_arm_profile(card.arm)
+
+
+def require_arm(card: PolicyCard, present: str) -> None:
+    """Refuse an engine that was made for other mechanics than those of the arm called `present`. Raises CardError."""
+    for message, hint in _same_mechanics(card, present):
+        raise CardError(message, hint)
 
 
 def check_card(card: PolicyCard, world: World) -> None:
-    """Refuse a card that wants other joints, units, rates or cameras than there are.
+    """Refuse a card that wants another arm, or other joints, units, rates or cameras than there are.
 
     Raises:
         CardError: the first difference.
@@ -46,6 +67,52 @@ def check_card(card: PolicyCard, world: World) -> None:
     for check in CHECKS:
         for message, hint in check(card, world):
             raise CardError(message, hint)
+
+
+def _known_arm(card: PolicyCard) -> Iterator[Problem]:
+    """The card names an arm of ours, or a profile's file, which need not be on this machine."""
+    if not _is_file(card.arm) and _mechanics(card.arm) not in shipped_arms():
+        yield (
+            f"this engine was made for arm '{card.arm}', which is not known here",
+            f"known arms: {', '.join(shipped_arms())}; export it again with --arm",
+        )
+
+
+def _arm(card: PolicyCard, world: World) -> Iterator[Problem]:
+    yield from _known_arm(card)
+    yield from _same_mechanics(card, world.arm.name)
+
+
+def _same_mechanics(card: PolicyCard, present: str) -> Iterator[Problem]:
+    """Of the arms that are known by name it must be the one; joints and units judge a person's own profiles."""
+    is_shipped = _mechanics(present) in shipped_arms()
+    if is_shipped and not _is_file(card.arm) and _mechanics(card.arm) != _mechanics(present):
+        yield (
+            f"this engine was made for arm '{card.arm}', and here is arm '{present}'",
+            f"give the arm that it was made for, --arm {card.arm}, or train and export for this one",
+        )
+
+
+def _is_file(arm: str) -> bool:
+    return "/" in arm or arm.endswith((".yaml", ".yml"))
+
+
+def _mechanics(arm: str) -> str:
+    """The name of an arm without what says its unit, or that it is simulated."""
+    for ending in VARIANTS:
+        arm = arm.removesuffix(ending)
+    return arm
+
+
+def _trained_ranges(card: PolicyCard, world: World) -> Iterator[Problem]:
+    """A joint that was trained outside of all that it can reach here has its zero elsewhere."""
+    for trained, present in zip(card.joints, world.arm.joints, strict=True):
+        if trained.trained_min_deg > present.max_deg or trained.trained_max_deg < present.min_deg:
+            yield (
+                f"joint {trained.name}: trained on {trained.trained_min_deg:g}..{trained.trained_max_deg:g}, arm "
+                f"'{world.arm.name}' moves it in {present.min_deg:g}..{present.max_deg:g}",
+                "was it recorded with another calibration? record and train again",
+            )
 
 
 def _joint_order(card: PolicyCard, world: World) -> Iterator[Problem]:
@@ -93,4 +160,11 @@ def _cameras(card: PolicyCard, world: World) -> Iterator[Problem]:
             )
 
 
-CHECKS: tuple[Callable[[PolicyCard, World], Iterator[Problem]], ...] = (_joint_order, _units, _rates, _cameras)
+CHECKS: tuple[Callable[[PolicyCard, World], Iterator[Problem]], ...] = (
+    _joint_order,
+    _units,
+    _arm,
+    _trained_ranges,
+    _rates,
+    _cameras,
+)

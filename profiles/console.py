@@ -30,6 +30,8 @@ RESULT_PATIENCE_S = 5.0
 """How long a report on standard output waits for a reader that takes nothing, while an arm is in use."""
 CAUTIOUS_BYTES = 128
 """Size of one write where the descriptor may block: `poll` promises room for little more than a byte of a terminal."""
+MAX_LINE = 1000
+"""Letters of an error or a hint; a path alone may have four times as many."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 BIDIRECTIONAL_MARKS = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 INVISIBLE = {
@@ -53,6 +55,12 @@ def printable(text: str) -> str:
 def one_line(text: str) -> str:
     """The text as one printable line."""
     return printable(" ".join(text.split("\n")))
+
+
+def message_line(text: str) -> str:
+    """One printable line; of a very long one the beginning and the end, where the reason stands."""
+    line = one_line(text)
+    return line if len(line) <= MAX_LINE else f"{line[: MAX_LINE // 2]} … {line[-MAX_LINE // 2 :]}"
 
 
 class Output:

@@ -14,6 +14,8 @@ from enum import Enum
 
 JPEG_START = b"\xff\xd8"
 PNG_START = b"\x89PNG\r\n\x1a\n"
+PNG_DEPTH_AT = 24
+"""Where a PNG states its bits per sample."""
 PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 
 END_OF_IMAGE, START_OF_SCAN = 0xD9, 0xDA
@@ -62,6 +64,22 @@ def picture_size(content: bytes) -> tuple[int, int] | None:
     return None
 
 
+def not_8_bit_colours(content: bytes) -> str:
+    """Why a PNG or JPEG is no grey or colour picture with 8 bits or fewer per sample; empty when it is one.
+
+    Decoders make different pictures of the others: 16 bits are divided by one and clipped by another, and of CMYK some
+    know that Adobe inverts it.
+    """
+    if content.startswith(PNG_START) and len(content) > PNG_DEPTH_AT and content[PNG_DEPTH_AT] > 8:
+        return f"the picture has {content[PNG_DEPTH_AT]} bits per sample, like a depth map; expected 8"
+    header = _frame_header(content) if content.startswith(JPEG_START) else b""
+    if len(header) >= 6 and header[0] != 8:
+        return f"the picture has {header[0]} bits per sample, expected 8"
+    if len(header) >= 6 and header[5] not in (1, 3):
+        return f"the picture has {header[5]} components, like CMYK; expected grey or colours"
+    return ""
+
+
 def is_complete(content: bytes) -> bool:
     """Whether the encoded picture reaches its end. Says nothing about damage in the middle.
 
@@ -81,16 +99,24 @@ def is_complete(content: bytes) -> bool:
 
 
 def _jpeg_size(content: bytes) -> tuple[int, int] | None:
+    header = _frame_header(content)
+    if not header:
+        return None
+    height, width = struct.unpack_from(">HH", header, 1)
+    return height, width
+
+
+def _frame_header(content: bytes) -> bytes:
+    """Of a JPEG: bits per sample, height, width, number of components and so on; empty when there is none."""
     at = 2
     while (segment := _segment(content, at)) is not None:
         marker, start, end = segment
         if marker in FRAME_HEADERS and end - start >= 6 and end <= len(content):
-            height, width = struct.unpack_from(">HH", content, start + 1)
-            return height, width
+            return content[start:end]
         if marker in (START_OF_SCAN, END_OF_IMAGE):
-            return None
+            return b""
         at = end
-    return None
+    return b""
 
 
 def _jpeg_end(content: bytes) -> int | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 HEAD_BYTES = 512
 SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x89PNG\r\n\x1a\n", "a PNG picture"),
@@ -48,12 +46,6 @@ def seems_to_be(head: bytes) -> str:
         if head[offset : offset + len(signature)] == signature:
             return words
     return _kind_of_text(head)
-
-
-def read_head(path: Path) -> bytes:
-    """The first bytes of a file. Raises OSError."""
-    with path.open("rb") as file:
-        return file.read(HEAD_BYTES)
 
 
 def _kind_of_text(head: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import hashlib
 import json
@@ -12,10 +13,12 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 
 from sefa_edge.profiles import console
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.file_kinds import HEAD_BYTES, seems_to_be
 
 MAX_BYTES = 1_000_000
 """Of a file of text that is read whole."""
@@ -27,10 +30,49 @@ READER_POLL_S = 0.02
 ROOM_HINT = "make room there, or raise the limit on the size of files (`ulimit -f`)"
 
 
+def path_argument(word: str) -> Path:
+    """The path that a word of the command line gives; for argparse. Raises ArgumentTypeError for an empty word."""
+    if not word:
+        import argparse  # only command lines need it
+
+        raise argparse.ArgumentTypeError("expected a path, got an empty text; is a variable of the shell not set?")
+    return Path(word)
+
+
+def open_regular(path: Path) -> FileIO:
+    """A regular file, unbuffered, opened for reading; never waits for a pipe's writer or a device.
+
+    Raises:
+        InputError: it is absent, a folder, a device, a pipe or a socket, or may not be read.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return FileIO(fd)
+    os.close(fd)
+    raise InputError(f"{path} is not a regular file", "give a file, not a folder, a device or a pipe")
+
+
+def read_up_to(path: Path, size: int) -> bytes:
+    """The first bytes of a regular file, all of it when it is not larger. Raises InputError."""
+    with open_regular(path) as file, _naming_unreadable(path):
+        content = file.read(size)
+        while len(content) < size and (block := file.read(size - len(content))):
+            content += block  # one call reads 2 GiB at most
+        return content
+
+
+def read_head(path: Path) -> bytes:
+    """The first bytes of a regular file, enough to tell what it is. Raises InputError."""
+    return read_up_to(path, HEAD_BYTES)
+
+
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
+    """SHA-256 of a regular file, hexadecimal. Raises InputError when it cannot be read."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path) as file, _naming_unreadable(path):
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
@@ -45,20 +87,34 @@ def read_bounded(path: Path) -> str:
     """Text of a small file.
 
     Raises:
-        InputError: it is absent, no file (a device never ends), unreadable, over 1 MB, or not UTF-8.
+        InputError: it is absent, no regular file, unreadable, over 1 MB, or neither UTF-8 nor UTF-16 with its mark.
     """
+    content = read_up_to(path, MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise InputError(f"{path} is larger than {MAX_BYTES} bytes", "is this the right file?")
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise InputError(f"{path} is not a file", "check the path")
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise InputError(f"{path} is larger than {MAX_BYTES} bytes", "is this the right file?")
-        return content.decode("utf-8-sig")  # Windows writes a byte order mark
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist", "check the path") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}", "check the path and its permissions") from None
+        return content.decode(encoding)  # Windows writes a byte order mark
+    except UnicodeDecodeError as error:
+        what = seems_to_be(content[:HEAD_BYTES])
+        reason = f"it is {what}" if what and "text" not in what.lower() else f"byte {error.start} is not {encoding[:6]}"
+        raise InputError(f"{path} is not a text file: {reason}", "is this the right file?") from None
+
+
+@contextmanager
+def _naming_unreadable(path: Path) -> Iterator[None]:
+    """While entered, an OSError becomes an InputError that says what cannot be read, and why."""
+    try:
+        yield
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    if error.errno == errno.ENOENT:
+        return InputError(f"{path} does not exist", "check the path")
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return InputError(f"{path} cannot be read: {reason}", "check the path and its permissions")
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -132,13 +188,12 @@ def make_folder(path: Path) -> Path:
 
 @contextmanager
 def output_folder(path: Path) -> Iterator[Path]:
-    """`make_folder` for work that may fail: folders that it made, and that are still empty then, are removed."""
+    """`make_folder` for work that may fail or be stopped: folders that it made, and that stayed empty, are removed."""
     missing = missing_folders(path)
     try:
         yield make_folder(path)
-    except BaseException:
+    finally:
         remove_empty(missing)
-        raise
 
 
 def missing_folders(path: Path) -> list[Path]:

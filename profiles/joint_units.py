@@ -13,6 +13,10 @@ from sefa_edge.profiles.schema import UNIT_BOUNDS, JointProfile, JointUnit
 
 FLOAT32_SLACK = 1e-3
 """Datasets hold float32, whose 100 may be 100.00001."""
+WHOLE_TURN_DEG = 360.0
+SQUEEZED_PERCENT = 50.0
+"""How far a gripper that nobody clips may be beyond its ends."""
+RAW = "raw encoder readings are 0..4095"
 
 
 def zero_of(unit: JointUnit) -> Literal["range_middle", "range_end"]:
@@ -23,13 +27,17 @@ def zero_of(unit: JointUnit) -> Literal["range_middle", "range_end"]:
 def unit_impossible(unit: JointUnit, lowest: float, highest: float) -> str:
     """Why values that span `lowest..highest` cannot be in this unit; empty: they can.
 
-    Only -100..100 can be told: degrees may be anything, and a gripper is in the same unit in both modes (a simulated
-    one, which nobody clips, may be squeezed a little beyond its ends).
+    -100..100 is never left, because LeRobot clips it. Degrees of an encoder that counts one turn lie within a turn of
+    zero, wherever zero is. A simulated gripper, which nobody clips, may be squeezed a little beyond its ends.
     """
-    bound = UNIT_BOUNDS["range_percent"][1] + FLOAT32_SLACK
-    if unit != "range_percent" or max(-lowest, highest) <= bound:
-        return ""
-    return f"values of {lowest:g}..{highest:g} are not in LeRobot's -100..100, which is never left"
+    spread = f"values of {lowest:g}..{highest:g}"
+    if unit == "range_percent" and max(-lowest, highest) > UNIT_BOUNDS["range_percent"][1] + FLOAT32_SLACK:
+        return f"{spread} are not in LeRobot's -100..100, which is never left"
+    if unit == "degrees" and max(-lowest, highest) > WHOLE_TURN_DEG + FLOAT32_SLACK:
+        return f"{spread} are no degrees: an encoder of one turn stays within -360..360 ({RAW})"
+    if unit == "percent" and not (lowest >= -SQUEEZED_PERCENT and highest <= 100 + SQUEEZED_PERCENT):
+        return f"{spread} are no percent of a gripper, 0..100 ({RAW})"
+    return ""
 
 
 def unit_doubtful(joint: JointProfile, lowest: float, highest: float) -> str:

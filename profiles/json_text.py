@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.file_kinds import HEAD_BYTES, seems_to_be
 from sefa_edge.profiles.files import read_bounded
 from sefa_edge.profiles.quantities import NumberError, parse_real, parse_whole, shown
 
@@ -31,6 +32,9 @@ def read_json(path: Path) -> object:
     try:
         return parse_json_text(text)
     except JsonError as error:
+        if not text.lstrip().startswith(("{", "[")):
+            what = seems_to_be(text.encode()[:HEAD_BYTES]) or "something else"
+            raise InputError(f"{path} is not JSON: it is {what}", "is this the right file?") from None
         raise InputError(f"{path} is not valid JSON: {error}", "was it written completely?") from None
 
 

@@ -1,14 +1,16 @@
 """The verification report: what `sefa-edge verify --json` writes, for programs that build engines.
 
-Exit codes of `verify`: 0 within the budget; 1 with a report, over it; 1 without a report, the candidate gives NaN or
-infinity; 2 and 4 never ran.
+Exit codes of `verify`: 0 within the budget; 1 with a report, over it or unproven; 1 without a report, the candidate
+gives NaN or infinity; 2 and 4 never ran.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import SerializerFunctionWrapHandler, model_serializer
 
 from sefa_edge.profiles.action_error import ActionError
 from sefa_edge.profiles.card import Sha256
@@ -33,7 +35,8 @@ class VerifiedEngine(StrictModel):
 class VerificationReport(StrictModel):
     """A candidate against a reference: the same held-out observations, the same noise, calls in turn."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[1, 2]
+    """2: it may say that it is `unproven`."""
     reference: VerifiedEngine
     candidate: VerifiedEngine
     latency_ratio_p50: Positive
@@ -50,6 +53,15 @@ class VerificationReport(StrictModel):
     error: ActionError
     budget_p99_deg: Positive
     passed: bool
+    unproven: str | None = None
+    """Why the comparison could not have failed. Not written when it could."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out_what_version_1_lacks(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content = serialise(self)
+        if self.unproven is None:
+            del content["unproven"]
+        return content
 
 
 def report_text(report: VerificationReport) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ from sefa_edge.profiles import console
 from sefa_edge.profiles.errors import InputError, MissingError, SefaError
 from sefa_edge.profiles.exit_codes import MEANINGS, of_signal
 from sefa_edge.profiles.files import ROOM_HINT
+from sefa_edge.profiles.quantities import shown
 from sefa_edge.profiles.stopping import STOPPING
 from sefa_edge.stopping import stopped_by, unwind_when_stopped
 
@@ -68,6 +70,9 @@ EXTRAS = {
     "PIL": "train",
 }
 """Which extra of the package brings a library."""
+
+LACKING = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENODEV, errno.ENOSYS)
+"""Of the system's refusals, those that are about this machine and not about a path."""
 
 EXIT_CODES = "\n".join(
     (
@@ -128,23 +133,34 @@ def _perform(arguments: list[str], begin: Callable[[], None]) -> int:
         return exit_code
     except SefaError as error:
         return _tell(error)
-    except OSError as error:
-        if error.errno not in console.FULL:
-            raise
-        return _tell(InputError(f"{error.filename or 'a file'} cannot be written: {error.strerror}", ROOM_HINT))
     except KeyboardInterrupt:
         return _stopped(stopped_by() or signal.SIGINT)
-    except Exception:
+    except Exception as error:
         number = stopped_by()
-        if number is None:
+        if number is not None:
+            return _stopped(number)  # a library has made something else of the interrupt
+        if not isinstance(error, (OSError, MemoryError)):
             raise
-        return _stopped(number)  # a library has made something else of the interrupt
+        return _tell(_refused_by_system(error))
+
+
+def _refused_by_system(error: OSError | MemoryError) -> SefaError:
+    """What the operating system refused, where no layer below has said it in better words."""
+    if isinstance(error, MemoryError) or error.errno == errno.ENOMEM:
+        return MissingError("there is not enough memory", "end other programs, or give smaller files")
+    reason = error.strerror or str(error)
+    if error.errno in console.FULL:
+        return InputError(f"{error.filename or 'a file'} cannot be written: {reason}", ROOM_HINT)
+    if error.errno in LACKING:
+        return MissingError(f"the system refuses it: {reason}", "end other programs, or raise the limits (`ulimit -a`)")
+    subject = "a file" if error.filename is None else os.fsdecode(error.filename)
+    return InputError(f"{subject}: {reason}", "check the path and its permissions")
 
 
 def _tell(error: SefaError) -> int:
-    print(f"error: {console.one_line(str(error))}", file=sys.stderr)
+    print(f"error: {console.message_line(str(error))}", file=sys.stderr)
     if error.hint:
-        print(f"hint: {console.one_line(error.hint)}", file=sys.stderr)
+        print(f"hint: {console.message_line(error.hint)}", file=sys.stderr)
     return error.exit_code
 
 
@@ -163,6 +179,7 @@ def _dispatch(arguments: list[str], begin: Callable[[], None]) -> int:
     )
     parser.add_argument("--version", action="version", version=f"sefa-edge {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _check_words(arguments)
     chosen = next((word for word in arguments if word in COMMANDS), None)
     module: Command | None = None
     for name, (path, summary) in COMMANDS.items():
@@ -180,6 +197,18 @@ def _dispatch(arguments: list[str], begin: Callable[[], None]) -> int:
     assert module is not None  # argparse has ended the program otherwise
     begin()
     return module.main(parsed)
+
+
+def _check_words(arguments: list[str]) -> None:
+    """Refuse what argparse and the libraries behind it take badly. Raises InputError."""
+    for word in arguments:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise InputError(f"{shown(word)} is not UTF-8 text", "rename the file, or set a UTF-8 locale") from None
+        option, equals, value = word.partition("=")
+        if option.startswith("-") and equals and value == "--":  # argparse drops it, and gives the option nothing
+            raise InputError(f"{option}: '--' is not a value", "sefa-edge --help")
 
 
 def _import(path: str) -> Command:

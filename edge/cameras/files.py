@@ -5,6 +5,7 @@ A file or a folder starts again at its end, so that a run without a camera can l
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 from sefa_edge.edge.cameras.camera import CameraLost, CameraRequest, DamageCount, Frame
 from sefa_edge.edge.pictures import Capture, DamagedPicture, read_picture
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.files import open_regular
 from sefa_edge.profiles.units import NS_PER_S, period_ns
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
@@ -64,6 +66,8 @@ class VideoFileCamera:
         self.damage = DamageCount()
 
     def open(self) -> None:
+        if os.path.exists(self._path):  # otherwise it may be a pattern of numbered pictures
+            open_regular(Path(self._path)).close()  # OpenCV would wait for ever for a pipe or a device
         self._capture = Capture.of_stream(self._path)
         self._grid = Grid(self._capture.rate_hz or DEFAULT_RATE_HZ)
 

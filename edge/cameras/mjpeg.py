@@ -17,11 +17,13 @@ import numpy as np
 
 from sefa_edge.edge.cameras.camera import CameraLost
 from sefa_edge.edge.pictures import decode_picture
+from sefa_edge.profiles.encoded_picture import is_complete
 from sefa_edge.profiles.errors import InputError
 
 MAX_LINE_BYTES = 8192
 MAX_HEADER_LINES = 64
 MAX_PICTURE_BYTES = 16 << 20
+MAX_SIZE_DIGITS = 9
 CONNECT_TIMEOUT_S = 3.0
 SILENCE_TIMEOUT_S = 1.0
 _BOUNDARY = re.compile(r'boundary="?([^";]+)"?', re.IGNORECASE)
@@ -60,8 +62,10 @@ class MjpegTap:
         self._socket.close()
 
     def _next_part(self) -> bytes:
+        """The content of the next part. Senders count wrong: what is not whole by then goes on to the next boundary."""
         size = self._next_size()
-        return self._to_boundary() if size is None else self._exactly(size)
+        content = b"" if size is None else self._exactly(size)
+        return content if is_complete(content) else content + self._to_boundary()
 
     def _next_size(self) -> int | None:
         """Skip to the next part and read its header: the bytes of its picture; None when it does not say."""
@@ -145,8 +149,10 @@ def _credentials(address: SplitResult) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
 
 
-def _size(word: bytes) -> int:
-    if not word.isdigit() or len(word) > 9 or not 0 <= int(word) <= MAX_PICTURE_BYTES:
+def _size(word: bytes) -> int | None:
+    if not word:
+        return None
+    if not word.isdigit() or len(word) > MAX_SIZE_DIGITS or int(word) > MAX_PICTURE_BYTES:
         raise _no_pictures(f"a part of {word[:20].decode('latin-1')!r} bytes")
     return int(word)
 

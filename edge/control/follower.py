@@ -10,7 +10,7 @@ import numpy as np
 
 from sefa_edge.edge.control.arming import subjects_of
 from sefa_edge.edge.control.modes import ModeState, describe
-from sefa_edge.edge.control.planned_move import PlannedMove, plan_move
+from sefa_edge.edge.control.planned_move import PlannedMove, has_arrived, plan_move
 from sefa_edge.edge.control.safety import Commanded, Envelope, Guard, GuardState, Situation, check, judge
 from sefa_edge.edge.control.shaping import Setpoint, resting
 from sefa_edge.edge.control.standstill import Standstill
@@ -81,7 +81,8 @@ class Follower:
         """Whether the move to the park pose has ended and the arm has had time to arrive."""
         if self._plan is None or now_ns < self._plan.end_ns + ms_to_ns(self._profile.safety.settle_ms):
             return False
-        return _near(self._commanded.joint_deg, self._plan.to_deg)
+        there = has_arrived(self._arm.state, self._plan.to_deg, self._limits)
+        return there and _near(self._commanded.joint_deg, self._plan.to_deg)
 
     def halt(self) -> None:
         """Come to a stand on the shortest way; after a fault it does so anyway."""

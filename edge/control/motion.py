@@ -11,7 +11,7 @@ from sefa_edge.edge.control.chunks import ChunkPlayer, is_playable
 from sefa_edge.edge.control.clock import Slot
 from sefa_edge.edge.control.links import Links
 from sefa_edge.edge.control.modes import ModeState, Target, transition
-from sefa_edge.edge.control.planned_move import PlannedMove, plan_move
+from sefa_edge.edge.control.planned_move import PlannedMove, has_arrived, plan_move
 from sefa_edge.edge.control.play_settings import HandOver
 from sefa_edge.edge.control.safety import Commanded, Envelope, Guard, GuardState, Situation, Verdict, judge
 from sefa_edge.edge.control.shaping import Segment, Setpoint, interpolate, resting
@@ -195,7 +195,8 @@ class Motion:
         """At rest where the mode leads."""
         if self.state.mode in (Mode.ARMED, Mode.PARK):
             over = now_ns >= self._plan.end_ns + self._settle_ns
-            return over and self._standing() and _near(self.commanded.joint_deg, self._plan.to_deg)
+            arrived = self.state.mode is Mode.ARMED or has_arrived(self.arm.state, self._plan.to_deg, self.limits)
+            return over and arrived and self._standing() and _near(self.commanded.joint_deg, self._plan.to_deg)
         return self.state.mode is not Mode.RUNNING and self._standing()
 
     def _hear(self, event: Event, now_ns: int) -> None:

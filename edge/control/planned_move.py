@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sefa_edge.edge.control.shaping import Setpoint
+from sefa_edge.firmware_bridge.host.messages import JointState
 from sefa_edge.profiles.schema import LimitTable
 from sefa_edge.profiles.units import NS_PER_S, s_to_ns
 
@@ -14,6 +15,8 @@ PEAK_VELOCITY = 15 / 8
 """Of s(x) = 10x^3 - 15x^4 + 6x^5 over x in 0..1: the highest s'."""
 PEAK_ACCELERATION = 10 / 3**0.5
 """The highest s''."""
+ARRIVED_DEG = 5.0
+"""A joint is at the park pose when it is measured this near to it: away from there, torque off lets the arm drop."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,3 +48,9 @@ def plan_move(
     by_acceleration = np.sqrt(way_deg * PEAK_ACCELERATION / limits.max_acceleration_deg_s2).max()
     duration_ns = s_to_ns(float(max(by_velocity, by_acceleration)))
     return PlannedMove(from_deg, to_deg, now_ns, now_ns + duration_ns)
+
+
+def has_arrived(reading: JointState, to_deg: np.ndarray, limits: LimitTable) -> bool:
+    """Whether the joints are where the move has led them; one that need not follow, as a gripper, may be anywhere."""
+    must_follow = np.isfinite(limits.health.max_lag_deg)
+    return bool((np.abs(reading.joint_deg - to_deg) <= np.where(must_follow, ARRIVED_DEG, np.inf)).all())

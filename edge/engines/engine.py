@@ -12,7 +12,8 @@ import numpy as np
 from sefa_edge.edge.engines.cuda.device import CudaOptions
 from sefa_edge.profiles.card import PolicyCard, TensorSpec
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.file_kinds import HEAD_BYTES, seems_to_be
+from sefa_edge.profiles.file_kinds import seems_to_be
+from sefa_edge.profiles.files import read_head
 
 PLAN_MAGIC = b"ftrt"  # TensorRT plan, u32 0x74727466 little endian
 RTX_PLAN_MAGIC = b"vtrt"  # TensorRT-RTX plan
@@ -75,9 +76,9 @@ def engine_kind(path: Path) -> EngineKind:
 
     Raises:
         EngineError: neither, with what it seems to be.
+        InputError: it cannot be read, or is no regular file.
     """
-    with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
+    head = read_head(path)
     if head.startswith(PLAN_MAGIC):
         return "tensorrt"
     if head.startswith(RTX_PLAN_MAGIC):

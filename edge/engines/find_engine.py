@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from sefa_edge.profiles.errors import InputError, SefaError
+from sefa_edge.profiles.files import path_argument
 
 ONNX_FILES = ("model.cpu.onnx", "model.onnx", "model.fp16.onnx", "model.fp32.onnx")
 """What ONNX Runtime takes on a CPU, the form that is made for it first."""
@@ -14,20 +16,25 @@ MAX_LISTED = 8
 def engine_at(word: str) -> Path:
     """The engine that a person means by a path; a file is taken as it is, and checked when it is opened.
 
+    Of a folder, standard error tells which file was taken when one that goes before it does not fit.
+
     Raises:
         InputError: a folder without an engine for this machine; says what it holds.
+        ArgumentTypeError: an empty word.
     """
-    path = Path(word)
+    path = path_argument(word)
     return _engine_in(path) if path.is_dir() else path
 
 
 def _engine_in(folder: Path) -> Path:
-    reasons = []
+    reasons: list[str] = []
     plans = sorted(folder.glob("*.plan"), key=lambda path: path.name != "model.plan")
     for candidate in (*plans, *(folder / name for name in ONNX_FILES)):
         if candidate.is_file():
             reason = _reason_against(candidate)
             if not reason:
+                if reasons:
+                    print(f"note: {candidate} is taken, not {'; '.join(reasons)}", file=sys.stderr)
                 return candidate
             reasons.append(f"{candidate.name}: {reason}")
     if reasons:
@@ -36,17 +43,18 @@ def _engine_in(folder: Path) -> Path:
 
 
 def _reason_against(engine: Path) -> str:
-    """Why this machine cannot run it; empty when it can. Only plans are bound to a machine."""
+    """Why this machine cannot run it; empty when it can."""
     from sefa_edge.profiles.card import load_card
     from sefa_edge.profiles.gpu import search_gpu
     from sefa_edge.profiles.plan_libraries import PLAN_LIBRARIES
 
     try:
         card = load_card(engine)
+        if card.plan is None or card.format == "onnx":
+            _check_graph(engine)
+            return ""
     except SefaError as error:
-        return str(error)
-    if card.plan is None or card.format == "onnx":
-        return ""
+        return str(error).removeprefix(f"{engine}: ").removeprefix(f"{engine} ")
     found = search_gpu()
     if found.gpu is None:
         return found.reason
@@ -54,6 +62,18 @@ def _reason_against(engine: Path) -> str:
         return f"{PLAN_LIBRARIES[card.format].title} is not installed"
     is_here = card.plan.compute_capability in ("none", found.gpu.compute_capability)
     return "" if is_here else f"it was built on {card.plan.gpu_name}, here is {found.gpu.name}"
+
+
+def _check_graph(engine: Path) -> None:
+    """Raises InputError for a graph that ONNX Runtime does not compute as written, on this processor or at all."""
+    from sefa_edge.edge.engines.onnx_file import read_vouched
+    from sefa_edge.profiles.onnxfile.integer_arithmetic import saturating_layers
+
+    graph = read_vouched(engine)
+    if saturating_layers(graph):  # only then is the library worth its loading
+        from sefa_edge.edge.engines.onnx_runtime import require_exact_here
+
+        require_exact_here(engine, graph)
 
 
 def _contents(folder: Path) -> str:

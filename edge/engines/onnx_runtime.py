@@ -7,7 +7,7 @@ import functools
 import mmap
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -23,7 +23,7 @@ from sefa_edge.profiles.card import PolicyCard
 from sefa_edge.profiles.units import NS_PER_MS
 
 if TYPE_CHECKING:
-    from sefa_edge.profiles.onnxfile.targets import BrokenRule
+    from sefa_edge.profiles.onnxfile.graph import OnnxGraph
 
 Kernels = Literal["float", "integer"]
 """How a graph with Q/DQ is computed."""
@@ -199,16 +199,11 @@ def _kernels_for(path: Path, card: PolicyCard) -> Kernels:
     """
     if card.precision != "int8" and not _mentions_other_files(path):
         return "float"
-    from sefa_edge.profiles.onnxfile.integer_arithmetic import computes_in_integers, saturating_layers
-    from sefa_edge.profiles.onnxfile.reader import load_onnx
+    from sefa_edge.edge.engines.onnx_file import read_vouched
+    from sefa_edge.profiles.onnxfile.integer_arithmetic import computes_in_integers
 
-    graph = load_onnx(path)
-    if names := graph.external_tensors:
-        raise EngineError(
-            f"{path} keeps the values of '{names[0]}' in another file, which its card does not vouch for",
-            "export again into one file",
-        )
-    _require_exact_here(path, saturating_layers(graph))
+    graph = read_vouched(path)
+    require_exact_here(path, graph)
     return "integer" if computes_in_integers(graph) else "float"
 
 
@@ -218,8 +213,15 @@ def _mentions_other_files(path: Path) -> bool:
         return content.find(b"location") >= 0
 
 
-def _require_exact_here(path: Path, layers: Sequence[BrokenRule]) -> None:
-    """Refuse weights of 8 bits where this processor cuts sums of their products off: the arm would move elsewhere."""
+def require_exact_here(path: Path, graph: OnnxGraph) -> None:
+    """Refuse weights of 8 bits where this processor cuts sums of their products off: the arm would move elsewhere.
+
+    Raises:
+        EngineError: names the first such layer.
+    """
+    from sefa_edge.profiles.onnxfile.integer_arithmetic import saturating_layers
+
+    layers = saturating_layers(graph)
     if layers and multiplies_with_saturation():
         raise EngineError(
             f"{path}: 8-bit weights in {len(layers)} layer(s), '{layers[0].node}' first, need a processor with VNNI; "

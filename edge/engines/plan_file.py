@@ -14,6 +14,7 @@ from typing import Literal
 
 from sefa_edge.edge.engines.engine import HEADER_BYTES, PLAN_MAGIC, RTX_PLAN_MAGIC, EngineError
 from sefa_edge.profiles.card import PlanSpec
+from sefa_edge.profiles.files import read_up_to
 from sefa_edge.profiles.gpu import Gpu
 from sefa_edge.profiles.jetson import Jetson
 from sefa_edge.profiles.plan_libraries import PLAN_LIBRARIES
@@ -43,9 +44,8 @@ class PlanHeader:
 
 
 def read_plan_header(path: Path) -> PlanHeader:
-    """Raises EngineError when the file is not a plan or ends inside its header."""
-    with path.open("rb") as file:
-        head = file.read(HEADER_BYTES)
+    """Raises EngineError when the file is not a plan or ends inside its header, InputError when it cannot be read."""
+    head = read_up_to(path, HEADER_BYTES)
     if not head.startswith((PLAN_MAGIC, RTX_PLAN_MAGIC)):
         raise EngineError(f"{path} is not a TensorRT plan", "give a model.plan")
     version = head[VERSION_OFFSET : VERSION_OFFSET + VERSION_BYTES]

@@ -158,11 +158,19 @@ class Child:
 
         Source: proc(5), fields 14 and 15 of /proc/PID/stat.
         """
+        fields = self._stat()
+        return sum(int(fields[number - STAT_STATE]) for number in STAT_TIMES) if fields else 0
+
+    def wants_processor(self) -> bool:
+        """Whether it is running, or waits for a processor that others use. Source: proc(5), field 3."""
+        return self._stat()[:1] == ["R"]
+
+    def _stat(self) -> list[str]:
+        """/proc/PID/stat from field 3 on; empty for a process that is gone."""
         try:
-            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
-            return 0
-        return sum(int(fields[number - STAT_STATE]) for number in STAT_TIMES)
+            return []
 
     def last_words(self) -> str:
         """The end of what it wrote to standard error."""

@@ -17,6 +17,8 @@ from mcap.stream_reader import StreamReader, breakup_chunk
 from mcap.writer import CompressionType, Writer
 
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.file_kinds import seems_to_be
+from sefa_edge.profiles.files import open_regular, read_head
 
 CHUNK_BYTES = 256 << 10
 """What a crash can cost: a third of a second of a run with one camera."""
@@ -110,14 +112,15 @@ def read_mcap(path: Path) -> Iterator[Stored]:
     Raises:
         InputError: it cannot be opened, or is no MCAP file.
     """
-    try:
-        file = _BoundedReader(path.open("rb", buffering=0))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}", "give a recording (.mcap)") from None
+    file = _BoundedReader(open_regular(path))
     topics: dict[int, str] = {}
     with file:
-        if file.read(len(MAGIC)) != MAGIC:
-            raise InputError(f"{path} is no recording", "give the .mcap file of a `sefa-edge run --record`")
+        head = read_head(path)
+        if not head.startswith(MAGIC):
+            what = seems_to_be(head)
+            reason = f": it is {what}" if what else ""
+            raise InputError(f"{path} is not a recording{reason}", "give the .mcap file of a `sefa-edge run --record`")
+        file.read(len(MAGIC))
         reader = StreamReader(file, skip_magic=True, emit_chunks=True, record_size_limit=MAX_RECORD_BYTES)
         try:
             for record in reader.records:
@@ -128,6 +131,8 @@ def read_mcap(path: Path) -> Iterator[Stored]:
                         yield stored
         except EndOfFile:
             yield CutShort("it ends in the middle")
+        except OSError as error:
+            yield CutShort(f"it cannot be read further: {error.strerror}")
         except _DAMAGE as error:
             yield CutShort(f"it is damaged: {type(error).__name__}")
 

@@ -12,6 +12,7 @@ from sefa_edge.edge.control.realtime_settings import DEFAULT_REALTIME
 from sefa_edge.edge.engines.find_engine import engine_at
 from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.exit_codes import ERRORS
+from sefa_edge.profiles.files import path_argument
 from sefa_edge.profiles.quantities import (
     CONTROL_RATE_HZ,
     MILLISECONDS,
@@ -121,12 +122,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--episode-seconds", type=SECONDS.parse, metavar="S", help="give an episode up after this time")
     parser.add_argument(
         "--video",
-        type=Path,
+        type=path_argument,
         default=Path("run.png"),
         metavar="F",
         help="pictures of the run: a contact sheet (.png) or a video (.mp4, .webm, .avi); 'none' for nothing",
     )
-    parser.add_argument("--record", type=Path, metavar="DIR", help="record everything into a new file in DIR (MCAP)")
+    parser.add_argument(
+        "--record", type=path_argument, metavar="DIR", help="record everything into a new file in DIR (MCAP)"
+    )
     parser.add_argument(
         "--record-limit-mb", type=MEGABYTES.parse, default=4000, metavar="MB", help="stop recording at this size"
     )
@@ -166,7 +169,7 @@ def main(args: argparse.Namespace) -> int:
 
 def _tell(ending: Ending, summary: RunSummary, plan: RunPlan, report: str | None, line: StatusLine) -> int:
     """Summary and report; the exit code."""
-    from sefa_edge.profiles.console import one_line
+    from sefa_edge.profiles.console import message_line
     from sefa_edge.profiles.files import write_report
 
     unwritten = 0
@@ -179,7 +182,7 @@ def _tell(ending: Ending, summary: RunSummary, plan: RunPlan, report: str | None
     if plan.film is not None and plan.film.is_file() and summary.episodes:
         line.say(f"pictures of the run: {plan.film}")
     fault = ending.exit_code in ERRORS
-    line.say(f"error: {one_line(ending.message)}" if fault else ending.message)
+    line.say(f"error: {message_line(ending.message)}" if fault else ending.message)
     if fault and ending.hint:
-        line.say(f"hint: {one_line(ending.hint)}")
+        line.say(f"hint: {message_line(ending.hint)}")
     return ending.exit_code or unwritten

@@ -182,6 +182,8 @@ class Crew:
         Args:
             arm: which must answer: the one that the first process opened; None: it had not opened any yet.
         """
+        if self._silent_end is not None:
+            self._silent_end.close()
         self._silent_end, policy_end = channel_pair()
         former, self.control = self.control, None
         if former is not None:

@@ -22,7 +22,7 @@ from sefa_edge.profiles.errors import FaultError, SefaError
 from sefa_edge.profiles.exit_codes import ExitCode, of_signal
 from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.stopping import EMERGENCY, STOPPING, StopSignals
-from sefa_edge.profiles.units import s_to_ns
+from sefa_edge.profiles.units import ms_to_ns, s_to_ns
 
 HOME_TIMEOUT_S = 90.0
 UNTOUCHED = "arm not touched"
@@ -33,6 +33,12 @@ UNKNOWN = "the arm may still hold: nothing is known about its torque"
 LIMP = "no servo holds, the arm is limp"
 EMERGENCY_ANSWER_NS = s_to_ns(0.3)
 """A control process that has not answered an emergency stop by then is killed, and this process releases the arm."""
+STARTING_S = 3.0
+"""A control process that is told to stop before it is ready: it has not touched the arm, and is killed after this."""
+RESCUE_STARTING_S = 10.0
+"""How long one that is to park the arm may take until it is ready, beside the recovery time of the arm."""
+RESCUES = 2
+"""So many control processes are started, one after the other, to park an arm that may hold."""
 KILL_PATIENCE_S = 0.2
 """From SIGKILL to the end of control; the arm does not wait longer for it."""
 
@@ -123,11 +129,15 @@ class Homecoming:
 
     def _rescue(self, signals: StopSignals) -> None:
         ready = self._watch.ready
-        self._crew.start_rescue(None if ready is None else ready.identity)
-        self._watch.watch_control()
-        self._line.say("the control process is gone; another one parks the arm if it holds")
-        self._wait(signals)
-        self._bury_control()
+        self._rescuing = True
+        for _ in range(RESCUES):
+            self._crew.start_rescue(None if ready is None else ready.identity)
+            self._watch.watch_control()
+            self._line.say("the control process is gone; another one parks the arm if it holds")
+            self._wait(signals)
+            self._bury_control()
+            if self._watch.final is not None or self._emergency_ns is not None:
+                return
 
     def _release_directly(self) -> None:
         self._refusing = release_directly(self._profile, str(self._crew.port), self._shout)
@@ -139,9 +149,11 @@ class Homecoming:
 
     def _wait(self, signals: StopSignals) -> None:
         """Wait for the Final of the control process, for as long as it lives and answers."""
-        give_up_ns = time.monotonic_ns() + s_to_ns(HOME_TIMEOUT_S)
-        while self._watch.final is None and time.monotonic_ns() < give_up_ns:
+        begun_ns = time.monotonic_ns()
+        while self._watch.final is None and time.monotonic_ns() < begun_ns + s_to_ns(HOME_TIMEOUT_S):
             if self._crew.control in self._watch.dead or self._watch.control_is_silent or self._is_deaf():
+                return
+            if self._watch.ready is None and time.monotonic_ns() > begun_ns + self._starting_ns:
                 return
             self._tell()
             self._answer_signals(signals)
@@ -154,6 +166,12 @@ class Homecoming:
         elif taken:
             self._line.say("the arm is being parked and released; it will end by itself in a few seconds")
 
+    @property
+    def _starting_ns(self) -> int:
+        """How long control is waited for while it is not ready."""
+        rescue_ns = s_to_ns(RESCUE_STARTING_S) + ms_to_ns(self._profile.safety.recovery_ms)
+        return rescue_ns if self._rescuing else s_to_ns(STARTING_S)
+
     def _is_deaf(self) -> bool:
         """Whether an emergency stop was not answered in time."""
         if self._emergency_ns is None or self._watch.emergency_heard:
@@ -163,7 +181,7 @@ class Homecoming:
     def _arm_words(self) -> str:
         final = self._watch.final
         if final is None or self._crew.control is None:
-            return UNKNOWN if self._watch.may_hold else UNTOUCHED
+            return self._words_of_torque() if self._watch.may_hold else UNTOUCHED
         if final.mode is Mode.IDLE:
             if self._watch.may_hold:
                 return UNKNOWN
@@ -177,6 +195,13 @@ class Homecoming:
     def _has_arm(self) -> bool:
         """Whether there may be an arm: not while a simulated world is only about to begin."""
         return self._crew.control is not None or self._crew.port.exists()
+
+    def _words_of_torque(self) -> str:
+        """How an arm is left that no control process has told about."""
+        torque = self._torque()
+        if torque.on:
+            return LEFT_HOLDING
+        return UNKNOWN if torque.unknown else LIMP
 
     def _torque_note(self) -> str:
         """What to add to "arm not touched": an earlier program may have left the torque on."""

@@ -14,6 +14,7 @@ from sefa_edge.edge.cameras.watch import DEFAULT_MAX_SKEW_MS, patience_for
 from sefa_edge.edge.control.play_settings import HandOver, NoiseMode, hand_over_of
 from sefa_edge.edge.control.realtime_settings import RealtimeSettings
 from sefa_edge.edge.engines.engine import engine_kind
+from sefa_edge.edge.engines.file_check import check_file
 from sefa_edge.edge.recording.names import free_path
 from sefa_edge.firmware_bridge.host.calibration import read_calibration
 from sefa_edge.firmware_bridge.host.calibration_files import find_calibration
@@ -114,6 +115,7 @@ def make_plan(args: argparse.Namespace) -> RunPlan:
     cameras = _cameras(args.camera, card, simulated)
     drawn = frozenset(name for name, address in cameras.items() if address.kind == "sim")
     check_card(card, World(profile, control_rate_hz, SIMULATED_VIEWS, drawn))
+    check_file(args.engine, card)
     calibration = None if args.calibration is None else find_calibration(args.calibration, profile)
     return RunPlan(
         engine=args.engine,

@@ -4,7 +4,8 @@
     recorder                                      writes what has arrived and closes its file
     film                                          draws, for as long as it is at work
 
-A process that has used no processor time for two seconds is not at work: it was stopped, or hangs in a disk write.
+A process that has neither used nor wanted a processor for two seconds is not at work: it was stopped, or hangs in a
+disk write.
 
 Any other process than a film at work has ended within 5 s after the arm came to rest, or is killed. A process that
 cannot even be killed, because it hangs in a disk write, is left to the operating system.
@@ -34,7 +35,7 @@ RECORDING_S = 3.5
 FILM_S = 180.0
 """How long the film may be at work."""
 STUCK_S = 2.0
-"""A process that has used no processor time for so long is not at work."""
+"""A process that has neither used nor wanted a processor for so long is not at work."""
 
 
 class Worker:
@@ -49,7 +50,7 @@ class Worker:
     def is_over(self, now_s: float) -> bool:
         """Whether it is stuck, or has had its time."""
         ticks = self.child.processor_ticks()
-        if ticks != self._ticks:
+        if ticks != self._ticks or self.child.wants_processor():  # a busy machine may leave it none for seconds
             self._ticks, self._worked_s = ticks, now_s
         return now_s > self._give_up_s or now_s - self._worked_s > STUCK_S
 

@@ -17,7 +17,7 @@ from sefa_edge.export.plan.timing_cache import timing_cache_path
 from sefa_edge.profiles.card import PolicyCard, save_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.exit_codes import ExitCode
-from sefa_edge.profiles.files import sha256_of, staged, writable
+from sefa_edge.profiles.files import path_argument, sha256_of, staged, writable
 from sefa_edge.profiles.home import cache_folder
 from sefa_edge.profiles.onnxfile.reader import load_onnx
 from sefa_edge.profiles.onnxfile.rules import require_rules
@@ -93,8 +93,12 @@ class Builder:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, metavar="MODEL.onnx|FOLDER", help="an ONNX engine, or an export folder")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="model.plan", help="the plan to write")
+    parser.add_argument(
+        "model", type=path_argument, metavar="MODEL.onnx|FOLDER", help="an ONNX engine, or an export folder"
+    )
+    parser.add_argument(
+        "-o", "--output", type=path_argument, required=True, metavar="model.plan", help="the plan to write"
+    )
     parser.add_argument(
         "--precision",
         choices=("auto", "fp32", "fp16", "int8"),
@@ -117,7 +121,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--timing-cache",
-        type=Path,
+        type=path_argument,
         default=cache_folder() / "timing",
         metavar="DIR",
         help="measured kernel times, kept between builds",
@@ -125,7 +129,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--choose", choices=("fastest",), help="build every flavour of a folder and keep the fastest within the budget"
     )
-    parser.add_argument("--dataset", type=Path, metavar="D", help="recordings that --choose compares the flavours on")
+    parser.add_argument(
+        "--dataset", type=path_argument, metavar="D", help="recordings that --choose compares the flavours on"
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -120,7 +120,8 @@ def table(candidates: Sequence[Candidate], best: Candidate | None) -> str:
             continue
         error = f"{done.error.overall.p99:>10.4f} {done.budget_p99_deg:>8.3f}"
         p50_ms, p99_ms = ns_to_ms(done.candidate.p50_ns), ns_to_ms(done.candidate.p99_ns)
-        lines.append(f"{start} {error} {p50_ms:>6.3f} ms {p99_ms:>6.3f} ms")
+        unproven = "" if done.unproven is None else f"  PROVES NOTHING: {done.unproven}"
+        lines.append(f"{start} {error} {p50_ms:>6.3f} ms {p99_ms:>6.3f} ms{unproven}")
     return "\n".join(lines)
 
 

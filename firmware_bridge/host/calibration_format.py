@@ -29,6 +29,10 @@ FIELD_BOUNDS = {
 
 OLD_KEYS = frozenset({"homing_offset", "drive_mode", "start_pos", "end_pos", "calib_mode", "motor_names"})
 """Of the format before June 2025, each with a list."""
+OLD_KEYS_ALONE = frozenset({"start_pos", "end_pos", "calib_mode", "motor_names"})
+"""Those of them that no later format has."""
+MAX_DEPTH = 3
+"""Of objects and lists in which joints are looked for."""
 
 MAX_LISTED = 12
 MAX_NAME_LETTERS = 40
@@ -80,34 +84,48 @@ def require_json(path: Path, text: str) -> None:
 def _motors(path: Path, content: object, profile: ArmProfile) -> Mapping[str, object]:
     """The object with one entry per motor."""
     if not _is_object(content):
-        kind = {list: "a list", str: "a text", type(None): "null"}.get(type(content), "a number")
+        if _is_old(content):
+            raise _old_format(path, content, profile)
+        names = ", ".join(profile.joint_names)
         raise InputError(
-            f"{path} holds {kind}, expected an object with an entry for each of {', '.join(profile.joint_names)}",
+            f"{path} holds {_value(content)}, expected an object with an entry for each of {names}",
             f"is this a calibration? make one: {_calibrate(profile)}",
         )
-    if sum(isinstance(content.get(key), list) for key in OLD_KEYS) >= 2:
+    if _is_old(content):
         raise _old_format(path, content, profile)
-    if not _prefixes(content, profile) and (wrapper := _wrapper(content, profile)):
+    if not _prefixes(content, profile) and (wrappers := _wrappers(content, profile)):
         raise InputError(
-            f"{path}: the joints stand inside {_shown(wrapper)}, expected at the top level as LeRobot writes them",
-            f"save the object inside {_shown(wrapper)} as a file of its own, and give that",
+            f"{path}: the joints stand inside {' and '.join(map(_shown, wrappers[:MAX_LISTED]))}, expected at the top "
+            "level as LeRobot writes them",
+            f"save the object inside {_shown(wrappers[0])} as a file of its own, and give that",
         )
     return content
 
 
-def _wrapper(content: Mapping[str, object], profile: ArmProfile, depth: int = 3) -> str:
-    """The keys, with dots between them, under which joints stand; empty when there are none."""
+def _wrappers(content: Mapping[str, object], profile: ArmProfile, depth: int = MAX_DEPTH) -> list[str]:
+    """The keys, with dots between them, under which joints stand."""
+    found: list[str] = []
     for key, inner in content.items() if depth else ():
         if _is_object(inner):
-            if _prefixes(inner, profile):
-                return key
-            if below := _wrapper(inner, profile, depth - 1):
-                return f"{key}.{below}"
-    return ""
+            below = [""] if _prefixes(inner, profile) else _wrappers(inner, profile, depth - 1)
+            found += [f"{key}.{name}".removesuffix(".") for name in below]
+    return found
 
 
-def _old_format(path: Path, content: Mapping[str, object], profile: ArmProfile) -> InputError:
-    of_leader = " of a leader" if content.get("kind") == "leader" else ""
+def _is_old(content: object, depth: int = MAX_DEPTH) -> bool:
+    """Whether a file is in the format before June 2025, for one arm or, inside other objects or lists, for several."""
+    if _is_object(content):
+        lists = sum(isinstance(content.get(key), list) for key in OLD_KEYS)
+        if lists >= 2 or len(OLD_KEYS_ALONE & content.keys()) >= 2:
+            return True
+        inner = list(content.values())
+    else:
+        inner = content if isinstance(content, list) else []
+    return depth > 0 and any(_is_old(value, depth - 1) for value in inner)
+
+
+def _old_format(path: Path, content: object, profile: ArmProfile) -> InputError:
+    of_leader = " of a leader" if _is_object(content) and content.get("kind") == "leader" else ""
     return InputError(
         f"{path} is a calibration{of_leader} in LeRobot's format before June 2025 (lists under motor_names, "
         "homing_offset, …), expected one entry per joint",
@@ -154,7 +172,8 @@ def _missing(path: Path, motors: Mapping[str, object], profile: ArmProfile) -> I
     usual = max(_prefixes(motors, profile), key=lambda prefix: sum(prefix + n in motors for n in names), default="")
     missing = [usual + name for name in names if usual + name not in motors]
     others = [key for key in motors if key not in {usual + name for name in names}]
-    near = [(close[0], name) for name in missing if (close := get_close_matches(name, others, n=1))]
+    alike = {key.lower().replace("-", "_").replace(" ", "_"): key for key in others}
+    near = [(alike[close[0]], name) for name in missing if (close := get_close_matches(name, alike, n=1))]
     hint = f"is {_shown(near[0][0])} meant to be '{near[0][1]}'?" if near else ""
     has = f"; it has {_listed(others)} instead" if others else ""
     return InputError(

@@ -21,7 +21,7 @@ from sefa_edge.firmware_bridge.service.command import add_arm_words
 from sefa_edge.firmware_bridge.service.opening import open_bus, profile_of, told_calibration
 from sefa_edge.profiles.console import limit_waiting
 from sefa_edge.profiles.errors import InputError, SefaError
-from sefa_edge.profiles.files import check_report_word, writable, write_report
+from sefa_edge.profiles.files import check_report_word, path_argument, writable, write_report
 from sefa_edge.profiles.quantities import Real
 from sefa_edge.profiles.schema import ArmProfile
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_arm_words(parser)
     places = parser.add_mutually_exclusive_group()
     places.add_argument("--id", metavar="NAME", help="LeRobot's name of this arm (default: the arm profile's name)")
-    places.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the calibration here instead")
+    places.add_argument("-o", "--output", type=path_argument, metavar="FILE", help="write the calibration here instead")
     parser.add_argument(
         "--write-eeprom", action="store_true", help="put the numbers into the servos (guided: also by a typed word)"
     )
@@ -49,7 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="for so long somebody moves every joint from end to end",
     )
     ranges.add_argument(
-        "--ranges", type=Path, metavar="FILE", help='or take the ranges from JSON, {"shoulder_pan": [796, 3299], …}'
+        "--ranges",
+        type=path_argument,
+        metavar="FILE",
+        help='or take the ranges from JSON, {"shoulder_pan": [796, 3299], …}',
     )
     parser.add_argument("--json", metavar="F", help="write the result as JSON; - is standard output")
 

@@ -10,6 +10,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from sefa_edge.firmware_bridge.simulation.socket_address import socket_address
 from sefa_edge.profiles.errors import InputError, MissingError
 from sefa_edge.profiles.strict import StrictModel
 
@@ -58,7 +59,8 @@ class WorldClient:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.settimeout(REPLY_TIMEOUT_S)
         try:
-            self._socket.connect(str(WorldPaths(port).control))
+            with socket_address(WorldPaths(port).control) as address:
+                self._socket.connect(address)
         except OSError as error:
             self._socket.close()
             raise MissingError(

@@ -12,6 +12,7 @@ from pathlib import Path
 from sefa_edge.firmware_bridge.simulation.client import WorldPaths
 from sefa_edge.firmware_bridge.simulation.disturbances import Disturbances
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.files import path_argument
 from sefa_edge.profiles.quantities import SEED
 
 
@@ -27,11 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--wire-log",
-        type=Path,
+        type=path_argument,
         metavar="FILE",
         help="record the bytes on the servos' wire and the motion of the joints",
     )
-    parser.add_argument("--link", type=Path, metavar="PATH", help="the arm's serial port (default: in a new folder)")
+    parser.add_argument(
+        "--link", type=path_argument, metavar="PATH", help="the arm's serial port (default: in a new folder)"
+    )
 
 
 def main(args: argparse.Namespace) -> int:

@@ -30,6 +30,7 @@ from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.client import MAX_RECORD_BYTES, WorldPaths
 from sefa_edge.firmware_bridge.simulation.disturbances import Disturbances, DisturbedLine
 from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
+from sefa_edge.firmware_bridge.simulation.socket_address import socket_address
 from sefa_edge.firmware_bridge.simulation.state_file import PublishedState, StateWriter
 from sefa_edge.firmware_bridge.simulation.wire_log import WIRE_LOG_VARIABLE, WireLog
 from sefa_edge.firmware_bridge.simulation.world import CENTRE_TICKS, PHYSICS_STEP_S, TICKS_PER_RADIAN, World
@@ -85,12 +86,16 @@ class WorldServer:
         self._slow_ns = 0
         self._started_ns = time.monotonic_ns()
         self._reset(plan.seed)
-        self._control = _listen(paths.control)
         self._control_path = paths.control
         self._clients: list[socket.socket] = []
-        self._state = StateWriter(paths.state, self._world.model.nq)
-        self._publish()
-        self._port = PtyPort(self._bus, paths.port)
+        with contextlib.ExitStack() as undo:
+            self._control = _listen(paths.control)
+            undo.callback(self._close_control)
+            self._state = StateWriter(paths.state, self._world.model.nq)
+            undo.callback(self._state.close)
+            self._publish()
+            self._port = PtyPort(self._bus, paths.port)
+            undo.pop_all()
         self._orders: dict[str, Callable[[dict[str, object]], dict[str, object]]] = {
             "reset": lambda order: self._restart(_seed_of(order)),
             "place": lambda order: self._place(_seed_of(order)),
@@ -130,11 +135,14 @@ class WorldServer:
         self._state.close()
         for client in self._clients:
             client.close()
-        self._control.close()
+        self._close_control()
         if self._log is not None:
             if self._log.trouble:
                 print(f"warning: the wire log ends early: {self._log.trouble}", file=sys.stderr)
             self._log.close()
+
+    def _close_control(self) -> None:
+        self._control.close()
         self._control_path.unlink(missing_ok=True)
 
     def _publish(self) -> None:
@@ -256,22 +264,21 @@ def _listen(path: Path) -> socket.socket:
     try:
         if path.is_socket() and not _answers(path):
             path.unlink()  # left behind by a server that was killed
-        with _private_files():
-            listener.bind(str(unfinished))
+        with _private_files(), socket_address(unfinished) as address:
+            listener.bind(address)
         listener.listen(8)
         os.link(unfinished, path)  # unlike a rename, never in the place of another server
     except OSError as error:
         listener.close()
-        reason = error.strerror or str(error)
-        raise InputError(f"{path} cannot be used: {reason}", "choose another path with --link") from None
+        raise InputError(f"{path} cannot be used: {error.strerror}", "choose another path with --link") from None
     finally:
         unfinished.unlink(missing_ok=True)
     return listener
 
 
 def _answers(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
-        return probe.connect_ex(str(path)) == 0
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe, socket_address(path) as address:
+        return probe.connect_ex(address) == 0
 
 
 @contextlib.contextmanager

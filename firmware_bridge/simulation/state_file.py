@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from sefa_edge.profiles.errors import InputError, MissingError
+from sefa_edge.profiles.files import naming_failures, open_regular, read_up_to
 
 MAGIC = b"SEFASIM2"
 _HEADER = struct.Struct("<8siiq16s")  # magic, qpos values, process id, start and boot of the server
@@ -41,7 +42,7 @@ class StateWriter:
     """Creates the file (mode 0600), in place of one that another server left, and keeps its record up to date.
 
     Raises, when made:
-        InputError: something else is there.
+        InputError: something else is there, or there is no room.
     """
 
     def __init__(self, path: Path, qpos_count: int) -> None:
@@ -49,14 +50,13 @@ class StateWriter:
         require_replaceable(path)
         size = _HEADER.size + _record_bytes(qpos_count)
         unnamed = path.with_name(path.name + ".tmp")
-        fd = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-        try:
-            os.ftruncate(fd, size)
-            self._memory = mmap.mmap(fd, size)
-        finally:
-            os.close(fd)
-        self._memory[: _HEADER.size] = _HEADER.pack(MAGIC, qpos_count, os.getpid(), *_life_of(os.getpid()))
-        unnamed.replace(path)  # a reader never meets a file without its header
+        with naming_failures(path):
+            try:
+                self._memory = _mapped(unnamed, size)
+                self._memory[: _HEADER.size] = _HEADER.pack(MAGIC, qpos_count, os.getpid(), *_life_of(os.getpid()))
+                unnamed.replace(path)  # a reader never meets a file without its header
+            finally:
+                unnamed.unlink(missing_ok=True)
 
     def write(self, state: PublishedState) -> None:
         content = _RECORD.pack(state.stamp_ns, state.placed_seed, state.time_s, state.success, state.lost)
@@ -69,15 +69,25 @@ class StateWriter:
         self._path.unlink(missing_ok=True)
 
 
+def _mapped(path: Path, size: int) -> mmap.mmap:
+    """A new file in memory. Raises OSError."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(fd, 0, size)  # without room, a write to a page that is not there yet kills by SIGBUS
+        return mmap.mmap(fd, size)
+    finally:
+        os.close(fd)
+
+
 class StateReader:
     """Reads the newest state; any number of processes may."""
 
     def __init__(self, path: Path) -> None:
         """Raises MissingError when no simulated world publishes there."""
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 self._memory = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-        except (OSError, ValueError):
+        except (InputError, OSError, ValueError):
             raise MissingError(f"no simulated world at {path}", "start one with `sefa-edge sim --link PATH`") from None
         if len(self._memory) < _HEADER.size:
             self._memory.close()
@@ -135,9 +145,8 @@ def require_replaceable(path: Path) -> None:
     if not os.path.lexists(path):
         return
     try:
-        with path.open("rb") as file:
-            ours = file.read(len(MAGIC)).startswith(MAGIC[:-1])
-    except OSError:
+        ours = read_up_to(path, len(MAGIC)).startswith(MAGIC[:-1])
+    except InputError:
         ours = False
     if not ours or path.is_symlink():
         raise InputError(f"{path} exists and is not the state of a simulated world", "choose another path with --link")

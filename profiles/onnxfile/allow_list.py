@@ -2,7 +2,8 @@
 
 The list is `tensorrt_operators.json` beside this file, which names its sources. An attribute without a rule there may
 have any value; `{"each": [1]}` is about the elements of a list, `{"length": [2, 3]}` about their number, and
-`{"iota": true}` wants 0, 1, 2 and so on.
+`{"iota": true}` wants 0, 1, 2 and so on. `ignored` names attributes that the parser of a version does not read, so that
+the engine would compute something else; `ranks` are the numbers of dimensions that the first input may have.
 """
 
 from __future__ import annotations
@@ -28,6 +29,14 @@ DTYPES_ANYWHERE = frozenset(
 """What any value may be; the types below INT8 have a rule of their own. float64 is narrowed by the parser."""
 FLOATS = frozenset({"float32", "float16", "bfloat16"})
 MOST_TOP_K = 3840
+MAX_DIMENSIONS = 8
+"""Of any tensor, in every version: `Dims::MAX_DIMS`."""
+SHAPED_BY_SECOND_INPUT = frozenset({"Reshape", "Expand", "Tile"})
+RECURRENT_OPS = frozenset({"GRU", "LSTM", "RNN"})
+PER_DIRECTION = ("activations", "activation_alpha", "activation_beta")
+FLOAT32_EPSILON = 2.0**-23
+PLAIN_EINSUM_TABLE = "8.6"
+"""The parser of that version takes no ellipsis, no diagonal and no index of different sizes."""
 DIFFERENT_HINT = "express it with operators of the list: profiles/onnxfile/tensorrt_operators.json"
 
 Values = list[Annotated[int | float | str, Field()]]
@@ -39,6 +48,8 @@ class AttributeRule(StrictModel):
     each: Values | None = None
     length: list[CountOrZero] | None = None
     iota: bool = False
+    between: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+    """Lowest and highest value of a single number."""
 
 
 class Operator(StrictModel):
@@ -50,6 +61,8 @@ class Operator(StrictModel):
     outputs_at_most: CountOrZero | None = None
     constant_inputs: list[CountOrZero] = Field(default_factory=list)
     typed_by_input: CountOrZero = 0
+    ignored: dict[str, list[str]] = Field(default_factory=dict)
+    ranks: list[CountOrZero] | None = None
 
 
 class AllowList(StrictModel):
@@ -81,13 +94,19 @@ def not_on_the_list(node: Node, wiring: Wiring, target: Target) -> Iterator[Brok
     yield from _attributes(node, operator, target)
     yield from _counts(node, operator, target)
     yield from _constants(node, operator, wiring, target)
+    yield from _dimensions(node, operator, wiring, target)
+    yield from _combinations(node, table, target)
+    yield from _special_inputs(node, wiring, target)
     if node.op_type not in QUANTISERS:
         yield from _types(node, operator.types[table].split(), wiring, (operator.typed_by_input, target))
 
 
 def _attributes(node: Node, operator: Operator, target: Target) -> Iterator[BrokenRule]:
+    ignored = operator.ignored.get(allow_list().judged_by[target.name], [])
     for name, value in node.attributes.items():
-        if name not in operator.attributes:
+        if name in ignored:
+            problem = f"{target.name} ignores the attribute {name} of {node.op_type}: it would compute something else"
+        elif name not in operator.attributes:
             problem = f"the attribute {name} of {node.op_type} is not on the list of {target.name}"
         elif refused := _refused(value, operator.attributes[name]):
             problem = f"{target.name} takes {node.op_type} with {name} {refused}"
@@ -104,6 +123,8 @@ def _refused(value: AttributeValue, rule: AttributeRule | Values | None) -> str:
     if isinstance(rule, list):
         return "" if plain in rule else f"{' or '.join(map(str, rule))}, not {_short(plain)}"
     elements = plain if isinstance(plain, tuple) else ()
+    if rule.between is not None and not (isinstance(plain, int | float) and _is_inside(plain, rule.between)):
+        return f"{rule.between[0]:g} to {rule.between[1]:g}, not {_short(plain)}"
     if rule.each is not None and any(element not in rule.each for element in elements):
         return f"of {' or '.join(map(str, rule.each))} alone, not {_short(plain)}"
     if rule.length is not None and len(elements) not in rule.length:
@@ -111,6 +132,13 @@ def _refused(value: AttributeValue, rule: AttributeRule | Values | None) -> str:
     if rule.iota and elements != tuple(range(len(elements))):
         return f"of all axes in order, not {_short(plain)}"
     return ""
+
+
+def _is_inside(value: float, bounds: list[float]) -> bool:
+    """An attribute is a float32, so its bound may be the nearest one below or above."""
+    low, high = bounds
+    slack = FLOAT32_EPSILON
+    return low - slack * abs(low) <= value <= high + slack * abs(high)
 
 
 def _short(value: object) -> str:
@@ -140,6 +168,56 @@ def _constants(node: Node, operator: Operator, wiring: Wiring, target: Target) -
     if count is not None and count.data is not None and (count.data >= MOST_TOP_K).any():
         problem = f"{target.name} takes TopK of fewer than {MOST_TOP_K} values"
         yield BrokenRule(node.label, "top-k", problem, "ask for fewer")
+
+
+def _dimensions(node: Node, operator: Operator, wiring: Wiring, target: Target) -> Iterator[BrokenRule]:
+    """Of what the file tells about shapes: no value has too many dimensions, nor a first input another number."""
+    hint = "fold dimensions before and after it with Reshape"
+    ranks = {name: rank for name in (*node.inputs, *node.outputs) if (rank := wiring.rank(name)) is not None}
+    shape = wiring.constant(node.input(1)) if node.op_type in SHAPED_BY_SECOND_INPUT else None
+    if shape is not None and len(shape.dims) == 1 and node.output:
+        ranks[node.output] = max(shape.dims[0], ranks.get(node.output, 0))
+    if many := next((name for name, rank in ranks.items() if rank > MAX_DIMENSIONS), None):
+        problem = f"'{many}' has {ranks[many]} dimensions, {target.name} takes up to {MAX_DIMENSIONS}"
+        yield BrokenRule(node.label, "dimensions", problem, hint)
+    rank = wiring.rank(node.input(0))
+    if operator.ranks is not None and rank is not None and rank not in operator.ranks:
+        allowed = " or ".join(map(str, operator.ranks))
+        problem = f"{target.name} takes {node.op_type} of {allowed} dimensions, not of {rank}"
+        yield BrokenRule(node.label, "dimensions", problem, hint)
+
+
+def _combinations(node: Node, table: str, target: Target) -> Iterator[BrokenRule]:
+    """What no single attribute tells."""
+    equation = _text(node.attributes.get("equation", b""))
+    if node.op_type == "Einsum" and table == PLAIN_EINSUM_TABLE and _is_no_plain_product(equation):
+        problem = f"{target.name} takes Einsum without ellipsis and diagonals alone, not {_short(equation)}"
+        yield BrokenRule(node.label, "attribute", problem, "express it with Transpose, MatMul and Reshape")
+    if node.op_type in RECURRENT_OPS and _text(node.attributes.get("direction", b"")) == "bidirectional":
+        for name in PER_DIRECTION:
+            value = node.attributes.get(name, ())
+            half = len(value) // 2 if isinstance(value, tuple) else 0
+            if half and isinstance(value, tuple) and value[:half] != value[half : 2 * half]:
+                problem = f"{target.name} takes {node.op_type} with the same {name} in both directions alone"
+                yield BrokenRule(node.label, "attribute", problem, "use one activation for both directions")
+
+
+def _special_inputs(node: Node, wiring: Wiring, target: Target) -> Iterator[BrokenRule]:
+    if node.op_type == "MatMul" and wiring.rank(node.input(0)) == 1 and (wiring.rank(node.input(1)) or 0) > 2:
+        problem = f"{target.name} takes no MatMul of a vector with a tensor of {wiring.rank(node.input(1))} dimensions"
+        yield BrokenRule(node.label, "dimensions", problem, "reshape the vector to a matrix before it")
+    if node.op_type == "Clip" and len(node.inputs) > 1 and not any(node.inputs[1:]):
+        problem = f"{target.name} takes no Clip whose limits are named and left empty"
+        yield BrokenRule(node.label, "inputs", problem, "leave it out: it changes nothing")
+
+
+def _text(value: AttributeValue) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else ""
+
+
+def _is_no_plain_product(equation: str) -> bool:
+    terms = equation.replace(" ", "").partition("->")[0].split(",")
+    return "." in equation or any(len(set(term)) < len(term) for term in terms)
 
 
 def _types(node: Node, allowed: list[str], wiring: Wiring, deciding: tuple[int, Target]) -> Iterator[BrokenRule]:

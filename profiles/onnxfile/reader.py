@@ -6,13 +6,11 @@ configurations) is skipped; training graphs and segmented tensors, which nobody 
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.files import read_up_to
 from sefa_edge.profiles.onnxfile.graph import AttributeValue, Graph, Node, OnnxGraph, SparseTensor, Tensor, ValueInfo
 from sefa_edge.profiles.onnxfile.tensor import named, read_sparse, read_tensor, read_type, read_value_info
 from sefa_edge.profiles.onnxfile.wire import Allowance, Message, OnnxFormatError
@@ -51,19 +49,11 @@ def load_onnx(path: Path) -> OnnxGraph:
     """Read an ONNX file.
 
     Raises:
-        InputError: absent, unreadable, no regular file (a device has no end), or too large.
+        InputError: absent, unreadable, no regular file, or too large.
         OnnxFormatError: damaged.
     """
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise InputError(f"{path} is not a file", "give a model.onnx")
-        if status.st_size > MAX_FILE_BYTES:
-            raise InputError(f"{path} has {status.st_size} bytes, over {MAX_FILE_BYTES}", "is it a policy?")
-        with path.open("rb") as file:
-            return read_onnx(file.read(MAX_FILE_BYTES + 1))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {os.strerror(error.errno or 0)}", "check the path") from None
+        return read_onnx(read_up_to(path, MAX_FILE_BYTES + 1))
     except OnnxFormatError as error:
         raise OnnxFormatError(f"{path}: {error}", error.hint) from None
 

@@ -36,6 +36,7 @@ class Wiring:
         self._inputs = {value.name for value in graph.inputs}
         self._constants = _constants(graph, self._inputs)
         self._dtypes = _dtypes(graph, self._constants)
+        self._ranks = _ranks(graph, self._constants)
 
     def constant(self, name: str) -> Tensor | None:
         """A value that is in the file and that no caller can replace; None for all others."""
@@ -44,6 +45,10 @@ class Wiring:
     def dtype(self, name: str) -> str:
         """Type of a value, `undefined` when the file does not tell."""
         return self._dtypes.get(name, "undefined")
+
+    def rank(self, name: str) -> int | None:
+        """How many dimensions a value has; None when the file does not tell."""
+        return self._ranks.get(name)
 
     def chain(self, name: str, operators: frozenset[str]) -> list[Node]:
         """The nodes, last first, that make a value from another by nothing but `operators`."""
@@ -107,6 +112,12 @@ def _dtypes(graph: Graph, constants: Mapping[str, Tensor]) -> dict[str, str]:
             if (dtype := _output_dtype(node, index, table)) != "undefined":
                 table[name] = dtype
     return table
+
+
+def _ranks(graph: Graph, constants: Mapping[str, Tensor]) -> dict[str, int]:
+    values = (*graph.value_info.values(), *graph.outputs, *graph.inputs)
+    told = {value.name: len(value.shape) for value in values if value.shape is not None}
+    return told | {name: len(tensor.dims) for name, tensor in (*graph.initializers.items(), *constants.items())}
 
 
 def _output_dtype(node: Node, index: int, table: Mapping[str, str]) -> str:

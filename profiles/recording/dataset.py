@@ -14,7 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from sefa_edge.profiles.encoded_picture import PictureFormat, is_complete, picture_format, picture_size
+from sefa_edge.profiles.encoded_picture import (
+    PictureFormat,
+    is_complete,
+    not_8_bit_colours,
+    picture_format,
+    picture_size,
+)
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import sha256_of
 from sefa_edge.profiles.recording.dataset_info import (
@@ -243,9 +249,13 @@ def _read_frames(path: Path, n: int, frames_left: int) -> dict[str, np.ndarray]:
     """Joints, actions, episode numbers and times of one data file."""
     widths = {"observation.state": n, "action": n, "episode_index": 1, "timestamp": 1}
     part = read_numbers(path, widths, frames_left)
+    if (part["episode_index"] % 1 != 0).any():
+        raise InputError(f"{path}: 'episode_index' holds fractions", "record or convert it again")
+    with np.errstate(over="ignore"):  # what float32 cannot hold is found as infinite
+        state, action = (part[name].astype(np.float32) for name in ("observation.state", "action"))
     return {
-        "observation.state": part["observation.state"].astype(np.float32),
-        "action": part["action"].astype(np.float32),
+        "observation.state": state,
+        "action": action,
         "episode_index": part["episode_index"][:, 0].astype(np.int64),
         "timestamp": part["timestamp"][:, 0].astype(np.float64),
     }
@@ -296,6 +306,8 @@ def _decoded(where: str, content: bytes, feature: CameraFeature, decode: Decode)
             f"{where}: the picture is {size[1]}x{size[0]}, meta/info.json says {feature.width}x{feature.height}",
             "record or convert it again",
         )
+    if reason := not_8_bit_colours(content):
+        raise InputError(f"{where}: {reason}", "store colour pictures with 8 bits per sample, PNG or JPEG")
     if not is_complete(content):  # some decoders make do with half a picture
         raise InputError(f"{where}: the picture ends too early", "was the copy complete?")
     try:

@@ -7,6 +7,7 @@ cameras of type `video` one `videos/<key>/chunk-*/file-*.mp4` per group of episo
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,6 +15,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, JsonValue
 
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.files import read_up_to
 from sefa_edge.profiles.json_text import read_json
 from sefa_edge.profiles.quantities import PolicyRateHz, Whole
 from sefa_edge.profiles.strict import StrictModel, validate
@@ -24,18 +26,20 @@ VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.m
 IMAGE_PREFIX = "observation.images."
 CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-CONVERTERS = {
-    "v2.1": "convert it with LeRobot 0.4: "
-    "python -m lerobot.datasets.v30.convert_dataset_v21_to_v30 --repo-id=USER/NAME",
-    "v2.0": "convert it to v2.1 and then to v3.0 with LeRobot's scripts convert_dataset_v20_to_v21 (LeRobot 0.3) and "
-    "convert_dataset_v21_to_v30 (LeRobot 0.4)",
-}
-"""By the version found."""
+TO_V30 = (
+    "pip install 'lerobot==0.4.4' in an environment of its own, then python -m "
+    "lerobot.datasets.v30.convert_dataset_v21_to_v30"
+)
+"""It converts `<--root>/<--repo-id>` in place, and keeps what was there as `<repo id>_old` beside it."""
+TO_V21 = "pip install 'lerobot==0.3.3', then python -m lerobot.datasets.v21.convert_dataset_v20_to_v21"
+"""It knows the Hub alone: it downloads, converts and uploads."""
 MAX_FRAMES = 5_000_000
 MAX_JOINTS = 32
 MAX_CAMERAS = 8
 MAX_SIDE = 4096
 COLOURS = 3
+DEPTH_WORDS = ("is_depth_map", "video.is_depth_map")
+"""What LeRobot writes into the `info` of a feature."""
 
 
 class _Foreign(StrictModel):
@@ -48,6 +52,7 @@ class _Feature(_Foreign):
     dtype: str
     shape: Annotated[list[int], Field(max_length=8)]
     names: JsonValue = None
+    info: JsonValue = None
 
 
 class _Info(_Foreign):
@@ -108,21 +113,33 @@ def _current(folder: Path, path: Path) -> dict[str, object]:
     if version != FORMAT_VERSION:
         raise InputError(
             f"{folder} has LeRobot's dataset format {str(version)[:20]!r}, expected {FORMAT_VERSION!r} (LeRobot 0.4 "
-            "and "
-            "later)",
-            CONVERTERS.get(str(version), "convert it to v3.0 with LeRobot, or record it again"),
+            "and later)",
+            _how_to_convert(folder, str(version)),
         )
     return content
 
 
+def _how_to_convert(folder: Path, version: str) -> str:
+    """The commands that make v3.0 of a dataset."""
+    place = folder.resolve()
+    here = f"{TO_V30} --repo-id={shlex.quote(place.name)} --root={shlex.quote(str(place.parent))} --push-to-hub=false"
+    if version.removeprefix("v") == "2.1":
+        return f"convert it: {here}"
+    if version.removeprefix("v") == "2.0":
+        return (
+            f"convert it to v2.1, on the Hub: {TO_V21} --repo-id=USER/NAME; download that "
+            "(hf download USER/NAME --repo-type dataset --local-dir DIR) and give DIR: then the step to v3.0 is told"
+        )
+    return "convert it to v3.0 with LeRobot's own scripts, or record it again"
+
+
 def require_fetched(path: Path) -> None:
-    """Refuse a Git LFS pointer, which stands where a file was not downloaded. Raises InputError, OSError."""
-    with path.open("rb") as file:
-        if file.read(len(LFS_POINTER)) == LFS_POINTER:
-            raise InputError(
-                f"{path} is only a Git LFS pointer: the file itself was not downloaded",
-                "run `git lfs pull` in its folder, or `hf download USER/NAME --repo-type dataset --local-dir DIR`",
-            )
+    """Refuse a Git LFS pointer, which stands where a file was not downloaded. Raises InputError."""
+    if read_up_to(path, len(LFS_POINTER)) == LFS_POINTER:
+        raise InputError(
+            f"{path} is only a Git LFS pointer: the file itself was not downloaded",
+            "run `git lfs pull` in its folder, or `hf download USER/NAME --repo-type dataset --local-dir DIR`",
+        )
 
 
 def _joint_names(path: Path, info: _Info) -> tuple[str, ...]:
@@ -130,7 +147,10 @@ def _joint_names(path: Path, info: _Info) -> tuple[str, ...]:
     action, state = (_feature(path, info, key) for key in ("action", "observation.state"))
     names = _names(action)
     if names is None or len(set(names)) != len(names):
-        raise InputError(f"{path}: the action's names are not 1 to {MAX_JOINTS} different words", "record it again")
+        raise InputError(
+            f"{path}: the action's names are not 1 to {MAX_JOINTS} different words",
+            "write the joints' names, in the order of the columns, under names of action and observation.state there",
+        )
     if action.shape != [len(names)] or state.shape != [len(names)] or _names(state) not in (None, names):
         raise InputError(
             f"{path} contradicts itself: {len(names)} names, action {action.shape}, observation.state {state.shape}",
@@ -185,6 +205,8 @@ def _cameras(path: Path, info: _Info) -> tuple[dict[str, CameraFeature], tuple[s
 def _camera(path: Path, key: str, feature: _Feature) -> CameraFeature:
     if feature.dtype not in ("image", "video"):
         raise InputError(f"{path}: {key} is of type {feature.dtype[:20]!r}, expected image or video", "record it again")
+    if isinstance(feature.info, dict) and any(feature.info.get(word) is True for word in DEPTH_WORDS):
+        raise InputError(f"{path}: {key} holds depth, expected colours", "record colour pictures")
     size = _size(feature)
     if size is None:
         names = f" with names {feature.names}" if _axes(feature) else ""

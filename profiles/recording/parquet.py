@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sefa_edge.profiles.errors import InputError, MissingError
+from sefa_edge.profiles.files import open_regular
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -75,12 +76,14 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
+        from pyarrow.fs import LocalFileSystem
     except ModuleNotFoundError:
         raise MissingError(
             "reading a dataset needs the Python package 'pyarrow'", "pip install 'sefa-edge[dataset]'"
         ) from None
     try:
-        with pq.ParquetFile(path) as file:
+        open_regular(path).close()  # pyarrow would wait for a pipe's writer
+        with pq.ParquetFile(path, filesystem=LocalFileSystem()) as file:
             yield file
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         reason = (str(error).splitlines() or ["damaged"])[0]

@@ -102,6 +102,25 @@ REFUSED: dict[str, tuple[object, str, str]] = {
         "calibration of a leader",
         "sefa-edge calibr",
     ),
+    "the same of two arms": ({"left": old_format(), "right": old_format()}, "before June 2025", "cannot be converted"),
+    "the same in a list": ([old_format()], "before June 2025", "cannot be converted"),
+    "the same by joint": (
+        {name: {"homing_offset": 1, "start_pos": 1, "end_pos": 2, "calib_mode": "DEGREE"} for name in NAMES},
+        "before June 2025",
+        "cannot be converted",
+    ),
+    "the same as objects": (
+        {"homing_offset": dict.fromkeys(NAMES, 1), "start_pos": {}, "end_pos": {}},
+        "before June 2025",
+        "cannot be converted",
+    ),
+    "two wrapped": (
+        {"left": entries(), "right": entries()},
+        "inside 'left' and 'right'",
+        "save the object inside 'left'",
+    ),
+    "capitals": ({name.upper(): entry for name, entry in entries().items()}, "it has SHOULDER_PAN", "meant to be 'sh"),
+    "true alone": ("true", "holds true, expected an object", "make one"),
     "wrapped": ({"joints": entries()}, "the joints stand inside 'joints'", "save the object inside 'joints'"),
     "wrapped twice": ({"v": 1, "a": {"b": entries()}}, "the joints stand inside 'a.b'", "a file of its own"),
     "two arms": (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import http.server
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -329,6 +330,56 @@ def test_a_stream_of_cut_pictures_alone_says_so(serve: StartServer, jpegs: list[
     assert set(levels) <= {20}
     assert "no whole picture came for" in reason
     assert "damaged ones" in reason
+
+
+@pytest.mark.parametrize("wrong_by", [-2, -100, 2, 40])
+def test_sizes_that_are_wrong(serve: StartServer, jpegs: list[bytes], wrong_by: int) -> None:
+    """Too small by less than a picture: the rest is read. Too large: what follows is skipped, pictures go on."""
+
+    def answer(handler: Handler) -> None:
+        begin(handler)
+        assert isinstance(handler.server, Server)
+        while not handler.server.closing.wait(0.005):
+            for content in jpegs:
+                handler.wfile.write(part(content, size=b"%d" % (len(content) + wrong_by)))
+
+    source = opened(serve(answer).address)
+    levels = {level(source.read()) for _ in range(10)}
+    source.close()
+    assert levels <= set(range(20, 220, 20))
+    assert source.damage.pictures == 0
+
+
+def test_a_size_of_zero_before_a_picture(serve: StartServer, jpegs: list[bytes]) -> None:
+    def answer(handler: Handler) -> None:
+        begin(handler)
+        assert isinstance(handler.server, Server)
+        while not handler.server.closing.wait(0.01):
+            handler.wfile.write(part(jpegs[4], size=b"0") + part(b"", size=b"0"))
+
+    source = opened(serve(answer).address)
+    assert [level(source.read()) for _ in range(3)] == [100] * 3
+    source.close()
+    assert source.damage.pictures == 0
+
+
+@pytest.mark.parametrize("size", [None, b""], ids=["sizes", "no sizes"])
+def test_a_stream_that_comes_in_crumbs(serve: StartServer, jpegs: list[bytes], size: bytes | None) -> None:
+    """Boundaries, headers and pictures are cut wherever the network likes."""
+
+    def answer(handler: Handler) -> None:
+        begin(handler)
+        handler.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        assert isinstance(handler.server, Server)
+        while not handler.server.closing.is_set():
+            content = part(jpegs[2], size=size)
+            for start in range(0, len(content), 7):
+                handler.wfile.write(content[start : start + 7])
+
+    source = opened(serve(answer).address)
+    assert [level(source.read()) for _ in range(3)] == [60] * 3
+    source.close()
+    assert source.damage.pictures == 0
 
 
 def test_a_boundary_without_a_line_break_before_it(serve: StartServer, jpegs: list[bytes]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,46 @@ def fast_policy(card: Card) -> None:
     card["timing"]["policy_rate_hz"] = 150.0
 
 
+def foreign_arm(card: Card) -> None:
+    card["arm"] = "so100"
+
+
+def unknown_arm(card: Card) -> None:
+    card["arm"] = "nonsense"
+
+
+def trained_elsewhere(card: Card) -> None:
+    card["joints"][0] |= {"trained_min_deg": 300.0, "trained_max_deg": 320.0}
+
+
+def other_tensor(card: Card) -> None:
+    card["joint_tensor"]["name"] = "state"
+
+
+def longer_chunks(card: Card) -> None:
+    card["timing"]["horizon"] = 17
+    for tensor in ("noise_tensor", "chunk_tensor"):
+        card[tensor]["shape"][0] = 17
+
+
+def longer_history(card: Card) -> None:
+    card["timing"]["n_obs_steps"] = 2
+    card["joint_tensor"]["shape"][0] = card["image_tensors"][0]["shape"][0] = 2
+
+
+def same_camera_twice(card: Card) -> None:
+    for field in ("cameras", "image_tensors"):
+        card[field].append(card[field][0])
+
+
+def same_joint_twice(card: Card) -> None:
+    card["joints"][1]["name"] = card["joints"][0]["name"]
+
+
+def camera_that_commands_terminals(card: Card) -> None:
+    card["cameras"][0]["name"] = "\x1b[31mfront"
+
+
 MISFITS: dict[str, tuple[Callable[[Card], None], str, str]] = {
     "reversed joints": (reversed_joints, "engine joints: gripper wrist_roll", "arm 'so101_sim': shoulder_pan"),
     "swapped joints": (swapped_joints, "engine joints: shoulder_lift shoulder_pan", "arm 'so101_sim': shoulder_pan"),
@@ -52,6 +93,15 @@ MISFITS: dict[str, tuple[Callable[[Card], None], str, str]] = {
     "rate": (fast_policy, "plans 150 steps a second, the control loop plays 100", "150 Hz or more"),
     "camera": (foreign_camera, "camera 'wrist', which the simulator does not have", "front, side, overview"),
     "pictures": (huge_pictures, "pictures of 2000 x 1000 of camera 'front'", "up to 1280 x 720"),
+    "arm": (foreign_arm, "made for arm 'so100'", "here is arm 'so101_sim'"),
+    "unknown arm": (unknown_arm, "made for arm 'nonsense', which is not known here", "so100, so101, so101_sim"),
+    "trained range": (trained_elsewhere, "joint shoulder_pan: trained on 300..320", "moves it in -110..110"),
+    "tensor": (other_tensor, "its card names inputs ['image_front', 'noise', 'state']", "export again"),
+    "horizon": (longer_chunks, "'noise' is float32 [16, 6], its card says float32 [17, 6]", "export again"),
+    "history": (longer_history, "its card says uint8 [2, 96, 96, 3]", "export again"),
+    "camera twice": (same_camera_twice, "two cameras are called 'front'", "correct the file"),
+    "joint twice": (same_joint_twice, "two joints are called 'shoulder_pan'", "correct the file"),
+    "camera's name": (camera_that_commands_terminals, "cameras.0.name: '\\x1b[31mfront' is not text", "correct"),
 }
 COMMANDS = {
     "run": ("run", "--video", "none"),
@@ -97,7 +147,11 @@ def test_what_does_not_fit_is_refused_at_once(
     assert not (tmp_path / "report").exists()
 
 
-@pytest.mark.parametrize("misfitting", ["reversed joints", "percent", "rate"])
+IN_THE_SIMULATOR_ALONE = ("camera", "pictures", "arm")
+"""`verify` draws nothing, and is at home wherever the engines' own arm is."""
+
+
+@pytest.mark.parametrize("misfitting", sorted(MISFITS.keys() - set(IN_THE_SIMULATOR_ALONE)))
 def test_verify_refuses_two_engines_of_another_world(
     misfitting: str, reach_engine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,6 +159,27 @@ def test_verify_refuses_two_engines_of_another_world(
     engine = str(misfit(reach_engine, tmp_path, spoil))
     assert main(["verify", engine, engine, "--dataset", str(tmp_path)]) == 2
     assert wanted in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("made_for", "present", "fits"),
+    [
+        ("so101_sim", "so101", True),
+        ("so101", "so101_sim", True),
+        ("so100", "so101", False),
+        ("so101", "so100", False),
+        ("/workstation/my_arm.yaml", "so101", True),
+        ("my_arm.yaml", "so101", True),
+    ],
+)
+def test_an_engine_is_for_the_arm_that_it_was_made_for(
+    made_for: str, present: str, fits: bool, reach_engine: Path
+) -> None:
+    card = load_card(reach_engine).model_copy(update={"arm": made_for})
+    with contextlib.nullcontext() if fits else pytest.raises(CardError, match=f"made for arm '{made_for}'"):
+        check_card(card, World(load_arm_profile(present), 100.0))
+    own = load_arm_profile(present).model_copy(update={"name": "my_own"})
+    check_card(card, World(own, 100.0))
 
 
 def test_a_camera_that_the_simulator_does_not_draw_is_no_matter_of_its(reach_engine: Path, tmp_path: Path) -> None:

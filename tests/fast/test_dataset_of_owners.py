@@ -211,12 +211,80 @@ def test_a_byte_order_mark_is_accepted(folder: Path) -> None:
     assert shades(folder) == EXPECTED
 
 
-@pytest.mark.parametrize("version", ["v2.1", "v2.0", "v1.6"])
-def test_another_version_says_how_to_convert_it(folder: Path, version: str) -> None:
+@pytest.mark.parametrize(
+    ("version", "command"),
+    [
+        ("v2.1", "convert_dataset_v21_to_v30 --repo-id=demo --root={} --push-to-hub=false"),
+        ("2.1", "convert_dataset_v21_to_v30 --repo-id=demo --root={} --push-to-hub=false"),
+        ("v2.0", "convert_dataset_v20_to_v21 --repo-id=USER/NAME"),
+        ("v1.6", "LeRobot's own scripts"),
+    ],
+)
+def test_another_version_says_how_to_convert_it(folder: Path, version: str, command: str) -> None:
     edit_info(folder, lambda info: info.update(codebase_version=version))
     with pytest.raises(InputError, match=f"format '{version}', expected 'v3.0'") as refused:
         open_dataset(folder)
-    assert "convert it" in refused.value.hint
+    assert refused.value.hint.startswith("convert it")
+    assert command.format(folder.parent) in refused.value.hint
+
+
+def encoded(mode: str, kind: str, frame: int) -> bytes:
+    """A picture as a file of `kind` whose pixels are of Pillow's `mode`."""
+    grey = picture(frame)[..., 0].astype(np.uint16) * 257
+    image = Image.fromarray(grey) if mode == "I;16" else Image.fromarray(picture(frame)).convert(mode)
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "reason"),
+    [("CMYK", "JPEG", "has 4 components, like CMYK"), ("I;16", "PNG", "has 16 bits per sample, like a depth map")],
+)
+def test_pictures_that_decoders_disagree_about_are_refused(folder: Path, mode: str, kind: str, reason: str) -> None:
+    replace_column(folder, CAMERA, [encoded(mode, kind, frame) for frame in range(FRAMES)])
+    with pytest.raises(InputError, match=f"row 0: the picture {reason}"):
+        shades(folder)
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("L", "JPEG"), ("L", "PNG"), ("RGBA", "PNG"), ("LA", "PNG")])
+def test_grey_and_transparent_pictures_are_the_same_for_both_decoders(folder: Path, mode: str, kind: str) -> None:
+    from sefa_edge.models.dataset import decode_picture as decode_for_training
+
+    replace_column(folder, CAMERA, [encoded(mode, kind, frame) for frame in range(FRAMES)])
+    dataset, every = open_dataset(folder), np.arange(FRAMES)
+    pictures = dataset.pictures("front", every, decode_picture)
+    np.testing.assert_array_equal(pictures, dataset.pictures("front", every, decode_for_training))
+    assert [round(float(shot.mean())) for shot in pictures] == EXPECTED
+
+
+@pytest.mark.parametrize("word", ["is_depth_map", "video.is_depth_map"])
+def test_depth_in_three_channels_is_left_out(tmp_path: Path, word: str) -> None:
+    folder = write_dataset(tmp_path / "demo", cameras=("front", "depth"))
+    edit_info(folder, lambda info: info["features"]["observation.images.depth"].update(info={word: True}))
+    info = open_dataset(folder).info
+    assert list(info.cameras) == ["front"]
+    assert info.notes == ("left out: observation.images.depth holds depth, expected colours",)
+
+
+def test_numbers_that_no_arm_gives_are_refused_before_training(folder: Path) -> None:
+    ticks = [[2048.0 + 10 * frame] * 6 for frame in range(FRAMES)]
+    replace_column(folder, "observation.state", ticks, pa.list_(pa.float32()))
+    with pytest.raises(InputError, match=r"shoulder_pan: values of 2048\.\.2108 are no degrees.*raw encoder readings"):
+        check_exportable(open_dataset(folder), ARM)
+    gripper = [[0.0] * 5 + [2048.0]] * FRAMES
+    replace_column(folder, "observation.state", gripper, pa.list_(pa.float32()))
+    with pytest.raises(InputError, match=r"gripper: values of 2048\.\.2048 are no percent"):
+        check_exportable(open_dataset(folder), ARM)
+    replace_column(folder, "observation.state", [[1e300] * 6] * FRAMES, pa.list_(pa.float64()))
+    with pytest.raises(InputError, match=r"observation\.state of shoulder_pan at frame 0 is inf"):
+        open_dataset(folder)
+
+
+def test_numbers_of_episodes_are_whole(folder: Path) -> None:
+    replace_column(folder, "episode_index", [0.5] * 4 + [1.5] * 3)
+    with pytest.raises(InputError, match="'episode_index' holds fractions"):
+        open_dataset(folder)
 
 
 def test_time_stamps_that_run_at_another_rate_than_declared_are_refused(folder: Path) -> None:

@@ -189,7 +189,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "info is a list": (lambda f: (f / "meta/info.json").write_text("[]"), "not a LeRobot dataset"),
     "info is deep": (lambda f: (f / "meta/info.json").write_text("[" * 90_000), "nested deeper than 32 levels"),
     "info is huge": (lambda f: (f / "meta/info.json").write_text(" " * 2_000_000), "larger than"),
-    "info is not text": (lambda f: (f / "meta/info.json").write_bytes(b"\xff\xfe"), "cannot be read"),
+    "info is not text": (lambda f: (f / "meta/info.json").write_bytes(b"\xff\xff"), "is not a text file"),
     "old version": (lambda f: edit_info(f, codebase_version="v2.1"), "v2.1"),
     "path traversal, data": (lambda f: edit_info(f, data_path="../../{chunk_index}.parquet"), "data_path is not"),
     "attribute access": (lambda f: edit_info(f, data_path="{chunk_index.__class__}"), "data_path is not"),

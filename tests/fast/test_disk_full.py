@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,103 @@ import pytest
 
 from sefa_edge.edge.pictures import VideoFile
 from sefa_edge.profiles.errors import InputError
+from tests.fast.bench_arm import ARM, arm_on_the_bench
+from tests.replay.conftest import recorded
 
 SHIPPED = Path(__file__).resolve().parents[2] / "edge/shipped/lift/model.onnx"
 CHECKPOINT = Path(__file__).resolve().parents[2] / "models/results/lift"
 LIMIT_BYTES = 300
 ROOM_BYTES = 64 << 10
+FILLER = "filler"
+__all__ = ["recorded"]
 
 
 def limited() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT_BYTES, LIMIT_BYTES))
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Iterator[Path]:
+    """An empty folder on a file system without room for a page."""
+    folder = tmp_path / "full"
+    folder.mkdir()
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={ROOM_BYTES}", "none", str(folder)])
+    if mounted.returncode != 0:
+        pytest.skip("this container may not mount")
+    try:
+        with (folder / FILLER).open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(b"x" * 4096)
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def assert_full(words: Sequence[str], folder: Path) -> None:
+    """A command that finds no room ends with one line, and leaves nothing."""
+    command = [sys.executable, "-m", "sefa_edge", *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode == 2, done.stderr
+    assert len(lines) == 1, done.stderr
+    assert lines[0].endswith("cannot be written: No space left on device")
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in folder.iterdir()] == [FILLER], "something was left behind"
+
+
+@pytest.mark.parametrize("words", [("scan",), ("status", "--arm", ARM), ("configure", "--arm", ARM)], ids=" ".join)
+def test_what_an_arm_says(words: tuple[str, ...], full: Path, tmp_path: Path) -> None:
+    """`configure` has no report but standard output."""
+    with arm_on_the_bench(tmp_path) as bench:
+        words = ("arm", *words, "--port", bench.port.path)
+        if "configure" not in words:
+            assert_full([*words, "--json", "report.json"], full)
+        with open("/dev/full", "wb") as nowhere:
+            done = subprocess.run(
+                [sys.executable, "-m", "sefa_edge", *words], stdout=nowhere, stderr=subprocess.PIPE, text=True
+            )
+    assert "error: standard output cannot be written: No space left on device" in done.stderr or done.returncode == 1
+    assert done.returncode in (1, 2)
+    assert "Traceback" not in done.stderr
+
+
+def test_a_calibration(full: Path, tmp_path: Path) -> None:
+    """The servos keep their numbers when the file cannot be written."""
+    with arm_on_the_bench(tmp_path) as bench:
+        before = bench.registers()
+        ranges = tmp_path / "ranges.json"
+        middle = {joint.name: (joint.range_min_ticks, joint.range_max_ticks) for joint in bench.profile.joints}
+        ranges.write_text(json.dumps(middle))
+        words = ["calibrate", "--arm", ARM, "--port", bench.port.path, "--headless", "--middle-now"]
+        assert_full([*words, "--ranges", str(ranges), "-o", "arm.json"], full)
+        assert bench.registers() == before
+
+
+@pytest.mark.sim
+def test_a_simulated_world_has_no_room_for_its_state(full: Path) -> None:
+    """Written to through a mapping, a file without room would kill by SIGBUS."""
+    assert_full(["sim", "--link", "arm"], full)
+
+
+@pytest.mark.parametrize("words", [("-o", "dataset"), ("-o", "a/b/dataset")], ids=" ".join)
+def test_a_dataset_of_runs(words: tuple[str, ...], full: Path, recorded: Path) -> None:
+    assert_full(["dataset", "from-runs", str(recorded), *words], full)
+
+
+def test_a_replay(full: Path, recorded: Path) -> None:
+    assert_full(["replay", str(recorded), "--part", "commands", "--json", "report.json"], full)
+
+
+@pytest.mark.sim
+def test_a_profile(full: Path, reach_engine: Path) -> None:
+    assert_full(["profile", "--engine", str(reach_engine), "--samples", "3", "--out", "a/out"], full)
+
+
+def test_a_loop_benchmark(full: Path, reach_engine: Path) -> None:
+    words = ["bench-loop", "--seconds", "1", "--engine", str(reach_engine)]
+    assert_full([*words, "--json", "report.json", "--picture", "late.png"], full)
 
 
 def assert_told(words: Sequence[str], folder: Path, **how: Any) -> None:

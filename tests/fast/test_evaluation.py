@@ -10,7 +10,7 @@ import pytest
 
 from sefa_edge.cli import main
 
-pytestmark = pytest.mark.sim
+pytestmark = [pytest.mark.sim, pytest.mark.once]
 
 
 def evaluate(engine: Path, tmp_path: Path, *words: str) -> dict[str, Any]:

@@ -36,11 +36,22 @@ def test_a_folder_is_its_engine(tmp_path: Path, make_reach_engine: Callable[[Pat
 
 
 def test_a_plan_that_does_not_belong_here_is_passed_over(
-    tmp_path: Path, make_reach_engine: Callable[[Path], Path]
+    tmp_path: Path, make_reach_engine: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     engine = make_reach_engine(tmp_path)
     (tmp_path / "model.plan").write_bytes(b"ftrt")
     assert engine_at(str(tmp_path)) == engine
+    assert capsys.readouterr().err == (
+        f"note: {engine} is taken, not model.plan: has no policy card: model.plan.json is not beside it\n"
+    )
+
+
+def test_a_folder_with_nothing_better_says_nothing(
+    tmp_path: Path, make_reach_engine: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_reach_engine(tmp_path)
+    engine_at(str(tmp_path))
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
@@ -49,7 +60,7 @@ def test_a_plan_that_does_not_belong_here_is_passed_over(
         ([], "is a folder without an engine; it is empty", "folder of an export"),
         (["notes.txt", "a/"], "it holds a/, notes.txt", "folder of an export"),
         (["checkpoint.json"], "it holds checkpoint.json", "sefa-edge export"),
-        (["model.plan"], "no engine for this machine: model.plan: .* has no policy card", "build"),
+        (["model.plan"], "no engine for this machine: model.plan: has no policy card", "build"),
     ],
 )
 def test_a_folder_without_one_says_what_it_holds(tmp_path: Path, names: list[str], message: str, hint: str) -> None:

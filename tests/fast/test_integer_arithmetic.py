@@ -12,10 +12,18 @@ import numpy as np
 import pytest
 
 from sefa_edge.edge.engines.engine import EngineError
+from sefa_edge.edge.engines.find_engine import engine_at
 from sefa_edge.edge.engines.onnx_runtime import multiplies_with_saturation
 from sefa_edge.edge.engines.opening import open_engine
 from sefa_edge.edge.tools.inspection.command import inspect_path
-from sefa_edge.profiles.card import CalibrationSummary, PolicyCard, QuantisationSummary, load_card, save_card
+from sefa_edge.profiles.card import (
+    CalibrationSummary,
+    PolicyCard,
+    QuantisationSummary,
+    card_path,
+    load_card,
+    save_card,
+)
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import sha256_of
 from sefa_edge.profiles.onnxfile.integer_arithmetic import (
@@ -100,6 +108,45 @@ def int8_engine(folder: Path, card: PolicyCard, largest: int) -> Path:
     told = {"engine_sha256": sha256_of(path), "precision": "int8", "quantisation": QUANTISATION}
     save_card(card.model_copy(update=told), path)
     return path
+
+
+def as_cpu_form(folder: Path, card: PolicyCard, largest: int) -> Path:
+    """`model.cpu.onnx` with its card, whose layer has weights of that size."""
+    made = int8_engine(folder, card, largest)
+    path = made.rename(folder / "model.cpu.onnx")
+    card_path(made).unlink()
+    save_card(card.model_copy(update={"engine_file": path.name, "engine_sha256": sha256_of(path)}), path)
+    return path
+
+
+def test_of_a_folder_the_file_is_taken_that_this_processor_computes_rightly(
+    tmp_path: Path,
+    reach_engine: Path,
+    make_reach_engine: Callable[[Path], Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    old = as_cpu_form(tmp_path, load_card(reach_engine), 127)
+    other = make_reach_engine(tmp_path)
+    taken = engine_at(str(tmp_path))
+    open_engine(taken).close()
+    said = capsys.readouterr().err
+    if multiplies_with_saturation():
+        assert taken == other
+        assert said.startswith(f"note: {other} is taken, not model.cpu.onnx: 8-bit weights in 1 layer(s)")
+        assert said.count("\n") == 1
+        card_path(other).unlink()
+        with pytest.raises(InputError, match=r"model\.cpu\.onnx: 8-bit .*; model\.onnx: has no"):
+            engine_at(str(tmp_path))
+    else:
+        assert (taken, said) == (old, "")
+
+
+def test_the_form_for_cpus_goes_first_where_it_is_right(
+    tmp_path: Path, reach_engine: Path, make_reach_engine: Callable[[Path], Path]
+) -> None:
+    new = as_cpu_form(tmp_path, load_card(reach_engine), EXACT_WEIGHT_LIMIT)
+    make_reach_engine(tmp_path)
+    assert engine_at(str(tmp_path)) == new
 
 
 def test_the_limit_is_the_largest_that_cannot_leave_16_bits() -> None:

@@ -139,7 +139,7 @@ def test_unknown_and_missing_arms() -> None:
 
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev/null", "/tmp"])
 def test_what_is_no_file_is_refused(path: str) -> None:
-    with pytest.raises(InputError, match="is not a file"):
+    with pytest.raises(InputError, match="is not a regular file"):
         read_bounded(Path(path))
 
 

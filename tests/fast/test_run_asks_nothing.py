@@ -74,7 +74,7 @@ def test_no_file_of_the_run_names_the_keyboard() -> None:
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for folder in ("edge", "firmware_bridge", "profiles")
         for path in (ROOT / folder).rglob("*.py")
-        if "arm_service" not in path.parts  # what a person does with an arm outside a run
+        if "service" not in path.parts  # what a person does with an arm outside a run
         and path.name != "console.py"  # puts the null device where standard input is closed
         for node in ast.walk(ast.parse(path.read_text()))
         if (isinstance(node, ast.Name) and node.id == "input")

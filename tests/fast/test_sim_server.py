@@ -230,3 +230,16 @@ def test_strangers_are_refused(tmp_path: Path) -> None:
         StateReader(tmp_path / "absent")
     with pytest.raises(MissingError, match="no simulated world"):
         WorldClient(tmp_path / "absent")
+
+
+@pytest.mark.sim
+def test_a_path_longer_than_a_socket_address(tmp_path: Path) -> None:
+    folder = tmp_path / ("folder" * 20)
+    folder.mkdir()
+    process = start_server(folder / "arm")
+    until(lambda: WorldPaths(folder / "arm").control.exists() or process.poll() is not None)
+    with contextlib.closing(WorldClient(folder / "arm")) as client:
+        assert client.status().task == "place"
+        client.quit()
+    assert process.wait(PATIENCE_S) == 0
+    process.communicate()

@@ -112,6 +112,23 @@ REFUSED_ATTRIBUTES = {
     ),
     "a text": (odd("Constant", ["x"], value_string="a"), {}, 17, "value_string of Constant is not on the list"),
     "many of the largest": (odd("TopK", ["x", "k"], ["y", "i"]), {"k": np.array([5000])}, 17, "fewer than 3840"),
+    "a large window": (odd("LRN", size=17), {}, 17, "with size 1 or 3"),
+    "an even window": (odd("LRN", size=2), {}, 17, "with size 1 or 3"),
+    "a bias of zero": (odd("LRN", size=3, bias=0.0), {}, 17, "bias 1e-05 to 1e+10, not 0.0"),
+    "an integer between": (
+        odd("LayerNormalization", ["x", "a"], stash_type=2),
+        {"a": np.ones(8, np.float32)},
+        17,
+        "stash_type 1 or 10",
+    ),
+    "computed scales": (odd("Resize", ["x", "", "a"]), {}, 17, "a constant 'a', and this one is computed"),
+    "limits left empty": (odd("Clip", ["x", ""]), {}, 17, "no Clip whose limits are named and left empty"),
+    "a vector and a tensor": (
+        odd("MatMul", ["v", "x"]),
+        {"v": np.ones(8, np.float32)},
+        17,
+        "no MatMul of a vector with a tensor of 4",
+    ),
     "computed axes": (odd("ReduceSum", ["x", "a"]), {}, 17, "a constant 'a', and this one is computed"),
 }
 
@@ -127,6 +144,68 @@ def test_an_attribute_that_is_ignored_or_refused(
     ]
     assert told in " ".join(rule.explanation for rule in found)
     assert target.name in " ".join(rule.explanation for rule in found)
+
+
+def test_the_bounds_of_an_attribute_are_those_of_a_float32() -> None:
+    for words in ({"bias": 1e-5}, {"beta": 0.01}, {"alpha": 1e20}, {"size": 15}):
+        assert verdict(model_of(odd("LRN", **({"size": 5} | words)))) == []
+
+
+@pytest.mark.parametrize("attribute", ["start", "end"])
+def test_what_a_parser_does_not_read_is_refused_for_that_version(attribute: str) -> None:
+    """TensorRT 8.6 gives the whole shape whatever these say."""
+    content = model_of(odd("Shape", **{attribute: 1}))
+    assert verdict(content, TENSORRT_10_3) == []
+    (rule,) = verdict(content, TENSORRT_8_6)
+    assert rule.explanation == (
+        f"TensorRT 8.6 ignores the attribute {attribute} of Shape: it would compute something else"
+    )
+
+
+NINE = [1, 1, 1, 1, 1, 1, 3, 8, 8]
+DIMENSIONS = {
+    "a value": (odd("Relu"), {"x": NINE}, {}, "'x' has 9 dimensions, TensorRT"),
+    "a shape": (odd("Reshape", ["x", "s"]), FLOATS, {"s": np.array(NINE)}, "'y' has 9 dimensions"),
+    "a repetition": (odd("Expand", ["x", "s"]), FLOATS, {"s": np.array(NINE)}, "'y' has 9 dimensions"),
+    "a convolution": (odd("Conv", ["x", "x"]), {"x": [1, 3, 2, 2, 2, 2]}, {}, "takes Conv of 3 or 4 or 5 dimensions"),
+    "its kernel": (odd("Conv", ["x", "w"], kernel_shape=[1, 1, 1, 1]), FLOATS, {}, "for 1 or 2 or 3 axes, not for 4"),
+    "a pooling": (odd("MaxPool", kernel_shape=[2, 2]), {"x": [1, 3, 8]}, {}, "takes MaxPool of 4 or 5 dimensions"),
+    "a grid": (odd("GridSample", ["x", "x"]), {"x": [1, 3, 4, 8, 8]}, {}, "takes GridSample of 4 dimensions, not of 5"),
+}
+
+
+@pytest.mark.parametrize(("node", "inputs", "constants", "told"), DIMENSIONS.values(), ids=DIMENSIONS)
+@pytest.mark.parametrize("target", ALL_TENSORRT, ids=lambda target: target.name)
+def test_numbers_of_dimensions(node: Any, inputs: Any, constants: Any, told: str, target: Target) -> None:
+    found = verdict(model_of(node, inputs | ({"w": [1]} if "w" in node.input else {}), **constants), target)
+    assert told in " ".join(rule.explanation for rule in found)
+
+
+@pytest.mark.parametrize("equation", ["bii->bi", "...ij,...jk->...ik", "ii"])
+def test_products_that_8_6_does_not_take(equation: str) -> None:
+    inputs = ["x"] * (equation.count(",") + 1)
+    content = model_of(odd("Einsum", inputs, equation=equation))
+    assert "Einsum without ellipsis and diagonals" in verdict(content, TENSORRT_8_6)[0].explanation
+    assert verdict(content, TENSORRT_10_3) == []
+    assert verdict(model_of(odd("Einsum", ["x", "x"], equation="abij,abjk -> abik")), TENSORRT_8_6) == []
+
+
+@pytest.mark.parametrize(("op_type", "gates", "per_direction"), [("GRU", 3, 2), ("LSTM", 4, 3), ("RNN", 1, 1)])
+def test_both_directions_of_a_recurrent_layer_have_one_activation(op_type: str, gates: int, per_direction: int) -> None:
+    def rules(second: str) -> list[BrokenRule]:
+        words = {"direction": "bidirectional", "hidden_size": 4}
+        node = odd(op_type, ["x", "w", "w"], activations=["Relu"] * per_direction + [second] * per_direction, **words)
+        return verdict(model_of(node, {"x": [2, 1, 4]}, w=np.ones((2, 4 * gates, 4), np.float32)))
+
+    assert rules("Relu") == []
+    assert "the same activations in both directions" in rules("Tanh")[0].explanation
+
+
+@pytest.mark.parametrize("op_type", ["HardSwish", "GlobalLpPool", "LpNormalization", "LpPool", "Shrink"])
+def test_bfloat16_that_the_importers_of_10_1_refuse(op_type: str) -> None:
+    words = {"kernel_shape": [2, 2]} if op_type == "LpPool" else {}
+    content = model_of(odd(op_type, **words), dtype=t.BFLOAT16)
+    assert f"{op_type} in bfloat16" in " ".join(rule.explanation for rule in verdict(content, TENSORRT_10_3))
 
 
 TYPES = {
@@ -192,6 +271,8 @@ def test_the_list_is_about_every_version_and_about_operators_that_exist() -> Non
         assert set(operator.types) <= set(listed.judged_by.values())
         for words in operator.types.values():
             assert set(words.split()) <= DTYPES_ANYWHERE | set(DTYPES.values()), name
+        assert set(operator.ignored) <= set(operator.types)
+        assert {word for words in operator.ignored.values() for word in words} <= set(operator.attributes)
         assert set(operator.attributes) <= {word for schema in versions for word in schema.attributes}, name
         for rule in operator.attributes.values():
             assert rule is None or isinstance(rule, AttributeRule) or rule

@@ -75,9 +75,27 @@ def verify(folder: Path, *words: str | Path) -> tuple[int, VerificationReport]:
     return code, load_verification(report)
 
 
-def test_an_engine_equals_itself(tmp_path: Path, reach_engine: Path, dataset: Path) -> None:
-    code, report = verify(tmp_path, reach_engine, reach_engine, "--dataset", dataset)
+def unchanged(name: str, value: np.ndarray) -> np.ndarray:
+    """Every weight as it is; the file differs in the one that nothing depends on, the name of its graph."""
+    return value
+
+
+def twin_of(engine: Path, folder: Path) -> Path:
+    """Another file that computes the same."""
+    twin = changed_copy(engine, folder, unchanged)
+    model = onnx.load(twin)
+    model.graph.name = "twin"
+    twin.write_bytes(model.SerializeToString())
+    save_card(load_card(engine).model_copy(update={"engine_sha256": sha256_of(twin)}), twin)
+    return twin
+
+
+def test_an_engine_equals_another_that_computes_the_same(tmp_path: Path, reach_engine: Path, dataset: Path) -> None:
+    twin = twin_of(reach_engine, tmp_path / "twin")
+    code, report = verify(tmp_path, reach_engine, twin, "--dataset", dataset)
     assert (code, report.passed, report.error.overall.max) == (0, True, 0)
+    assert (report.schema_version, report.unproven) == (1, None)
+    assert "unproven" not in json.loads((tmp_path / "report.json").read_text())
     assert all(joint.ticks.max == 0 for joint in report.error.joints)
     assert (report.error.samples, report.episodes) == (24, 2)  # two of eight episodes, all of their frames
     assert report.budget_p99_deg == 0.005
@@ -112,10 +130,35 @@ def test_the_budget_is_that_of_the_candidates_precision(tmp_path: Path, reach_en
 def test_standard_output_is_nothing_but_the_report(
     reach_engine: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["verify", str(reach_engine), str(reach_engine), "--dataset", str(dataset), "--json", "-"]) == 0
+    words = ["verify", str(reach_engine), str(reach_engine), "--dataset", str(dataset), "--json", "-"]
+    assert main([*words, "--allow-unproven"]) == 0
     written = capsys.readouterr()
-    assert parse_verification(written.out).passed
+    assert parse_verification(written.out).unproven == "both are the same file"
     assert "comparing 24/24" in written.err
+
+
+def always_the_same(name: str, value: np.ndarray) -> np.ndarray:
+    """The reach engine goes all the way in every step: it gives the same chunk, its target, whatever it sees."""
+    return np.ones_like(value) if name == "ramp" else value
+
+
+def test_a_comparison_that_cannot_fail_proves_nothing(
+    tmp_path: Path, reach_engine: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    constant = changed_copy(reach_engine, tmp_path / "constant", always_the_same)
+    twin = twin_of(constant, tmp_path / "twin")
+    for words, reason in (
+        ((reach_engine, reach_engine), "both are the same file"),
+        ((constant, twin), "an engine that gives the same chunk for all 24 sample(s) would be within the budget"),
+        ((reach_engine, twin_of(reach_engine, tmp_path / "reach"), "--samples", "1"), "for all 1 sample(s)"),
+        ((reach_engine, tmp_path / "reach" / reach_engine.name, "--budget-p99-deg", "360"), "the budget of 360"),
+    ):
+        code, report = verify(tmp_path, *words, "--dataset", dataset)
+        assert (code, report.passed, report.schema_version) == (1, False, 2)
+        assert reason in str(report.unproven)
+        assert f"PROVES NOTHING: {report.unproven}" in capsys.readouterr().out
+    assert verify(tmp_path, constant, twin, "--dataset", dataset, "--allow-unproven")[0] == 0
+    assert verify(tmp_path, reach_engine, constant, "--dataset", dataset, "--allow-unproven")[0] == 1
 
 
 def test_the_worst_frames_are_drawn(tmp_path: Path, reach_engine: Path, dataset: Path) -> None:
@@ -213,6 +256,7 @@ def test_wrong_use_is_told_before_any_work(reach_engine: Path, dataset: Path, wo
 
 
 @pytest.mark.sim
+@pytest.mark.once
 def test_the_shipped_engine_on_recordings_of_the_expert(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     assert main(["record", "--expert", "lift", "--episodes", "3", "--size", "96", "-o", str(folder)]) == 0

@@ -72,7 +72,7 @@ class Bench:
         """The joint that a fault is about, for those about one joint."""
         self.clock = ManualClock(NS_PER_S)
         self.plant = LoadedPlant(self.profile, self.clock.now_ns)
-        for index, ticks in enumerate(_ticks_of(self.profile, self.profile.start_pose_deg)):
+        for index, ticks in enumerate(ticks_of(self.profile, self.profile.start_pose_deg)):
             self.plant.place(index, ticks)
         self.bus = SimulatedBus.of_arm(self.profile, self.plant)
         limits = wire_limits(self.profile)
@@ -217,7 +217,8 @@ class Bench:
             channel.close()
 
 
-def _ticks_of(profile: ArmProfile, pose_deg: list[float]) -> list[int]:
+def ticks_of(profile: ArmProfile, pose_deg: list[float]) -> list[int]:
+    """A pose in ticks, joint by joint."""
     entries = nominal_calibration(profile).joints
     return [
         joint_scale(joint, entry).to_ticks(value)

@@ -16,10 +16,10 @@ from sefa_edge.edge.ipc.vocabulary import Command, Mode
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.protocol import Packet, StatusBits, decode, encode
 from sefa_edge.firmware_bridge.simulation.servo import SimulatedServo
-from sefa_edge.profiles.units import ms_to_ns, period_ns, s_to_ns
+from sefa_edge.profiles.units import SERVO_TICKS_PER_TURN, ms_to_ns, period_ns, s_to_ns
 from tests.faults import arming_rows
 from tests.faults.judge import first_rest
-from tests.faults.lock_step import HORIZON, STEP_NS, Bench
+from tests.faults.lock_step import HORIZON, STEP_NS, Bench, ticks_of
 from tests.faults.row import DROPPED, GOES_ON, LEFT, PARKED, UNTOUCHED, Expected, Row, Start
 from tests.faults.wire_rules import WireSummary
 
@@ -566,6 +566,20 @@ def block_while_parking(bench: Bench) -> None:
     bench.plant.set_torque(bench.joint, False)
 
 
+def stop_short_of_the_park_pose(bench: Bench) -> None:
+    """Something soft lies under the joint: it lags by a few degrees, and would drop on it if it were released."""
+    bench.joint = SHOULDER
+    short_ticks = bench.dice.uniform(7.0, 17.0) * SERVO_TICKS_PER_TURN / 360
+    park_ticks = ticks_of(bench.profile, bench.profile.park_pose_deg)[bench.joint]
+    bench.command(Command.STOP)
+    bench.until(
+        lambda: bench.mode is Mode.PARK and abs(bench.plant.position_ticks(bench.joint) - park_ticks) < short_ticks
+    )
+    bench.plant.set_torque(bench.joint, False)
+    bench.until(lambda: bench.mode is not Mode.PARK)
+    bench.mark()
+
+
 def grip(bench: Bench) -> None:
     """The gripper closes on something, which is what it is for."""
     bench.plant.set_torque(GRIPPER, False)
@@ -926,6 +940,11 @@ ARM_ROWS = [
     Row("a joint is blocked for good", block_the_shoulder, left(Fault.FOLLOWING_ERROR, BLOCKED, 2.5)),
     Row("a joint is blocked and gives way", block_until_it_gives_way, fault(Fault.FOLLOWING_ERROR, BLOCKED, 2.5)),
     Row("an obstacle on the way home", block_while_parking, left(Fault.FOLLOWING_ERROR, BLOCKED, 2.5)),
+    Row(
+        "a joint stops short of the park pose, by less than counts as blocked",
+        stop_short_of_the_park_pose,
+        left(Fault.PARK_TIMEOUT, "the arm does not reach its park pose in time", 2.5),
+    ),
     Row("the gripper holds something", grip, GOES_ON),
     Row(
         "all servos silent from the first tick on",

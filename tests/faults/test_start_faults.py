@@ -392,3 +392,46 @@ def test_the_emergency_stop_releases_an_arm_that_held_before_the_run(unit: Unit)
     assert run.returncode == 3, words
     assert "error: emergency stop: arm released where it stood" in words
     assert not any(unit.torque_is_on())
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_the_control_process_that_parks_the_arm_does_not_begin(unit: Unit, number: signal.Signals) -> None:
+    """A second one takes its place."""
+    run = unit.start()
+    until(lambda: all(unit.torque_is_on()), "torque")
+    first = unit.pid_of(CONTROL)
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    until(lambda: unit.pid_of(CONTROL) not in (None, first), "another control process")
+    second = unit.pid_of(CONTROL)
+    assert second is not None
+    os.kill(second, number)
+    _, words = run.communicate(timeout=PATIENCE_S)
+    assert run.returncode == 3, words
+    assert "error: the control process ended: killed by SIGKILL: arm parked and released" in words
+    assert not any(unit.torque_is_on())
+    unit.assert_nothing_is_left()
+
+
+@pytest.mark.once
+def test_control_is_stopped_while_it_starts(unit: Unit) -> None:
+    """It can not take the command to stop, and has not touched the arm: it is not waited for."""
+    stopped = threading.Event()
+
+    def hear(data: bytes) -> bytes:
+        pid = None if stopped.is_set() else unit.pid_of(CONTROL)
+        if pid is not None:
+            os.kill(pid, signal.SIGSTOP)
+            stopped.set()
+        return data
+
+    unit.bus.disturb_request = hear
+    run = unit.start()
+    assert stopped.wait(PATIENCE_S)
+    run.send_signal(signal.SIGINT)
+    _, words = run.communicate(timeout=PATIENCE_S)
+    assert run.returncode == 130, words
+    assert "stopped by Ctrl-C: arm not touched" in words
+    unit.assert_untouched()
+    unit.assert_nothing_is_left()

@@ -123,9 +123,9 @@ def test_damaged_bytes_never_crash_a_reader(recorded: Path, tmp_path: Path, seed
 def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.mcap").write_text("nothing of the kind")
     for path, words in (
-        (tmp_path / "text.mcap", "is no recording"),
-        (tmp_path / "absent.mcap", "cannot be read"),
-        (tmp_path, "is no recording"),
+        (tmp_path / "text.mcap", "is not a recording"),
+        (tmp_path / "absent.mcap", "does not exist"),
+        (tmp_path, "is not a recording"),
     ):
         with pytest.raises(InputError, match=words):
             open_run(path)

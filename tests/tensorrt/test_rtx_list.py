@@ -18,11 +18,6 @@ from sefa_edge.profiles.onnxfile.targets import TENSORRT_RTX
 pytest.importorskip("onnx")
 NO_IMPORTER = Path(__file__).resolve().parents[3] / "shared/cases/12_onnx_no_importer"
 FEWEST_AGREED = 300
-NOT_OF_THE_LIST = (
-    "test_matmul_1d_3d",  # its shapes
-    *("test_resize_downsample_scales_", "test_resize_upsample_scales_", "test_resize_tf_"),  # scales that are inputs
-    "test_celu_bfloat16",  # the parser adds a float32 of its own
-)
 PARSE_ALL = """
 import json, sys
 import tensorrt_rtx_bindings as trt
@@ -80,7 +75,7 @@ def is_let_through(path: Path) -> bool:
 def test_what_the_list_lets_through_is_parsed(
     parse: Callable[[list[Path]], dict[Path, str]], node_models: list[Path]
 ) -> None:
-    chosen = [path for path in node_models if is_let_through(path) and not path.stem.startswith(NOT_OF_THE_LIST)]
+    chosen = [path for path in node_models if is_let_through(path)]
     refused = {path.stem: reason for path, reason in parse(chosen).items() if reason}
     assert refused == {}
     assert len(chosen) >= FEWEST_AGREED

@@ -6,6 +6,7 @@ Another `root` than `/` describes a captured machine.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def find_device(device: str, root: Path = Path("/")) -> str:
     """
     if device.startswith("/"):
         return device
-    if device.isdecimal():
+    if re.fullmatch(r"[0-9]{1,4}", device):
         return str(root / f"dev/video{int(device)}")
     folder, part = _folder(device)
     if "/" not in part and (root / folder / part).exists():

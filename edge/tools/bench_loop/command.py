@@ -41,7 +41,7 @@ from sefa_edge.profiles.card import load_card
 from sefa_edge.profiles.console import limit_waiting
 from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.exit_codes import ExitCode, is_of_signal
-from sefa_edge.profiles.files import check_report_word, writable, write_atomic, write_report
+from sefa_edge.profiles.files import check_report_word, path_argument, writable, write_atomic, write_report
 from sefa_edge.profiles.latency.environment import describe_environment
 from sefa_edge.profiles.quantities import CONTROL_RATE_HZ, PICTURE_RATE_HZ, THREADS, Real
 from sefa_edge.profiles.simulated_arm import SIMULATED, SIMULATED_ARM
@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", metavar="P", help="serial port of that arm")
     parser.add_argument("--calibration", metavar="FILE|ID", help="LeRobot calibration of that arm")
     parser.add_argument("--json", metavar="F", help="write the measurement as JSON; - is standard output")
-    parser.add_argument("--picture", type=Path, metavar="F", help="draw the histogram of the lateness (.png)")
+    parser.add_argument("--picture", type=path_argument, metavar="F", help="draw the histogram of the lateness (.png)")
     add_realtime_arguments(parser)
 
 

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from sefa_edge.edge.recording.recorded_run import RecordedRun, open_run
 from sefa_edge.edge.tools.dataset.resample import resample
 from sefa_edge.edge.tools.demonstrations.dataset_writer import DatasetInfo, DatasetWriter
 from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.files import path_argument
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("from-runs",), help="episodes of recorded runs, at the policy's rate")
     parser.add_argument(
-        "runs", type=Path, nargs="+", metavar="RUN", help="a recording (.mcap), or a folder: its newest"
+        "runs", type=path_argument, nargs="+", metavar="RUN", help="a recording (.mcap), or a folder: its newest"
     )
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DATASET", help="folder to create")
+    parser.add_argument("-o", "--output", type=path_argument, required=True, metavar="DATASET", help="folder to create")
     parser.add_argument("--task-name", metavar="WORDS", help="what the arm does (default: the engine's task)")
     parser.add_argument("--only", metavar="OUTCOME", help="only episodes that ended so, for example success")
 

@@ -21,9 +21,12 @@ from sefa_edge.firmware_bridge.simulation.expert import Expert
 from sefa_edge.firmware_bridge.simulation.joint_units import degrees_of_radians, goal_ticks_of_radians
 from sefa_edge.firmware_bridge.simulation.scene import Renderer
 from sefa_edge.firmware_bridge.simulation.tasks import TASKS, task_named
+from sefa_edge.firmware_bridge.simulation.views import VIEWS
 from sefa_edge.firmware_bridge.simulation.world import JOINTS, PHYSICS_STEP_S, World
+from sefa_edge.profiles.errors import InputError
+from sefa_edge.profiles.files import path_argument
 from sefa_edge.profiles.progress import Progress
-from sefa_edge.profiles.quantities import SEED, Real, Whole
+from sefa_edge.profiles.quantities import SEED, Real, Whole, shown
 
 EPISODES = Whole("a number of episodes", 1, 100_000)
 SIZE = Whole("a size", 16, 640, "pixels")
@@ -52,7 +55,7 @@ class RecordSettings:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--expert", required=True, metavar="TASK", help=f"whose expert: {', '.join(TASKS)}")
     parser.add_argument("--episodes", type=EPISODES.parse, default=200, help="successful demonstrations to record")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DATASET", help="folder to create")
+    parser.add_argument("-o", "--output", type=path_argument, required=True, metavar="DATASET", help="folder to create")
     parser.add_argument(
         "--first-seed", type=SEED.parse, default=100_000, help="seed of the first episode; evaluation uses low seeds"
     )
@@ -78,7 +81,15 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def record(settings: RecordSettings, output: Path) -> int:
-    """Record a dataset; failed demonstrations are dropped. Returns how many seeds were tried."""
+    """Record a dataset; failed demonstrations are dropped. Returns how many seeds were tried.
+
+    Raises:
+        InputError: a view that the simulator does not draw, or a dataset that cannot be written.
+    """
+    views = [view.name for view in VIEWS]
+    for name in settings.cameras:
+        if name not in views:
+            raise InputError(f"the simulator draws no view {shown(name)}", f"it draws {', '.join(views)}")
     info = DatasetInfo(
         task=task_named(settings.task).summary,
         robot_type="so101_follower",

@@ -17,12 +17,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow.fs import LocalFileSystem
 
 from sefa_edge.edge.pictures import encode_png
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.files import make_folder, missing_folders, naming_failures, remove_empty, write_atomic
+from sefa_edge.profiles.files import make_folder, missing_folders, naming_failures, remove_empty, writable, write_atomic
 
 EPISODES_PER_FILE = 100
+LOCAL = LocalFileSystem()
+"""Without it pyarrow takes a path with a colon for an address of another file system."""
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 EPISODES_PATH = "meta/episodes/chunk-000/file-000.parquet"
@@ -61,18 +64,18 @@ class Episode:
 class DatasetWriter:
     """Collects episodes in a `.partial` folder beside `path` and renames it in `close`: a dataset is whole or absent.
 
-    Every method raises InputError when the disk is full.
+    Nothing is made before the first episode. Every method raises InputError when the disk is full.
     """
 
     def __init__(self, path: Path, info: DatasetInfo) -> None:
-        """Raises InputError when `path` exists already."""
+        """Raises InputError when `path` exists already, or cannot be made."""
         if os.path.lexists(path):
             raise InputError(f"{path} exists already", "choose another folder, or remove it first")
         self._path, self._info = path, info
         self._missing = missing_folders(path.parent)
         self._folder = path.with_name(f".{path.name}-{os.getpid()}-{os.urandom(4).hex()}.partial")
-        make_folder(self._folder / "meta/episodes/chunk-000")
-        make_folder(self._folder / "data/chunk-000")
+        standing = next(folder for folder in (path.parent, *path.parent.parents) if folder not in self._missing)
+        writable(standing / path.name)
         self._rows: list[dict[str, object]] = []
         self._joints: list[np.ndarray] = []
         self._actions: list[np.ndarray] = []
@@ -120,8 +123,8 @@ class DatasetWriter:
         tasks = pa.table({"task_index": pa.array([0], pa.int64()), "task": [self._info.task]})
         with naming_failures(self._path):
             self._parquet.close()
-            pq.write_table(tasks.replace_schema_metadata(_pandas_index("task")), meta / "tasks.parquet")
-            pq.write_table(pa.Table.from_pylist(self._rows), self._folder / EPISODES_PATH)
+            _write_table(tasks.replace_schema_metadata(_pandas_index("task")), meta / "tasks.parquet")
+            _write_table(pa.Table.from_pylist(self._rows), self._folder / EPISODES_PATH)
             write_atomic(meta / "stats.json", _json(self._stats()))
             write_atomic(meta / "info.json", _json(self._info_json()))
             self._folder.rename(self._path)
@@ -135,11 +138,14 @@ class DatasetWriter:
         remove_empty(self._missing)
 
     def _open_file(self, file_index: int) -> None:
+        if file_index == 0:
+            make_folder(self._folder / "meta/episodes/chunk-000")
+            make_folder(self._folder / "data/chunk-000")
         path = self._folder / DATA_PATH.format(chunk_index=0, file_index=file_index)
         with naming_failures(self._path):
             if self._parquet is not None:
                 self._parquet.close()
-            self._parquet = pq.ParquetWriter(path, self._schema(), compression="snappy")
+            self._parquet = pq.ParquetWriter(path, self._schema(), compression="snappy", filesystem=LOCAL)
 
     def _schema(self) -> pa.Schema:
         vector = pa.list_(pa.float32(), len(self._info.joint_names))
@@ -214,6 +220,10 @@ class DatasetWriter:
             shaped = {name: [[[value]] for value in values] for name, values in per_channel.items()}
             stats[f"observation.images.{camera}"] = {**shaped, "count": count}
         return stats
+
+
+def _write_table(table: pa.Table, path: Path) -> None:
+    pq.write_table(table, path, filesystem=LOCAL)
 
 
 def _stats_of(values: np.ndarray) -> dict[str, list[float]]:

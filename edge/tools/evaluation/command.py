@@ -14,6 +14,7 @@ from typing import Any
 
 from sefa_edge.edge.control.play_settings import add_play_arguments, hand_over_of
 from sefa_edge.edge.engines.engine import EngineOptions
+from sefa_edge.edge.engines.file_check import check_file
 from sefa_edge.edge.engines.find_engine import engine_at
 from sefa_edge.edge.engines.opening import open_engine
 from sefa_edge.edge.policy.policy import Policy
@@ -21,16 +22,19 @@ from sefa_edge.edge.tools.evaluation.lockstep import EpisodePlayer, EpisodeResul
 from sefa_edge.edge.tools.evaluation.wilson import wilson_interval
 from sefa_edge.firmware_bridge.simulation.tasks import TASKS, task_named
 from sefa_edge.firmware_bridge.simulation.views import SIMULATED_VIEWS
-from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.card import PolicyCard, load_card
-from sefa_edge.profiles.card_check import World, check_card
+from sefa_edge.profiles.card_check import World, arm_of, check_card, require_arm
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.exit_codes import ExitCode
 from sefa_edge.profiles.files import check_report_word, write_report
 from sefa_edge.profiles.progress import Progress
-from sefa_edge.profiles.quantities import FRACTION, STEPS, Real, seed_range
+from sefa_edge.profiles.quantities import STEPS, Real, seed_range
 from sefa_edge.profiles.units import ms_to_ns
 
+SIMULATED_ARM = "so101_sim"
+"""What the simulated world holds."""
+REQUIRED = Real("a success rate", 0.0, 1.0, above_lowest=True)
+"""A rate of 0 would be reached by every engine."""
 DELAY_MS = Real("a time", 0.0, 1000.0, "ms")
 
 
@@ -53,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--blank-camera", action="store_true", help="show the policy a black picture: success must collapse"
     )
     parser.add_argument(
-        "--require", type=FRACTION.parse, metavar="RATE", help="exit with 1 when the success rate is below RATE"
+        "--require", type=REQUIRED.parse, metavar="RATE", help="exit with 1 when the success rate is below RATE"
     )
     parser.add_argument("--json", metavar="F", help="write results here; - is standard output")
 
@@ -61,8 +65,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     card = load_card(arguments.engine)
     check_report_word(arguments.json)
-    arm = load_arm_profile(card.arm)
+    arm = arm_of(card)
+    require_arm(card, SIMULATED_ARM)
     check_card(card, World(arm, arm.control_rate_hz, SIMULATED_VIEWS))
+    check_file(arguments.engine, card)
     settings = Settings(
         task=task_named(arguments.task or card.task).name,
         execute_steps=_execute_steps(arguments.execute_steps, card),

@@ -23,7 +23,7 @@ from sefa_edge.edge.tools.inspection.onnx_graph import summarise
 from sefa_edge.edge.tools.inspection.text import card_text, checkpoint_text, onnx_text, plan_text
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.exit_codes import ExitCode
-from sefa_edge.profiles.files import check_report_word, sha256_of, write_report
+from sefa_edge.profiles.files import check_report_word, path_argument, read_up_to, sha256_of, write_report
 from sefa_edge.profiles.onnxfile.reader import load_onnx
 from sefa_edge.profiles.onnxfile.targets import ALL_TARGETS, TARGETS
 from sefa_edge.profiles.plan_libraries import PLAN_LIBRARIES
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "sefa-edge knows: what each would refuse or silently compute wrongly, by the node's name. "
         "With --target, broken rules of that target end the command with 1."
     )
-    parser.add_argument("file", type=Path, metavar="FILE", help=FILES)
+    parser.add_argument("file", type=path_argument, metavar="FILE", help=FILES)
     parser.add_argument(
         "--target",
         choices=tuple(TARGETS),
@@ -89,10 +89,9 @@ def _kind(path: Path) -> str:
             return "checkpoint"
         if not stat.S_ISREG(mode):
             raise InputError(f"{path} is a device or a pipe, not a file", f"give {FILES}")
-        with path.open("rb") as file:
-            head = file.read(HEADER_BYTES)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}", f"give {FILES}") from None
+    head = read_up_to(path, HEADER_BYTES)
     if head.lstrip().startswith(b"{"):
         return "card"
     if head.startswith((PLAN_MAGIC, RTX_PLAN_MAGIC)):

@@ -25,7 +25,7 @@ from sefa_edge.profiles.card import save_card
 from sefa_edge.profiles.console import limit_waiting
 from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.exit_codes import ExitCode, is_of_signal
-from sefa_edge.profiles.files import output_folder
+from sefa_edge.profiles.files import output_folder, path_argument
 from sefa_edge.profiles.latency.environment import describe_environment
 from sefa_edge.profiles.latency.page import save_latency_page
 from sefa_edge.profiles.latency.report import LatencyReport, StageReport, Subject, save_report
@@ -42,7 +42,9 @@ SAMPLES = Whole("a number of samples", 1, 1_000_000)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The words of `sefa-edge profile`: those of `run` that say what runs, and what to measure."""
     add_setup_arguments(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for latency.json and .html")
+    parser.add_argument(
+        "--out", type=path_argument, required=True, metavar="DIR", help="folder for latency.json and .html"
+    )
     parser.add_argument(
         "--samples", type=SAMPLES.parse, default=1000, metavar="N", help="chunks to measure; the arm moves"
     )

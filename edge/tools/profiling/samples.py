@@ -119,7 +119,7 @@ class PipelineSamples:
 
     @property
     def satisfied(self) -> bool:
-        return len(self.chunks) >= self.wanted
+        return min(len(self.chunks), len(self.frames), len(self.ticks)) >= self.wanted
 
     def _take_in(self, records: RunRecords) -> bool:
         """Join what has been heard since the last call; whether that is enough."""

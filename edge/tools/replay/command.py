@@ -20,7 +20,7 @@ from sefa_edge.edge.tools.replay.policy import replay_policy
 from sefa_edge.profiles.card import load_card
 from sefa_edge.profiles.card_check import World, check_card
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.files import check_report_word, write_report
+from sefa_edge.profiles.files import check_report_word, path_argument, write_report
 
 PARTS = ("all", "policy", "commands")
 SHOWN_GAPS = 5
@@ -28,7 +28,9 @@ THREADS = frozenset(map(str, range(1, 257)))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, metavar="RUN", help="a recording (.mcap), or a folder: the newest in it")
+    parser.add_argument(
+        "run", type=path_argument, metavar="RUN", help="a recording (.mcap), or a folder: the newest in it"
+    )
     parser.add_argument("--engine", type=engine_at, metavar="E", help="the engine (default: the recorded path)")
     parser.add_argument("--part", choices=PARTS, default="all", help="what to compute anew")
     parser.add_argument("--json", metavar="F", help="write results here; - is standard output")
