@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from sefa_edge.edge.ipc.record_header import RecordError
 from sefa_edge.edge.ipc.wire_arrays import ArrayCodec, other_shape
 from sefa_edge.edge.ipc.wire_values import Codec, Dims, FixedCodec
+
+PackInto: TypeAlias = Callable[[Any, Dims, list[bytes]], None]
+"""Append the bytes of some fields of a record to the parts. Raises RecordError, struct.error."""
 
 
 class Part(Protocol):
@@ -19,9 +22,8 @@ class Part(Protocol):
     names: tuple[str, ...]
     """Which, in the order in which `unpack` returns their values."""
 
-    def pack_into(self, record: object, dims: Dims, parts: list[bytes]) -> None:
-        """Append their bytes. Raises RecordError, struct.error."""
-        ...
+    @property
+    def pack_into(self) -> PackInto: ...
 
     def unpack(self, record: bytes, offset: int, dims: Dims) -> tuple[Sequence[Any], int]:
         """Their values, and where they end. Raises RecordError, struct.error, ValueError, IndexError."""
@@ -86,7 +88,7 @@ class RowsPart:
         return rows, offset
 
 
-def _rows_packer(dim: str, arrays: Mapping[str, ArrayCodec]) -> Callable[[object, Dims, list[bytes]], None]:
+def _rows_packer(dim: str, arrays: Mapping[str, ArrayCodec]) -> PackInto:
     """The function that checks and packs these rows of a record."""
     rows = [f"row_{index}" for index in range(len(arrays))]
     types = {f"{row}_type": array.dtype for row, array in zip(rows, arrays.values(), strict=True)}

@@ -74,7 +74,7 @@ def wire_record(kind: Kind) -> Callable[[type[RecordT]], type[RecordT]]:
 
     def complete(cls: type[RecordT]) -> type[RecordT]:
         cls.kind, cls._codec = kind, RecordCodec(kind, cls)
-        cls.pack = cls._codec.packer()
+        setattr(cls, "pack", cls._codec.packer())  # noqa: B010  # type checkers keep the method of the base
         return cls
 
     return complete
