@@ -9,8 +9,8 @@ from sefa_edge.edge.ipc.wire_record import layout_of
 from sefa_edge.edge.ipc.wire_values import JsonMismatch, Schema
 from sefa_edge.profiles.errors import InputError
 
-MAX_JSON_BYTES = 64 << 20
-"""The largest message of a recording is a frame."""
+MAX_JSON_BYTES = 1 << 20
+"""Of a record, which has at most 64 kB between processes; blobs come on top."""
 
 RecordT = TypeVar("RecordT")
 
@@ -27,9 +27,10 @@ def from_json(content: bytes, cls: type[RecordT], place: str, **dims: int) -> Re
         InputError: it is not the JSON of such a record.
     """
     try:
-        if len(content) > MAX_JSON_BYTES:
-            raise JsonMismatch(f"it has {len(content)} bytes, expected at most {MAX_JSON_BYTES}")
-        return layout_of(cls).read(json.loads(content, parse_constant=_refuse), dict(dims))
+        layout = layout_of(cls)
+        if len(content) > (most := MAX_JSON_BYTES + layout.blob_letters):
+            raise JsonMismatch(f"it has {len(content)} bytes, expected at most {most}")
+        return layout.read(json.loads(content, parse_constant=_refuse), dict(dims))
     except RecursionError:
         problem = "it is nested too deeply"
     except ValueError as error:  # JsonMismatch, json.JSONDecodeError, UnicodeDecodeError, numbers of over 4300 digits

@@ -144,6 +144,7 @@ class Layout:
         self.dims = frozenset[str]().union(*(c.dims for c in codecs.values() if not isinstance(c, FixedCodec)))
         self.fixed = FixedPart({name: codec for name, codec in codecs.items() if isinstance(codec, FixedCodec)})
         self.others = other_parts(codecs)
+        self.blob_letters = sum(codec.max_letters for codec in codecs.values() if isinstance(codec, BlobCodec))
         self._struct = struct.Struct("<" + self.fixed.codes)
         names = [name for part in (self.fixed, *self.others) for name in part.names]
         places = [names.index(name) for name in codecs]

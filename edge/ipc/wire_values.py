@@ -221,6 +221,7 @@ class BlobCodec:
 
     def __init__(self, blob: Blob) -> None:
         self._max_bytes = blob.max_bytes
+        self.max_letters = 4 * (blob.max_bytes // 3 + 1)
         self.schema: Schema = {"type": "string", "contentEncoding": "base64"}
 
     def pack_into(self, value: bytes, dims: Dims, parts: list[bytes]) -> None:
@@ -240,7 +241,7 @@ class BlobCodec:
 
     def read(self, content: object, dims: Dims) -> bytes:
         try:
-            if isinstance(content, str) and len(content) <= 4 * (self._max_bytes // 3 + 1):
+            if isinstance(content, str) and len(content) <= self.max_letters:
                 return base64.b64decode(content, validate=True)
         except ValueError:
             pass

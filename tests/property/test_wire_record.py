@@ -148,7 +148,14 @@ def test_noise_is_not_json(cls: type, content: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"[" * 200_000, b'{"stamp_ns":' + b"9" * 5000 + b"}", b'{"stamp_ns":NaN}', b"\xff"]
+    "content",
+    [
+        b"[" * 200_000,
+        b"[],".join([b"[", *[b""] * 400_000, b"0]"]),
+        b'{"stamp_ns":' + b"9" * 5000 + b"}",
+        b'{"stamp_ns":NaN}',
+        b"\xff",
+    ],
 )
 def test_json_that_breaks_parsers_is_one_line(content: bytes) -> None:
     with pytest.raises(InputError) as caught:
