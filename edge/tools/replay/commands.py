@@ -57,7 +57,7 @@ def replay_commands(run: RecordedRun) -> Comparison:
     return replay.comparison
 
 
-class Ear:
+class LastTrace:
     """A sink that keeps the trace of the last tick."""
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class Stage:
     """One loop on a recorded arm."""
 
     def __init__(self, run: RecordedRun, arm: ArmOpened) -> None:
-        self.arm, self.links, self.ear = RecordedArm(run.arm.joint_names, arm.identity), RecordedLinks(), Ear()
+        self.arm, self.links, self.sink = RecordedArm(run.arm.joint_names, arm.identity), RecordedLinks(), LastTrace()
         arming = "after_looking" if arm.looks_first else "at_once"
         self._control = run.control.model_copy(update={"arming": arming, "expected_arm": None})
         self._run, self._clock = run, ManualClock()
@@ -87,7 +87,7 @@ class Stage:
         self._clock.sleep_until(report.due_ns)
         self.loop.tick(Slot(report.tick, report.due_ns, report.lateness_ns, recorded.skipped_before))
         self.arm.expect_silence()
-        trace, resumed = self.ear.trace, self._resumed
+        trace, resumed = self.sink.trace, self._resumed
         self._resumed = False
         assert trace is not None
         if resumed:  # without the calls that made up the arm
@@ -100,7 +100,7 @@ class Stage:
         if self._loop is None:
             surroundings = Surroundings(self._clock, self.links, self.arm.open)
             try:
-                self._loop = build_loop(self._control, self._run.arm, surroundings, self.ear)
+                self._loop = build_loop(self._control, self._run.arm, surroundings, self.sink)
             except SefaError as error:
                 raise Diverged(f"the arm does not open: {error}") from None
         return self._loop
