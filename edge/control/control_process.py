@@ -49,12 +49,12 @@ from sefa_edge.edge.control.clock import Clock, MonotonicClock, Pacer
 from sefa_edge.edge.control.control_tap import ArmTap, PatientSink, Sink, TappedLinks
 from sefa_edge.edge.control.links import Links, ProcessLinks
 from sefa_edge.edge.control.loop import ControlLoop
-from sefa_edge.edge.control.modes import describe
+from sefa_edge.edge.control.modes import describe, left_of
 from sefa_edge.edge.control.motion import Motion
 from sefa_edge.edge.control.play_settings import HandOver
 from sefa_edge.edge.control.realtime import claim_privileges, quiet_collector, reserve_heap
 from sefa_edge.edge.control.realtime_settings import DEFAULT_REALTIME
-from sefa_edge.edge.ipc.faults import Fault
+from sefa_edge.edge.ipc.faults import ArmLeft, Fault
 from sefa_edge.edge.ipc.policy_records import Trouble
 from sefa_edge.edge.ipc.process import read_config
 from sefa_edge.edge.ipc.record_header import RecordError
@@ -288,6 +288,7 @@ def final_record(loop: ControlLoop, profile: ArmProfile, circumstances: Circumst
         fault=state.fault,
         fault_joints=joints,
         torque=loop.arm.torque,
+        left=left_of(state),
         exit_code=state.exit_code,
         ticks=loop.ticks,
         skipped_ticks=circumstances.skipped_ticks,
@@ -325,14 +326,17 @@ def _may_hold(profile: ArmProfile, port: str) -> bool:
     return bool(torque.on or torque.unknown)
 
 
-NOTHING_HOLDS = Final(Mode.IDLE, Fault.NONE, 0, Torque.OFF, 0, 0, 0, "no servo holds: the arm was not touched", "")
+NOTHING_HOLDS = Final(
+    Mode.IDLE, Fault.NONE, 0, Torque.OFF, ArmLeft.NOT_TOUCHED, 0, 0, 0, "no servo holds: the arm was not touched", ""
+)
 """How a rescue ends that finds nothing to do."""
 
 
 def _not_started(error: SefaError, config: ControlConfig | None = None) -> Final:
     rescue = config is not None and config.rescue
     message = f"{error}: the arm may still hold" if rescue else str(error)
-    return Final(Mode.IDLE, Fault.NONE, 0, Torque.UNTOUCHED, error.exit_code, 0, 0, message, error.hint)
+    left = ArmLeft.UNKNOWN if rescue else ArmLeft.NOT_TOUCHED
+    return Final(Mode.IDLE, Fault.NONE, 0, Torque.UNTOUCHED, left, error.exit_code, 0, 0, message, error.hint)
 
 
 def _deliver(supervisor: Channel, final: Final) -> bool:

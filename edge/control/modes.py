@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-from sefa_edge.edge.ipc.faults import FAULTS, OBSTRUCTIONS, Fault, Outcome
+from sefa_edge.edge.ipc.faults import ARM_LEFT, FAULTS, OBSTRUCTIONS, ArmLeft, Fault, Outcome
 from sefa_edge.edge.ipc.vocabulary import POWERED, Command, Event, Mode, Progress
 from sefa_edge.profiles.exit_codes import ExitCode
 
@@ -41,8 +41,6 @@ _MORE_PRECISE = frozenset({Fault.OTHER_ARM})
 """What is only found while an arm is waited for, and explains it better than the fault that it is waited for after."""
 _EXPLAINED_BY_POWER_LOSS = frozenset({Fault.NONE, Fault.ARM_TIMEOUT, Fault.ARM_DISCONNECTED})
 """Faults that give way to POWER_LOST, which says why the arm was silent."""
-
-LIMP = "the arm lost its power and is limp"
 
 
 class Target(IntEnum):
@@ -222,32 +220,35 @@ def _on_fault_while_parking(state: ModeState, fault: Fault) -> ModeState:
 
 def describe(state: ModeState, subjects: tuple[str, ...] = ()) -> tuple[str, str]:
     """Message and hint for the end of a run; `subjects` are the joints, or the camera, that a fault is about."""
+    left = ARM_LEFT[left_of(state)]
     if not state.fault:
-        return _ending(state), ""
+        return left, ""
     row = FAULTS[state.fault]
     about = f" ({', '.join(subjects)})" if subjects else ""
+    if state.limp and state.fault is Fault.POWER_LOST:
+        return f"{ARM_LEFT[ArmLeft.WITHOUT_POWER]}: {left}", row.hint
     if state.limp:
-        return f"{LIMP if state.fault is Fault.POWER_LOST else row.message + about}: {_ending(state)}", row.hint
-    left = "; support the arm before you switch its power off" if state.mode in POWERED | _ENDS else ""
+        return f"{row.message}{about}: {left}", row.hint
     if (state.mode, state.fault) == (Mode.FAULT, Fault.EMERGENCY_STOP):
-        return f"{row.message}: {_ending(state)}{about}", f"CUT THE ARM'S POWER NOW; then {row.hint}"
-    return f"{row.message}{about}: {_ending(state)}", f"{row.hint}{left}"
+        return f"{row.message}: {left}{about}", f"CUT THE ARM'S POWER NOW; then {row.hint}"
+    holding = "; support the arm before you switch its power off" if state.mode in POWERED | _ENDS else ""
+    return f"{row.message}{about}: {left}", f"{row.hint}{holding}"
 
 
-def _ending(state: ModeState) -> str:
+def left_of(state: ModeState) -> ArmLeft:
+    """How the arm is left when the run ends in this state."""
     if state.mode is Mode.FAULT and state.unconfirmed:
-        emergency = state.fault is Fault.EMERGENCY_STOP
-        return "TORQUE NOT CONFIRMED OFF" if emergency else "arm left as it is, its torque may be on or off"
+        return ArmLeft.NOT_RELEASED if state.fault is Fault.EMERGENCY_STOP else ArmLeft.UNCONFIRMED
     if state.limp and state.fault is not Fault.POWER_LOST:
-        return LIMP
+        return ArmLeft.WITHOUT_POWER
     if state.mode is Mode.RELEASED:
-        return "arm parked and released" if state.parked else "arm released where it stood"
-    return _ENDINGS[state.mode]
+        return ArmLeft.PARKED if state.parked else ArmLeft.RELEASED
+    return _LEFT[state.mode]
 
 
-_ENDINGS = {
-    Mode.IDLE: "arm not touched",
-    Mode.EMERGENCY: "TORQUE NOT CONFIRMED OFF",
-    Mode.PARKED: "arm parked, torque still on",
-    Mode.FAULT: "arm left holding its last goal, torque still on",
-} | dict.fromkeys(POWERED, "arm left holding its last goal, torque still on")
+_LEFT = {
+    Mode.IDLE: ArmLeft.NOT_TOUCHED,
+    Mode.EMERGENCY: ArmLeft.NOT_RELEASED,
+    Mode.PARKED: ArmLeft.STAYS_PARKED,
+    Mode.FAULT: ArmLeft.HOLDING,
+} | dict.fromkeys(POWERED, ArmLeft.HOLDING)

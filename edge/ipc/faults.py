@@ -199,3 +199,33 @@ FAULTS = {
 
 OBSTRUCTIONS = frozenset({Fault.FOLLOWING_ERROR, Fault.OVERCURRENT, Fault.OVERLOADED, Fault.PARK_TIMEOUT})
 """Something is in the way: give way, and on the way to the park pose do not try again."""
+
+
+class ArmLeft(IntEnum):
+    """How the arm is left at the end of a run."""
+
+    NOT_TOUCHED = 0
+    PARKED = 1  # torque off at the park pose
+    STAYS_PARKED = 2  # at the park pose, torque on, as the profile says
+    RELEASED = 3  # torque off where it stood
+    HOLDING = 4
+    UNCONFIRMED = 5  # a servo did not confirm its torque setting
+    NOT_RELEASED = 6  # an emergency stop that a servo did not confirm
+    WITHOUT_POWER = 7  # every joint has lost its power
+    LIMP = 8  # no servo holds, for another reason
+    UNKNOWN = 9
+
+
+ARM_LEFT = {
+    ArmLeft.NOT_TOUCHED: "arm not touched",
+    ArmLeft.PARKED: "arm parked and released",
+    ArmLeft.STAYS_PARKED: "arm parked, torque still on",
+    ArmLeft.RELEASED: "arm released where it stood",
+    ArmLeft.HOLDING: "arm left holding its last goal, torque still on",
+    ArmLeft.UNCONFIRMED: "arm left as it is, its torque may be on or off",
+    ArmLeft.NOT_RELEASED: "TORQUE NOT CONFIRMED OFF",
+    ArmLeft.WITHOUT_POWER: "the arm lost its power and is limp",
+    ArmLeft.LIMP: "no servo holds, the arm is limp",
+    ArmLeft.UNKNOWN: "the arm may still hold: nothing is known about its torque",
+}
+"""The words for a person."""

@@ -18,7 +18,7 @@ from typing import Annotated, TypeAlias
 
 import numpy as np
 
-from sefa_edge.edge.ipc.faults import Fault
+from sefa_edge.edge.ipc.faults import ArmLeft, Fault
 from sefa_edge.edge.ipc.record_header import Kind, RecordError, kind_of
 from sefa_edge.edge.ipc.vocabulary import Command, Mode
 from sefa_edge.edge.ipc.wire_record import WireRecord, wire_record
@@ -186,6 +186,8 @@ class Final(WireRecord):
     fault: Annotated[Fault, U8]
     fault_joints: Annotated[int, U32]
     torque: Annotated[Torque, U8]
+    left: Annotated[ArmLeft, U8]
+    """How the arm is left, as far as this process knows."""
     exit_code: Annotated[int, U8]
     ticks: Annotated[int, U64]
     skipped_ticks: Annotated[int, U64]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from sefa_edge.edge.control.arming import torque_note
-from sefa_edge.edge.control.modes import ModeState, describe
-from sefa_edge.edge.ipc.faults import FAULTS, Fault
+from sefa_edge.edge.control.modes import ModeState, describe, left_of
+from sefa_edge.edge.ipc.faults import ARM_LEFT, FAULTS, ArmLeft, Fault
 from sefa_edge.edge.ipc.records import Torque
 from sefa_edge.edge.ipc.vocabulary import Command, Mode
 from sefa_edge.edge.run.crew import Crew
@@ -25,12 +25,8 @@ from sefa_edge.profiles.stopping import EMERGENCY, STOPPING, StopSignals
 from sefa_edge.profiles.units import ms_to_ns, s_to_ns
 
 HOME_TIMEOUT_S = 90.0
-UNTOUCHED = "arm not touched"
-PARKED = "arm parked and released"
-STAYING = "arm parked, torque still on"
-LEFT_HOLDING = "arm left holding its last goal, torque still on"
-UNKNOWN = "the arm may still hold: nothing is known about its torque"
-LIMP = "no servo holds, the arm is limp"
+AS_PLANNED = (ArmLeft.PARKED, ArmLeft.STAYS_PARKED)
+"""How the arm is left by a run that went as planned."""
 EMERGENCY_ANSWER_NS = s_to_ns(0.3)
 """A control process that has not answered an emergency stop by then is killed, and this process releases the arm."""
 STARTING_S = 3.0
@@ -51,6 +47,10 @@ class StopAsked(Exception):
         self.number = number
 
 
+class ControlEnded(SefaError):
+    """The control process ended by itself, and its Final said why."""
+
+
 class ControlLost(FaultError):
     """The control process ended without a word, or fell silent."""
 
@@ -61,11 +61,14 @@ CutShort: TypeAlias = "StopAsked | SefaError | None"
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run ended: exit code, and a message with a hint for a person."""
+    """How a run ended: exit code, a message with a hint for a person, and how the arm is left."""
 
     exit_code: int
     message: str
     hint: str = ""
+    left: ArmLeft = ArmLeft.NOT_TOUCHED
+    cut_short: bool = True
+    """Something other than its plan ended the run."""
 
 
 class Homecoming:
@@ -178,30 +181,27 @@ class Homecoming:
             return False
         return time.monotonic_ns() - self._emergency_ns > EMERGENCY_ANSWER_NS
 
-    def _arm_words(self) -> str:
+    def _arm_left(self) -> ArmLeft:
         final = self._watch.final
         if final is None or self._crew.control is None:
-            return self._words_of_torque() if self._watch.may_hold else UNTOUCHED
-        if final.mode is Mode.IDLE:
-            if self._watch.may_hold:
-                return UNKNOWN
-            return LIMP if self._watch.was_powered else UNTOUCHED
-        if final.mode is Mode.PARKED:
-            return STAYING
-        released = final.mode is Mode.RELEASED and final.torque is Torque.OFF
-        return PARKED if released else LEFT_HOLDING
+            return self._by_torque() if self._watch.may_hold else ArmLeft.NOT_TOUCHED
+        if final.mode is not Mode.IDLE:
+            return final.left
+        if self._watch.may_hold:
+            return ArmLeft.UNKNOWN
+        return ArmLeft.LIMP if self._watch.was_powered else ArmLeft.NOT_TOUCHED
 
     @property
     def _has_arm(self) -> bool:
         """Whether there may be an arm: not while a simulated world is only about to begin."""
         return self._crew.control is not None or self._crew.port.exists()
 
-    def _words_of_torque(self) -> str:
+    def _by_torque(self) -> ArmLeft:
         """How an arm is left that no control process has told about."""
         torque = self._torque()
         if torque.on:
-            return LEFT_HOLDING
-        return UNKNOWN if torque.unknown else LIMP
+            return ArmLeft.HOLDING
+        return ArmLeft.UNKNOWN if torque.unknown else ArmLeft.LIMP
 
     def _torque_note(self) -> str:
         """What to add to "arm not touched": an earlier program may have left the torque on."""
@@ -210,7 +210,7 @@ class Homecoming:
     def _held_before(self) -> str:
         """What to add to an error that says nothing about the arm: that its torque is on."""
         torque = self._torque()
-        return f": {UNTOUCHED}{torque_note(torque, self._profile.joint_names)}" if torque.on else ""
+        return f": {ARM_LEFT[ArmLeft.NOT_TOUCHED]}{torque_note(torque, self._profile.joint_names)}" if torque.on else ""
 
     def _torque(self) -> TorqueReading:
         if not self._has_arm:
@@ -220,30 +220,37 @@ class Homecoming:
     def _emergency_ending(self) -> Ending:
         mode = Mode.FAULT if self._refusing else Mode.RELEASED
         state = ModeState(mode, fault=Fault.EMERGENCY_STOP, unconfirmed=bool(self._refusing))
-        message, hint = describe(state, self._refusing or ())
-        return Ending(ExitCode.FAULT, message, hint)
+        return Ending(ExitCode.FAULT, *describe(state, self._refusing or ()), left_of(state))
 
     def _ending(self, cut_short: CutShort) -> Ending:
-        final, arm_words = self._watch.final, self._arm_words()
         if self._refusing is not None:
             return self._emergency_ending()
+        final, left = self._watch.final, self._arm_left()
         if final is not None and final.fault is Fault.EMERGENCY_STOP:
-            return Ending(ExitCode.FAULT, final.message, final.hint)
+            return Ending(ExitCode.FAULT, final.message, final.hint, left)
         if self._emergency_ns is not None:
-            hint = "cut the arm's power if it holds"
-            return Ending(ExitCode.FAULT, f"{FAULTS[Fault.EMERGENCY_STOP].message}: {arm_words}", hint)
-        if arm_words == UNTOUCHED and isinstance(cut_short, StopAsked | ControlLost):
-            arm_words += self._torque_note()
+            message = f"{FAULTS[Fault.EMERGENCY_STOP].message}: {ARM_LEFT[left]}"
+            return Ending(ExitCode.FAULT, message, "cut the arm's power if it holds", left)
         if isinstance(cut_short, ControlLost):
-            if final is not None and final.fault:  # what the other control process met tells how the arm is left
-                return Ending(ExitCode.FAULT, f"{cut_short}; then {final.message}", final.hint)
-            return Ending(ExitCode.FAULT, f"{cut_short}: {arm_words}", cut_short.hint)
-        if isinstance(cut_short, SefaError) and arm_words == UNTOUCHED:
-            return Ending(cut_short.exit_code, f"{cut_short}{self._held_before()}", cut_short.hint)
-        if isinstance(cut_short, SefaError) and (final is None or str(cut_short) != final.message):
-            return Ending(ExitCode.FAULT, f"{cut_short}: {arm_words}", cut_short.hint)
+            return self._ending_without_control(cut_short, left)
+        if isinstance(cut_short, SefaError) and left is ArmLeft.NOT_TOUCHED:
+            return Ending(cut_short.exit_code, f"{cut_short}{self._held_before()}", cut_short.hint, left)
+        if isinstance(cut_short, SefaError) and not isinstance(cut_short, ControlEnded):
+            return Ending(ExitCode.FAULT, f"{cut_short}: {ARM_LEFT[left]}", cut_short.hint, left)
         if final is not None and final.exit_code:  # also a fault on the way home
-            return Ending(ExitCode.FAULT, final.message, final.hint)
+            return Ending(ExitCode.FAULT, final.message, final.hint, left)
         if isinstance(cut_short, StopAsked):
-            return Ending(of_signal(cut_short.number), f"stopped by {STOPPING[cut_short.number]}: {arm_words}")
-        return Ending(ExitCode.DONE if arm_words in (PARKED, STAYING) else ExitCode.FAULT, arm_words)
+            message = f"stopped by {STOPPING[cut_short.number]}: {self._words(left)}"
+            return Ending(of_signal(cut_short.number), message, "", left)
+        code = ExitCode.DONE if left in AS_PLANNED else ExitCode.FAULT
+        return Ending(code, ARM_LEFT[left], "", left, cut_short=False)
+
+    def _ending_without_control(self, lost: ControlLost, left: ArmLeft) -> Ending:
+        final = self._watch.final
+        if final is not None and final.fault:  # what the other control process met tells how the arm is left
+            return Ending(ExitCode.FAULT, f"{lost}; then {final.message}", final.hint, left)
+        return Ending(ExitCode.FAULT, f"{lost}: {self._words(left)}", lost.hint, left)
+
+    def _words(self, left: ArmLeft) -> str:
+        """How the arm is left; of one that was not touched also whether an earlier program left its torque on."""
+        return ARM_LEFT[left] + (self._torque_note() if left is ArmLeft.NOT_TOUCHED else "")

@@ -22,7 +22,7 @@ from sefa_edge.edge.ipc.run_event import RunEvent, RunStage
 from sefa_edge.edge.ipc.transport import Channel, ChannelClosed
 from sefa_edge.edge.ipc.vocabulary import Command, Mode
 from sefa_edge.edge.run.crew import GOODBYE_S, Crew
-from sefa_edge.edge.run.homecoming import ControlLost, CutShort, Ending, Homecoming, StopAsked
+from sefa_edge.edge.run.homecoming import ControlEnded, ControlLost, CutShort, Ending, Homecoming, StopAsked
 from sefa_edge.edge.run.run_plan import RunPlan
 from sefa_edge.edge.run.status import RateMeter, Status, StatusLine
 from sefa_edge.edge.run.summary import EpisodeResult, RunSummary
@@ -360,5 +360,5 @@ class Supervisor:
 def _error_of(final: Final) -> SefaError:
     """A Final that nobody asked for."""
     if final.exit_code:
-        return SefaError(final.message, final.hint, final.exit_code)
+        return ControlEnded(final.message, final.hint, final.exit_code)
     return FaultError("the control process was told to end, but not by its supervisor", "who sent it SIGTERM?")

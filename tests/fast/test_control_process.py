@@ -10,7 +10,7 @@ import pytest
 
 from sefa_edge.edge.control.control_process import ControlConfig, parse_config
 from sefa_edge.edge.control.play_settings import HandOver
-from sefa_edge.edge.ipc.faults import Fault
+from sefa_edge.edge.ipc.faults import ArmLeft, Fault
 from sefa_edge.edge.ipc.process import Child, ChildSpec
 from sefa_edge.edge.ipc.records import Final, Torque, unpack_for_supervisor
 from sefa_edge.edge.ipc.transport import channel_pair
@@ -105,7 +105,7 @@ def test_an_unknown_arm_is_told_in_the_final_record(tmp_path: Path) -> None:
 
 
 def test_a_long_message_is_cut_between_letters() -> None:
-    final = Final(Mode.IDLE, Fault.NONE, 0, Torque.UNTOUCHED, 2, 0, 0, "ü" * 300, "x" * 300)
+    final = Final(Mode.IDLE, Fault.NONE, 0, Torque.UNTOUCHED, ArmLeft.NOT_TOUCHED, 2, 0, 0, "ü" * 300, "x" * 300)
     unpacked = unpack_for_supervisor(final.pack(), 6)
     assert isinstance(unpacked, Final)
     assert unpacked.message == "ü" * 120
