@@ -88,7 +88,7 @@ policy: .venv/with-everything
 	$(BIN)/sefa-edge export out/checkpoints/lift/sefa -o out/engines/lift --execute-steps 4
 	$(BIN)/sefa-edge eval --engine out/engines/lift/model.onnx --seeds 0:200 --json out/eval.json --require 0.75
 
-SAFETY_TESTS := tests/fast/test_safety.py tests/fast/test_guard.py tests/property/test_safety_limits.py
+SAFETY_TESTS := tests/edge/control/test_safety.py tests/edge/control/test_guard.py tests/property/test_safety_limits.py
 
 safety: .venv/with-everything
 	$(BIN)/coverage run --branch --include=edge/control/safety.py $(BIN)/pytest --quiet $(SAFETY_TESTS)

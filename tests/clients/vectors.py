@@ -1,4 +1,4 @@
-"""Packets as clients of others send them, kept in `tests/fast/feetech_vectors.json`.
+"""Packets as clients of others send them, kept in `tests/data/feetech_vectors.json`.
 
 `python -m tests.clients.vectors` listens to the clients and writes the file anew.
 """
@@ -13,7 +13,7 @@ from sefa_edge.firmware_bridge.host.feetech.protocol import decode, encode
 from tests.clients.conftest import Stand
 from tests.clients.environments import CLIENTS
 
-FILE = Path(__file__).parents[1] / "fast" / "feetech_vectors.json"
+FILE = Path(__file__).parents[1] / "data" / "feetech_vectors.json"
 SPEAKERS = {"scservo": "scservo_client.py", "rustypot": "rustypot_client.py"}
 
 

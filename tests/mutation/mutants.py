@@ -32,7 +32,11 @@ import sefa_edge.profiles.schema  # noqa: F401  imported here once, and not in e
 ROOT = Path(__file__).parents[2]
 MODULE = "sefa_edge.edge.control.safety"
 SOURCE = ROOT / "edge/control/safety.py"
-TESTS = ("tests/fast/test_safety.py", "tests/fast/test_guard.py", "tests/property/test_safety_limits.py")
+TESTS = (
+    "tests/edge/control/test_safety.py",
+    "tests/edge/control/test_guard.py",
+    "tests/property/test_safety_limits.py",
+)
 TIMEOUT_S = 120
 NO_TEST_FAILED = 0
 

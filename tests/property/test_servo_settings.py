@@ -58,7 +58,7 @@ SETTINGS_OF_A_SERVO = st.fixed_dictionaries({name: maybe(values) for name, value
 
 @st.composite
 def profiles(draw: st.DrawFn) -> ArmProfile:
-    """Three joints; what contradicts itself is no profile (tests/fast/test_profiles.py)."""
+    """Three joints; what contradicts itself is no profile (tests/profiles/test_profiles.py)."""
     joints = [
         joint.model_copy(update={"servo": draw(SETTINGS_OF_A_SERVO), "servo_id": 7 * number + 2})
         for number, joint in enumerate(BASE.joints[:3])

@@ -69,7 +69,7 @@ def stub_cuda(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stand_in_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The libcuda.so.1 whose device is the host."""
     library = tmp_path_factory.mktemp("driver") / "libcuda.so.1"
-    _compile(ROOT / "tests/fast/stub_libcuda.c", library)
+    _compile(ROOT / "tests/rigs/stub_libcuda.c", library)
     return library
 
 

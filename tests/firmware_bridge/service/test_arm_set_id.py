@@ -15,7 +15,7 @@ import pytest
 from sefa_edge.cli import main
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.protocol import Instruction
-from tests.fast.bench_arm import Bench, servos_on_the_bench
+from tests.rigs.bench_arm import Bench, servos_on_the_bench
 
 Captured = pytest.CaptureFixture[str]
 PATIENCE_S = 60.0

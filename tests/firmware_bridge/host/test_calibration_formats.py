@@ -16,7 +16,7 @@ from sefa_edge.profiles.errors import InputError
 
 PROFILE = load_arm_profile("so101")
 NAMES = PROFILE.joint_names
-SHARED = Path(__file__).parents[3] / "shared"
+SHARED = Path(__file__).parents[4] / "shared"
 Content = dict[str, dict[str, object]]
 
 

@@ -14,7 +14,7 @@ from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError, MissingError
 from sefa_edge.profiles.schema import FeetechBus
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = (ROOT / "profiles/arms/so101_sim.yaml").read_text()
 FEETECH = "bus: {kind: feetech, baud: 1000000}\n"
 DISTRIBUTION = """

@@ -19,7 +19,7 @@ from sefa_edge.profiles.files import sha256_of
 from sefa_edge.profiles.page.style import light_rgb
 from sefa_edge.profiles.verification import VerificationReport, load_verification, parse_verification
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SHIPPED = ROOT / "edge/shipped/lift/model.onnx"
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 

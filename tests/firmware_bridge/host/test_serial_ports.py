@@ -24,7 +24,7 @@ from sefa_edge.firmware_bridge.host.serial_adapter import (
 from sefa_edge.firmware_bridge.host.serial_ports import find_serial_ports, serial_port_at, usb_devices
 from sefa_edge.profiles.diagnosis import Weight
 from sefa_edge.profiles.errors import MissingError
-from tests.fast.serial_machine import CH340, CH343, FTDI, GPS, Adapter, Machine, link
+from tests.rigs.serial_machine import CH340, CH343, FTDI, GPS, Adapter, Machine, link
 
 
 @pytest.fixture

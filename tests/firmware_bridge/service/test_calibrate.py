@@ -18,7 +18,7 @@ from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
 from sefa_edge.firmware_bridge.host.feetech.protocol import Instruction
 from sefa_edge.profiles.arms import load_arm_profile
-from tests.fast.calibration_stand import FACTORY, MIDDLE, NAMES, PROFILE, Stand, stand_at
+from tests.rigs.calibration_stand import FACTORY, MIDDLE, NAMES, PROFILE, Stand, stand_at
 
 RANGES = {joint.name: [joint.range_min_ticks, joint.range_max_ticks] for joint in PROFILE.joints}
 OFFSETS = [ticks - 2047 for ticks in MIDDLE]

@@ -15,7 +15,7 @@ import pytest
 from sefa_edge.profiles.card import card_path
 from sefa_edge.profiles.files import sha256_of
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = ROOT / "edge/shipped/lift/model.onnx"
 CHECKPOINT = ROOT / "models/results/lift"
 PLAN = b"ftrt" + bytes(20) + bytes([10, 3, 0, 30]) + bytes(100)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sefa_edge.firmware_bridge.host.calibration import load_calibration
-from tests.fast.calibration_stand import FACTORY, MIDDLE, NAMES, PROFILE, Stand, stand_at
+from tests.rigs.calibration_stand import FACTORY, MIDDLE, NAMES, PROFILE, Stand, stand_at
 
 PATIENCE_S = 60.0
 """A hang fails; a slow machine does not."""

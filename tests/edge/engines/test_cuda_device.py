@@ -17,7 +17,7 @@ from sefa_edge.edge.engines.cuda.driver import _FUNCTIONS, CudaDriver, CudaError
 from sefa_edge.edge.engines.cuda.stream import Buffer, Synchronise
 from sefa_edge.profiles.errors import FaultError, MissingError
 
-SOURCE = Path(__file__).with_name("stub_libcuda.c")
+SOURCE = Path(__file__).parents[2] / "rigs" / "stub_libcuda.c"
 LAUNCH_FAILED, CAPTURE_UNSUPPORTED = 719, 900
 CUDA_HEADER = Path("/usr/local/cuda/include")
 OPENING = ("cuDeviceGet", "cuDevicePrimaryCtxRetain", "cuCtxPushCurrent_v2", "cuCtxGetStreamPriorityRange")

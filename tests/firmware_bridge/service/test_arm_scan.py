@@ -21,8 +21,8 @@ from sefa_edge.firmware_bridge.service.scan_report import PortReport, ScanReport
 from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.diagnosis import Diagnosis, Weight
 from sefa_edge.profiles.errors import MissingError
-from tests.fast.bench_arm import arm_on_the_bench, servos_on_the_bench
-from tests.fast.serial_machine import CH340, CH343, GPS, Machine
+from tests.rigs.bench_arm import arm_on_the_bench, servos_on_the_bench
+from tests.rigs.serial_machine import CH340, CH343, GPS, Machine
 
 Captured = pytest.CaptureFixture[str]
 

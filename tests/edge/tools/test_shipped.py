@@ -11,7 +11,7 @@ from sefa_edge.cli import main
 from sefa_edge.profiles.card import load_card, sha256_of
 
 pytestmark = [pytest.mark.sim, pytest.mark.once]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ENGINE = ROOT / "edge/shipped/lift/model.onnx"
 CHECKPOINT = ROOT / "models/results/lift"
 SEEDS = 8

@@ -10,7 +10,9 @@ import pytest
 
 from sefa_edge.firmware_bridge.host.feetech import protocol
 
-VECTORS = cast("list[dict[str, object]]", json.loads((Path(__file__).parent / "feetech_vectors.json").read_text()))
+VECTORS = cast(
+    "list[dict[str, object]]", json.loads((Path(__file__).parents[2] / "data" / "feetech_vectors.json").read_text())
+)
 
 
 def made_here(name: str, *arguments: object) -> bytes:

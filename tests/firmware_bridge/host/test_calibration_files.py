@@ -20,7 +20,7 @@ from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError
 
 PROFILE = load_arm_profile("so101")
-BY_LEROBOT = Path(__file__).parents[1] / "data" / "lerobot_0_4_4_calibration.json"
+BY_LEROBOT = Path(__file__).parents[2] / "data" / "lerobot_0_4_4_calibration.json"
 """Written by LeRobot 0.4.4's `MotorCalibration` and draccus 0.10.0's `dump(calibration, file, indent=4)`."""
 
 

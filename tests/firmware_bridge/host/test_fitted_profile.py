@@ -25,7 +25,7 @@ from sefa_edge.firmware_bridge.host.fitted_profile import fit_profile
 from sefa_edge.firmware_bridge.host.port_choice import require_told_apart
 from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError
-from tests.fast.serial_machine import CH343, FTDI, GPS, Machine
+from tests.rigs.serial_machine import CH343, FTDI, GPS, Machine
 
 PROFILE = load_arm_profile("so101")
 NOMINAL = nominal_calibration(PROFILE)

@@ -20,7 +20,7 @@ from sefa_edge.cli import main
 from sefa_edge.edge.pictures import write_picture
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.port_lock import openers
-from tests.fast.bench_arm import Bench, arm_on_the_bench
+from tests.rigs.bench_arm import Bench, arm_on_the_bench
 
 Captured = pytest.CaptureFixture[str]
 PATIENCE_S = 60.0

@@ -13,8 +13,8 @@ from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
 from sefa_edge.firmware_bridge.host.same_arm import SameArm
 from sefa_edge.firmware_bridge.simulation.servo import SimulatedServo
-from tests.fast.bench_arm import Bench, arm_on_the_bench
-from tests.fast.test_arm_bench import arm
+from tests.firmware_bridge.service.test_arm_bench import arm
+from tests.rigs.bench_arm import Bench, arm_on_the_bench
 
 ELBOW = 2
 Captured = pytest.CaptureFixture[str]

@@ -16,8 +16,8 @@ import pytest
 
 from sefa_edge.edge.pictures import VideoFile
 from sefa_edge.profiles.errors import InputError
-from tests.fast.bench_arm import ARM, arm_on_the_bench
 from tests.replay.conftest import recorded
+from tests.rigs.bench_arm import ARM, arm_on_the_bench
 
 SHIPPED = Path(__file__).resolve().parents[2] / "edge/shipped/lift/model.onnx"
 CHECKPOINT = Path(__file__).resolve().parents[2] / "models/results/lift"

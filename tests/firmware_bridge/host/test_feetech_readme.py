@@ -8,7 +8,7 @@ import pytest
 
 from sefa_edge.firmware_bridge.host.errors import ArmTimeout
 
-README = Path(__file__).parents[2] / "firmware_bridge" / "README.md"
+README = Path(__file__).parents[3] / "firmware_bridge" / "README.md"
 ATTEMPTS = 10
 
 
