@@ -1,6 +1,6 @@
 """The CUDA layer on the GPU of this machine, whichever it is: no TensorRT, no torch, no CUDA toolkit is needed.
 
-The same layer on a stand-in driver, with every failure that can be ordered there: tests/edge/engines/test_cuda_device.py.
+The same layer on a stand-in driver, with every failure that it can be told: tests/edge/engines/test_cuda_device.py.
 """
 
 from __future__ import annotations
