@@ -44,7 +44,7 @@ test-of: .venv/with-tests
 
 test: .venv/with-everything
 	@.ci/opengl $(BIN)/python
-	$(BIN)/pytest --numprocesses $(TEST_WORKERS) --dist loadfile
+	$(BIN)/pytest --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 	.ci/other-pythons
 
 # Haswell has AVX2 and no VNNI; Nehalem has neither. Without conftest.py, which imports torch: minutes in an emulator.

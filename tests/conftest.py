@@ -17,12 +17,23 @@ from sefa_edge.profiles.files import sha256_of
 settings.register_profile("house", deadline=None)  # a busy machine is no failure
 settings.load_profile("house")
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell starts what runs beside it so, and every process of a test would inherit it: no Ctrl-C would reach them.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-    # nohup does the same with SIGHUP.
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+TAKEN_BACK = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGQUIT: signal.SIG_DFL,
+    signal.SIGHUP: signal.SIG_DFL,
+}
+for number, handler in TAKEN_BACK.items():
+    # A shell ignores the first two in what it starts in the background, nohup the third, and every process of a test
+    # would inherit that.
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several test files run at a time, what takes long begins first: no worker is left alone with it."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.get_closest_marker("once") is None)
+
 
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 TARGET_DEG = (20.0, -20.0, 20.0, 15.0, 10.0, 50.0)

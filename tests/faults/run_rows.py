@@ -345,7 +345,7 @@ ROWS: list[Row[RunRig]] = [
         "the engine has another shape than its card",
         with_engine(write_narrow_engine),
         Expected(
-            "…/model.onnx: 'chunk' is tensor(float) [16, 5], its card says float32 [16, 6]",
+            "…/model.onnx: 'chunk' is float32 [16, 5], its card says float32 [16, 6]",
             "",
             exit_code=2,
             rest_s=HOME_S,

@@ -83,9 +83,14 @@ JSON_REFUSED = {
     "half a surrogate pair": ('{"a": "\\ud800"}', "surrogate"),
     "half a key": ('{"\\udfff": 1}', "surrogate"),
     "cut short": ('{"a": [1, 2', "line 1 column 12"),
-    "nothing": ("", "line 1 column 1"),
     "two values": ("{} {}", "Extra data"),
 }
+
+
+def test_an_empty_file_is_called_one(tmp_path: Path) -> None:
+    (tmp_path / "file.json").touch()
+    with pytest.raises(InputError, match="is not JSON: it is an empty file"):
+        read_json(tmp_path / "file.json")
 
 
 @pytest.mark.parametrize(("text", "told"), JSON_REFUSED.values(), ids=JSON_REFUSED)

@@ -20,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from sefa_edge.profiles.card import PolicyCard, card_path, load_card, save_card
 from sefa_edge.profiles.files import sha256_of
 
+pytestmark = pytest.mark.once
 ROOT = Path(__file__).resolve().parents[2]
 EXPORTED = ("model.onnx", "model.typed.onnx", "model.fp16.onnx", "model.fp32.onnx")
 PLAN_MAGIC = b"vtrt"

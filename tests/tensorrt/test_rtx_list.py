@@ -16,6 +16,7 @@ from sefa_edge.profiles.onnxfile.rules import broken_rules
 from sefa_edge.profiles.onnxfile.targets import TENSORRT_RTX
 
 pytest.importorskip("onnx")
+pytestmark = pytest.mark.once
 NO_IMPORTER = Path(__file__).resolve().parents[3] / "shared/cases/12_onnx_no_importer"
 FEWEST_AGREED = 300
 PARSE_ALL = """

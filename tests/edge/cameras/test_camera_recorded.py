@@ -86,7 +86,7 @@ def test_what_is_no_recording_of_this_camera_is_refused(tmp_path: Path, reach_en
         opened(tmp_path / "run.mcap", "side")
     assert caught.value.hint == "cameras of that run: front"
     (tmp_path / "noise.mcap").write_bytes(os.urandom(1000))
-    for target, complaint in (("absent.mcap", "cannot be read"), ("noise.mcap", "is no recording")):
+    for target, complaint in (("absent.mcap", "does not exist"), ("noise.mcap", "is not a recording")):
         with pytest.raises(InputError, match=complaint):
             opened(tmp_path / target, "front")
 

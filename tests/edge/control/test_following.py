@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -316,6 +317,7 @@ def test_positions_that_cannot_be_true_are_a_fault_of_their_joint(bench: Bench) 
     assert bench.follower.standing
 
 
+PATIENCE_S = 60.0
 PROGRAM = """
 import resource, signal, sys, threading, time
 import numpy as np
@@ -365,7 +367,7 @@ def test_sigquit_of_a_program_that_leads_an_arm(tmp_path: Path, doing: str, lets
     with PtyPort(bus, tmp_path / "arm") as served:
         prefer_servos()
         words = [sys.executable, "-c", PROGRAM, served.path, doing]
-        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as program:
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as program, ended(program):
             assert program.stdout is not None
             assert program.stdout.readline() == "follows\n"
             time.sleep(0.2)
@@ -376,13 +378,22 @@ def test_sigquit_of_a_program_that_leads_an_arm(tmp_path: Path, doing: str, lets
             if doing == "handling":
                 assert program.stdout.readline() == "handled\n"
                 program.kill()
-            assert program.wait() == (-signal.SIGKILL if doing == "handling" else -signal.SIGQUIT)
+            assert program.wait(PATIENCE_S) == (-signal.SIGKILL if doing == "handling" else -signal.SIGQUIT)
         while bus_is_behind(served, bus, lets_go):
             time.sleep(0.01)
         with served.lock:
             torque = [servo.register(reg.TORQUE_ENABLE) for servo in bus.servos]
             judge.assert_clean()
     assert torque == [reg.TORQUE_OFF if lets_go else reg.TORQUE_ON] * N
+
+
+@contextmanager
+def ended(program: subprocess.Popen[str]) -> Iterator[None]:
+    """Nothing that a failed test has started goes on."""
+    try:
+        yield
+    finally:
+        program.kill()
 
 
 def bus_is_behind(served: PtyPort, bus: SimulatedBus, lets_go: bool) -> bool:
