@@ -8,6 +8,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from sefa_edge.profiles.card import ALWAYS_THE_SAME
 from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.latency.percentiles import nearest_rank
 from sefa_edge.profiles.quantities import Count, CountOrZero, Positive, Real
@@ -16,7 +17,6 @@ from sefa_edge.profiles.strict import StrictModel
 from sefa_edge.profiles.units import LEROBOT_TICKS_PER_TURN
 
 WORST_SAMPLES = 8
-ALWAYS_THE_SAME = "an engine that gives the same chunk"
 
 
 class NotFiniteError(SefaError):

@@ -81,9 +81,7 @@ def open_engine(path: Path, options: EngineOptions | None = None) -> Engine:
         FaultError: CUDA or TensorRT fails.
     """
     card = load_card(path)
-    kind = engine_kind(path)
-    if kind != card.format:
-        raise EngineError(f"{path} is of format {kind}, its card says {card.format}", "export or build it again")
+    require_kind(path, card)
     chosen = options or EngineOptions()
     if card.plan is not None:
         from sefa_edge.edge.engines.tensorrt_plan import open_plan
@@ -111,6 +109,13 @@ def engine_kind(path: Path) -> EngineKind:
     what = seems_to_be(head)
     reason = f"it is {what}" if what else f"it begins with {head[:4].hex(' ')}"
     raise EngineError(f"{path} is not an engine: {reason}", "give a model.onnx or a TensorRT model.plan")
+
+
+def require_kind(path: Path, card: PolicyCard) -> None:
+    """Refuse a file of another format than the card's. Raises EngineError; InputError as `engine_kind`."""
+    kind = engine_kind(path)
+    if kind != card.format:
+        raise EngineError(f"{path} is of format {kind}, its card says {card.format}", "export or build it again")
 
 
 def tensor_specs(card: PolicyCard) -> list[TensorSpec]:
