@@ -8,6 +8,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from sefa_edge.profiles.card import ALWAYS_THE_SAME
 from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.exit_codes import ExitCode
 from sefa_edge.profiles.percentiles import nearest_rank
@@ -17,7 +18,6 @@ from sefa_edge.profiles.strict import StrictModel
 from sefa_edge.profiles.units import LEROBOT_TICKS_PER_TURN
 
 WORST_SAMPLES = 8
-ALWAYS_THE_SAME = "an engine that gives the same chunk"
 
 
 class NotFiniteError(SefaError):

@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from typing_extensions import Self
 
-from sefa_edge.profiles.action_error import ALWAYS_THE_SAME
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.file_kinds import seems_to_be
 from sefa_edge.profiles.files import read_head, sha256_of, write_atomic
@@ -39,6 +38,8 @@ from sefa_edge.profiles.strict import StrictModel, parse_json
 Size = Annotated[int, Whole("a size", 1, 2048)]
 Pixels = Annotated[int, Whole("a size", 16, 2048, "pixels")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+ALWAYS_THE_SAME = "an engine that gives the same chunk"
+"""Begins the reason of an action error that proves nothing."""
 
 
 class TensorSpec(StrictModel):

@@ -40,6 +40,9 @@ ENCODER_READINGS = 5
 ATTEMPTS = 5
 """How often a request outside the rhythm of the loop is made before its failure counts."""
 
+FIRST_ATTEMPTS = 40
+"""The same for the first reading, a quarter of a second: nothing waits for it, and this machine may be busy."""
+
 RETRY_NS = ms_to_ns(250)
 """Time between two attempts to reach a lost arm; an attempt may take longer than a tick."""
 
@@ -61,7 +64,7 @@ class WatchedArm:
         self._recovery_ns = recovery_ns
         arm = open_arm()
         self._arm: Arm | None = arm
-        self.state = _insist(arm.read_state)
+        self.state = _insist(arm.read_state, FIRST_ATTEMPTS)
         """The last reading; joints that did not answer keep their last values."""
         self.torque = Torque.UNTOUCHED
         self._should_hold = False
@@ -375,9 +378,9 @@ class WatchedArm:
         return self._next_news() or Progress.ARM_BACK
 
 
-def _insist(request: Callable[[], T]) -> T:
+def _insist(request: Callable[[], T], attempts: int = ATTEMPTS) -> T:
     """The answer to a request that may be repeated. Raises ArmFault when no attempt succeeds."""
-    for _ in range(ATTEMPTS - 1):
+    for _ in range(attempts - 1):
         try:
             return request()
         except (ArmDisconnected, ArmInterrupted):

@@ -90,6 +90,13 @@ def engine_kind(path: Path) -> EngineKind:
     raise EngineError(f"{path} is not an engine: {reason}", "give a model.onnx or a TensorRT model.plan")
 
 
+def require_kind(path: Path, card: PolicyCard) -> None:
+    """Refuse a file of another format than the card's. Raises EngineError; InputError as `engine_kind`."""
+    kind = engine_kind(path)
+    if kind != card.format:
+        raise EngineError(f"{path} is of format {kind}, its card says {card.format}", "export or build it again")
+
+
 def tensor_specs(card: PolicyCard) -> list[TensorSpec]:
     """Every input, then the one output."""
     return [*card.image_tensors, card.joint_tensor, card.noise_tensor, card.chunk_tensor]

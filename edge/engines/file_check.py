@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sefa_edge.edge.engines.engine import EngineError, engine_kind, tensor_specs
+from sefa_edge.edge.engines.engine import EngineError, require_kind, tensor_specs
 from sefa_edge.profiles.card import PolicyCard
 from sefa_edge.profiles.onnxfile.reader import load_onnx
 
@@ -19,10 +19,8 @@ def check_file(path: Path, card: PolicyCard) -> None:
     Raises:
         InputError: says what the file has and what its card says.
     """
-    kind = engine_kind(path)
-    if kind != card.format:
-        raise EngineError(f"{path} is of format {kind}, its card says {card.format}", "export or build it again")
-    if kind == "onnx":
+    require_kind(path, card)
+    if card.format == "onnx":
         _check_tensors(path, card)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sefa_edge.edge.engines.engine import Engine, EngineError, EngineOptions, engine_kind
+from sefa_edge.edge.engines.engine import Engine, EngineOptions, require_kind
 from sefa_edge.profiles.card import load_card
 
 
@@ -18,9 +18,7 @@ def open_engine(path: Path, options: EngineOptions | None = None) -> Engine:
         FaultError: CUDA or TensorRT fails.
     """
     card = load_card(path)
-    kind = engine_kind(path)
-    if kind != card.format:
-        raise EngineError(f"{path} is of format {kind}, its card says {card.format}", "export or build it again")
+    require_kind(path, card)
     chosen = options or EngineOptions()
     if card.plan is not None:
         from sefa_edge.edge.engines.tensorrt_plan import open_plan

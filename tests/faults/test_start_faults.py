@@ -134,6 +134,15 @@ def present(unit: Unit, module: str) -> Callable[[], bool]:
     return lambda: unit.pid_of(module) is not None
 
 
+def assert_parked_by_another(unit: Unit, run: subprocess.Popen[str]) -> None:
+    """A second control process has parked and released the arm of the one that was killed."""
+    _, words = run.communicate(timeout=PATIENCE_S)
+    assert run.returncode == 3, words
+    assert "error: the control process ended: killed by SIGKILL: arm parked and released" in words
+    assert not any(unit.torque_is_on())
+    unit.assert_nothing_is_left()
+
+
 @pytest.mark.once
 @pytest.mark.parametrize("delay_s", [0.0, 0.1])
 @pytest.mark.parametrize("module", [CAMERA, POLICY, CONTROL])
@@ -223,11 +232,7 @@ def kill_control_at_write(unit: Unit, address: int, nth: int) -> None:
 def test_control_is_killed_while_it_arms(unit: Unit, address: int, nth: int) -> None:
     kill_control_at_write(unit, address, nth)
     run = unit.start()
-    _, words = run.communicate(timeout=PATIENCE_S)
-    assert run.returncode == 3, words
-    assert "error: the control process ended: killed by SIGKILL: arm parked and released" in words
-    assert not any(unit.torque_is_on())
-    unit.assert_nothing_is_left()
+    assert_parked_by_another(unit, run)
 
 
 @pytest.mark.once
@@ -407,11 +412,7 @@ def test_the_control_process_that_parks_the_arm_does_not_begin(unit: Unit, numbe
     second = unit.pid_of(CONTROL)
     assert second is not None
     os.kill(second, number)
-    _, words = run.communicate(timeout=PATIENCE_S)
-    assert run.returncode == 3, words
-    assert "error: the control process ended: killed by SIGKILL: arm parked and released" in words
-    assert not any(unit.torque_is_on())
-    unit.assert_nothing_is_left()
+    assert_parked_by_another(unit, run)
 
 
 @pytest.mark.once

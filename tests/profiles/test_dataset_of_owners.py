@@ -247,6 +247,7 @@ def test_pictures_that_decoders_disagree_about_are_refused(folder: Path, mode: s
         shades(folder)
 
 
+@pytest.mark.learn
 @pytest.mark.parametrize(("mode", "kind"), [("L", "JPEG"), ("L", "PNG"), ("RGBA", "PNG"), ("LA", "PNG")])
 def test_grey_and_transparent_pictures_are_the_same_for_both_decoders(folder: Path, mode: str, kind: str) -> None:
     from sefa_edge.models.dataset import decode_picture as decode_for_training

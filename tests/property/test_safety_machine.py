@@ -66,7 +66,7 @@ class HostileArm(PlantArm):
         self.told: JointGoal | None = None
         self.told_ns = np.zeros(JOINTS, np.int64)
         self.told_deg = np.zeros(JOINTS)
-        self.steps_deg = np.zeros((2, JOINTS))
+        self.steps_deg = np.zeros((3, JOINTS))
 
     def read_state(self) -> JointState:
         if not self.plugged:
@@ -113,10 +113,15 @@ class HostileArm(PlantArm):
         assert ((slow & smooth) | anew | rested | ~sent).all()
         inside = (goal_deg >= ENVELOPE.min_deg) & (goal_deg <= ENVELOPE.max_deg)
         assert (inside | anew | (np.abs(goal_deg) <= np.abs(before_deg)) | ~sent).all()
-        # A goal that began anew where the joint is may look like a step from the one before as well: either is lawful.
+        # A goal that began anew where the joint is may look like a step from the one before as well, and one of less
+        # than half a tick, as after a goal that was read back, is none on the wire: each is lawful.
         from_here_deg = goal_deg - self.measured_deg
         steps_deg = np.stack(
-            (np.where(slow & smooth | rested, step_deg, from_here_deg), np.where(anew, from_here_deg, step_deg))
+            (
+                np.where(slow & smooth | rested, step_deg, from_here_deg),
+                np.where(anew, from_here_deg, step_deg),
+                np.where(np.abs(step_deg) <= TICK_DEG / 2, 0.0, step_deg),
+            )
         )
         self.steps_deg = np.where(sent, steps_deg, self.steps_deg)
         self.told_ns = np.where(sent, goal.due_ns, self.told_ns)
@@ -157,7 +162,7 @@ class AnySequence(RuleBasedStateMachine):
         """A new process on an arm that was put in order, armed and following."""
         self.arm.plugged, self.arm.noise, self.arm.stubborn = True, False, False
         self.arm.overlay, self.arm.silent, self.arm.limp, self.arm.told = {}, set(), set(), None
-        self.arm.steps_deg = np.zeros((2, JOINTS))
+        self.arm.steps_deg = np.zeros((3, JOINTS))
         self.links = DirectLinks()  # what was said to the one before is not for this one
         loop = ControlLoop(
             self.clock, self.links, Motion.connect(self._open, PROFILE, PERIOD_NS, arming=Arming.AT_ONCE)
@@ -302,6 +307,22 @@ def test_an_encoder_at_fault_while_a_joint_loses_its_power_ends_the_run() -> Non
     machine.power_of_joints_fails(joints={0})
     machine.time_passes()
     assert machine.arm.limp == set()
+
+
+def test_a_goal_that_was_read_back_is_rounded_and_then_gives_way() -> None:
+    """Found by the machine above, which took the rounding of a goal that was read back for a step."""
+    machine = AnySequence()
+    machine.time_passes()
+    machine.wire(plugged=True, noise=True, stubborn=False)
+    machine.time_passes()
+    machine.command(Command.ARM)
+    machine.time_passes()
+    machine.wire(plugged=True, noise=False, stubborn=False)
+    for _ in range(3):
+        machine.time_passes()
+    machine.push(joint=0, ticks=800)
+    machine.ticks(20)
+    assert machine.arm.told is not None
 
 
 def test_a_reading_that_is_no_number_brings_no_warning() -> None:

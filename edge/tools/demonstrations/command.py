@@ -21,7 +21,7 @@ from sefa_edge.firmware_bridge.simulation.expert import Expert
 from sefa_edge.firmware_bridge.simulation.joint_units import degrees_of_radians, goal_ticks_of_radians
 from sefa_edge.firmware_bridge.simulation.scene import Renderer
 from sefa_edge.firmware_bridge.simulation.tasks import TASKS, task_named
-from sefa_edge.firmware_bridge.simulation.views import VIEWS
+from sefa_edge.firmware_bridge.simulation.views import SIMULATED_VIEWS
 from sefa_edge.firmware_bridge.simulation.world import JOINTS, PHYSICS_STEP_S, World
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import path_argument
@@ -86,10 +86,11 @@ def record(settings: RecordSettings, output: Path) -> int:
     Raises:
         InputError: a view that the simulator does not draw, or a dataset that cannot be written.
     """
-    views = [view.name for view in VIEWS]
     for name in settings.cameras:
-        if name not in views:
-            raise InputError(f"the simulator draws no view {shown(name)}", f"it draws {', '.join(views)}")
+        if name not in SIMULATED_VIEWS.names:
+            raise InputError(
+                f"the simulator draws no view {shown(name)}", f"it draws {', '.join(SIMULATED_VIEWS.names)}"
+            )
     info = DatasetInfo(
         task=task_named(settings.task).summary,
         robot_type="so101_follower",
