@@ -110,7 +110,7 @@ class Link:
         """
         wire, free_ns = self._wire, self._line_free_ns
         with self._sending:
-            if self._emergency is not None and self._emergency.asked:
+            if self._emergency is not None and self._emergency.requested:
                 raise ArmInterrupted("an emergency stop was asked for", "the request was not sent")
             before_ns = wire.now_ns()
             if before_ns - free_ns > STALLED_NS:
@@ -146,14 +146,14 @@ class Link:
                     self._sending.release()
 
         self._emergency, self._urgent = emergency, send
-        emergency.reach(send)
-        if emergency.asked:
+        emergency.attach(send)
+        if emergency.requested:
             send()
 
     def close(self) -> None:
         """Give the port back. Torque stays as it is; nothing is sent."""
         if self._emergency is not None and self._urgent is not None:
-            self._emergency.leave(self._urgent)
+            self._emergency.detach(self._urgent)
         self._wire.close()
 
     def _collect(self, request: bytes, received: bytes, reply_bytes: int, deadline_ns: int) -> bytes:
