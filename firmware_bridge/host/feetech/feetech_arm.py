@@ -384,7 +384,7 @@ def open_feetech_arm(
     """
     link = Link.open(port, profile.feetech.baud)
     if emergency is not None:
-        link.give_way_to(emergency, torque_off_packet(profile))
+        link.attach_emergency(emergency, torque_off_packet(profile))
     return connect_feetech_arm(profile, link, calibration)
 
 

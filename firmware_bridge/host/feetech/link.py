@@ -129,7 +129,7 @@ class Link:
         """Do nothing for so long."""
         self._wire.rest(duration_ns)
 
-    def give_way_to(self, emergency: Emergency, packet: bytes) -> None:
+    def attach_emergency(self, emergency: Emergency, packet: bytes) -> None:
         """From now on `emergency` sends `packet` past every request; requests are refused until it was taken.
 
         It may be sent while another thread is in `send`: a goal that has passed the check there must leave before the
