@@ -98,7 +98,7 @@ def require_good(arm: WatchedArm, guard: Guard, pacer: Pacer, patience_ns: int) 
         if now_ns - begun_ns > patience_ns:
             raise _untouched(suspicion(guarded) or Fault.ARM_TIMEOUT, 0, arm, guard)
         now_ns = pacer.wait().due_ns
-    trouble = arm.check_stance(now_ns)
+    trouble = arm.check_position_limits(now_ns)
     if trouble is not None:
         raise _untouched(trouble, arm.fault_joints, arm, guard)
 

@@ -53,7 +53,7 @@ class Arm(Protocol):
         """
         ...
 
-    def check_stance(self) -> None:
+    def check_position_limits(self) -> None:
         """Whether the torque may be switched on where the arm stands. Writes nothing.
 
         Raises:

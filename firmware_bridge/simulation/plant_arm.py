@@ -86,7 +86,7 @@ class PlantArm:
             if not goal.left_out >> i & 1:
                 self._set_goal(i, scale.to_ticks(position))
 
-    def check_stance(self) -> None:
+    def check_position_limits(self) -> None:
         """A plant has no position limits."""
 
     def read_torque(self) -> TorqueReading:

@@ -82,7 +82,7 @@ class RecordedArm:
     def send(self, goal: JointGoal) -> None:
         self._answer(Operation.SEND)
 
-    def check_stance(self) -> None:
+    def check_position_limits(self) -> None:
         self._answer(Operation.CHECK_STANCE)
 
     def read_torque(self) -> TorqueReading:

@@ -22,6 +22,12 @@ from sefa_edge.firmware_bridge.host.feetech.identity import (
     require_same_calibration,
 )
 from sefa_edge.firmware_bridge.host.feetech.link import Link
+from sefa_edge.firmware_bridge.host.feetech.position_limits import (
+    AGREEMENT_TICKS,
+    RETURN_TICKS_S,
+    require_inside,
+    ticks_outside,
+)
 from sefa_edge.firmware_bridge.host.feetech.protocol import Packet, encode_sync_read, encode_sync_write, wire_time_ns
 from sefa_edge.firmware_bridge.host.feetech.registers import (
     COMMAND_BLOCK,
@@ -39,12 +45,6 @@ from sefa_edge.firmware_bridge.host.feetech.registers import (
 from sefa_edge.firmware_bridge.host.feetech.servo_bus import PATIENT_MARGIN_NS, ServoBus
 from sefa_edge.firmware_bridge.host.feetech.servo_state import StateTable
 from sefa_edge.firmware_bridge.host.feetech.settings import bring_volatile, prepare, volatile_registers
-from sefa_edge.firmware_bridge.host.feetech.stance import (
-    AGREEMENT_TICKS,
-    RETURN_TICKS_S,
-    require_inside,
-    ticks_outside,
-)
 from sefa_edge.firmware_bridge.host.feetech.torque import read_torque
 from sefa_edge.firmware_bridge.host.messages import HeldCommand, JointGoal, JointState, Preparation, TorqueReading
 from sefa_edge.profiles.schema import ArmProfile
@@ -202,7 +202,7 @@ class FeetechArm:
         if frame:
             self._bus.link.send(frame)
 
-    def check_stance(self) -> None:
+    def check_position_limits(self) -> None:
         """Whether the torque may be switched on here: see `Arm`. Two positions that agree are read of every joint.
 
         Raises:
