@@ -12,7 +12,7 @@ from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity
 from sefa_edge.firmware_bridge.host.calibration import Calibration, JointScale, joint_scale
 from sefa_edge.firmware_bridge.host.emergency import Emergency
 from sefa_edge.firmware_bridge.host.errors import ArmFault, ArmTimeout, ArmUnconfirmed
-from sefa_edge.firmware_bridge.host.feetech.goal_frame import GoalFrame, Wanted, speed_wall_counts
+from sefa_edge.firmware_bridge.host.feetech.goal_packet import GoalPacket, ServoWrite, speed_limit_counts
 from sefa_edge.firmware_bridge.host.feetech.identity import (
     ATTEMPTS,
     ServoIdentity,
@@ -94,12 +94,12 @@ class FeetechArm:
         self._sequence = 0
         units = [identity.ticks_s_per_speed_count for identity in identities]
         self._speed_counts = [
-            speed_wall_counts(joint.max_velocity_deg_s, scale, unit)
+            speed_limit_counts(joint.max_velocity_deg_s, scale, unit)
             for joint, scale, unit in zip(profile.joints, scales, units, strict=True)
         ]
         self._identity = arm_identity(tuple(identities))
         self._return_counts = [max(1, RETURN_TICKS_S // unit) for unit in units]
-        self._goal_frame = GoalFrame(self._servo_ids, scales, self._speed_counts)
+        self._goal_packet = GoalPacket(self._servo_ids, scales, self._speed_counts)
         self._outside: set[int] = set()
         """Rows of the joints that stand outside the position limits of their servos and are on their way in."""
         self._states = StateTable(self._servo_ids, scales, units)
@@ -183,7 +183,7 @@ class FeetechArm:
         return HeldCommand(valid, torque, powered, goal_deg)
 
     def send(self, goal: JointGoal) -> None:
-        """Send one position command to all joints, each with its speed (`speed_wall_counts` says which and why).
+        """Send one position command to all joints, each with its speed (`speed_limit_counts` says which and why).
 
         Joints of `goal.left_out` get none.
 
@@ -197,7 +197,9 @@ class FeetechArm:
         if self._returned:
             self._repeat_volatile()
         frame = (
-            self._goal_frame.without(positions, goal.left_out) if goal.left_out else self._goal_frame.filled(positions)
+            self._goal_packet.without(positions, goal.left_out)
+            if goal.left_out
+            else self._goal_packet.filled(positions)
         )
         if frame:
             self._bus.link.send(frame)
@@ -235,7 +237,7 @@ class FeetechArm:
         present = self._agreed_ticks()
         self._begin_return(present)
         self._write_confirmed(COMMAND_BLOCK, self._first_commands(present), "take its present position as goal")
-        torque = [Wanted.torque(TORQUE_ON)] * len(present)
+        torque = [ServoWrite.torque(TORQUE_ON)] * len(present)
         self._write_confirmed(TORQUE_BLOCK, torque, "switch its torque on")
 
     def release_torque(self) -> None:
@@ -245,7 +247,7 @@ class FeetechArm:
             ArmUnconfirmed: a servo still holds, or does not answer.
             ArmDisconnected: the port is gone.
         """
-        torque = [Wanted.torque(TORQUE_OFF)] * len(self._servo_ids)
+        torque = [ServoWrite.torque(TORQUE_OFF)] * len(self._servo_ids)
         self._write_confirmed(TORQUE_BLOCK, torque, "switch its torque off")
 
     def close(self) -> None:
@@ -304,11 +306,11 @@ class FeetechArm:
                 return [answers[i].parameters for i in self._servo_ids]
         raise self._unconfirmed(what, [i in answers for i in self._servo_ids])
 
-    def _first_commands(self, present: Sequence[int]) -> list[Wanted]:
+    def _first_commands(self, present: Sequence[int]) -> list[ServoWrite]:
         """Goal = present for every servo, and the goal that it may make of it."""
-        joints = zip(present, self._identity.joints, self._goal_frame.speed_counts, strict=True)
+        joints = zip(present, self._identity.joints, self._goal_packet.speed_counts, strict=True)
         return [
-            Wanted.goal(ticks, min(max(ticks, limits.range_min_ticks), limits.range_max_ticks), counts)
+            ServoWrite.goal(ticks, min(max(ticks, limits.range_min_ticks), limits.range_max_ticks), counts)
             for ticks, limits, counts in joints
         ]
 
@@ -316,8 +318,8 @@ class FeetechArm:
         joints = enumerate(zip(present, self._identity.joints, strict=True))
         self._outside = {row for row, (ticks, limits) in joints if ticks_outside(ticks, limits) > 0}
         for row, counts in enumerate(self._speed_counts):
-            self._goal_frame.set_speed(row, self._return_counts[row] if row in self._outside else counts)
-            self._goal_frame.admit(row, present[row])
+            self._goal_packet.set_speed(row, self._return_counts[row] if row in self._outside else counts)
+            self._goal_packet.admit(row, present[row])
             self._clip_readings(row)
 
     def _note_returned(self, valid: np.ndarray) -> None:
@@ -325,7 +327,7 @@ class FeetechArm:
         for row in [row for row in self._outside if valid[row]]:
             if ticks_outside(self._states.position_ticks(row), self._identity.joints[row]) == 0:
                 self._outside.discard(row)
-                self._goal_frame.set_speed(row, self._speed_counts[row])
+                self._goal_packet.set_speed(row, self._speed_counts[row])
                 self._clip_readings(row)
 
     def _clip_readings(self, row: int) -> None:
@@ -335,7 +337,7 @@ class FeetechArm:
             row, scale.lowest_reading if inside else -math.inf, scale.highest_reading if inside else math.inf
         )
 
-    def _write_confirmed(self, block: Block, wanted: Sequence[Wanted], what: str) -> None:
+    def _write_confirmed(self, block: Block, wanted: Sequence[ServoWrite], what: str) -> None:
         confirmed = [False] * len(wanted)
         data = [entry.data for entry in wanted]
         for _ in range(ATTEMPTS):

@@ -17,7 +17,7 @@ FIRST_ENTRY = 7
 """Header, broadcast id, length, instruction, address and count come before the first servo's id."""
 
 
-def speed_wall_counts(max_velocity: float, scale: JointScale, ticks_s_per_count: int) -> int:
+def speed_limit_counts(max_velocity: float, scale: JointScale, ticks_s_per_count: int) -> int:
     """Goal speed (register 46) of a joint whose goals move at most at `max_velocity`, joint units per second.
 
     The host shapes the motion: every tick a goal, a small step from the last. The limit of the arm profile goes with
@@ -40,7 +40,7 @@ def command(goal_ticks: int, speed_counts: int) -> bytes:
     return COMMAND_BLOCK.layout.pack(FULL_ACCELERATION, goal_ticks, NO_GOAL_TIME, speed_counts)
 
 
-class GoalFrame:
+class GoalPacket:
     """A sync write of registers 41..47 of all servos, of which only the goals change."""
 
     def __init__(self, servo_ids: Sequence[int], scales: Sequence[JointScale], speed_counts: Sequence[int]):
@@ -110,7 +110,7 @@ class GoalFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ServoWrite:
     """What one servo is told, and what it may answer when it is asked for the same registers."""
 
     data: bytes
@@ -119,11 +119,11 @@ class Wanted:
     """Where in the answer the accepted bytes are."""
 
     @classmethod
-    def torque(cls, value: int) -> Wanted:
+    def torque(cls, value: int) -> ServoWrite:
         return cls(bytes((value,)), (bytes((value,)),))
 
     @classmethod
-    def goal(cls, ticks: int, bent_ticks: int, speed_counts: int) -> Wanted:
+    def goal(cls, ticks: int, bent_ticks: int, speed_counts: int) -> ServoWrite:
         """Registers 41..47; the servo may keep the goal, or what its position limits make of it."""
         accepted = tuple(GOAL_POSITION.encode(goal) for goal in (ticks, bent_ticks))
         data = command(int.from_bytes(accepted[0], "little"), speed_counts)
