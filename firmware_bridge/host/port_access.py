@@ -52,7 +52,7 @@ def require_access(path: str) -> None:
         raise MissingError(diagnosis.message, diagnosis.remedy)
 
 
-def look_at_access(port: SerialPort) -> list[Diagnosis]:
+def check_access(port: SerialPort) -> list[Diagnosis]:
     """Whether this user may open the port."""
     if not os.path.exists(port.path):
         return [Diagnosis(port.name, Weight.TROUBLE, "the device file is not there", "pass it on to the container")]
@@ -86,7 +86,7 @@ def explain_refusal(subject: str, ownership: Ownership) -> Diagnosis:
     )
 
 
-def look_for_thieves(ports: Sequence[SerialPort], devices: Sequence[UsbIdentity], root: Path) -> list[Diagnosis]:
+def find_interference(ports: Sequence[SerialPort], devices: Sequence[UsbIdentity], root: Path) -> list[Diagnosis]:
     """Adapters that are plugged in and have no port, and who may be the reason; and who may disturb a port."""
     served = {port.usb.socket for port in ports if port.usb is not None}
     stolen = [usb for usb in devices if (usb.vendor_id, usb.product_id) in CHIPS and usb.socket not in served]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sefa_edge.firmware_bridge.host.feetech.registers import BAUD_RATES
-from sefa_edge.firmware_bridge.host.port_access import look_at_access, look_for_thieves
+from sefa_edge.firmware_bridge.host.port_access import check_access, find_interference
 from sefa_edge.firmware_bridge.host.port_lock import openers
 from sefa_edge.firmware_bridge.host.serial_adapter import chip_of, low_latency_flag, shorten_latency
 from sefa_edge.firmware_bridge.host.serial_ports import SerialPort, find_serial_ports, serial_port_at, usb_devices
@@ -61,11 +61,11 @@ def scan(named: str | None, questions: Questions, root: Path = ROOT) -> ScanRepo
     """Look at every port, or at the named one. Raises MissingError."""
     there = find_serial_ports(root)
     ports = there if named is None else [serial_port_at(named, root)]
-    thieves = look_for_thieves(there, usb_devices(root), root)
+    interference = find_interference(there, usb_devices(root), root)
     if not ports:
-        raise MissingError(*_nothing_there(ScanReport((), tuple(thieves))))
+        raise MissingError(*_nothing_there(ScanReport((), tuple(interference))))
     look_at = _look_at_found if named is None else _look_at_named
-    return ScanReport(tuple(look_at(port, questions) for port in ports), tuple(thieves))
+    return ScanReport(tuple(look_at(port, questions) for port in ports), tuple(interference))
 
 
 def _look_at_named(port: SerialPort, questions: Questions) -> PortReport:
@@ -77,7 +77,7 @@ def _look_at_named(port: SerialPort, questions: Questions) -> PortReport:
 
 def _look_at_found(port: SerialPort, questions: Questions) -> PortReport:
     opened_by = tuple(openers(Path(port.path)))
-    refused = tuple(look_at_access(port))
+    refused = tuple(check_access(port))
     if opened_by or refused or chip_of(port) is None:
         return PortReport(port, opened_by, refused)
     report = PortReport(port, (), tuple(shorten_latency(port, ROOT)))
