@@ -9,7 +9,7 @@ from sefa_edge.firmware_bridge.host.serial_ports import SerialPort, find_serial_
 from sefa_edge.profiles.errors import InputError
 
 
-def require_told_apart(port: str, root: Path = Path("/")) -> None:
+def require_identified_arm(port: str, root: Path = Path("/")) -> None:
     """Refuse to move an arm without its calibration where its adapter is one of several.
 
     The system numbers ports in the order in which they are plugged in, and arms are plugged from one adapter into

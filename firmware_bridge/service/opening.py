@@ -16,7 +16,7 @@ from sefa_edge.firmware_bridge.host.feetech.link import Link
 from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
 from sefa_edge.firmware_bridge.host.open_arm import open_arm
 from sefa_edge.firmware_bridge.host.port_access import require_access
-from sefa_edge.firmware_bridge.host.port_choice import require_told_apart
+from sefa_edge.firmware_bridge.host.port_choice import require_identified_arm
 from sefa_edge.firmware_bridge.host.port_lock import require_free
 from sefa_edge.firmware_bridge.host.same_arm import SameArm
 from sefa_edge.profiles.arms import load_arm_profile
@@ -84,7 +84,7 @@ def arm_opener(args: argparse.Namespace, profile: ArmProfile, emergency: Emergen
     """
     calibration = calibration_of(args, profile)
     if calibration is None:
-        require_told_apart(args.port)
+        require_identified_arm(args.port)
 
     def open_again() -> Arm:
         require_usable(args.port)
