@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sefa_edge.firmware_bridge.host.port_link import require_living
+from sefa_edge.firmware_bridge.host.port_link import require_live_link
 from sefa_edge.firmware_bridge.host.serial_adapter import CHIPS
 from sefa_edge.firmware_bridge.host.serial_ports import SerialPort, UsbIdentity, attribute
 from sefa_edge.profiles.diagnosis import Diagnosis, Weight
@@ -46,7 +46,7 @@ def require_access(path: str) -> None:
     Raises:
         MissingError: with the group to join, or what else to do; or a link whose simulated arm has ended.
     """
-    require_living(Path(path))
+    require_live_link(Path(path))
     if os.path.exists(path) and not os.access(path, os.R_OK | os.W_OK):
         diagnosis = explain_refusal(path, _ownership(path))
         raise MissingError(diagnosis.message, diagnosis.remedy)

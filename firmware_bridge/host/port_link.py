@@ -28,7 +28,7 @@ def link_target(descriptor: int) -> str:
     return f"/proc/{os.getpid()}/fd/{descriptor}"
 
 
-def maker_of(link: Path) -> int | None:
+def creator_of(link: Path) -> int | None:
     """Process that made a link of a simulated arm, whether it still runs or not; None: it is no such link."""
     try:
         found = _TARGET.fullmatch(os.readlink(link))
@@ -39,7 +39,7 @@ def maker_of(link: Path) -> int | None:
 
 def is_stale(link: Path) -> bool:
     """Whether it is a link of a simulated arm whose maker has gone."""
-    if maker_of(link) is None:
+    if creator_of(link) is None:
         return False
     try:
         link.stat()
@@ -48,10 +48,10 @@ def is_stale(link: Path) -> bool:
     return False
 
 
-def require_living(link: Path) -> None:
+def require_live_link(link: Path) -> None:
     """Refuse a link whose maker has gone. Raises MissingError."""
     if is_stale(link):
         raise MissingError(
-            f"{link} is left over from a simulated arm that has ended (process {maker_of(link)})",
+            f"{link} is left over from a simulated arm that has ended (process {creator_of(link)})",
             f"start it again (sefa-edge sim --link {link}), or remove the link",
         )

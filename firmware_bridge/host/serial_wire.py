@@ -16,7 +16,7 @@ from typing import Protocol
 import serial
 
 from sefa_edge.firmware_bridge.host.errors import ArmDisconnected
-from sefa_edge.firmware_bridge.host.port_link import require_living
+from sefa_edge.firmware_bridge.host.port_link import require_live_link
 from sefa_edge.profiles.errors import InputError, MissingError
 from sefa_edge.profiles.units import NS_PER_S
 
@@ -132,7 +132,7 @@ class SerialWire:
 
 
 def _open(port: str, baud: int) -> serial.Serial:
-    require_living(Path(port))
+    require_live_link(Path(port))
     try:
         opened = serial.Serial(port, baud, timeout=0, write_timeout=0, exclusive=True)
     except serial.SerialException as error:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from typing_extensions import Self
 
-from sefa_edge.firmware_bridge.host.port_link import descriptor_for_link, is_stale, link_target, maker_of
+from sefa_edge.firmware_bridge.host.port_link import creator_of, descriptor_for_link, is_stale, link_target
 from sefa_edge.firmware_bridge.simulation.bus import Reply, SimulatedBus
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.units import NS_PER_S, ms_to_ns
@@ -204,7 +204,7 @@ def require_replaceable(link: Path) -> None:
     """Only nothing, or the link of a simulated arm that has ended, makes room for a new one. Raises InputError."""
     if not os.path.lexists(link) or is_stale(link):
         return
-    maker = maker_of(link)
+    maker = creator_of(link)
     if maker is not None:
         raise InputError(f"{link} is the port of a simulated arm that runs (process {maker})", "choose another path")
     what = f"is a link to {os.readlink(link)}" if link.is_symlink() else "exists and is not a link"
