@@ -18,7 +18,7 @@ from sefa_edge.firmware_bridge.service.calibration_headless import given_sweep, 
 from sefa_edge.firmware_bridge.service.calibration_outcome import CalibrationTarget, Outcome, comparison_table
 from sefa_edge.firmware_bridge.service.calibration_terminal import CalibrationTerminal
 from sefa_edge.firmware_bridge.service.command import add_arm_words
-from sefa_edge.firmware_bridge.service.opening import open_bus, profile_of, told_calibration
+from sefa_edge.firmware_bridge.service.opening import load_with_notes, open_bus, profile_of
 from sefa_edge.profiles.console import limit_waiting
 from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.files import check_report_word, path_argument, writable, write_report
@@ -62,7 +62,7 @@ def main(args: argparse.Namespace) -> int:
     limit_waiting()
     profile = profile_of(args)
     _check(args)
-    wanted = None if args.restore is None else told_calibration(find_calibration(args.restore, profile), profile)
+    wanted = None if args.restore is None else load_with_notes(find_calibration(args.restore, profile), profile)
     terminal = None if args.headless or wanted is not None else CalibrationTerminal(sys.stdin, sys.stderr)
     file = _file(args, profile)
     with open_bus(args.port, profile.feetech.baud) as bus:

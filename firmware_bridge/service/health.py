@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from sefa_edge.firmware_bridge.host.calibration import JointScale
 from sefa_edge.firmware_bridge.host.feetech.identity import model_hint
 from sefa_edge.firmware_bridge.host.feetech.registers import MODE_POSITION, OPERATING_MODE, mode_name
-from sefa_edge.firmware_bridge.host.status_words import status_words
+from sefa_edge.firmware_bridge.host.status_text import status_text
 from sefa_edge.firmware_bridge.service.servo_reading import ServoMake, ServoReading
 from sefa_edge.profiles.schema import ArmProfile, JointProfile, LimitTable
 from sefa_edge.profiles.servo_models import model_numbers, servo_model
@@ -60,7 +60,7 @@ class JointHealth:
             "load_pct": round(reading.load_pct, 1),
             "current_ma": round(reading.current_ma, 1),
             "status_bits": reading.status_bits,
-            "status": status_words(reading.status_bits),
+            "status": status_text(reading.status_bits),
         }
 
     @property
@@ -68,7 +68,7 @@ class JointHealth:
         """The status column: status bits, and a mode or a model in which the joint cannot be used."""
         if self.reading is None:
             return "SILENT"
-        words = [status_words(self.reading.status_bits)] if self.reading.status_bits else []
+        words = [status_text(self.reading.status_bits)] if self.reading.status_bits else []
         if self.make is not None and "mode" in self.trouble:
             words.append(f"{mode_name(self.make.operating_mode)} mode")
         if self.make is not None and "model" in self.trouble:

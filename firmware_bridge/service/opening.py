@@ -35,10 +35,10 @@ def calibration_of(args: argparse.Namespace, profile: ArmProfile) -> Calibration
     """What `--calibration` says; None: what the servos carry counts. Raises InputError."""
     if args.calibration is None:
         return None
-    return told_calibration(find_calibration(args.calibration, profile), profile)
+    return load_with_notes(find_calibration(args.calibration, profile), profile)
 
 
-def told_calibration(path: Path, profile: ArmProfile) -> Calibration:
+def load_with_notes(path: Path, profile: ArmProfile) -> Calibration:
     """The calibration in a file; notes about the file go to standard error. Raises InputError."""
     found = read_calibration(path, profile)
     for note in found.notes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sefa_edge.firmware_bridge.host.port_lock import Holder
 from sefa_edge.firmware_bridge.host.serial_adapter import chip_of
 from sefa_edge.firmware_bridge.host.serial_ports import SerialPort
-from sefa_edge.firmware_bridge.host.status_words import status_words
+from sefa_edge.firmware_bridge.host.status_text import status_text
 from sefa_edge.firmware_bridge.service.census import FoundServo
 from sefa_edge.profiles.diagnosis import Diagnosis, Weight
 
@@ -139,7 +139,7 @@ def _servo_line(servo: FoundServo) -> str:
     torque = "torque on" if servo.torque else "torque off"
     return (
         f"id {servo.servo_id:3}  {servo.model_name}, firmware {servo.firmware}, {servo.supply_mv / 1000:.1f} V, "
-        f"{servo.temperature_c} C, {torque}, {status_words(servo.status_bits)}"
+        f"{servo.temperature_c} C, {torque}, {status_text(servo.status_bits)}"
     )
 
 
@@ -154,5 +154,5 @@ def _servo_as_plain(servo: FoundServo) -> dict[str, object]:
         "supply_mv": servo.supply_mv,
         "temperature_c": servo.temperature_c,
         "status_bits": servo.status_bits,
-        "status": None if servo.status_bits is None else status_words(servo.status_bits),
+        "status": None if servo.status_bits is None else status_text(servo.status_bits),
     }

@@ -66,7 +66,7 @@ def read_identities(bus: ServoBus, profile: ArmProfile) -> tuple[ServoIdentity, 
         InputError: another model of servo, or one that is not in position mode.
         ArmDisconnected: the port is gone.
     """
-    answers = _told_twice(bus, profile)
+    answers = _read_twice(bus, profile)
     servo_ids = [joint.servo_id for joint in profile.joints]
     identities = tuple(_identity(answers[servo_id].parameters) for servo_id in servo_ids)
     for joint, identity in zip(profile.joints, identities, strict=True):
@@ -155,7 +155,7 @@ def require_same_calibration(
     )
 
 
-def _told_twice(bus: ServoBus, profile: ArmProfile) -> dict[int, Packet]:
+def _read_twice(bus: ServoBus, profile: ArmProfile) -> dict[int, Packet]:
     """Answers of all servos by id, each heard twice in a row with the same registers."""
     servo_ids = [joint.servo_id for joint in profile.joints]
     heard: dict[int, Packet] = {}

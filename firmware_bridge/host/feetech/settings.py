@@ -35,7 +35,7 @@ from sefa_edge.firmware_bridge.host.feetech.settings_table import (
     Comparison,
     Difference,
     Setting,
-    by_words,
+    by_text,
     protections,
 )
 from sefa_edge.firmware_bridge.host.messages import Preparation
@@ -47,7 +47,7 @@ BLOCKS = (Block(reg.RETURN_DELAY.address, Struct("33s")), Block(reg.TORQUE_ENABL
           Block(reg.MAX_ACCELERATION.address, Struct("1s")))  # fmt: skip
 """Registers 7..39, 40..55 and 85: where all settings are."""
 
-WORDS_BYTES = 240
+TEXT_BYTES = 240
 """Room for the words of one Preparation."""
 
 
@@ -211,17 +211,17 @@ def _require_protection(comparison: Comparison) -> None:
 
 
 def _sentence(begin: str, differences: Sequence[Difference], joints: int, end: str) -> str:
-    """One line of at most WORDS_BYTES for all of them; empty when there are none."""
+    """One line of at most TEXT_BYTES for all of them; empty when there are none."""
     if not differences:
         return ""
-    pieces = [f"{words} ({_joint_words(servos, joints)})" for words, servos in by_words(differences).items()]
+    pieces = [f"{words} ({_joint_text(servos, joints)})" for words, servos in by_text(differences).items()]
     for count in range(len(pieces), 0, -1):
         more = f", and {len(pieces) - count} more" if count < len(pieces) else ""
         line = begin + ", ".join(pieces[:count]) + more + end
-        if len(line.encode()) <= WORDS_BYTES:
+        if len(line.encode()) <= TEXT_BYTES:
             return line
     return f"{begin}{len(pieces)} settings{end}"
 
 
-def _joint_words(servos: Sequence[Servo], joints: int) -> str:
+def _joint_text(servos: Sequence[Servo], joints: int) -> str:
     return "all joints" if len(servos) == joints else ", ".join(servo.joint for servo in servos)

@@ -117,7 +117,7 @@ class Comparison:
         return tuple(difference for difference in self.differences if not difference.setting.volatile)
 
 
-def by_words(differences: Iterable[Difference]) -> dict[str, list[Servo]]:
+def by_text(differences: Iterable[Difference]) -> dict[str, list[Servo]]:
     """Differences that read alike, and the servos that have them."""
     alike: dict[str, list[Servo]] = {}
     for difference in differences:

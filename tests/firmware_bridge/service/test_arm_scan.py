@@ -13,7 +13,7 @@ from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.protocol import StatusBits
 from sefa_edge.firmware_bridge.host.port_lock import Holder
 from sefa_edge.firmware_bridge.host.serial_ports import find_serial_ports
-from sefa_edge.firmware_bridge.host.status_words import status_words
+from sefa_edge.firmware_bridge.host.status_text import status_text
 from sefa_edge.firmware_bridge.service.census import FoundServo, fitting_arms
 from sefa_edge.firmware_bridge.service.scan import Questions
 from sefa_edge.firmware_bridge.service.scan import scan as scan_ports
@@ -204,4 +204,4 @@ def test_an_arm_that_lacks_servos_is_named_with_them() -> None:
     [(0, "ok"), (1, "voltage"), (0x2F, "voltage, encoder, heat, over-current, overload"), (16, "bit 4")],
 )
 def test_status_in_words(bits: int, words: str) -> None:
-    assert status_words(bits) == words
+    assert status_text(bits) == words

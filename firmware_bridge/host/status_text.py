@@ -13,7 +13,7 @@ _WORDS = {
 }
 
 
-def status_words(status_bits: int) -> str:
+def status_text(status_bits: int) -> str:
     """What a status byte says: `ok`, or its faults; a bit without an agreed meaning is told by its number."""
     if status_bits == 0:
         return "ok"
