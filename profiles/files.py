@@ -208,7 +208,7 @@ def remove_empty(folders: Iterable[Path]) -> None:
             folder.rmdir()
 
 
-def check_report_word(word: str | None) -> None:
+def check_report_argument(word: str | None) -> None:
     """The value of a `--json F` option, before the work: None is no report, `-` standard output. Raises InputError."""
     if word == "":
         raise InputError("--json needs a file name", "- is standard output")

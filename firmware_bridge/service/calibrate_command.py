@@ -17,11 +17,11 @@ from sefa_edge.firmware_bridge.service.calibration_guided import Guided
 from sefa_edge.firmware_bridge.service.calibration_headless import given_sweep, timed_sweep
 from sefa_edge.firmware_bridge.service.calibration_outcome import CalibrationTarget, Outcome, comparison_table
 from sefa_edge.firmware_bridge.service.calibration_terminal import CalibrationTerminal
-from sefa_edge.firmware_bridge.service.command import add_arm_words
+from sefa_edge.firmware_bridge.service.command import add_arm_arguments
 from sefa_edge.firmware_bridge.service.opening import load_with_notes, open_bus, profile_of
 from sefa_edge.profiles.console import limit_waiting
 from sefa_edge.profiles.errors import InputError, SefaError
-from sefa_edge.profiles.files import check_report_word, path_argument, writable, write_report
+from sefa_edge.profiles.files import check_report_argument, path_argument, writable, write_report
 from sefa_edge.profiles.quantities import Real
 from sefa_edge.profiles.schema import ArmProfile
 
@@ -31,7 +31,7 @@ SWEEP_S = Real("a time", 0.0, 3600.0, "s", above_lowest=True)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The words of `sefa-edge calibrate`."""
-    add_arm_words(parser)
+    add_arm_arguments(parser)
     places = parser.add_mutually_exclusive_group()
     places.add_argument("--id", metavar="NAME", help="LeRobot's name of this arm (default: the arm profile's name)")
     places.add_argument("-o", "--output", type=path_argument, metavar="FILE", help="write the calibration here instead")
@@ -167,7 +167,7 @@ def _file(args: argparse.Namespace, profile: ArmProfile) -> Path | None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    check_report_word(args.json)
+    check_report_argument(args.json)
     if args.output is not None:
         writable(args.output)
     words = {

@@ -46,13 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
         for name, summary in VERBS.items()
     }
-    _add_scan_words(verbs["scan"])
-    _add_status_words(verbs["status"])
-    _add_set_id_words(verbs["set-id"])
-    _add_configure_words(verbs["configure"])
-    _add_center_words(verbs["center"])
-    _add_free_words(verbs["free"])
-    _add_park_words(verbs["park"])
+    _add_scan_arguments(verbs["scan"])
+    _add_status_arguments(verbs["status"])
+    _add_set_id_arguments(verbs["set-id"])
+    _add_configure_arguments(verbs["configure"])
+    _add_center_arguments(verbs["center"])
+    _add_free_arguments(verbs["free"])
+    _add_park_arguments(verbs["park"])
 
 
 def main(args: argparse.Namespace) -> int:
@@ -61,7 +61,7 @@ def main(args: argparse.Namespace) -> int:
     return verb.main(args)
 
 
-def _add_scan_words(parser: argparse.ArgumentParser) -> None:
+def _add_scan_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", metavar="P", help="ask on this port alone, whatever it is (default: servo adapters)")
     bauds = parser.add_mutually_exclusive_group()
     bauds.add_argument(
@@ -72,60 +72,60 @@ def _add_scan_words(parser: argparse.ArgumentParser) -> None:
         "--max-id", type=SERVO_ID.parse, default=253, metavar="N", help="ask the ids from 0 to N; 20 ms each"
     )
     parser.add_argument("--udev-rules", action="store_true", help="print udev rules for servo adapters, nothing else")
-    _add_json_word(parser)
+    _add_json_argument(parser)
 
 
-def _add_status_words(parser: argparse.ArgumentParser) -> None:
-    add_arm_words(parser)
-    _add_calibration_word(parser)
+def _add_status_arguments(parser: argparse.ArgumentParser) -> None:
+    add_arm_arguments(parser)
+    _add_calibration_argument(parser)
     parser.add_argument("--watch", action="store_true", help="on a terminal: refresh in place until Ctrl-C")
-    _add_json_word(parser)
+    _add_json_argument(parser)
 
 
-def _add_set_id_words(parser: argparse.ArgumentParser) -> None:
+def _add_set_id_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("joint", nargs="?", metavar="JOINT", help="set up the connected servo as this joint, unasked")
-    add_arm_words(parser)
+    add_arm_arguments(parser)
     parser.add_argument("--write-eeprom", action="store_true", help="allow to write id and speed into the servo")
 
 
-def _add_configure_words(parser: argparse.ArgumentParser) -> None:
-    add_arm_words(parser)
+def _add_configure_arguments(parser: argparse.ArgumentParser) -> None:
+    add_arm_arguments(parser)
     parser.add_argument(
         "--write-eeprom", action="store_true", help="write what differs, also into the EEPROM (default: only look)"
     )
 
 
-def _add_center_words(parser: argparse.ArgumentParser) -> None:
+def _add_center_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("joint", nargs="?", metavar="JOINT", help="move this joint alone (default: all)")
-    add_arm_words(parser)
-    _add_calibration_word(parser)
+    add_arm_arguments(parser)
+    _add_calibration_argument(parser)
     parser.add_argument("--pose", choices=("middle", "start"), default="middle", help="where to")
     parser.add_argument("--then", choices=("hold", "park", "release"), default="hold", help="what follows")
-    _add_speed_word(parser)
+    _add_speed_argument(parser)
 
 
-def _add_free_words(parser: argparse.ArgumentParser) -> None:
-    add_arm_words(parser)
+def _add_free_arguments(parser: argparse.ArgumentParser) -> None:
+    add_arm_arguments(parser)
     parser.add_argument("--yes", action="store_true", help="do not ask whether the arm may drop")
 
 
-def _add_park_words(parser: argparse.ArgumentParser) -> None:
-    add_arm_words(parser)
-    _add_calibration_word(parser)
-    _add_speed_word(parser)
+def _add_park_arguments(parser: argparse.ArgumentParser) -> None:
+    add_arm_arguments(parser)
+    _add_calibration_argument(parser)
+    _add_speed_argument(parser)
 
 
-def add_arm_words(parser: argparse.ArgumentParser) -> None:
+def add_arm_arguments(parser: argparse.ArgumentParser) -> None:
     """Which arm, and where."""
     parser.add_argument("--arm", default=DEFAULT_ARM, metavar="ARM", help="so101, so100, sim or an arm profile (.yaml)")
     parser.add_argument("--port", required=True, metavar="P", help="serial port of the arm")
 
 
-def _add_calibration_word(parser: argparse.ArgumentParser) -> None:
+def _add_calibration_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--calibration", metavar="FILE|ID", help="LeRobot calibration (default: what the servos carry)")
 
 
-def _add_speed_word(parser: argparse.ArgumentParser) -> None:
+def _add_speed_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--speed",
         type=SPEED_DEG_S.parse,
@@ -135,5 +135,5 @@ def _add_speed_word(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_json_word(parser: argparse.ArgumentParser) -> None:
+def _add_json_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="F", help="write what was found as JSON; - is standard output")

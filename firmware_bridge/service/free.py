@@ -10,7 +10,7 @@ from sefa_edge.firmware_bridge.service.opening import open_bus, profile_of
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.exit_codes import ExitCode
 
-WORDS_OF_CONSENT = ("y", "yes")
+YES_ANSWERS = ("y", "yes")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -39,4 +39,4 @@ def _consents(holding: list[str]) -> bool:
     if not sys.stdin.isatty():
         raise InputError(f"the arm would drop: {', '.join(holding)} let go", "support it, then add --yes")
     print(f"{warning} Let go? [y/N] ", end="", flush=True)
-    return sys.stdin.readline().strip().lower() in WORDS_OF_CONSENT
+    return sys.stdin.readline().strip().lower() in YES_ANSWERS

@@ -24,7 +24,7 @@ from sefa_edge.firmware_bridge.service.scan_report import Bus, PortReport, ScanR
 from sefa_edge.profiles.arms import load_arm_profile, shipped_arms
 from sefa_edge.profiles.errors import InputError, MissingError, SefaError
 from sefa_edge.profiles.exit_codes import ExitCode
-from sefa_edge.profiles.files import check_report_word, write_report
+from sefa_edge.profiles.files import check_report_argument, write_report
 from sefa_edge.profiles.progress import Progress
 
 USUAL_BAUD = 1_000_000
@@ -50,7 +50,7 @@ def main(args: argparse.Namespace) -> int:
         print(udev_rules(), end="")
         return 0
     questions = Questions(_bauds(args), _ids(args))
-    check_report_word(args.json)
+    check_report_argument(args.json)
     report = scan(args.port, questions)
     print("\n".join(report.lines()), file=sys.stderr if args.json == "-" else sys.stdout)
     write_report(args.json, report.as_json())

@@ -16,7 +16,7 @@ from sefa_edge.firmware_bridge.service.opening import calibration_of, open_bus, 
 from sefa_edge.firmware_bridge.service.servo_reading import read_makes, read_scales, read_servos
 from sefa_edge.profiles.console import write_controls
 from sefa_edge.profiles.exit_codes import ExitCode
-from sefa_edge.profiles.files import check_report_word, write_report
+from sefa_edge.profiles.files import check_report_argument, write_report
 from sefa_edge.profiles.schema import ArmProfile
 
 REFRESH_S = 0.2
@@ -34,7 +34,7 @@ def main(args: argparse.Namespace) -> int:
     """
     profile = profile_of(args)
     calibration = calibration_of(args, profile)
-    check_report_word(args.json)
+    check_report_argument(args.json)
     stream = sys.stderr if args.json == "-" else sys.stdout
     with open_bus(args.port, profile.feetech.baud) as bus:
         scales, makes = read_scales(bus, profile, calibration), read_makes(bus, profile)

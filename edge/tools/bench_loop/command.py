@@ -40,7 +40,7 @@ from sefa_edge.profiles.card import load_card
 from sefa_edge.profiles.console import limit_waiting
 from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.exit_codes import ExitCode, is_of_signal
-from sefa_edge.profiles.files import check_report_word, path_argument, writable, write_atomic, write_report
+from sefa_edge.profiles.files import check_report_argument, path_argument, writable, write_atomic, write_report
 from sefa_edge.profiles.latency.environment import describe_environment
 from sefa_edge.profiles.quantities import CONTROL_RATE_HZ, PICTURE_RATE_HZ, THREADS, Real
 from sefa_edge.profiles.simulated_arm import SIMULATED, SIMULATED_ARM
@@ -164,7 +164,7 @@ class ProgressLine(StatusLine):
 def _check(args: argparse.Namespace) -> None:
     if (args.arm is None) != (args.port is None) or args.arm == SIMULATED:
         raise InputError("a real arm needs --arm and --port", "--arm so101 --port /dev/ttyACM0; neither: simulated")
-    check_report_word(args.json)
+    check_report_argument(args.json)
     if args.picture is not None and args.picture.suffix != ".png":
         raise InputError(f"--picture {args.picture}: unknown ending", "use .png")
     if args.picture is not None:

@@ -26,7 +26,7 @@ from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.card_check import World, arm_of, check_card, require_arm
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.exit_codes import ExitCode
-from sefa_edge.profiles.files import check_report_word, write_report
+from sefa_edge.profiles.files import check_report_argument, write_report
 from sefa_edge.profiles.progress import Progress
 from sefa_edge.profiles.quantities import STEPS, Real, seed_range
 from sefa_edge.profiles.units import ms_to_ns
@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     card = load_card(arguments.engine)
-    check_report_word(arguments.json)
+    check_report_argument(arguments.json)
     arm = arm_of(card)
     require_arm(card, SIMULATED_ARM)
     check_card(card, World(arm, arm.control_rate_hz, SIMULATED_VIEWS))

@@ -23,7 +23,7 @@ from sefa_edge.edge.tools.inspection.onnx_graph import summarise
 from sefa_edge.edge.tools.inspection.text import card_text, checkpoint_text, onnx_text, plan_text
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.exit_codes import ExitCode
-from sefa_edge.profiles.files import check_report_word, path_argument, read_up_to, sha256_of, write_report
+from sefa_edge.profiles.files import check_report_argument, path_argument, read_up_to, sha256_of, write_report
 from sefa_edge.profiles.onnxfile.reader import load_onnx
 from sefa_edge.profiles.onnxfile.targets import ALL_TARGETS, TARGETS
 from sefa_edge.profiles.plan_libraries import PLAN_LIBRARIES
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    check_report_word(args.json)
+    check_report_argument(args.json)
     inspection = inspect_path(args.file, args.target)
     write_report(args.json, json.dumps({"schema_version": 1, **inspection.machine}, indent=2) + "\n")
     if args.json != "-":

@@ -20,7 +20,7 @@ from sefa_edge.edge.tools.replay.policy import replay_policy
 from sefa_edge.profiles.card import load_card
 from sefa_edge.profiles.card_check import World, check_card
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.files import check_report_word, path_argument, write_report
+from sefa_edge.profiles.files import check_report_argument, path_argument, write_report
 
 PARTS = ("all", "policy", "commands")
 SHOWN_GAPS = 5
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Exit code 1: something differs, or nothing could be compared."""
-    check_report_word(arguments.json)
+    check_report_argument(arguments.json)
     run = open_run(arguments.run)
     results: dict[str, Comparison] = {}
     if arguments.part != "commands":

@@ -24,7 +24,7 @@ from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.card_check import World, arm_of, check_card
 from sefa_edge.profiles.exit_codes import ExitCode
-from sefa_edge.profiles.files import check_report_word, output_folder, path_argument, write_report
+from sefa_edge.profiles.files import check_report_argument, output_folder, path_argument, write_report
 from sefa_edge.profiles.percentiles import percentiles
 from sefa_edge.profiles.quantities import SEED, THREADS, Real, Whole
 from sefa_edge.profiles.recording.dataset import open_dataset
@@ -113,7 +113,7 @@ def _why_unproven(engines: list[VerifiedEngine], reference: np.ndarray, budget_d
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
-    check_report_word(arguments.json)
+    check_report_argument(arguments.json)
 
 
 def _described(path: Path, card: PolicyCard, durations_ns: np.ndarray) -> VerifiedEngine:
