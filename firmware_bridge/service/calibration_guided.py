@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from sefa_edge.firmware_bridge.host.calibration import Calibration
 from sefa_edge.firmware_bridge.host.feetech.calibration_registers import CalibrationRegisters
 from sefa_edge.firmware_bridge.service.calibrating import Sweep, begin, findings, observe, result
-from sefa_edge.firmware_bridge.service.calibration_listener import Listener
 from sefa_edge.firmware_bridge.service.calibration_terminal import CalibrationTerminal, position_table, sweep_table
+from sefa_edge.firmware_bridge.service.joint_reader import Listener
 from sefa_edge.profiles.schema import ArmProfile
 
 

@@ -13,7 +13,7 @@ from pydantic import Field, create_model
 from sefa_edge.firmware_bridge.host.calibration import ENCODER_MAX_TICKS
 from sefa_edge.firmware_bridge.host.feetech.calibration_registers import CalibrationRegisters
 from sefa_edge.firmware_bridge.service.calibrating import Sweep, begin, observe
-from sefa_edge.firmware_bridge.service.calibration_listener import Listener
+from sefa_edge.firmware_bridge.service.joint_reader import Listener
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.progress import Progress
 from sefa_edge.profiles.schema import ArmProfile

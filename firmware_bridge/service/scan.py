@@ -18,7 +18,7 @@ from sefa_edge.firmware_bridge.host.port_lock import openers
 from sefa_edge.firmware_bridge.host.serial_adapter import chip_of, low_latency_flag, shorten_latency
 from sefa_edge.firmware_bridge.host.serial_ports import SerialPort, find_serial_ports, serial_port_at, usb_devices
 from sefa_edge.firmware_bridge.host.udev_rules import udev_rules
-from sefa_edge.firmware_bridge.service.census import EVERY_ID, FoundServo, ask, fitting_arms
+from sefa_edge.firmware_bridge.service.found_servos import EVERY_ID, FoundServo, ask, matching_arms
 from sefa_edge.firmware_bridge.service.opening import open_bus, require_usable
 from sefa_edge.firmware_bridge.service.scan_report import Bus, PortReport, ScanReport
 from sefa_edge.profiles.arms import load_arm_profile, shipped_arms
@@ -32,7 +32,7 @@ ROOT = Path("/")
 
 
 @dataclass(frozen=True, slots=True)
-class Questions:
+class ScanRange:
     """Who is asked on a port."""
 
     bauds: Sequence[int]
@@ -49,7 +49,7 @@ def main(args: argparse.Namespace) -> int:
     if args.udev_rules:
         print(udev_rules(), end="")
         return 0
-    questions = Questions(_bauds(args), _ids(args))
+    questions = ScanRange(_bauds(args), _ids(args))
     check_report_argument(args.json)
     report = scan(args.port, questions)
     print("\n".join(report.lines()), file=sys.stderr if args.json == "-" else sys.stdout)
@@ -57,7 +57,7 @@ def main(args: argparse.Namespace) -> int:
     return ExitCode.DONE if args.port is None or report.has_servos else ExitCode.FAILED
 
 
-def scan(named: str | None, questions: Questions, root: Path = ROOT) -> ScanReport:
+def scan(named: str | None, questions: ScanRange, root: Path = ROOT) -> ScanReport:
     """Look at every port, or at the named one. Raises MissingError."""
     there = find_serial_ports(root)
     ports = there if named is None else [serial_port_at(named, root)]
@@ -68,14 +68,14 @@ def scan(named: str | None, questions: Questions, root: Path = ROOT) -> ScanRepo
     return ScanReport(tuple(look_at(port, questions) for port in ports), tuple(interference))
 
 
-def _look_at_named(port: SerialPort, questions: Questions) -> PortReport:
+def _look_at_named(port: SerialPort, questions: ScanRange) -> PortReport:
     """A person has asked for this one: whoever has it open without locking it is told, not minded."""
     require_usable(port.path)
     opened_by = tuple(openers(Path(port.path)))
     return _ask(PortReport(port, opened_by, tuple(shorten_latency(port, ROOT))), questions)
 
 
-def _look_at_found(port: SerialPort, questions: Questions) -> PortReport:
+def _look_at_found(port: SerialPort, questions: ScanRange) -> PortReport:
     opened_by = tuple(openers(Path(port.path)))
     refused = tuple(check_access(port))
     if opened_by or refused or chip_of(port) is None:
@@ -87,7 +87,7 @@ def _look_at_found(port: SerialPort, questions: Questions) -> PortReport:
         return replace(report, problem=str(error))
 
 
-def _ask(report: PortReport, questions: Questions) -> PortReport:
+def _ask(report: PortReport, questions: ScanRange) -> PortReport:
     buses = tuple(_listen(report.port.path, baud, questions.servo_ids) for baud in questions.bauds)
     return replace(report, buses=buses, keeps_low_latency=low_latency_flag(report.port))
 
@@ -101,7 +101,7 @@ def _listen(path: str, baud: int, servo_ids: Sequence[int]) -> Bus:
                 found.append(servo)
             progress.update(asked, f"{len(found)} found")
     profiles = [load_arm_profile(name) for name in shipped_arms()]
-    return Bus(baud, tuple(found), tuple(fitting_arms(profiles, baud, found)))
+    return Bus(baud, tuple(found), tuple(matching_arms(profiles, baud, found)))
 
 
 def _bauds(args: argparse.Namespace) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from sefa_edge.firmware_bridge.host.port_lock import Holder
 from sefa_edge.firmware_bridge.host.serial_adapter import chip_of
 from sefa_edge.firmware_bridge.host.serial_ports import SerialPort
 from sefa_edge.firmware_bridge.host.status_text import status_text
-from sefa_edge.firmware_bridge.service.census import FoundServo
+from sefa_edge.firmware_bridge.service.found_servos import FoundServo
 from sefa_edge.profiles.diagnosis import Diagnosis, Weight
 
 

@@ -23,7 +23,7 @@ from sefa_edge.firmware_bridge.host.feetech.registers import (
     Register,
 )
 from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
-from sefa_edge.firmware_bridge.service.census import EVERY_ID, FoundServo, ask, call_all
+from sefa_edge.firmware_bridge.service.found_servos import EVERY_ID, FoundServo, ask, broadcast_ping
 from sefa_edge.firmware_bridge.service.opening import open_bus
 from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.servo_models import model_numbers, servo_model
@@ -117,7 +117,7 @@ def _ask_everywhere(port: str) -> list[tuple[Address, FoundServo]]:
     found: list[tuple[Address, FoundServo]] = []
     for baud in BAUD_RATES:
         with open_bus(port, baud) as bus:
-            call = call_all(bus)  # one servo alone always answers to it: FT-SCS manual, PING
+            call = broadcast_ping(bus)  # one servo alone always answers to it: FT-SCS manual, PING
             found += _ask_ids(bus, EVERY_ID if call.garbled else call.servo_ids)
     return found
 

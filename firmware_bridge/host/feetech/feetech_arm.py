@@ -56,7 +56,7 @@ share in every tick; more would cost the loop its grid."""
 
 
 SILENT_QUESTIONS = 10
-"""Questions in a row that nobody answered, after which the next ones are asked at intervals of SILENT_INTERVAL_NS."""
+"""ScanRange in a row that nobody answered, after which the next ones are asked at intervals of SILENT_INTERVAL_NS."""
 
 SILENT_INTERVAL_NS = ms_to_ns(50)
 """A line that is stalled releases all that was written to it at once: what waits there must be little."""
@@ -109,7 +109,7 @@ class FeetechArm:
         """The order of the last question, while answers are missing; None: that of the joints."""
         self._dice = Random(0)
         self._unanswered = 0
-        """Questions in a row that nobody answered."""
+        """ScanRange in a row that nobody answered."""
         delays_ns = sum(identity.return_delay_ns for identity in identities)
         if profile.feetech.register_7 == "reserved":
             delays_ns = 0

@@ -14,8 +14,8 @@ from sefa_edge.firmware_bridge.host.feetech.protocol import StatusBits
 from sefa_edge.firmware_bridge.host.port_lock import Holder
 from sefa_edge.firmware_bridge.host.serial_ports import find_serial_ports
 from sefa_edge.firmware_bridge.host.status_text import status_text
-from sefa_edge.firmware_bridge.service.census import FoundServo, fitting_arms
-from sefa_edge.firmware_bridge.service.scan import Questions
+from sefa_edge.firmware_bridge.service.found_servos import FoundServo, matching_arms
+from sefa_edge.firmware_bridge.service.scan import ScanRange
 from sefa_edge.firmware_bridge.service.scan import scan as scan_ports
 from sefa_edge.firmware_bridge.service.scan_report import PortReport, ScanReport
 from sefa_edge.profiles.arms import load_arm_profile
@@ -170,7 +170,7 @@ def test_what_is_plugged_in_is_told_with_what_is_in_the_way(tmp_path: Path) -> N
     assert plain["ports"][2]["buses"] is None
 
 
-NOBODY = Questions((), ())
+NOBODY = ScanRange((), ())
 """No servo is asked: the ports of a captured machine are not ours."""
 
 
@@ -195,8 +195,8 @@ def test_a_machine_without_ports_is_told_why(tmp_path: Path) -> None:
 
 def test_an_arm_that_lacks_servos_is_named_with_them() -> None:
     servos = [FoundServo(servo_id, False, model=reg.MODEL_STS3215) for servo_id in (1, 2, 4, 5, 6)]
-    assert fitting_arms([load_arm_profile("so101")], 1_000_000, servos) == ["so101 without 3"]
-    assert fitting_arms([load_arm_profile("so101")], 500_000, servos) == []
+    assert matching_arms([load_arm_profile("so101")], 1_000_000, servos) == ["so101 without 3"]
+    assert matching_arms([load_arm_profile("so101")], 500_000, servos) == []
 
 
 @pytest.mark.parametrize(

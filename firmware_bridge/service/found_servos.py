@@ -31,7 +31,7 @@ MAKE_BLOCK = Block(FIRMWARE_MAJOR.address, struct.Struct("<BBxH"))
 TWICE = 2
 """Where an adapter queues answers that came at once, both are waited for."""
 EVERY_ID = range(MAX_SERVO_ID + 1)
-CALLED = 8
+MOST_ANSWERS = 8
 """Answers that a call to all waits for: more than an arm has."""
 BROADCAST_MARGIN_NS = ms_to_ns(60)
 ATTEMPTS = 3
@@ -76,25 +76,27 @@ def ask(bus: ServoBus, servo_id: int) -> FoundServo | None:
 
 
 @dataclass(frozen=True, slots=True)
-class RollCall:
+class BroadcastAnswers:
     """Who answered when all were asked at once; `garbled`: answers collided, so some may be missing."""
 
     servo_ids: tuple[int, ...]
     garbled: bool
 
 
-def call_all(bus: ServoBus) -> RollCall:
+def broadcast_ping(bus: ServoBus) -> BroadcastAnswers:
     """Ping everybody. One servo alone is understood for certain; answers of several may collide.
 
     Raises:
         ArmDisconnected: the port is gone.
     """
-    received = bus.link.exchange(encode_ping(BROADCAST_ID), CALLED * reply_bytes(0), BROADCAST_MARGIN_NS)
+    received = bus.link.exchange(encode_ping(BROADCAST_ID), MOST_ANSWERS * reply_bytes(0), BROADCAST_MARGIN_NS)
     answers = decode(received)
-    return RollCall(tuple(packet.servo_id for packet in answers), len(received) != len(answers) * reply_bytes(0))
+    return BroadcastAnswers(
+        tuple(packet.servo_id for packet in answers), len(received) != len(answers) * reply_bytes(0)
+    )
 
 
-def fitting_arms(profiles: Iterable[ArmProfile], baud: int, servos: Iterable[FoundServo]) -> list[str]:
+def matching_arms(profiles: Iterable[ArmProfile], baud: int, servos: Iterable[FoundServo]) -> list[str]:
     """Which arms these servos may be: a name, or a name and the ids that it lacks."""
     by_id = {servo.servo_id: servo for servo in servos if not servo.clash}
     fits: list[str] = []
