@@ -1,4 +1,4 @@
-"""The emergency stop's own way to the wire, past whatever the rest of the program waits for."""
+"""The emergency stop's direct access to the wire, past anything that the rest of the program waits for."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from sefa_edge.profiles.stopping import EMERGENCY, StopSignals
 
 
 class Emergency:
-    """Whether torque off was asked for. One object is shared by a signal handler, the links to an arm, and a loop.
+    """Whether torque off was requested. One object is shared by a signal handler, the links to an arm, and a loop.
 
-    From `request` to `take_request` every transaction on the wire is refused (ArmInterrupted), so that whatever is asking a silent
-    servo again gives up at once; `take_request` is called by who then switches the torque off and reads it back.
+    From `request` to `take_request` every transaction on the wire is refused (ArmInterrupted), so that retries with a
+    silent servo end at once. Whoever calls `take_request` must then switch the torque off and read it back.
     """
 
     def __init__(self) -> None:
@@ -29,16 +29,16 @@ class Emergency:
                 send()
 
     def take_request(self) -> bool:
-        """Whether it was asked for since the last call; the wire is usable again."""
+        """Whether it was requested since the last call; the wire is usable again."""
         requested, self.requested = self.requested, False
         return requested
 
     def attach(self, send: Callable[[], None]) -> None:
-        """From now on `request` sends with `send`, which must not block and may raise ArmDisconnected."""
+        """Let `request` call `send`, which must not block and may raise ArmDisconnected."""
         self._send = send
 
     def detach(self, send: Callable[[], None]) -> None:
-        """The wire of `send` is closed."""
+        """Forget `send`: its wire is closed."""
         if self._send == send:
             self._send = None
 

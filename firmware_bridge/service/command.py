@@ -1,4 +1,4 @@
-"""`sefa-edge arm`: find an arm, look at it, set its servos up, bring it to a pose, let it go."""
+"""`sefa-edge arm`: find an arm, inspect it, set up its servos, move it to a pose, release it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from typing import Protocol, cast
 from sefa_edge.profiles.quantities import Real, Whole
 
 ROOM = "sefa_edge.firmware_bridge.service"
+MOVING_ROOM = "sefa_edge.edge.tools.arm_moves"
+"""Named as text only: these verbs move an arm through the limiter, which this folder must not import."""
+MOVING_VERBS = frozenset({"center", "park"})
 VERBS = {
-    "scan": "list serial ports, who holds them, and the servos that answer; moves nothing, writes nothing",
+    "scan": "list serial ports, the programs that use them, and the servos that answer; moves nothing, writes nothing",
     "status": "show the health of every servo of an arm; moves nothing, writes nothing",
     "set-id": "give the servos of a new arm their ids, with one servo connected at a time",
-    "configure": "compare the servos' settings with the arm's profile; --write-eeprom writes what differs",
+    "configure": "compare the servos' settings with the arm profile; --write-eeprom writes what differs",
     "center": "move slowly to the middle of the joints' ranges, or to the start pose",
-    "free": "switch the torque of every servo off and read that back: the arm drops",
-    "park": "move slowly to the park pose, then switch the torque off",
+    "free": "switch off the torque of every servo and read it back: the arm drops",
+    "park": "move slowly to the park pose, then switch off the torque",
 }
 SERVO_ID = Whole("an id", 0, 253)
 BAUD = Whole("a speed", 1, 10_000_000, "baud")
@@ -26,15 +29,15 @@ DEFAULT_SPEED_DEG_S = 20.0
 
 
 class Verb(Protocol):
-    """What the module of a verb offers."""
+    """The interface of a verb's module."""
 
     def main(self, args: argparse.Namespace) -> int:
-        """Do it; the exit code."""
+        """Run the verb; returns the exit code."""
         ...
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The words of `sefa-edge arm`."""
+    """Add the arguments of `sefa-edge arm`."""
     chosen = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     verbs = {
         name: chosen.add_parser(
@@ -56,22 +59,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Import the chosen verb alone, and do it."""
-    verb = cast(Verb, import_module(f"{ROOM}.{args.verb.replace('-', '_')}"))
+    """Import only the module of the chosen verb, and run it."""
+    room = MOVING_ROOM if args.verb in MOVING_VERBS else ROOM
+    verb = cast(Verb, import_module(f"{room}.{args.verb.replace('-', '_')}"))
     return verb.main(args)
 
 
 def _add_scan_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--port", metavar="P", help="ask on this port alone, whatever it is (default: servo adapters)")
+    parser.add_argument("--port", metavar="P", help="scan only this port, whatever it is (default: servo adapters)")
     bauds = parser.add_mutually_exclusive_group()
     bauds.add_argument(
-        "--baud", type=BAUD.parse, action="append", metavar="B", help="speed to ask at (default: 1000000)"
+        "--baud", type=BAUD.parse, action="append", metavar="B", help="speed to scan at (default: 1000000)"
     )
-    bauds.add_argument("--all-bauds", action="store_true", help="ask at all eight speeds of a servo: 45 s a port")
+    bauds.add_argument("--all-bauds", action="store_true", help="scan at all eight speeds of a servo: 45 s per port")
     parser.add_argument(
-        "--max-id", type=SERVO_ID.parse, default=253, metavar="N", help="ask the ids from 0 to N; 20 ms each"
+        "--max-id", type=SERVO_ID.parse, default=253, metavar="N", help="scan the ids from 0 to N; 20 ms each"
     )
-    parser.add_argument("--udev-rules", action="store_true", help="print udev rules for servo adapters, nothing else")
+    parser.add_argument("--udev-rules", action="store_true", help="only print udev rules for servo adapters")
     _add_json_argument(parser)
 
 
@@ -85,18 +89,18 @@ def _add_status_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_set_id_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("joint", nargs="?", metavar="JOINT", help="set up the connected servo as this joint, unasked")
     add_arm_arguments(parser)
-    parser.add_argument("--write-eeprom", action="store_true", help="allow to write id and speed into the servo")
+    parser.add_argument("--write-eeprom", action="store_true", help="allow writing id and speed to the servo")
 
 
 def _add_configure_arguments(parser: argparse.ArgumentParser) -> None:
     add_arm_arguments(parser)
     parser.add_argument(
-        "--write-eeprom", action="store_true", help="write what differs, also into the EEPROM (default: only look)"
+        "--write-eeprom", action="store_true", help="write what differs, also in the EEPROM (default: only compare)"
     )
 
 
 def _add_center_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("joint", nargs="?", metavar="JOINT", help="move this joint alone (default: all)")
+    parser.add_argument("joint", nargs="?", metavar="JOINT", help="move only this joint (default: all)")
     add_arm_arguments(parser)
     _add_calibration_argument(parser)
     parser.add_argument("--pose", choices=("middle", "start"), default="middle", help="where to")
@@ -116,13 +120,13 @@ def _add_park_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_arm_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which arm, and where."""
+    """Add the options for arm and port."""
     parser.add_argument("--arm", default=DEFAULT_ARM, metavar="ARM", help="so101, so100, sim or an arm profile (.yaml)")
     parser.add_argument("--port", required=True, metavar="P", help="serial port of the arm")
 
 
 def _add_calibration_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--calibration", metavar="FILE|ID", help="LeRobot calibration (default: what the servos carry)")
+    parser.add_argument("--calibration", metavar="FILE|ID", help="LeRobot calibration (default: the one in the servos)")
 
 
 def _add_speed_argument(parser: argparse.ArgumentParser) -> None:

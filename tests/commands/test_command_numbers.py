@@ -140,14 +140,14 @@ def test_a_word_that_is_no_number_is_refused(option: Option, capsys: pytest.Capt
     for word in NO_NUMBERS:
         error = one_line(capsys, [*option.command, f"{option.name}={word}"])
         assert option.name in error, word
-        assert option.quantity.range_words() in error, word
+        assert option.quantity.range_text() in error, word
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=str)
 def test_a_number_out_of_range_is_refused(option: Option, capsys: pytest.CaptureFixture[str]) -> None:
     negatives_allowed = option.quantity.lowest < 0
     for word in BEYOND[2:] if negatives_allowed else BEYOND:
-        assert option.quantity.range_words() in one_line(capsys, [*option.command, f"{option.name}={word}"]), word
+        assert option.quantity.range_text() in one_line(capsys, [*option.command, f"{option.name}={word}"]), word
         # as a word of its own, -0.5 may look like an option to argparse: refused all the same
         assert option.name in one_line(capsys, [*option.command, option.name, word]), word
 

@@ -275,7 +275,7 @@ def test_numbers_that_no_arm_gives_are_refused_before_training(folder: Path) -> 
         check_exportable(open_dataset(folder), ARM)
     gripper = [[0.0] * 5 + [2048.0]] * FRAMES
     replace_column(folder, "observation.state", gripper, pa.list_(pa.float32()))
-    with pytest.raises(InputError, match=r"gripper: values of 2048\.\.2048 are no percent"):
+    with pytest.raises(InputError, match=r"gripper: values of 2048\.\.2048 are not percent"):
         check_exportable(open_dataset(folder), ARM)
     replace_column(folder, "observation.state", [[1e300] * 6] * FRAMES, pa.list_(pa.float64()))
     with pytest.raises(InputError, match=r"observation\.state of shoulder_pan at frame 0 is inf"):

@@ -80,6 +80,6 @@ def test_degrees_that_look_clipped_at_100_are_doubted() -> None:
 
 
 def test_an_engine_in_the_other_unit_is_refused(reach_engine: Path) -> None:
-    with pytest.raises(CardError, match="the engine speaks degrees, arm 'so101_percent' range_percent") as caught:
+    with pytest.raises(CardError, match="the engine uses degrees, arm 'so101_percent' range_percent") as caught:
         check_card(load_card(reach_engine), World(PERCENT, 100.0))
     assert "so101_percent" in caught.value.hint

@@ -51,7 +51,7 @@ def frames(answered: tuple[tuple[int, bytes], ...]) -> list[bytes]:
 
 def read(received: bytes, table: StateTable | None = None, stamp_ns: int = 1) -> JointState:
     table = table or StateTable(IDS, SCALES, UNITS)
-    return table.joint_state(1, stamp_ns, table.take(received, stamp_ns))
+    return table.joint_state(1, stamp_ns, table.update(received, stamp_ns))
 
 
 def value_of(register: reg.Register, data: bytes) -> int:
@@ -130,7 +130,7 @@ speeds = st.lists(st.integers(1, 0x7FFF), min_size=len(IDS), max_size=len(IDS))
 def test_a_goal_is_one_sync_write_of_ticks_with_their_speeds(goals: list[list[float]], counts: list[int]) -> None:
     frame = GoalPacket(IDS, SCALES, counts)
     for joint_deg in goals:
-        (packet,) = decode(frame.filled(joint_deg))
+        (packet,) = decode(frame.encode(joint_deg))
         assert packet.code == Instruction.SYNC_WRITE
         assert packet.parameters[:2] == bytes((reg.COMMAND_BLOCK.address, reg.COMMAND_BLOCK.count))
         entries = [packet.parameters[i : i + 8] for i in range(2, len(packet.parameters), 8)]
@@ -141,11 +141,11 @@ def test_a_goal_is_one_sync_write_of_ticks_with_their_speeds(goals: list[list[fl
 
 def test_a_goal_of_another_arm_is_refused() -> None:
     with pytest.raises(ValueError, match="3 positions for 4 joints"):
-        GoalPacket(IDS, SCALES, [1] * len(IDS)).filled([0.0] * 3)
+        GoalPacket(IDS, SCALES, [1] * len(IDS)).encode([0.0] * 3)
 
 
 def test_a_goal_for_six_servos_is_56_bytes() -> None:
-    assert len(GoalPacket(range(1, 7), [SCALES[0]] * 6, [1] * 6).filled([0.0] * 6)) == 56
+    assert len(GoalPacket(range(1, 7), [SCALES[0]] * 6, [1] * 6).encode([0.0] * 6)) == 56
 
 
 @given(st.floats(1, 1e5), st.sampled_from(SCALES), st.sampled_from([1, 50]))

@@ -50,7 +50,7 @@ def test_driver_without_device(ask: Callable[[str], list[object]]) -> None:
 
 
 def test_all_devices_hidden(ask: Callable[[str], list[object]]) -> None:
-    assert ask("hidden") == [None, "the NVIDIA driver shows no device"]
+    assert ask("hidden") == [None, "the NVIDIA driver lists no device"]
 
 
 def test_no_driver() -> None:

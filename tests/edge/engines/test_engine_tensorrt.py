@@ -165,5 +165,5 @@ def test_a_truncated_or_bare_plan_never_reaches_tensorrt(
     with pytest.raises(InputError, match="not the file that its card describes"):
         open_engine(plan)
     card_path(plan).unlink()
-    with pytest.raises(InputError, match=r"no policy card: model\.plan\.json is not beside it"):
+    with pytest.raises(InputError, match=r"no policy card: model\.plan\.json is not in the same folder"):
         open_engine(plan)

@@ -42,7 +42,7 @@ def test_a_plan_that_does_not_belong_here_is_passed_over(
     (tmp_path / "model.plan").write_bytes(b"ftrt")
     assert engine_at(str(tmp_path)) == engine
     assert capsys.readouterr().err == (
-        f"note: {engine} is taken, not model.plan: has no policy card: model.plan.json is not beside it\n"
+        f"note: {engine} is taken, not model.plan: has no policy card: model.plan.json is not in the same folder\n"
     )
 
 
@@ -74,9 +74,9 @@ def test_a_folder_without_one_says_what_it_holds(tmp_path: Path, names: list[str
 def test_a_missing_card_is_told(tmp_path: Path, make_reach_engine: Callable[[Path], Path]) -> None:
     engine = make_reach_engine(tmp_path)
     card_path(engine).unlink()
-    with pytest.raises(InputError, match=r"has no policy card: model\.json is not beside it") as caught:
+    with pytest.raises(InputError, match=r"has no policy card: model\.json is not in the same folder") as caught:
         load_card(engine)
-    assert "an engine needs its card beside it" in caught.value.hint
+    assert "an engine needs its card in the same folder" in caught.value.hint
 
 
 def test_something_else_without_a_card_is_called_what_it_is(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_a_pose_that_is_a_little_outside_is_moved_and_told() -> None:
 
 def test_a_pose_that_is_out_of_reach_is_refused() -> None:
     with pytest.raises(
-        InputError, match=r"park pose of so101 is out of this arm's reach: shoulder_lift -90 is 10\.9"
+        InputError, match=r"this arm cannot reach the park pose of so101: shoulder_lift -90 is 10\.9"
     ) as told:
         fit_profile(PROFILE, with_range(LIFT, 2048 - 900, 2048 + 900))
     assert "calibrate again" in told.value.hint
