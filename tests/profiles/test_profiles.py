@@ -45,7 +45,7 @@ def test_the_hash_tells_limits_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("servo_id: 3", "servo_id: 2", "share the same servo_id"),
+        ("servo_id: 3", "servo_id: 2", "have the same servo_id"),
         ("servo_id: 3", "servo_id: 254", "servo_id"),
         ("baud: 1000000", "baud: 1000001", "baud"),
         ("range_max_ticks: 3299", "range_max_ticks: 4096", "range_max_ticks"),
