@@ -99,8 +99,8 @@ MISFITS: dict[str, tuple[Callable[[Card], None], str, str]] = {
     "tensor": (other_tensor, "its card names inputs ['image_front', 'noise', 'state']", "export again"),
     "horizon": (longer_chunks, "'noise' is float32 [16, 6], its card says float32 [17, 6]", "export again"),
     "history": (longer_history, "its card says uint8 [2, 96, 96, 3]", "export again"),
-    "camera twice": (same_camera_twice, "two cameras are called 'front'", "correct the file"),
-    "joint twice": (same_joint_twice, "two joints are called 'shoulder_pan'", "correct the file"),
+    "camera twice": (same_camera_twice, "two cameras have the name 'front'", "correct the file"),
+    "joint twice": (same_joint_twice, "two joints have the name 'shoulder_pan'", "correct the file"),
     "camera's name": (camera_that_commands_terminals, "cameras.0.name: '\\x1b[31mfront' is not text", "correct"),
 }
 COMMANDS = {

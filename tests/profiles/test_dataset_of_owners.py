@@ -165,7 +165,7 @@ def test_pictures_that_are_only_paths_are_told(folder: Path) -> None:
     replace_column(folder, CAMERA, [{"bytes": None, "path": "images/0.png"}] * FRAMES, pa.struct(
         {"bytes": pa.binary(), "path": pa.string()}
     ))  # fmt: skip
-    with pytest.raises(InputError, match="holds no picture, only the path of a file"):
+    with pytest.raises(InputError, match="is only the path of a file, not an image"):
         shades(folder)
 
 
@@ -271,7 +271,7 @@ def test_depth_in_three_channels_is_left_out(tmp_path: Path, word: str) -> None:
 def test_numbers_that_no_arm_gives_are_refused_before_training(folder: Path) -> None:
     ticks = [[2048.0 + 10 * frame] * 6 for frame in range(FRAMES)]
     replace_column(folder, "observation.state", ticks, pa.list_(pa.float32()))
-    with pytest.raises(InputError, match=r"shoulder_pan: values of 2048\.\.2108 are no degrees.*raw encoder readings"):
+    with pytest.raises(InputError, match=r"shoulder_pan: values of 2048\.\.2108 are not degrees.*raw encoder readings"):
         check_exportable(open_dataset(folder), ARM)
     gripper = [[0.0] * 5 + [2048.0]] * FRAMES
     replace_column(folder, "observation.state", gripper, pa.list_(pa.float32()))

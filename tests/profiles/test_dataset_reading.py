@@ -198,7 +198,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no frames": (lambda f: edit_info(f, total_frames=0), "total_frames"),
     "absurdly many frames": (lambda f: edit_info(f, total_frames=10**12), "total_frames"),
     "too many frames": (lambda f: edit_info(f, total_frames=75), "expected at most 75"),
-    "too few frames": (lambda f: edit_info(f, total_frames=77), "holds 76 frames, meta/info.json says 77"),
+    "too few frames": (lambda f: edit_info(f, total_frames=77), "has 76 frames, meta/info.json says 77"),
     "no action": (lambda f: rename_feature(f, "action", "actions"), "'action' is missing"),
     "other joints in state": (
         lambda f: edit_feature(f, "observation.state", names=["gripper.pos", "shoulder_pan.pos"]),

@@ -52,9 +52,9 @@ def odd(op_type: str, inputs: Any = None, outputs: Any = None, **attributes: Any
 
 KERNEL: dict[str, Any] = {"kernel_shape": [2, 2]}
 REFUSED_ATTRIBUTES = {
-    "dilated pooling": (odd("MaxPool", dilations=[2, 2], **KERNEL), {}, 17, "dilations of 1 alone"),
+    "dilated pooling": (odd("MaxPool", dilations=[2, 2], **KERNEL), {}, 17, "dilations of only 1"),
     "storage order": (odd("MaxPool", storage_order=1, **KERNEL), {}, 17, "storage_order 0, not 1"),
-    "indices of a pooling": (odd("MaxPool", outputs=["y", "i"], **KERNEL), {}, 17, "its first 1 outputs alone"),
+    "indices of a pooling": (odd("MaxPool", outputs=["y", "i"], **KERNEL), {}, 17, "its first 1 outputs"),
     "pooling in four dimensions": (odd("AveragePool", kernel_shape=[1, 1, 1, 1]), {}, 17, "for 2 or 3 axes, not for 4"),
     "an unknown padding": (odd("MaxPool", auto_pad="SAME", **KERNEL), {}, 17, "NOTSET or SAME_UPPER"),
     "L3 pooling": (odd("LpPool", p=3, **KERNEL), {}, 17, "with p 1 or 2, not 3"),

@@ -67,7 +67,7 @@ def test_a_folder_that_cannot_be_made_is_refused_at_once(reach_engine: Path, tmp
     with start(reach_engine, tmp_path / "file" / "runs", "--seconds", "2") as process:
         words, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2
-    assert "cannot be made" in words
+    assert "cannot be created" in words
 
 
 def _wait_for_recorder(process: subprocess.Popen[str]) -> int:
