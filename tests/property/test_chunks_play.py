@@ -54,7 +54,7 @@ reports = st.integers(1, 8).flatmap(
 texts = st.text(max_size=40).filter(lambda text: not text.endswith("\0"))
 finals = st.builds(
     Final, st.sampled_from(Mode), st.sampled_from(Fault), nanoseconds, st.sampled_from(Torque),
-    st.integers(0, 255), count, count, texts, texts,
+    st.sampled_from(ArmLeft), st.integers(0, 255), count, count, texts, texts,
 )  # fmt: skip
 
 
