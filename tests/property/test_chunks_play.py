@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sefa_edge.edge.ipc.faults import Fault
+from sefa_edge.edge.ipc.faults import ArmLeft, Fault
 from sefa_edge.edge.ipc.policy_records import ActionChunk
 from sefa_edge.edge.ipc.record_header import RecordError, kind_of
 from sefa_edge.edge.ipc.records import (
