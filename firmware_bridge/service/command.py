@@ -9,9 +9,9 @@ from typing import Protocol, cast
 from sefa_edge.profiles.quantities import Real, Whole
 
 ROOM = "sefa_edge.firmware_bridge.service"
-MOVING_ROOM = "sefa_edge.edge.tools.arm_moves"
-"""Named as text only: these verbs move an arm through the limiter, which this folder must not import."""
-MOVING_VERBS = frozenset({"center", "park"})
+MOVES_ROOM = "sefa_edge.edge.tools.arm_moves"
+MOVES = ("center", "park")
+"""Commands that move the arm, through the limiter of the control loop."""
 VERBS = {
     "scan": "list serial ports, the programs that use them, and the servos that answer; moves nothing, writes nothing",
     "status": "show the health of every servo of an arm; moves nothing, writes nothing",
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Import only the module of the chosen verb, and run it."""
-    room = MOVING_ROOM if args.verb in MOVING_VERBS else ROOM
+    room = MOVES_ROOM if args.verb in MOVES else ROOM
     verb = cast(Verb, import_module(f"{room}.{args.verb.replace('-', '_')}"))
     return verb.main(args)
 

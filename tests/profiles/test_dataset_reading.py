@@ -208,7 +208,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "the same joint twice": (lambda f: edit_feature(f, "action", names=["a.pos", "a.pos"]), "different words"),
     "control characters": (lambda f: edit_feature(f, "action", names=["a", "\x1b[2J"]), "different words"),
     "no camera": (lambda f: rename_feature(f, CAMERA, "image"), "has no images"),
-    "camera leaves the folder": (lambda f: rename_feature(f, CAMERA, "observation.images.../../x"), "is not a camera name"),
+    "camera leaves the folder": (lambda f: rename_feature(f, CAMERA, "observation.images.../../x"), "not a camera name"),
     "camera of another type": (lambda f: edit_feature(f, CAMERA, dtype="depth"), "of type 'depth'"),
     "absurd picture size": (lambda f: edit_feature(f, CAMERA, shape=[10**9, 32, 3]), "up to 4096"),
     "grey pictures": (lambda f: edit_feature(f, CAMERA, shape=[24, 32, 1]), "expected \\[height, width, 3\\]"),
@@ -234,7 +234,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 }  # fmt: skip
 PICTURE_DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "column missing": (lambda f: drop_column(f, CAMERA), "no column 'observation.images.front'"),
-    "kept elsewhere": (lambda f: edit_column(f, CAMERA, put(3, {"bytes": None, "path": "/etc/passwd"})), "not an image"),
+    "kept elsewhere": (
+        lambda f: edit_column(f, CAMERA, put(3, {"bytes": None, "path": "/etc/passwd"})),
+        "not an image",
+    ),
     "numbers": (
         lambda f: edit_column(f, CAMERA, put_all([7]), pa.int64()),
         "not an image",

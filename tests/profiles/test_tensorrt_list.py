@@ -170,7 +170,12 @@ DIMENSIONS = {
     "a convolution": (odd("Conv", ["x", "x"]), {"x": [1, 3, 2, 2, 2, 2]}, {}, "accepts Conv of 3 or 4 or 5 dimensions"),
     "its kernel": (odd("Conv", ["x", "w"], kernel_shape=[1, 1, 1, 1]), FLOATS, {}, "for 1 or 2 or 3 axes, not for 4"),
     "a pooling": (odd("MaxPool", kernel_shape=[2, 2]), {"x": [1, 3, 8]}, {}, "accepts MaxPool of 4 or 5 dimensions"),
-    "a grid": (odd("GridSample", ["x", "x"]), {"x": [1, 3, 4, 8, 8]}, {}, "accepts GridSample of 4 dimensions, not of 5"),
+    "a grid": (
+        odd("GridSample", ["x", "x"]),
+        {"x": [1, 3, 4, 8, 8]},
+        {},
+        "accepts GridSample of 4 dimensions, not of 5",
+    ),
 }
 
 

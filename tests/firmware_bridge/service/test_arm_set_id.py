@@ -177,7 +177,7 @@ def test_six_servos_are_guided_through_from_gripper_to_shoulder(tmp_path: Path) 
                 servo.connected = other == number
             guided.press_enter()
             guided.until(f"{joint}: servo 1 at 1000000 baud is now" if joint != "shoulder_pan" else "nothing written")
-        guided.until("all set")
+        guided.until("done. Connect the servos")
         assert guided.end() == 0
         assert [address(bench, index) for index in range(6)] == [(6 - index, 1_000_000, 1) for index in range(6)]
 
