@@ -208,7 +208,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "the same joint twice": (lambda f: edit_feature(f, "action", names=["a.pos", "a.pos"]), "different words"),
     "control characters": (lambda f: edit_feature(f, "action", names=["a", "\x1b[2J"]), "different words"),
     "no camera": (lambda f: rename_feature(f, CAMERA, "image"), "has no images"),
-    "camera leaves the folder": (lambda f: rename_feature(f, CAMERA, "observation.images.../../x"), "not a camera name"),
+    "camera leaves the folder": (lambda f: rename_feature(f, CAMERA, "observation.images.../../x"), "not a camera"),
     "camera of another type": (lambda f: edit_feature(f, CAMERA, dtype="depth"), "of type 'depth'"),
     "absurd picture size": (lambda f: edit_feature(f, CAMERA, shape=[10**9, 32, 3]), "up to 4096"),
     "grey pictures": (lambda f: edit_feature(f, CAMERA, shape=[24, 32, 1]), "expected \\[height, width, 3\\]"),
