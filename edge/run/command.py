@@ -32,8 +32,8 @@ EPISODES = Whole("a number of episodes", 1, 1_000_000)
 MEGABYTES = Whole("a size", 1, 10_000_000, "MB")
 
 if TYPE_CHECKING:
-    from sefa_edge.edge.run.homecoming import Ending
     from sefa_edge.edge.run.run_plan import RunPlan
+    from sefa_edge.edge.run.safe_stop import Ending
     from sefa_edge.edge.run.status import StatusLine
     from sefa_edge.edge.run.summary import RunSummary
 
@@ -179,8 +179,8 @@ def _tell(ending: Ending, summary: RunSummary, plan: RunPlan, report: str | None
         line.say(f"no report: {error}")
         unwritten = error.exit_code
     print(summary.text(), file=sys.stderr if report == "-" else sys.stdout)
-    if plan.film is not None and plan.film.is_file() and summary.episodes:
-        line.say(f"pictures of the run: {plan.film}")
+    if plan.video is not None and plan.video.is_file() and summary.episodes:
+        line.say(f"pictures of the run: {plan.video}")
     fault = ending.exit_code in ERRORS
     line.say(f"error: {message_line(ending.message)}" if fault else ending.message)
     if fault and ending.hint:

@@ -11,7 +11,7 @@ from sefa_edge.edge.run.run_plan import RunPlan
 from sefa_edge.profiles.files import read_bounded
 
 
-def run_words(plan: RunPlan) -> dict[str, str]:
+def run_metadata(plan: RunPlan) -> dict[str, str]:
     """Metadata: what was asked for."""
     return {
         "command_line": shlex.join(["sefa-edge", *sys.argv[1:]]),

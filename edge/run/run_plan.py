@@ -31,8 +31,8 @@ from sefa_edge.profiles.simulated_arm import SIMULATED, arm_profile_name
 
 SIMULATED_EPISODES = 5
 REAL_EPISODE_S = 20.0
-NO_FILM = "none"
-FILM_ENDINGS = (".png", ".mp4", ".webm", ".avi")
+NO_VIDEO = "none"
+VIDEO_SUFFIXES = (".png", ".mp4", ".webm", ".avi")
 _NAMED_CAMERA = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._-]*)=(.+)")
 
 
@@ -93,7 +93,7 @@ class RunPlan:
     hand_over: HandOver
     noise: NoiseMode
     schedule: Schedule
-    film: Path | None
+    video: Path | None
     recording: RecordingPlan | None = None
     untouched: bool = False
     """The arm is read and never switched on; the policy thinks, and nothing moves. For a program that measures."""
@@ -134,7 +134,7 @@ def make_plan(args: argparse.Namespace) -> RunPlan:
         hand_over=hand_over_of(args),
         noise=args.noise,
         schedule=_schedule(args, card, simulated),
-        film=_film(args.video),
+        video=_video(args.video),
         recording=None if args.record is None else _recording(args.record, args.record_limit_mb),
     )
 
@@ -185,11 +185,11 @@ def _recording(folder: Path, limit_mb: int) -> RecordingPlan:
     return RecordingPlan(free_path(make_folder(folder)), limit_mb << 20)
 
 
-def _film(path: Path) -> Path | None:
-    if str(path) == NO_FILM:
+def _video(path: Path) -> Path | None:
+    if str(path) == NO_VIDEO:
         return None
-    if path.suffix not in FILM_ENDINGS:
-        raise InputError(f"--video {path}: unknown ending", f"use one of {' '.join(FILM_ENDINGS)}, or 'none'")
+    if path.suffix not in VIDEO_SUFFIXES:
+        raise InputError(f"--video {path}: unknown ending", f"use one of {' '.join(VIDEO_SUFFIXES)}, or 'none'")
     return writable(path)
 
 

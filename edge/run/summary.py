@@ -156,7 +156,7 @@ class RunSummary:
             # The age is that at the grid point; the command leaves after the lateness and the tick's work.
             self.camera_to_command.add(report.frame_age_ns + report.lateness_ns + work_ns)
 
-    def count_picture(self, camera: str, descriptor: FrameDescriptor) -> None:
+    def count_frame(self, camera: str, descriptor: FrameDescriptor) -> None:
         """Take in one picture."""
         count = self.cameras.setdefault(camera, CameraCount())
         count.pictures += 1

@@ -20,7 +20,7 @@ from sefa_edge.edge.engines.find_engine import engine_at
 from sefa_edge.edge.ipc.records import Privilege
 from sefa_edge.edge.ipc.vocabulary import Mode
 from sefa_edge.edge.run.command import add_realtime_arguments, usual_words
-from sefa_edge.edge.run.crew import split_cores
+from sefa_edge.edge.run.cores import split_cores
 from sefa_edge.edge.run.run_plan import RunPlan, make_plan
 from sefa_edge.edge.run.status import Status, StatusLine
 from sefa_edge.edge.run.supervisor import Ending, Supervisor
@@ -108,7 +108,7 @@ class Bench:
             ending = self._supervisor.run()
         if is_of_signal(ending.exit_code):
             return ending, None
-        if ending.cut_short or not self._records.satisfied:
+        if ending.is_early or not self._records.satisfied:
             raise SefaError(ending.message, ending.hint, ending.exit_code or ExitCode.FAULT)
         return ending, self._findings()
 

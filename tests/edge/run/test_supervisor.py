@@ -19,7 +19,7 @@ from sefa_edge.edge.control.play_settings import HandOver
 from sefa_edge.edge.ipc.process import Child, ChildSpec
 from sefa_edge.edge.pictures import Capture, read_picture
 from sefa_edge.edge.run import command as run
-from sefa_edge.edge.run.crew import split_cores
+from sefa_edge.edge.run.cores import split_cores
 from sefa_edge.edge.run.run_plan import RunPlan, make_plan
 from sefa_edge.firmware_bridge.simulation.client import WorldPaths
 from sefa_edge.profiles.card import card_path
@@ -39,7 +39,7 @@ def test_the_simulated_arm_needs_nothing_but_an_engine(reach_engine: Path) -> No
     assert made.arm_name == "so101_sim"
     assert made.cameras == {"front": CameraAddress("sim", "")}
     assert (made.schedule.episodes, made.schedule.episode_s) == (5, 8.0)
-    assert made.film == Path("run.png")
+    assert made.video == Path("run.png")
     assert (made.hand_over, made.noise) == (HandOver(), "per-chunk")
 
 
@@ -53,7 +53,7 @@ def test_a_real_arm_runs_until_it_is_told_otherwise(reach_engine: Path) -> None:
     made = plan(reach_engine, *words)
     assert (made.schedule.episodes, made.schedule.episode_s, made.schedule.total_s) == (None, None, None)
     assert made.cameras == {"front": CameraAddress("v4l2", "/dev/video0")}
-    assert (made.world, made.film) == (None, None)
+    assert (made.world, made.video) == (None, None)
     assert plan(reach_engine, *words, "--episodes", "3").schedule.episode_s == 20.0
 
 
@@ -172,7 +172,7 @@ def test_a_real_arm_is_run_by_the_same_words(tmp_path: Path, reach_engine: Path)
 
 
 @pytest.mark.sim
-def test_a_film_in_motion(tmp_path: Path, reach_engine: Path) -> None:
+def test_a_run_as_a_video(tmp_path: Path, reach_engine: Path) -> None:
     command = [sys.executable, "-m", "sefa_edge", "run", "--engine", str(reach_engine), "--seconds", "1"]
     done = subprocess.run(
         [*command, "--video", "run.mp4"], capture_output=True, cwd=tmp_path, timeout=PATIENCE_S, check=True
