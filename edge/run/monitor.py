@@ -84,7 +84,7 @@ class RunMonitor:
 
     @property
     def control_is_silent(self) -> bool:
-        """Whether it has sent nothing for 2 s, although it reports every tick. While this process does not poll: False."""
+        """Whether it has sent nothing for 2 s. It reports every tick; while this process does not poll: False."""
         return self.ready is not None and self._polled_ns - self._received_ns > CONTROL_SILENCE_NS
 
     def receive(self, timeout_s: float) -> None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from sefa_edge.edge.ipc.process import Briefing, Child, ChildSpec
+from sefa_edge.edge.ipc.process import Child, ChildSpec, WithheldConfig
 from sefa_edge.edge.ipc.records import ControlCommand
 from sefa_edge.edge.ipc.transport import Channel, ChannelClosed
 from sefa_edge.edge.ipc.vocabulary import Command
@@ -41,7 +41,7 @@ class ProcessGroup:
         self._wiring = Wiring()
         self._children: dict[str, Child] = {}
         self._replaced: list[Child] = []
-        self._briefings: list[Briefing] = []
+        self._withheld: list[WithheldConfig] = []
         _, self._worker_cpus = split_cores(os.sched_getaffinity(0), plan.realtime.cpu)
 
     @property
@@ -117,13 +117,13 @@ class ProcessGroup:
                     self._children[row.name] = self._start(row)
 
     def start_control(self) -> None:
-        """Let control open the arm's port, which must exist by now. From here on its core is its own."""
+        """Let control open the arm's port, which must exist by now. From here on no other process runs on its core."""
         for row in self.rows:
             if row.core is Core.WORKER and (child := self.child(row.name)) is not None:
                 child.pin(self._worker_cpus)
         self.control = self.child(CONTROL)
-        for briefing in self._briefings:
-            briefing.give()
+        for withheld in self._withheld:
+            withheld.send()
 
     def start_rescue(self, arm: ArmIdentity | None) -> None:
         """Start another control process after the first one ended. No policy is connected to it.
@@ -178,8 +178,8 @@ class ProcessGroup:
         launch = row.launch(ends)
         config = launch.config
         if row.start is Start.HELD and config is not None:
-            config = Briefing(config)
-            self._briefings.append(config)
+            config = WithheldConfig(config)
+            self._withheld.append(config)
         stderr_fd = sys.stderr.fileno() if row.output is Output.TERMINAL else None
         child = Child(
             ChildSpec(row.title or row.name, row.module, config, ends.all_fds, launch.arguments, stderr_fd=stderr_fd)
@@ -191,8 +191,8 @@ class ProcessGroup:
 
     def _close_channels(self, keep: frozenset[str]) -> None:
         self._wiring.close_channels(keep)
-        for briefing in self._briefings:
-            briefing.close()
+        for withheld in self._withheld:
+            withheld.close()
 
     def _remove_folder(self) -> None:
         if self._folder is None:

@@ -51,7 +51,7 @@ class FinishingProcess:
             return self.finish.killed
         if self.child.exit_code:
             return f"{self.finish.failed}: {self.child.failure()}"
-        return f"{self.finish.done}: {self.child.last_words().strip()}" if self.finish.done else ""
+        return f"{self.finish.done}: {self.child.stderr_tail().strip()}" if self.finish.done else ""
 
 
 class Shutdown:

@@ -238,7 +238,7 @@ class Supervisor:
     def _handle_death(self, child: Child) -> None:
         row = self._group.row_of(child)
         if row.death is Death.REPLACED and child is self._group.control:
-            raise ControlLost(str(child.failure()), "its last words, if it had any, are above")
+            raise ControlLost(str(child.failure()), "what it printed, if anything, is above")
         if row.death is Death.PORT_LOST:
             self._group.remove_port()
         if row.death is Death.NOTE:

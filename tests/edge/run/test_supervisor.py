@@ -61,9 +61,9 @@ def test_a_real_arm_runs_until_it_is_told_otherwise(reach_engine: Path) -> None:
     ("words", "complaint"),
     [
         (("--arm", "so101", "--camera", "/dev/video0"), "needs --port"),
-        (("--arm", "so101", "--port", "/dev/ttyACM0"), "looks through camera 'front'"),
-        (("--arm", "so101", "--port", "/dev/ttyACM0", "--camera", "sim"), "not seen by the simulated camera"),
-        (("--camera", "side=/dev/video0"), "looks through camera 'front'"),
+        (("--arm", "so101", "--port", "/dev/ttyACM0"), "needs camera 'front'"),
+        (("--arm", "so101", "--port", "/dev/ttyACM0", "--camera", "sim"), "does not show a real arm"),
+        (("--camera", "side=/dev/video0"), "needs camera 'front'"),
         (("--camera", "sim", "--camera", "side=/dev/video0"), "no camera 'side'"),
         (("--camera", "webcam"), "is not a camera"),
         (("--arm", "so9000", "--port", "/dev/ttyACM0"), "no arm is called 'so9000'"),
@@ -167,7 +167,7 @@ def test_a_real_arm_is_run_by_the_same_words(tmp_path: Path, reach_engine: Path)
         world.send_signal(signal.SIGINT)
         assert world.wait(PATIENCE_S) == 0
     assert done.returncode == 0, done.stderr.decode()
-    assert b"nobody judges success on this arm" in done.stdout
+    assert b"success is not known on a real arm" in done.stdout
     assert read_picture(tmp_path / "run.png").shape[2] == 3
 
 
