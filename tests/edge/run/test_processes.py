@@ -24,10 +24,12 @@ FRONT = camera_row_name("front")
 ROOT = Path(__file__).parents[3]
 
 
-def plan(engine: Path, *words: str) -> RunPlan:
+def plan(engine: Path, *arguments: str) -> RunPlan:
     parser = CommandLine()
     command.add_arguments(parser)
-    return make_plan(parser.parse_args(["--engine", str(engine), "--episodes", "1", "--episode-seconds", "2", *words]))
+    return make_plan(
+        parser.parse_args(["--engine", str(engine), "--episodes", "1", "--episode-seconds", "2", *arguments])
+    )
 
 
 def spectator(path: Path, failure_path: Path) -> ProcessRow:
@@ -51,8 +53,8 @@ def test_the_rows_are_those_that_the_plan_asks_for(tmp_path: Path, reach_engine:
 
 
 def test_frames_reach_the_policy_first_and_a_real_camera_the_video(tmp_path: Path, reach_engine: Path) -> None:
-    words = ("--arm", "so101", "--port", "/dev/ttyACM0", "--camera", "/dev/video0")
-    rows = process_rows(plan(reach_engine, *words, "--video", str(tmp_path / "run.png")))
+    arguments = ("--arm", "so101", "--port", "/dev/ttyACM0", "--camera", "/dev/video0")
+    rows = process_rows(plan(reach_engine, *arguments, "--video", str(tmp_path / "run.png")))
     wiring = Wiring()
     wiring.connect(rows)
     ends = {row.name: wiring.ends_of(row, None) for row in rows}
