@@ -167,7 +167,7 @@ class RunMonitor:
         try:
             for record in channel.drain():
                 if row.frames is not None:
-                    self._handle_frame(row.name, row.frames.camera, FrameDescriptor.unpack(record))
+                    self._handle_frame(row.name, row.frames.name, FrameDescriptor.unpack(record))
                 else:
                     self._handle_policy(row.name, PolicyReport.unpack(record))
         except ChannelClosed:

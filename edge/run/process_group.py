@@ -101,9 +101,11 @@ class ProcessGroup:
         world = self._plan.world
         if world is None:
             return
-        if world.port is None:
+        port = world.port
+        if port is None:
             self._folder = Path(tempfile.mkdtemp(prefix="sefa-edge-"))  # mode 0700
-        self.world_paths = WorldPaths(world.port if self._folder is None else self._folder / "arm")
+            port = self._folder / "arm"
+        self.world_paths = WorldPaths(port)
 
     def connect(self) -> None:
         """Make all channels between the processes, before the first of them is started."""

@@ -8,6 +8,7 @@ from enum import Enum
 
 from sefa_edge.edge.ipc.ring_reader import RingInput
 from sefa_edge.firmware_bridge.simulation.client import WorldPaths
+from sefa_edge.profiles.card import CameraSpec
 
 SUPERVISOR = "supervisor"
 """The name under which a row links its process to the supervisor."""
@@ -55,15 +56,6 @@ class Output(Enum):
 
     KEPT = "into memory: its end becomes the error message of a process that failed"
     TERMINAL = "to the standard error of the supervisor"
-
-
-@dataclass(frozen=True, slots=True)
-class FrameSource:
-    """The frames that a process writes into a ring of its own."""
-
-    camera: str
-    height: int
-    width: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +132,8 @@ class ProcessRow:
     """Processes that send it copies of their records; one that is replaced continues on the same channel."""
     rings: tuple[str, ...] = ()
     """Processes whose frames it reads."""
-    frames: FrameSource | None = None
-    """The frames that it writes; every channel of such a process carries their descriptors."""
+    frames: CameraSpec | None = None
+    """The camera whose frames it writes into a ring of its own; every channel of such a process carries their descriptors."""
     lives_for: tuple[str, ...] = ()
     """It exits when the supervisor and these have ended: they hold the write end of its lifeline, a pipe."""
     start: Start = Start.TOGETHER

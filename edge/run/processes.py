@@ -28,7 +28,6 @@ from sefa_edge.edge.run.process_row import (
     Death,
     Ends,
     Finish,
-    FrameSource,
     Launch,
     Output,
     ProcessRow,
@@ -110,7 +109,7 @@ def _camera(plan: RunPlan, camera: CameraSpec) -> ProcessRow:
         "sefa_edge.edge.cameras.camera_process",
         launch,
         title="camera",
-        frames=FrameSource(camera.name, camera.height, camera.width),
+        frames=camera,
         reports=Reports.FRAMES,
     )
 

@@ -105,7 +105,7 @@ class Wiring:
         if frames is None:
             raise ValueError(f"'{reader}' reads the frames of '{camera}', which writes none")
         return RingInput(
-            name=frames.camera,
+            name=frames.name,
             height=frames.height,
             width=frames.width,
             ring_fd=self._rings[camera].fd,
