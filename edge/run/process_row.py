@@ -133,7 +133,7 @@ class ProcessRow:
     rings: tuple[str, ...] = ()
     """Processes whose frames it reads."""
     frames: CameraSpec | None = None
-    """The camera whose frames it writes into a ring of its own; every channel of such a process carries their descriptors."""
+    """The camera whose frames it writes into its own ring; all channels of such a process carry their descriptors."""
     lives_for: tuple[str, ...] = ()
     """It exits when the supervisor and these have ended: they hold the write end of its lifeline, a pipe."""
     start: Start = Start.TOGETHER
