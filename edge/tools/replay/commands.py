@@ -12,15 +12,12 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from sefa_edge.edge.control.chunks import MAX_OVERLAP
 from sefa_edge.edge.control.clock import ManualClock, Slot
 from sefa_edge.edge.control.control_process import Surroundings, build_loop
 from sefa_edge.edge.control.loop import ControlLoop
 from sefa_edge.edge.control.modes import ModeState, Target
 from sefa_edge.edge.control.safety import Commanded
-from sefa_edge.edge.control.shaping import Setpoint
 from sefa_edge.edge.ipc.policy_records import ActionChunk
 from sefa_edge.edge.ipc.record_header import Kind, kind_of
 from sefa_edge.edge.ipc.record_json import from_json
@@ -118,9 +115,9 @@ class Stage:
         motion.commanded = Commanded(last.sequence, last.joint_deg, last.joint_deg - before.joint_deg)
         motion.state = ModeState(Mode.HOLD, Target.RUN)
         motion.apply(Progress.SETTLED, min(chunk.observed_ns for chunk in chunks))
-        standing = Setpoint(last.joint_deg, np.zeros(len(last.joint_deg)))
+        standing = Commanded.standing(last.joint_deg)
         for chunk in chunks[:-1]:
-            motion.player.accept(chunk, earlier[1].report.due_ns, standing)
+            motion.source.update(chunk, standing, motion.envelope, earlier[1].report.due_ns)
 
 
 class CommandReplay:
