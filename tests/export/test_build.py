@@ -260,7 +260,7 @@ def test_without_a_monitor_the_log_tells_how_far_it_is(capfd: pytest.CaptureFixt
 
 def test_the_reason_of_a_failure_is_the_last_error_in_one_line() -> None:
     watcher = BuildWatcher(lambda event: None)
-    assert watcher.reason() == "it gives no reason"
+    assert watcher.reason() == "it reports no reason"
     for severity, message in [("ERROR", "first"), ("INTERNAL_ERROR", "second\n  line"), ("INFO", "third")]:
         watcher.log(severity, message)
     assert watcher.reason() == "second line"

@@ -256,7 +256,7 @@ def test_truncated_model_is_refused(build: SefaEdge, write_flavour: WriteFlavour
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["-o", "OUT/model.engine"], "is no name for a plan"),
+        (["-o", "OUT/model.engine"], "does not end in .plan"),
         (["-o", "OUT/nowhere/model.plan"], "does not exist"),
         (["-o", "OUT/model.plan", "--compute-capability", "SM87"], "does not build for SM87"),
         (["-o", "OUT/model.plan", "--precision", "int8"], "can build fp32 of model.onnx, not int8"),
