@@ -259,7 +259,7 @@ def test_truncated_model_is_refused(build: SefaEdge, write_flavour: WriteFlavour
         (["-o", "OUT/model.engine"], "does not end in .plan"),
         (["-o", "OUT/nowhere/model.plan"], "does not exist"),
         (["-o", "OUT/model.plan", "--compute-capability", "SM87"], "does not build for SM87"),
-        (["-o", "OUT/model.plan", "--precision", "int8"], "can build fp32 of model.onnx, not int8"),
+        (["-o", "OUT/model.plan", "--precision", "int8"], "can build fp32 from model.onnx, not int8"),
         (["-o", "OUT/model.plan", "--choose", "fastest"], "--choose fastest and --dataset belong together"),
         (["-o", "OUT/model.plan", "--workspace-mib", "0"], "--workspace-mib: expected a size"),
     ],
