@@ -166,7 +166,7 @@ def test_the_command_runs_up_to_the_missing_gpu(
     )  # fmt: skip
     if version == "8.6.1":  # reads opset 17 at most, and this engine has 18: refused before anything is built
         assert done.returncode == 2
-        assert "error: TensorRT 8.6.1 can build nothing of model.onnx, not fp32" in done.stderr
+        assert "error: TensorRT 8.6.1 can build nothing from model.onnx, not fp32" in done.stderr
         assert "opset 17" in done.stderr
     else:
         assert done.returncode == 4
