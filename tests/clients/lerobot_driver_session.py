@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def watch(robot: SO101Follower, target: dict[str, float]) -> dict[str, float]:
-    """The pose once the arm is there, or the last one seen."""
+    """The pose once the arm has arrived, or the last one read."""
     seen: dict[str, float] = {}
     for _ in range(MAX_READS):
         seen = robot.get_observation()

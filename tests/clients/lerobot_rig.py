@@ -35,10 +35,10 @@ PATIENCE_S = 600
 """LeRobot takes 5 to 10 s to be imported alone, longer on a busy machine."""
 
 PROFILE = load_arm_profile("so101_sim").model_copy(update={"control_rate_hz": 50.0, "goal_timeout_ms": 5000.0})
-"""A slower rate, and more patience, for a busy machine."""
+"""A lower rate and longer timeouts, for a busy machine."""
 N = len(PROFILE.joints)
 OFFSETS_TICKS = (0, 300, -250, 17, 0, -1100)
-"""Homing offsets, as an arm has that was put together by hand."""
+"""Homing offsets like those of an arm assembled by hand."""
 
 needs_lerobot = pytest.mark.skipif(
     not LEROBOT_PYTHON.exists(), reason=f"{LEROBOT_PYTHON} is not there: `make test-lerobot` makes it"
@@ -47,7 +47,7 @@ needs_lerobot = pytest.mark.skipif(
 
 @dataclass
 class ServedArm:
-    """Six servos on a pseudo-terminal. Their goals and torques may be looked at under `port.lock`."""
+    """Six servos on a pseudo-terminal. Hold `port.lock` to access their goals and torques."""
 
     port: PtyPort
     bus: SimulatedBus
@@ -69,7 +69,7 @@ class ServedArm:
         )
 
     def place(self, joint_deg: np.ndarray) -> None:
-        """Somebody moves limp joints by hand."""
+        """Move limp joints by hand."""
         entries = calibration_of_arm()
         with self.port.lock:
             for index, (joint, entry) in enumerate(zip(PROFILE.joints, entries, strict=True)):
@@ -78,7 +78,7 @@ class ServedArm:
 
 
 class RecordingPlant(KinematicPlant):
-    """Remembers how long every step was that a motor was sent."""
+    """Records the length of every step between goals sent to a motor."""
 
     def __init__(self) -> None:
         entries = calibration_of_arm()
@@ -109,18 +109,18 @@ def calibration_of_arm() -> list[JointCalibration]:
 
 @contextmanager
 def served_arm(link: Path) -> Iterator[ServedArm]:
-    """An arm at the middle of its ranges, torque off."""
+    """An arm in the middle of its ranges, torque off."""
     plant = RecordingPlant()
     bus = SimulatedBus.of_arm(PROFILE, plant)
     for servo, entry in zip(bus.servos, calibration_of_arm(), strict=True):
         servo.set_register(reg.HOMING_OFFSET, entry.homing_offset)
-        servo.power_cycle()  # its goal is where it stands
+        servo.power_cycle()  # its goal is its position
     with PtyPort(bus, link) as port:
         yield ServedArm(port, bus, plant)
 
 
 def write_profile(home: Path) -> Path:
-    """`PROFILE` as a person's own file."""
+    """`PROFILE` as a user's file."""
     path = home / "patient.yaml"
     path.write_text(yaml.safe_dump(PROFILE.model_dump()))
     return path
@@ -146,7 +146,7 @@ def write_calibration(home: Path, where: str, arm_id: str) -> Path:
 
 @dataclass(frozen=True)
 class LeRobot:
-    """LeRobot's Python with a home of its own; nothing is asked of any hub, and nobody is there to press a key."""
+    """LeRobot's Python with a separate home folder, without network access and without key presses."""
 
     home: Path
 
@@ -156,8 +156,8 @@ class LeRobot:
         """Run `python words…`; `meanwhile` is called once, with the process, while it runs; `writes` is a folder that
         must not be there before.
 
-        LeRobot gives a servo 50 ms for its answer and gives up on the first that is late. On a busy machine the
-        simulated servos may be late: then it is started anew.
+        LeRobot waits 50 ms for a servo's answer and gives up at the first late one. On a busy machine the
+        simulated servos may be late: then it is restarted.
         """
         finished = Finished(-1, "never started")
         for _ in range(ATTEMPTS):
@@ -177,7 +177,7 @@ class LeRobot:
             "PYTHONFAULTHANDLER": "1",
             "PYTHONPATH": str(STAND_IN) if needs_stand_in() else "",
         }
-        with tempfile.TemporaryFile("w+") as printed:  # not a pipe: nobody reads while `meanwhile` runs
+        with tempfile.TemporaryFile("w+") as printed:  # not a pipe, which would not be read while `meanwhile` runs
             process = subprocess.Popen(
                 [str(LEROBOT_PYTHON), *words],
                 cwd=self.home,
@@ -192,7 +192,7 @@ class LeRobot:
                     meanwhile(process)
                 process.wait(timeout=PATIENCE_S)
             except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGABRT)  # it says where it hangs
+                process.send_signal(signal.SIGABRT)  # prints where it hangs
                 process.wait()
             finally:
                 process.kill()
@@ -203,12 +203,12 @@ class LeRobot:
 
 @dataclass(frozen=True)
 class Finished:
-    """How a program of LeRobot ended, and all that it printed."""
+    """Exit code and output of a LeRobot program."""
 
     exit_code: int
     output: str
 
 
 def needs_stand_in() -> bool:
-    """Whether the environment is the one of run.sh, whose torchvision misses its compiled half."""
+    """Whether the environment is that of run.sh, whose torchvision lacks its compiled part."""
     return "LEROBOT_PYTHON" not in os.environ

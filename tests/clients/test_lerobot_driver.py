@@ -1,4 +1,4 @@
-"""LeRobot's own SO-101 follower driver, not a line of ours in it, on the simulated servos."""
+"""LeRobot's own SO-101 follower driver, unmodified, on the simulated servos."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_it_connects_configures_reads_writes_and_moves_the_arm(tmp_path: Path, a
     assert told["after"] == pytest.approx(told["sent"], abs=1.0)
     np.testing.assert_allclose(arm.joint_deg(), goal_deg(unit), atol=1.0)
     assert set(told["temperature"].values()) == {30}
-    assert set(told["voltage"].values()) <= {73, 74}  # motors that hold pull it down
+    assert set(told["voltage"].values()) <= {73, 74}  # holding motors pull it down
     assert set(told["torque"].values()) == {1}
     assert told["firmware"] == 777
     assert told["all"] == {str(joint.servo_id): 777 for joint in PROFILE.joints}

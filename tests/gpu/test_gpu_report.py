@@ -1,4 +1,4 @@
-"""The report of the GPU check: what it refuses to say, and how it counts."""
+"""The report of the GPU check: validation and counting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the runner does with an engine once TensorRT has given it one: a stand-in library on the stand-in driver."""
+"""The runner with an opened engine: a stand-in library on the stand-in driver."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ Run = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def run(stand_in_driver: Path, make_reach_engine: Callable[[Path], Path], tmp_path: Path) -> Run:
-    """Opens a plan in a process of its own, infers four times and closes it."""
+    """Opens a plan in a separate process, infers four times and closes it."""
 
     def opened(launch: str = "graph", fails: str = "", tensors: dict = TENSORS, **variables: str) -> dict[str, Any]:
         card = json.loads(card_path(make_reach_engine(tmp_path)).read_text())
@@ -111,12 +111,12 @@ def test_every_call_answers_its_own_noise(run: Run, launch: str, integrated: str
     assert told["same_array"]
     assert (told["launched"], told["enqueued"]) == ((4, 0) if launch == "graph" else (0, 4))
     assert "joints: float64" in told["wrong_input"]
-    assert told["live"] == 0  # nothing of the driver's is left after close
+    assert told["live"] == 0  # nothing of the driver is left after close
     assert told["notes"] == ""
 
 
 @pytest.mark.parametrize("function", ["cuStreamBeginCapture_v2", "cuStreamEndCapture", "cuGraphInstantiateWithFlags"])
-def test_where_capture_fails_kernels_are_enqueued_and_it_is_told(run: Run, function: str) -> None:
+def test_a_failed_capture_is_reported_and_kernels_are_enqueued(run: Run, function: str) -> None:
     told = run(STUB_CUDA_FAIL=f"{function}:900")
     assert (told["error"], told["largest"], told["launched"], told["enqueued"]) == ("", 0, 0, 4)
     assert told["notes"].startswith("note: no CUDA graph, every run is enqueued kernel by kernel")
@@ -126,13 +126,13 @@ def test_where_capture_fails_kernels_are_enqueued_and_it_is_told(run: Run, funct
 @pytest.mark.parametrize(
     ("fails", "error"),
     [
-        ("deserialise", "EngineError: TensorRT refuses .*Version tag does not match"),
+        ("deserialise", "EngineError: TensorRT rejects .*Version tag does not match"),
         ("context", "FaultError: TensorRT cannot prepare"),
         ("address", "FaultError: TensorRT does not take the address of"),
         ("run 2", "FaultError: TensorRT does not run the plan: an illegal memory access"),
     ],
 )
-def test_what_the_library_refuses_is_told_and_everything_released(run: Run, fails: str, error: str) -> None:
+def test_library_errors_are_reported_and_everything_is_released(run: Run, fails: str, error: str) -> None:
     told = run(fails=fails)
     assert re.match(error, told["error"]), told["error"]
     assert told["live"] == 0

@@ -1,6 +1,6 @@
-"""The runner with the genuine TensorRT-RTX, on a stand-in driver: what NVIDIA's library refuses is told, and released.
+"""The runner with the real TensorRT-RTX on a stand-in driver: errors of NVIDIA's library are reported, and released.
 
-The library wants more of a driver than the stand-in has and says so itself, which is as far as one gets without a GPU.
+The library needs more of a driver than the stand-in has and reports that; more is not possible without a GPU.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def plan(
     options = ("--backend", "tensorrt-rtx", "--compute-capability", "SM86")
     done = sefa_edge("build", make_reach_engine(tmp_path), "-o", built, *options, python=(rtx,))
     assert done.returncode == 0, done.stderr
-    card = load_card(built)  # of the stand-in's GPU, for which TensorRT-RTX cannot build, so that it is asked at all
+    card = load_card(built)  # of the stand-in's GPU, for which TensorRT-RTX cannot build, so that it is called at all
     assert card.plan is not None
     save_card(card.model_copy(update={"plan": card.plan.model_copy(update={"gpu_name": "SM87"})}), built)
     return built
@@ -67,17 +67,17 @@ def open_plan(rtx: Path, with_paths: Callable[..., dict[str, str]]) -> Open:
     return run
 
 
-def test_the_librarys_own_reason_is_told_and_everything_released(
+def test_the_librarys_reason_is_reported_and_everything_released(
     open_plan: Open, plan: Path, stand_in_driver: Path
 ) -> None:
     told = open_plan(plan, stand_in_driver)
     assert (told["kind"], told["exit_code"], told["live"]) == ("EngineError", 2, 0)
-    assert "TensorRT refuses" in str(told["message"])
+    assert "TensorRT rejects" in str(told["message"])
     assert "CUDA driver version is insufficient" in str(told["message"])
     assert "sefa-edge build" in str(told["hint"])
 
 
-def test_without_a_driver_the_library_is_never_asked(open_plan: Open, plan: Path) -> None:
+def test_without_a_driver_the_library_is_never_called(open_plan: Open, plan: Path) -> None:
     told = open_plan(plan, Path("libcuda-absent.so.1"))
     assert (told["kind"], told["exit_code"]) == ("MissingError", 4)
     assert "no NVIDIA GPU: the NVIDIA driver is not installed" in str(told["message"])

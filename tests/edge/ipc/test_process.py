@@ -1,4 +1,4 @@
-"""Children that wait for their configuration, and what a process knows of its own start."""
+"""Children that wait for their configuration, and the start time of a process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ sys.stderr.write(repr((read_config(int(sys.argv[2])), sorted(os.environ.keys() &
 
 @pytest.fixture
 def echo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Child, Briefing]]:
-    """A child that tells what it was told."""
+    """A child that prints its configuration."""
     (tmp_path / "echo_config.py").write_text(ECHO.replace("sys.argv[2]", "sys.argv[-1]").replace("[3:]", "[1:-2]"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
     briefing = Briefing('{"a": 1}')
@@ -52,14 +52,14 @@ def test_a_child_waits_for_its_configuration(echo: tuple[Child, Briefing]) -> No
     assert child.last_words().endswith(repr((b'{"a": 1}', sorted(LEAN))))
 
 
-def test_a_run_that_is_called_off_tells_nothing(echo: tuple[Child, Briefing]) -> None:
+def test_an_interrupted_run_prints_no_result(echo: tuple[Child, Briefing]) -> None:
     child, briefing = echo
     briefing.close()
     assert child.wait(PATIENCE_S) == 0
     assert "(b''," in child.last_words()
 
 
-def test_a_child_that_has_died_is_no_surprise_to_its_briefing(echo: tuple[Child, Briefing]) -> None:
+def test_configuring_a_dead_child_does_not_fail(echo: tuple[Child, Briefing]) -> None:
     child, briefing = echo
     child.stop(0.0)
     briefing.give()
@@ -96,8 +96,8 @@ except MissingError as error:
 """
 
 
-def test_a_program_that_cannot_be_started_is_told(tmp_path: Path) -> None:
-    # An environment like this one, out of links: its interpreter can be taken away while it runs.
+def test_a_program_that_cannot_be_started_is_reported(tmp_path: Path) -> None:
+    # A copy of this environment made of links: its interpreter can be removed while it runs.
     (tmp_path / "bin").mkdir()
     python = tmp_path / "bin" / "python"
     python.symlink_to(sys.executable)
@@ -119,5 +119,5 @@ def test_a_process_knows_when_it_was_started() -> None:
     assert started_ns() < before_ns
 
 
-def test_memory_is_given_back_without_complaint() -> None:
+def test_memory_is_returned_without_an_error() -> None:
     give_memory_back()
