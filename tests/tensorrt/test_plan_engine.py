@@ -128,7 +128,7 @@ def test_a_failed_capture_is_reported_and_kernels_are_enqueued(run: Run, functio
     [
         ("deserialise", "EngineError: TensorRT rejects .*Version tag does not match"),
         ("context", "FaultError: TensorRT cannot prepare"),
-        ("address", "FaultError: TensorRT does not take the address of"),
+        ("address", "FaultError: TensorRT rejects the address of"),
         ("run 2", "FaultError: TensorRT does not run the plan: an illegal memory access"),
     ],
 )

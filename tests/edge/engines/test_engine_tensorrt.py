@@ -117,7 +117,7 @@ def test_a_jetsons_plan_is_refused_on_a_workstation() -> None:
 def test_another_power_mode_is_a_note() -> None:
     notes = check_unit(Path("model.plan"), SPEC.model_copy(update={"power_mode": "15W"}), ORIN, NANO)
     assert len(notes) == 1
-    assert "power mode 15W, and MAXN_SUPER is set" in notes[0]
+    assert "power mode 15W, but MAXN_SUPER is set" in notes[0]
 
 
 def test_a_plan_built_ahead_of_time_fits_the_gpus_that_it_names() -> None:

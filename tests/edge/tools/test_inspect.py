@@ -129,7 +129,7 @@ def test_shows_the_version_of_a_plan(tmp_path: Path, content: bytes, words: str)
     cut = inspect(path)
     assert (cut.returncode, "ends inside its header" in cut.stderr) == (2, True)
     path.write_bytes(content)
-    assert "judges ONNX files" in inspect(path, "--target", "orin").stderr
+    assert "--target is for ONNX files" in inspect(path, "--target", "orin").stderr
 
 
 def test_shows_a_card_and_whether_its_engine_is_there(tmp_path: Path) -> None:
