@@ -26,7 +26,7 @@ class Kind(IntEnum):
     FINAL = 6
     POLICY_COMMAND = 7
     POLICY_REPORT = 8
-    FILM_ORDER = 9
+    VIDEO_COMMAND = 9
     TROUBLE = 10
     TICK_TRACE = 11
     INFERENCE = 12

@@ -37,7 +37,8 @@ from sefa_edge.edge.ipc.policy_records import (
 )
 from sefa_edge.edge.ipc.process import child_main, give_memory_back
 from sefa_edge.edge.ipc.records import JointSample
-from sefa_edge.edge.ipc.transport import RING_SLOTS, Channel, ChannelClosed, FrameDescriptor, FrameRing
+from sefa_edge.edge.ipc.ring_reader import RingInput, RingReader
+from sefa_edge.edge.ipc.transport import RING_SLOTS, Channel, ChannelClosed, FrameDescriptor
 from sefa_edge.edge.policy.inference_schedule import InferenceSchedule
 from sefa_edge.edge.policy.policy import FrameHistory, JointHistory, Observation, Policy
 from sefa_edge.edge.policy.policy_tap import PolicyTap, TappedEngine
@@ -51,21 +52,11 @@ MAX_JOINT_GAP_NS = ms_to_ns(50)
 """Joints arrive every control period. A larger gap to a frame is reported; a frame newer by more than this waits."""
 
 
-class CameraInput(StrictModel):
-    """One camera's ring and descriptor socket."""
-
-    name: str
-    height: int
-    width: int
-    ring_fd: int
-    channel_fd: int
-
-
 class PolicyConfig(StrictModel):
     """What the policy process is told."""
 
     engine: str
-    cameras: list[CameraInput]
+    cameras: list[RingInput]
     supervisor_fd: int
     control_fd: int
     max_age_ms: float
@@ -89,32 +80,25 @@ class PolicyConfig(StrictModel):
         return WatchLimits(ms_to_ns(age_ms), ms_to_ns(self.max_skew_ms), patience)
 
 
-class CameraEnd:
-    """The receiving end of one camera: frames that have not been taken yet and are still in the ring."""
+class CameraFrames:
+    """The frames of one camera that have not been taken yet and are still in the ring."""
 
-    def __init__(self, camera: CameraInput) -> None:
-        self.name = camera.name
-        self.channel = Channel.from_fd(camera.channel_fd)
-        self._ring = FrameRing(camera.ring_fd, camera.height, camera.width)
-        self._waiting: deque[FrameDescriptor] = deque(maxlen=RING_SLOTS)
-        self.is_open = True
+    def __init__(self, source: RingInput) -> None:
+        self.reader = RingReader(source)
+        self._pending: deque[FrameDescriptor] = deque(maxlen=RING_SLOTS)
 
     def drain(self, watch: CameraWatch) -> None:
-        try:
-            for record in self.channel.drain():
-                descriptor = FrameDescriptor.unpack(record)
-                self._waiting.append(descriptor)
-                watch.add(self.name, descriptor)
-        except ChannelClosed:
-            self.is_open = False
+        for descriptor in self.reader.descriptors():
+            self._pending.append(descriptor)
+            watch.add(self.reader.name, descriptor)
 
     def take(self) -> Iterator[Frame]:
         """Each frame once, oldest first."""
-        while self._waiting:
-            found = self._waiting.popleft()
-            image = self._ring.read(found)
+        while self._pending:
+            found = self._pending.popleft()
+            image = self.reader.image(found)
             if image is not None:
-                yield Frame(self.name, found.sequence, found.capture_ns, found.received_ns, image)
+                yield Frame(self.reader.name, found.sequence, found.capture_ns, found.received_ns, image)
 
 
 class PolicyProcess:
@@ -129,7 +113,7 @@ class PolicyProcess:
         self._watch = CameraWatch(config.watch_limits())
         self._supervisor = Channel.from_fd(config.supervisor_fd)
         self._control = Channel.from_fd(config.control_fd)
-        self._cameras = [CameraEnd(camera) for camera in config.cameras]
+        self._cameras = [CameraFrames(camera) for camera in config.cameras]
         spacing_ns = timing.observation_spacing_steps * period_ns(timing.policy_rate_hz)
         self._max_frame_gap_ns = spacing_ns // 2
         self._frames = FrameHistory([camera.name for camera in config.cameras], timing.n_obs_steps, spacing_ns)
@@ -139,7 +123,7 @@ class PolicyProcess:
         self._after_ns = 0
         self._late_steps = 0
         self._poller = select.poll()
-        for channel in (self._supervisor, self._control, *(camera.channel for camera in self._cameras)):
+        for channel in (self._supervisor, self._control, *(camera.reader.channel for camera in self._cameras)):
             self._poller.register(channel, select.POLLIN)
 
     def serve(self) -> None:
@@ -163,10 +147,10 @@ class PolicyProcess:
         for record in self._control.drain():
             self._joints.add(JointSample.unpack(record, n=self._joint_count))
         for camera in self._cameras:
-            if camera.is_open:
+            if camera.reader.is_open:
                 camera.drain(self._watch)
-                if not camera.is_open:
-                    self._poller.unregister(camera.channel)
+                if not camera.reader.is_open:
+                    self._poller.unregister(camera.reader.channel)
         for record in self._supervisor.drain():
             self._execute(PolicyCommand.unpack(record))
 

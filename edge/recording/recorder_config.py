@@ -1,26 +1,17 @@
-"""What the recorder process is told."""
+"""Configuration of the recorder process."""
 
 from __future__ import annotations
 
+from sefa_edge.edge.ipc.ring_reader import RingInput
 from sefa_edge.profiles.strict import StrictModel
 
 
-class RecordedCamera(StrictModel):
-    """A camera's ring and a descriptor socket of one's own."""
-
-    name: str
-    height: int
-    width: int
-    ring_fd: int
-    channel_fd: int
-
-
 class RecorderConfig(StrictModel):
-    """What the recorder is told."""
+    """Which file to write, what it starts with, and where records and frames come from."""
 
     path: str
     limit_bytes: int
-    cameras: list[RecordedCamera]
+    cameras: list[RingInput]
     supervisor_fd: int
     sender_fds: list[int]
     """Ends of channels that carry records: control, policy."""

@@ -21,10 +21,11 @@ import numpy as np
 
 from sefa_edge.edge.ipc.process import child_main
 from sefa_edge.edge.ipc.record_header import Kind, RecordError, kind_of
+from sefa_edge.edge.ipc.ring_reader import RingReader
 from sefa_edge.edge.ipc.run_event import RunEvent, RunStage
-from sefa_edge.edge.ipc.transport import Channel, ChannelClosed, FrameDescriptor, FrameRing
+from sefa_edge.edge.ipc.transport import Channel, ChannelClosed, FrameDescriptor
 from sefa_edge.edge.pictures import encode_png
-from sefa_edge.edge.recording.recorder_config import RecordedCamera, RecorderConfig
+from sefa_edge.edge.recording.recorder_config import RecorderConfig
 from sefa_edge.edge.recording.recording import Recording, RecordingFull, RunFacts
 from sefa_edge.profiles.errors import FaultError, InputError
 from sefa_edge.profiles.units import s_to_ns
@@ -49,27 +50,12 @@ class WaitingPicture:
     picture: np.ndarray
 
 
-class CameraReader:
-    """Copies every new picture out of a ring before the camera overwrites it."""
-
-    def __init__(self, camera: RecordedCamera) -> None:
-        self.name = camera.name
-        self.channel = Channel.from_fd(camera.channel_fd)
-        self._ring = FrameRing(camera.ring_fd, camera.height, camera.width)
-
-    def take(self) -> list[WaitingPicture | None]:
-        """New pictures, oldest first; None for one that is lost. Raises ChannelClosed."""
-        frames = [FrameDescriptor.unpack(record) for record in self.channel.drain()]
-        pictures = [(frame, self._ring.read(frame)) for frame in frames]
-        return [None if image is None else WaitingPicture(self.name, frame, image) for frame, image in pictures]
-
-
 class Recorder:
     """Owns the inbox: pictures and records that have arrived and are not yet written."""
 
     def __init__(self, config: RecorderConfig, recording: Recording) -> None:
         self._recording = recording
-        self._cameras = [CameraReader(camera) for camera in config.cameras]
+        self._cameras = [RingReader(camera) for camera in config.cameras]
         self._supervisor = Channel.from_fd(config.supervisor_fd)
         self._senders = [Channel.from_fd(fd) for fd in config.sender_fds]
         self._inbox: deque[bytes | WaitingPicture] = deque()
@@ -99,10 +85,9 @@ class Recorder:
 
     def _receive(self) -> None:
         for camera in tuple(self._cameras):
-            try:
-                for picture in camera.take():
-                    self._keep_picture(picture)
-            except ChannelClosed:
+            for descriptor in camera.descriptors():  # copied before the camera overwrites the slot
+                self._keep_picture(camera.name, descriptor, camera.image(descriptor))
+            if not camera.is_open:
                 self._forget(camera.channel)
                 self._cameras.remove(camera)
         for sender in tuple(self._senders):
@@ -131,12 +116,12 @@ class Recorder:
         self._waiting_bytes += len(record)
         self._ending |= is_end
 
-    def _keep_picture(self, picture: WaitingPicture | None) -> None:
-        if picture is None or self._waiting_bytes > WAITING_BYTES:
+    def _keep_picture(self, camera: str, frame: FrameDescriptor, image: np.ndarray | None) -> None:
+        if image is None or self._waiting_bytes > WAITING_BYTES:
             self._lost_pictures += 1
         else:
-            self._inbox.append(picture)
-            self._waiting_bytes += picture.picture.nbytes
+            self._inbox.append(WaitingPicture(camera, frame, image))
+            self._waiting_bytes += image.nbytes
 
     def _forget(self, channel: Channel) -> None:
         self._poller.unregister(channel)

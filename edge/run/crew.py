@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING
 from sefa_edge.edge.cameras.camera_process import CameraConfig
 from sefa_edge.edge.ipc.process import Briefing, Child, ChildSpec
 from sefa_edge.edge.ipc.records import ControlCommand
+from sefa_edge.edge.ipc.ring_reader import RingInput
 from sefa_edge.edge.ipc.transport import Channel, ChannelClosed, FrameRing, channel_pair
 from sefa_edge.edge.ipc.vocabulary import Command
 from sefa_edge.edge.ipc.wire_record import pack_fields
-from sefa_edge.edge.policy.policy_process import CameraInput, PolicyConfig
-from sefa_edge.edge.recording.recorder_config import RecordedCamera, RecorderConfig
+from sefa_edge.edge.policy.policy_process import PolicyConfig
+from sefa_edge.edge.recording.recorder_config import RecorderConfig
 from sefa_edge.edge.run.run_plan import RunPlan
-from sefa_edge.edge.viewing.film_process import FilmConfig, RingInput
+from sefa_edge.edge.viewing.video_process import VideoConfig
 from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity
 from sefa_edge.firmware_bridge.simulation.client import WorldPaths
 from sefa_edge.profiles.card import CameraSpec
@@ -40,7 +41,7 @@ CONTROL = "sefa_edge.edge.control.control_process"
 WORKERS = {
     "camera": "sefa_edge.edge.cameras.camera_process",
     "policy": "sefa_edge.edge.policy.policy_process",
-    "film": "sefa_edge.edge.viewing.film_process",
+    "film": "sefa_edge.edge.viewing.video_process",
     "recorder": "sefa_edge.edge.recording.recorder_process",
 }
 """The module of each process that looks, thinks, draws or records."""
@@ -59,7 +60,7 @@ class Crew:
         self._waiting: Child | None = None
         self._silent_end: Channel | None = None
         self._rings: list[FrameRing] = []
-        self._film_input: tuple[FrameRing, Channel] | None = None
+        self._film_input: tuple[RingInput, Channel] | None = None
         self.world_paths: WorldPaths | None = None
         """Where the simulated world is, from `locate_world` on; None: a real arm."""
         self.world: Child | None = None
@@ -72,7 +73,7 @@ class Crew:
         self.policy_channel: Channel | None = None
         self.film_channel: Channel | None = None
         self.recorder_channel: Channel | None = None
-        self._recorder_inputs: list[tuple[CameraInput, Channel]] = []
+        self._recorder_inputs: list[tuple[RingInput, Channel]] = []
         self._control_tap_end: Channel | None = None
         self.camera_channels: dict[str, Channel] = {}
         self._former: list[Child] = []
@@ -205,12 +206,13 @@ class Crew:
         self.film_channel, own_end = channel_pair()
         fds, ring, state_path = [own_end.fileno()], None, None
         if self._film_input is not None:
-            frames, channel = self._film_input
-            (height, width), fds = frames.size, [*fds, frames.fd, channel.fileno()]
-            ring = RingInput(height=height, width=width, ring_fd=frames.fd, channel_fd=channel.fileno())
+            ring, _ = self._film_input
+            fds = [*fds, ring.ring_fd, ring.channel_fd]
         elif self.world_paths is not None:
             state_path = str(self.world_paths.state)
-        config = FilmConfig(path=str(self._plan.film), supervisor_fd=own_end.fileno(), state_path=state_path, ring=ring)
+        config = VideoConfig(
+            path=str(self._plan.film), supervisor_fd=own_end.fileno(), state_path=state_path, ring=ring
+        )
         self.film = self._worker("film", config.model_dump_json(), tuple(fds))
         self.film.pin(self._worker_cpus)  # control runs by now
         own_end.close()
@@ -227,7 +229,7 @@ class Crew:
         config = RecorderConfig(
             path=str(self._plan.recording.path),
             limit_bytes=self._plan.recording.limit_bytes,
-            cameras=[RecordedCamera(**camera.model_dump()) for camera, _ in self._recorder_inputs],
+            cameras=[camera for camera, _ in self._recorder_inputs],
             supervisor_fd=own_end.fileno(),
             sender_fds=[from_control.fileno(), from_policy.fileno()],
             horizon=self._plan.card.timing.horizon,
@@ -304,7 +306,7 @@ class Crew:
         with contextlib.suppress(FileNotFoundError):
             self._folder.rmdir()
 
-    def _start_camera(self, spec: CameraSpec) -> tuple[CameraInput, Channel]:
+    def _start_camera(self, spec: CameraSpec) -> tuple[RingInput, Channel]:
         """Start one camera process; returns what the policy needs to read it, and that end of the channel."""
         ring = FrameRing.create(spec.height, spec.width)
         self._rings.append(ring)
@@ -312,7 +314,7 @@ class Crew:
         (_, policy_end), (_, self.camera_channels[spec.name]) = pairs
         if self._films(spec):
             pairs.append(channel_pair())
-            self._film_input = (ring, pairs[-1][1])
+            self._film_input = (self._camera_input(spec, ring, pairs[-1][1]), pairs[-1][1])
         if self._plan.recording is not None:
             pairs.append(channel_pair())
             self._recorder_inputs.append((self._camera_input(spec, ring, pairs[-1][1]), pairs[-1][1]))
@@ -332,9 +334,9 @@ class Crew:
         return self._camera_input(spec, ring, policy_end), policy_end
 
     @staticmethod
-    def _camera_input(spec: CameraSpec, ring: FrameRing, end: Channel) -> CameraInput:
+    def _camera_input(spec: CameraSpec, ring: FrameRing, end: Channel) -> RingInput:
         size = {"height": spec.height, "width": spec.width}
-        return CameraInput(name=spec.name, ring_fd=ring.fd, channel_fd=end.fileno(), **size)
+        return RingInput(name=spec.name, ring_fd=ring.fd, channel_fd=end.fileno(), **size)
 
     def _films(self, spec: CameraSpec) -> bool:
         """Whether the film is made of this camera: the first one, where there is no world to draw."""

@@ -25,6 +25,7 @@ class Durations:
 
     def __init__(self) -> None:
         self._counts = np.zeros(BUCKETS, np.int64)
+        self._min_ns: int | None = None
         self._max_ns = 0
         self._waiting: list[int] = []
 
@@ -40,15 +41,20 @@ class Durations:
         if not count:
             return None
         found = {
-            name: min(middle_ns(int(np.searchsorted(ranks, nearest_rank(quantile, count) + 1))), self._max_ns)
+            name: self._bounded(middle_ns(int(np.searchsorted(ranks, nearest_rank(quantile, count) + 1))))
             for name, quantile in QUANTILES.items()
         }
         return {name: round(ns_to_ms(value_ns), 4) for name, value_ns in (found | {"max": self._max_ns}).items()}
+
+    def _bounded(self, value_ns: int) -> int:
+        return min(max(value_ns, self._min_ns or 0), self._max_ns)
 
     def _flush(self) -> None:
         if self._waiting:
             samples_ns = np.array(self._waiting, np.int64)
             self._counts += np.bincount(bucket_of(samples_ns), minlength=BUCKETS)
+            shortest_ns = int(samples_ns.min())
+            self._min_ns = shortest_ns if self._min_ns is None else min(self._min_ns, shortest_ns)
             self._max_ns = max(self._max_ns, int(samples_ns.max()))
             self._waiting.clear()
 

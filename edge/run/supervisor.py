@@ -14,12 +14,12 @@ from contextlib import suppress
 from typing import NoReturn
 
 from sefa_edge.edge.control.realtime import refusal_words, user_name
-from sefa_edge.edge.ipc.film_order import FilmOrder, Scene
 from sefa_edge.edge.ipc.policy_records import Order, PolicyCommand
 from sefa_edge.edge.ipc.process import Child, started_ns
 from sefa_edge.edge.ipc.records import Final, Heartbeat, Privilege, names_of
 from sefa_edge.edge.ipc.run_event import RunEvent, RunStage
 from sefa_edge.edge.ipc.transport import Channel, ChannelClosed
+from sefa_edge.edge.ipc.video_command import VideoAction, VideoCommand
 from sefa_edge.edge.ipc.vocabulary import Command, Mode
 from sefa_edge.edge.run.crew import GOODBYE_S, Crew
 from sefa_edge.edge.run.homecoming import ControlEnded, ControlLost, CutShort, Ending, Homecoming, StopAsked
@@ -176,7 +176,7 @@ class Supervisor:
         after_ns = self._watch.tick.start_ns if self._watch.tick else 0
         self._send(self._crew.policy_channel, PolicyCommand(Order.RUN, number, seed, after_ns).pack())
         caption = f"{self._plan.card.name}  {self._episode}"
-        self._send(self._crew.film_channel, FilmOrder(Scene.ROLL, number, caption).pack())
+        self._send(self._crew.film_channel, VideoCommand(VideoAction.START, number, caption).pack())
         self._follow_and_note(number, seed)
         self._send(self._crew.policy_channel, PolicyCommand(Order.PAUSE).pack())
 
@@ -188,7 +188,7 @@ class Supervisor:
             outcome = self._follow(start_ns, seed)
         finally:
             self._note(RunEvent(RunStage.EPISODE_END, time.monotonic_ns(), number, seed, outcome))
-            self._send(self._crew.film_channel, FilmOrder(Scene.CUT, number, outcome).pack())
+            self._send(self._crew.film_channel, VideoCommand(VideoAction.STOP, number, outcome).pack())
             duration_s = round((time.monotonic_ns() - start_ns) / NS_PER_S, 3)
             chunks = self._watch.newest_chunk_id - first_chunk
             self.summary.episodes.append(EpisodeResult(number, seed, outcome, duration_s, chunks))

@@ -19,10 +19,10 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-from sefa_edge.edge.ipc.film_order import FilmOrder, Scene
 from sefa_edge.edge.ipc.process import Child
 from sefa_edge.edge.ipc.run_event import RunEvent, RunStage
 from sefa_edge.edge.ipc.transport import Channel, ChannelClosed
+from sefa_edge.edge.ipc.video_command import VideoAction, VideoCommand
 from sefa_edge.edge.recording.names import PARTIAL
 from sefa_edge.edge.run.crew import GOODBYE_S, Crew, end_together
 from sefa_edge.edge.run.run_plan import RunPlan
@@ -77,7 +77,7 @@ class Windup:
         if recorder is not None:
             _send(self._crew.recorder_channel, RunEvent(RunStage.END, time.monotonic_ns(), text=ending).pack())
         if film is not None:
-            _send(self._crew.film_channel, FilmOrder(Scene.DEVELOP).pack())
+            _send(self._crew.film_channel, VideoCommand(VideoAction.FINISH).pack())
         elif self._crew.film_channel is not None:
             self._crew.film_channel.close()
         self._crew.let_go()

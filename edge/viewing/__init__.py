@@ -1,1 +1,1 @@
-"""Pictures of a run: sampled while it goes on, drawn when the arm rests."""
+"""Frames of a run: sampled while it runs, drawn once the arm is at rest."""

@@ -174,19 +174,19 @@ def tear_shared_memory(rig: RunRig) -> None:
     os.truncate(ring, 0)
 
 
-def kill_film(rig: RunRig) -> None:
-    rig.words = ["--video", "film.png"]
+def kill_video(rig: RunRig) -> None:
+    rig.words = ["--video", "video.png"]
     rig.start()
     rig.wait_until_moving()
-    rig.signal("film_process", signal.SIGKILL)
+    rig.signal("video_process", signal.SIGKILL)
 
 
-def stop_film(rig: RunRig) -> None:
+def stop_video(rig: RunRig) -> None:
     """It hangs when it is asked to draw."""
-    rig.words = ["--video", "film.png"]
+    rig.words = ["--video", "video.png"]
     rig.start()
     rig.wait_until_moving()
-    rig.signal("film_process", signal.SIGSTOP)
+    rig.signal("video_process", signal.SIGSTOP)
 
 
 def stop_recorder(rig: RunRig) -> None:
@@ -303,8 +303,8 @@ ROWS: list[Row[RunRig]] = [
     ),
     Row("SIGQUIT of control", send(CONTROL, signal.SIGQUIT), EMERGENCY),
     Row("SIGINT of every worker", interrupt_workers, GOES_ON),
-    Row("SIGKILL of the film", kill_film, GOES_ON, Start.BEFORE),
-    Row("SIGSTOP of the film", stop_film, GOES_ON, Start.BEFORE),
+    Row("SIGKILL of the video process", kill_video, GOES_ON, Start.BEFORE),
+    Row("SIGSTOP of the video process", stop_video, GOES_ON, Start.BEFORE),
     Row("SIGKILL of the recorder", kill_recorder, GOES_ON, Start.BEFORE),
     Row("SIGSTOP of the recorder", stop_recorder, GOES_ON, Start.BEFORE),
     Row(

@@ -32,7 +32,7 @@ ARM = "so101_sim"
 SERVO_PRIORITY = 40
 MARK = "SEFA_EDGE_TEST_RUN"
 CAMERA, POLICY, CONTROL = "camera_process", "policy_process", "control_process"
-RECORDER, FILM = "recorder_process", "film_process"
+RECORDER, VIDEO = "recorder_process", "video_process"
 STOPPED_S = 2.0
 """Longer than a heartbeat may be missing."""
 
@@ -283,11 +283,11 @@ def test_the_supervisor_is_killed_while_another_control_process_starts(unit: Uni
 
 @pytest.mark.once
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
-@pytest.mark.parametrize("module", [CAMERA, POLICY, RECORDER, FILM])
+@pytest.mark.parametrize("module", [CAMERA, POLICY, RECORDER, VIDEO])
 def test_a_process_that_is_stopped_does_not_hold_up_the_end(
     unit: Unit, module: str, number: signal.Signals, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = unit.start("--record", str(unit.folder / "recordings"), "--video", str(unit.folder / "film.png"))
+    run = unit.start("--record", str(unit.folder / "recordings"), "--video", str(unit.folder / "video.png"))
     assert run.stderr is not None
     while "  running" not in run.stderr.readline():
         assert run.poll() is None
@@ -307,7 +307,7 @@ def test_a_process_that_is_stopped_does_not_hold_up_the_end(
     if module == RECORDER:
         assert "the recording is not complete: the recorder did not end in time and was killed" in words
         assert_readable(unit, capsys)
-    if module == FILM:
+    if module == VIDEO:
         assert "no pictures: the process that draws them was killed" in words
     assert not any(unit.torque_is_on())
     until(lambda: not unit.everybody(), "the end of everybody")

@@ -1,4 +1,4 @@
-"""Records between supervisor, policy and film survive packing; anything else is refused."""
+"""Records between supervisor, policy and video process survive packing; anything else is refused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sefa_edge.edge.ipc.faults import Fault
-from sefa_edge.edge.ipc.film_order import CAPTION_BYTES, FilmOrder, Scene
 from sefa_edge.edge.ipc.policy_records import (
     REPORTED_BY_POLICY,
     Happening,
@@ -18,19 +17,20 @@ from sefa_edge.edge.ipc.policy_records import (
     Trouble,
 )
 from sefa_edge.edge.ipc.record_header import RecordError
+from sefa_edge.edge.ipc.video_command import CAPTION_BYTES, VideoAction, VideoCommand
 
 int64 = st.integers(-(2**63), 2**63 - 1)
 commands = st.builds(PolicyCommand, st.sampled_from(Order), int64, int64, int64)
 reports = st.builds(PolicyReport, st.sampled_from(Happening), *[int64] * 7)
 captions = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=CAPTION_BYTES)
-orders = st.builds(FilmOrder, st.sampled_from(Scene), int64, captions)
+orders = st.builds(VideoCommand, st.sampled_from(VideoAction), int64, captions)
 
 
 @given(commands, reports, orders)
-def test_round_trips(command: PolicyCommand, report: PolicyReport, order: FilmOrder) -> None:
+def test_round_trips(command: PolicyCommand, report: PolicyReport, video: VideoCommand) -> None:
     assert PolicyCommand.unpack(command.pack()) == command
     assert PolicyReport.unpack(report.pack()) == report
-    assert FilmOrder.unpack(order.pack()) == order
+    assert VideoCommand.unpack(video.pack()) == video
     assert InferenceBegun.unpack(InferenceBegun(command.after_ns).pack()).begun_ns == command.after_ns
 
 
@@ -57,6 +57,6 @@ def test_a_policy_may_not_tell_a_fault_of_somebody_else() -> None:
 
 @given(st.binary(max_size=120))
 def test_noise_is_refused(record: bytes) -> None:
-    for record_type in (PolicyCommand, PolicyReport, FilmOrder, InferenceBegun, Trouble):
+    for record_type in (PolicyCommand, PolicyReport, VideoCommand, InferenceBegun, Trouble):
         with pytest.raises(RecordError):
             record_type.unpack(record)

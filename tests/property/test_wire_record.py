@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sefa_edge.edge.ipc.faults import Fault
-from sefa_edge.edge.ipc.film_order import FilmOrder
 from sefa_edge.edge.ipc.policy_records import (
     ActionChunk,
     Inference,
@@ -39,6 +38,7 @@ from sefa_edge.edge.ipc.records import (
 from sefa_edge.edge.ipc.run_event import RunEvent, RunStage
 from sefa_edge.edge.ipc.tick_trace import TickTrace
 from sefa_edge.edge.ipc.transport import FrameDescriptor
+from sefa_edge.edge.ipc.video_command import VideoCommand
 from sefa_edge.edge.ipc.vocabulary import Command, Mode, Progress
 from sefa_edge.edge.ipc.wire_record import WireRecord, layout_of, pack_fields, unpack_fields, wire_record
 from sefa_edge.edge.recording.field_tables import table_of
@@ -49,7 +49,7 @@ from sefa_edge.profiles.wire_types import F32, I32, I64, U8, U16, Many
 from tests.property.record_values import records, same
 
 RECORDS: tuple[type[WireRecord], ...] = (
-    ActionChunk, ArmOpened, ControlCommand, EmergencyHeard, FilmOrder, Final, FrameDescriptor, Heartbeat, Inference,
+    ActionChunk, ArmOpened, ControlCommand, EmergencyHeard, VideoCommand, Final, FrameDescriptor, Heartbeat, Inference,
     InferenceBegun, JointSample, MayHold, PolicyCommand, PolicyReport, Ready, RunEvent, TickReport, TickTrace, Trouble,
 )  # fmt: skip
 MESSAGES: tuple[type, ...] = (*RECORDS, Losses, Picture)

@@ -14,12 +14,13 @@ import pytest
 
 from sefa_edge.edge.ipc.process import Child, ChildSpec
 from sefa_edge.edge.ipc.record_json import from_json
+from sefa_edge.edge.ipc.ring_reader import RingInput
 from sefa_edge.edge.ipc.run_event import RunEvent, RunStage
 from sefa_edge.edge.ipc.transport import ChannelClosed, FrameDescriptor, FrameRing, channel_pair
 from sefa_edge.edge.pictures import decode_picture
 from sefa_edge.edge.recording.mcap_file import StoredMessage, Truncated, read_mcap
 from sefa_edge.edge.recording.names import PARTIAL
-from sefa_edge.edge.recording.recorder_config import RecordedCamera, RecorderConfig
+from sefa_edge.edge.recording.recorder_config import RecorderConfig
 from sefa_edge.edge.recording.topics import EVENT, LOSSES, Losses, Picture, picture_topic
 
 PATIENCE_S = 60.0
@@ -39,7 +40,7 @@ class Bench:
         config = RecorderConfig(
             path=str(path),
             limit_bytes=limit_bytes,
-            cameras=[RecordedCamera(name="front", ring_fd=self.ring.fd, channel_fd=ends[2].fileno(), **size)],
+            cameras=[RingInput(name="front", ring_fd=self.ring.fd, channel_fd=ends[2].fileno(), **size)],
             supervisor_fd=ends[0].fileno(),
             sender_fds=[ends[1].fileno()],
             horizon=16,

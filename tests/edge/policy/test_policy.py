@@ -23,9 +23,10 @@ from sefa_edge.edge.ipc.policy_records import (
 )
 from sefa_edge.edge.ipc.process import Child, ChildSpec
 from sefa_edge.edge.ipc.records import JointSample
+from sefa_edge.edge.ipc.ring_reader import RingInput
 from sefa_edge.edge.ipc.transport import Channel, FrameDescriptor, FrameRing, channel_pair
 from sefa_edge.edge.policy.policy import FrameHistory, JointHistory, Observation, Policy
-from sefa_edge.edge.policy.policy_process import CameraInput, PolicyConfig
+from sefa_edge.edge.policy.policy_process import PolicyConfig
 from sefa_edge.profiles.card import load_card, save_card
 from sefa_edge.profiles.files import sha256_of
 from sefa_edge.profiles.units import ms_to_ns
@@ -157,7 +158,7 @@ class Bench:
         self.camera, far_camera = channel_pair()
         self.ring = FrameRing.create(96, 96)
         fds = (far_supervisor.fileno(), far_control.fileno(), far_camera.fileno())
-        camera = CameraInput(name="front", height=96, width=96, ring_fd=self.ring.fd, channel_fd=fds[2])
+        camera = RingInput(name="front", height=96, width=96, ring_fd=self.ring.fd, channel_fd=fds[2])
         config = PolicyConfig(
             engine=str(engine), cameras=[camera], supervisor_fd=fds[0], control_fd=fds[1], max_age_ms=1e4
         )

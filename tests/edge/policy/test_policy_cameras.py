@@ -14,8 +14,9 @@ from sefa_edge.edge.ipc.policy_records import ActionChunk, Happening, Order, Pol
 from sefa_edge.edge.ipc.process import Child, ChildSpec
 from sefa_edge.edge.ipc.record_header import Kind, kind_of
 from sefa_edge.edge.ipc.records import JointSample
+from sefa_edge.edge.ipc.ring_reader import RingInput
 from sefa_edge.edge.ipc.transport import FrameDescriptor, FrameRing, channel_pair
-from sefa_edge.edge.policy.policy_process import CameraInput, PolicyConfig
+from sefa_edge.edge.policy.policy_process import PolicyConfig
 from sefa_edge.profiles.units import ms_to_ns
 
 PATIENCE_S = 60.0
@@ -34,7 +35,7 @@ class Bench:
         self.rings = {name: FrameRing.create(96, 96) for name in SIDES}
         far = {name: end for name, (_, end) in pairs.items()}
         inputs = [
-            CameraInput(name=name, height=96, width=96, ring_fd=self.rings[name].fd, channel_fd=far[name].fileno())
+            RingInput(name=name, height=96, width=96, ring_fd=self.rings[name].fd, channel_fd=far[name].fileno())
             for name in SIDES
         ]
         config = PolicyConfig(

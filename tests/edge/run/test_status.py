@@ -1,4 +1,4 @@
-"""The status line, the summary, the film's choice of moments: what a person gets to see."""
+"""The status line, the summary, the choice of moments for the contact sheet: what a person sees."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from sefa_edge.edge.ipc.vocabulary import Mode
 from sefa_edge.edge.pictures import read_picture
 from sefa_edge.edge.run.status import RateMeter, Status, StatusLine
 from sefa_edge.edge.run.summary import EpisodeResult, RunSummary
-from sefa_edge.edge.viewing.film import chosen_moments, write_film
-from sefa_edge.edge.viewing.reel import MAX_SAMPLES, Reel, Sample
+from sefa_edge.edge.viewing.samples import MAX_SAMPLES, Sample, SampleBuffer
+from sefa_edge.edge.viewing.video import chosen_moments, write_video
 from sefa_edge.profiles.units import ms_to_ns, s_to_ns
 
 STATUS = Status("episode 2/5", "running", 99.97, ms_to_ns(21), ms_to_ns(14), "success 1/1")
@@ -126,26 +126,26 @@ def test_a_run_that_never_moved_has_a_summary_too() -> None:
     assert summary.text() == ""
 
 
-def test_a_reel_is_bounded_and_even() -> None:
-    reel: Reel[int] = Reel()
+def test_the_sample_buffer_is_bounded_and_even() -> None:
+    buffer: SampleBuffer[int] = SampleBuffer()
     for step in range(10 * MAX_SAMPLES):
         stamp_ns = step * ms_to_ns(100)
-        if reel.wants(stamp_ns):
-            reel.add(Sample(stamp_ns, 1, "", step))
-    stamps = np.array([sample.stamp_ns for sample in reel.samples])
+        if buffer.is_due(stamp_ns):
+            buffer.add(Sample(stamp_ns, 1, "", step))
+    stamps = np.array([sample.stamp_ns for sample in buffer.samples])
     assert MAX_SAMPLES / 2 <= len(stamps) <= MAX_SAMPLES
     assert len(set(np.diff(stamps))) == 1
 
 
 def test_the_contact_sheet_shows_starts_and_ends(tmp_path: Path) -> None:
-    reel: Reel[int] = Reel()
+    buffer: SampleBuffer[int] = SampleBuffer()
     for episode in range(1, 9):
         for step in range(40):
-            reel.add(Sample(step, episode, f"episode {episode}", step))
-        reel.caption_last("success")
-    rows = chosen_moments(reel.samples)
+            buffer.add(Sample(step, episode, f"episode {episode}", step))
+        buffer.extend_last_caption("success")
+    rows = chosen_moments(buffer.samples)
     assert [row[0].episode for row in rows] == [1, 2, 4, 5, 7, 8]
-    assert [(row[0].material, row[-1].material) for row in rows] == [(0, 39)] * 6
+    assert [(row[0].content, row[-1].content) for row in rows] == [(0, 39)] * 6
     assert rows[0][-1].caption == "episode 1  success"
-    write_film(tmp_path / "sheet.png", reel, lambda step: np.full((60, 80, 3), step, np.uint8))
+    write_video(tmp_path / "sheet.png", buffer, lambda step: np.full((60, 80, 3), step, np.uint8))
     assert read_picture(tmp_path / "sheet.png").shape == (6 * 244 - 4, 5 * 324 - 4, 3)

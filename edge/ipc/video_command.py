@@ -1,4 +1,4 @@
-"""What the supervisor tells the film process."""
+"""Commands of the supervisor to the video process."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from sefa_edge.profiles.wire_types import I64, U8, Text
 CAPTION_BYTES = 64
 
 
-class Scene(IntEnum):
-    """What the supervisor may ask for."""
+class VideoAction(IntEnum):
+    """What the video process is to do."""
 
-    ROLL = 1  # sample from now on
-    CUT = 2  # stop sampling; the caption is added to the last frame
-    DEVELOP = 3  # draw, write, end
+    START = 1  # sample from now on
+    STOP = 2  # stop sampling; the caption is added to the last frame
+    FINISH = 3  # draw and write the file, then exit
 
 
-@wire_record(Kind.FILM_ORDER)
+@wire_record(Kind.VIDEO_COMMAND)
 @dataclass(frozen=True, slots=True)
-class FilmOrder(WireRecord):
-    """An order, with the caption under the frames."""
+class VideoCommand(WireRecord):
+    """A command, with the caption below the frames."""
 
-    scene: Annotated[Scene, U8]
+    action: Annotated[VideoAction, U8]
     episode: Annotated[int, I64] = 0
     caption: Annotated[str, Text(CAPTION_BYTES)] = ""
