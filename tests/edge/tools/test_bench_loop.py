@@ -144,9 +144,9 @@ def test_lateness_of_the_machine_itself_is_allowed() -> None:
 @pytest.mark.parametrize(
     ("beside", "told"),
     [
-        (Beside(), "no picture and no inference ran"),
-        (Beside(pictures=9), "no inference ran"),
-        (Beside(chunks=9, inference_ns=[1] * 9), "no picture ran"),
+        (Beside(), "no picture and no inference during"),
+        (Beside(pictures=9), "no inference during"),
+        (Beside(chunks=9, inference_ns=[1] * 9), "no picture during"),
     ],
 )
 def test_a_loop_without_load_proves_nothing(beside: Beside, told: str) -> None:
