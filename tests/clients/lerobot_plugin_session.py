@@ -32,9 +32,9 @@ class SessionConfig:
 @parser.wrap()
 def session(config: SessionConfig) -> list[Any]:
     robot = make_robot_from_config(config.robot)
-    told: list[Any] = [{"name": robot.name, "features": sorted(robot.observation_features)}]
-    told += [take(robot, *step) for step in STEPS]
-    return told
+    output: list[Any] = [{"name": robot.name, "features": sorted(robot.observation_features)}]
+    output += [take(robot, *step) for step in STEPS]
+    return output
 
 
 def take(robot: Robot, what: str, action: dict[str, float] | None = None) -> Any:

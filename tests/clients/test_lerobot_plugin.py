@@ -68,10 +68,10 @@ def lerobot(tmp_path: Path) -> LeRobot:
 
 def test_it_is_found_moved_and_left_holding(lerobot: LeRobot, arm: ServedArm) -> None:
     steps = [["connect"], ["observe"], ["lead", POSE], ["disconnect"]]
-    told = answers(session(lerobot, arm, steps))
-    assert told[0] == {"name": "so_follower", "features": sorted(KEYS)}
-    assert told[2] == pytest.approx(dict.fromkeys(KEYS, 0.0) | {"gripper.pos": 50.0}, abs=0.2)
-    assert told[3] == pytest.approx(POSE, abs=1.0)
+    printed = answers(session(lerobot, arm, steps))
+    assert printed[0] == {"name": "so_follower", "features": sorted(KEYS)}
+    assert printed[2] == pytest.approx(dict.fromkeys(KEYS, 0.0) | {"gripper.pos": 50.0}, abs=0.2)
+    assert printed[3] == pytest.approx(POSE, abs=1.0)
     np.testing.assert_allclose(arm.joint_deg(), list(POSE.values()), atol=1.5)
     assert arm.register(reg.TORQUE_ENABLE) == ON
     assert steps_deg(arm).max() <= longest_step_deg() + TICK_DEG
@@ -85,8 +85,8 @@ def test_it_writes_nothing_to_the_eeprom(lerobot: LeRobot, arm: ServedArm) -> No
 
 def test_an_arm_that_stands_stays_standing_between_two_sessions(lerobot: LeRobot, arm: ServedArm) -> None:
     answers(session(lerobot, arm, [["connect"], ["lead", POSE], ["disconnect"]]))
-    told = answers(session(lerobot, arm, [["connect"], ["observe"], ["disconnect"]]))
-    assert told[2] == pytest.approx(POSE, abs=1.5)
+    printed = answers(session(lerobot, arm, [["connect"], ["observe"], ["disconnect"]]))
+    assert printed[2] == pytest.approx(POSE, abs=1.5)
     for switched in arm.plant.torques:
         assert all(switched[switched.index(True) :])
 
@@ -102,17 +102,17 @@ def test_other_endings(lerobot: LeRobot, arm: ServedArm, ending: str, torque: li
 
 def test_percent_of_the_range(lerobot: LeRobot, arm: ServedArm) -> None:
     steps = [["connect"], ["lead", dict.fromkeys(KEYS, 30.0)], ["disconnect"]]
-    told = answers(session(lerobot, arm, steps, "--robot.use_degrees=false"))
-    assert told[2] == pytest.approx(dict.fromkeys(KEYS, 30.0), abs=1.0)
+    printed = answers(session(lerobot, arm, steps, "--robot.use_degrees=false"))
+    assert printed[2] == pytest.approx(dict.fromkeys(KEYS, 30.0), abs=1.0)
     half_range_deg = [(entry.range_max_ticks - entry.range_min_ticks) / 2 * TICK_DEG for entry in calibration_of_arm()]
     np.testing.assert_allclose(arm.joint_deg(), [*(0.3 * half for half in half_range_deg[:GRIPPER]), 30.0], atol=1.5)
 
 
 def test_what_is_outside_the_limits_is_not_sent(lerobot: LeRobot, arm: ServedArm) -> None:
     far = dict.fromkeys(KEYS, 1000.0)
-    told = answers(session(lerobot, arm, [["connect"], ["send", far], ["lead", far], ["disconnect"]]))
+    printed = answers(session(lerobot, arm, [["connect"], ["send", far], ["lead", far], ["disconnect"]]))
     limits = [joint.max_deg for joint in PROFILE.joints]
-    assert list(told[2].values()) == pytest.approx(limits)
+    assert list(printed[2].values()) == pytest.approx(limits)
     np.testing.assert_allclose(arm.joint_deg(), limits, atol=1.5)
 
 
@@ -148,8 +148,8 @@ def test_another_calibration_is_refused(lerobot: LeRobot, arm: ServedArm) -> Non
 
 
 def test_without_a_file_the_servos_calibration_is_used(tmp_path: Path, arm: ServedArm) -> None:
-    told = answers(session(LeRobot(tmp_path), arm, [["connect"], ["observe"], ["disconnect"]]))
-    assert told[2] == pytest.approx(dict.fromkeys(KEYS, 0.0) | {"gripper.pos": 50.0}, abs=0.2)
+    printed = answers(session(LeRobot(tmp_path), arm, [["connect"], ["observe"], ["disconnect"]]))
+    assert printed[2] == pytest.approx(dict.fromkeys(KEYS, 0.0) | {"gripper.pos": 50.0}, abs=0.2)
 
 
 def test_percent_without_a_file_is_refused(tmp_path: Path, arm: ServedArm) -> None:

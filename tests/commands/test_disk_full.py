@@ -183,9 +183,9 @@ def test_a_file_system_without_room(tmp_path: Path) -> None:
         filler = folder / "report.json"
         filler.write_bytes(b"x" * ROOM_BYTES)
         words = [sys.executable, "-m", "sefa_edge", "inspect", str(SHIPPED), "--json", str(filler)]
-        told = subprocess.run(words, capture_output=True, text=True)
-        assert told.returncode == 2
-        assert "report.json cannot be written: No space left on device" in told.stderr
+        printed = subprocess.run(words, capture_output=True, text=True)
+        assert printed.returncode == 2
+        assert "report.json cannot be written: No space left on device" in printed.stderr
         assert filler.read_bytes() == b"x" * ROOM_BYTES
         assert [path.name for path in folder.iterdir()] == ["report.json"]
     finally:

@@ -42,10 +42,10 @@ def test_a_stopped_command_leaves_nothing(
         assert time.monotonic() < give_up
         time.sleep(0.05)
     process.send_signal(number)
-    _, told = process.communicate(timeout=PATIENCE_S)
+    _, output = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 128 + number
-    assert told.decode().endswith(f"stopped by {word}\n")
-    assert b"Traceback" not in told
+    assert output.decode().endswith(f"stopped by {word}\n")
+    assert b"Traceback" not in output
     assert list(folder.iterdir()) == []
 
 
@@ -106,10 +106,10 @@ def test_stopped_at_work(
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(number)
-    _, told = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 128 + number, told
-    assert told.decode().splitlines()[-1].startswith(f"stopped by {word}")
-    assert b"Traceback" not in told
+    _, output = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 128 + number, output
+    assert output.decode().splitlines()[-1].startswith(f"stopped by {word}")
+    assert b"Traceback" not in output
     assert list(folder.iterdir()) == []
     assert [path for path in spare.iterdir() if not path.name.startswith("torchinductor_")] == []  # torch's own cache
     with pytest.raises(ProcessLookupError):

@@ -141,8 +141,8 @@ def _run(name: str, engine: Path, card: PolicyCard, pass_: Pass) -> Outcome:
         words = " ".join(done.stderr.split())[-LAST_WORDS:]
         return _without(name, card, "failed", f"its process ended with {done.returncode}: {words or 'no last words'}")
     notes = [line.removeprefix("note: ") for line in done.stderr.splitlines() if line.startswith("note: ")]
-    told = parse_json(outcome, Outcome)
-    return told.model_copy(update={"notes": [*told.notes, *notes]})
+    checked = parse_json(outcome, Outcome)
+    return checked.model_copy(update={"notes": [*checked.notes, *notes]})
 
 
 def _without(name: str, card: PolicyCard, status: str, reason: str) -> Outcome:

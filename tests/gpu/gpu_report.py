@@ -145,14 +145,14 @@ def compare_chunks(chunks: np.ndarray, reference: np.ndarray, budget_p99_deg: fl
 
 def summarise_latency(samples_ns: np.ndarray, device_p50_ms: float | None = None) -> Latency:
     """From int64[N] nanoseconds, N >= 1."""
-    told = percentiles(samples_ns)
+    spread = percentiles(samples_ns)
     return Latency(
-        runs=told.count,
-        mean_ms=told.mean_ns / 1e6,
-        p50_ms=told.p50_ns / 1e6,
-        p99_ms=told.p99_ns / 1e6,
-        p999_ms=told.p999_ns / 1e6,
-        max_ms=told.max_ns / 1e6,
+        runs=spread.count,
+        mean_ms=spread.mean_ns / 1e6,
+        p50_ms=spread.p50_ns / 1e6,
+        p99_ms=spread.p99_ns / 1e6,
+        p999_ms=spread.p999_ns / 1e6,
+        max_ms=spread.max_ns / 1e6,
         device_p50_ms=device_p50_ms,
     )
 

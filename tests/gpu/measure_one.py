@@ -60,14 +60,14 @@ def main() -> int:
 def run(name: str, task: Task, measure: Measure) -> Outcome:
     """Whatever the contender does becomes an outcome; only a crash of the whole process does not."""
     card = load_card(task.engine)
-    told: dict[str, object] = {"contender": name, "engine": task.engine.name, "precision": card.precision}
+    fields: dict[str, object] = {"contender": name, "engine": task.engine.name, "precision": card.precision}
     try:
-        told |= {"status": "measured", **_measure(CONTENDERS[name].open(task), task.engine, measure)}
+        fields |= {"status": "measured", **_measure(CONTENDERS[name].open(task), task.engine, measure)}
     except Absent as reason:
-        told |= {"status": "absent", "reason": str(reason)}
+        fields |= {"status": "absent", "reason": str(reason)}
     except Exception as error:  # another library may raise anything, and it belongs in the report
-        told |= {"status": "failed", "reason": f"{type(error).__name__}: {error}"[:1000]}
-    return Outcome.model_validate(told)
+        fields |= {"status": "failed", "reason": f"{type(error).__name__}: {error}"[:1000]}
+    return Outcome.model_validate(fields)
 
 
 def _measure(ready: Ready, engine: Path, measure: Measure) -> dict[str, object]:

@@ -25,10 +25,10 @@ needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reas
 
 def run_check(report: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """`tests/gpu/run.sh`, with any GPU of this machine hidden."""
-    told = {"PYTHON": sys.executable, "OUT": str(report), "CUDA_VISIBLE_DEVICES": ""}
+    variables = {"PYTHON": sys.executable, "OUT": str(report), "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(
         [str(ROOT / "tests" / "gpu" / "run.sh"), *options],
-        env=os.environ | told | environment,
+        env=os.environ | variables | environment,
         capture_output=True,
         text=True,
         check=False,

@@ -60,9 +60,9 @@ differences = []
 for seed in range(100):
     noise = np.random.default_rng(seed).standard_normal((16, 6), np.float32)
     differences.append(float(np.abs(engine.infer(pictures, joints, noise) - (noise + np.float32(0.5))).max()))
-told = {"largest": max(differences), "is_graph": engine._graph is not None, "device_ms": engine.device_ms()}
+output = {"largest": max(differences), "is_graph": engine._graph is not None, "device_ms": engine.device_ms()}
 engine.close()
-print(json.dumps(told))
+print(json.dumps(output))
 """
 MAKE_A_FAULT = """
 import json, sys
@@ -72,14 +72,14 @@ from sefa_edge.edge.engines.cuda.device import CudaDevice, CudaOptions
 from sefa_edge.edge.engines.cuda.driver import CudaError
 device = CudaDevice(CudaOptions(context_owner="driver"))
 assert load_add()(8, 8, 4, 1.0, device.stream.handle) == 0
-told = {}
+output = {}
 for name, step in (("finish", device.stream.finish), ("close", device.close)):
     try:
         step()
-        told[name] = ""
+        output[name] = ""
     except CudaError as error:
-        told[name] = str(error)
-print(json.dumps(told))
+        output[name] = str(error)
+print(json.dumps(output))
 """
 
 pytestmark = pytest.mark.skipif(SEARCH.gpu is None, reason=f"no NVIDIA GPU: {SEARCH.reason}")
@@ -145,8 +145,8 @@ def test_the_search_returns_what_the_driver_reports() -> None:
     if found.is_integrated or shutil.which("nvidia-smi") is None:
         return
     query = ["nvidia-smi", "--id=0", "--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader"]
-    told = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip().split(", ")
-    assert [found.name, found.compute_capability, driver_version()] == told
+    output = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip().split(", ")
+    assert [found.name, found.compute_capability, driver_version()] == output
 
 
 def test_all_devices_hidden_is_told(tmp_path: Path) -> None:
@@ -272,9 +272,9 @@ def test_driver_errors_are_reported_and_the_device_remains_usable(gpu: Gpu) -> N
 def test_an_invalid_memory_access_is_a_fault_at_the_next_wait(tmp_path: Path) -> None:
     """In a separate process: CUDA makes the context unusable after that, and closing it must still work."""
     done = _run(MAKE_A_FAULT, str(HERE), folder=tmp_path)
-    told = json.loads(done.stdout)
-    assert "cuEventSynchronize: CUDA_ERROR_ILLEGAL_ADDRESS" in told["finish"]
-    assert "CUDA_ERROR_ILLEGAL_ADDRESS" in told["close"]
+    output = json.loads(done.stdout)
+    assert "cuEventSynchronize: CUDA_ERROR_ILLEGAL_ADDRESS" in output["finish"]
+    assert "CUDA_ERROR_ILLEGAL_ADDRESS" in output["close"]
 
 
 def test_closing_gives_the_memory_back(gpu: Gpu) -> None:
@@ -296,10 +296,10 @@ def test_the_plan_runner_computes_here(launch: str, make_reach_engine: Callable[
     """All of it but TensorRT, in whose place a stand-in enqueues one kernel."""
     plan = _write_plan(make_reach_engine(tmp_path))
     done = _run(RUN_A_PLAN, str(plan), launch, folder=tmp_path, path=[STAND_IN_LIBRARY, HERE])
-    told = json.loads(done.stdout)
-    assert told["largest"] == 0
-    assert told["is_graph"] == (launch == "graph")
-    assert told["device_ms"] > 0
+    output = json.loads(done.stdout)
+    assert output["largest"] == 0
+    assert output["is_graph"] == (launch == "graph")
+    assert output["device_ms"] > 0
     assert done.stderr == ""
 
 
@@ -321,8 +321,13 @@ def _write_plan(engine: Path) -> Path:
         optimisation_level=3,
         build_seconds=1.0,
     )
-    told = {"engine_file": plan.name, "engine_sha256": sha256_of(plan), "format": "tensorrt", "plan": spec.model_dump()}
-    card_path(plan).write_text(json.dumps(json.loads(card_path(engine).read_text()) | told))
+    facts = {
+        "engine_file": plan.name,
+        "engine_sha256": sha256_of(plan),
+        "format": "tensorrt",
+        "plan": spec.model_dump(),
+    }
+    card_path(plan).write_text(json.dumps(json.loads(card_path(engine).read_text()) | facts))
     return plan
 
 

@@ -51,11 +51,11 @@ def inferences(path: Path, engine: Path) -> Comparison:
 
 def test_all_agrees_bit_for_bit(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", str(recorded)]) == 0
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     ticks = sum(isinstance(stored, StoredMessage) and stored.topic == TICK for stored in read_mcap(recorded))
     chunks = sum(isinstance(stored, StoredMessage) and stored.topic == INFERENCE for stored in read_mcap(recorded))
-    assert f"ticks    {ticks} of {ticks} agree" in told
-    assert f"chunks   {chunks} of {chunks} agree" in told
+    assert f"ticks    {ticks} of {ticks} agree" in printed
+    assert f"chunks   {chunks} of {chunks} agree" in printed
     assert chunks >= 4
 
 

@@ -50,11 +50,11 @@ def main() -> int:
 def passes(check: Callable[[], str]) -> bool:
     began = time.monotonic()
     try:
-        told = check()
+        output = check()
     except (AssertionError, OSError, SefaError):
         print(f"FAIL {check.__name__}\n{traceback.format_exc()}", flush=True)
         return False
-    print(f"ok   {check.__name__}: {told} ({time.monotonic() - began:.1f} s)", flush=True)
+    print(f"ok   {check.__name__}: {output} ({time.monotonic() - began:.1f} s)", flush=True)
     return True
 
 
@@ -142,9 +142,9 @@ def finds_devices() -> str:
 def refuses_what_is_no_camera() -> str:
     assert "is not a V4L2 device" in refusal("/dev/null", InputError)
     assert "does not exist" in refusal("/dev/video9", MissingError)
-    told = refusal("/dev/video2", InputError)
-    assert "multi-planar" in told
-    return told
+    output = refusal("/dev/video2", InputError)
+    assert "multi-planar" in output
+    return output
 
 
 def lists_modes() -> str:
@@ -160,7 +160,7 @@ def chooses_without_profile() -> str:
     found = negotiate(camera_request("/dev/video0"))
     found.device.close()
     assert (found.mode.fourcc, found.mode.width, found.mode.height) == ("YUYV", 640, 480)
-    return f"{found.mode}; told: {found.note}"
+    return f"{found.mode}; output: {found.note}"
 
 
 def obeys_a_profile() -> str:
@@ -315,9 +315,9 @@ def says_where_stamps_come_from() -> str:
 
 def is_refused_while_in_use() -> str:
     with camera("/dev/video0"):
-        told = refusal("/dev/video0", MissingError)
-    assert "fuser" in told
-    return told
+        output = refusal("/dev/video0", MissingError)
+    assert "fuser" in output
+    return output
 
 
 def ends_when_the_stream_fails() -> str:
@@ -344,7 +344,7 @@ def loss(source: V4l2Camera) -> CameraLost:
 def unplugged_while_reading() -> str:
     """The driver is unbound during the read; then the camera returns under the same name, twice."""
     word = f"v4l2:by-id/usb-Vivid_Camera_000-video-index0@{profile('small')}"
-    told: list[str] = []
+    output: list[str] = []
     for _ in range(2):
         gone_at: list[float] = []
         with camera(word) as source:
@@ -360,8 +360,8 @@ def unplugged_while_reading() -> str:
         with camera(word) as source:
             back = frames(source, 3)
         assert len(back) == 3
-        told.append(f"{noticed - gone_at[0]:.2f} s")
-    return f"noticed after {' and '.join(told)}; came back under the same name"
+        output.append(f"{noticed - gone_at[0]:.2f} s")
+    return f"noticed after {' and '.join(output)}; came back under the same name"
 
 
 def looks_before_the_run() -> str:

@@ -84,7 +84,7 @@ def test_a_recording_without_this_camera_is_refused(tmp_path: Path, reach_engine
     record(tmp_path / "run.mcap", reach_engine, {"front": noise(1, 4)})
     with pytest.raises(InputError, match="contains no pictures of camera 'side'") as caught:
         opened(tmp_path / "run.mcap", "side")
-    assert caught.value.hint == "cameras of that run: front"
+    assert caught.value.hint == "cameras in that recording: front"
     (tmp_path / "noise.mcap").write_bytes(os.urandom(1000))
     for target, complaint in (("absent.mcap", "does not exist"), ("noise.mcap", "is not a recording")):
         with pytest.raises(InputError, match=complaint):

@@ -215,8 +215,8 @@ def test_changes_by_the_driver_are_reported_and_with_a_profile_refused() -> None
     wanted = Mode("MJPG", 640, 480, 30.0)
     assert check_given(wanted, Mode("MJPG", 640, 480, 30.0), None) is None
     assert check_given(wanted, Mode("MJPG", 640, 480, 0.0), None) is None, "an unreported rate may be right"
-    told = check_given(wanted, Mode("MJPG", 640, 480, 15.0), camera_profile())
-    assert told == "MJPG 640x480 at 30 Hz was requested, but the camera delivers MJPG 640x480 at 15 Hz"
+    output = check_given(wanted, Mode("MJPG", 640, 480, 15.0), camera_profile())
+    assert output == "MJPG 640x480 at 30 Hz was requested, but the camera delivers MJPG 640x480 at 15 Hz"
     assert check_given(wanted, Mode("MJPG", 800, 600, 30.0), None) is not None
     with pytest.raises(InputError, match="delivers YUYV 333x222"):
         check_given(wanted, Mode("YUYV", 333, 222, 30.0), None)
@@ -325,7 +325,7 @@ def test_refusals_are_one_clear_line() -> None:
         lock_controls(PaperCamera(), camera_profile(focus=10))
     with pytest.raises(InputError, match="refuses white_balance_k: 'a control' does not accept 9000") as refused:
         lock_controls(PaperCamera(), camera_profile(white_balance_k=9000))
-    assert refused.value.hint.startswith("it takes 2800 to 6500")
+    assert refused.value.hint.startswith("it accepts 2800 to 6500")
     with pytest.raises(InputError, match="did not keep gain: 'a control' was set to 12 and reads 8"):
         lock_controls(PaperCamera(keeps_gain=8), camera_profile(gain=12))
     assert FOCUS_ABSOLUTE not in PaperCamera().values

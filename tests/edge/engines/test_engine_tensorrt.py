@@ -42,8 +42,8 @@ def write_plan(folder: Path, make_engine: Callable[[Path], Path], content: bytes
     card = json.loads(card_path(make_engine(folder)).read_text())
     plan = folder / "model.plan"
     plan.write_bytes(content)
-    told = {"engine_file": plan.name, "engine_sha256": sha256_of(plan), "format": "tensorrt"}
-    card_path(plan).write_text(json.dumps(card | told | {"plan": SPEC.model_dump()} | changes))
+    facts = {"engine_file": plan.name, "engine_sha256": sha256_of(plan), "format": "tensorrt"}
+    card_path(plan).write_text(json.dumps(card | facts | {"plan": SPEC.model_dump()} | changes))
     return plan
 
 

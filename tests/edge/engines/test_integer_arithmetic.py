@@ -105,8 +105,8 @@ def int8_engine(folder: Path, card: PolicyCard, largest: int) -> Path:
     model = h.make_model(graph, opset_imports=[h.make_opsetid("", 18)], ir_version=9)
     path = folder / "model.onnx"
     path.write_bytes(model.SerializeToString())
-    told = {"engine_sha256": sha256_of(path), "precision": "int8", "quantisation": QUANTISATION}
-    save_card(card.model_copy(update=told), path)
+    facts = {"engine_sha256": sha256_of(path), "precision": "int8", "quantisation": QUANTISATION}
+    save_card(card.model_copy(update=facts), path)
     return path
 
 

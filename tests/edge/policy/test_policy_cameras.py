@@ -134,16 +134,16 @@ def test_it_uses_both_cameras_and_reports_when_one_fails(bench: Bench) -> None:
 
     bench.begin()
     assert isinstance(bench.answer(), ActionChunk)
-    told = bench.answer_to_silence()
-    while isinstance(told, ActionChunk):  # from earlier frames
-        told = bench.answer_to_silence()
-    assert told.fault is Fault.CAMERA_STALE
-    assert told.about.startswith("front, ")
-    assert told.about.endswith(" s old")
+    received = bench.answer_to_silence()
+    while isinstance(received, ActionChunk):  # from earlier frames
+        received = bench.answer_to_silence()
+    assert received.fault is Fault.CAMERA_STALE
+    assert received.about.startswith("front, ")
+    assert received.about.endswith(" s old")
 
 
 def _after_chunks(bench: Bench, **how: int) -> Trouble:
     """The fault that is reported after the chunks that were already sent."""
-    while isinstance(told := bench.answer(**how), ActionChunk):
+    while isinstance(received := bench.answer(**how), ActionChunk):
         pass
-    return told
+    return received

@@ -142,15 +142,15 @@ def test_lateness_of_the_machine_itself_is_allowed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("beside", "told"),
+    ("beside", "printed"),
     [
         (Beside(), "no picture and no inference during"),
         (Beside(pictures=9), "no inference during"),
         (Beside(chunks=9, inference_ns=[1] * 9), "no picture during"),
     ],
 )
-def test_a_loop_without_load_proves_nothing(beside: Beside, told: str) -> None:
-    with pytest.raises(SefaError, match=told) as refused:
+def test_a_loop_without_load_proves_nothing(beside: Beside, printed: str) -> None:
+    with pytest.raises(SefaError, match=printed) as refused:
         require_load(beside)
     assert refused.value.exit_code == 1
     require_load(Beside(pictures=1, chunks=1, inference_ns=[1]))
@@ -158,10 +158,10 @@ def test_a_loop_without_load_proves_nothing(beside: Beside, told: str) -> None:
 
 def test_the_table_contains_the_measurements() -> None:
     found = findings([us_to_ns(100)] * 2000, control(50))
-    told = "\n".join([*table(found), *verdict(judge(found))])
-    assert "2 x" in told
-    assert "0 page faults" in told
-    assert told.count("ok    ") == 4
+    printed = "\n".join([*table(found), *verdict(judge(found))])
+    assert "2 x" in printed
+    assert "0 page faults" in printed
+    assert printed.count("ok    ") == 4
     assert "no control beside it" in "\n".join(table(findings([1000] * 100)))
 
 
@@ -271,7 +271,7 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "printed"),
     [
         (["--seconds", "0"], "--seconds"),
         (["--seconds", "nan"], "--seconds"),
@@ -283,8 +283,8 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
         (["--camera", "nothing"], "nothing"),
     ],
 )
-def test_wrong_arguments_are_one_line(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_arguments_are_one_line(words: list[str], printed: str, capsys: pytest.CaptureFixture[str]) -> None:
     from sefa_edge.cli import main
 
     assert main(["bench-loop", *words]) == 2
-    assert told in capsys.readouterr().err.splitlines()[0]
+    assert printed in capsys.readouterr().err.splitlines()[0]

@@ -163,13 +163,13 @@ def test_the_emergency_stop_releases_at_once(rig: Rig) -> None:
 
 def test_the_arm_gives_way_to_an_obstacle(rig: Rig) -> None:
     rig.plant.blocked = True
-    with rig.move() as move, pytest.raises(FaultError) as told:
+    with rig.move() as move, pytest.raises(FaultError) as caught:
         move.to_start_pose()
-    assert str(told.value) == (
+    assert str(caught.value) == (
         "the arm does not follow its goal (elbow_flex): arm left holding its last goal, torque still on"
     )
-    assert told.value.exit_code == 3
-    assert "support the arm" in told.value.hint
+    assert caught.value.exit_code == 3
+    assert "support the arm" in caught.value.hint
     assert rig.torque() == {1}
     last = [ticks for _, index, ticks in rig.plant.goals if index == ELBOW][-1]
     assert abs(last - rig.plant.position_ticks(ELBOW)) < 25  # the goal came back to where the joint is
@@ -184,18 +184,18 @@ def test_a_blocked_move_to_the_park_pose_ends_holding(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize(
-    ("trouble", "told"),
+    ("trouble", "caught"),
     [
         ({"supply_mv": 4300}, "supply voltage is out of range: arm not touched"),
         ({"temperature_c": 68}, r"too hot \(.*\): arm not touched"),
         ({"fault_bits": 0x20}, r"overload.*: arm not touched"),
     ],
 )
-def test_an_arm_with_a_fault_is_not_touched(rig: Rig, trouble: dict[str, int], told: str) -> None:
+def test_an_arm_with_a_fault_is_not_touched(rig: Rig, trouble: dict[str, int], caught: str) -> None:
     for servo in rig.bus.servos:
         for name, value in trouble.items():
             setattr(servo, name, value)
-    with rig.move() as move, pytest.raises(FaultError, match=told):
+    with rig.move() as move, pytest.raises(FaultError, match=caught):
         move.look()
     assert (rig.plant.goals, rig.torque()) == ([], {0})
 
