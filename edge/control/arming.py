@@ -10,14 +10,11 @@ from enum import Enum
 
 import numpy as np
 
-from sefa_edge.edge.control.clock import Pacer
-from sefa_edge.edge.control.modes import ModeState, describe
 from sefa_edge.edge.control.safety import READING_FAULTS, Guard, GuardState, Situation, judge
 from sefa_edge.edge.control.watched_arm import WatchedArm
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.records import names_of
 from sefa_edge.edge.ipc.vocabulary import Mode
-from sefa_edge.firmware_bridge.host.errors import ArmFault
 from sefa_edge.firmware_bridge.host.messages import JointState, TorqueReading
 from sefa_edge.firmware_bridge.host.status_words import status_words
 
@@ -79,35 +76,6 @@ def _at_rest(reading: JointState, heard: np.ndarray) -> Situation:
     )
 
 
-def require_good(arm: WatchedArm, guard: Guard, pacer: Pacer, patience_ns: int) -> None:
-    """Look at an arm whose torque has not been touched, for as long as it takes; for a program without a control loop.
-
-    Raises:
-        ArmFault: the arm is in trouble, silent, or stands where it must not be switched on.
-    """
-    look, guarded = Look(guard), GuardState.fresh(Mode.IDLE, len(arm.state.joint_deg))
-    begun_ns = now_ns = pacer.wait().due_ns
-    while not look.is_over(now_ns):
-        event = arm.read(now_ns)
-        if isinstance(event, Fault):
-            raise _untouched(event, arm.fault_joints, arm, guard)
-        guarded, judgement = judge(guarded, _at_rest(arm.state, arm.heard), guard, now_ns)
-        look.take(guarded, arm.heard, now_ns)
-        for finding in judgement.findings:
-            raise _untouched(finding.fault, finding.joints, arm, guard)
-        if now_ns - begun_ns > patience_ns:
-            raise _untouched(suspicion(guarded) or Fault.ARM_TIMEOUT, 0, arm, guard)
-        now_ns = pacer.wait().due_ns
-    trouble = arm.check_stance(now_ns)
-    if trouble is not None:
-        raise _untouched(trouble, arm.fault_joints, arm, guard)
-
-
-def subjects_of(fault: Fault, joints: int, arm: WatchedArm, guard: Guard) -> tuple[str, ...]:
-    """What a fault is about, in words; bit i of `joints` is joint i."""
-    return details_of(fault, joints, arm, guard) or names_of(joints, arm.names)
-
-
 def details_of(fault: Fault, joints: int, arm: WatchedArm, guard: Guard) -> tuple[str, ...]:
     """What the arm, or its servos by their status bits, say about a fault; empty: no more than which joints."""
     if fault in (Fault.OUTSIDE_RANGE, Fault.OTHER_ARM):
@@ -116,11 +84,6 @@ def details_of(fault: Fault, joints: int, arm: WatchedArm, guard: Guard) -> tupl
         return ()
     bits = arm.state.status_bits & ~guard.health.forgiven_status_bits
     return tuple(f"{name}: {status_words(int(bits[arm.names.index(name)]))}" for name in names_of(joints, arm.names))
-
-
-def _untouched(fault: Fault, joints: int, arm: WatchedArm, guard: Guard) -> ArmFault:
-    message, hint = describe(ModeState(Mode.IDLE, fault=fault), subjects_of(fault, joints, arm, guard))
-    return ArmFault(message + torque_note(arm.read_torque(), arm.names), hint)
 
 
 def torque_note(torque: TorqueReading, names: tuple[str, ...]) -> str:

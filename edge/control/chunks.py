@@ -13,9 +13,12 @@ from collections import deque
 import numpy as np
 
 from sefa_edge.edge.control.handover import hand_over
-from sefa_edge.edge.control.play_settings import HandOver
+from sefa_edge.edge.control.handover_settings import HandOver
+from sefa_edge.edge.control.safety import Commanded, Envelope
 from sefa_edge.edge.control.shaping import Path, Segment, Setpoint, path_through
+from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.policy_records import ActionChunk
+from sefa_edge.edge.ipc.records import NONE_NS
 from sefa_edge.profiles.units import s_to_ns
 
 PLAN_AHEAD_NS = s_to_ns(10)
@@ -56,14 +59,35 @@ class ChunkPlayer:
         """The one that is playing, or was played last since `start`."""
         self.accepted_ns = 0
         """When it was taken over."""
+        self.fed_ns = 0
+        """When it last had something to play, or when RUNNING began."""
         self.late_steps = 0
         """Steps that were due before their chunk could be taken over, since the player exists."""
 
+    @property
+    def awaits_first(self) -> bool:
+        """Whether no chunk has been taken over since `start`."""
+        return self.chunk is None
+
+    def first_deg(self, start_pose_deg: np.ndarray, present_deg: np.ndarray) -> np.ndarray:
+        """A policy begins at the pose that its demonstrations began at."""
+        return start_pose_deg
+
     def start(self, now_ns: int) -> None:
-        """Forget what was; chunks that saw the world before `now_ns` are not played."""
-        self._start_ns = now_ns
+        """Forget earlier chunks; those that observed the world before `now_ns` are not played."""
+        self._start_ns = self.fed_ns = now_ns
         self._overlapping.clear()
         self.chunk = self._path = None
+
+    def update(self, chunk: ActionChunk | None, commanded: Commanded, envelope: Envelope, now_ns: int) -> Fault | None:
+        """Take over a newer chunk from where the joints would be now if they kept their speed."""
+        if chunk is None:
+            return None
+        if not is_playable(chunk, now_ns):
+            return Fault.BAD_CHUNK
+        if self.accept(chunk, now_ns, commanded.continued(envelope)):
+            self.fed_ns = now_ns  # the first one may come after more than the goal timeout
+        return None
 
     def accept(self, chunk: ActionChunk, now_ns: int, here: Setpoint) -> bool:
         """Take over a chunk, from where the arm would be now if it went on as it was told.
@@ -89,7 +113,15 @@ class ChunkPlayer:
         """The piece of plan that covers `now_ns` (not before the last `accept`); None when none does."""
         if self._path is None or now_ns > self._times_ns[-1]:
             return None
+        self.fed_ns = now_ns
         return self._path.segment(max(1, bisect_left(self._times_ns, now_ns)))
+
+    def playing(self, now_ns: int) -> tuple[int, int, int]:
+        """Age of the frame acted on, time since the hand-over, chunk id; all NONE_NS when no chunk plays now."""
+        chunk = self.chunk
+        if chunk is None or self.fed_ns != now_ns:
+            return NONE_NS, NONE_NS, NONE_NS
+        return now_ns - chunk.observed_ns, now_ns - self.accepted_ns, chunk.chunk_id
 
     def _overlap(self, chunk: ActionChunk, now_ns: int) -> None:
         """Remember a chunk beside those that still say something. A mean is only one of chunks of the same steps."""

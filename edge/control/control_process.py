@@ -45,13 +45,14 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from sefa_edge.edge.control.arming import Arming, torque_note
+from sefa_edge.edge.control.chunks import ChunkPlayer
 from sefa_edge.edge.control.clock import Clock, MonotonicClock, Pacer
 from sefa_edge.edge.control.control_tap import ArmTap, PatientSink, Sink, TappedLinks
+from sefa_edge.edge.control.handover_settings import HandOver
 from sefa_edge.edge.control.links import Links, ProcessLinks
 from sefa_edge.edge.control.loop import ControlLoop
 from sefa_edge.edge.control.modes import describe, left_of
-from sefa_edge.edge.control.motion import Motion
-from sefa_edge.edge.control.play_settings import HandOver
+from sefa_edge.edge.control.motion import Motion, MotionSettings
 from sefa_edge.edge.control.realtime import claim_privileges, quiet_collector, reserve_heap
 from sefa_edge.edge.control.realtime_settings import DEFAULT_REALTIME
 from sefa_edge.edge.ipc.faults import ArmLeft, Fault
@@ -169,7 +170,7 @@ def build_loop(config: ControlConfig, profile: ArmProfile, world: Surroundings, 
         links, open_arm = TappedLinks(links, arm_tap, sink), arm_tap.around(open_arm)
     period = control_period_ns(config, profile)
     arming = Arming.AT_ONCE if config.rescue else Arming(config.arming)
-    motion = Motion.connect(open_arm, profile, period, config.hand_over, arming)
+    motion = Motion.connect(open_arm, profile, period, ChunkPlayer(config.hand_over), MotionSettings(arming))
     if sink is not None:
         sink.put(ArmOpened(motion.arm.identity, arming is Arming.AFTER_LOOKING).pack())
     return ControlLoop(world.clock, links, motion)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sefa_edge.edge.control.play_settings import HandOver
+from sefa_edge.edge.control.handover_settings import HandOver
 from sefa_edge.edge.control.shaping import Path, Setpoint, cubic, path_through, places_together, resting
 from sefa_edge.profiles.units import ms_to_ns
 

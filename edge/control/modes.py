@@ -15,7 +15,7 @@ stop is the exception to all of it: it waits for nothing, moves nothing, and nam
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import IntEnum
+from enum import Enum, IntEnum
 
 from sefa_edge.edge.ipc.faults import ARM_LEFT, FAULTS, OBSTRUCTIONS, ArmLeft, Fault, Outcome
 from sefa_edge.edge.ipc.vocabulary import POWERED, Command, Event, Mode, Progress
@@ -41,6 +41,18 @@ _MORE_PRECISE = frozenset({Fault.OTHER_ARM})
 """What is only found while an arm is waited for, and explains it better than the fault that it is waited for after."""
 _EXPLAINED_BY_POWER_LOSS = frozenset({Fault.NONE, Fault.ARM_TIMEOUT, Fault.ARM_DISCONNECTED})
 """Faults that give way to POWER_LOST, which says why the arm was silent."""
+
+
+class AfterFault(Enum):
+    """What an arm does after a fault, while it can still be moved."""
+
+    AS_TABLED = "as the fault table says: it parks, holds, or waits for the arm"
+    HOLD_WHEN_OBSTRUCTED = "as the fault table says; what is obstructed holds and does not try to park"
+    HOLD = "it comes to a stand and holds; a lost arm is not waited for, and is sent nothing more"
+
+    def holds(self, fault: Fault) -> bool:
+        """Whether a fault that the table would follow by parking ends in HOLD."""
+        return self is AfterFault.HOLD or (self is AfterFault.HOLD_WHEN_OBSTRUCTED and fault in OBSTRUCTIONS)
 
 
 class Target(IntEnum):
@@ -108,7 +120,7 @@ _HOLD_THEN = {
 }
 
 
-def transition(state: ModeState, event: Event) -> ModeState:
+def transition(state: ModeState, event: Event, after_fault: AfterFault = AfterFault.AS_TABLED) -> ModeState:
     """The next state. Pure and total: an event that has no meaning in a state leaves it as it is."""
     # By identity: enums compare as numbers, and a fault of the same number would pass for the command.
     if event is Command.EMERGENCY or event is Fault.EMERGENCY_STOP:
@@ -118,7 +130,7 @@ def transition(state: ModeState, event: Event) -> ModeState:
     if state.mode is Mode.EMERGENCY:
         return _in_emergency(state, event)
     if isinstance(event, Fault):
-        after = _on_fault(state, event)
+        after = _on_fault(state, event, after_fault)
     elif isinstance(event, Command):
         after = _on_command(state, event)
     else:
@@ -187,7 +199,7 @@ def _on_command_unpowered(state: ModeState, command: Command) -> ModeState:
     return state
 
 
-def _on_fault(state: ModeState, fault: Fault) -> ModeState:
+def _on_fault(state: ModeState, fault: Fault, after_fault: AfterFault) -> ModeState:
     if fault is Fault.NONE or (fault in _OF_OTHER_PROCESSES and state.target is Target.STOP):
         return state
     explains = fault in _MORE_PRECISE and state.target is Target.AWAIT_ARM
@@ -198,10 +210,10 @@ def _on_fault(state: ModeState, fault: Fault) -> ModeState:
         return replace(latched, mode=Mode.FAULT, target=Target.NONE, unconfirmed=fault is Fault.TORQUE_REFUSED)
     if not state.powered:
         return replace(latched, target=Target.STOP)
-    if outcome is Outcome.HOLD:
+    if outcome is Outcome.HOLD or (outcome is Outcome.PARK and after_fault.holds(fault)):
         return replace(latched, mode=Mode.HOLD, target=Target.LEAVE)
     if outcome is Outcome.AWAIT_ARM:
-        if state.target is Target.LEAVE:  # it was to hold where it stands, and does so without being told
+        if state.target is Target.LEAVE or after_fault is AfterFault.HOLD:  # its servos hold the last goal
             return replace(latched, mode=Mode.FAULT, target=Target.NONE)
         return replace(latched, mode=Mode.HOLD, target=Target.AWAIT_ARM)
     if state.target in (Target.AWAIT_ARM, Target.LEAVE):

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from sefa_edge.edge.control.arming import Arming, Look, details_of, first_suspicion, suspicion
-from sefa_edge.edge.control.chunks import ChunkPlayer, is_playable
+from sefa_edge.edge.control.chunks import ChunkPlayer
 from sefa_edge.edge.control.clock import Slot
 from sefa_edge.edge.control.links import Links
-from sefa_edge.edge.control.modes import ModeState, Target, transition
+from sefa_edge.edge.control.modes import AfterFault, ModeState, Target, transition
 from sefa_edge.edge.control.planned_move import PlannedMove, has_arrived, plan_move
-from sefa_edge.edge.control.play_settings import HandOver
 from sefa_edge.edge.control.safety import Commanded, Envelope, Guard, GuardState, Situation, Verdict, judge
-from sefa_edge.edge.control.shaping import Segment, Setpoint, interpolate, resting
+from sefa_edge.edge.control.setpoint_source import Piece, SetpointSource
+from sefa_edge.edge.control.shaping import Setpoint, resting
 from sefa_edge.edge.control.standstill import AT_REST_DEG, Standstill
 from sefa_edge.edge.control.watched_arm import WatchedArm
 from sefa_edge.edge.ipc.faults import OBSTRUCTIONS, Fault
@@ -34,16 +35,25 @@ _NAMED_BY_ARM = frozenset(
 """Faults whose joints the arm names, not the guard."""
 
 
+@dataclass(frozen=True, slots=True)
+class MotionSettings:
+    """What differs between a run, a program that leads the arm, and a move at the bench."""
+
+    arming: Arming = Arming.AFTER_LOOKING
+    after_fault: AfterFault = AfterFault.AS_TABLED
+
+
 class Motion:
-    """Owns the arm, the mode, and what was commanded last."""
+    """Owns the arm, the mode, and the last command. `source` moves the arm in RUNNING, planned moves in ARMED and PARK;
+    limits, guard and faults are the same for all of them."""
 
     def __init__(
         self,
         fitted: FittedProfile,
         period_ns: int,
         arm: WatchedArm,
-        hand_over: HandOver | None,
-        arming: Arming,
+        source: SetpointSource,
+        settings: MotionSettings,
     ) -> None:
         profile = fitted.profile
         self.range_notes = fitted.notes
@@ -52,7 +62,7 @@ class Motion:
         self.envelope = Envelope.of(self.limits, period_ns)
         self.warm_bits = 0
         """Bit i: joint i is warmer than its profile's warning."""
-        self.player = ChunkPlayer(hand_over)
+        self.source = source
         self.state = ModeState()
         self.fault_joints = 0
         """Bit i: the latched fault is about joint i."""
@@ -64,7 +74,7 @@ class Motion:
         self._settle_ns = ms_to_ns(profile.safety.settle_ms)
         self._emergency_retry_ns = ms_to_ns(profile.safety.emergency_retry_ms)
         self._guard = Guard.of(self.limits, period_ns)
-        self._arming = arming
+        self._settings = settings
         self._look = Look(self._guard)
         self._commands: list[Command] = []
         """Those that wait until the arm has been looked at: ARM, and RUN after it."""
@@ -79,7 +89,6 @@ class Motion:
         self._standstill = Standstill(arm, self.envelope)
         self._skipped_in_a_row = 0
         self._switched_torque = False
-        self._fed_ns = 0
         self._emergency_ns = 0
 
     @classmethod
@@ -88,10 +97,13 @@ class Motion:
         open_arm: Callable[[], Arm],
         profile: ArmProfile,
         period_ns: int,
-        hand_over: HandOver | None = None,
-        arming: Arming = Arming.AFTER_LOOKING,
+        source: SetpointSource | None = None,
+        settings: MotionSettings | None = None,
     ) -> Motion:
         """In IDLE, around a freshly opened arm; the limits are the profile's cut with the range of this arm.
+
+        Args:
+            source: what moves the arm in RUNNING; None: chunks, with the default hand-over.
 
         Raises:
             SefaError: it cannot be opened, is silent, or the profile's poses are out of its reach.
@@ -103,11 +115,11 @@ class Motion:
         except SefaError:
             arm.close()
             raise
-        return cls(fitted, period_ns, arm, hand_over, arming)
+        return cls(fitted, period_ns, arm, source or ChunkPlayer(), settings or MotionSettings())
 
     def apply(self, event: Event, now_ns: int) -> None:
         """Take one event in, and do what entering the new mode asks for."""
-        before, self.state = self.state, transition(self.state, event)
+        before, self.state = self.state, transition(self.state, event, self._settings.after_fault)
         if self.state.fault is not before.fault:
             blamed = self.arm.fault_joints if event in _NAMED_BY_ARM else 0
             self.fault_joints = self._blamed.get(self.state.fault, blamed)
@@ -128,8 +140,8 @@ class Motion:
         for event in links.events():
             self._hear(event, now_ns)
         chunk = links.newest_chunk()
-        if chunk is not None and self.state.mode is Mode.RUNNING:
-            self._take(chunk, now_ns)
+        if self.state.mode is Mode.RUNNING:
+            self._update_source(chunk, now_ns)
         self._judge(links.heartbeat_ns, now_ns)
         self._arm_when_looked_at(now_ns)
         progress = self._progress(now_ns)
@@ -154,28 +166,22 @@ class Motion:
             self.apply(verdict.fault, now_ns)
 
     def playing(self, now_ns: int) -> tuple[int, int, int]:
-        """Age of the picture acted on, age of the hand-over, id of the chunk; all NONE_NS when none plays."""
-        chunk = self.player.chunk
-        if chunk is None or self.state.mode is not Mode.RUNNING or self._fed_ns != now_ns:
+        """Age of the frame acted on, time since the hand-over, chunk id; all NONE_NS when no chunk plays."""
+        if self.state.mode is not Mode.RUNNING:
             return NONE_NS, NONE_NS, NONE_NS
-        return now_ns - chunk.observed_ns, now_ns - self.player.accepted_ns, chunk.chunk_id
+        return self.source.playing(now_ns)
 
-    def choose(self, now_ns: int) -> Segment | PlannedMove | None:
-        """The piece of plan that covers this tick; None: stand, or come to a stand."""
+    def choose(self, now_ns: int) -> Piece | None:
+        """The piece of motion that covers this tick; None: stand, or come to a stand."""
         if self.state.mode in (Mode.ARMED, Mode.PARK):
             return self._plan
-        segment = self.player.choose(now_ns) if self.state.mode is Mode.RUNNING else None
-        if segment is not None:
-            self._fed_ns = now_ns
-        return segment
+        return self.source.choose(now_ns) if self.state.mode is Mode.RUNNING else None
 
-    def shape(self, piece: Segment | PlannedMove | None, now_ns: int) -> Setpoint:
+    def shape(self, piece: Piece | None, now_ns: int) -> Setpoint:
         """The setpoint of this tick. While a joint does not answer, all come to a stand."""
         if self._standstill.active:
             return self._standstill.setpoint(self.commanded)
-        if piece is None:
-            return resting(self._rest_deg())
-        return piece.setpoint(now_ns) if isinstance(piece, PlannedMove) else interpolate(piece, now_ns)
+        return resting(self._rest_deg()) if piece is None else piece.setpoint(now_ns)
 
     @property
     def silent(self) -> bool:
@@ -201,7 +207,7 @@ class Motion:
 
     def _hear(self, event: Event, now_ns: int) -> None:
         """Commands that move an arm wait until it has been looked at; any other command takes their place."""
-        if event is Command.ARM and not self.state.powered and self._arming is Arming.AFTER_LOOKING:
+        if event is Command.ARM and not self.state.powered and self._settings.arming is Arming.AFTER_LOOKING:
             self._commands, self._asked_ns = [Command.ARM], now_ns
         elif event is Command.RUN and self._commands:
             self._commands.append(Command.RUN)
@@ -227,17 +233,10 @@ class Motion:
         elif now_ns - self._asked_ns > self._arming_patience_ns:
             self.apply(suspicion(self._guarded) or Fault.ARM_TIMEOUT, now_ns)
 
-    def _take(self, chunk: ActionChunk, now_ns: int) -> None:
-        if is_playable(chunk, now_ns):
-            if self.player.accept(chunk, now_ns, self._going_on()):
-                self._fed_ns = now_ns  # the first one may come after more than the goal timeout
-        else:
-            self.apply(Fault.BAD_CHUNK, now_ns)
-
-    def _going_on(self) -> Setpoint:
-        """Where the joints would be in this tick, and how fast, if they went on as they were told last."""
-        joint_deg, step_deg = self.commanded.joint_deg, self.commanded.step_deg
-        return Setpoint(joint_deg + step_deg, step_deg / self.envelope.period_s)
+    def _update_source(self, chunk: ActionChunk | None, now_ns: int) -> None:
+        fault = self.source.update(chunk, self.commanded, self.envelope, now_ns)
+        if fault is not None:
+            self.apply(fault, now_ns)
 
     def _judge(self, heartbeat_ns: int | None, now_ns: int) -> None:
         situation = Situation(
@@ -245,8 +244,8 @@ class Motion:
             reading=self.arm.state,
             heard=self.arm.heard,
             commanded_deg=self.commanded.joint_deg,
-            fed_ns=self._fed_ns,
-            awaits_first_chunk=self.player.chunk is None,
+            fed_ns=self.source.fed_ns,
+            awaits_first_chunk=self.source.awaits_first,
             heartbeat_ns=heartbeat_ns,
             move_end_ns=self._park_due_ns,
         )
@@ -276,12 +275,12 @@ class Motion:
         mode = self.state.mode
         if mode is Mode.ARMED:
             if before.powered or self._switch_torque(self.arm.energise, now_ns):
-                self._move_to(self._profile.start_pose_deg, self._profile.move_velocity_deg_s, now_ns)
+                first_deg = self.source.first_deg(np.array(self._profile.start_pose_deg), self.commanded.joint_deg)
+                self._move_to(first_deg, self._profile.move_velocity_deg_s, now_ns)
         elif mode is Mode.PARK:
-            self._move_to(self._profile.park_pose_deg, self._profile.safety.park_velocity_deg_s, now_ns)
+            self._move_to(np.array(self._profile.park_pose_deg), self._profile.safety.park_velocity_deg_s, now_ns)
         elif mode is Mode.RUNNING:
-            self.player.start(now_ns)
-            self._fed_ns = now_ns
+            self.source.start(now_ns)
         elif mode is Mode.HOLD:
             # Then give way: hold where the arm is, not where it should be.
             blocked = isinstance(event, Fault) and event in OBSTRUCTIONS
@@ -307,8 +306,9 @@ class Motion:
         self.commanded = Commanded.standing(self.arm.state.joint_deg)
         self._hold_deg = None
 
-    def _move_to(self, pose_deg: list[float], velocity_deg_s: float, now_ns: int) -> None:
-        self._plan = plan_move(self.commanded.joint_deg, np.array(pose_deg), self.limits, velocity_deg_s, now_ns)
+    def _move_to(self, pose_deg: np.ndarray, velocity_deg_s: float, now_ns: int) -> None:
+        inside_deg = np.clip(pose_deg, self.limits.min_deg, self.limits.max_deg)
+        self._plan = plan_move(self.commanded.joint_deg, inside_deg, self.limits, velocity_deg_s, now_ns)
         self._park_due_ns = self._plan.end_ns
 
     def _rest_deg(self) -> np.ndarray:

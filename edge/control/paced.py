@@ -1,4 +1,4 @@
-"""A follower with time: a thread that ticks it at the arm's control rate, beside whatever the program does.
+"""An arm for a program that sets targets at its own rate: the loop of a run in a thread of that program.
 
 A thread shares the interpreter with that program: a tick may come tens of milliseconds late, and the arm then stands
 for as long, because the limiter counts ticks and not time. A run of `sefa-edge` has a process of its own for the loop.
@@ -8,35 +8,140 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
-from sefa_edge.edge.control.arming import require_good
+from sefa_edge.edge.control.arming import torque_note
 from sefa_edge.edge.control.clock import Clock, MonotonicClock, Pacer
 from sefa_edge.edge.control.emergency_on_quit import EmergencyOnQuit
-from sefa_edge.edge.control.follower import Follower
-from sefa_edge.edge.control.safety import Guard
-from sefa_edge.edge.control.watched_arm import WatchedArm
+from sefa_edge.edge.control.links import DirectLinks
+from sefa_edge.edge.control.loop import ControlLoop
+from sefa_edge.edge.control.modes import AfterFault, describe
+from sefa_edge.edge.control.motion import Motion, MotionSettings
+from sefa_edge.edge.control.targets import Targets
+from sefa_edge.edge.ipc.records import TickReport
+from sefa_edge.edge.ipc.vocabulary import Command, Mode
 from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.emergency import Emergency
 from sefa_edge.firmware_bridge.host.errors import ArmFault
-from sefa_edge.firmware_bridge.host.fitted_profile import fit_profile
 from sefa_edge.firmware_bridge.host.messages import JointState
+from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.schema import ArmProfile
-from sefa_edge.profiles.units import ms_to_ns, period_ns
+from sefa_edge.profiles.units import period_ns
+
+SETTINGS = MotionSettings(after_fault=AfterFault.HOLD)
+"""The program decides what comes after a fault: nothing moves until then."""
+
+
+class Follower:
+    """The loop, one tick at a time, without a thread. The torque is untouched until `switch_on`.
+
+    After a fault the arm comes to a stand and holds, targets are refused; an arm that is lost or without power is sent
+    nothing more. `lead`, `state` and `fault` may be used by another thread than `tick`.
+
+    Raises, when made:
+        SefaError: the arm cannot be opened, does not answer, or its range does not fit the profile.
+    """
+
+    def __init__(self, open_arm: Callable[[], Arm], profile: ArmProfile, clock: Clock) -> None:
+        period = period_ns(profile.control_rate_hz)
+        self._links, self._targets = DirectLinks(), Targets()
+        self._motion = Motion.connect(open_arm, profile, period, self._targets, SETTINGS)
+        self._loop = ControlLoop(clock, self._links, self._motion)
+        self._clock, self._period_ns = clock, period
+        self._pacer = Pacer(clock, period)
+        self.fault: ArmFault | None = None
+        """What has ended the following, with its hint."""
+
+    @property
+    def state(self) -> JointState:
+        """The newest reading of the arm."""
+        return self._motion.arm.state
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is sent any more."""
+        return self._loop.state.finished
+
+    def lead(self, target_deg: np.ndarray) -> np.ndarray:
+        """Move towards a pose float64 [n]; returns it clipped to the position limits.
+
+        Raises:
+            ArmFault: a fault has ended the following.
+            InputError: a value is not finite; the target stays as it was.
+        """
+        if self.fault is not None:
+            raise self.fault
+        if not np.isfinite(target_deg).all():
+            raise InputError(f"the target holds {target_deg.tolist()}", "a target is finite numbers only")
+        clipped_deg = np.clip(target_deg, self._motion.limits.min_deg, self._motion.limits.max_deg)
+        self._targets.lead(clipped_deg)
+        return clipped_deg
+
+    def switch_on(self) -> None:
+        """Torque on at the present pose, once the arm's readings have been good for a while; then targets count.
+
+        Raises:
+            ArmFault: the arm reports a fault, is silent, or is where it must not be switched on; it was not touched.
+                Or a servo did not confirm its torque.
+        """
+        self._links.waiting_events.extend((Command.ARM, Command.RUN))
+        self.tick_until(lambda report: report.mode is not Mode.IDLE)
+        if self.fault is not None:
+            raise self.fault
+
+    def hold(self) -> None:
+        """Come to a stand; after a fault it has done so."""
+        self._links.waiting_events.append(Command.HOLD)
+        self.tick_until(lambda report: report.mode is Mode.HOLD and report.settled)
+
+    def park(self) -> None:
+        """A slow planned move to the park pose, then what the profile says. Raises ArmFault: it was stopped."""
+        self._links.waiting_events.append(Command.STOP)
+        self.tick_until(lambda _: False)
+        if self.fault is not None:
+            raise self.fault
+
+    def release(self) -> None:
+        """Torque off where the arm is, read back, also after a fault. Raises ArmFault: a servo did not confirm."""
+        self._motion.arm.release()
+
+    def close(self) -> None:
+        """Close the port; the torque stays as it is."""
+        self._motion.arm.close()
+
+    def tick_until(self, done: Callable[[TickReport], bool]) -> None:
+        """Tick until `done`, or until nothing is sent any more."""
+        self._pacer = Pacer(self._clock, self._period_ns)
+        while not self.finished:
+            if done(self.tick()):
+                return
+
+    def tick(self) -> TickReport:
+        """One control period. What goes wrong becomes `fault`, not an exception."""
+        # Late ticks are no fault here: the program's own work may delay its threads, and the arm stands meanwhile.
+        report = self._loop.tick(replace(self._pacer.wait(), skipped_before=0))
+        if self.fault is None and report.fault:
+            self.fault = self._describe_fault()
+        return report
+
+    def _describe_fault(self) -> ArmFault:
+        state, arm = self._loop.state, self._motion.arm
+        message, hint = describe(state, self._motion.subjects)
+        if state.mode is Mode.IDLE:
+            message += torque_note(arm.read_torque(), arm.names)
+        return ArmFault(message, hint)
 
 
 class PacedFollower:
-    """An arm that follows: made by `start_following`, ended by one of `hold`, `release`, `park`, and `close`."""
+    """A follower with a thread that ticks it: made by `start_following`, ended by one of `hold`, `release`, `park`, and
+    `close`."""
 
-    def __init__(self, arm: WatchedArm, profile: ArmProfile, clock: Clock, quitting: EmergencyOnQuit) -> None:
-        """`arm` is energised; `quitting` is entered, and left by `close`."""
-        self._arm = arm
+    def __init__(self, follower: Follower, quitting: EmergencyOnQuit) -> None:
+        """The arm is switched on; `quitting` is entered, and left by `close`."""
+        self._follower = follower
         self._quitting = quitting
-        self._profile = profile
-        self._clock = clock
-        self._period_ns = period_ns(profile.control_rate_hz)
-        self._follower = Follower(arm, profile, self._period_ns)
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="arm-follower")
         self._thread.start()
@@ -48,11 +153,11 @@ class PacedFollower:
         return self._follower.state
 
     def lead(self, target_deg: np.ndarray) -> np.ndarray:
-        """Head for a pose [n]; returns the pose inside the limits that the arm is led to.
+        """Move towards a pose [n]; returns it clipped to the position limits.
 
         Raises:
             ArmFault: the following has ended.
-            InputError: a target that is no number.
+            InputError: a value is not finite.
         """
         self._require_following()
         return self._follower.lead(target_deg)
@@ -60,13 +165,12 @@ class PacedFollower:
     def hold(self) -> None:
         """Come to a stand and send nothing more; the servos keep the pose, torque on."""
         self._end_thread()
-        self._follower.halt()
-        self._tick_until(lambda _: self._follower.standing)
+        self._follower.hold()
 
     def release(self) -> None:
         """Torque off where the arm is: it may drop. Raises ArmFault: a servo did not confirm."""
         self.hold()
-        self._arm.release()
+        self._follower.release()
 
     def park(self) -> None:
         """Move slowly to the park pose, then torque off (if the profile says so); after a fault nothing moves.
@@ -75,19 +179,13 @@ class PacedFollower:
             ArmFault: what stopped the move, or a servo that did not confirm.
         """
         self.hold()
-        if self._follower.fault is None:
-            self._follower.head_for_park(self._clock.now_ns())
-            self._tick_until(self._follower.parked)
-        if self._follower.fault is not None:
-            raise self._follower.fault
-        if self._profile.safety.after_park == "release":
-            self._arm.release()
+        self._follower.park()
 
     def close(self) -> None:
-        """Give the port back; the torque stays as it is."""
+        """Close the port; the torque stays as it is."""
         self._end_thread()
         self._quitting.leave()
-        self._arm.close()
+        self._follower.close()
 
     def _require_following(self) -> None:
         if self._follower.fault is not None:
@@ -96,19 +194,8 @@ class PacedFollower:
             raise ArmFault("the thread that leads the arm has ended", "its error was printed when it ended")
 
     def _follow(self) -> None:
-        pacer = Pacer(self._clock, self._period_ns)
-        program = threading.main_thread()  # one that ends without a word does not have to wait for this thread
-        while program.is_alive() and not (self._ending.is_set() or self._follower.lost):
-            self._follower.tick(pacer.wait().due_ns)
-
-    def _tick_until(self, done: Callable[[int], bool]) -> None:
-        """Tick here, in the caller's thread, until `done`, or until the arm stands after a fault."""
-        pacer = Pacer(self._clock, self._period_ns)
-        while not self._follower.lost:
-            now_ns = pacer.wait().due_ns
-            self._follower.tick(now_ns)
-            if done(now_ns) or (self._follower.fault is not None and self._follower.standing):
-                return
+        program = threading.main_thread()  # its end does not wait for this thread
+        self._follower.tick_until(lambda _: self._ending.is_set() or not program.is_alive())
 
     def _end_thread(self) -> None:
         self._ending.set()
@@ -118,7 +205,8 @@ class PacedFollower:
 def start_following(
     profile: ArmProfile, open_arm: Callable[[], Arm], emergency: Emergency | None = None
 ) -> PacedFollower:
-    """Open an arm, look at it, switch its torque on at its present pose (an arm that stands stays standing), and begin.
+    """Open an arm, check its readings, switch its torque on at its present pose (an arm that stands stays standing),
+    and begin.
 
     Its limits are those of the profile, cut with the calibrated range of this arm.
 
@@ -126,20 +214,15 @@ def start_following(
         emergency: what `open_arm` gives the arm: SIGQUIT then switches the torque off, see `EmergencyOnQuit`.
 
     Raises:
-        SefaError: it cannot be opened, is silent, in trouble, or stands where it must not be switched on; or a servo
-            does not confirm its torque. The port is free again then.
+        SefaError: it cannot be opened, or as `Follower.switch_on`. The port is free again then.
     """
-    clock, period = MonotonicClock(), period_ns(profile.control_rate_hz)
-    recovery_ns = ms_to_ns(profile.safety.recovery_ms)
     quitting = EmergencyOnQuit(emergency or Emergency())
-    arm = WatchedArm(open_arm, max(1, ms_to_ns(profile.goal_timeout_ms) // period), recovery_ns)
+    follower = Follower(open_arm, profile, MonotonicClock())
     try:
         quitting.enter()
-        profile = fit_profile(profile, arm.identity.calibration).profile
-        require_good(arm, Guard.of(profile.limit_table(), period), Pacer(clock, period), recovery_ns)
-        arm.energise()
+        follower.switch_on()
     except BaseException:
         quitting.leave()
-        arm.close()
+        follower.close()
         raise
-    return PacedFollower(arm, profile, clock, quitting)
+    return PacedFollower(follower, quitting)

@@ -87,6 +87,10 @@ class Commanded:
         step_deg = np.where(left_out, self.step_deg, goal.joint_deg - self.joint_deg)
         return Commanded(goal.sequence, joint_deg, step_deg)
 
+    def continued(self, envelope: Envelope) -> Setpoint:
+        """Where the joints would be in this tick, and how fast, if they repeated their last step."""
+        return Setpoint(self.joint_deg + self.step_deg, self.step_deg / envelope.period_s)
+
     def stopping_deg(self, envelope: Envelope) -> np.ndarray:
         """Where the joints [n] come to rest when they brake now; it does not move while they do."""
         first_step = np.maximum(np.abs(self.step_deg) - envelope.change_deg, 0.0)

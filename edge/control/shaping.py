@@ -35,6 +35,10 @@ class Segment:
     start: Setpoint
     end: Setpoint
 
+    def setpoint(self, now_ns: int) -> Setpoint:
+        """The point of the segment at `now_ns`, which lies between its ends."""
+        return cubic(self.start, self.end, now_ns - self.from_ns, self.to_ns - self.from_ns)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Path:
@@ -57,7 +61,7 @@ class Path:
             end = 0 if moment_ns <= self.times_ns[0] else -1
             outside_s, velocity_deg_s = (moment_ns - int(self.times_ns[end])) / NS_PER_S, self.velocity_deg_s[end]
             return Setpoint(self.joint_deg[end] + outside_s * velocity_deg_s, velocity_deg_s)
-        return interpolate(self.segment(int(np.searchsorted(self.times_ns, moment_ns))), moment_ns)
+        return self.segment(int(np.searchsorted(self.times_ns, moment_ns))).setpoint(moment_ns)
 
 
 def path_through(times_ns: np.ndarray, joint_deg: np.ndarray) -> Path:
@@ -92,11 +96,6 @@ def places_together(paths: Sequence[Path], times_ns: np.ndarray) -> tuple[np.nda
     share, duration_s = (since_ns - row * step_ns)[:, :, None] / step_ns, step_ns / NS_PER_S
     first, bend, twist = _coefficients(start, end, duration_s)
     return start.joint_deg + share * (first + share * (bend + share * twist)), covers
-
-
-def interpolate(segment: Segment, now_ns: int) -> Setpoint:
-    """The point of the segment at `now_ns`, which lies between its ends."""
-    return cubic(segment.start, segment.end, now_ns - segment.from_ns, segment.to_ns - segment.from_ns)
 
 
 def resting(joint_deg: np.ndarray) -> Setpoint:

@@ -16,7 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
-from sefa_edge.edge.control.play_settings import NoiseMode
+from sefa_edge.edge.policy.noise_modes import NoiseMode
 
 FIXED_SEED = 0
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from sefa_edge.edge.cameras.camera import Frame
-from sefa_edge.edge.control.play_settings import NoiseMode
 from sefa_edge.edge.engines.engine import Engine, EngineError
 from sefa_edge.edge.ipc.policy_records import ActionChunk
 from sefa_edge.edge.ipc.records import JointSample
 from sefa_edge.edge.policy.noise import make_noise
+from sefa_edge.edge.policy.noise_modes import NoiseMode
 from sefa_edge.profiles.units import period_ns, s_to_ns
 
 JOINT_HISTORY_NS = s_to_ns(2.0)

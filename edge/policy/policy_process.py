@@ -22,7 +22,6 @@ from pydantic import Field
 from sefa_edge.edge.cameras.camera import Frame
 from sefa_edge.edge.cameras.watch import DEFAULT_MAX_SKEW_MS, CameraWatch, Patience, WatchLimits
 from sefa_edge.edge.control.control_tap import PatientSink
-from sefa_edge.edge.control.play_settings import NoiseMode
 from sefa_edge.edge.engines.engine import Engine, EngineOptions
 from sefa_edge.edge.engines.opening import open_engine
 from sefa_edge.edge.ipc.faults import FAULTS, Fault
@@ -40,6 +39,7 @@ from sefa_edge.edge.ipc.records import JointSample
 from sefa_edge.edge.ipc.ring_reader import RingInput, RingReader
 from sefa_edge.edge.ipc.transport import RING_SLOTS, Channel, ChannelClosed, FrameDescriptor
 from sefa_edge.edge.policy.inference_schedule import InferenceSchedule
+from sefa_edge.edge.policy.noise_modes import NoiseMode
 from sefa_edge.edge.policy.policy import FrameHistory, JointHistory, Observation, Policy
 from sefa_edge.edge.policy.policy_tap import PolicyTap, TappedEngine
 from sefa_edge.profiles.errors import FaultError

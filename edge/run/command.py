@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sefa_edge.edge.control.play_settings import add_play_arguments
 from sefa_edge.edge.control.realtime_settings import DEFAULT_REALTIME
 from sefa_edge.edge.engines.find_engine import engine_at
+from sefa_edge.edge.run.play_arguments import add_play_arguments
 from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.exit_codes import ERRORS
 from sefa_edge.profiles.files import path_argument

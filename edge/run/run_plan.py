@@ -11,11 +11,13 @@ from pathlib import Path
 
 from sefa_edge.edge.cameras.camera import CameraAddress, CameraRequest, parse_address
 from sefa_edge.edge.cameras.watch import DEFAULT_MAX_SKEW_MS, patience_for
-from sefa_edge.edge.control.play_settings import HandOver, NoiseMode, hand_over_of
+from sefa_edge.edge.control.handover_settings import HandOver
 from sefa_edge.edge.control.realtime_settings import RealtimeSettings
 from sefa_edge.edge.engines.engine import engine_kind
 from sefa_edge.edge.engines.file_check import check_file
+from sefa_edge.edge.policy.noise_modes import NoiseMode
 from sefa_edge.edge.recording.names import free_path
+from sefa_edge.edge.run.play_arguments import hand_over_of
 from sefa_edge.firmware_bridge.host.calibration import read_calibration
 from sefa_edge.firmware_bridge.host.calibration_files import find_calibration
 from sefa_edge.firmware_bridge.host.fitted_profile import fit_profile

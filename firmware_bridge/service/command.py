@@ -9,6 +9,9 @@ from typing import Protocol, cast
 from sefa_edge.profiles.quantities import Real, Whole
 
 ROOM = "sefa_edge.firmware_bridge.service"
+MOVES_ROOM = "sefa_edge.edge.tools.arm_moves"
+MOVES = ("center", "park")
+"""Commands that move the arm, through the limiter of the control loop."""
 VERBS = {
     "scan": "list serial ports, who holds them, and the servos that answer; moves nothing, writes nothing",
     "status": "show the health of every servo of an arm; moves nothing, writes nothing",
@@ -57,7 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Import the chosen verb alone, and do it."""
-    verb = cast(Verb, import_module(f"{ROOM}.{args.verb.replace('-', '_')}"))
+    room = MOVES_ROOM if args.verb in MOVES else ROOM
+    verb = cast(Verb, import_module(f"{room}.{args.verb.replace('-', '_')}"))
     return verb.main(args)
 
 

@@ -191,7 +191,7 @@ def push_against_a_narrow_range(bench: Bench) -> None:
     def feed(bench: Bench) -> None:
         chunk = bench.chunk()
         chunk.joint_deg[:, 0] = far_deg
-        bench.tell_policy_record(chunk.pack())
+        bench.offer(chunk)
 
     bench.feed = feed
     bench.play(2.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 
@@ -63,7 +64,14 @@ class Swing:
 
 
 class Bench:
-    """One loop between a supervisor and a policy that are played here. The seed decides everything."""
+    """One loop between a supervisor and a policy that are played here. The seed decides everything.
+
+    The policy's chunks move the arm; `setpoint_sources.py` has benches for the other sources.
+    """
+
+    moving = Mode.RUNNING
+    """The mode in which the arm moves when a fault strikes."""
+    feed_every_ns = CHUNK_EVERY_NS
 
     def __init__(self, seed: int) -> None:
         self.dice = np.random.default_rng(seed)
@@ -123,8 +131,11 @@ class Bench:
         )
         self._links = ProcessLinks(self._supervisor_end, self._policy_end, HORIZON, len(profile.joints))
         world = Surroundings(self.clock, self._links, lambda: connect_feetech_arm(profile, self.port.open(), None))
-        self.loop = build_loop(config, profile, world, None)
+        self.loop = self._build_loop(config, world)
         self.pacer = Pacer(self.clock, period_ns(profile.control_rate_hz))
+
+    def _build_loop(self, config: ControlConfig, world: Surroundings) -> ControlLoop:
+        return build_loop(config, self.profile, world, None)
 
     def run(self) -> None:
         """Armed, running, and moving for a while that the seed chooses."""
@@ -157,7 +168,7 @@ class Bench:
         if self.reads_reports:
             _drain(self.supervisor)
         _drain(self.policy)
-        if self.feed is not None and self.clock.now_ns() - self._fed_ns >= CHUNK_EVERY_NS:
+        if self.feed is not None and self.clock.now_ns() - self._fed_ns >= self.feed_every_ns:
             self._fed_ns = self.clock.now_ns()
             self.feed(self)
 
@@ -192,8 +203,28 @@ class Bench:
         first_ns = observed_ns + STEP_NS
         return ActionChunk(self.chunk_id, observed_ns, first_ns, STEP_NS, self.swing.path(first_ns), 0)
 
+    def offer(self, chunk: ActionChunk) -> None:
+        """Let the setpoint source have what a chunk plans."""
+        self.tell_policy_record(chunk.pack())
+
     def send_swing(self) -> None:
-        self.tell_policy_record(self.chunk().pack())
+        self.offer(self.chunk())
+
+    def stand(self, joint: int) -> None:
+        """Let a joint come to rest while the arm goes on; stopped in full motion, it would lag as well."""
+        self.lead_joint(joint, float(self.reports[-1].joint_deg[joint]))
+        self.play(1.0)
+
+    def lead_joint(self, joint: int, target_deg: float) -> None:
+        """From now on the source wants the joint there."""
+
+        def feed(bench: Bench) -> None:
+            chunk = bench.chunk()
+            path = chunk.joint_deg.copy()
+            path[:, joint] = target_deg
+            bench.offer(replace(chunk, joint_deg=path))
+
+        self.feed = feed
 
     # -- how it stands ---------------------------------------------------------------------------------------
 

@@ -367,7 +367,7 @@ def position_is_frozen(bench: Bench) -> None:
     here_ticks = bench.bus.servos[SHOULDER].register(reg.PRESENT_POSITION)
     bench.bus.servos[SHOULDER].tell_position = lambda _: here_ticks
     target_deg = bench.reports[-1].joint_deg[SHOULDER] + 60
-    feed_constant(bench, float(target_deg if target_deg < 90 else target_deg - 120))
+    bench.lead_joint(SHOULDER, float(target_deg if target_deg < 90 else target_deg - 120))
 
 
 def long_power_cut(bench: Bench) -> None:
@@ -462,8 +462,7 @@ def draw_too_much(bench: Bench) -> None:
 def lean(bench: Bench) -> None:
     """Something leans on the shoulder, which gets nowhere and need not."""
     bench.joint = SHOULDER
-    feed_constant(bench, float(bench.reports[-1].joint_deg[SHOULDER]))
-    bench.play(1.0)  # it stands there; stopped in full motion, it would lag as well
+    bench.stand(SHOULDER)
     bench.mark()
     bench.plant.burden[SHOULDER] = bench.dice.uniform(0.805, 0.83)
     bench.plant.set_torque(SHOULDER, False)
@@ -522,18 +521,6 @@ def emergency_on_the_way_home(bench: Bench) -> None:
     emergency(bench)
 
 
-def feed_constant(bench: Bench, target_deg: float) -> None:
-    """From now on the policy wants the joint of the bench there."""
-
-    def feed(bench: Bench) -> None:
-        chunk = bench.chunk()
-        path = chunk.joint_deg.copy()
-        path[:, bench.joint] = target_deg
-        bench.tell_policy_record(replace(chunk, joint_deg=path).pack())
-
-    bench.feed = feed
-
-
 def block(bench: Bench, joint: int) -> None:
     """The joint is held; its registers know nothing of it. The goal goes away from it."""
     bench.joint = joint
@@ -543,7 +530,7 @@ def block(bench: Bench, joint: int) -> None:
     lowest, highest = (getattr(bench.profile.joints[bench.joint], name) for name in ("min_deg", "max_deg"))
     if not lowest <= target_deg <= highest:
         target_deg -= 2 * way_deg
-    feed_constant(bench, target_deg)
+    bench.lead_joint(bench.joint, target_deg)
 
 
 def block_the_shoulder(bench: Bench) -> None:
@@ -559,7 +546,7 @@ def block_until_it_gives_way(bench: Bench) -> None:
 
 def block_while_parking(bench: Bench) -> None:
     """An obstacle on the way to the park pose."""
-    bench.joint = SHOULDER  # it shoulder has far to go
+    bench.joint = SHOULDER  # it has far to go
     bench.command(Command.STOP)
     bench.until(lambda: bench.mode is Mode.PARK)
     bench.mark()
@@ -992,20 +979,25 @@ def perform(row: Row[Bench], seed: int, note: Callable[[WireSummary], None] = la
     """Do it, judge what became of it, and `note` what passed on the wire. Raises AssertionError."""
     bench = Bench(seed)
     try:
-        if row.start is Start.MOVING:
-            bench.connect()
-            bench.run()
-        bench.mark()
-        row.inject(bench)
-        if row.expected.rest_s is None:
-            bench.play(0.6)
-            assert bench.stopping or bench.mode is Mode.RUNNING, f"stopped: {bench.final}"
-            bench.command(Command.STOP)
-        bench.until(lambda: False)
+        inject(bench, row)
         judge(bench, row.expected)
     finally:
         note(bench.judge.summary())
         bench.close()
+
+
+def inject(bench: Bench, row: Row[Bench]) -> None:
+    """Do what the row says, to the end of the run; one that goes on is stopped. Raises AssertionError."""
+    if row.start is Start.MOVING:
+        bench.connect()
+        bench.run()
+    bench.mark()
+    row.inject(bench)
+    if row.expected.rest_s is None:
+        bench.play(0.6)
+        assert bench.stopping or bench.mode is bench.moving, f"stopped: {bench.final}"
+        bench.command(Command.STOP)
+    bench.until(lambda: False)
 
 
 def judge(bench: Bench, expected: Expected) -> None:

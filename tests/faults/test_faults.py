@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 from _pytest.mark.structures import ParameterSet
 
-from tests.faults import control_rows, lock_step_rows, run_rows, table
+from tests.faults import control_rows, lock_step_rows, run_rows, setpoint_sources, table
 from tests.faults.control_rig import Rig
 from tests.faults.lock_step import Bench
 from tests.faults.row import Row, StageT
@@ -22,6 +22,8 @@ from tests.faults.run_rig import RunRig
 
 Performed = dict[str, "Future[None]"]
 LOCK_STEP_SEEDS = range(int(os.environ.get("FAULT_SEEDS", "5")))
+SOURCE_SEEDS = range(1, 1 + max(1, len(LOCK_STEP_SEEDS) // 5))
+"""Of the rows whose arm something else than a policy moves. Seed 1 has 50 ticks a second: half the time of seed 0."""
 
 
 EVERY_PYTHON = frozenset(
@@ -48,6 +50,22 @@ def with_processes(rows: list[Row[StageT]]) -> list[ParameterSet]:
 def test_in_lock_step(row: Row[Bench]) -> None:
     for seed in LOCK_STEP_SEEDS:
         lock_step_rows.perform(row, seed)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("row", setpoint_sources.ROWS, ids=str)
+def test_of_an_arm_that_a_program_leads(row: Row[Bench]) -> None:
+    for seed in SOURCE_SEEDS:
+        setpoint_sources.perform(setpoint_sources.TargetsBench(seed), row)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "row", [row for row in setpoint_sources.ROWS if row.name not in setpoint_sources.LED_BY_CHUNKS], ids=str
+)
+def test_of_an_arm_on_a_planned_move(row: Row[Bench]) -> None:
+    for seed in SOURCE_SEEDS:
+        setpoint_sources.perform(setpoint_sources.PlannedBench(seed), row)
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from sefa_edge.edge.control.chunks import ChunkPlayer
 from sefa_edge.edge.control.handover import average, hand_over
-from sefa_edge.edge.control.play_settings import HAND_OVER_MODES, HandOver
+from sefa_edge.edge.control.handover_settings import HAND_OVER_MODES, HandOver
 from sefa_edge.edge.control.safety import Commanded, Envelope, check
-from sefa_edge.edge.control.shaping import Path, Setpoint, cubic, interpolate, path_through, places_together, resting
+from sefa_edge.edge.control.shaping import Path, Setpoint, cubic, path_through, places_together, resting
 from sefa_edge.edge.ipc.policy_records import ActionChunk
 from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.schema import LimitTable
@@ -76,10 +76,10 @@ def test_no_jump_in_place_or_velocity(overlap: tuple[list[Path], int], here: Set
     before = here
     for row in range(1, len(path.times_ns)):
         segment = path.segment(row)
-        begin = interpolate(segment, segment.from_ns)
+        begin = segment.setpoint(segment.from_ns)
         np.testing.assert_allclose(begin.joint_deg, before.joint_deg, atol=1e-9)
         np.testing.assert_allclose(begin.velocity_deg_s, before.velocity_deg_s, rtol=1e-9, atol=1e-3)
-        before = interpolate(segment, segment.to_ns)
+        before = segment.setpoint(segment.to_ns)
 
 
 @given(overlaps(), setpoints)
@@ -170,7 +170,7 @@ def test_the_way_stays_between_its_knots(way: np.ndarray) -> None:
         assert (joint_deg >= low - 1e-9).all()
         assert (joint_deg <= high + 1e-9).all()
         for moment, place in zip(inside.tolist(), joint_deg, strict=True):
-            np.testing.assert_allclose(interpolate(segment, moment).joint_deg, place, atol=1e-9)
+            np.testing.assert_allclose(segment.setpoint(moment).joint_deg, place, atol=1e-9)
 
 
 @given(ways, st.integers(1, STEP_NS))
@@ -235,7 +235,7 @@ def test_any_arrival_of_chunks_keeps_the_limits_and_ends_at_rest(
         segment = player.choose(now_ns)
         if segment is not None:
             assert segment.from_ns <= now_ns <= segment.to_ns
-        setpoint = interpolate(segment, now_ns) if segment else resting(commanded.stopping_deg(envelope))
+        setpoint = segment.setpoint(now_ns) if segment else resting(commanded.stopping_deg(envelope))
         verdict = check(setpoint, commanded, envelope, now_ns)
         assert verdict.goal is not None
         commanded = commanded.after(verdict.goal)

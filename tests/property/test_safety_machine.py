@@ -19,7 +19,7 @@ from sefa_edge.edge.control.arming import Arming
 from sefa_edge.edge.control.clock import ManualClock, Pacer
 from sefa_edge.edge.control.links import DirectLinks
 from sefa_edge.edge.control.loop import ControlLoop
-from sefa_edge.edge.control.motion import Motion
+from sefa_edge.edge.control.motion import Motion, MotionSettings
 from sefa_edge.edge.control.safety import Envelope
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.policy_records import ActionChunk
@@ -165,7 +165,9 @@ class AnySequence(RuleBasedStateMachine):
         self.arm.steps_deg = np.zeros((3, JOINTS))
         self.links = DirectLinks()  # what was said to the one before is not for this one
         loop = ControlLoop(
-            self.clock, self.links, Motion.connect(self._open, PROFILE, PERIOD_NS, arming=Arming.AT_ONCE)
+            self.clock,
+            self.links,
+            Motion.connect(self._open, PROFILE, PERIOD_NS, settings=MotionSettings(Arming.AT_ONCE)),
         )
         self.links.waiting_events.extend((Command.ARM, Command.RUN))
         while loop.state.mode is not Mode.RUNNING:

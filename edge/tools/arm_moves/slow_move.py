@@ -17,9 +17,8 @@ from sefa_edge.edge.control.arming import torque_note
 from sefa_edge.edge.control.clock import Clock, Pacer
 from sefa_edge.edge.control.links import DirectLinks
 from sefa_edge.edge.control.loop import ControlLoop
-from sefa_edge.edge.control.modes import describe
-from sefa_edge.edge.control.motion import Motion
-from sefa_edge.edge.ipc.faults import OBSTRUCTIONS
+from sefa_edge.edge.control.modes import AfterFault, describe
+from sefa_edge.edge.control.motion import Motion, MotionSettings
 from sefa_edge.edge.ipc.records import TickReport
 from sefa_edge.edge.ipc.vocabulary import Command, Mode
 from sefa_edge.firmware_bridge.host.arm import Arm
@@ -32,6 +31,9 @@ from sefa_edge.profiles.units import period_ns
 
 TRACKING_ERROR_DEG = 10.0
 """A joint that lags by more is blocked. Less than in a run: nothing here is fast, and a hand may be in the way."""
+
+SETTINGS = MotionSettings(after_fault=AfterFault.HOLD_WHEN_OBSTRUCTED)
+"""A person is at the arm: when something is in its way it does not try the park pose next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,8 @@ class SlowMove:
         self._names = profile.joint_names
         self._period_ns = period_ns(profile.control_rate_hz)
         self._links = DirectLinks()
-        self._loop = ControlLoop(clock, self._links, Motion.connect(open_arm, profile, self._period_ns))
+        motion = Motion.connect(open_arm, profile, self._period_ns, settings=SETTINGS)
+        self._loop = ControlLoop(clock, self._links, motion)
         self._pacer = Pacer(clock, self._period_ns)
         self._stopped_by: signal.Signals | None = None
         self._halting = False
@@ -131,7 +134,6 @@ class SlowMove:
         """Tick until it has arrived, or has come to a stand for whatever reason."""
         while not self._loop.state.finished or self._emergency.asked:
             self._take_signals()
-            self._give_way()
             report = self._loop.tick(self._pacer.wait())
             if self._halted(report) or (arrived(report) and not self._halting):
                 break
@@ -146,12 +148,6 @@ class SlowMove:
         for number in self._signals.take():
             self._halting, self._stopped_by = True, number
             self._links.waiting_events.append(Command.EMERGENCY if number is EMERGENCY else Command.HOLD)
-
-    def _give_way(self) -> None:
-        """The table of faults would try the park pose next; with a person at the bench the arm holds instead."""
-        if self._loop.state.fault in OBSTRUCTIONS:
-            self._halting = True
-            self._links.waiting_events.append(Command.HOLD)
 
     def _halted(self, report: TickReport) -> bool:
         """Asked to stop, and come to a stand."""

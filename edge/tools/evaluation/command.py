@@ -12,11 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sefa_edge.edge.control.play_settings import add_play_arguments, hand_over_of
 from sefa_edge.edge.engines.engine import EngineOptions
 from sefa_edge.edge.engines.find_engine import engine_at
 from sefa_edge.edge.engines.opening import open_engine
 from sefa_edge.edge.policy.policy import Policy
+from sefa_edge.edge.run.play_arguments import add_play_arguments, hand_over_of
 from sefa_edge.edge.tools.evaluation.lockstep import EpisodePlayer, EpisodeResult, Settings
 from sefa_edge.edge.tools.evaluation.wilson import wilson_interval
 from sefa_edge.firmware_bridge.simulation.tasks import TASKS, task_named

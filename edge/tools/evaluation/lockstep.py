@@ -9,16 +9,18 @@ import numpy as np
 
 from sefa_edge.edge.cameras.camera import Frame
 from sefa_edge.edge.control.arming import Arming
+from sefa_edge.edge.control.chunks import ChunkPlayer
 from sefa_edge.edge.control.clock import ManualClock, Pacer
+from sefa_edge.edge.control.handover_settings import HandOver
 from sefa_edge.edge.control.links import DirectLinks
 from sefa_edge.edge.control.loop import ControlLoop
-from sefa_edge.edge.control.motion import Motion
-from sefa_edge.edge.control.play_settings import HandOver, NoiseMode
+from sefa_edge.edge.control.motion import Motion, MotionSettings
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.policy_records import ActionChunk
 from sefa_edge.edge.ipc.records import JointSample, TickReport
 from sefa_edge.edge.ipc.vocabulary import Command, Mode
 from sefa_edge.edge.policy.inference_schedule import InferenceSchedule
+from sefa_edge.edge.policy.noise_modes import NoiseMode
 from sefa_edge.edge.policy.policy import FrameHistory, JointHistory, Observation, Policy
 from sefa_edge.firmware_bridge.simulation.joint_units import radians_of_degrees
 from sefa_edge.firmware_bridge.simulation.plant_arm import PlantArm
@@ -128,7 +130,7 @@ class EpisodePlayer:
             seconds=(tick + 1) / self._profile.control_rate_hz,
             chunks=planner.chunks,
             clipped_ticks=clipped,
-            late_steps=stage.loop.motion.player.late_steps,
+            late_steps=stage.player.late_steps,
             fault="" if fault is Fault.NONE else fault.name,
         )
 
@@ -141,7 +143,9 @@ class Stage:
         control_period_ns = period_ns(profile.control_rate_hz)
         self._physics_steps = round(control_period_ns / s_to_ns(PHYSICS_STEP_S))
         arm = PlantArm(profile, world, self._clock.now_ns)
-        motion = Motion.connect(lambda: arm, profile, control_period_ns, hand_over, Arming.AT_ONCE)
+        self.player = ChunkPlayer(hand_over)
+        settings = MotionSettings(Arming.AT_ONCE)
+        motion = Motion.connect(lambda: arm, profile, control_period_ns, self.player, settings)
         self.loop = ControlLoop(self._clock, self.links, motion)
         self._pacer = Pacer(self._clock, control_period_ns)
 

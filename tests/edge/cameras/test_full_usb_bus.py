@@ -63,5 +63,8 @@ def test_missing_usb_bandwidth_is_reported_before_the_arm_is_touched(
         )  # fmt: skip
     assert done.returncode == ExitCode.MISSING, done.stderr
     assert f"error: camera {camera} delivers no pictures: No space left on device" in done.stderr
-    assert "hint: the USB bus has no bandwidth left: use MJPG, a smaller size, a lower rate, or another port" in done.stderr
+    assert (
+        "hint: the USB bus has no bandwidth left: use MJPG, a smaller size, a lower rate, or another port"
+        in done.stderr
+    )
     assert listener.received == b""

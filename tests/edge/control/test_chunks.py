@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from sefa_edge.edge.control.chunks import PLAN_AHEAD_NS, ChunkPlayer, is_playable
-from sefa_edge.edge.control.play_settings import HandOver
-from sefa_edge.edge.control.shaping import Setpoint, interpolate
+from sefa_edge.edge.control.handover_settings import HandOver
+from sefa_edge.edge.control.shaping import Setpoint
 from sefa_edge.edge.ipc.policy_records import ActionChunk
 from sefa_edge.edge.ipc.record_header import RecordError
 from sefa_edge.profiles.units import NS_PER_S
@@ -27,7 +27,7 @@ def here(joint_deg: float, deg_per_step: float = 10.0) -> Setpoint:
 
 def position(player: ChunkPlayer, now_ns: int) -> float | None:
     segment = player.choose(now_ns)
-    return None if segment is None else round(float(interpolate(segment, now_ns).joint_deg[0]), 9)
+    return None if segment is None else round(float(segment.setpoint(now_ns).joint_deg[0]), 9)
 
 
 def test_the_first_piece_leads_from_the_commanded_pose() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sefa_edge.edge.control.control_process import ControlConfig, parse_config
-from sefa_edge.edge.control.play_settings import HandOver
+from sefa_edge.edge.control.handover_settings import HandOver
 from sefa_edge.edge.ipc.faults import ArmLeft, Fault
 from sefa_edge.edge.ipc.process import Child, ChildSpec
 from sefa_edge.edge.ipc.records import Final, Torque, unpack_for_supervisor

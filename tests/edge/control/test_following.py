@@ -6,17 +6,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sefa_edge.edge.control.clock import ManualClock, Pacer
-from sefa_edge.edge.control.follower import Follower
-from sefa_edge.edge.control.paced import PacedFollower, start_following
-from sefa_edge.edge.control.watched_arm import WatchedArm
+from sefa_edge.edge.control.clock import ManualClock
+from sefa_edge.edge.control.paced import Follower, PacedFollower, start_following
+from sefa_edge.edge.ipc.vocabulary import Mode
 from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.errors import ArmFault
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
@@ -73,17 +72,18 @@ class Bench:
         self.judge = ArmJudge(self.bus, plant, wire_limits(PROFILE), self.clock.now_ns, exact_time=True)
         self.port = BusPort(self.bus, self.clock)
         self.sent = SentGoals(connect_feetech_arm(PROFILE, self.port.open(), None))
-        arm = WatchedArm(lambda: self.sent, patience=50, recovery_ns=NS_PER_S)  # pyright: ignore[reportArgumentType]
-        arm.energise()
-        self.follower = Follower(arm, PROFILE, PERIOD_NS)
-        self._pacer = Pacer(self.clock, PERIOD_NS)
+        self.follower = Follower(lambda: self.sent, PROFILE, self.clock)  # pyright: ignore[reportArgumentType]
+        self.follower.switch_on()
+        self.follower.tick_until(lambda report: report.mode is Mode.RUNNING)
 
-    def run(self, seconds: float, until: Callable[[int], bool] | None = None) -> None:
+    def run(self, seconds: float) -> None:
         for _ in range(round(seconds * PROFILE.control_rate_hz)):
-            now_ns = self._pacer.wait().due_ns
-            self.follower.tick(now_ns)
-            if until is not None and until(now_ns):
-                return
+            self.report = self.follower.tick()
+
+    @property
+    def stands(self) -> bool:
+        """Whether the last goals did not move."""
+        return bool((np.abs(np.diff(self.sent.goals_deg[-2:], axis=0)) < 1e-6).all())
 
     def torque(self) -> list[int]:
         return [servo.register(reg.TORQUE_ENABLE) for servo in self.bus.servos]
@@ -131,18 +131,21 @@ def test_a_target_that_is_no_number_changes_nothing(bench: Bench) -> None:
     assert bench.follower.fault is None
 
 
-def test_halt_brakes_and_stays(bench: Bench) -> None:
+def test_hold_brakes_and_stays(bench: Bench) -> None:
     bench.follower.lead(np.full(N, 60.0))
     bench.run(0.2)
-    bench.follower.halt()
-    bench.run(1.0, until=lambda _: bench.follower.standing)
-    assert bench.follower.standing
+    begun_ns = bench.clock.now_ns()
+    bench.follower.hold()
+    assert bench.clock.now_ns() - begun_ns < NS_PER_S
+    assert bench.stands
     assert bench.sent.goals_deg[-1][ELBOW] < 60.0
 
 
 def test_park_goes_to_the_park_pose(bench: Bench) -> None:
-    bench.follower.head_for_park(bench.clock.now_ns())
-    bench.run(8.0, until=bench.follower.parked)
+    begun_ns = bench.clock.now_ns()
+    bench.follower.park()
+    assert bench.clock.now_ns() - begun_ns < 8 * NS_PER_S
+    assert bench.torque() == [reg.TORQUE_OFF] * N
     np.testing.assert_allclose(bench.sent.goals_deg[-1], PROFILE.park_pose_deg, atol=1e-6)
 
 
@@ -157,7 +160,7 @@ def test_heat_is_a_fault_that_names_the_joint_and_holds(bench: Bench) -> None:
     assert bench.follower.fault.hint
     with pytest.raises(ArmFault):
         bench.follower.lead(np.zeros(N))
-    assert bench.follower.standing
+    assert bench.stands
     assert bench.torque() == [reg.TORQUE_ON] * N
 
 
@@ -165,7 +168,7 @@ def test_a_target_set_beside_a_fault_does_not_move_the_arm(bench: Bench) -> None
     bench.bus.servos[ELBOW].temperature_c = 80
     bench.run(1.0)
     resting_deg = bench.sent.goals_deg[-1]
-    bench.follower._target_deg = np.full(N, 40.0)  # what `lead` of another thread may have written meanwhile
+    bench.follower._targets.lead(np.full(N, 40.0))  # as `lead` of another thread may do at the same time
     bench.run(0.5)
     np.testing.assert_array_equal(bench.sent.goals_deg[-1], resting_deg)
 
@@ -173,7 +176,7 @@ def test_a_target_set_beside_a_fault_does_not_move_the_arm(bench: Bench) -> None
 def test_a_servo_that_falls_asleep_is_sent_nothing_more(bench: Bench) -> None:
     bench.bus.servos[ELBOW].connected = False
     bench.run(1.0)
-    assert bench.follower.lost
+    assert bench.follower.finished
     assert "elbow_flex" in str(bench.follower.fault)
     sent = len(bench.sent.goals_deg)
     bench.bus.servos[ELBOW].connected = True
@@ -192,7 +195,7 @@ def test_a_damaged_answer_is_no_fault(bench: Bench) -> None:
 def test_a_pulled_cable_is_a_fault(bench: Bench) -> None:
     bench.port.unplug()
     bench.run(0.1)
-    assert bench.follower.lost
+    assert bench.follower.finished
     assert "port disappeared" in str(bench.follower.fault)
 
 
@@ -292,7 +295,7 @@ def test_an_arm_that_lost_its_power_is_not_switched_on(bench: Bench) -> None:
         for servo in bench.bus.servos:
             servo.supply_mv = supply_mv
         bench.run(0.2)
-    assert bench.follower.lost
+    assert bench.follower.finished
     assert "the arm lost its power and is limp" in str(bench.follower.fault)
     assert bench.torque() == [reg.TORQUE_OFF] * N
 
@@ -305,7 +308,7 @@ def test_a_servo_that_lost_its_power_is_left_out_while_the_others_hold(bench: Be
         bench.run(0.3)
     assert "a servo lost its power and was not switched on again (elbow_flex)" in str(bench.follower.fault)
     assert bench.torque() == [reg.TORQUE_OFF if joint == ELBOW else reg.TORQUE_ON for joint in range(N)]
-    assert bench.follower.standing
+    assert bench.stands
 
 
 def test_positions_that_cannot_be_true_are_a_fault_of_their_joint(bench: Bench) -> None:
@@ -314,7 +317,7 @@ def test_positions_that_cannot_be_true_are_a_fault_of_their_joint(bench: Bench) 
     bench.bus.servos[ELBOW].tell_position = lambda _: next(places) * 29 % 4096
     bench.run(0.5)
     assert "positions that its joint cannot have reached (elbow_flex)" in str(bench.follower.fault)
-    assert bench.follower.standing
+    assert bench.stands
 
 
 PATIENCE_S = 60.0

@@ -10,10 +10,10 @@ import pytest
 from sefa_edge.edge.control.arming import Arming
 from sefa_edge.edge.control.chunks import ChunkPlayer
 from sefa_edge.edge.control.clock import ManualClock, Pacer
+from sefa_edge.edge.control.handover_settings import HAND_OVER_MODES, HandOver, HandOverMode
 from sefa_edge.edge.control.links import DirectLinks
 from sefa_edge.edge.control.loop import ControlLoop
-from sefa_edge.edge.control.motion import Motion
-from sefa_edge.edge.control.play_settings import HAND_OVER_MODES, HandOver, HandOverMode
+from sefa_edge.edge.control.motion import Motion, MotionSettings
 from sefa_edge.edge.control.safety import Envelope
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.policy_records import ActionChunk
@@ -42,7 +42,7 @@ class Bench:
         self.loop: ControlLoop = ControlLoop(
             self.clock,
             self.links,
-            Motion.connect(lambda: self.arm, self.profile, self.period_ns, arming=Arming.AT_ONCE),
+            Motion.connect(lambda: self.arm, self.profile, self.period_ns, settings=MotionSettings(Arming.AT_ONCE)),
         )
         self.pacer = Pacer(self.clock, self.period_ns)
         self.reports: list[TickReport] = []
@@ -264,7 +264,7 @@ def test_a_first_chunk_may_come_late(bench: Bench) -> None:
 
 @pytest.mark.parametrize("mode", HAND_OVER_MODES)
 def test_every_hand_over_keeps_the_limits(bench: Bench, mode: HandOverMode) -> None:
-    bench.loop.motion.player = ChunkPlayer(HandOver(mode))
+    bench.loop.motion.source = ChunkPlayer(HandOver(mode))
     bench.arm_and_run()
     random = np.random.default_rng(3)
     for chunk_id in range(12):
@@ -339,7 +339,7 @@ class PatchyArm(PlantArm):
 def patchy_bench() -> tuple[Bench, PatchyArm]:
     bench = Bench()
     arm = PatchyArm(bench.profile, bench.plant, bench.clock.now_ns)
-    motion = Motion.connect(lambda: arm, bench.profile, bench.period_ns, arming=Arming.AT_ONCE)
+    motion = Motion.connect(lambda: arm, bench.profile, bench.period_ns, settings=MotionSettings(Arming.AT_ONCE))
     bench.loop = ControlLoop(bench.clock, bench.links, motion)
     return bench, arm
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sefa_edge.edge.control.play_settings import NOISE_MODES, NoiseMode
 from sefa_edge.edge.policy.noise import make_noise
+from sefa_edge.edge.policy.noise_modes import NOISE_MODES, NoiseMode
 
 STEP_NS, SHAPE = 100, (6, 3)
 

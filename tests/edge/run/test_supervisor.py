@@ -15,7 +15,7 @@ import pytest
 
 from sefa_edge.cli import CommandLine
 from sefa_edge.edge.cameras.camera import CameraAddress
-from sefa_edge.edge.control.play_settings import HandOver
+from sefa_edge.edge.control.handover_settings import HandOver
 from sefa_edge.edge.ipc.process import Child, ChildSpec
 from sefa_edge.edge.pictures import Capture, read_picture
 from sefa_edge.edge.run import command as run

@@ -1,36 +1,15 @@
-"""How chunks are drawn and played: the settings, and their words on the command line of `run` and `eval`."""
+"""Arguments of `run` and `eval` for how chunks are drawn and played."""
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
-from typing import Annotated, Literal
 
-from sefa_edge.profiles.quantities import Real
-
-HandOverMode = Literal["replace", "blend", "ensemble"]
-HAND_OVER_MODES: tuple[HandOverMode, ...] = ("replace", "blend", "ensemble")
-
-NoiseMode = Literal["per-chunk", "shared", "fixed"]
-NOISE_MODES: tuple[NoiseMode, ...] = ("per-chunk", "shared", "fixed")
-
-FADE_MS = Real("a time", 0.0, 5000.0, "ms")
-DECAY = Real("a number", -100.0, 100.0)
-
-
-@dataclass(frozen=True, slots=True)
-class HandOver:
-    """How a newer chunk takes over; edge/control/handover.py says what the modes do."""
-
-    mode: HandOverMode = "ensemble"
-    fade_ms: Annotated[float, FADE_MS] = 200.0
-    """Blend and ensemble: how long the offset between the arm and the new plan takes to fade."""
-    decay: Annotated[float, DECAY] = 0.01
-    """Ensemble: the k of the weights. 0: all chunks alike; above 0 the oldest weighs most, below 0 the newest."""
+from sefa_edge.edge.control.handover_settings import DECAY, FADE_MS, HAND_OVER_MODES, HandOver
+from sefa_edge.edge.policy.noise_modes import NOISE_MODES
 
 
 def add_play_arguments(parser: argparse.ArgumentParser) -> None:
-    """The words for how chunks are drawn and played."""
+    """Add --handover, --fade-ms, --ensemble-decay and --noise."""
     usual = HandOver()
     parser.add_argument(
         "--handover",
@@ -64,5 +43,5 @@ def add_play_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def hand_over_of(args: argparse.Namespace) -> HandOver:
-    """The hand-over that was asked for."""
+    """The hand-over that these arguments ask for."""
     return HandOver(args.handover, args.fade_ms, args.ensemble_decay)
