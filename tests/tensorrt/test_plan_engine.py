@@ -110,7 +110,7 @@ def test_every_call_answers_its_own_noise(run: Run, launch: str, integrated: str
     assert printed["largest"] == 0
     assert printed["same_array"]
     assert (printed["launched"], printed["enqueued"]) == ((4, 0) if launch == "graph" else (0, 4))
-    assert "joints: float64" in printed["wrong_input"]
+    assert "joints: got float64" in printed["wrong_input"]
     assert printed["live"] == 0  # nothing of the driver is left after close
     assert printed["notes"] == ""
 
@@ -119,7 +119,7 @@ def test_every_call_answers_its_own_noise(run: Run, launch: str, integrated: str
 def test_a_failed_capture_is_reported_and_kernels_are_enqueued(run: Run, function: str) -> None:
     printed = run(STUB_CUDA_FAIL=f"{function}:900")
     assert (printed["error"], printed["largest"], printed["launched"], printed["enqueued"]) == ("", 0, 0, 4)
-    assert printed["notes"].startswith("note: no CUDA graph, every run is enqueued kernel by kernel")
+    assert printed["notes"].startswith("note: no CUDA graph, every inference is enqueued kernel by kernel")
     assert printed["live"] == 0
 
 
