@@ -12,10 +12,9 @@ import pytest
 
 from sefa_edge.firmware_bridge.host.calibration import nominal_calibration
 from sefa_edge.firmware_bridge.host.calibration_files import save_calibration
-from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
-from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
 from sefa_edge.profiles.arms import load_arm_profile
+from tests.rigs.simulated_arm import SimulatedArm
 
 ROOT = Path(__file__).resolve().parents[3]
 PROFILE = load_arm_profile("so101")
@@ -26,18 +25,18 @@ TYPED = b"\n\nc\nyes\n"
 def test_a_calibration_that_does_not_fit_ends_the_run_with_the_way_out(
     reach_engine: Path, tmp_path: Path, is_calibrated: bool
 ) -> None:
-    bus = SimulatedBus.of_arm(PROFILE, KinematicPlant.of_arm(PROFILE))
-    bus.servos[1].write(55, b"\0")
-    bus.servos[1].write(9, b"\0\0\xff\x0f" if not is_calibrated else b"\x10\0\xff\x0f")
+    arm = SimulatedArm(PROFILE, tmp_path / "arm", KinematicPlant.of_arm(PROFILE))
+    arm.bus.servos[1].write(55, b"\0")
+    arm.bus.servos[1].write(9, b"\0\0\xff\x0f" if not is_calibrated else b"\x10\0\xff\x0f")
     words = ["--engine", str(reach_engine), "--arm", "so101", "--camera", "test", "--video", "none"]
     if is_calibrated:
         save_calibration(tmp_path / "robots" / "so101_follower" / "black.json", PROFILE, nominal_calibration(PROFILE))
         words += ["--calibration", "black"]
     keyboard, typing = os.pipe()
     os.write(typing, TYPED)
-    with PtyPort(bus, tmp_path / "arm") as port:
+    with arm:
         done = subprocess.run(
-            [sys.executable, "-m", "sefa_edge", "run", *words, "--port", port.path],
+            [sys.executable, "-m", "sefa_edge", "run", *words, "--port", arm.port.path],
             stdin=keyboard, capture_output=True, text=True, check=False,
             env={**os.environ, "HF_LEROBOT_CALIBRATION": str(tmp_path)},
         )  # fmt: skip

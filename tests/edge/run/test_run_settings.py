@@ -13,17 +13,16 @@ import yaml
 
 from sefa_edge.edge.pictures import write_picture
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
-from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
-from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
 from sefa_edge.profiles.arms import load_arm_profile
+from tests.rigs.simulated_arm import SimulatedArm
 
 PATIENCE_S = 120.0  # only ever waited for when something is broken
 GRIPPER = 5
 
 
-class Unit:
-    """A simulated arm on a pseudo-terminal, its profile in a file, and a folder of pictures as its camera."""
+class Unit(SimulatedArm[KinematicPlant]):
+    """A simulated arm, its profile in a file, and a folder of pictures as its camera."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.arm_file = folder, folder / "mine.yaml"
@@ -34,8 +33,7 @@ class Unit:
         content["joints"][GRIPPER]["servo"]["torque_limit_pct"] = 50.0
         self.arm_file.write_text(yaml.safe_dump(content), encoding="utf-8")
         profile = load_arm_profile(str(self.arm_file))
-        self.bus = SimulatedBus.of_arm(profile, KinematicPlant.of_arm(profile))
-        self.port = PtyPort(self.bus, folder / "arm")
+        super().__init__(profile, folder / "arm", KinematicPlant.of_arm(profile))
         (folder / "pictures").mkdir()
         for number in range(30):
             picture = np.random.default_rng(number).integers(0, 255, (96, 96, 3), np.uint8)
@@ -56,8 +54,7 @@ class Unit:
 
 @pytest.fixture
 def unit(tmp_path: Path) -> Iterator[Unit]:
-    made = Unit(tmp_path)
-    with made.port:
+    with Unit(tmp_path) as made:
         yield made
 
 
