@@ -1,4 +1,4 @@
-"""The records of a run for commands that measure: a listener of the supervisor, used by bench-loop and profile."""
+"""The records of a run for commands that measure: an observer of the supervisor, used by bench-loop and profile."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ class RunRecords:
         self._warm_ns: int | None = None
         self._measuring = False
 
-    def hear_frame(self, descriptor: FrameDescriptor, arrived_ns: int) -> None:
+    def on_frame(self, descriptor: FrameDescriptor, arrived_ns: int) -> None:
         self.frames.append(Received(descriptor, arrived_ns, self._measuring))
         self._check_enough()
 
-    def hear_policy(self, report: PolicyReport) -> None:
+    def on_policy_report(self, report: PolicyReport) -> None:
         if report.happening is Happening.CHUNK:
             self.chunks.append(Received(report, time.monotonic_ns(), self._measuring))
             self._check_enough()
 
-    def hear_tick(self, report: TickReport) -> None:
+    def on_tick(self, report: TickReport) -> None:
         self._measuring = not self.satisfied and self._counts(report)
         if self._measuring:
             self.ticks.append(report)

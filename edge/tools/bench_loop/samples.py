@@ -81,7 +81,7 @@ def elapsed_ns(records: RunRecords) -> int:
 
 
 def record_ticks(mode: Mode, seconds: float, companion: Companion) -> RunRecords:
-    """A listener for the supervisor that measures `seconds` of ticks in `mode` after a warm-up."""
+    """An observer for the supervisor that measures `seconds` of ticks in `mode` after a warm-up."""
 
     begun = False
 

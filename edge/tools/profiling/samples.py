@@ -112,7 +112,7 @@ class PipelineSamples:
         self.ticks: list[TickDurations] = []
 
     def begin_run(self) -> RunRecords:
-        """A listener for another run, in which chunk ids start from one again; earlier measurements are kept."""
+        """An observer for another run, in which chunk ids start from one again; earlier measurements are kept."""
         self._arrived_ns: dict[int, int] = {}
         self._planned: dict[int, PolicyReport] = {}
         self._first_ticks: dict[int, TickReport] = {}
