@@ -162,7 +162,7 @@ def test_the_table_contains_the_measurements() -> None:
     assert "2 x" in printed
     assert "0 page faults" in printed
     assert printed.count("ok    ") == 4
-    assert "no control beside it" in "\n".join(table(findings([1000] * 100)))
+    assert "no comparison loop" in "\n".join(table(findings([1000] * 100)))
 
 
 def test_the_loop_in_c_measures_itself() -> None:
