@@ -40,7 +40,7 @@ COMMANDS = {
         "measure an arm's zero positions and ranges, for its servos and for LeRobot's file",
     ),
     "arm": (
-        "sefa_edge.firmware_bridge.service.command",
+        "sefa_edge.edge.tools.arm_moves.command",
         "find an arm, show and set up its servos, move it to a pose",
     ),
     "cameras": ("sefa_edge.edge.cameras.command", "list the V4L2 cameras, their names, formats and controls"),
