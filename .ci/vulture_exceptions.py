@@ -8,7 +8,6 @@ CODEC = "public: the servo protocol is whole"
 EXCEPTIONS = {
     "configure": LIBRARY,
     "do_GET": LIBRARY,
-    "encoding": LIBRARY,
     "forward": LIBRARY,
     "get_observation": LIBRARY,
     "is_calibrated": LIBRARY,

@@ -239,7 +239,7 @@ class Export:
         except CannotEvaluate as reason:
             if asked != "auto":
                 raise InputError(f"the closed loop cannot be evaluated: {reason}", "--closed-loop none") from None
-            self._judged[0] = (flavour, unproven(gate, f"not evaluated: {reason}"))
+            self._judged[0] = (flavour, unproven(gate, "closed loop", f"not evaluated: {reason}"))
             return None
         self._judged[0] = (flavour, with_closed_loop(gate, closed_loop, lost, self._arm))
         return closed_loop

@@ -14,14 +14,14 @@ from sefa_edge.export.session import Inputs, run_chunks
 from sefa_edge.models.policy import EnginePolicy, FlowPolicy
 from sefa_edge.profiles.action_error import ActionError, action_error
 from sefa_edge.profiles.action_error import why_unproven as why_constant_passes
-from sefa_edge.profiles.card import ClosedLoop, GateResult
+from sefa_edge.profiles.card import ClosedLoop, GateResult, Measurement
 from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.exit_codes import ExitCode
 from sefa_edge.profiles.schema import ArmProfile
 
 ONE_SIDED_95 = 1.645
 """Standard deviations."""
-UNPROVEN_HINTS = {
+UNPROVEN_HINTS: dict[Measurement, str] = {
     "closed loop": (
         "--closed-loop A:B evaluates more seeds; --closed-loop none uses only the action error; --allow-unproven "
         "keeps the files, and their card says so"
@@ -84,7 +84,7 @@ def measure(flavour: Flavour, trial: Trial) -> tuple[GateResult, ActionError]:
         passed=error.overall.p99 <= budget_deg,
     )
     reason = why_constant_passes(trial.reference, budget_deg)
-    return (result if reason is None else unproven(result, reason)), error
+    return (result if reason is None else unproven(result, "action error", reason)), error
 
 
 def with_closed_loop(gate: GateResult, closed_loop: ClosedLoop, lost: LostSuccess, arm: ArmProfile) -> GateResult:
@@ -94,12 +94,14 @@ def with_closed_loop(gate: GateResult, closed_loop: ClosedLoop, lost: LostSucces
         update={"closed_loop": closed_loop, "passed": gate.passed and lost.surely_points <= allowed_points}
     )
     reason = why_unproven(closed_loop, allowed_points)
-    return result if reason is None else unproven(result, reason)
+    return result if reason is None else unproven(result, "closed loop", reason)
 
 
-def unproven(gate: GateResult, reason: str) -> GateResult:
+def unproven(gate: GateResult, measurement: Measurement, reason: str) -> GateResult:
     """The result of a gate that could not have failed: not passed. The first reason is kept."""
-    return gate.model_copy(update={"passed": False, "unproven": gate.unproven or reason})
+    if gate.unproven is not None:
+        return gate
+    return gate.model_copy(update={"passed": False, "unproven": reason, "unproven_measurement": measurement})
 
 
 def why_unproven(closed_loop: ClosedLoop, allowed_points: float) -> str | None:
@@ -156,8 +158,10 @@ def require_passed(flavour: Flavour, gate: GateResult) -> None:
             HINTS[flavour.precision],
         )
     if gate.unproven is not None:
-        part = gate.unproven_part
-        raise GateError(f"{flavour.file}: the {part} proves nothing: {gate.unproven}", UNPROVEN_HINTS[part])
+        measurement = gate.unproven_measurement or "closed loop"
+        raise GateError(
+            f"{flavour.file}: the {measurement} proves nothing: {gate.unproven}", UNPROVEN_HINTS[measurement]
+        )
     closed_loop = gate.closed_loop
     assert closed_loop is not None
     raise GateError(

@@ -117,7 +117,7 @@ def report_text(report: ExportReport) -> str:
             f"fp32 {closed_loop.reference_successes} of the same"
         )
     if judged.unproven is not None:
-        lines.append(f"the {judged.unproven_part} proves nothing: {judged.unproven}")
+        lines.append(f"the {judged.unproven_measurement or 'measurement'} proves nothing: {judged.unproven}")
     return "\n".join([*lines, *report.notes])
 
 

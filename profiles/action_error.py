@@ -8,7 +8,6 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from sefa_edge.profiles.card import ALWAYS_THE_SAME
 from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.exit_codes import ExitCode
 from sefa_edge.profiles.percentiles import nearest_rank
@@ -115,7 +114,10 @@ def why_unproven(reference: np.ndarray, budget_p99: float) -> str | None:
     of_constant = _spread(np.abs(reference - reference.mean(axis=0, dtype=np.float64)))
     if of_constant.p99 > budget_p99:
         return None
-    return f"{ALWAYS_THE_SAME} for all {len(reference)} sample(s) would be within the budget of {budget_p99:g}"
+    return (
+        f"an engine that gives the same chunk for all {len(reference)} sample(s) would be within the budget of "
+        f"{budget_p99:g}"
+    )
 
 
 def error_table(error: ActionError) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from typing_extensions import Self
@@ -38,7 +38,6 @@ from sefa_edge.profiles.strict import StrictModel, parse_json
 Size = Annotated[int, Whole("a size", 1, 2048)]
 Pixels = Annotated[int, Whole("a size", 16, 2048, "pixels")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-ALWAYS_THE_SAME = "an engine that gives the same chunk"
 """Start of the reason why an action error proves nothing."""
 
 
@@ -150,6 +149,10 @@ class ClosedLoop(StrictModel):
         return self.last_seed - self.first_seed + 1
 
 
+Measurement: TypeAlias = Literal["action error", "closed loop"]
+"""What a gate measures; see `GateResult`."""
+
+
 class GateResult(StrictModel):
     """Whether the engine still acts as the network: differences to fp32 torch in joint units, on the same noise."""
 
@@ -167,17 +170,15 @@ class GateResult(StrictModel):
     """Failed, but exported with --allow-worse or --allow-unproven."""
     unproven: str | None = None
     """Why a measurement proves nothing: it could not have failed, or was not made. Not written if None."""
-
-    @property
-    def unproven_part(self) -> str:
-        """Which of the two measurements proves nothing."""
-        return "action error" if (self.unproven or "").startswith(ALWAYS_THE_SAME) else "closed loop"
+    unproven_measurement: Measurement | None = None
+    """Which of the two measurements that is. Not written if None."""
 
     @model_serializer(mode="wrap")
     def _leave_out_what_version_2_lacks(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         content = serialise(self)
-        if self.unproven is None:
-            del content["unproven"]
+        for name in ("unproven", "unproven_measurement"):
+            if content[name] is None:
+                del content[name]
         return content
 
 

@@ -68,5 +68,5 @@ class Among:
 
 BOOL = Scalar("?")
 U8, U16, U32, U64 = Scalar("B"), Scalar("H"), Scalar("I"), Scalar("Q")
-I16, I32, I64 = Scalar("h"), Scalar("i"), Scalar("q")
+I16, I64 = Scalar("h"), Scalar("q")
 F32, F64 = Scalar("f"), Scalar("d")

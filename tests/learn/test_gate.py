@@ -108,8 +108,8 @@ def test_an_action_error_that_a_constant_would_pass_proves_nothing() -> None:
 
 
 def test_each_failure_has_an_allowance_of_its_own() -> None:
-    too_large, proves_nothing = gate(p99_deg=0.6), unproven(gate(), "not evaluated: no such task")
-    both, good = unproven(gate(p99_deg=0.6), "not evaluated: no such task"), gate()
+    too_large, proves_nothing = gate(p99_deg=0.6), unproven(gate(), "closed loop", "not evaluated: no such task")
+    both, good = unproven(gate(p99_deg=0.6), "closed loop", "not evaluated: no such task"), gate()
     lost = gate().model_copy(update={"passed": False})
     for judged, worse, unproven_, overridden in (
         (too_large, False, True, False), (too_large, True, False, True), (lost, False, True, False),

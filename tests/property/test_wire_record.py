@@ -45,7 +45,7 @@ from sefa_edge.edge.recording.field_tables import table_of
 from sefa_edge.edge.recording.topics import Losses, Picture
 from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.wire_types import F32, I32, I64, U8, U16, Many
+from sefa_edge.profiles.wire_types import F32, I64, U8, U16, Many, Scalar
 from tests.property.record_values import records, same
 
 RECORDS: tuple[type[WireRecord], ...] = (
@@ -199,7 +199,7 @@ class After(WireRecord):
     """When it was."""
     lamps: Annotated[tuple[Lamp, ...], Many(4)]
     """All of them."""
-    bulb_ticks: Annotated[np.ndarray, I32["n"]]
+    bulb_ticks: Annotated[np.ndarray, Scalar("i")["n"]]
     """Age of each bulb."""
 
 

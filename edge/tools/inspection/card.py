@@ -87,7 +87,7 @@ def card_lines(card: PolicyCard) -> Lines:
             f"fp32 {loop.reference_successes}",
         )
     if card.gate is not None and card.gate.unproven is not None:
-        yield "unproven", f"the {card.gate.unproven_part} proves nothing: {card.gate.unproven}"
+        yield "unproven", f"the {card.gate.unproven_measurement or 'measurement'} proves nothing: {card.gate.unproven}"
     if card.plan is not None:
         yield from _plan_lines(card.plan)
 
