@@ -73,13 +73,8 @@ def _tiles(report: ExportReport) -> Iterator[str]:
         text = f"of {closed_loop.seeds} seeds; fp32: {closed_loop.reference_successes}. 95 %: {low:.0%} to {high:.0%}"
         yield tile("Success in the simulated world", str(closed_loop.successes), "", f"<p>{text}</p>")
     if first.gate.unproven is not None:
-        yield tile(
-            title = (first.gate.unproven_measurement or "measurement").capitalize()
-            yield tile(title, "proves nothing", "", f"<p>{escape(first.gate.unproven)}</p>")
-            "proves nothing",
-            "",
-            f"<p>{escape(first.gate.unproven)}</p>",
-        )
+        title = (first.gate.unproven_measurement or "measurement").capitalize()
+        yield tile(title, "proves nothing", "", f"<p>{escape(first.gate.unproven)}</p>")
 
 
 def _file_row(flavour: FlavourReport) -> list[Cell]:
