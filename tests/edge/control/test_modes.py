@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from sefa_edge.edge.control.modes import ModeState, Target, describe, transition
+from sefa_edge.edge.control.modes import AfterFault, ModeState, Target, describe, transition
 from sefa_edge.edge.ipc.faults import FAULTS, OBSTRUCTIONS, Fault, Outcome
 from sefa_edge.edge.ipc.vocabulary import POWERED, Command, Event, Mode, Progress
 
@@ -254,3 +254,36 @@ def test_a_hint_says_nothing_twice(fault: Fault) -> None:
         _, hint = describe(run(*RUNNING, fault, *ending))
         parts = hint.split("; ")
         assert len(set(parts)) == len(parts), hint
+
+
+PARKING_FAULTS = [fault for fault, row in FAULTS.items() if row.outcome is Outcome.PARK]
+
+
+@pytest.mark.parametrize("fault", PARKING_FAULTS)
+@pytest.mark.parametrize("after_fault", AfterFault)
+def test_what_follows_a_fault_is_up_to_who_leads_the_arm(fault: Fault, after_fault: AfterFault) -> None:
+    after = transition(ModeState(Mode.RUNNING), fault, after_fault)
+    holds = after_fault is AfterFault.HOLD or (after_fault is AfterFault.HOLD_WHEN_OBSTRUCTED and fault in OBSTRUCTIONS)
+    assert (after.mode, after.fault) == (Mode.HOLD, fault)
+    assert after.target is (Target.LEAVE if holds else Target.STOP)
+
+
+@pytest.mark.parametrize("fault", [Fault.ARM_TIMEOUT, Fault.ARM_DISCONNECTED])
+def test_an_arm_that_a_program_leads_is_not_waited_for(fault: Fault) -> None:
+    after = transition(ModeState(Mode.RUNNING), fault, AfterFault.HOLD)
+    assert (after.mode, after.fault) == (Mode.FAULT, fault)
+    for waiting in (AfterFault.AS_TABLED, AfterFault.HOLD_WHEN_OBSTRUCTED):
+        assert transition(ModeState(Mode.RUNNING), fault, waiting).target is Target.AWAIT_ARM
+
+
+@pytest.mark.parametrize("after_fault", AfterFault)
+def test_a_fault_before_torque_on_leaves_the_arm_untouched(after_fault: AfterFault) -> None:
+    for fault in (Fault.SERVO_STATUS, Fault.ARM_TIMEOUT, Fault.OVERCURRENT):
+        after = transition(ModeState(), fault, after_fault)
+        assert (after.mode, after.fault, after.finished) == (Mode.IDLE, fault, True)
+
+
+def test_an_arm_that_was_parked_stays_so_whatever_comes_later() -> None:
+    parked = ModeState(Mode.RELEASED, parked=True)
+    for event in (Command.STOP, Command.RELEASE, Progress.SETTLED, Fault.POLICY_LOST):
+        assert transition(parked, event).parked
