@@ -31,9 +31,9 @@ GIVE_UP_NS = s_to_ns(10.0)
 
 @dataclass(frozen=True, slots=True)
 class CameraConfig:
-    """What a camera process is told, by its own parent: no pydantic, which would be a fifth of its memory.
+    """Configuration of a camera process, written by its own parent: no pydantic, which takes a fifth of its memory.
 
-    `reader_fds`: one socket per reader of the ring.
+    `reader_fds`: one channel per reader of the ring.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Child processes: started with the descriptors they need, heard when they fail, never left behind."""
+"""Child processes: started with the file descriptors they need, reported when they fail, never left behind."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from sefa_edge.profiles.exit_codes import ERRORS, ExitCode
 from sefa_edge.profiles.units import NS_PER_S
 
 PR_SET_PDEATHSIG = 1
-LAST_WORDS_BYTES = 16384
+STDERR_TAIL_BYTES = 16384
 STAT_STATE, STAT_START, STAT_TIMES = 3, 22, (14, 15)
-"""Fields of /proc/PID/stat: the first one after the name, when the process was started, and what it has used."""
+"""Fields of /proc/PID/stat: the state, the start time, and the processor time used (user and system)."""
 KILL_PATIENCE_S = 5.0
 """From SIGKILL to the end of a process that is not stuck in the kernel, on a busy machine."""
 LEAN = {
-    # Otherwise every process that imports numpy keeps a pool of threads for matrices that nobody multiplies.
+    # Otherwise every process that imports numpy keeps a pool of threads for matrix products that are never computed.
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     # Otherwise pydantic reads the metadata of every installed package, in search of plugins.
     "PYDANTIC_DISABLE_PLUGINS": "__all__",
-    "ORT_DISABLE_TELEMETRY": "1",  # as in the command `sefa-edge`; a thread less
+    "ORT_DISABLE_TELEMETRY": "1",  # as in the command `sefa-edge`; saves a thread
 }
-"""Environment of a process of the runtime, for a quick start and a small memory."""
+"""Environment of a process of the runtime: it starts faster and needs less memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,35 +44,35 @@ class ChildSpec:
 
     name: str
     module: str
-    config: str | Briefing | None
+    config: str | WithheldConfig | None
     inherited_fds: tuple[int, ...]
     arguments: tuple[str, ...] = ()
     stderr_fd: int | None = None
-    """Where its standard error goes; None: kept in memory, so that the supervisor can tell its last words."""
+    """Where its standard error goes; None: kept in memory, for the error message of a process that failed."""
 
 
-class Briefing:
-    """A configuration that is told later: the child loads its modules meanwhile, and waits.
+class WithheldConfig:
+    """A configuration that is sent later: the child loads its modules meanwhile, and waits.
 
-    `close` without `give`, and the end of this process, tell it nothing: `read_config` is empty, and it ends.
+    After `close` without `send`, or the end of this process, `read_config` returns nothing, and the child exits.
     """
 
     def __init__(self, config: str) -> None:
         self._config = config.encode()
         self._read_fd, self._write_fd = os.pipe2(os.O_CLOEXEC)
 
-    def hand_over(self) -> int:
-        """The child's end, once; whoever takes it closes it."""
+    def take_read_fd(self) -> int:
+        """The child's end; to be called once. The caller closes it."""
         return self._read_fd
 
-    def give(self) -> None:
+    def send(self) -> None:
         """Let the child begin."""
         with contextlib.suppress(BrokenPipeError):  # it has died; that is noticed elsewhere
             os.write(self._write_fd, self._config)
         self.close()
 
     def close(self) -> None:
-        """Forget a child that is not needed, or has begun."""
+        """Withhold it for ever, or after `send`: free the descriptor."""
         if self._write_fd >= 0:
             os.close(self._write_fd)
             self._write_fd = -1
@@ -83,7 +83,7 @@ class Child:
 
     def __init__(self, spec: ChildSpec) -> None:
         self.name = spec.name
-        self._words_fd = os.memfd_create(f"sefa-{spec.name}-stderr", os.MFD_CLOEXEC)
+        self._stderr_fd = os.memfd_create(f"sefa-{spec.name}-stderr", os.MFD_CLOEXEC)
         config_fd = _config_fd(spec.config)
         try:
             self._process = self._start(spec, config_fd)
@@ -103,8 +103,8 @@ class Child:
             return subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
-                stdout=self._words_fd,
-                stderr=self._words_fd if spec.stderr_fd is None else spec.stderr_fd,
+                stdout=self._stderr_fd,
+                stderr=self._stderr_fd if spec.stderr_fd is None else spec.stderr_fd,
                 pass_fds=fds,
                 start_new_session=True,
                 env=os.environ | LEAN,
@@ -118,8 +118,8 @@ class Child:
         return self._process.pid
 
     def pin(self, cpus: frozenset[int]) -> None:
-        """Keep all its threads on these cores; empty: on any."""
-        with contextlib.suppress(OSError):  # it has ended, or it is not permitted: it runs anywhere
+        """Keep all its threads on these cores; empty: leave them where they are."""
+        with contextlib.suppress(OSError):  # it has ended, or pinning is not permitted: it runs anywhere
             for thread in os.listdir(f"/proc/{self.pid}/task") if cpus else ():
                 os.sched_setaffinity(int(thread), cpus)
 
@@ -129,26 +129,26 @@ class Child:
         return self._process.poll()
 
     def wait(self, timeout_s: float) -> int | None:
-        """Wait for the end; None when it still runs after `timeout_s`."""
+        """Wait for the end and return the exit code; None when it still runs after `timeout_s`."""
         poller = select.poll()
         poller.register(self.exit_fd, select.POLLIN)
         poller.poll(max(0.0, timeout_s) * 1000)
         return self.exit_code
 
     def stop(self, patience_s: float) -> None:
-        """End it: SIGTERM, then SIGKILL after `patience_s`; a process that is stuck in the kernel may outlive this."""
+        """End it: SIGTERM, then SIGKILL after `patience_s`. A process that is stuck in the kernel may outlive this."""
         if self.exit_code is None:
             self.send_signal(signal.SIGTERM)
             self.wait(patience_s)
         self.kill(KILL_PATIENCE_S)
 
     def send_signal(self, number: signal.Signals) -> None:
-        """Never blocks, and does nothing once the process has ended: safe to call from a signal handler."""
+        """Never blocks, and does nothing once the process has ended: a signal handler may call it."""
         with contextlib.suppress(OSError):
             signal.pidfd_send_signal(self.exit_fd, number)
 
     def kill(self, patience_s: float) -> None:
-        """SIGKILL, and wait for at most `patience_s` until it took effect."""
+        """Send SIGKILL, and wait at most `patience_s` for the end."""
         if self.exit_code is None:
             self.send_signal(signal.SIGKILL)
             self.wait(patience_s)
@@ -162,45 +162,45 @@ class Child:
         return sum(int(fields[number - STAT_STATE]) for number in STAT_TIMES) if fields else 0
 
     def wants_processor(self) -> bool:
-        """Whether it is running, or waits for a processor that others use. Source: proc(5), field 3."""
+        """Whether it runs, or waits for a processor that other processes use. Source: proc(5), field 3."""
         return self._stat()[:1] == ["R"]
 
     def _stat(self) -> list[str]:
-        """/proc/PID/stat from field 3 on; empty for a process that is gone."""
+        """/proc/PID/stat from field 3 on; empty when the process is gone."""
         try:
             return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             return []
 
-    def last_words(self) -> str:
-        """The end of what it wrote to standard error."""
-        size = os.fstat(self._words_fd).st_size
-        return os.pread(self._words_fd, LAST_WORDS_BYTES, max(0, size - LAST_WORDS_BYTES)).decode(errors="replace")
+    def stderr_tail(self) -> str:
+        """The end of what it wrote to standard output and standard error."""
+        size = os.fstat(self._stderr_fd).st_size
+        return os.pread(self._stderr_fd, STDERR_TAIL_BYTES, max(0, size - STDERR_TAIL_BYTES)).decode(errors="replace")
 
     def failure(self) -> SefaError:
-        """Why it ended, as the error it printed or, for a crash, as its last line."""
-        return _failure(self.name, self.exit_code, self.last_words())
+        """Why it ended: the error that it printed or, after a crash, the last line of its output."""
+        return _failure(self.name, self.exit_code, self.stderr_tail())
 
     def close(self) -> None:
-        """Forget a process that has ended."""
-        descriptors, self.exit_fd = (self.exit_fd, self._words_fd), -1
+        """Free the descriptors of a process that has ended."""
+        descriptors, self.exit_fd = (self.exit_fd, self._stderr_fd), -1
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def be_lean() -> None:
-    """For this very process what a child is given anyway; before numpy and pydantic are imported."""
+def use_lean_environment() -> None:
+    """Give this process the environment that its children get. To be called before numpy and pydantic are imported."""
     os.environ.update(LEAN)
 
 
 def child_main(work: Callable[[bytes], int]) -> int:
-    """Body of a child's `__main__`: reads `--config FD`, dies with its parent, prints failures plainly."""
+    """Body of a child's `__main__`: reads `--config FD`, dies with its parent, prints a failure as error and hint."""
     console.install()
     parser = argparse.ArgumentParser()
     parser.add_argument("--config", type=int, required=True)
     config_fd = parser.parse_args().config
     die_with_parent()
-    for number in (signal.SIGINT, signal.SIGQUIT):  # Ctrl-C is the supervisor's to handle, Ctrl-\ control's as well
+    for number in (signal.SIGINT, signal.SIGQUIT):  # the supervisor handles Ctrl-C, and control Ctrl-\ as well
         signal.signal(number, signal.SIG_IGN)
     try:
         return work(read_config(config_fd))
@@ -210,19 +210,19 @@ def child_main(work: Callable[[bytes], int]) -> int:
 
 
 def read_config(fd: int) -> bytes:
-    """Content of the inherited configuration descriptor, which is closed."""
+    """Read an inherited descriptor to its end, and close it."""
     with os.fdopen(fd, "rb") as file:
         return file.read()
 
 
-def give_memory_back() -> None:
-    """To the operating system, after the start: what was read, unpacked and thrown away meanwhile."""
-    with contextlib.suppress(AttributeError):  # only glibc has the call
+def trim_heap() -> None:
+    """Return heap memory that was only needed during the start to the operating system."""
+    with contextlib.suppress(AttributeError):  # only glibc has this function
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def started_ns() -> int:
-    """When this process was started (CLOCK_MONOTONIC), before it loaded anything; up to 10 ms early.
+    """When this process was started (CLOCK_MONOTONIC), before it imported anything; up to 10 ms too early.
 
     Source: proc(5), field 22 of /proc/PID/stat, in clock ticks since the boot.
     """
@@ -233,16 +233,16 @@ def started_ns() -> int:
 
 
 def die_with_parent() -> None:
-    """Ask the kernel for SIGKILL when the parent dies; also when it died just now."""
+    """Ask the kernel for SIGKILL when the parent dies, also when it has died just now."""
     parent = os.getppid()
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _config_fd(config: str | Briefing | None) -> int | None:
-    if isinstance(config, Briefing):
-        return config.hand_over()
+def _config_fd(config: str | WithheldConfig | None) -> int | None:
+    if isinstance(config, WithheldConfig):
+        return config.take_read_fd()
     return None if config is None else _memory_file(config)
 
 
@@ -253,13 +253,13 @@ def _memory_file(content: str) -> int:
     return fd
 
 
-def _failure(name: str, exit_code: int | None, words: str) -> SefaError:
-    lines = [line for line in words.splitlines() if line.strip()]
+def _failure(name: str, exit_code: int | None, output: str) -> SefaError:
+    lines = [line for line in output.splitlines() if line.strip()]
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     hints = [line.removeprefix("hint: ") for line in lines if line.startswith("hint: ")]
     if errors:
-        told = exit_code if exit_code in ERRORS else ExitCode.FAULT
-        return SefaError(errors[-1], hints[-1] if hints else "", told)
+        code = exit_code if exit_code in ERRORS else ExitCode.FAULT
+        return SefaError(errors[-1], hints[-1] if hints else "", code)
     return SefaError(f"the {name} process ended: {_ending(exit_code)}", lines[-1] if lines else "", ExitCode.FAULT)
 
 

@@ -1,8 +1,8 @@
-"""How the processes talk: records over socket pairs, pixels in shared memory. The only place that knows.
+"""Transport between the processes: records over socket pairs, pixels in shared memory.
 
-A record is one datagram of fixed size; a sender never waits and a reader drains to the newest. Pixels lie in
-a ring of slots in an anonymous memory file (nothing to leak after `kill -9`) and only a descriptor travels;
-the system call that carries it orders the memory, also on arm64.
+A record is one datagram; a sender never waits, and a reader drains to the newest. Pixels lie in a ring of slots in an
+anonymous memory file (nothing remains after `kill -9`), and only a descriptor is sent; the system call that sends it
+orders the memory, also on arm64.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Channel:
         connection.setblocking(False)
         self._socket = connection
         self.dropped = 0
-        """Records that the other end was too slow to take."""
+        """Records that were not sent because the other end was behind."""
 
     @classmethod
     def from_fd(cls, fd: int) -> Channel:
@@ -52,7 +52,7 @@ class Channel:
         return self._socket.fileno()
 
     def send(self, record: bytes) -> bool:
-        """Hand over one record; False (and counted) when the reader is behind.
+        """Send one record; False, and counted as dropped, when the reader is behind.
 
         Raises:
             ChannelClosed: the other end is gone.
@@ -85,7 +85,7 @@ class Channel:
             except BlockingIOError:
                 return None
             except ConnectionResetError:
-                continue  # it left with records of ours unread: told once, before what it said last
+                continue  # it ended with records of ours unread: reported once, before the last records it sent
             if record:
                 return record
             break
@@ -97,7 +97,7 @@ class Channel:
             yield record
 
     def newest(self) -> bytes | None:
-        """The newest waiting record; older ones are thrown away. Raises ChannelClosed as `receive` does."""
+        """The newest waiting record; older ones are discarded. Raises ChannelClosed as `receive` does."""
         newest = None
         for record in self.drain():
             newest = record
@@ -114,7 +114,7 @@ class Channel:
 
 
 def channel_pair() -> tuple[Channel, Channel]:
-    """Two connected ends. Message boundaries are kept and the death of either end is seen by the other."""
+    """Two connected ends. They keep record boundaries, and each notices the death of the other."""
     first, second = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     return Channel(first), Channel(second)
 
@@ -122,7 +122,7 @@ def channel_pair() -> tuple[Channel, Channel]:
 @wire_record(Kind.FRAME)
 @dataclass(frozen=True, slots=True)
 class FrameDescriptor(WireRecord):
-    """Where the newest picture lies: a slot of the ring."""
+    """A frame that a camera has published, and its slot in the ring."""
 
     slot: Annotated[int, U32]
     sequence: Annotated[int, I64]
@@ -130,54 +130,54 @@ class FrameDescriptor(WireRecord):
     """When the light was caught."""
     received_ns: Annotated[int, I64]
     published_ns: Annotated[int, I64]
-    """When the picture lay in the ring, in the policy's size."""
+    """When the frame was in the ring, in the policy's size."""
     still_ns: Annotated[int, I64] = 0
-    """For how long the camera had been giving one picture, bit by bit, when it gave the one before this."""
+    """For how long the camera had been repeating one image, bit by bit, up to the frame before this one."""
     dark_ns: Annotated[int, I64] = 0
-    """For how long it had been seeing nothing then."""
+    """For how long its images had been dark up to then."""
     reconnections: Annotated[int, I64] = 0
-    """How often the camera has come back since the start of the run."""
+    """How often the camera has been reopened since the start of the run."""
     damaged: Annotated[int, I64] = 0
-    """How many of its pictures were damaged or cut short, and not used, since the start of the run."""
+    """How many of its images were damaged or cut short, and discarded, since the start of the run."""
 
 
 class FrameRing:
-    """Pictures uint8 [slots, height, width, 3] in shared memory, each slot stamped with its sequence.
+    """Images uint8 [slots, height, width, 3] in shared memory, each slot stamped with its sequence number.
 
-    One writer. A reader copies a slot and looks at its stamp again: a reader overtaken by a whole ring (that
-    takes `slots - 1` frame periods) throws the copy away instead of using half of two pictures.
+    One writer. A reader copies a slot and checks its stamp again: a reader overtaken by a whole ring (that takes
+    `slots - 1` frame periods) discards the copy instead of using half of two images.
     """
 
     def __init__(self, fd: int, height: int, width: int, slots: int = RING_SLOTS) -> None:
         self.fd = fd
         self._memory = mmap.mmap(fd, _ring_bytes(height, width, slots))
         self._stamps = np.frombuffer(self._memory, np.int64, slots)
-        self._pictures = np.frombuffer(self._memory, np.uint8, slots * height * width * 3, slots * 8).reshape(
+        self._images = np.frombuffer(self._memory, np.uint8, slots * height * width * 3, slots * 8).reshape(
             slots, height, width, 3
         )
 
     @classmethod
     def create(cls, height: int, width: int, slots: int = RING_SLOTS) -> FrameRing:
-        """A new ring; `fd` is what a child inherits."""
+        """A new ring; a child inherits its `fd`."""
         fd = os.memfd_create("sefa-frames", os.MFD_CLOEXEC)
         os.ftruncate(fd, _ring_bytes(height, width, slots))
         return cls(fd, height, width, slots)
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of its pictures."""
-        return self._pictures.shape[1], self._pictures.shape[2]
+        """Height and width of its images."""
+        return self._images.shape[1], self._images.shape[2]
 
-    def write(self, sequence: int, picture: np.ndarray) -> int:
-        """Store a picture uint8 [H,W,3]; returns the slot."""
+    def write(self, sequence: int, image: np.ndarray) -> int:
+        """Store an image uint8 [H,W,3]; returns the slot."""
         slot = sequence % len(self._stamps)
         self._stamps[slot] = -1
-        self._pictures[slot] = picture
+        self._images[slot] = image
         self._stamps[slot] = sequence
         return slot
 
     def read(self, descriptor: FrameDescriptor) -> np.ndarray | None:
-        """A copy uint8 [H,W,3] of the picture, or None when the slot holds another one by now.
+        """A copy uint8 [H,W,3] of the image; None when the slot has been overwritten.
 
         Raises:
             RecordError: the descriptor points outside the ring.
@@ -186,12 +186,12 @@ class FrameRing:
             raise RecordError(f"slot {descriptor.slot} of a ring of {len(self._stamps)}")
         if self._stamps[descriptor.slot] != descriptor.sequence:
             return None
-        picture = self._pictures[descriptor.slot].copy()
-        return picture if self._stamps[descriptor.slot] == descriptor.sequence else None
+        image = self._images[descriptor.slot].copy()
+        return image if self._stamps[descriptor.slot] == descriptor.sequence else None
 
     def close(self) -> None:
-        """Unmap the memory and give the file descriptor back."""
-        del self._stamps, self._pictures
+        """Unmap the memory and close the file descriptor."""
+        del self._stamps, self._images
         self._memory.close()
         os.close(self.fd)
 

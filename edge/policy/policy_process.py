@@ -34,7 +34,7 @@ from sefa_edge.edge.ipc.policy_records import (
     PolicyReport,
     Trouble,
 )
-from sefa_edge.edge.ipc.process import child_main, give_memory_back
+from sefa_edge.edge.ipc.process import child_main, trim_heap
 from sefa_edge.edge.ipc.records import JointSample
 from sefa_edge.edge.ipc.ring_reader import RingInput, RingReader
 from sefa_edge.edge.ipc.transport import RING_SLOTS, Channel, ChannelClosed, FrameDescriptor
@@ -53,25 +53,25 @@ MAX_JOINT_GAP_NS = ms_to_ns(50)
 
 
 class PolicyConfig(StrictModel):
-    """What the policy process is told."""
+    """Configuration of the policy process."""
 
     engine: str
     cameras: list[RingInput]
     supervisor_fd: int
     control_fd: int
     max_age_ms: float
-    """A picture or joint sample older than this is not acted upon."""
+    """A frame or joint sample older than this is not used."""
     max_frame_age_ms: float | None = None
-    """Of pictures alone; null: `max_age_ms`."""
+    """For frames; null: `max_age_ms`."""
     max_skew_ms: float = DEFAULT_MAX_SKEW_MS
     frozen_ns: dict[str, int] = Field(default_factory=dict)
-    """How long a camera may repeat a picture, by its name; one that is not named: for ever."""
+    """How long a camera may repeat a frame, by its name; one that is not named: without limit."""
     dark_ns: dict[str, int] = Field(default_factory=dict)
-    """How long a camera may see nothing, likewise."""
+    """How long the frames of a camera may be dark, likewise."""
     threads: int = 1
     noise: NoiseMode = "per-chunk"
     recorder_fd: int | None = None
-    """End of a channel to the recorder, which gets an Inference each time; None: nobody records."""
+    """End of a channel to the recorder, which gets an Inference for each chunk; None: the run is not recorded."""
 
     def watch_limits(self) -> WatchLimits:
         age_ms = self.max_age_ms if self.max_frame_age_ms is None else self.max_frame_age_ms
@@ -237,7 +237,7 @@ def main(content: bytes) -> int:
         engine = TappedEngine(engine)
         tap = PolicyTap(engine, PatientSink(Channel.from_fd(config.recorder_fd)))
     process = PolicyProcess(config, engine, tap)
-    give_memory_back()
+    trim_heap()
     gc.freeze()
     try:
         with suppress(ChannelClosed):

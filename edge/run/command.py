@@ -32,21 +32,21 @@ EPISODES = Whole("a number of episodes", 1, 1_000_000)
 MEGABYTES = Whole("a size", 1, 10_000_000, "MB")
 
 if TYPE_CHECKING:
-    from sefa_edge.edge.run.homecoming import Ending
     from sefa_edge.edge.run.run_plan import RunPlan
+    from sefa_edge.edge.run.safe_stop import Ending
     from sefa_edge.edge.run.status import StatusLine
     from sefa_edge.edge.run.summary import RunSummary
 
 
 def add_setup_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which engine, arm, cameras and rates: also the words of `sefa-edge profile`."""
+    """Engine, arm, cameras and rates; `sefa-edge profile` has these arguments too."""
     parser.add_argument("--engine", type=engine_at, required=True, metavar="E", help="model.onnx, its card beside it")
     parser.add_argument("--arm", default=SIMULATED, metavar="ARM", help="sim, so101, so100 or an arm profile (.yaml)")
     parser.add_argument("--port", metavar="P", help="serial port of the arm; with sim: the --link of `sefa-edge sim`")
     parser.add_argument(
         "--calibration",
         metavar="FILE|ID",
-        help="LeRobot calibration of a real arm (default: what its servos carry); required where several servo "
+        help="LeRobot calibration of a real arm (default: that in its servos); required where several servo "
         "adapters are plugged in",
     )
     parser.add_argument(
@@ -57,7 +57,7 @@ def add_setup_arguments(parser: argparse.ArgumentParser) -> None:
         "run:RECORDING, http://… or rtsp://…; one per camera",
     )
     parser.add_argument(
-        "--camera-rate", type=PICTURE_RATE_HZ.parse, default=30.0, metavar="HZ", help="pictures per second"
+        "--camera-rate", type=PICTURE_RATE_HZ.parse, default=30.0, metavar="HZ", help="frames per second"
     )
     _add_camera_limits(parser)
     parser.add_argument(
@@ -75,14 +75,22 @@ def _add_camera_limits(parser: argparse.ArgumentParser) -> None:
         (
             "--max-frame-age-ms",
             SOME_MILLISECONDS,
-            "park when a picture is older (default: the arm profile's goal_timeout_ms)",
+            "park when a frame is older (default: the arm profile's goal_timeout_ms)",
         ),
-        ("--max-skew-ms", SOME_MILLISECONDS, "park when the cameras stay further apart in time (default: 50)"),
-        ("--frozen-ms", MILLISECONDS, "park when a picture repeats for so long, 0: never (default for sensors: 1000)"),
+        (
+            "--max-skew-ms",
+            SOME_MILLISECONDS,
+            "park when the cameras' frames stay further apart (default: 50)",
+        ),
+        (
+            "--frozen-ms",
+            MILLISECONDS,
+            "park when a frame repeats for this long, 0: never (real cameras: 1000)",
+        ),
         (
             "--dark-ms",
             MILLISECONDS,
-            "park when a camera sees nothing for so long, 0: never (default for sensors: 500)",
+            "park when frames are dark for this long, 0: never (real cameras: 500)",
         ),
     )
     for word, quantity, help_text in limits:
@@ -90,7 +98,7 @@ def _add_camera_limits(parser: argparse.ArgumentParser) -> None:
 
 
 def add_realtime_arguments(parser: argparse.ArgumentParser) -> None:
-    """How the control loop waits, and where."""
+    """Core, priority and waiting of the control loop."""
     parser.add_argument("--cpu", type=CORE.parse, metavar="N", help="core of the control loop (default: the highest)")
     parser.add_argument(
         "--realtime-priority",
@@ -104,12 +112,12 @@ def add_realtime_arguments(parser: argparse.ArgumentParser) -> None:
         type=SPIN_US.parse,
         default=DEFAULT_REALTIME.spin_us,
         metavar="N",
-        help="wait actively that long before each tick",
+        help="busy-wait for the last N microseconds before each tick",
     )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The words of `sefa-edge run`."""
+    """The arguments of `sefa-edge run`."""
     add_setup_arguments(parser)
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--episodes", type=EPISODES.parse, metavar="N", help="episodes to run (default with sim: 5)")
@@ -119,16 +127,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="end after this time, counted from when the policy first moves the arm",
     )
-    parser.add_argument("--episode-seconds", type=SECONDS.parse, metavar="S", help="give an episode up after this time")
+    parser.add_argument("--episode-seconds", type=SECONDS.parse, metavar="S", help="end an episode after this time")
     parser.add_argument(
         "--video",
         type=path_argument,
         default=Path("run.png"),
         metavar="F",
-        help="pictures of the run: a contact sheet (.png) or a video (.mp4, .webm, .avi); 'none' for nothing",
+        help="what to draw of the run: a contact sheet (.png), a video (.mp4, .webm, .avi), or 'none'",
     )
     parser.add_argument(
-        "--record", type=path_argument, metavar="DIR", help="record everything into a new file in DIR (MCAP)"
+        "--record", type=path_argument, metavar="DIR", help="record the run into a new MCAP file in DIR"
     )
     parser.add_argument(
         "--record-limit-mb", type=MEGABYTES.parse, default=4000, metavar="MB", help="stop recording at this size"
@@ -136,19 +144,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="F", help="write the summary as JSON; - is standard output")
 
 
-def usual_words(engine: Path) -> dict[str, object]:
-    """What `run` does with this engine when it is told nothing else, and draws nothing: for a program that measures."""
+def default_arguments(engine: Path) -> dict[str, object]:
+    """The arguments of a run of this engine with all defaults, without drawing: for a program that measures."""
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     return vars(parser.parse_args(["--engine", str(engine), "--video", "none"]))
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run it; returns the exit code. Raises SefaError for what must be told with a hint."""
-    from sefa_edge.edge.ipc.process import be_lean
+    """Perform the run; returns the exit code. Raises SefaError when it cannot start."""
+    from sefa_edge.edge.ipc.process import use_lean_environment
 
-    be_lean()
-    from sefa_edge.edge.run.run_plan import look_at_calibration, look_at_cameras, make_plan
+    use_lean_environment()
+    from sefa_edge.edge.run.run_plan import check_calibration, check_cameras, make_plan
     from sefa_edge.edge.run.status import StatusLine
     from sefa_edge.edge.run.supervisor import Supervisor
     from sefa_edge.profiles.console import limit_waiting
@@ -158,29 +166,29 @@ def main(args: argparse.Namespace) -> int:
     check_report_word(args.json)
     limit_waiting()
     line = StatusLine(sys.stderr)
-    for note in (*look_at_calibration(plan), *look_at_cameras(plan)):
+    for note in (*check_calibration(plan), *check_cameras(plan)):
         line.say(note)
     card = plan.card
     line.say(f"engine {card.name} ({card.precision}, task {card.task}), arm {plan.arm_name}; Ctrl-C parks it")
     supervisor = Supervisor(plan, line)
-    with supervisor.signals:  # what follows a run is not cut short: how it ended is told, whatever comes
-        return _tell(supervisor.run(), supervisor.summary, plan, args.json, line)
+    with supervisor.signals:  # a signal does not interrupt the report on how the run ended
+        return _report(supervisor.run(), supervisor.summary, plan, args.json, line)
 
 
-def _tell(ending: Ending, summary: RunSummary, plan: RunPlan, report: str | None, line: StatusLine) -> int:
-    """Summary and report; the exit code."""
+def _report(ending: Ending, summary: RunSummary, plan: RunPlan, report_path: str | None, line: StatusLine) -> int:
+    """Write the JSON report, print the summary and how the run ended; returns the exit code."""
     from sefa_edge.profiles.console import message_line
     from sefa_edge.profiles.files import write_report
 
     unwritten = 0
     try:
-        write_report(report, summary.as_json())
+        write_report(report_path, summary.as_json())
     except SefaError as error:  # how the run ended is more important
         line.say(f"no report: {error}")
         unwritten = error.exit_code
-    print(summary.text(), file=sys.stderr if report == "-" else sys.stdout)
-    if plan.film is not None and plan.film.is_file() and summary.episodes:
-        line.say(f"pictures of the run: {plan.film}")
+    print(summary.text(), file=sys.stderr if report_path == "-" else sys.stdout)
+    if plan.video is not None and plan.video.is_file() and summary.episodes:
+        line.say(f"pictures of the run: {plan.video}")
     fault = ending.exit_code in ERRORS
     line.say(f"error: {message_line(ending.message)}" if fault else ending.message)
     if fault and ending.hint:

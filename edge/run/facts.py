@@ -1,4 +1,4 @@
-"""What a recording says about its run, beside what happened in it."""
+"""What a recording contains about its run beside the records: metadata and attachments."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from sefa_edge.edge.run.run_plan import RunPlan
 from sefa_edge.profiles.files import read_bounded
 
 
-def run_words(plan: RunPlan) -> dict[str, str]:
-    """Metadata: what was asked for."""
+def run_metadata(plan: RunPlan) -> dict[str, str]:
+    """Metadata: command line, engine, arm."""
     return {
         "command_line": shlex.join(["sefa-edge", *sys.argv[1:]]),
         "engine": str(plan.engine.resolve()),
@@ -23,7 +23,7 @@ def run_words(plan: RunPlan) -> dict[str, str]:
 
 
 def run_attachments(plan: RunPlan, control: ControlConfig) -> dict[str, str]:
-    """Everything that the run was set up with, as JSON, by file name. Raises InputError: no calibration."""
+    """All configuration of the run as JSON, by file name. Raises InputError: the calibration cannot be read."""
     found = {
         "card.json": plan.card.model_dump_json(),
         "arm.json": plan.profile.model_dump_json(),

@@ -1,4 +1,4 @@
-"""What a run is going to be: engine, arm, cameras, episodes, checked against each other beforehand."""
+"""The plan of a run: engine, arm, cameras, episodes, checked against each other before anything starts."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from sefa_edge.profiles.simulated_arm import SIMULATED, arm_profile_name
 
 SIMULATED_EPISODES = 5
 REAL_EPISODE_S = 20.0
-NO_FILM = "none"
-FILM_ENDINGS = (".png", ".mp4", ".webm", ".avi")
+NO_VIDEO = "none"
+VIDEO_SUFFIXES = (".png", ".mp4", ".webm", ".avi")
 _NAMED_CAMERA = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._-]*)=(.+)")
 
 
@@ -58,7 +58,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class CameraChecks:
-    """What the pictures are held to. A camera that is not named may repeat a picture, or see nothing, for ever."""
+    """Limits for frames. A camera that is not named may repeat a frame, or send dark ones, without limit."""
 
     max_frame_age_ms: float
     max_skew_ms: float
@@ -76,7 +76,7 @@ class RecordingPlan:
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """Everything that the supervisor needs to know."""
+    """All that the supervisor needs."""
 
     engine: Path
     card: PolicyCard
@@ -95,17 +95,17 @@ class RunPlan:
     hand_over: HandOver
     noise: NoiseMode
     schedule: Schedule
-    film: Path | None
+    video: Path | None
     recording: RecordingPlan | None = None
     untouched: bool = False
-    """The arm is read and never switched on; the policy thinks, and nothing moves. For a program that measures."""
+    """The arm is read and its torque stays off; the policy infers, and nothing moves. For a program that measures."""
 
 
 def make_plan(args: argparse.Namespace) -> RunPlan:
-    """Check what was asked for.
+    """Make the plan from the arguments.
 
     Raises:
-        InputError: something does not exist or does not fit something else; says which and why.
+        InputError: an argument names something that does not exist, or two arguments do not fit each other.
     """
     engine_kind(_existing_engine(args.engine))
     card = load_card(args.engine)
@@ -136,13 +136,13 @@ def make_plan(args: argparse.Namespace) -> RunPlan:
         hand_over=hand_over_of(args),
         noise=args.noise,
         schedule=_schedule(args, card, simulated),
-        film=_film(args.video),
+        video=_video(args.video),
         recording=None if args.record is None else _recording(args.record, args.record_limit_mb),
     )
 
 
 def realtime_settings(args: argparse.Namespace) -> RealtimeSettings:
-    """What `--cpu`, `--realtime-priority` and `--spin-us` say.
+    """The settings from `--cpu`, `--realtime-priority` and `--spin-us`.
 
     Raises:
         InputError: a core that this process may not use.
@@ -153,8 +153,8 @@ def realtime_settings(args: argparse.Namespace) -> RealtimeSettings:
     return RealtimeSettings(args.realtime_priority, args.cpu, args.spin_us)
 
 
-def look_at_cameras(plan: RunPlan) -> list[str]:
-    """What the drivers of the V4L2 cameras change, in words. Raises SefaError when a camera cannot be used."""
+def check_cameras(plan: RunPlan) -> list[str]:
+    """Notes on settings that the drivers of V4L2 cameras change. Raises SefaError when a camera cannot be used."""
     devices = {name: address for name, address in plan.cameras.items() if address.kind == "v4l2"}
     if not devices:
         return []
@@ -166,12 +166,12 @@ def look_at_cameras(plan: RunPlan) -> list[str]:
     return [f"camera {name}: {note}" for name, note in notes if note is not None]
 
 
-def look_at_calibration(plan: RunPlan) -> list[str]:
-    """What a person should know about the calibration file of a run, and about the range that it leaves to the arm.
+def check_calibration(plan: RunPlan) -> list[str]:
+    """Notes on the calibration file of a run, and on the range that it leaves to the arm.
 
     Raises:
-        InputError: it cannot be used, the poses of the profile are out of its range, or there is none although several
-            servo adapters are plugged in.
+        InputError: the file cannot be used, the profile's poses are outside its range, or there is no file although
+            several servo adapters are plugged in.
     """
     if plan.calibration is None:
         if plan.world is None:
@@ -187,11 +187,11 @@ def _recording(folder: Path, limit_mb: int) -> RecordingPlan:
     return RecordingPlan(free_path(make_folder(folder)), limit_mb << 20)
 
 
-def _film(path: Path) -> Path | None:
-    if str(path) == NO_FILM:
+def _video(path: Path) -> Path | None:
+    if str(path) == NO_VIDEO:
         return None
-    if path.suffix not in FILM_ENDINGS:
-        raise InputError(f"--video {path}: unknown ending", f"use one of {' '.join(FILM_ENDINGS)}, or 'none'")
+    if path.suffix not in VIDEO_SUFFIXES:
+        raise InputError(f"--video {path}: unknown ending", f"use one of {' '.join(VIDEO_SUFFIXES)}, or 'none'")
     return writable(path)
 
 
@@ -212,19 +212,19 @@ def _world(args: argparse.Namespace, card: PolicyCard) -> SimulatedWorld:
     return SimulatedWorld(args.task or card.task, None if args.port is None else Path(args.port))
 
 
-def _cameras(words: list[str] | None, card: PolicyCard, simulated: bool) -> dict[str, CameraAddress]:
+def _cameras(arguments: list[str] | None, card: PolicyCard, simulated: bool) -> dict[str, CameraAddress]:
     wanted = [camera.name for camera in card.cameras]
-    if words is None:
-        words = [f"{name}=sim" for name in wanted] if simulated else []
-    given = dict(_named(word, wanted) for word in words)
+    if arguments is None:
+        arguments = [f"{name}=sim" for name in wanted] if simulated else []
+    given = dict(_named(argument, wanted) for argument in arguments)
     for name in wanted:
         if name not in given:
-            raise InputError(f"the engine looks through camera '{name}'", f"give --camera {name}=/dev/video0")
+            raise InputError(f"the engine needs camera '{name}'", f"give --camera {name}=/dev/video0")
     for name, address in given.items():
         if name not in wanted:
             raise InputError(f"the engine has no camera '{name}'", f"its cameras: {', '.join(wanted)}")
         if address.kind == "sim" and not address.target and not simulated:
-            raise InputError("a real arm is not seen by the simulated camera", f"give --camera {name}=/dev/video0")
+            raise InputError("the simulated camera does not show a real arm", f"give --camera {name}=/dev/video0")
     return given
 
 
@@ -238,13 +238,13 @@ def _camera_checks(args: argparse.Namespace, cameras: dict[str, CameraAddress], 
     )
 
 
-def _named(word: str, wanted: list[str]) -> tuple[str, CameraAddress]:
-    match = _NAMED_CAMERA.fullmatch(word)
+def _named(argument: str, wanted: list[str]) -> tuple[str, CameraAddress]:
+    match = _NAMED_CAMERA.fullmatch(argument)
     if match:
         return match[1], parse_address(match[2])
     if len(wanted) > 1:
-        raise InputError(f"which camera is '{word}'?", f"write NAME={word}; names: {', '.join(wanted)}")
-    return wanted[0], parse_address(word)
+        raise InputError(f"which camera is '{argument}'?", f"write NAME={argument}; names: {', '.join(wanted)}")
+    return wanted[0], parse_address(argument)
 
 
 def _schedule(args: argparse.Namespace, card: PolicyCard, simulated: bool) -> Schedule:

@@ -1,4 +1,4 @@
-"""One calm line about a run: rewritten in place on a terminal, once a second elsewhere."""
+"""The status line of a run: rewritten in place on a terminal, written once a second elsewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CLEAR_LINE = "\r\x1b[2K"
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a person wants to know while the arm moves. None: not known yet."""
+    """The columns of the status line. None: not known yet."""
 
     episode: str
     state: str
@@ -34,7 +34,7 @@ class Status:
 
 
 class StatusLine:
-    """Writes status lines at a pace for the reader, and keeps other messages apart from them."""
+    """Writes status lines at a readable rate, and other messages on lines of their own."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -44,11 +44,11 @@ class StatusLine:
         self._line_open = False
 
     def update(self, status: Status, now_ns: int) -> None:
-        """Show the status if it is time to."""
+        """Write the status if it is due."""
         if now_ns < self._due_ns:
             return
         self._due_ns = now_ns + self._period_ns
-        if self._on_terminal:  # a line that does not fit right now is dropped: there will be another one
+        if self._on_terminal:  # dropped while the terminal is blocked: the next one follows soon
             write_controls(self._stream, CLEAR_LINE + printable(status.line()), patience_s=0.0)
             self._line_open = True
         else:
@@ -56,13 +56,13 @@ class StatusLine:
             self._stream.flush()
 
     def say(self, message: str) -> None:
-        """A message on a line of its own."""
+        """Write a message on a line of its own."""
         self.finish()
         self._stream.write(message + "\n")
         self._stream.flush()
 
     def finish(self) -> None:
-        """End the line that is being rewritten."""
+        """Clear the status line."""
         if self._line_open:
             write_controls(self._stream, CLEAR_LINE)
             self._line_open = False
@@ -77,9 +77,9 @@ class RateMeter:
         self.rate_hz: float | None = None
 
     def add(self, tick: int, stamp_ns: int) -> None:
-        """Take in a tick number (skipped ticks do not count as ticks)."""
+        """Add a tick: its number without skipped ticks, and when it began."""
         elapsed_ns = stamp_ns - self._from_ns
-        if elapsed_ns < 0 or self._from_tick == 0 or tick < self._from_tick:  # the last: another control process
+        if elapsed_ns < 0 or self._from_tick == 0 or tick < self._from_tick:  # another control process
             self._from_ns, self._from_tick = stamp_ns, tick
         elif elapsed_ns >= LOG_PERIOD_NS:
             self.rate_hz = (tick - self._from_tick) * NS_PER_S / elapsed_ns

@@ -1,4 +1,4 @@
-"""What a run amounted to: episodes, the loop's rate and lateness, latencies. As text and as JSON."""
+"""The summary of a run: episodes, the loop's rate and lateness, latencies. As text and as JSON."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Durations:
 
 @dataclass(frozen=True, slots=True)
 class EpisodeResult:
-    """One episode. `outcome`: success, lost, timeout, ended (nobody judged it), stopped."""
+    """One episode. `outcome`: success, lost, timeout, ended (success is not known), stopped."""
 
     episode: int
     seed: int
@@ -72,7 +72,7 @@ class EpisodeResult:
 
 @dataclass(slots=True)
 class CameraCount:
-    """What one camera gave, how often it went away and came back, how many pictures were damaged and not used."""
+    """Frames of one camera, how often it was reopened, and how many of its images were damaged and discarded."""
 
     pictures: int = 0
     reconnections: int = 0
@@ -81,11 +81,11 @@ class CameraCount:
 
 @dataclass(frozen=True, slots=True)
 class _EarlierLoops:
-    """What control processes that have ended did; the time between two of them is no time of the loop."""
+    """Totals of control processes that have ended; the time between two of them does not count."""
 
     count: int = 0
     duration_ns: int = 0
-    happened: int = 0
+    ticks: int = 0
     """Ticks, reported or lost."""
     skipped_ticks: int = 0
     dropped_records: int = 0
@@ -93,7 +93,7 @@ class _EarlierLoops:
 
 @dataclass(slots=True)
 class RunSummary:
-    """Collects while the arm moves; `as_json` and `text` tell it at the end."""
+    """Filled while the run lasts; `as_json` and `text` return it at the end."""
 
     engine: str
     arm: str
@@ -111,7 +111,7 @@ class RunSummary:
     skipped_ticks: int = 0
     lost_reports: int = 0
     dropped_records: int = 0
-    """Of control, to whoever was too slow to take them."""
+    """Records that control could not send because the receiver was behind."""
     clipped_ticks: int = 0
     skipped_steps: int = 0
     overlong_inferences: int = 0
@@ -127,19 +127,19 @@ class RunSummary:
     exit_code: int = 0
 
     def begin_control(self) -> None:
-        """Another control process takes over: its ticks are counted from the beginning."""
+        """Another control process takes over, and numbers its ticks from 1."""
         spans = (self._before.count, self._before.duration_ns)
         if self.first_tick_ns:
             spans = (spans[0] + 1, spans[1] + self.last_tick_ns - self.first_tick_ns)
-        happened = self.ticks + self.lost_reports
-        self._before = _EarlierLoops(*spans, happened, self.skipped_ticks, self.dropped_records)
+        ticks = self.ticks + self.lost_reports
+        self._before = _EarlierLoops(*spans, ticks, self.skipped_ticks, self.dropped_records)
         self.first_tick_ns = 0
 
     def count(self, report: TickReport) -> None:
-        """Take in one tick of the control loop."""
+        """Add one tick of the control loop."""
         before = self._before
         self.first_tick_ns = self.first_tick_ns or report.start_ns
-        missing = report.tick - report.skipped_ticks - (self.ticks + self.lost_reports - before.happened) - 1
+        missing = report.tick - report.skipped_ticks - (self.ticks + self.lost_reports - before.ticks) - 1
         self.lost_reports += max(0, missing)
         self.ticks += 1
         self.last_tick_ns = report.start_ns
@@ -156,15 +156,15 @@ class RunSummary:
             # The age is that at the grid point; the command leaves after the lateness and the tick's work.
             self.camera_to_command.add(report.frame_age_ns + report.lateness_ns + work_ns)
 
-    def count_picture(self, camera: str, descriptor: FrameDescriptor) -> None:
-        """Take in one picture."""
+    def count_frame(self, camera: str, descriptor: FrameDescriptor) -> None:
+        """Add one frame."""
         count = self.cameras.setdefault(camera, CameraCount())
         count.pictures += 1
         count.reconnections = descriptor.reconnections
         count.damaged = descriptor.damaged
 
     def count_inference(self, report: PolicyReport) -> None:
-        """Take in one chunk of the policy."""
+        """Add one chunk of the policy."""
         self.inference.add(report.inference_ns)
         self.frame_age.add(report.frame_age_ns)
         self.skipped_steps = report.skipped_steps
@@ -181,14 +181,14 @@ class RunSummary:
 
     @property
     def start_to_first_command_s(self) -> float | None:
-        """From the start of the process `sefa-edge run`, its own modules not loaded yet, to the first goal."""
+        """From the start of the process `sefa-edge run`, before its imports, to the first goal."""
         if not self.first_command_ns or not self.started_ns:
             return None
         return round((self.first_command_ns - self.started_ns) / NS_PER_S, 3)
 
     @property
     def loop_rate_hz(self) -> float | None:
-        """Ticks that really happened per second."""
+        """Ticks per second, skipped ones not counted."""
         loops, duration_ns = self._before.count, self._before.duration_ns
         if self.first_tick_ns:
             loops, duration_ns = loops + 1, duration_ns + self.last_tick_ns - self.first_tick_ns
@@ -232,12 +232,12 @@ class RunSummary:
         return json.dumps(content, indent=2) + "\n"
 
     def text(self) -> str:
-        """A few lines for a person."""
+        """A few lines to print."""
         lines = []
         if self.judged:
             lines.append(f"success            {self.successes} of {len(self.judged)} episodes")
         elif self.episodes:
-            lines.append(f"episodes           {len(self.episodes)} (nobody judges success on this arm)")
+            lines.append(f"episodes           {len(self.episodes)} (success is not known on a real arm)")
         rate_hz = self.loop_rate_hz
         if rate_hz is not None:
             asked = f"{self.control_rate_hz:g}"
@@ -250,12 +250,12 @@ class RunSummary:
             if (found := durations.as_ms()) is not None:
                 lines.append(f"{name:<19}p50 {found['p50']:.3g}  p99 {found['p99']:.3g}  p99.9 {found['p999']:.3g} ms")
         lines += [
-            f"camera {name:<12}went away and came back {count.reconnections} times"
+            f"camera {name:<12}was reopened {count.reconnections} times"
             for name, count in self.cameras.items()
             if count.reconnections
         ]
         lines += [
-            f"camera {name:<12}gave {count.damaged} damaged pictures, which were not used"
+            f"camera {name:<12}sent {count.damaged} damaged frames, which were discarded"
             for name, count in self.cameras.items()
             if count.damaged
         ]

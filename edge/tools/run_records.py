@@ -1,4 +1,4 @@
-"""What a command that measures keeps of a run: a listener of the supervisor, for bench-loop and profile alike."""
+"""What a command that measures keeps of a run: an observer of the supervisor, for bench-loop and profile alike."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ class RunRecords:
         self._warm_ns: int | None = None
         self._measuring = False
 
-    def hear_frame(self, descriptor: FrameDescriptor, arrived_ns: int) -> None:
+    def on_frame(self, descriptor: FrameDescriptor, arrived_ns: int) -> None:
         self.frames.append(Heard(descriptor, arrived_ns, self._measuring))
         self._look()
 
-    def hear_policy(self, report: PolicyReport) -> None:
+    def on_policy_report(self, report: PolicyReport) -> None:
         if report.happening is Happening.CHUNK:
             self.chunks.append(Heard(report, time.monotonic_ns(), self._measuring))
             self._look()
 
-    def hear_tick(self, report: TickReport) -> None:
+    def on_tick(self, report: TickReport) -> None:
         self._measuring = not self.satisfied and self._counts(report)
         if self._measuring:
             self.ticks.append(report)

@@ -43,7 +43,7 @@ from sefa_edge.edge.ipc.transport import Channel, ChannelClosed, FrameDescriptor
 from sefa_edge.edge.ipc.vocabulary import Command, Mode
 from sefa_edge.edge.pictures import read_picture
 from sefa_edge.edge.policy.policy import FrameHistory, JointHistory, Policy
-from sefa_edge.edge.run.crew import split_cores
+from sefa_edge.edge.run.cores import split_cores
 from sefa_edge.profiles.card import PolicyCard
 from sefa_edge.profiles.errors import FaultError
 from sefa_edge.profiles.latency.report import StageReport, summarise

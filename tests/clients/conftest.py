@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
-from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
 from sefa_edge.profiles.arms import load_arm_profile
 from tests.clients.environments import client_environment
+from tests.rigs.simulated_arm import SimulatedArm
 
 HERE = Path(__file__).parent
 PROFILE = load_arm_profile("so101_sim")
@@ -21,13 +20,11 @@ SERVO_IDS = [joint.servo_id for joint in PROFILE.joints]
 PATIENCE_S = 120
 
 
-class Stand:
+class Stand(SimulatedArm[KinematicPlant]):
     """The arm, and what was said to it."""
 
     def __init__(self, port_path: Path) -> None:
-        self.plant = KinematicPlant.of_arm(PROFILE)
-        self.bus = SimulatedBus.of_arm(PROFILE, self.plant)
-        self.port = PtyPort(self.bus, port_path)
+        super().__init__(PROFILE, port_path, KinematicPlant.of_arm(PROFILE))
         self.sent = b""
         """All that the host said."""
         self.bus.disturb_request = self._hear
@@ -54,6 +51,5 @@ class Stand:
 
 @pytest.fixture
 def stand(tmp_path: Path) -> Iterator[Stand]:
-    stand = Stand(tmp_path / "arm")
-    with stand.port:
+    with Stand(tmp_path / "arm") as stand:
         yield stand

@@ -22,10 +22,9 @@ import yaml
 
 from sefa_edge.firmware_bridge.host.calibration import JointCalibration, joint_scale
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
-from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
-from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
 from sefa_edge.profiles.arms import load_arm_profile
+from tests.rigs.simulated_arm import SimulatedArm
 
 ROOT = Path(__file__).resolve().parents[2]
 LEROBOT_PYTHON = Path(os.environ.get("LEROBOT_PYTHON", ROOT / ".venv-lerobot/bin/python"))
@@ -45,17 +44,8 @@ needs_lerobot = pytest.mark.skipif(
 )
 
 
-@dataclass
-class ServedArm:
-    """Six servos on a pseudo-terminal. Their goals and torques may be looked at under `port.lock`."""
-
-    port: PtyPort
-    bus: SimulatedBus
-    plant: RecordingPlant
-
-    def register(self, register: reg.Register) -> list[int]:
-        with self.port.lock:
-            return [servo.register(register) for servo in self.bus.servos]
+class ServedArm(SimulatedArm["RecordingPlant"]):
+    """Six servos. Their goals and torques may be looked at under `port.lock`."""
 
     def joint_deg(self) -> np.ndarray:
         """Where the joints are, as LeRobot's calibration counts."""
@@ -63,7 +53,7 @@ class ServedArm:
             [
                 joint_scale(joint, entry).to_joint(ticks)
                 for joint, entry, ticks in zip(
-                    PROFILE.joints, calibration_of_arm(), self.register(reg.PRESENT_POSITION), strict=True
+                    PROFILE.joints, calibration_of_arm(), self.each(reg.PRESENT_POSITION), strict=True
                 )
             ]
         )
@@ -110,13 +100,12 @@ def calibration_of_arm() -> list[JointCalibration]:
 @contextmanager
 def served_arm(link: Path) -> Iterator[ServedArm]:
     """An arm at the middle of its ranges, torque off."""
-    plant = RecordingPlant()
-    bus = SimulatedBus.of_arm(PROFILE, plant)
-    for servo, entry in zip(bus.servos, calibration_of_arm(), strict=True):
+    arm = ServedArm(PROFILE, link, RecordingPlant())
+    for servo, entry in zip(arm.bus.servos, calibration_of_arm(), strict=True):
         servo.set_register(reg.HOMING_OFFSET, entry.homing_offset)
         servo.power_cycle()  # its goal is where it stands
-    with PtyPort(bus, link) as port:
-        yield ServedArm(port, bus, plant)
+    with arm:
+        yield arm
 
 
 def write_profile(home: Path) -> Path:

@@ -48,21 +48,21 @@ def test_it_connects_configures_reads_writes_and_moves_the_arm(tmp_path: Path, a
     assert set(told["torque"].values()) == {1}
     assert told["firmware"] == 777
     assert told["all"] == {str(joint.servo_id): 777 for joint in PROFILE.joints}
-    assert arm.register(reg.TORQUE_ENABLE) == [reg.TORQUE_ON] * N
+    assert arm.each(reg.TORQUE_ENABLE) == [reg.TORQUE_ON] * N
 
 
 def test_what_it_configures_is_in_the_registers(tmp_path: Path, arm: ServedArm) -> None:
     write_calibration(tmp_path, "robots/so_follower", "bench")
     session(LeRobot(tmp_path), arm, "degrees", "drop")
-    assert arm.register(reg.P_COEFFICIENT) == [16] * N
-    assert arm.register(reg.I_COEFFICIENT) == [0] * N
-    assert arm.register(reg.D_COEFFICIENT) == [32] * N
-    assert arm.register(reg.RETURN_DELAY) == [0] * N
-    assert arm.register(reg.ACCELERATION) == [254] * N
-    assert arm.register(reg.MAX_TORQUE) == [1000] * GRIPPER + [500]
-    assert arm.register(reg.PROTECTION_CURRENT) == [500] * GRIPPER + [250]
-    assert arm.register(reg.OVERLOAD_TORQUE) == [80] * GRIPPER + [25]
-    assert arm.register(reg.TORQUE_ENABLE) == [reg.TORQUE_OFF] * N  # disable_torque_on_disconnect: it drops
+    assert arm.each(reg.P_COEFFICIENT) == [16] * N
+    assert arm.each(reg.I_COEFFICIENT) == [0] * N
+    assert arm.each(reg.D_COEFFICIENT) == [32] * N
+    assert arm.each(reg.RETURN_DELAY) == [0] * N
+    assert arm.each(reg.ACCELERATION) == [254] * N
+    assert arm.each(reg.MAX_TORQUE) == [1000] * GRIPPER + [500]
+    assert arm.each(reg.PROTECTION_CURRENT) == [500] * GRIPPER + [250]
+    assert arm.each(reg.OVERLOAD_TORQUE) == [80] * GRIPPER + [25]
+    assert arm.each(reg.TORQUE_ENABLE) == [reg.TORQUE_OFF] * N  # disable_torque_on_disconnect: it drops
 
 
 def test_without_its_file_it_asks_on_standard_input(tmp_path: Path, arm: ServedArm) -> None:

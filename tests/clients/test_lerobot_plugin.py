@@ -73,7 +73,7 @@ def test_it_is_found_led_and_left_holding(lerobot: LeRobot, arm: ServedArm) -> N
     assert told[2] == pytest.approx(dict.fromkeys(KEYS, 0.0) | {"gripper.pos": 50.0}, abs=0.2)
     assert told[3] == pytest.approx(POSE, abs=1.0)
     np.testing.assert_allclose(arm.joint_deg(), list(POSE.values()), atol=1.5)
-    assert arm.register(reg.TORQUE_ENABLE) == ON
+    assert arm.each(reg.TORQUE_ENABLE) == ON
     assert steps_deg(arm).max() <= longest_step_deg() + TICK_DEG
 
 
@@ -95,7 +95,7 @@ def test_an_arm_that_stands_stays_standing_between_two_sessions(lerobot: LeRobot
 def test_other_endings(lerobot: LeRobot, arm: ServedArm, ending: str, torque: list[int]) -> None:
     steps = [["connect"], ["lead", POSE], ["disconnect"]]
     answers(session(lerobot, arm, steps, f"--robot.on_disconnect={ending}"))
-    assert arm.register(reg.TORQUE_ENABLE) == torque
+    assert arm.each(reg.TORQUE_ENABLE) == torque
     expected = PROFILE.park_pose_deg if ending == "park" else list(POSE.values())
     np.testing.assert_allclose(arm.joint_deg(), expected, atol=1.5)
 
@@ -126,7 +126,7 @@ def test_an_action_that_is_none_is_refused(
     done = session(lerobot, arm, [["connect"], ["send", action]])
     assert done.exit_code != 0
     assert words in done.output
-    assert arm.register(reg.TORQUE_ENABLE) == ON
+    assert arm.each(reg.TORQUE_ENABLE) == ON
 
 
 def test_a_servo_in_trouble_ends_it_with_the_joint_and_a_hint(lerobot: LeRobot, arm: ServedArm) -> None:
@@ -137,7 +137,7 @@ def test_a_servo_in_trouble_ends_it_with_the_joint_and_a_hint(lerobot: LeRobot, 
         "SefaArmError: a servo reports overload, heat, current, encoder or voltage trouble (elbow_flex)" in done.output
     )
     assert "hint: let it cool down" in done.output
-    assert arm.register(reg.TORQUE_ENABLE) == ON
+    assert arm.each(reg.TORQUE_ENABLE) == ON
 
 
 def test_another_calibration_is_refused(lerobot: LeRobot, arm: ServedArm) -> None:
@@ -146,7 +146,7 @@ def test_another_calibration_is_refused(lerobot: LeRobot, arm: ServedArm) -> Non
     assert done.exit_code != 0
     assert "elbow_flex" in done.output
     assert "hint:" in done.output
-    assert arm.register(reg.TORQUE_ENABLE) == OFF
+    assert arm.each(reg.TORQUE_ENABLE) == OFF
 
 
 def test_without_a_file_the_servos_own_calibration_counts(tmp_path: Path, arm: ServedArm) -> None:
@@ -174,7 +174,7 @@ def test_teleoperate(lerobot: LeRobot, arm: ServedArm, leader: ServedArm) -> Non
     goal_deg = np.array([30.0, -20.0, 15.0, -25.0, 40.0, 80.0])
 
     def lead_and_stop(process: subprocess.Popen[str]) -> None:
-        wait_until(process, lambda: arm.register(reg.TORQUE_ENABLE) == ON)
+        wait_until(process, lambda: arm.each(reg.TORQUE_ENABLE) == ON)
         leader.place(goal_deg)
         wait_until(process, lambda: bool(np.abs(arm.joint_deg() - goal_deg).max() < 1.5))
         if process.poll() is None:
@@ -185,7 +185,7 @@ def test_teleoperate(lerobot: LeRobot, arm: ServedArm, leader: ServedArm) -> Non
     assert done.exit_code == 0, done.output
     np.testing.assert_allclose(arm.joint_deg(), goal_deg, atol=1.5)
     assert steps_deg(arm).max() <= longest_step_deg() + TICK_DEG
-    assert arm.register(reg.TORQUE_ENABLE) == ON
+    assert arm.each(reg.TORQUE_ENABLE) == ON
 
 
 def test_record(tmp_path: Path, lerobot: LeRobot, arm: ServedArm, leader: ServedArm) -> None:
@@ -201,7 +201,7 @@ def test_record(tmp_path: Path, lerobot: LeRobot, arm: ServedArm, leader: Served
         done = lerobot.run(*words, writes=dataset)
     assert done.exit_code == 0, done.output
     assert steps_deg(arm).max() <= longest_step_deg() + TICK_DEG
-    assert arm.register(reg.TORQUE_ENABLE) == ON
+    assert arm.each(reg.TORQUE_ENABLE) == ON
     check_dataset(dataset)
 
 

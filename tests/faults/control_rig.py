@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,15 +17,11 @@ from sefa_edge.edge.ipc.process import Child, ChildSpec
 from sefa_edge.edge.ipc.records import ControlCommand, Final, Ready, TickReport, unpack_for_supervisor
 from sefa_edge.edge.ipc.transport import ChannelClosed, channel_pair
 from sefa_edge.edge.ipc.vocabulary import Command, Mode
-from sefa_edge.firmware_bridge.host.feetech.registers import TORQUE_ENABLE, TORQUE_ON
-from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
-from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
 from sefa_edge.profiles.units import s_to_ns
-from tests.faults.arm_judge import ArmJudge
 from tests.faults.judge import LoadedPlant, quick_profile
 from tests.faults.lock_step import HORIZON, STEP_NS, Swing
-from tests.faults.wire_limits import wire_limits
 from tests.faults.wire_rules import WireSummary
+from tests.rigs.simulated_arm import JudgedArm
 
 HANG_GUARD_S = 90.0
 CHUNK_EVERY_REPORTS = 10
@@ -36,51 +30,14 @@ CONTROL_RATE_HZ, GOAL_TIMEOUT_MS = 50.0, 1500.0
 """Slower and longer than usual: servos and camera are played by a program that may have to wait for a processor."""
 
 
-SERVO_PRIORITY = 20
-"""As the simulated world's own process: below control (55), above everybody else."""
-
-
-def prefer_servos() -> None:
-    """Simulated servos of this process answer however busy the machine is, where that is permitted."""
-    for thread in threading.enumerate():
-        if thread.name == "pty-port" and thread.native_id is not None:
-            with contextlib.suppress(OSError):
-                os.sched_setscheduler(thread.native_id, os.SCHED_FIFO, os.sched_param(SERVO_PRIORITY))
-
-
-class SimulatedUnit:
-    """An arm on a pseudo-terminal in this process, judged by the bytes on its wire and by how its joints move."""
+class SimulatedUnit(JudgedArm[LoadedPlant]):
+    """An arm whose profile is in a file, for the processes of a run."""
 
     def __init__(self, folder: Path) -> None:
-        self.profile = quick_profile(CONTROL_RATE_HZ, goal_timeout_ms=GOAL_TIMEOUT_MS)
+        profile = quick_profile(CONTROL_RATE_HZ, goal_timeout_ms=GOAL_TIMEOUT_MS)
         self.arm_file = folder / "quick.yaml"
-        self.arm_file.write_text(yaml.safe_dump(self.profile.model_dump()), encoding="utf-8")
-        self.plant = LoadedPlant(self.profile)
-        self.bus = SimulatedBus.of_arm(self.profile, self.plant)
-        limits = wire_limits(self.profile)
-        self.judge = ArmJudge(self.bus, self.plant, limits, time.monotonic_ns, exact_time=False)
-        self.port = PtyPort(self.bus, folder / "arm")
-        self.port.start()
-        prefer_servos()
-
-    def torque_is_on(self) -> list[bool]:
-        with self.port.lock:
-            return [servo.register(TORQUE_ENABLE) == TORQUE_ON for servo in self.bus.servos]
-
-    def ask_for_release(self) -> None:
-        """Somebody asks for torque off, wherever the arm is."""
-        with self.port.lock:
-            self.judge.ask_for_release()
-
-    def assert_clean(self) -> None:
-        """No goal, torque packet or joint broke a rule. Raises AssertionError."""
-        with self.port.lock:
-            self.judge.assert_clean()
-
-    def assert_untouched(self) -> None:
-        """Not one goal or torque packet came. Raises AssertionError."""
-        with self.port.lock:
-            self.judge.assert_untouched()
+        self.arm_file.write_text(yaml.safe_dump(profile.model_dump()), encoding="utf-8")
+        super().__init__(profile, folder / "arm", LoadedPlant(profile))
 
     def replug_elsewhere(self, former: str) -> None:
         """Put the cable back; the system gives the port another device than the former one."""
@@ -91,9 +48,6 @@ class SimulatedUnit:
         for descriptor in held:
             os.close(descriptor)
 
-    def close(self) -> None:
-        self.port.close()
-
 
 class Rig:
     """Everything around one control process. `until` plays supervisor and policy while it waits."""
@@ -101,6 +55,7 @@ class Rig:
     def __init__(self, folder: Path, seed: int = 0) -> None:
         self.dice = np.random.default_rng(seed)
         self.unit = SimulatedUnit(folder)
+        self.unit.start()
         self.profile, self.bus, self.plant, self.port = (
             self.unit.profile, self.unit.bus, self.unit.plant, self.unit.port,
         )  # fmt: skip

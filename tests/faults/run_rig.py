@@ -35,6 +35,7 @@ class RunRig:
         self.dice = np.random.default_rng(seed)
         self.folder = folder
         self.unit = SimulatedUnit(folder)
+        self.unit.start()
         self.stream = PictureStream()
         self.engine = write_reach_engine(_made(folder / "engine"))
         self.has_own_world = False

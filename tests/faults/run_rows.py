@@ -40,7 +40,7 @@ def twice_ctrl_c(rig: RunRig) -> None:
     rig.signal_all(signal.SIGINT)
     rig.wait_for("Ctrl-C: stopping")
     rig.signal_all(signal.SIGINT)
-    rig.wait_for("it will end by itself in a few seconds")
+    rig.wait_for("the run ends in a few seconds")
 
 
 def emergency_on_the_way_home(rig: RunRig) -> None:
@@ -299,7 +299,7 @@ ROWS: list[Row[RunRig]] = [
     Row(
         "SIGTERM of control",
         send(CONTROL, signal.SIGTERM),
-        ended("the control process was told to end, but not by its supervisor"),
+        ended("the control process was asked to end, but not by its supervisor"),
     ),
     Row("SIGQUIT of control", send(CONTROL, signal.SIGQUIT), EMERGENCY),
     Row("SIGINT of every worker", interrupt_workers, GOES_ON),

@@ -28,7 +28,7 @@ def test_supervisor_killed_in_mid_motion(rig: Rig) -> None:
     rig.supervisor.close()
     assert rig.exit_code() == 3
     assert rig.child is not None
-    words = rig.child.last_words()
+    words = rig.child.stderr_tail()
     assert f"error: the supervisor process is gone: {PARKED}" in words
     assert "hint: " in words
     assert not any(rig.unit.torque_is_on())
@@ -48,7 +48,7 @@ def test_an_emergency_stop_that_a_servo_does_not_confirm_says_so_loudly(rig: Rig
     assert final.torque is Torque.UNKNOWN
     assert rig.unit.torque_is_on() == others_only
     assert rig.child is not None
-    assert f"EMERGENCY STOP: {name} DID NOT CONFIRM: CUT THE ARM'S POWER" in rig.child.last_words()
+    assert f"EMERGENCY STOP: {name} DID NOT CONFIRM: CUT THE ARM'S POWER" in rig.child.stderr_tail()
     sent = [not np.isnan(report.goal_deg).any() for report in rig.reports if report.mode is Mode.EMERGENCY]
     assert sent
     assert not any(sent)

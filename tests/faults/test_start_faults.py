@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +19,9 @@ from sefa_edge.cli import main
 from sefa_edge.edge.pictures import write_picture
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.protocol import Instruction, PacketDecoder
-from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
-from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
 from sefa_edge.profiles.arms import load_arm_profile
-from tests.faults.arm_judge import ArmJudge
-from tests.faults.wire_limits import wire_limits
+from tests.rigs.simulated_arm import JudgedArm
 
 PATIENCE_S = 120.0  # only ever waited for when something is broken
 ARM = "so101_sim"
@@ -37,32 +33,23 @@ STOPPED_S = 2.0
 """Longer than a heartbeat may be missing."""
 
 
-@dataclass
-class Unit:
+class Unit(JudgedArm[KinematicPlant]):
     """An arm that is already there, a camera's pictures, and the runs that were started on it."""
 
-    folder: Path
-    engine: Path
-    bus: SimulatedBus
-    judge: ArmJudge
-    port: PtyPort
-    runs: list[subprocess.Popen[str]] = field(default_factory=list)
+    def __init__(self, folder: Path, engine: Path) -> None:
+        profile = load_arm_profile(ARM)
+        super().__init__(profile, folder / "arm", KinematicPlant.of_arm(profile))
+        self.folder, self.engine = folder, engine
+        self.runs: list[subprocess.Popen[str]] = []
 
-    def torque_is_on(self) -> list[bool]:
-        with self.port.lock:
-            return [servo.register(reg.TORQUE_ENABLE) == reg.TORQUE_ON for servo in self.bus.servos]
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        for run in self.runs:
+            if run.poll() is None:
+                run.terminate()
+            run.communicate(timeout=PATIENCE_S)
+        super().__exit__(kind, *rest)
 
-    def ask_for_release(self) -> None:
-        """Somebody asks for torque off, wherever the arm is."""
-        with self.port.lock:
-            self.judge.ask_for_release()
-
-    def assert_untouched(self) -> None:
-        """Not one goal or torque packet came. Raises AssertionError."""
-        with self.port.lock:
-            self.judge.assert_untouched()
-
-    def start(self, *more: str) -> subprocess.Popen[str]:
+    def start_run(self, *more: str) -> subprocess.Popen[str]:
         words = ["--arm", ARM, "--port", self.port.path, "--camera", f"images:{self.folder / 'pictures'}"]
         command = [sys.executable, "-m", "sefa_edge", "run", "--engine", str(self.engine), "--video", "none", *words]
         self.runs.append(
@@ -96,31 +83,10 @@ class Unit:
 
 @pytest.fixture
 def unit(tmp_path: Path, reach_engine: Path) -> Iterator[Unit]:
-    profile = load_arm_profile(ARM)
-    plant = KinematicPlant.of_arm(profile)
-    bus = SimulatedBus.of_arm(profile, plant)
-    judge = ArmJudge(bus, plant, wire_limits(profile), time.monotonic_ns, exact_time=False)
     (tmp_path / "pictures").mkdir()
     write_picture(tmp_path / "pictures/0.jpg", np.full((480, 640, 3), 90, np.uint8))
-    with PtyPort(bus, tmp_path / "arm") as port:
-        _hurry_servos()
-        made = Unit(tmp_path, reach_engine, bus, judge, port)
+    with Unit(tmp_path, reach_engine) as made:
         yield made
-        for run in made.runs:
-            if run.poll() is None:
-                run.terminate()
-            run.communicate(timeout=PATIENCE_S)
-        with port.lock:
-            judge.assert_clean()
-
-
-def _hurry_servos() -> None:
-    """Real servos are not slowed down by what else a computer does; these are played by a thread of this program."""
-    policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
-    for thread in threading.enumerate():
-        if thread.name == "pty-port" and thread.native_id is not None:
-            with contextlib.suppress(PermissionError):
-                os.sched_setscheduler(thread.native_id, policy, os.sched_param(SERVO_PRIORITY))
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
@@ -147,7 +113,7 @@ def assert_parked_by_another(unit: Unit, run: subprocess.Popen[str]) -> None:
 @pytest.mark.parametrize("delay_s", [0.0, 0.1])
 @pytest.mark.parametrize("module", [CAMERA, POLICY, CONTROL])
 def test_a_process_is_killed_while_it_starts(unit: Unit, module: str, delay_s: float) -> None:
-    run = unit.start()
+    run = unit.start_run()
     until(present(unit, module), module)
     time.sleep(delay_s)
     pid = unit.pid_of(module)
@@ -164,7 +130,7 @@ def test_a_process_is_killed_while_it_starts(unit: Unit, module: str, delay_s: f
 @pytest.mark.once
 @pytest.mark.parametrize("delay_s", [0.0, 0.1, 0.3])
 def test_the_supervisor_is_killed_while_it_starts(unit: Unit, delay_s: float) -> None:
-    run = unit.start()
+    run = unit.start_run()
     until(present(unit, CONTROL), CONTROL)
     time.sleep(delay_s)
     run.kill()
@@ -176,7 +142,7 @@ def test_the_supervisor_is_killed_while_it_starts(unit: Unit, delay_s: float) ->
 @pytest.mark.once
 def test_nobody_touches_the_arm_before_the_cameras_work(unit: Unit) -> None:
     (unit.folder / "pictures/0.jpg").write_bytes(b"no picture")
-    run = unit.start()
+    run = unit.start_run()
     _, words = run.communicate(timeout=PATIENCE_S)
     assert run.returncode == 2
     assert "0.jpg is not a picture" in words
@@ -185,10 +151,10 @@ def test_nobody_touches_the_arm_before_the_cameras_work(unit: Unit) -> None:
 
 
 def test_a_second_run_on_the_same_arm_is_refused(unit: Unit) -> None:
-    first = unit.start()
+    first = unit.start_run()
     until(lambda: all(unit.torque_is_on()), "torque")
     control = unit.pid_of(CONTROL)
-    second = unit.start()
+    second = unit.start_run()
     _, words = second.communicate(timeout=PATIENCE_S)
     assert second.returncode == 4
     assert f"error: {unit.port.path} is in use by another program (process {control}, " in words
@@ -231,7 +197,7 @@ def kill_control_at_write(unit: Unit, address: int, nth: int) -> None:
 )
 def test_control_is_killed_while_it_arms(unit: Unit, address: int, nth: int) -> None:
     kill_control_at_write(unit, address, nth)
-    run = unit.start()
+    run = unit.start_run()
     assert_parked_by_another(unit, run)
 
 
@@ -252,7 +218,7 @@ def test_control_is_killed_before_the_goal_and_nothing_holds(unit: Unit) -> None
         return data
 
     unit.bus.disturb_request = hear
-    run = unit.start()
+    run = unit.start_run()
     _, words = run.communicate(timeout=PATIENCE_S)
     assert held.is_set()
     assert run.returncode == 3, words
@@ -267,7 +233,7 @@ def test_control_is_killed_before_the_goal_and_nothing_holds(unit: Unit) -> None
 @pytest.mark.once
 @pytest.mark.parametrize("delay_s", [0.0, 0.1, 0.4])
 def test_the_supervisor_is_killed_while_another_control_process_starts(unit: Unit, delay_s: float) -> None:
-    run = unit.start()
+    run = unit.start_run()
     until(lambda: all(unit.torque_is_on()), "torque")
     first = unit.pid_of(CONTROL)
     assert first is not None
@@ -287,7 +253,7 @@ def test_the_supervisor_is_killed_while_another_control_process_starts(unit: Uni
 def test_a_process_that_is_stopped_does_not_hold_up_the_end(
     unit: Unit, module: str, number: signal.Signals, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = unit.start("--record", str(unit.folder / "recordings"), "--video", str(unit.folder / "video.png"))
+    run = unit.start_run("--record", str(unit.folder / "recordings"), "--video", str(unit.folder / "video.png"))
     assert run.stderr is not None
     while "  running" not in run.stderr.readline():
         assert run.poll() is None
@@ -337,7 +303,7 @@ def test_a_supervisor_that_is_held_up_while_control_starts_is_not_silent(unit: U
 
     unit.bus.disturb_request = hear
     with unit.port.lock:
-        run.append(unit.start())
+        run.append(unit.start_run())
     assert stopped.wait(PATIENCE_S)
     time.sleep(STOPPED_S)
     run[0].send_signal(signal.SIGCONT)
@@ -361,7 +327,7 @@ ALREADY_ON = "arm not touched; its torque was already on in all joints"
 @pytest.mark.parametrize("module", [CAMERA, CONTROL])
 def test_ctrl_c_before_the_arm_was_touched_tells_that_it_holds(unit: Unit, module: str) -> None:
     leave_holding(unit)
-    run = unit.start()
+    run = unit.start_run()
     until(present(unit, module), module)
     run.send_signal(signal.SIGINT)
     _, words = run.communicate(timeout=PATIENCE_S)
@@ -374,7 +340,7 @@ def test_ctrl_c_before_the_arm_was_touched_tells_that_it_holds(unit: Unit, modul
 @pytest.mark.once
 def test_control_is_killed_before_it_begins_and_the_arm_holds(unit: Unit) -> None:
     leave_holding(unit)
-    run = unit.start()
+    run = unit.start_run()
     until(present(unit, CONTROL), CONTROL)
     pid = unit.pid_of(CONTROL)
     assert pid is not None
@@ -389,7 +355,7 @@ def test_control_is_killed_before_it_begins_and_the_arm_holds(unit: Unit) -> Non
 @pytest.mark.once
 def test_the_emergency_stop_releases_an_arm_that_held_before_the_run(unit: Unit) -> None:
     leave_holding(unit)
-    run = unit.start()
+    run = unit.start_run()
     until(present(unit, CAMERA), CAMERA)
     unit.ask_for_release()
     run.send_signal(signal.SIGQUIT)
@@ -403,7 +369,7 @@ def test_the_emergency_stop_releases_an_arm_that_held_before_the_run(unit: Unit)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_the_control_process_that_parks_the_arm_does_not_begin(unit: Unit, number: signal.Signals) -> None:
     """A second one takes its place."""
-    run = unit.start()
+    run = unit.start_run()
     until(lambda: all(unit.torque_is_on()), "torque")
     first = unit.pid_of(CONTROL)
     assert first is not None
@@ -428,7 +394,7 @@ def test_control_is_stopped_while_it_starts(unit: Unit) -> None:
         return data
 
     unit.bus.disturb_request = hear
-    run = unit.start()
+    run = unit.start_run()
     assert stopped.wait(PATIENCE_S)
     run.send_signal(signal.SIGINT)
     _, words = run.communicate(timeout=PATIENCE_S)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sefa_edge.edge.ipc.faults import Fault
+from sefa_edge.edge.ipc.faults import ArmLeft, Fault
 from sefa_edge.edge.ipc.policy_records import ActionChunk
 from sefa_edge.edge.ipc.record_header import RecordError, kind_of
 from sefa_edge.edge.ipc.records import (
@@ -54,7 +54,7 @@ reports = st.integers(1, 8).flatmap(
 texts = st.text(max_size=40).filter(lambda text: not text.endswith("\0"))
 finals = st.builds(
     Final, st.sampled_from(Mode), st.sampled_from(Fault), nanoseconds, st.sampled_from(Torque),
-    st.integers(0, 255), count, count, texts, texts,
+    st.sampled_from(ArmLeft), st.integers(0, 255), count, count, texts, texts,
 )  # fmt: skip
 
 

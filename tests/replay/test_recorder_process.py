@@ -93,7 +93,7 @@ def stored(path: Path, topic: str) -> list[StoredMessage]:
 def wait_for_start(bench: Bench) -> None:
     """The recorder has opened its file."""
     while not bench.partial.exists():
-        assert bench.child.wait(0.02) is None, bench.child.last_words()
+        assert bench.child.wait(0.02) is None, bench.child.stderr_tail()
 
 
 def test_pictures_are_lossless_and_the_end_is_waited_for(bench: Bench) -> None:
@@ -102,8 +102,8 @@ def test_pictures_are_lossless_and_the_end_is_waited_for(bench: Bench) -> None:
     for _ in range(5):
         bench.show()
     bench.say(RunStage.END, "arm parked")
-    assert bench.child.wait(PATIENCE_S) == 0, bench.child.last_words()
-    assert "MB, 0 pictures and 0 records lost" in bench.child.last_words()
+    assert bench.child.wait(PATIENCE_S) == 0, bench.child.stderr_tail()
+    assert "MB, 0 pictures and 0 records lost" in bench.child.stderr_tail()
     pictures = [from_json(part.content, Picture, "picture") for part in stored(bench.path, picture_topic("front"))]
     assert [picture.sequence for picture in pictures] == list(range(5))
     for picture, shown in zip(pictures, bench.shown, strict=True):
@@ -120,8 +120,8 @@ def test_what_cannot_be_understood_or_caught_is_counted(bench: Bench) -> None:
     bench.control.send(bytes(100))
     bench.camera.send(FrameDescriptor(0, 999, 0, 0, 0).pack())  # overwritten long ago
     bench.say(RunStage.END)
-    assert bench.child.wait(PATIENCE_S) == 0, bench.child.last_words()
-    assert "1 pictures and 2 records lost" in bench.child.last_words()
+    assert bench.child.wait(PATIENCE_S) == 0, bench.child.stderr_tail()
+    assert "1 pictures and 2 records lost" in bench.child.stderr_tail()
     last = from_json(stored(bench.path, LOSSES)[-1].content, Losses, LOSSES)
     assert (last.pictures, last.records) == (1, 2)
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
-from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
 from sefa_edge.firmware_bridge.simulation.servo import SimulatedServo
 from sefa_edge.profiles.arms import load_arm_profile
-from sefa_edge.profiles.schema import ArmProfile
-from tests.faults.arm_judge import ArmJudge
-from tests.faults.control_rig import prefer_servos
-from tests.faults.wire_limits import wire_limits
+from tests.rigs.simulated_arm import JudgedArm, SimulatedArm
 
 ARM = "so101_sim"
 START_TICKS_OFF_MIDDLE = 60
@@ -39,26 +33,8 @@ class RecordingPlant(KinematicPlant):
         super().set_goal_ticks(index, self.position_ticks(index) if index == self.blocked else ticks)
 
 
-@dataclass
-class Bench:
-    """What a test looks at."""
-
-    profile: ArmProfile
-    plant: RecordingPlant
-    bus: SimulatedBus
-    port: PtyPort
-    judge: ArmJudge | None = None
-    """Judges what is sent to the servos, and how their joints move."""
-
-    def ask_for_release(self) -> None:
-        """Somebody asks for torque off, wherever the arm is."""
-        assert self.judge is not None
-        with self.port.lock:
-            self.judge.ask_for_release()
-
-    def torque(self) -> list[int]:
-        with self.port.lock:
-            return [servo.register(reg.TORQUE_ENABLE) for servo in self.bus.servos]
+class Bench(SimulatedArm[RecordingPlant]):
+    """The arm that a test works on."""
 
     def registers(self) -> list[bytes]:
         """All that a program can have written, servo by servo."""
@@ -78,19 +54,18 @@ class Bench:
             return (self.plant.position_ticks(index) - middle) * 360 / 4095
 
 
+class JudgedBench(Bench, JudgedArm[RecordingPlant]):
+    """The same; no program may break a limit of it."""
+
+
 @contextmanager
-def arm_on_the_bench(folder: Path) -> Iterator[Bench]:
+def arm_on_the_bench(folder: Path) -> Iterator[JudgedBench]:
     """A whole arm, some degrees off the middle, torque off. No program may break a limit of it."""
     profile = load_arm_profile(ARM)
     middles = [(joint.range_min_ticks + joint.range_max_ticks) / 2 for joint in profile.joints]
     plant = RecordingPlant([ticks + START_TICKS_OFF_MIDDLE for ticks in middles])
-    bus = SimulatedBus.of_arm(profile, plant)
-    judge = ArmJudge(bus, plant, wire_limits(profile), time.monotonic_ns, exact_time=False)
-    with PtyPort(bus, folder / "arm") as port:
-        prefer_servos()
-        yield Bench(profile, plant, bus, port, judge)
-        with port.lock:
-            judge.assert_clean()
+    with JudgedBench(profile, folder / "arm", plant) as bench:
+        yield bench
 
 
 @contextmanager
@@ -101,5 +76,5 @@ def servos_on_the_bench(folder: Path, *addresses: tuple[int, int]) -> Iterator[B
     for servo, (_, baud) in zip(servos, addresses, strict=True):
         servo.set_register(reg.BAUD_RATE, reg.BAUD_RATES.index(baud))
     bus = SimulatedBus(servos, 1_000_000)
-    with PtyPort(bus, folder / "arm") as port:
-        yield Bench(load_arm_profile(ARM), plant, bus, port)
+    with Bench(load_arm_profile(ARM), folder / "arm", plant, bus) as bench:
+        yield bench

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
-from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
-from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
 from sefa_edge.profiles.arms import load_arm_profile
+from tests.rigs.simulated_arm import SimulatedArm
 
 PROFILE = load_arm_profile("so101")
 NAMES = PROFILE.joint_names
@@ -47,13 +45,8 @@ class HandPlant:
         pass
 
 
-@dataclass
-class Stand:
+class Stand(SimulatedArm[HandPlant]):
     """New servos, never calibrated, in the middle pose."""
-
-    port: PtyPort
-    bus: SimulatedBus
-    plant: HandPlant
 
     def move(self, joint: str, ticks: float) -> None:
         """Put a joint there."""
@@ -66,21 +59,9 @@ class Stand:
             for joint in joints:
                 self.bus.servos[NAMES.index(joint)].write(reg.TORQUE_ENABLE.address, b"\1")
 
-    def torque_is_on(self) -> list[bool]:
-        with self.port.lock:
-            return [bool(servo.register(reg.TORQUE_ENABLE)) for servo in self.bus.servos]
-
-    def carried(self) -> list[tuple[int, int, int]]:
+    def carried(self) -> list[tuple[int, ...]]:
         """Homing offset and position limits of every servo."""
-        with self.port.lock:
-            return [
-                tuple(servo.register(r) for r in (reg.HOMING_OFFSET, reg.MIN_POSITION, reg.MAX_POSITION))
-                for servo in self.bus.servos
-            ]  # type: ignore[misc]
-
-    def locked(self) -> list[int]:
-        with self.port.lock:
-            return [servo.register(reg.LOCK) for servo in self.bus.servos]
+        return list(zip(*(self.each(r) for r in (reg.HOMING_OFFSET, reg.MIN_POSITION, reg.MAX_POSITION)), strict=True))
 
 
 FACTORY = [(0, 0, 4095)] * len(NAMES)
@@ -89,10 +70,8 @@ FACTORY = [(0, 0, 4095)] * len(NAMES)
 @contextmanager
 def stand_at(link: Path) -> Iterator[Stand]:
     """Servos behind a link of the file system."""
-    plant = HandPlant(MIDDLE)
-    bus = SimulatedBus.of_arm(PROFILE, plant)
-    for servo in bus.servos:
-        servo.set_register(reg.MIN_POSITION, 0)
-        servo.set_register(reg.MAX_POSITION, 4095)
-    with PtyPort(bus, link) as port:
-        yield Stand(port, bus, plant)
+    stand = Stand(PROFILE, link, HandPlant(MIDDLE))
+    stand.set(reg.MIN_POSITION, 0)
+    stand.set(reg.MAX_POSITION, 4095)
+    with stand:
+        yield stand

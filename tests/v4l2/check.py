@@ -409,7 +409,7 @@ def camera_process_survives_unplugging() -> str:
     plug_in()
     again = descriptors(far, child, away_ns)
     child.stop(5.0)
-    words = child.last_words()
+    words = child.stderr_tail()
     child.close()
     far.close()
     ring.close()

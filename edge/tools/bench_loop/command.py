@@ -19,8 +19,8 @@ from pathlib import Path
 from sefa_edge.edge.engines.find_engine import engine_at
 from sefa_edge.edge.ipc.records import Privilege
 from sefa_edge.edge.ipc.vocabulary import Mode
-from sefa_edge.edge.run.command import add_realtime_arguments, usual_words
-from sefa_edge.edge.run.crew import split_cores
+from sefa_edge.edge.run.command import add_realtime_arguments, default_arguments
+from sefa_edge.edge.run.cores import split_cores
 from sefa_edge.edge.run.run_plan import RunPlan, make_plan
 from sefa_edge.edge.run.status import Status, StatusLine
 from sefa_edge.edge.run.supervisor import Ending, Supervisor
@@ -108,7 +108,7 @@ class Bench:
             ending = self._supervisor.run()
         if is_of_signal(ending.exit_code):
             return ending, None
-        if ending.cut_short or not self._records.satisfied:
+        if ending.is_early or not self._records.satisfied:
             raise SefaError(ending.message, ending.hint, ending.exit_code or ExitCode.FAULT)
         return ending, self._findings()
 
@@ -175,7 +175,7 @@ def _plan(args: argparse.Namespace, arm: str, port: str) -> RunPlan:
     engine = args.engine or Path(str(resources.files("sefa_edge.edge") / "shipped" / "lift" / "model.onnx"))
     camera = args.camera or [f"{camera.name}=test" for camera in load_card(engine).cameras]
     words = (
-        usual_words(engine)
+        default_arguments(engine)
         | vars(args)
         | {"engine": engine, "camera": camera, "arm": arm, "port": port, "seconds": None}
     )

@@ -81,7 +81,7 @@ def elapsed_ns(records: RunRecords) -> int:
 
 
 def record_ticks(mode: Mode, seconds: float, companion: Companion) -> RunRecords:
-    """A supervisor's listener that is satisfied by `seconds` of ticks in `mode`, after a warm-up."""
+    """A supervisor's observer that is satisfied by `seconds` of ticks in `mode`, after a warm-up."""
 
     begun = False
 

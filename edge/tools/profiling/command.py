@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sefa_edge.edge.engines.engine import engine_kind
-from sefa_edge.edge.run.command import add_setup_arguments, usual_words
+from sefa_edge.edge.run.command import add_setup_arguments, default_arguments
 from sefa_edge.edge.run.run_plan import RunPlan, make_plan
 from sefa_edge.edge.run.status import Status, StatusLine
 from sefa_edge.edge.run.supervisor import Ending, Supervisor
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Measure, write report and page, print the table. Raises SefaError when the run was cut short."""
-    plan = make_plan(argparse.Namespace(**usual_words(args.engine) | vars(args)))
+    plan = make_plan(argparse.Namespace(**default_arguments(args.engine) | vars(args)))
     limit_waiting()
     with output_folder(args.out):
         return _measure(args, plan)

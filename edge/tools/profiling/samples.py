@@ -110,7 +110,7 @@ class PipelineSamples:
         self.ticks: list[TickDurations] = []
 
     def begin_run(self) -> RunRecords:
-        """The listener of another run, whose processes count their chunks from one again; what was measured stays."""
+        """The observer of another run, whose processes count their chunks from one again; what was measured stays."""
         self._arrived_ns: dict[int, int] = {}
         self._planned: dict[int, PolicyReport] = {}
         self._first_ticks: dict[int, TickReport] = {}

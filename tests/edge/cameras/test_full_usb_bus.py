@@ -10,26 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
-from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
 from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.exit_codes import ExitCode
+from tests.rigs.simulated_arm import SimulatedArm, WriteLog
 
 SOURCE = Path(__file__).with_name("full_usb_bus.c")
 PROFILE = load_arm_profile("so101")
-
-
-class Listener:
-    """Everything that reaches the servos."""
-
-    def __init__(self) -> None:
-        self.received = b""
-
-    def to_servos(self, data: bytes, stamp_ns: int) -> None:
-        self.received += data
-
-    def from_servos(self, data: bytes, stamp_ns: int) -> None: ...
 
 
 @pytest.fixture
@@ -50,16 +37,16 @@ def full_bus(tmp_path: Path) -> Path:
 def test_no_usb_bandwidth_is_told_before_the_arm_is_touched(reach_engine: Path, tmp_path: Path, full_bus: Path) -> None:
     camera = tmp_path / "video0"
     camera.write_bytes(bytes(4096))
-    bus = SimulatedBus.of_arm(PROFILE, KinematicPlant.of_arm(PROFILE))
-    bus.tap = listener = Listener()
+    arm = SimulatedArm(PROFILE, tmp_path / "arm", KinematicPlant.of_arm(PROFILE))
+    log = WriteLog(arm.bus)
     words = ["--engine", str(reach_engine), "--arm", "so101", "--camera", f"v4l2:{camera}", "--video", "none"]
-    with PtyPort(bus, tmp_path / "arm") as port:
+    with arm:
         done = subprocess.run(
-            [sys.executable, "-m", "sefa_edge", "run", *words, "--port", port.path],
+            [sys.executable, "-m", "sefa_edge", "run", *words, "--port", arm.port.path],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
             env={**os.environ, "LD_PRELOAD": str(full_bus)},
         )  # fmt: skip
     assert done.returncode == ExitCode.MISSING, done.stderr
     assert f"error: camera {camera} gives no pictures: No space left on device" in done.stderr
     assert "hint: the USB bus has no bandwidth left: MJPG, a smaller size, a lower rate, or another port" in done.stderr
-    assert listener.received == b""
+    assert log.packets == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
@@ -21,39 +20,28 @@ from sefa_edge.edge.ipc.vocabulary import Command, Mode
 from sefa_edge.firmware_bridge.host.emergency import Emergency
 from sefa_edge.firmware_bridge.host.errors import ArmInterrupted
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import FeetechArm, open_feetech_arm
-from sefa_edge.firmware_bridge.host.feetech.protocol import Instruction, Packet, PacketDecoder
+from sefa_edge.firmware_bridge.host.feetech.protocol import Packet
 from sefa_edge.firmware_bridge.host.feetech.registers import TORQUE_ENABLE, TORQUE_OFF
 from sefa_edge.firmware_bridge.host.messages import JointGoal
-from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
-from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
 from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.units import NS_PER_S, period_ns
+from tests.rigs.simulated_arm import SimulatedArm, WriteLog
 
 PROFILE = load_arm_profile("so101_sim").model_copy(update={"control_rate_hz": 20.0})
-WRITES = (Instruction.WRITE, Instruction.SYNC_WRITE)
 
 
-@dataclass
-class Stand:
-    """Servos on a pseudo-terminal, and every packet that wrote something: `off`, `on`, `goal`, or its address."""
+class Stand(SimulatedArm[KinematicPlant]):
+    """Servos, and every packet that wrote something: `off`, `on`, `goal`, or its address."""
 
-    bus: SimulatedBus
-    port: PtyPort
-    emergency: Emergency = field(default_factory=Emergency)
-    written: list[str] = field(default_factory=list)
-    decoder: PacketDecoder = field(default_factory=PacketDecoder)
+    def __init__(self, link: Path) -> None:
+        super().__init__(PROFILE, link, KinematicPlant.of_arm(PROFILE))
+        self.emergency = Emergency()
+        self.written: list[str] = []
+        WriteLog(self.bus).on_write = lambda packet: self.written.append(_word(packet))
 
     def open(self) -> FeetechArm:
         return open_feetech_arm(PROFILE, self.port.path, None, self.emergency)
-
-    def silence(self, joint: int) -> None:
-        with self.port.lock:
-            self.bus.servos[joint].connected = False
-
-    def hear(self, data: bytes) -> bytes:
-        self.written += [_word(packet) for packet in self.decoder.feed(data) if packet.code in WRITES]
-        return data
 
 
 def _word(packet: Packet) -> str:
@@ -65,10 +53,7 @@ def _word(packet: Packet) -> str:
 
 @pytest.fixture
 def stand(tmp_path: Path) -> Iterator[Stand]:
-    bus = SimulatedBus.of_arm(PROFILE, KinematicPlant.of_arm(PROFILE))
-    with PtyPort(bus, tmp_path / "arm") as port:
-        made = Stand(bus, port)
-        bus.disturb_request = made.hear
+    with Stand(tmp_path / "arm") as made:
         yield made
 
 

@@ -29,8 +29,8 @@ from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError, MissingError
 from sefa_edge.profiles.units import NS_PER_S, period_ns
 from tests.faults.arm_judge import ArmJudge
-from tests.faults.control_rig import prefer_servos
 from tests.faults.wire_limits import wire_limits
+from tests.rigs.simulated_arm import prefer_servos
 
 PROFILE = load_arm_profile("so101_sim")
 PERIOD_NS = period_ns(PROFILE.control_rate_hz)

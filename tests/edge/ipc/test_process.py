@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sefa_edge.edge.ipc.process import LEAN, Briefing, Child, ChildSpec, give_memory_back, started_ns
+from sefa_edge.edge.ipc.process import LEAN, Child, ChildSpec, WithheldConfig, started_ns, trim_heap
 from sefa_edge.profiles.units import ms_to_ns
 
 PATIENCE_S = 60.0
@@ -24,49 +24,49 @@ sys.stderr.write(repr((read_config(int(sys.argv[2])), sorted(os.environ.keys() &
 
 
 @pytest.fixture
-def echo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Child, Briefing]]:
+def echo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Child, WithheldConfig]]:
     """A child that tells what it was told."""
     (tmp_path / "echo_config.py").write_text(ECHO.replace("sys.argv[2]", "sys.argv[-1]").replace("[3:]", "[1:-2]"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
-    briefing = Briefing('{"a": 1}')
-    child = Child(ChildSpec("echo", "echo_config", briefing, (), arguments=tuple(LEAN)))
-    yield child, briefing
-    briefing.close()
+    withheld = WithheldConfig('{"a": 1}')
+    child = Child(ChildSpec("echo", "echo_config", withheld, (), arguments=tuple(LEAN)))
+    yield child, withheld
+    withheld.close()
     child.stop(0.0)
     child.close()
 
 
 def until_it_waits(child: Child) -> None:
     give_up_s = time.monotonic() + PATIENCE_S
-    while "waiting" not in child.last_words():
+    while "waiting" not in child.stderr_tail():
         assert time.monotonic() < give_up_s
         time.sleep(0.01)
 
 
-def test_a_child_waits_for_its_configuration(echo: tuple[Child, Briefing]) -> None:
-    child, briefing = echo
+def test_a_child_waits_for_its_configuration(echo: tuple[Child, WithheldConfig]) -> None:
+    child, withheld = echo
     until_it_waits(child)
     assert child.exit_code is None
-    briefing.give()
+    withheld.send()
     assert child.wait(PATIENCE_S) == 0
-    assert child.last_words().endswith(repr((b'{"a": 1}', sorted(LEAN))))
+    assert child.stderr_tail().endswith(repr((b'{"a": 1}', sorted(LEAN))))
 
 
-def test_a_run_that_is_called_off_tells_nothing(echo: tuple[Child, Briefing]) -> None:
-    child, briefing = echo
-    briefing.close()
+def test_a_run_that_is_called_off_tells_nothing(echo: tuple[Child, WithheldConfig]) -> None:
+    child, withheld = echo
+    withheld.close()
     assert child.wait(PATIENCE_S) == 0
-    assert "(b''," in child.last_words()
+    assert "(b''," in child.stderr_tail()
 
 
-def test_a_child_that_has_died_is_no_surprise_to_its_briefing(echo: tuple[Child, Briefing]) -> None:
-    child, briefing = echo
+def test_a_child_that_has_died_is_no_surprise_to_its_briefing(echo: tuple[Child, WithheldConfig]) -> None:
+    child, withheld = echo
     child.stop(0.0)
-    briefing.give()
+    withheld.send()
     child.pin(frozenset({0}))
 
 
-def test_a_child_is_pinned_with_all_its_threads(echo: tuple[Child, Briefing]) -> None:
+def test_a_child_is_pinned_with_all_its_threads(echo: tuple[Child, WithheldConfig]) -> None:
     child, _ = echo
     core = min(os.sched_getaffinity(0))
     child.pin(frozenset({core}))
@@ -76,10 +76,10 @@ def test_a_child_is_pinned_with_all_its_threads(echo: tuple[Child, Briefing]) ->
 
 def test_no_descriptor_is_left_open() -> None:
     before = os.listdir("/proc/self/fd")
-    briefing = Briefing("{}")
-    child = Child(ChildSpec("python", "platform", briefing, ()))
+    withheld = WithheldConfig("{}")
+    child = Child(ChildSpec("python", "platform", withheld, ()))
     assert child.wait(PATIENCE_S) is not None
-    briefing.give()
+    withheld.send()
     child.close()
     assert os.listdir("/proc/self/fd") == before
 
@@ -120,4 +120,4 @@ def test_a_process_knows_when_it_was_started() -> None:
 
 
 def test_memory_is_given_back_without_complaint() -> None:
-    give_memory_back()
+    trim_heap()

@@ -256,7 +256,7 @@ def test_the_process_tells_control_and_a_person_that_its_engine_failed(start: St
     assert bench.child.wait(PATIENCE_S) == 3
     failure = bench.child.failure()
     assert str(failure).startswith(f"the engine failed while it ran: {trouble.about}")
-    assert "Traceback" not in bench.child.last_words()
+    assert "Traceback" not in bench.child.stderr_tail()
 
 
 def test_the_process_says_why_it_cannot_start(start: StartBench, tmp_path: Path) -> None:

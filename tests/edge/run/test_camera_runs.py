@@ -1,4 +1,4 @@
-"""What a run asks of its cameras, and a whole run with two of them."""
+"""The limits that a run sets for its cameras, and a whole run with two of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sefa_edge.profiles.units import ms_to_ns
 PATIENCE_S = 120.0
 
 
-def run(folder: Path, engine: Path, *words: str) -> subprocess.CompletedProcess[bytes]:
+def run(folder: Path, engine: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     command = [
         sys.executable,
         "-m",
@@ -33,7 +33,7 @@ def run(folder: Path, engine: Path, *words: str) -> subprocess.CompletedProcess[
         "run.json",
     ]
     return subprocess.run(
-        [*command, *words],
+        [*command, *arguments],
         capture_output=True,
         cwd=folder,
         timeout=PATIENCE_S,
@@ -51,13 +51,13 @@ def test_an_engine_with_two_cameras(tmp_path: Path, two_camera_engine: Path) -> 
     assert all(count["pictures"] > 1 and count["reconnections"] == 0 for count in found["cameras"].values())
 
 
-def plan(engine: Path, *words: str) -> RunPlan:
+def plan(engine: Path, *arguments: str) -> RunPlan:
     parser = CommandLine()
     command.add_arguments(parser)
-    return make_plan(parser.parse_args(["--engine", str(engine), *words]))
+    return make_plan(parser.parse_args(["--engine", str(engine), *arguments]))
 
 
-def test_what_pictures_are_held_to_follows_the_kind_of_camera_and_a_persons_word(two_camera_engine: Path) -> None:
+def test_frame_limits_follow_the_kind_of_camera_and_the_arguments(two_camera_engine: Path) -> None:
     cameras = ("--camera", "front=http://10.0.0.1/cam", "--camera", "side=images:folder")
     checks = plan(two_camera_engine, *cameras).camera_checks
     assert (checks.max_frame_age_ms, checks.max_skew_ms) == (500.0, 50.0)
@@ -70,7 +70,7 @@ def test_what_pictures_are_held_to_follows_the_kind_of_camera_and_a_persons_word
     assert checks.dark_ns == {"front": ms_to_ns(300), "side": ms_to_ns(300)}
 
 
-@pytest.mark.parametrize("words", [("--frozen-ms", "-1"), ("--max-skew-ms", "0"), ("--max-frame-age-ms", "nan")])
-def test_limits_that_are_none_are_refused(reach_engine: Path, words: tuple[str, str]) -> None:
-    with pytest.raises(InputError, match=f"^{words[0]}: expected a time"):
-        plan(reach_engine, *words)
+@pytest.mark.parametrize("arguments", [("--frozen-ms", "-1"), ("--max-skew-ms", "0"), ("--max-frame-age-ms", "nan")])
+def test_invalid_limits_are_refused(reach_engine: Path, arguments: tuple[str, str]) -> None:
+    with pytest.raises(InputError, match=f"^{arguments[0]}: expected a time"):
+        plan(reach_engine, *arguments)

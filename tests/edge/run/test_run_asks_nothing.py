@@ -12,10 +12,9 @@ import pytest
 
 from sefa_edge.firmware_bridge.host.calibration import nominal_calibration
 from sefa_edge.firmware_bridge.host.calibration_files import save_calibration
-from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
-from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
 from sefa_edge.profiles.arms import load_arm_profile
+from tests.rigs.simulated_arm import SimulatedArm
 
 ROOT = Path(__file__).resolve().parents[3]
 PROFILE = load_arm_profile("so101")
@@ -26,18 +25,18 @@ TYPED = b"\n\nc\nyes\n"
 def test_a_calibration_that_does_not_fit_ends_the_run_with_the_way_out(
     reach_engine: Path, tmp_path: Path, is_calibrated: bool
 ) -> None:
-    bus = SimulatedBus.of_arm(PROFILE, KinematicPlant.of_arm(PROFILE))
-    bus.servos[1].write(55, b"\0")
-    bus.servos[1].write(9, b"\0\0\xff\x0f" if not is_calibrated else b"\x10\0\xff\x0f")
-    words = ["--engine", str(reach_engine), "--arm", "so101", "--camera", "test", "--video", "none"]
+    arm = SimulatedArm(PROFILE, tmp_path / "arm", KinematicPlant.of_arm(PROFILE))
+    arm.bus.servos[1].write(55, b"\0")
+    arm.bus.servos[1].write(9, b"\0\0\xff\x0f" if not is_calibrated else b"\x10\0\xff\x0f")
+    arguments = ["--engine", str(reach_engine), "--arm", "so101", "--camera", "test", "--video", "none"]
     if is_calibrated:
         save_calibration(tmp_path / "robots" / "so101_follower" / "black.json", PROFILE, nominal_calibration(PROFILE))
-        words += ["--calibration", "black"]
+        arguments += ["--calibration", "black"]
     keyboard, typing = os.pipe()
     os.write(typing, TYPED)
-    with PtyPort(bus, tmp_path / "arm") as port:
+    with arm:
         done = subprocess.run(
-            [sys.executable, "-m", "sefa_edge", "run", *words, "--port", port.path],
+            [sys.executable, "-m", "sefa_edge", "run", *arguments, "--port", arm.port.path],
             stdin=keyboard, capture_output=True, text=True, check=False,
             env={**os.environ, "HF_LEROBOT_CALIBRATION": str(tmp_path)},
         )  # fmt: skip
@@ -45,7 +44,7 @@ def test_a_calibration_that_does_not_fit_ends_the_run_with_the_way_out(
     left = os.read(keyboard, 100)
     os.close(keyboard)
     assert done.returncode == 2, done.stderr
-    assert left == TYPED, "nobody read the keyboard"
+    assert left == TYPED, "the keyboard must not be read"
     if is_calibrated:
         assert "the calibration says min_position_limit 910 for shoulder_lift, its servo says 16 (register 9)" in (
             done.stderr
@@ -56,11 +55,11 @@ def test_a_calibration_that_does_not_fit_ends_the_run_with_the_way_out(
         assert "sefa-edge calibrate --arm so101" in done.stderr
 
 
-def test_an_id_that_nobody_has_lists_those_that_there_are(reach_engine: Path, tmp_path: Path) -> None:
+def test_an_unknown_id_lists_those_that_exist(reach_engine: Path, tmp_path: Path) -> None:
     save_calibration(tmp_path / "robots" / "so_follower" / "white.json", PROFILE, nominal_calibration(PROFILE))
-    words = ["--engine", str(reach_engine), "--arm", "so101", "--port", "/dev/null", "--camera", "test"]
+    arguments = ["--engine", str(reach_engine), "--arm", "so101", "--port", "/dev/null", "--camera", "test"]
     done = subprocess.run(
-        [sys.executable, "-m", "sefa_edge", "run", *words, "--calibration", "black"],
+        [sys.executable, "-m", "sefa_edge", "run", *arguments, "--calibration", "black"],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
         env={**os.environ, "HF_LEROBOT_CALIBRATION": str(tmp_path)},
     )  # fmt: skip

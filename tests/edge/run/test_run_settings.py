@@ -1,4 +1,4 @@
-"""`sefa-edge run` on a user's own arm file: what it does to the servos' settings, tells and records."""
+"""`sefa-edge run` on a user's own arm file: what it does to the servos' settings, prints and records."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ import yaml
 
 from sefa_edge.edge.pictures import write_picture
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
-from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
-from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
 from sefa_edge.profiles.arms import load_arm_profile
+from tests.rigs.simulated_arm import SimulatedArm
 
 PATIENCE_S = 120.0  # only ever waited for when something is broken
 GRIPPER = 5
 
 
-class Unit:
-    """A simulated arm on a pseudo-terminal, its profile in a file, and a folder of pictures as its camera."""
+class Unit(SimulatedArm[KinematicPlant]):
+    """A simulated arm, its profile in a file, and a folder of pictures as its camera."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.arm_file = folder, folder / "mine.yaml"
@@ -34,18 +33,17 @@ class Unit:
         content["joints"][GRIPPER]["servo"]["torque_limit_pct"] = 50.0
         self.arm_file.write_text(yaml.safe_dump(content), encoding="utf-8")
         profile = load_arm_profile(str(self.arm_file))
-        self.bus = SimulatedBus.of_arm(profile, KinematicPlant.of_arm(profile))
-        self.port = PtyPort(self.bus, folder / "arm")
+        super().__init__(profile, folder / "arm", KinematicPlant.of_arm(profile))
         (folder / "pictures").mkdir()
         for number in range(30):
             picture = np.random.default_rng(number).integers(0, 255, (96, 96, 3), np.uint8)
             write_picture(folder / "pictures" / f"{number:03}.png", picture)
 
-    def run(self, engine: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    def run(self, engine: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         arm = ["--arm", str(self.arm_file), "--port", self.port.path, "--camera", f"images:{self.folder / 'pictures'}"]
-        command = [sys.executable, "-m", "sefa_edge", "run", "--engine", str(engine), "--video", "none", *arm, *words]
+        command = [sys.executable, "-m", "sefa_edge", "run", "--engine", str(engine), "--video", "none", *arm]
         return subprocess.run(
-            [*command, "--seconds", "0.3"],
+            [*command, *arguments, "--seconds", "0.3"],
             capture_output=True,
             text=True,
             cwd=self.folder,
@@ -56,8 +54,7 @@ class Unit:
 
 @pytest.fixture
 def unit(tmp_path: Path) -> Iterator[Unit]:
-    made = Unit(tmp_path)
-    with made.port:
+    with Unit(tmp_path) as made:
         yield made
 
 
@@ -102,8 +99,8 @@ def test_it_does_not_move_an_arm_that_would_not_protect_itself(unit: Unit, reach
 
 
 def test_an_arm_that_is_only_measured_is_left_as_it_is(unit: Unit, reach_engine: Path) -> None:
-    words = ["--engine", str(reach_engine), "--arm", str(unit.arm_file), "--port", unit.port.path, "--seconds", "1"]
-    command = [sys.executable, "-m", "sefa_edge", "bench-loop", *words, "--realtime-priority", "0"]
+    arguments = ["--engine", str(reach_engine), "--arm", str(unit.arm_file), "--port", unit.port.path, "--seconds", "1"]
+    command = [sys.executable, "-m", "sefa_edge", "bench-loop", *arguments, "--realtime-priority", "0"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode in (0, 1), done.stderr
     assert "servo settings" not in done.stderr
@@ -111,7 +108,7 @@ def test_an_arm_that_is_only_measured_is_left_as_it_is(unit: Unit, reach_engine:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ("p_gain: 16", "p_gain: 999", "servo.p_gain"),
         ("p_gain: 16", "p_gian: 16", "did you mean 'p_gain'?"),
@@ -119,11 +116,11 @@ def test_an_arm_that_is_only_measured_is_left_as_it_is(unit: Unit, reach_engine:
         ("joints:", "joints: [", "not valid YAML"),
     ],
 )
-def test_a_bad_arm_file_is_one_line(unit: Unit, reach_engine: Path, old: str, new: str, told: str) -> None:
+def test_a_bad_arm_file_is_one_line(unit: Unit, reach_engine: Path, old: str, new: str, message: str) -> None:
     unit.arm_file.write_text(unit.arm_file.read_text().replace(old, new, 1))
     done = unit.run(reach_engine)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert message in done.stderr
     assert str(unit.arm_file) in done.stderr
     assert len(done.stderr.strip().splitlines()) <= 2
 

@@ -49,7 +49,7 @@ def tick(number: int, chunk_id: int = NONE_NS, skipped: int = 0) -> TickReport:
     )
 
 
-def test_one_line_per_second_where_nobody_can_rewrite_it() -> None:
+def test_one_line_per_second_where_it_cannot_be_rewritten() -> None:
     stream = io.StringIO()
     line = StatusLine(stream)
     for tenth in range(25):
@@ -77,7 +77,7 @@ def test_unknown_values_are_dashes() -> None:
     assert "-- Hz" in Status("", "starting", None, None, None, "").line().replace("   ", " ")
 
 
-def test_the_rate_counts_ticks_that_happened() -> None:
+def test_the_rate_leaves_skipped_ticks_out() -> None:
     meter = RateMeter()
     for number in range(1, 250):
         meter.add(number, s_to_ns(5) + number * ms_to_ns(10))

@@ -19,7 +19,7 @@ from sefa_edge.edge.control.handover_settings import HandOver
 from sefa_edge.edge.ipc.process import Child, ChildSpec
 from sefa_edge.edge.pictures import Capture, read_picture
 from sefa_edge.edge.run import command as run
-from sefa_edge.edge.run.crew import split_cores
+from sefa_edge.edge.run.cores import split_cores
 from sefa_edge.edge.run.run_plan import RunPlan, make_plan
 from sefa_edge.firmware_bridge.simulation.client import WorldPaths
 from sefa_edge.profiles.card import card_path
@@ -28,10 +28,10 @@ from sefa_edge.profiles.errors import InputError
 PATIENCE_S = 120.0
 
 
-def plan(engine: Path, *words: str) -> RunPlan:
+def plan(engine: Path, *arguments: str) -> RunPlan:
     parser = CommandLine()
     run.add_arguments(parser)
-    return make_plan(parser.parse_args(["--engine", str(engine), *words]))
+    return make_plan(parser.parse_args(["--engine", str(engine), *arguments]))
 
 
 def test_the_simulated_arm_needs_nothing_but_an_engine(reach_engine: Path) -> None:
@@ -39,7 +39,7 @@ def test_the_simulated_arm_needs_nothing_but_an_engine(reach_engine: Path) -> No
     assert made.arm_name == "so101_sim"
     assert made.cameras == {"front": CameraAddress("sim", "")}
     assert (made.schedule.episodes, made.schedule.episode_s) == (5, 8.0)
-    assert made.film == Path("run.png")
+    assert made.video == Path("run.png")
     assert (made.hand_over, made.noise) == (HandOver(), "per-chunk")
 
 
@@ -48,22 +48,22 @@ def test_how_chunks_are_drawn_and_played_is_asked_for_by_name(reach_engine: Path
     assert (made.hand_over, made.noise) == (HandOver("blend", 80.0), "shared")
 
 
-def test_a_real_arm_runs_until_it_is_told_otherwise(reach_engine: Path) -> None:
-    words = ("--arm", "so101", "--port", "/dev/ttyACM0", "--camera", "/dev/video0", "--video", "none")
-    made = plan(reach_engine, *words)
+def test_a_real_arm_runs_until_it_is_stopped(reach_engine: Path) -> None:
+    arguments = ("--arm", "so101", "--port", "/dev/ttyACM0", "--camera", "/dev/video0", "--video", "none")
+    made = plan(reach_engine, *arguments)
     assert (made.schedule.episodes, made.schedule.episode_s, made.schedule.total_s) == (None, None, None)
     assert made.cameras == {"front": CameraAddress("v4l2", "/dev/video0")}
-    assert (made.world, made.film) == (None, None)
-    assert plan(reach_engine, *words, "--episodes", "3").schedule.episode_s == 20.0
+    assert (made.world, made.video) == (None, None)
+    assert plan(reach_engine, *arguments, "--episodes", "3").schedule.episode_s == 20.0
 
 
 @pytest.mark.parametrize(
-    ("words", "complaint"),
+    ("arguments", "complaint"),
     [
         (("--arm", "so101", "--camera", "/dev/video0"), "needs --port"),
-        (("--arm", "so101", "--port", "/dev/ttyACM0"), "looks through camera 'front'"),
-        (("--arm", "so101", "--port", "/dev/ttyACM0", "--camera", "sim"), "not seen by the simulated camera"),
-        (("--camera", "side=/dev/video0"), "looks through camera 'front'"),
+        (("--arm", "so101", "--port", "/dev/ttyACM0"), "needs camera 'front'"),
+        (("--arm", "so101", "--port", "/dev/ttyACM0", "--camera", "sim"), "does not show a real arm"),
+        (("--camera", "side=/dev/video0"), "needs camera 'front'"),
         (("--camera", "sim", "--camera", "side=/dev/video0"), "no camera 'side'"),
         (("--camera", "webcam"), "is not a camera"),
         (("--arm", "so9000", "--port", "/dev/ttyACM0"), "no arm is called 'so9000'"),
@@ -77,10 +77,10 @@ def test_a_real_arm_runs_until_it_is_told_otherwise(reach_engine: Path) -> None:
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_reason(
-    reach_engine: Path, words: tuple[str, ...], complaint: str
+    reach_engine: Path, arguments: tuple[str, ...], complaint: str
 ) -> None:
     with pytest.raises(InputError, match=complaint) as caught:
-        plan(reach_engine, *words)
+        plan(reach_engine, *arguments)
     assert caught.value.hint
 
 
@@ -98,7 +98,7 @@ def test_control_has_a_core_of_its_own_where_there_are_two() -> None:
     assert split_cores({3}) == (frozenset(), frozenset())
 
 
-def test_a_child_tells_its_last_words() -> None:
+def test_a_child_that_fails_is_reported() -> None:
     child = Child(ChildSpec("camera", "sefa_edge.edge.cameras.camera_process", "{}", ()))
     assert child.wait(PATIENCE_S) == 1
     failure = child.failure()
@@ -151,7 +151,7 @@ def test_a_whole_run(tmp_path: Path, reach_engine: Path) -> None:
 
 
 @pytest.mark.sim
-def test_a_real_arm_is_run_by_the_same_words(tmp_path: Path, reach_engine: Path) -> None:
+def test_a_real_arm_is_run_with_the_same_arguments(tmp_path: Path, reach_engine: Path) -> None:
     """The simulated world in the role of a real arm and a real camera: a port, a profile file, a picture source."""
     port = tmp_path / "arm"
     with resources.as_file(resources.files("sefa_edge.profiles") / "arms" / "so101_sim.yaml") as profile:
@@ -167,12 +167,12 @@ def test_a_real_arm_is_run_by_the_same_words(tmp_path: Path, reach_engine: Path)
         world.send_signal(signal.SIGINT)
         assert world.wait(PATIENCE_S) == 0
     assert done.returncode == 0, done.stderr.decode()
-    assert b"nobody judges success on this arm" in done.stdout
+    assert b"success is not known on a real arm" in done.stdout
     assert read_picture(tmp_path / "run.png").shape[2] == 3
 
 
 @pytest.mark.sim
-def test_a_film_in_motion(tmp_path: Path, reach_engine: Path) -> None:
+def test_a_run_as_a_video(tmp_path: Path, reach_engine: Path) -> None:
     command = [sys.executable, "-m", "sefa_edge", "run", "--engine", str(reach_engine), "--seconds", "1"]
     done = subprocess.run(
         [*command, "--video", "run.mp4"], capture_output=True, cwd=tmp_path, timeout=PATIENCE_S, check=True
@@ -186,11 +186,11 @@ def test_a_film_in_motion(tmp_path: Path, reach_engine: Path) -> None:
 
 def test_what_is_absent_ends_with_a_hint_and_before_anything_moves(tmp_path: Path, reach_engine: Path) -> None:
     run = [sys.executable, "-m", "sefa_edge", "run", "--engine"]
-    for words, complaint in (
+    for arguments, complaint in (
         ((str(tmp_path / "absent.onnx"),), b"absent.onnx does not exist\nhint: "),
         ((str(reach_engine), "--json", "nowhere/run.json"), b"the folder nowhere does not exist\nhint: "),
     ):
-        done = subprocess.run([*run, *words], capture_output=True, cwd=tmp_path)
+        done = subprocess.run([*run, *arguments], capture_output=True, cwd=tmp_path)
         assert done.returncode == 2
         assert complaint in done.stderr
 

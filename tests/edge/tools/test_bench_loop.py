@@ -69,8 +69,8 @@ def test_samples_leave_the_warm_up_and_other_modes_out() -> None:
     companion = Counted()
     samples = record_ticks(Mode.RUNNING, 1.0, companion)
     for number in range(1000):
-        samples.hear_tick(tick(number, mode=Mode.ARMED if number < 100 else Mode.RUNNING))
-        samples.hear_tick(tick(number, mode=Mode.HOLD))
+        samples.on_tick(tick(number, mode=Mode.ARMED if number < 100 else Mode.RUNNING))
+        samples.on_tick(tick(number, mode=Mode.HOLD))
     assert samples.satisfied
     assert samples.ticks[0].tick == 100 + WARM_UP_NS // PERIOD_NS
     assert len(samples.ticks) == 101

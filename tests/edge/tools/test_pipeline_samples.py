@@ -48,14 +48,14 @@ def tick(number: int, *, mode: Mode = Mode.RUNNING, chunk_id: int = NONE_NS, fra
 def test_the_way_of_a_chunk(policy_first: bool) -> None:
     samples = PipelineSamples(wanted=1)
     records = samples.begin_run()
-    records.hear_tick(tick(0))
-    records.hear_frame(FRAME, ARRIVED_NS)
+    records.on_tick(tick(0))
+    records.on_frame(FRAME, ARRIVED_NS)
     first = tick(4, chunk_id=7, frame_age_ns=40 * MS)
-    hear = [lambda: records.hear_policy(PLANNED), lambda: records.hear_tick(first)]
+    hear = [lambda: records.on_policy_report(PLANNED), lambda: records.on_tick(first)]
     for step in hear if policy_first else reversed(hear):
         assert not records.satisfied
         step()
-    records.hear_tick(tick(5, chunk_id=7, frame_age_ns=50 * MS))
+    records.on_tick(tick(5, chunk_id=7, frame_age_ns=50 * MS))
 
     assert records.satisfied
     (chunk,), (frame,) = samples.chunks, samples.frames
@@ -70,10 +70,10 @@ def test_the_way_of_a_chunk(policy_first: bool) -> None:
 def test_the_stages_of_a_chunk_add_up_to_its_whole_way() -> None:
     samples = PipelineSamples(wanted=1)
     records = samples.begin_run()
-    records.hear_tick(tick(0))
-    records.hear_frame(FRAME, ARRIVED_NS)
-    records.hear_policy(PLANNED)
-    records.hear_tick(tick(4, chunk_id=7, frame_age_ns=40 * MS))
+    records.on_tick(tick(0))
+    records.on_frame(FRAME, ARRIVED_NS)
+    records.on_policy_report(PLANNED)
+    records.on_tick(tick(4, chunk_id=7, frame_age_ns=40 * MS))
     stages, others = stage_reports(samples, {"tick_ns": 10 * MS})
     assert sum(stage.max_ns for stage in stages) == others[0].max_ns
     assert [stage.key + "_ns" for stage in stages] == list(STAGES)
@@ -85,18 +85,18 @@ def test_a_second_run_counts_its_chunks_from_one_again() -> None:
     samples = PipelineSamples(wanted=2)
     for _ in range(2):
         records = samples.begin_run()
-        records.hear_tick(tick(0))
-        records.hear_frame(FRAME, ARRIVED_NS)
-        records.hear_policy(PLANNED)
-        records.hear_tick(tick(4, chunk_id=7, frame_age_ns=40 * MS))
+        records.on_tick(tick(0))
+        records.on_frame(FRAME, ARRIVED_NS)
+        records.on_policy_report(PLANNED)
+        records.on_tick(tick(4, chunk_id=7, frame_age_ns=40 * MS))
     assert samples.satisfied
 
 
 def test_what_happens_before_running_is_not_measured() -> None:
     samples = PipelineSamples(wanted=1)
     records = samples.begin_run()
-    records.hear_tick(tick(0, mode=Mode.ARMED))
-    records.hear_frame(FRAME, ARRIVED_NS)
+    records.on_tick(tick(0, mode=Mode.ARMED))
+    records.on_frame(FRAME, ARRIVED_NS)
     assert (samples.ticks, samples.frames) == ([], [])
     with pytest.raises(InputError, match="nothing to measure"):
         stage_reports(samples, {})
@@ -105,6 +105,6 @@ def test_what_happens_before_running_is_not_measured() -> None:
 def test_a_chunk_of_an_unheard_frame_does_not_count() -> None:
     samples = PipelineSamples(wanted=1)
     records = samples.begin_run()
-    records.hear_policy(PLANNED)
-    records.hear_tick(tick(4, chunk_id=7, frame_age_ns=40 * MS))
+    records.on_policy_report(PLANNED)
+    records.on_tick(tick(4, chunk_id=7, frame_age_ns=40 * MS))
     assert not samples.satisfied

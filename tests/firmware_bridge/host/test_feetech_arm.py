@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +19,12 @@ from sefa_edge.firmware_bridge.host.feetech.link import Link
 from sefa_edge.firmware_bridge.host.feetech.protocol import StatusBits
 from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
 from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState
-from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
-from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
 from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError, MissingError
 from sefa_edge.profiles.schema import FeetechBus
 from sefa_edge.profiles.servo_models import servo_model
+from tests.rigs.simulated_arm import SimulatedArm
 
 PROFILE = load_arm_profile("so101_sim").model_copy(update={"control_rate_hz": 20.0})
 """A slow rate gives answers more time on a busy machine."""
@@ -36,23 +34,6 @@ ATTEMPTS = 1000
 PATIENCE_S = 60.0
 STALLED_GOALS = 4000
 """More than the 64 KiB that a pseudo-terminal holds."""
-
-
-@dataclass
-class Stand:
-    """The simulated side of a test: port, bus, plant, and every goal and torque change that reached the
-    plant."""
-
-    port: PtyPort
-    bus: SimulatedBus
-    plant: RecordingPlant
-
-    def open(self) -> FeetechArm:
-        return open_feetech_arm(PROFILE, self.port.path, None)
-
-    def torque(self) -> list[int]:
-        with self.port.lock:
-            return [servo.register(reg.TORQUE_ENABLE) for servo in self.bus.servos]
 
 
 class RecordingPlant(KinematicPlant):
@@ -71,12 +52,17 @@ class RecordingPlant(KinematicPlant):
         self._position_ticks[index] = ticks
 
 
+class Stand(SimulatedArm[RecordingPlant]):
+    """The simulated side of a test."""
+
+    def open(self) -> FeetechArm:
+        return open_feetech_arm(PROFILE, self.port.path, None)
+
+
 @pytest.fixture
 def stand(tmp_path: Path) -> Iterator[Stand]:
-    plant = RecordingPlant([2000.0, 1500.0, 2500.0, 2100.0, 1900.0, 2500.0])
-    bus = SimulatedBus.of_arm(PROFILE, plant)
-    with PtyPort(bus, tmp_path / "arm") as port:
-        yield Stand(port, bus, plant)
+    with Stand(PROFILE, tmp_path / "arm", RecordingPlant([2000.0, 1500.0, 2500.0, 2100.0, 1900.0, 2500.0])) as made:
+        yield made
 
 
 @pytest.fixture

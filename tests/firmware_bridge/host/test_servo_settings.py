@@ -6,7 +6,7 @@ import argparse
 import os
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -19,55 +19,28 @@ from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.eeprom import EepromLeftOpen
 from sefa_edge.firmware_bridge.host.feetech.feetech_arm import open_feetech_arm
 from sefa_edge.firmware_bridge.host.feetech.link import Link
-from sefa_edge.firmware_bridge.host.feetech.protocol import Instruction, Packet, PacketDecoder
-from sefa_edge.firmware_bridge.host.feetech.registers import Register
+from sefa_edge.firmware_bridge.host.feetech.protocol import Instruction, Packet
 from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
 from sefa_edge.firmware_bridge.host.feetech.settings import compare, prepare, write_eeprom, write_volatile
 from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED, JointGoal, Preparation
 from sefa_edge.firmware_bridge.service import command
-from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
-from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
 from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.schema import ArmProfile, JointProfile
 from sefa_edge.profiles.units import s_to_ns
+from tests.rigs.simulated_arm import SimulatedArm, WriteLog
 
 PROFILE = load_arm_profile("so101").model_copy(update={"control_rate_hz": 20.0})
 GRIPPER = 5
-WRITES = (Instruction.WRITE, Instruction.SYNC_WRITE, Instruction.REG_WRITE)
 
 
-@dataclass
-class Stand:
+class Stand(SimulatedArm[KinematicPlant]):
     """The simulated arm of a profile, and every packet that wrote something."""
 
-    profile: ArmProfile
-    bus: SimulatedBus
-    port: PtyPort
-    writes: list[Packet] = field(default_factory=list)
-    on_write: Callable[[Packet], None] = lambda _: None
-
-    def listen(self) -> None:
-        decoder = PacketDecoder()
-
-        def hear(data: bytes) -> bytes:
-            for packet in decoder.feed(data):
-                if packet.code in WRITES:
-                    self.writes.append(packet)
-                    self.on_write(packet)
-            return data
-
-        self.bus.disturb_request = hear
-
-    def register(self, joint: int, register: Register) -> int:
-        with self.port.lock:
-            return self.bus.servos[joint].register(register)
-
-    def set(self, register: Register, value: int, joint: int | None = None) -> None:
-        with self.port.lock:
-            for servo in self.bus.servos if joint is None else [self.bus.servos[joint]]:
-                servo.set_register(register, value)
+    def __init__(self, profile: ArmProfile, link: Path) -> None:
+        super().__init__(profile, link, KinematicPlant.of_arm(profile))
+        self.log = WriteLog(self.bus)
 
     def as_the_profile_says(self) -> None:
         with self.port.lock:
@@ -81,14 +54,11 @@ class Stand:
     def written(self) -> set[tuple[int, int]]:
         """Address and servo of everything that was written."""
         pairs: set[tuple[int, int]] = set()
-        for packet in self.writes:
+        for packet in self.log.packets:
             assert packet.code == Instruction.SYNC_WRITE
             address, count = packet.parameters[:2]
             pairs |= {(address, servo_id) for servo_id in packet.parameters[2 :: count + 1]}
         return pairs
-
-    def locked(self) -> list[bool]:
-        return [self.register(joint, reg.LOCK) == 1 for joint in range(len(self.bus.servos))]
 
 
 @dataclass
@@ -102,17 +72,9 @@ class Opened:
         self.bus.link.close()
 
 
-def stand_of(profile: ArmProfile, link: Path) -> Stand:
-    bus = SimulatedBus.of_arm(profile, KinematicPlant.of_arm(profile))
-    stand = Stand(profile, bus, PtyPort(bus, link))
-    stand.listen()
-    return stand
-
-
 @pytest.fixture
 def stand(tmp_path: Path) -> Iterator[Stand]:
-    made = stand_of(PROFILE, tmp_path / "arm")
-    with made.port:
+    with Stand(PROFILE, tmp_path / "arm") as made:
         yield made
 
 
@@ -140,14 +102,14 @@ def test_nothing_is_written_when_all_is_as_the_profile_says(stand: Stand) -> Non
     with opened(stand) as bus:
         assert prepare(bus, PROFILE) == NOT_PREPARED
     write_everything(stand)
-    assert stand.writes == []
+    assert stand.log.packets == []
 
 
 def test_the_simulated_arm_is_as_its_profile_says(tmp_path: Path) -> None:
-    made = stand_of(load_arm_profile("so101_sim"), tmp_path / "arm")
-    with made.port, opened(made) as bus:
+    made = Stand(load_arm_profile("so101_sim"), tmp_path / "arm")
+    with made, opened(made) as bus:
         assert prepare(bus, made.profile) == NOT_PREPARED
-        assert made.writes == []
+        assert made.log.packets == []
 
 
 def test_a_run_writes_what_a_power_cut_undoes_and_tells_the_rest(stand: Stand) -> None:
@@ -172,7 +134,7 @@ def test_a_servo_that_would_not_protect_itself_is_refused_before_anything_is_wri
     stand.set(reg.UNLOAD_CONDITION, 0b001100, joint=2)
     with opened(stand) as bus, pytest.raises(InputError, match=r"servo 3 \(elbow_flex\) .* against overload"):
         prepare(bus, PROFILE)
-    assert stand.writes == []
+    assert stand.log.packets == []
 
 
 def test_more_protection_than_asked_for_is_no_reason_to_refuse(stand: Stand) -> None:
@@ -228,11 +190,11 @@ def test_a_servo_that_lost_its_power_is_limited_before_it_is_energised(stand: St
     arm.prepare()
     with stand.port.lock:
         stand.bus.servos[GRIPPER].power_cycle()
-    stand.writes.clear()
+    stand.log.packets.clear()
     arm.enable_torque()
     arm.close()
     assert stand.register(GRIPPER, reg.TORQUE_LIMIT) == 500
-    addresses = [packet.parameters[0] for packet in stand.writes]
+    addresses = [packet.parameters[0] for packet in stand.log.packets]
     assert addresses[0] == reg.TORQUE_LIMIT.address
     assert addresses.index(reg.TORQUE_LIMIT.address) < addresses.index(reg.TORQUE_ENABLE.address)
 
@@ -250,13 +212,13 @@ def test_a_servo_that_comes_back_in_a_run_is_limited_before_its_next_goal(stand:
         servo.power_cycle()
     while not (state := arm.read_state()).valid_mask.all():
         pass
-    stand.writes.clear()
+    stand.log.packets.clear()
     arm.send(JointGoal(1, 0, 0, state.joint_deg))
     arm.read_state()
     arm.send(JointGoal(2, 0, 0, state.joint_deg))
     arm.read_state()
     arm.close()
-    addresses = [packet.parameters[0] for packet in stand.writes]
+    addresses = [packet.parameters[0] for packet in stand.log.packets]
     assert addresses.count(reg.TORQUE_LIMIT.address) == 1
     assert addresses[0] == reg.TORQUE_LIMIT.address
     assert stand.register(GRIPPER, reg.TORQUE_LIMIT) == 500
@@ -271,7 +233,7 @@ def test_an_arm_whose_cable_came_back_is_written_to_only_after_a_power_cut(stand
     with stand.port.lock:
         stand.bus.servos[GRIPPER].set_register(reg.TORQUE_LIMIT, 1000 if cut else 500)
     stand.port.replug()
-    stand.writes.clear()
+    stand.log.packets.clear()
     now_ns = 0
     while watched.read(now_ns) is not Progress.ARM_BACK:
         now_ns += RETRY_NS
@@ -293,7 +255,7 @@ def test_exactly_what_differs_is_written_and_locked_again(stand: Stand) -> None:
     assert stand.written() == {
         (lock, 2), (reg.P_COEFFICIENT.address, 2), (phase, 2), (lock, 5), (reg.D_COEFFICIENT.address, 5),
     }  # fmt: skip
-    assert len(stand.writes) == 7
+    assert len(stand.log.packets) == 7
     assert stand.register(1, reg.PHASE) == 0b01100
     assert all(stand.locked())
     assert is_as_the_profile_says(stand)
@@ -301,7 +263,7 @@ def test_exactly_what_differs_is_written_and_locked_again(stand: Stand) -> None:
 
 def test_only_one_servo_is_open_at_a_time(stand: Stand) -> None:
     open_ones: list[int] = []
-    stand.on_write = lambda _: open_ones.append(stand.locked().count(False))
+    stand.log.on_write = lambda _: open_ones.append(stand.locked().count(False))
     write_everything(stand)
     assert set(open_ones) <= {0, 1}
     assert is_as_the_profile_says(stand)
@@ -320,10 +282,10 @@ def cut_when_open(stand: Stand, cut: Callable[[], None]) -> None:
 
     def on_write(packet: Packet) -> None:
         if packet.parameters[0] == reg.P_COEFFICIENT.address:
-            stand.on_write = lambda _: None
+            stand.log.on_write = lambda _: None
             cut()
 
-    stand.on_write = on_write
+    stand.log.on_write = on_write
 
 
 def test_a_servo_that_refuses_a_value_is_locked_again(stand: Stand) -> None:
@@ -399,8 +361,8 @@ def test_a_users_own_arm_of_five_joints_works(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(five_joints().model_dump()), encoding="utf-8")
     profile = load_arm_profile(str(path))
-    made = stand_of(profile, tmp_path / "arm")
-    with made.port:
+    made = Stand(profile, tmp_path / "arm")
+    with made:
         assert "p_gain 32 -> 16 (all joints)" in _prepared(made).left
         write_everything(made)
         assert is_as_the_profile_says(made)
@@ -438,7 +400,7 @@ def test_without_the_flag_it_only_looks(stand: Stand, capsys: pytest.CaptureFixt
     assert "torque off" in told.out
     assert ["p_gain", "gripper", "32", "16", "EEPROM"] in [line.split() for line in told.out.splitlines()]
     assert "nothing was written; --write-eeprom" in told.err
-    assert stand.writes == []
+    assert stand.log.packets == []
 
 
 def test_with_the_flag_it_writes_and_then_all_is_well(stand: Stand, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,21 +20,21 @@ from sefa_edge.cli import main
 from sefa_edge.edge.pictures import write_picture
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.port_lock import openers
-from tests.rigs.bench_arm import Bench, arm_on_the_bench
+from tests.rigs.bench_arm import JudgedBench, arm_on_the_bench
 
 Captured = pytest.CaptureFixture[str]
 PATIENCE_S = 60.0
 ELBOW, GRIPPER = 2, 5
 
 
-def arm(bench: Bench, verb: str, *words: str) -> int:
+def arm(bench: JudgedBench, verb: str, *words: str) -> int:
     if verb == "free" or "release" in words:
         bench.ask_for_release()
     return main(["arm", verb, "--arm", "sim", "--port", bench.port.path, *words])
 
 
 @contextmanager
-def process(bench: Bench, *words: str) -> Iterator[subprocess.Popen[str]]:
+def process(bench: JudgedBench, *words: str) -> Iterator[subprocess.Popen[str]]:
     """`sefa-edge …` as another program, its output in a pipe."""
     started = subprocess.Popen(
         [sys.executable, "-m", "sefa_edge", *words, "--arm", "sim", "--port", bench.port.path],
@@ -230,7 +230,7 @@ def test_a_person_is_asked(tmp_path: Path, answer: bytes, code: int, torque: int
 
 
 @contextmanager
-def watching(bench: Bench) -> Iterator[subprocess.Popen[bytes]]:
+def watching(bench: JudgedBench) -> Iterator[subprocess.Popen[bytes]]:
     """Another process that has the port: `arm status --watch`."""
     master, slave = pty.openpty()
     command = [sys.executable, "-m", "sefa_edge", "arm", "status", "--arm", "sim", "--port", bench.port.path, "--watch"]
