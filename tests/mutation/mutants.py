@@ -32,7 +32,7 @@ import sefa_edge.profiles.arms  # noqa: F401  imported here once, and not in eve
 
 ROOT = Path(__file__).parents[2]
 ROOM = "sefa_edge.edge.control"
-LOCK_STEP = ("tests/edge/control/test_loop_lockstep.py", "tests/edge/control/test_emergency.py")
+LOCK_STEP = "tests/edge/control/test_loop_lockstep.py"
 TESTS = {
     "safety": (
         "tests/edge/control/test_safety.py",
@@ -40,12 +40,8 @@ TESTS = {
         "tests/property/test_safety_limits.py",
     ),
     "modes": ("tests/edge/control/test_modes.py", "tests/property/test_modes_machine.py"),
-    "motion": ("tests/edge/control/test_motion.py", *LOCK_STEP, "tests/faults/test_faults.py::test_in_lock_step"),
-    "watched_arm": (
-        "tests/edge/control/test_watched_arm.py",
-        *LOCK_STEP,
-        "tests/faults/test_faults.py::test_in_lock_step",
-    ),
+    "motion": ("tests/edge/control/test_motion.py", LOCK_STEP),
+    "watched_arm": ("tests/edge/control/test_watched_arm.py", LOCK_STEP),
 }
 """The tests of each module, the quick ones first: the others run only if those noticed nothing."""
 GATED = ("safety", "modes")

@@ -287,3 +287,39 @@ def test_an_arm_that_was_parked_stays_so_whatever_comes_later() -> None:
     parked = ModeState(Mode.RELEASED, parked=True)
     for event in (Command.STOP, Command.RELEASE, Progress.SETTLED, Fault.POLICY_LOST):
         assert transition(parked, event).parked
+
+
+@pytest.mark.parametrize("mode", [Mode.ARMED, Mode.RUNNING, Mode.HOLD, Mode.PARK])
+@pytest.mark.parametrize("event", [Progress.ARM_BACK, Progress.ARM_GONE])
+def test_an_arm_that_was_not_lost_cannot_come_back(mode: Mode, event: Progress) -> None:
+    assert transition(ModeState(mode), event) == ModeState(mode)
+
+
+@pytest.mark.parametrize("target", [Target.AWAIT_ARM, Target.LEAVE])
+@pytest.mark.parametrize(
+    "command", [Command.ARM, Command.RUN, Command.HOLD, Command.PARK, Command.RELEASE, Command.STOP]
+)
+def test_no_command_moves_an_arm_that_is_waited_for_or_left_holding(target: Target, command: Command) -> None:
+    state = ModeState(Mode.HOLD, target, Fault.ARM_TIMEOUT)
+    assert transition(state, command) == state
+
+
+@pytest.mark.parametrize(
+    ("mode", "command", "target"),
+    [
+        (Mode.ARMED, Command.RUN, Target.RUN),
+        (Mode.HOLD, Command.RUN, Target.RUN),
+        (Mode.RUNNING, Command.RUN, Target.NONE),
+        (Mode.PARK, Command.RUN, Target.NONE),
+        (Mode.PARK, Command.STOP, Target.STOP),
+        (Mode.PARK, Command.PARK, Target.NONE),
+        (Mode.ARMED, Command.ARM, Target.NONE),
+    ],
+)
+def test_a_command_for_what_the_arm_does_already_does_not_interrupt_it(
+    mode: Mode, command: Command, target: Target
+) -> None:
+    assert transition(ModeState(mode), command) == ModeState(mode, target)
+    again = ModeState(mode, Target.RUN if mode is Mode.ARMED else Target.NONE)
+    if command in (Command.ARM, Command.PARK):
+        assert transition(again, command) == ModeState(mode)
