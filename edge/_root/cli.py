@@ -40,7 +40,7 @@ COMMANDS = {
         "find an arm's zero and ranges, for its servos and LeRobot's file",
     ),
     "arm": (
-        "sefa_edge.firmware_bridge.service.command",
+        "sefa_edge.edge.tools.arm_moves.command",
         "find an arm, look at its servos, set them up, bring it to a pose",
     ),
     "cameras": ("sefa_edge.edge.cameras.command", "list the V4L2 cameras, their names, formats and controls"),

@@ -25,7 +25,7 @@ LEARNING = ("torch", "onnx", "safetensors")
         ("sefa_edge.edge.cameras.camera_process", (*HEAVY, "yaml", "logging", "asyncio")),
         ("sefa_edge.edge.policy.policy_process", (*HEAVY, "yaml", "logging", "asyncio")),
         ("sefa_edge.edge.control.safety", HEAVY),
-        ("sefa_edge.firmware_bridge.service.command", (*HEAVY, "numpy", "pydantic", "serial")),
+        ("sefa_edge.edge.tools.arm_moves.command", (*HEAVY, "numpy", "pydantic", "serial")),
         ("sefa_edge.edge.control.paced", HEAVY),
         ("sefa_edge.edge.run.command", HEAVY),
         ("sefa_edge.edge.tools.inspection.command", HEAVY),

@@ -14,6 +14,7 @@ import yaml
 
 from sefa_edge.edge.control.watched_arm import RETRY_NS, WatchedArm
 from sefa_edge.edge.ipc.vocabulary import Progress
+from sefa_edge.edge.tools.arm_moves import command
 from sefa_edge.firmware_bridge.host.errors import ArmDisconnected, ArmTimeout, ArmUnconfirmed
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.eeprom import EepromLeftOpen
@@ -23,7 +24,6 @@ from sefa_edge.firmware_bridge.host.feetech.protocol import Instruction, Packet
 from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
 from sefa_edge.firmware_bridge.host.feetech.settings import compare, prepare, write_eeprom, write_volatile
 from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED, JointGoal, Preparation
-from sefa_edge.firmware_bridge.service import command
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError
