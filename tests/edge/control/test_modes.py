@@ -323,3 +323,9 @@ def test_a_command_for_what_the_arm_does_already_does_not_interrupt_it(
     again = ModeState(mode, Target.RUN if mode is Mode.ARMED else Target.NONE)
     if command in (Command.ARM, Command.PARK):
         assert transition(again, command) == ModeState(mode)
+
+
+@pytest.mark.parametrize("command", [Command.RUN, Command.HOLD, Command.PARK])
+@pytest.mark.parametrize("mode", [Mode.IDLE, Mode.RELEASED])
+def test_an_arm_without_torque_ignores_commands_that_need_it(mode: Mode, command: Command) -> None:
+    assert transition(ModeState(mode), command) == ModeState(mode)
