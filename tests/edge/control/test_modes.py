@@ -329,3 +329,9 @@ def test_a_command_for_what_the_arm_does_already_does_not_interrupt_it(
 @pytest.mark.parametrize("mode", [Mode.IDLE, Mode.RELEASED])
 def test_an_arm_without_torque_ignores_commands_that_need_it(mode: Mode, command: Command) -> None:
     assert transition(ModeState(mode), command) == ModeState(mode)
+
+
+@pytest.mark.parametrize("target", [Target.AWAIT_ARM, Target.LEAVE])
+def test_a_later_fault_does_not_make_a_lost_or_holding_arm_park(target: Target) -> None:
+    state = ModeState(Mode.HOLD, target, Fault.ARM_TIMEOUT)
+    assert transition(state, Fault.OVERHEATED) == state
