@@ -51,7 +51,7 @@ class Bench:
             report = self.tick()
             if condition(report) or self.loop.state.finished:
                 return report
-        raise AssertionError(f"still {report}")
+        raise AssertionError(f"still {self.loop.state}")
 
     def run(self) -> None:
         self.tick(Command.ARM, Command.RUN)
