@@ -1,4 +1,4 @@
-"""OWNS OPENCV: the only file that imports cv2. Everything that leaves it is RGB uint8 [H, W, 3]."""
+"""OWNS OPENCV: the only module that imports cv2. Every picture that it returns is RGB uint8 [H, W, 3]."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 26))  # OpenCV's own limit takes 3 GB to decode
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 26))  # OpenCV's own limit allows 3 GB
 
 import cv2
 import numpy as np
@@ -21,8 +21,8 @@ CAPTION_HEIGHT = 22
 JPEG_FORMATS = ("MJPG", "JPEG")
 RAW_FORMATS = {"YUYV": cv2.COLOR_YUV2RGB_YUYV, "UYVY": cv2.COLOR_YUV2RGB_UYVY}
 MAX_PICTURE_BYTES = 64 << 20
-"""Of one encoded picture in a file."""
-GSTREAMER_HINT = "use the OpenCV of JetPack or `sudo apt-get install python3-opencv`, not that of pip"
+"""Limit for one encoded picture in a file."""
+GSTREAMER_HINT = "use the OpenCV of JetPack or `sudo apt-get install python3-opencv`, not the one from pip"
 
 
 def resize_area(picture: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -31,14 +31,14 @@ def resize_area(picture: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 class DamagedPicture(InputError):
-    """The bytes begin like a picture, but are damaged or cut short."""
+    """The picture is damaged or truncated."""
 
 
 def read_picture(path: Path) -> np.ndarray:
     """The picture uint8 [H, W, 3] in a PNG, JPEG, BMP or WebP file.
 
     Raises:
-        DamagedPicture: it is damaged or cut short.
+        DamagedPicture: it is damaged or truncated.
         InputError: it cannot be read, or is not a picture.
     """
     content = read_up_to(path, MAX_PICTURE_BYTES + 1)
@@ -51,7 +51,7 @@ def read_picture(path: Path) -> np.ndarray:
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
-    """Write a picture in the format of the file's ending. Raises InputError when it cannot be written."""
+    """Write a picture in the format of the file's extension. Raises InputError when it cannot be written."""
     done, encoded = cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     if not done:
         raise InputError(f"OpenCV cannot encode a picture of shape {picture.shape} as {path.suffix}")
@@ -70,16 +70,16 @@ def encode_png(picture: np.ndarray) -> bytes:
 def decode_picture(content: bytes) -> np.ndarray:
     """The picture uint8 [H, W, 3] in the bytes of a PNG, JPEG, BMP or WebP.
 
-    Its end must be there: OpenCV 4 decodes half a JPEG without complaint and fills the rest with grey. The rotation
-    that EXIF data may ask for is not applied, as in training.
+    It must be complete: OpenCV 4 decodes a truncated JPEG without an error and fills the rest with grey. A rotation in
+    the EXIF data is not applied; neither is it in training.
 
     Raises:
-        DamagedPicture: not a picture, damaged, or cut short.
+        DamagedPicture: not a picture, damaged, or truncated.
     """
     if picture_format(content) is None:
-        raise DamagedPicture("the picture is damaged: it does not begin like one", "was the copy complete?")
+        raise DamagedPicture("the picture is damaged: its header is missing", "was the copy complete?")
     if not is_complete(content):
-        raise DamagedPicture("the picture is cut short: its end is missing", "was the copy complete?")
+        raise DamagedPicture("the picture is truncated: its end is missing", "was the copy complete?")
     try:
         picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
@@ -98,7 +98,7 @@ def encode_jpeg(picture: np.ndarray) -> bytes:
 
 
 def draw_line(picture: np.ndarray, points: np.ndarray, colour: tuple[int, int, int]) -> None:
-    """Draw the line through `points` [K, 2], x and y in pixels, into the picture."""
+    """Draw a line through `points` [K, 2], x and y in pixels, into the picture."""
     cv2.polylines(picture, [np.rint(points).astype(np.int32)], False, colour, 1, cv2.LINE_AA)
 
 
@@ -108,7 +108,7 @@ def draw_text(picture: np.ndarray, text: str, at: tuple[int, int], colour: tuple
 
 
 def text_width(text: str) -> int:
-    """Width in pixels of what `draw_text` writes."""
+    """Width in pixels of the text that `draw_text` writes."""
     (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.4, 1)
     return width
 
@@ -126,7 +126,7 @@ def captioned(picture: np.ndarray, text: str) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class PictureLayout:
-    """How a picture lies in the bytes of a device: four letters, size, bytes from row to row (0: compressed)."""
+    """Memory layout of a device's picture: fourcc, size, bytes per row including padding (0: compressed)."""
 
     fourcc: str
     height: int
@@ -135,7 +135,7 @@ class PictureLayout:
 
 
 def rgb_of(content: np.ndarray, layout: PictureLayout) -> np.ndarray | None:
-    """The RGB picture in the bytes uint8 [N] of a device; None when they are damaged or cut short."""
+    """The RGB picture in a device's buffer uint8 [N]; None when it is damaged or truncated."""
     if layout.fourcc in JPEG_FORMATS:
         return _rgb_of_jpeg(content, layout)
     rows = _rows(content, layout)
@@ -162,12 +162,12 @@ def _rows(content: np.ndarray, layout: PictureLayout) -> np.ndarray | None:
 
 
 def has_gstreamer() -> bool:
-    """Whether this OpenCV can play GStreamer pipelines: Jetson's and Debian's can, those of PyPI cannot."""
+    """Whether this OpenCV supports GStreamer: the builds of JetPack and Debian do, those on PyPI do not."""
     return cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER)
 
 
 class Capture:
-    """A cv2.VideoCapture that speaks RGB and says in words what went wrong."""
+    """A cv2.VideoCapture that returns RGB and raises exceptions with a reason."""
 
     def __init__(self, capture: cv2.VideoCapture, name: str) -> None:
         self._capture = capture
@@ -184,11 +184,11 @@ class Capture:
 
     @classmethod
     def of_pipeline(cls, pipeline: str) -> Capture:
-        """A GStreamer pipeline that ends in an appsink of BGR pictures. OpenCV 4.6 waits for ever if none come.
+        """A GStreamer pipeline that ends in an appsink of BGR pictures. OpenCV 4.6 blocks forever if none arrive.
 
         Raises:
             MissingError: this OpenCV was built without GStreamer.
-            InputError: the pipeline does not start; GStreamer's own words are on standard error.
+            InputError: the pipeline does not start; GStreamer prints the reason to standard error.
         """
         if not has_gstreamer():
             raise MissingError("this OpenCV was built without GStreamer", GSTREAMER_HINT)
@@ -199,9 +199,9 @@ class Capture:
 
     @classmethod
     def of_network(cls, location: str, open_ms: int, read_ms: int) -> Capture:
-        """A network stream that is waited for no longer than so. Raises InputError when it cannot be opened."""
-        patience = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, open_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, read_ms]
-        capture = cv2.VideoCapture(location, cv2.CAP_FFMPEG, patience)
+        """A network stream with timeouts. Raises InputError when it cannot be opened."""
+        timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, open_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, read_ms]
+        capture = cv2.VideoCapture(location, cv2.CAP_FFMPEG, timeouts)
         if not capture.isOpened():
             raise InputError("the stream cannot be opened", "check its address, and that the sender is running")
         return cls(capture, location)
@@ -232,13 +232,13 @@ class Capture:
 
 
 def _set_to_packets(capture: cv2.VideoCapture) -> bool:
-    """Let a motion JPEG source give its JPEGs undecoded, where the back end can: FFmpeg paints over a cut one."""
+    """Get undecoded JPEGs from a motion JPEG source where the back end can: FFmpeg hides truncated ones."""
     fourcc = int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little", signed=True).decode("latin-1")
     return fourcc in JPEG_FORMATS and capture.getBackendName() == "FFMPEG" and capture.set(cv2.CAP_PROP_FORMAT, -1)
 
 
 class VideoFile:
-    """A video being written; the file's ending chooses the codec."""
+    """A video file being written; its extension selects the codec."""
 
     def __init__(self, path: Path, rate_hz: float, height: int, width: int) -> None:
         """Raises MissingError when this OpenCV cannot encode the format."""
@@ -246,28 +246,28 @@ class VideoFile:
         self._path, self._pictures = path, 0
         self._writer = cv2.VideoWriter(str(path), fourcc, rate_hz, (width, height))
         if not self._writer.isOpened():
-            raise MissingError(f"{path} cannot be written by this OpenCV", "try another ending: .mp4, .webm, .avi")
+            raise MissingError(f"{path} cannot be written by this OpenCV", "use another extension: .mp4, .webm, .avi")
 
     def append(self, picture: np.ndarray) -> None:
         self._writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
         self._pictures += 1
 
     def close(self) -> None:
-        """Raises InputError when the file does not hold every picture: OpenCV keeps errors of the disk to itself."""
+        """Raises InputError when pictures are missing in the file: OpenCV does not report disk errors."""
         self._writer.release()
-        held = _pictures_in(self._path, self._pictures)
-        if held < self._pictures:
-            raise InputError(f"only {held} of {self._pictures} pictures could be written", ROOM_HINT)
+        written = _pictures_in(self._path, self._pictures)
+        if written < self._pictures:
+            raise InputError(f"only {written} of {self._pictures} pictures could be written", ROOM_HINT)
 
 
 def _pictures_in(path: Path, at_most: int) -> int:
-    """How many pictures of a video can be read."""
+    """How many pictures of a video can be read, counted up to `at_most`."""
     try:
         video = Capture.of_stream(str(path))
     except InputError:
         return 0
-    held = 0
-    while held < at_most and video.grab():
-        held += 1
+    count = 0
+    while count < at_most and video.grab():
+        count += 1
     video.close()
-    return held
+    return count

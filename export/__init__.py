@@ -1,1 +1,1 @@
-"""THE CROSSING: from a checkpoint to an engine and its policy card."""
+"""From a checkpoint to engines and their policy cards."""

@@ -1,4 +1,4 @@
-"""Success of two engines in the simulated world, seed by seed: `sefa-edge eval`, run as a program, both at once."""
+"""Success of two engines in the simulated world, seed by seed: `sefa-edge eval` runs as a program, once for both."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sefa_edge.export.gate import LostSuccess
-from sefa_edge.export.program import sefa_edge_command, told_reason
+from sefa_edge.export.program import error_message, sefa_edge_command
 from sefa_edge.profiles.card import ClosedLoop
 from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.exit_codes import ExitCode
 
 REFUSED = (2, 4)
-"""Exit codes of a program that cannot play this policy here: no such task, or no simulator."""
+"""Exit codes of an evaluation that is impossible here: no such task, or no simulator."""
 
 
 @dataclass(frozen=True, slots=True)
-class Played:
-    """What one engine did: success per seed."""
+class Evaluation:
+    """The result of one engine: success per seed."""
 
     task: str
     success: dict[int, bool]
     interval_95: tuple[float, float]
 
 
-class NotPlayable(SefaError):
-    """This policy cannot be judged in the simulated world here; says why."""
+class CannotEvaluate(SefaError):
+    """This policy cannot be evaluated in the simulated world; says why."""
 
 
-def play_both(reference: Path, candidate: Path, seeds: str) -> tuple[ClosedLoop, LostSuccess]:
+def evaluate_both(reference: Path, candidate: Path, seeds: str) -> tuple[ClosedLoop, LostSuccess]:
     """Evaluate both engines on the seeds `A:B`.
 
     Raises:
-        NotPlayable: the simulated world has no such task, or is not installed.
+        CannotEvaluate: the simulated world has no such task, or is not installed.
         SefaError: the evaluation failed.
     """
     with ExitStack() as stack:
@@ -48,7 +48,7 @@ def play_both(reference: Path, candidate: Path, seeds: str) -> tuple[ClosedLoop,
             raise
     both = sorted(of_candidate.success)
     if not both or both != sorted(of_reference.success):
-        raise SefaError("`sefa-edge eval` played other seeds with one engine than with the other", "", ExitCode.FAILED)
+        raise SefaError("`sefa-edge eval` used different seeds for the two engines", "", ExitCode.FAILED)
     closed_loop = ClosedLoop(
         task=of_candidate.task,
         first_seed=both[0],
@@ -66,26 +66,26 @@ def _start(engine: Path, seeds: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def _finish(process: subprocess.Popen[str]) -> Played:
-    output, words = process.communicate()
+def _finish(process: subprocess.Popen[str]) -> Evaluation:
+    output, errors = process.communicate()
     if process.returncode in REFUSED:
-        raise NotPlayable(told_reason(words) or "sefa-edge eval refused")
+        raise CannotEvaluate(error_message(errors) or "sefa-edge eval refused")
     if process.returncode != 0:
-        raise SefaError("`sefa-edge eval` failed", told_reason(words), ExitCode.FAILED)
+        raise SefaError("`sefa-edge eval` failed", error_message(errors), ExitCode.FAILED)
     return _parse(output)
 
 
 def _boolean(value: object) -> bool:
     if not isinstance(value, bool):
-        raise TypeError(f"a success of {value!r}")
+        raise TypeError(f"success is {value!r}")
     return value
 
 
-def _parse(output: str) -> Played:
+def _parse(output: str) -> Evaluation:
     try:
         report = json.loads(output)
         success = {int(episode["seed"]): _boolean(episode["success"]) for episode in report["episodes"]}
         low, high = report["interval_95"]
-        return Played(str(report["settings"]["task"]), success, (float(low), float(high)))
+        return Evaluation(str(report["settings"]["task"]), success, (float(low), float(high)))
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"`sefa-edge eval` wrote no report: {error}", "run it by hand to see what it says") from None
+        raise InputError(f"`sefa-edge eval` wrote no report: {error}", "run it by hand to see its messages") from None

@@ -1,4 +1,4 @@
-"""`sefa-edge export`: a checkpoint becomes ONNX files in the asked precision, judged, a policy card beside each."""
+"""`sefa-edge export`: from a checkpoint to tested ONNX files in the given precision, each with its policy card."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from sefa_edge.export.closed_loop import NotPlayable, play_both
+from sefa_edge.export.closed_loop import CannotEvaluate, evaluate_both
 from sefa_edge.export.flavours import FILES, Flavour, Int8Result, Precision, float_flavours, int8_flavours
 from sefa_edge.export.gate import (
     Trial,
-    judge,
+    measure,
     require_passed,
     torch_chunks,
     unproven,
@@ -50,7 +50,7 @@ SAMPLES = Whole("a number of samples", 16, 10_000)
 CALLS = Whole("a number of calls", 1, 100)
 RANDOM_SAMPLES = 64
 AUTO_SEEDS = "0:40"
-"""Played by default: 30 seconds on two cores. A verdict to publish takes 200."""
+"""Seeds evaluated by default: 30 seconds on two cores. A result to publish needs 200."""
 REPORT, PAGE = "report.json", "report.html"
 
 
@@ -59,62 +59,62 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=path_argument, required=True, metavar="DIR", help="folder for engines and cards"
     )
-    parser.add_argument("--precision", choices=("fp32", "fp16", "int8"), default="fp32", help="of model.onnx")
+    parser.add_argument("--precision", choices=("fp32", "fp16", "int8"), default="fp32", help="precision of model.onnx")
     parser.add_argument(
         "--calibration",
         type=path_argument,
         metavar="DATASET",
-        help="recordings to calibrate INT8 with and to judge by: a LeRobot v3 dataset of three episodes or more",
+        help="demonstrations for INT8 calibration and for testing: a LeRobot v3 dataset of three episodes or more",
     )
     parser.add_argument(
-        "--samples", type=SAMPLES.parse, default=256, help="observations to calibrate with, and to judge by"
+        "--samples", type=SAMPLES.parse, default=256, help="number of observations for calibration, and for testing"
     )
     parser.add_argument(
         "--method",
         choices=("minmax", "percentile", "entropy"),
         default="minmax",
-        help="how INT8 ranges are chosen; minmax keeps the outliers that small policies live on",
+        help="how INT8 ranges are chosen; minmax keeps outliers, on which small policies depend",
     )
     parser.add_argument(
         "--closed-loop",
         type=closed_loop_seeds,
         default="auto",
         metavar="A:B",
-        help=f"seeds to play in the simulated world, none, or auto: {AUTO_SEEDS} when --precision is not fp32 "
-        "and the world knows the task (default: auto)",
+        help=f"seeds to evaluate in the simulated world, none, or auto: {AUTO_SEEDS} if --precision is not fp32 "
+        "and the simulated world has the task (default: auto)",
     )
     parser.add_argument("--allow-worse", action="store_true", help="keep files that fail the gate; the card says so")
     parser.add_argument(
         "--allow-unproven",
         action="store_true",
-        help="keep files whose closed loop proves nothing, as when fp32 never succeeds either; the card says so",
+        help="keep files whose closed loop proves nothing, for example because fp32 never succeeds; the card says so",
     )
-    parser.add_argument(
-        "--seed", type=SEED.parse, default=0, help="of noise, and of which episodes calibrate and judge"
-    )
+    parser.add_argument("--seed", type=SEED.parse, default=0, help="seed of the noise and of the choice of episodes")
     parser.add_argument(
         "--network-calls",
         type=CALLS.parse,
         help="Euler steps inside the engine (default: 1 for a student, 10 for a base flow)",
     )
-    parser.add_argument("--execute-steps", type=STEPS.parse, default=8, help="steps of each chunk that are played")
+    parser.add_argument("--execute-steps", type=STEPS.parse, default=8, help="steps of each chunk to execute")
     parser.add_argument("--arm", default=SIMULATED_ARM, help="arm profile whose joints the policy moves")
-    parser.add_argument("--parts", action="store_true", help="also encoder.onnx and velocity.onnx, for a host loop")
+    parser.add_argument(
+        "--parts", action="store_true", help="also write encoder.onnx and velocity.onnx, for a host loop"
+    )
     for field, choices in (
         ("film", ("fused", "separate")),
         ("conv1d", ("conv2d", "conv1d")),
         ("group-norm", ("instance", "reduce")),
     ):
         parser.add_argument(
-            f"--{field}", choices=choices, default=choices[0], help="form of the graph; no result changes"
+            f"--{field}", choices=choices, default=choices[0], help="form of the graph; does not change results"
         )
 
 
-def closed_loop_seeds(word: str) -> str:
-    """`auto`, `none`, or seeds A:B; for argparse. Raises ArgumentTypeError."""
-    if word not in ("auto", "none"):
-        seed_range(word)
-    return word
+def closed_loop_seeds(text: str) -> str:
+    """Argparse type for `auto`, `none`, or seeds A:B. Raises ArgumentTypeError."""
+    if text not in ("auto", "none"):
+        seed_range(text)
+    return text
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -134,9 +134,9 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def publish(staged: Path, output: Path) -> None:
-    """Move everything into place, cards last: an engine without its card is refused by everybody.
+    """Move everything into place, cards last: an engine without its card is refused everywhere.
 
-    What an earlier export left goes: files of two calibrations in one folder would be built and compared as one.
+    Files of an earlier export are removed: files of two calibrations in one folder would be treated as one export.
     """
     for name in FILES:
         for stale in (output / name, card_path(output / name)):
@@ -167,18 +167,18 @@ class Export:
         self._started_s = time.monotonic()
 
     def run(self, staged: Path) -> ExportReport:
-        """Make, judge and write everything; the gate's verdict is `require_passed`."""
+        """Create, test and write everything; `require_passed` then checks the result of the gate."""
         single = policy_graph(self._policy, self._calls, self._form)
         flavours, int8 = self._flavours(single)
         trial = self._trial()
         errors = {}
         for flavour in flavours:
             require_buildable(flavour)
-            gate, errors[flavour.file] = judge(flavour, trial)
+            gate, errors[flavour.file] = measure(flavour, trial)
             self._judged.append((flavour, gate))
             write_atomic(staged / flavour.file, flavour.model.SerializeToString())
         self._write_cards(staged)
-        closed_loop = self._play(staged)
+        closed_loop = self._evaluate(staged)
         allowed = {name: getattr(self._arguments, name) for name in ("allow_worse", "allow_unproven")}
         self._judged = [(flavour, with_allowance(gate, **allowed)) for flavour, gate in self._judged]
         self._write_cards(staged)
@@ -190,7 +190,7 @@ class Export:
         return report
 
     def require_passed(self) -> None:
-        """Raises GateError for the first file that failed, unless that was asked for."""
+        """Raises GateError for the first file that failed, unless that was allowed."""
         for flavour, gate in self._judged:
             if not gate.overridden:
                 require_passed(flavour, gate)
@@ -201,7 +201,7 @@ class Export:
             raise InputError(f"--execute-steps {arguments.execute_steps}: a chunk of this policy has {horizon} steps")
         if arguments.precision == "int8" and arguments.calibration is None:
             raise InputError(
-                "INT8 needs recordings to calibrate with: --calibration DATASET",
+                "INT8 needs demonstrations for calibration: --calibration DATASET",
                 "any LeRobot v3 dataset of this arm and these cameras; `sefa-edge record` makes one in simulation",
             )
 
@@ -226,23 +226,23 @@ class Export:
             engine = staged / flavour.file
             save_card(make_card(self._info, facts, flavour, (engine, gate)), engine)
 
-    def _play(self, staged: Path) -> ClosedLoop | None:
-        """Play `model.onnx` against the float32 file, and let the result count."""
+    def _evaluate(self, staged: Path) -> ClosedLoop | None:
+        """Evaluate `model.onnx` and the float32 file in the simulated world, and add the result to the gate."""
         asked, (flavour, gate) = self._arguments.closed_loop, self._judged[0]
         if asked == "none" or self._arguments.precision == "fp32":
             return None
         reference = next(f for f, _ in self._judged if f.precision == "fp32")
         seeds = AUTO_SEEDS if asked == "auto" else asked
-        print(f"playing seeds {seeds} with fp32 and {flavour.precision}", file=sys.stderr)
+        print(f"evaluating seeds {seeds} with fp32 and {flavour.precision}", file=sys.stderr)
         try:
-            played, lost = play_both(staged / reference.file, staged / flavour.file, seeds)
-        except NotPlayable as reason:
+            closed_loop, lost = evaluate_both(staged / reference.file, staged / flavour.file, seeds)
+        except CannotEvaluate as reason:
             if asked != "auto":
-                raise InputError(f"the closed loop cannot be played: {reason}", "--closed-loop none") from None
-            self._judged[0] = (flavour, unproven(gate, f"not played: {reason}"))
+                raise InputError(f"the closed loop cannot be evaluated: {reason}", "--closed-loop none") from None
+            self._judged[0] = (flavour, unproven(gate, f"not evaluated: {reason}"))
             return None
-        self._judged[0] = (flavour, with_closed_loop(gate, played, lost, self._arm))
-        return played
+        self._judged[0] = (flavour, with_closed_loop(gate, closed_loop, lost, self._arm))
+        return closed_loop
 
     def _report(
         self, flavours: list[FlavourReport], int8: Int8Result | None, closed_loop: ClosedLoop | None
@@ -273,14 +273,14 @@ class Export:
 
 
 def open_calibration(arguments: argparse.Namespace, info: CheckpointInfo) -> SampleSets | None:
-    """The recordings, if any were given. Raises InputError when they do not show what the policy takes."""
+    """The demonstrations, if given. Raises InputError if they do not have the inputs of the policy."""
     if arguments.calibration is None:
         return None
     return open_samples(arguments.calibration, info, arguments.samples, arguments.seed)
 
 
 def random_samples(policy: FlowPolicy) -> list[Inputs]:
-    """Observations that no camera ever saw: enough to tell a wrong graph from a right one."""
+    """Random observations, which are enough to detect a wrong graph."""
     return [
         {name: np.asarray(tensor.numpy()) for name, tensor in example_inputs(policy.config, seed).items()}
         for seed in range(RANDOM_SAMPLES)

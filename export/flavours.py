@@ -1,4 +1,4 @@
-"""The files that one export writes: the same network in every precision and typing that a device may ask for."""
+"""The files that one export writes: the same network in every precision and typing that a device may need."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ class Flavour:
     precision: Precision
     strongly_typed: bool
     targets: tuple[Target, ...]
-    """What it is for, and has to be taken by."""
+    """The targets that must accept it."""
     quantisation: QuantisationSummary | None = None
 
     @property
     def kernels(self) -> Kernels:
-        """What its engine computes with: TensorRT's rounding is judged as written, a CPU's by its own kernels."""
+        """The kernels to test it with: rounding as written for TensorRT, integer kernels for a CPU."""
         return "integer" if self.file == CPU else "as_written"
 
     @property
@@ -73,7 +73,7 @@ class Flavour:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Choice:
-    """How the layers of one form were chosen."""
+    """The chosen layers of one form, and the measurements behind the choice."""
 
     recipe: Recipe
     sensitivities: Sequence[Sensitivity]
@@ -90,7 +90,7 @@ class Int8Result:
 
 
 def float_flavours(single: onnx.ModelProto, precision: Precision) -> list[Flavour]:
-    """The floating point files of an export, the asked precision under the name `model.onnx`."""
+    """The floating point files of an export; the given precision is named `model.onnx`."""
     if precision == "fp32":
         return [Flavour(MODEL, single, "fp32", False, WEAK_TARGETS)]
     half_name = MODEL if precision == "fp16" else HALF
@@ -101,7 +101,7 @@ def float_flavours(single: onnx.ModelProto, precision: Precision) -> list[Flavou
 
 
 def int8_flavours(single: onnx.ModelProto, sets: SampleSets, method: Method, budget_deg: float) -> Int8Result:
-    """Calibrate, find out which layers bear INT8, and quantise those.
+    """Calibrate, choose the layers that tolerate INT8, and quantise those.
 
     Raises:
         InputError: an activation or weight that is not finite, or that float16 cannot hold.
@@ -111,8 +111,8 @@ def int8_flavours(single: onnx.ModelProto, sets: SampleSets, method: Method, bud
     source = prepare(single, calibration, method)
     tensorrt_form = Form(source.layers, lambda recipe: quantise(source, recipe), ("weights", "kept"))
     narrow = replace(source, weights=round_weights(source, EXACT_WEIGHT_LIMIT))
-    # A CPU computes with integers or with floats: weights that are turned into floats in every call gain nothing.
-    # So every layer is tried again, however small: what stays in floating point saves no space either.
+    # On a CPU, INT8 weights that are converted to float in every call gain nothing, so that mode is not used. Every
+    # layer, even a small one, is tried again, because a layer in floating point does not save space either.
     cpu_form = Form(source.layers, lambda recipe: render_for_cpus(source, narrow, recipe), ("unsigned", "kept"), 0.0)
     tensorrt = _choose(tensorrt_form, Judge(selection, reference), budget_deg)
     cpu = _choose(cpu_form, Judge(selection, reference, "integer"), budget_deg)
@@ -137,7 +137,7 @@ def int8_flavours(single: onnx.ModelProto, sets: SampleSets, method: Method, bud
 
 
 def render_for_cpus(source: Int8Source, narrow: Int8Source, recipe: Recipe) -> onnx.ModelProto:
-    """The CPUs' form: weights of `narrow` for layers in `int8`, those of `source` for layers in `unsigned`."""
+    """The CPU form: weights of `narrow` for layers in `int8`, those of `source` for layers in `unsigned`."""
     wide = [layer for layer in source.layers if recipe.get(layer.name) == "unsigned"]
     weights = {**narrow.weights, **{layer.name: source.weights[layer.name] for layer in wide}}
     signed: Recipe = {**recipe, **dict.fromkeys((layer.name for layer in wide), "int8")}
@@ -152,7 +152,7 @@ def _choose(form: Form, judge: Judge, budget_deg: float) -> Choice:
 
 
 def prepare(single: onnx.ModelProto, calibration: Sequence[Inputs], method: Method) -> Int8Source:
-    """Everything that any choice of layers needs: an equalised copy of the model, ranges and rounded weights."""
+    """The inputs for any choice of layers: an equalised copy of the model, ranges and rounded weights."""
     model = onnx.ModelProto()
     model.CopyFrom(single)
     equalise(model, calibration[:: max(1, len(calibration) // EQUALISING_SAMPLES)])

@@ -1,4 +1,4 @@
-"""The accuracy gate: does an exported file still act as the trained network does, in joint units and in success."""
+"""The accuracy gate: whether an exported file still acts like the trained network, in joint units and in success."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ ONE_SIDED_95 = 1.645
 """Standard deviations."""
 UNPROVEN_HINTS = {
     "closed loop": (
-        "--closed-loop A:B plays more seeds; --closed-loop none judges by the action error alone; --allow-unproven "
+        "--closed-loop A:B evaluates more seeds; --closed-loop none uses only the action error; --allow-unproven "
         "keeps the files, and their card says so"
     ),
     "action error": (
-        "judge by more and other recordings (--calibration, --samples), or lower action_error_budget in the arm "
+        "test with more and other demonstrations (--calibration, --samples), or lower action_error_budget in the arm "
         "profile; --allow-unproven keeps the files, and their card says so"
     ),
 }
 HINTS = {
-    "fp32": "this is a fault of the export: report it with the checkpoint",
+    "fp32": "this is a bug in the export: report it with the checkpoint",
     "fp16": "export with --precision fp32, or raise action_error_budget in the arm profile",
     "int8": (
-        "calibrate on more recordings (--samples, another --calibration), try --method percentile, "
-        "or raise action_error_budget in the arm profile; --allow-worse keeps the files as they are"
+        "calibrate on more demonstrations (--samples, another --calibration), try --method percentile, "
+        "or raise action_error_budget in the arm profile; --allow-worse keeps the files anyway"
     ),
 }
 
 
 class GateError(SefaError):
-    """The engine acts otherwise than the network it was made of."""
+    """The engine does not act like the network."""
 
     exit_code = ExitCode.FAILED
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trial:
-    """What every file of an export is judged by: samples, and what the float32 network does on them."""
+    """The samples for testing every file of an export, and the chunks of the float32 network on them."""
 
     arm: ArmProfile
     samples: Sequence[Inputs]
@@ -59,17 +59,17 @@ class Trial:
 
 
 def torch_chunks(policy: FlowPolicy, network_calls: int, samples: Sequence[Inputs]) -> np.ndarray:
-    """Chunks float32 [N, T, n] of the trained network itself."""
+    """Chunks float32 [N, T, n] of the trained network."""
     network = EnginePolicy(policy, network_calls).eval()
     with torch.no_grad():
         return np.stack([network(*(torch.from_numpy(v) for v in sample.values())).numpy() for sample in samples])
 
 
-def judge(flavour: Flavour, trial: Trial) -> tuple[GateResult, ActionError]:
+def measure(flavour: Flavour, trial: Trial) -> tuple[GateResult, ActionError]:
     """Run one file on the trial's samples.
 
     Raises:
-        NotFiniteError: it gives NaN or infinity.
+        NotFiniteError: it returns NaN or infinity.
     """
     error = action_error(trial.reference, run_chunks(flavour.model, trial.samples, flavour.kernels), trial.arm.joints)
     budget_deg = trial.arm.action_error_budget.p99_deg(flavour.precision)
@@ -88,22 +88,22 @@ def judge(flavour: Flavour, trial: Trial) -> tuple[GateResult, ActionError]:
 
 
 def with_closed_loop(gate: GateResult, closed_loop: ClosedLoop, lost: LostSuccess, arm: ArmProfile) -> GateResult:
-    """The result with success in the simulated world taken into account."""
+    """The gate's result including success in the simulated world."""
     allowed_points = arm.action_error_budget.success_points
-    judged = gate.model_copy(
+    result = gate.model_copy(
         update={"closed_loop": closed_loop, "passed": gate.passed and lost.surely_points <= allowed_points}
     )
     reason = why_unproven(closed_loop, allowed_points)
-    return judged if reason is None else unproven(judged, reason)
+    return result if reason is None else unproven(result, reason)
 
 
 def unproven(gate: GateResult, reason: str) -> GateResult:
-    """The result of a gate that could not have failed: not passed. The first reason stays."""
+    """The result of a gate that could not have failed: not passed. The first reason is kept."""
     return gate.model_copy(update={"passed": False, "unproven": gate.unproven or reason})
 
 
 def why_unproven(closed_loop: ClosedLoop, allowed_points: float) -> str | None:
-    """Why this comparison could not have failed; None when it could."""
+    """Why this comparison could not have failed; None if it could."""
     seeds, successes = closed_loop.seeds, closed_loop.reference_successes
     counted = f"the fp32 engine itself succeeds in {successes} of {seeds} seeds of task {closed_loop.task}"
     if successes == 0:
@@ -124,21 +124,21 @@ class LostSuccess:
 
     @property
     def points(self) -> float:
-        """Percentage points of success that the candidate lost; negative when it gained."""
+        """Percentage points of success that the candidate lost; negative if it gained."""
         return 100 * (self.only_reference - self.only_candidate) / self.seeds
 
     @property
     def surely_points(self) -> float:
-        """What is lost even if chance was unkind to the candidate: lower end of a one-sided 95 % interval.
+        """Lower end of the one-sided 95 % interval of the lost points.
 
-        Both played the same seeds, so only seeds with different outcomes tell anything (McNemar).
+        Both engines used the same seeds, so only seeds with different outcomes count (McNemar).
         """
         deviation = math.sqrt(self.only_reference + self.only_candidate)
         return self.points - 100 * ONE_SIDED_95 * deviation / self.seeds
 
 
 def with_allowance(gate: GateResult, *, allow_worse: bool, allow_unproven: bool) -> GateResult:
-    """The result, overridden when it failed by nothing but what is allowed."""
+    """The result, overridden if it failed only in ways that are allowed."""
     is_unproven = gate.unproven is not None
     is_worse = gate.p99_deg > gate.budget_p99_deg or not (gate.passed or is_unproven)
     allowed = (allow_worse or not is_worse) and (allow_unproven or not is_unproven)
@@ -146,7 +146,7 @@ def with_allowance(gate: GateResult, *, allow_worse: bool, allow_unproven: bool)
 
 
 def require_passed(flavour: Flavour, gate: GateResult) -> None:
-    """Raises GateError when the gate failed or proves nothing, with what to try."""
+    """Raises GateError if the gate failed or proves nothing; the hint says what to try."""
     if gate.passed:
         return
     if gate.p99_deg > gate.budget_p99_deg:

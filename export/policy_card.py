@@ -1,4 +1,4 @@
-"""The card of an exported file: everything about the world that the engine expects."""
+"""The policy card of an exported file."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from sefa_edge.profiles.schema import ArmProfile
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CardFacts:
-    """What a card says beyond checkpoint and file."""
+    """Facts for a card that are not in checkpoint and file."""
 
     arm_name: str
-    """As it was given: a shipped profile's name or a file."""
+    """As given: a shipped profile's name or a file."""
     arm: ArmProfile
     network_calls: int
     execute_steps: int
 
 
 def make_card(info: CheckpointInfo, facts: CardFacts, flavour: Flavour, judged: tuple[Path, GateResult]) -> PolicyCard:
-    """The card of `flavour`; `judged`: where its file lies, and what the gate says of it."""
+    """The card of `flavour`; `judged`: the path of its file, and the result of the gate."""
     engine, gate = judged
     network, n = info.config.network, len(info.joint_names)
     shape = [network.n_obs_steps, network.height, network.width, 3]

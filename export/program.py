@@ -1,4 +1,4 @@
-"""`sefa-edge` run as a program: how the learning half uses the running half, which it may not import."""
+"""Runs `sefa-edge` as a program: training and export may not import the runtime."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import sys
 from collections.abc import Iterable
 
 
-def sefa_edge_command(*words: object) -> list[str]:
-    """The command line of `sefa-edge WORDS` in this very environment."""
-    return [sys.executable, "-m", "sefa_edge", *map(str, words)]
+def sefa_edge_command(*arguments: object) -> list[str]:
+    """The command line of `sefa-edge ARGUMENTS` in this environment."""
+    return [sys.executable, "-m", "sefa_edge", *map(str, arguments)]
 
 
-def run_sefa_edge(words: Iterable[object]) -> subprocess.CompletedProcess[str]:
-    """Run it to its end, whatever its exit code."""
-    return subprocess.run(sefa_edge_command(*words), capture_output=True, text=True, check=False)
+def run_sefa_edge(arguments: Iterable[object]) -> subprocess.CompletedProcess[str]:
+    """Run it to its end, with any exit code."""
+    return subprocess.run(sefa_edge_command(*arguments), capture_output=True, text=True, check=False)
 
 
-def told_reason(standard_error: str) -> str:
-    """Why it failed: its last `error:` line, or else its last line; empty when it said nothing."""
+def error_message(standard_error: str) -> str:
+    """Why it failed: its last `error:` line, or else its last line; empty if it printed nothing."""
     lines = [line for line in standard_error.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("error: ")]
     return (errors or lines or [""])[-1].removeprefix("error: ")

@@ -1,4 +1,4 @@
-"""What an export found out: written beside the engines as `report.json`, and drawn as `report.html`."""
+"""The results of an export: written next to the engines as `report.json` and `report.html`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class FlavourReport(StrictModel):
 
 
 class LayerReport(StrictModel):
-    """One layer that may be INT8: its work, what it does to the action alone, and what was decided."""
+    """One layer that may be INT8: its work, its own effect on the action, and the decision."""
 
     name: str
     op: str
@@ -39,7 +39,7 @@ class LayerReport(StrictModel):
     weights_p99_deg: NotNegative
     decision: Mode
     cpu_int8_p99_deg: NotNegative
-    """In the form for CPUs, whose activations are unsigned and so twice as fine behind a ReLU."""
+    """In the CPU form, whose activations are unsigned and so have twice the resolution after a ReLU."""
     cpu_decision: Mode
     """`unsigned`: in INT8, with unsigned weights of 8 bits instead of signed ones of 7."""
 
@@ -111,10 +111,10 @@ def report_text(report: ExportReport) -> str:
     if report.layers:
         lines += ["", *layer_table(report)]
     if report.closed_loop is not None:
-        played = report.closed_loop
+        closed_loop = report.closed_loop
         lines.append(
-            f"\nclosed loop, task {played.task}: {played.successes} of {played.seeds} seeds, "
-            f"fp32 {played.reference_successes} of the same"
+            f"\nclosed loop, task {closed_loop.task}: {closed_loop.successes} of {closed_loop.seeds} seeds, "
+            f"fp32 {closed_loop.reference_successes} of the same"
         )
     if judged.unproven is not None:
         lines.append(f"the {judged.unproven_part} proves nothing: {judged.unproven}")
@@ -137,5 +137,5 @@ def layer_table(report: ExportReport) -> list[str]:
         sum(layer.macs for layer in report.layers if decided(layer) in COMPUTES_IN_INT8) / total
         for decided in (lambda layer: layer.decision, lambda layer: layer.cpu_decision)
     ]
-    lines.append(f"INT8 takes {shares[0]:.0%} of their multiplications for TensorRT, {shares[1]:.0%} for CPUs")
+    lines.append(f"INT8 computes {shares[0]:.0%} of their multiplications for TensorRT, {shares[1]:.0%} for CPUs")
     return lines

@@ -27,12 +27,12 @@ LAYER_COLUMNS = (
 
 
 def save_page(report: ExportReport, pictures: Sequence[Path], path: Path) -> None:
-    """Write the page, all or nothing; pictures become part of it."""
+    """Write the page atomically, with the images embedded."""
     write_atomic(path, export_page(report, pictures).encode())
 
 
 def export_page(report: ExportReport, pictures: Sequence[Path]) -> str:
-    """The whole HTML document."""
+    """The HTML document."""
     first = report.flavours[0]
     return render_page(
         f"Export of “{report.task}-{report.stage}”: {first.precision}",
@@ -48,7 +48,7 @@ def export_page(report: ExportReport, pictures: Sequence[Path]) -> str:
             section(
                 "Joint by joint",
                 f"{escape(first.file)} on {first.gate.samples} observations. Ticks are steps of the servo's encoder: "
-                "a difference below one moves nothing.",
+                "a difference below one has no effect.",
                 card(table(JOINT_COLUMNS, _joint_rows(first))),
             ),
             section(
@@ -68,10 +68,10 @@ def _tiles(report: ExportReport) -> Iterator[str]:
     budget = f"<p>budget {first.gate.budget_p99_deg:g}</p>{meter(first.gate.p99_deg / first.gate.budget_p99_deg)}"
     yield tile("Action error, p99", f"{first.gate.p99_deg:.3g}", "deg", budget)
     yield tile("Size", f"{first.file_bytes / 1e6:.2f}", "MB", f"<p>{first.share_of_fp32:.1%} of fp32</p>")
-    if (played := report.closed_loop) is not None:
-        low, high = played.interval_95
-        text = f"of {played.seeds} seeds; fp32: {played.reference_successes}. 95 %: {low:.0%} to {high:.0%}"
-        yield tile("Success in the simulated world", str(played.successes), "", f"<p>{text}</p>")
+    if (closed_loop := report.closed_loop) is not None:
+        low, high = closed_loop.interval_95
+        text = f"of {closed_loop.seeds} seeds; fp32: {closed_loop.reference_successes}. 95 %: {low:.0%} to {high:.0%}"
+        yield tile("Success in the simulated world", str(closed_loop.successes), "", f"<p>{text}</p>")
     if first.gate.unproven is not None:
         yield tile(first.gate.unproven_part.capitalize(), "proves nothing", "", f"<p>{escape(first.gate.unproven)}</p>")
 
@@ -100,7 +100,7 @@ def _joint_rows(flavour: FlavourReport) -> Iterator[list[str]]:
 
 
 def steps_of(flavours: Sequence[FlavourReport]) -> Drawing:
-    """One curve per file that differs at all from torch."""
+    """One curve per file that differs from torch."""
     shown = [flavour for flavour in flavours if flavour.precision != "fp32"] or list(flavours)
     curves = {flavour.file: [step.p99 for step in flavour.error.steps] for flavour in shown}
     return draw_curves("Error along the chunk", curves, max(map(max, curves.values())) * 1.1 or 1.0)
@@ -111,7 +111,7 @@ def _layers(report: ExportReport) -> Iterator[str]:
         return
     budget_deg = report.flavours[0].gate.budget_p99_deg
     yield section(
-        "What each layer does to the action",
+        "Effect of each layer on the action",
         "99th percentile of the action error when only this layer is quantised: input and weights (dark), weights "
         f"only (light). Dashed: the budget for all of them together, {budget_deg:g}.",
         card(svg_of(layers_of(report.layers, budget_deg))),
@@ -134,7 +134,7 @@ def _layer_row(layer: LayerReport) -> list[str]:
 
 
 def layers_of(layers: Sequence[LayerReport], budget_deg: float) -> Drawing:
-    """Two bars per layer, one over the other."""
+    """Two bars per layer, one above the other."""
     end = max([budget_deg, *(layer.int8_p99_deg for layer in layers)])
     rows = [
         Row(
@@ -157,24 +157,24 @@ def _worst(pictures: Sequence[Path]) -> Iterator[str]:
         for path in pictures
     )
     yield section(
-        "Where it differs most",
-        "The held-out frames with the largest difference: what the camera saw, and both chunks, joint by joint.",
+        "Largest differences",
+        "The held-out frames with the largest difference: the camera image, and both chunks, joint by joint.",
         figures,
     )
 
 
 def _facts(report: ExportReport) -> list[tuple[str, str]]:
     facts = [
-        ("recordings", report.dataset or "none: judged on random observations"),
+        ("dataset", report.dataset or "none: tested on random observations"),
         ("form of the graph", ", ".join(f"{name} {form}" for name, form in report.graph_form.items())),
-        ("took", f"{report.seconds:.0f} s"),
+        ("duration", f"{report.seconds:.0f} s"),
     ]
     if (seen := report.calibration) is not None:
         facts.insert(
             1,
             (
                 "calibration",
-                f"{seen.method}, {seen.samples} samples of {seen.episodes} episodes; they visit "
+                f"{seen.method}, {seen.samples} samples of {seen.episodes} episodes; they cover "
                 f"{seen.joint_coverage:.0%} of the trained range of the joint that moves least",
             ),
         )

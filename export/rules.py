@@ -1,4 +1,4 @@
-"""Every file that an export writes is one that its targets take: told here, not on the device."""
+"""Checks that every exported file is accepted by its targets, so that errors appear here and not on the device."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sefa_edge.profiles.onnxfile.rules import require_rules
 def require_buildable(flavour: Flavour) -> None:
     """Raises InputError naming the node that a target of this file would refuse, or silently get wrong.
 
-    A file for CPUs has to compute the same on all of them: what its gate measures on this one then holds for any.
+    A file for CPUs must compute the same on all of them, so that the gate's result is valid for all.
     """
     graph = read_onnx(flavour.model.SerializeToString())
     for target in flavour.targets:

@@ -1,4 +1,4 @@
-"""Three sets of observations from one dataset that share no episode: to calibrate, to choose layers, to judge."""
+"""Three sets of observations from one dataset that share no episode: for calibration, choice of layers, and testing."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from sefa_edge.profiles.recording.recordings import PolicyInputs, Recordings, Sa
 from sefa_edge.profiles.recording.windows import Choice, choose_frames, coverage
 
 SELECTION_SHARE = 1 / 3
-"""Share of the calibration frames (whole episodes) that choose layers instead of measuring ranges."""
+"""Share of the calibration frames (whole episodes) that are used to choose layers instead of measuring ranges."""
 NOISES_PER_FRAME = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SampleSets:
-    """`calibration` measures ranges, `selection` decides which layers stay in higher precision, `held_out` judges."""
+    """`calibration` measures ranges, `selection` decides which layers stay in higher precision, `held_out` tests."""
 
     dataset_sha256: str
     calibration: Recordings
     selection: Recordings
     held_out: Recordings
     joint_coverage: float
-    """Share of the trained range that calibration visits, at the joint where it is smallest."""
+    """Share of the trained range that calibration covers, for the joint where it is smallest."""
 
     @property
     def episodes(self) -> int:
-        """How many episodes calibrate."""
+        """Number of episodes for calibration."""
         return len(np.unique(self.calibration.dataset.episode[self.calibration.frames]))
 
 
 def policy_inputs(info: CheckpointInfo) -> PolicyInputs:
-    """What the checkpoint's policy takes."""
+    """The inputs of the checkpoint's policy."""
     network = info.config.network
     return PolicyInputs(
         joint_names=info.joint_names,
@@ -51,10 +51,10 @@ def policy_inputs(info: CheckpointInfo) -> PolicyInputs:
 
 
 def open_samples(folder: Path, info: CheckpointInfo, count: int, seed: int) -> SampleSets:
-    """Choose `count` observations to calibrate and select with, and as many held-out ones.
+    """Choose `count` observations for calibration and selection, and as many held-out ones.
 
     Raises:
-        InputError: the dataset does not show what the policy takes, or has fewer than three episodes.
+        InputError: the dataset lacks inputs of the policy, or has fewer than three episodes.
     """
     dataset, inputs = open_dataset(folder), policy_inputs(info)
     check_shows(dataset, inputs)
@@ -71,18 +71,18 @@ def open_samples(folder: Path, info: CheckpointInfo, count: int, seed: int) -> S
 
 
 def as_inputs(samples: Recordings) -> list[Mapping[str, np.ndarray]]:
-    """The samples under the graph's tensor names."""
+    """The samples by the graph's tensor names."""
     return [feed(sample) for sample in samples]
 
 
 def feed(sample: Sample) -> Mapping[str, np.ndarray]:
-    """One sample under the graph's tensor names."""
+    """One sample by the graph's tensor names."""
     images = {image_tensor_name(camera): image for camera, image in sample.images.items()}
     return {**images, JOINTS: sample.joint_deg, NOISE: sample.noise}
 
 
 def _by_episode(dataset: RecordedDataset, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Frames of the first two thirds of the episodes, and of the rest; with one episode both are the same."""
+    """Frames of the first two thirds of the episodes, and of the others; with one episode both are the same."""
     episodes = np.unique(dataset.episode[frames])
     if len(episodes) == 1:
         return frames, frames

@@ -1,4 +1,4 @@
-"""Running a model on this machine's CPU with ONNX Runtime. The only file of the learning half that imports it."""
+"""Runs a model on the CPU with ONNX Runtime. The only file in models/ and export/ that imports it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import onnxruntime
 
 Inputs = Mapping[str, np.ndarray]
 Kernels = Literal["as_written", "integer"]
-"""How Q/DQ graphs are computed: in float32, rounding where they say; or on integers, where the library has kernels."""
+"""How Q/DQ graphs are computed: in float32 with rounding as written, or with the library's integer kernels."""
 LOG_ERRORS_ONLY = 3
 
 
 def open_session(model: onnx.ModelProto, kernels: Kernels = "as_written") -> onnxruntime.InferenceSession:
-    """A single-threaded session: results do not depend on how work is split."""
+    """A single-threaded session, whose results do not depend on how work is split."""
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = settings.inter_op_num_threads = 1
     settings.log_severity_level = LOG_ERRORS_ONLY
     if kernels == "as_written":
-        # Left alone, ONNX Runtime quantises float biases too, and a channel with a tiny scale overflows: 2.8 degrees
-        # that TensorRT does not have.
+        # By default ONNX Runtime also quantises float biases, and a channel with a tiny scale overflows: an error of
+        # 2.8 degrees that TensorRT does not have.
         settings.add_session_config_entry("session.disable_quant_qdq", "1")
     return onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
 
@@ -34,7 +34,7 @@ def run_chunks(model: onnx.ModelProto, samples: Iterable[Inputs], kernels: Kerne
 
 
 def run_tensors(model: onnx.ModelProto, names: Sequence[str], samples: Iterable[Inputs]) -> Iterator[dict]:
-    """Inner tensors of the model, sample by sample."""
+    """Internal tensors of the model, sample by sample."""
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     watched.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)

@@ -1,4 +1,4 @@
-"""The frames on which the exported file acts most unlike float32, drawn by `sefa-edge verify`, run as a program."""
+"""Images of the frames with the largest difference to float32, drawn by `sefa-edge verify`, run as a program."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from sefa_edge.export.flavours import MODEL, SINGLE
-from sefa_edge.export.program import run_sefa_edge, told_reason
+from sefa_edge.export.program import error_message, run_sefa_edge
 from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.exit_codes import ExitCode
 
@@ -15,7 +15,7 @@ WITHIN_BUDGET_OR_NOT = (ExitCode.DONE, ExitCode.FAILED)
 
 
 def draw_worst_frames(staged: Path, arguments: argparse.Namespace) -> list[Path]:
-    """Pictures of the worst held-out frames of `model.onnx`, the worst first. Raises SefaError."""
+    """Images of the worst held-out frames of `model.onnx`, the worst first. Raises SefaError."""
     folder = staged / FOLDER
     options = {
         "--dataset": arguments.calibration,
@@ -24,8 +24,10 @@ def draw_worst_frames(staged: Path, arguments: argparse.Namespace) -> list[Path]
         "--arm": arguments.arm,
         "--worst-pictures": folder,
     }
-    words = [word for option in options.items() for word in option]
-    done = run_sefa_edge(["verify", staged / SINGLE, staged / MODEL, "--json", "-", *words])
+    given = [part for option in options.items() for part in option]
+    done = run_sefa_edge(["verify", staged / SINGLE, staged / MODEL, "--json", "-", *given])
     if done.returncode not in WITHIN_BUDGET_OR_NOT:
-        raise SefaError("`sefa-edge verify` could not draw the worst frames", told_reason(done.stderr), ExitCode.FAILED)
+        raise SefaError(
+            "`sefa-edge verify` could not draw the worst frames", error_message(done.stderr), ExitCode.FAILED
+        )
     return sorted(folder.glob("*.png"))

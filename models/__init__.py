@@ -1,1 +1,1 @@
-"""THE METHOD: Selective Flow Alignment, trained in three stages."""
+"""Selective Flow Alignment: networks, training in three stages, checkpoints."""

@@ -1,9 +1,9 @@
-"""Selective alignment: generated chunks that came close to the demonstrated one become the demonstrated one.
+"""Selective alignment: generated chunks close to the demonstrated one are replaced by it.
 
-From the method's description (arXiv 2511.08583) and the authors' code: a pair whose generated chunk lies near the
-expert's chunk for the very same observation is corrected, any other is kept, so that modes which the demonstration of
-that moment did not take survive. The authors use a fixed distance in raw action units; here the threshold is a quantile
-of the distances in normalised units, because it must fit the teacher and the task.
+From the method's description (arXiv 2511.08583) and the authors' code: a pair whose generated chunk is close to the
+expert's chunk for the same observation is corrected, all others are kept, so that modes that the demonstration did not
+use survive. The authors use a fixed distance in raw action units; here the threshold is a quantile of the distances in
+normalised units, because it must fit the teacher and the task.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """Outcome of the alignment: targets [N, T, n], which were replaced [N], and the distances [N] it judged by."""
+    """Result of the alignment: targets [N, T, n], whether each was replaced [N], and the distances [N]."""
 
     chunk: Tensor
     replaced: Tensor
@@ -34,7 +34,7 @@ def chunk_distance(generated: Tensor, demonstrated: Tensor) -> Tensor:
 
 
 def align(generated: Tensor, demonstrated: Tensor, replaced_quantile: float) -> Alignment:
-    """Replace the `replaced_quantile` nearest chunks by their demonstration (0: none, plain reflow; 1: all)."""
+    """Replace the closest `replaced_quantile` of the chunks by their demonstration (0: none, plain reflow; 1: all)."""
     distance = chunk_distance(generated, demonstrated)
     threshold = float(torch.quantile(distance[: 1 << 24].float(), replaced_quantile)) if len(distance) else 0.0
     replaced = distance < threshold if replaced_quantile < 1 else torch.ones_like(distance, dtype=torch.bool)

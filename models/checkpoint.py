@@ -21,7 +21,7 @@ Stage = Literal["base", "reflow", "sefa"]
 
 
 class CheckpointInfo(StrictModel):
-    """What is known about the weights beside them."""
+    """Description of the weights."""
 
     schema_version: Literal[1] = 1
     stage: Stage
@@ -39,7 +39,7 @@ class CheckpointInfo(StrictModel):
 
 
 def save_checkpoint(folder: Path, policy: FlowPolicy, info: CheckpointInfo) -> None:
-    """Write both files; the description goes last, so a half-written checkpoint is not one. Raises InputError."""
+    """Write both files, the description last, so that an incomplete checkpoint is not valid. Raises InputError."""
     with output_folder(folder):
         write_atomic(folder / WEIGHTS, save({name: t.contiguous() for name, t in policy.state_dict().items()}))
         sealed = info.model_copy(update={"weights_sha256": sha256_of(folder / WEIGHTS)})
@@ -50,7 +50,7 @@ def load_checkpoint(folder: Path) -> tuple[FlowPolicy, CheckpointInfo]:
     """The policy of a checkpoint, in evaluation mode.
 
     Raises:
-        InputError: missing, damaged, or of other shapes than its description says.
+        InputError: missing, damaged, or shapes that do not match its description.
     """
     info = parse_json(folder / DESCRIPTION, CheckpointInfo)
     weights = folder / WEIGHTS

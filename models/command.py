@@ -1,4 +1,4 @@
-"""`sefa-edge train`: the three stages, each resumable from the checkpoint of the one before."""
+"""`sefa-edge train`: the three stages, each of which can start from the checkpoint of the one before."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ PRESETS: dict[str, dict[str, object]] = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dataset", type=path_argument, required=True, help="LeRobot v3 dataset, pictures or videos")
+    parser.add_argument("--dataset", type=path_argument, required=True, help="LeRobot v3 dataset, images or videos")
     parser.add_argument(
         "-o", "--output", type=path_argument, required=True, help="folder for the checkpoints base/ and sefa/"
     )
     parser.add_argument(
         "--arm",
         default=SIMULATED_ARM,
-        help="arm that the policy will move, as for export; a dataset of other joints or units is refused "
+        help="arm that the policy will move, as for export; a dataset with other joints or units is refused "
         f"(default: {SIMULATED_ARM})",
     )
     parser.add_argument("--stage", choices=("base", "student", "all"), default="all", help="student starts from base/")
@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    with output_folder(arguments.output):  # better told before the training than after it
+    with output_folder(arguments.output):  # fail before the training, not after it
         return _train(arguments)
 
 
@@ -90,7 +90,7 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _checked_dataset(arguments: argparse.Namespace) -> RecordedDataset:
-    """The dataset, refused before its pictures are decoded when `export` would refuse what is trained on it."""
+    """The dataset, refused before its images are decoded if `export` would refuse the trained policy."""
     arm = load_arm_profile(arguments.arm)
     dataset = open_dataset(arguments.dataset)
     for note in (*dataset.info.notes, *check_exportable(dataset, arm)):
@@ -121,7 +121,7 @@ class TrainingRun:
         policy.to(self.numerics.device)
         config = config.model_copy(update={"network": base.config.network, "base": base.config.base})
         pairs = make_pairs(policy, self.data, config.pairs, self.numerics)
-        _tell(pairs.alignment)
+        _print_alignment(pairs.alignment)
         loss = train_student(policy, pairs, config.student, self.numerics)
         stage: Stage = "sefa" if config.pairs.replaced_quantile > 0 else "reflow"
         self._save(policy, name, stage, config, loss, time.monotonic() - start_s, pairs.alignment.replaced_fraction)
@@ -138,7 +138,7 @@ class TrainingRun:
     ) -> None:
         if not math.isfinite(loss):
             raise SefaError(
-                f"the training of {name} diverged: its loss is {loss}", "check the data set's joints", ExitCode.FAILED
+                f"the training of {name} diverged: its loss is {loss}", "check the dataset's joints", ExitCode.FAILED
             )
         info = CheckpointInfo(
             stage=stage,
@@ -158,7 +158,7 @@ class TrainingRun:
         print(f"{self.folder / name}: {stage}, loss {loss:.4f}, {seconds:.0f} s")
 
 
-def _tell(alignment: Alignment) -> None:
+def _print_alignment(alignment: Alignment) -> None:
     spread = torch.quantile(alignment.distance, torch.tensor([0.1, 0.5, 0.9, 0.99])).tolist()
     print("distance to the demonstration (RMS, normalised) p10/p50/p90/p99: " + "/".join(f"{d:.3f}" for d in spread))
     share, count = alignment.replaced_fraction, len(alignment.distance)
@@ -184,7 +184,7 @@ def _config(arguments: argparse.Namespace, data: Demonstrations) -> TrainConfig:
 
 
 def _has_bfloat16(device: str) -> bool:
-    """Whether bfloat16 is fast here: always on a GPU, on a CPU with AMX or AVX-512 BF16."""
+    """Whether bfloat16 is fast on this device: always on a GPU, on a CPU with AMX or AVX-512 BF16."""
     if device == "cuda":
         return True
     try:

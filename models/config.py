@@ -1,4 +1,4 @@
-"""Settings of networks and training; stored in every checkpoint as JSON and validated when it is read back."""
+"""Settings of networks and training, stored in every checkpoint as JSON and validated on reading."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class BaseConfig(StrictModel):
     weight_decay: NotNegative = 1e-4
     ema_decay: Fraction = 0.999
     joint_noise_deg: NotNegative = 0.5
-    """Jitter of the measured joints, so that the policy looks at the picture rather than at its own past."""
+    """Noise on the measured joints, so that the policy relies on the image rather than on its own past."""
 
 
 class PairConfig(StrictModel):
@@ -52,7 +52,7 @@ class PairConfig(StrictModel):
     noises_per_window: Count = 8
     euler_steps: Count = 20
     replaced_quantile: Fraction = 0.5
-    """Chunks nearer to the demonstration than this quantile of all distances are replaced by it (0: plain reflow)."""
+    """Chunks closer to the demonstration than this quantile of all distances are replaced by it (0: plain reflow)."""
 
 
 class StudentConfig(StrictModel):
@@ -65,7 +65,7 @@ class StudentConfig(StrictModel):
     weight_decay: NotNegative = 1e-4
     ema_decay: Fraction = 0.999
     start_share: Fraction = 0.5
-    """Fraction of samples at t = 0, where the one Euler step is taken; the rest is uniform in t."""
+    """Fraction of samples at t = 0, where the single Euler step is taken; the rest is uniform in t."""
 
 
 class TrainConfig(StrictModel):

@@ -17,14 +17,14 @@ from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.recording.dataset import DataFile, RecordedDataset
 
 DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error)
-"""What Pillow raises for damaged files."""
+"""Exceptions of Pillow for damaged files."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Demonstrations:
-    """All frames of a dataset: joints and actions float32 [N, n], pictures uint8 [N, H, W, 3] per camera.
+    """All frames of a dataset: joints and actions float32 [N, n], images uint8 [N, H, W, 3] per camera.
 
-    `episode_end[i]` is one past the last frame of the episode that frame i belongs to; `episode_start[i]` its first.
+    `episode_start[i]` is the first frame of the episode of frame i, `episode_end[i]` one past its last frame.
     """
 
     joint_names: tuple[str, ...]
@@ -52,11 +52,11 @@ class Demonstrations:
 
 
 def load_demonstrations(dataset: RecordedDataset) -> Demonstrations:
-    """Decode all pictures of an open dataset.
+    """Decode all images of an open dataset.
 
     Raises:
-        InputError: a damaged picture.
-        MissingError: it holds videos, and PyAV is not installed.
+        InputError: a damaged image.
+        MissingError: it has videos, and PyAV is not installed.
     """
     images = {
         camera: _stream_into(dataset, camera, np.empty((len(dataset), feature.height, feature.width, 3), np.uint8))
@@ -76,7 +76,7 @@ def load_demonstrations(dataset: RecordedDataset) -> Demonstrations:
 
 
 def decode_picture(content: bytes) -> np.ndarray:
-    """A PNG or JPEG as uint8 [H, W, 3] RGB. Raises InputError when it is neither, or damaged."""
+    """A PNG or JPEG as uint8 [H, W, 3] RGB. Raises InputError if it is neither, or damaged."""
     try:
         with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
             return np.asarray(image.convert("RGB"))
@@ -85,14 +85,14 @@ def decode_picture(content: bytes) -> np.ndarray:
 
 
 def _stream_into(dataset: RecordedDataset, camera: str, pictures: np.ndarray) -> np.ndarray:
-    """All pictures of a camera, decoded one by one into their place: no second copy of the dataset is ever held."""
+    """Decode all images of a camera one by one into one array, without a second copy of the dataset."""
     for index, picture in enumerate(dataset.stream(camera, np.arange(len(dataset)), decode_picture)):
         pictures[index] = picture
     return pictures
 
 
 def _sha256(dataset: RecordedDataset, images: dict[str, np.ndarray]) -> str:
-    """Of all that training sees, file by file, keys in order."""
+    """Hash of all training data, file by file, keys in order."""
     digest = hashlib.sha256()
     columns = {
         "observation.state": dataset.joint_deg,

@@ -1,6 +1,6 @@
 """Rectified flow (Liu et al. 2022) as plain functions.
 
-Time runs from t = 0 (noise) to t = 1 (action chunk); the SeFA paper counts the other way round. The straight path is
+Time runs from t = 0 (noise) to t = 1 (action chunk); the SeFA paper uses the opposite direction. The straight path is
 x_t = (1 - t) z + t a with velocity a - z. `velocity` below is any function (x [B, T, n], t [B]) -> [B, T, n].
 """
 
@@ -27,7 +27,7 @@ def flow_loss(velocity: Velocity, noise: Tensor, chunk: Tensor, t: Tensor) -> Te
 
 
 def euler(velocity: Velocity, noise: Tensor, steps: int) -> Tensor:
-    """Integrate from noise to chunk in `steps` equal Euler steps (1: the student's single network call)."""
+    """Integrate from noise to chunk in `steps` equal Euler steps (1: the student's only network call)."""
     x = noise
     for step in range(steps):
         t = torch.full((len(noise),), step / steps, dtype=noise.dtype, device=noise.device)

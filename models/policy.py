@@ -1,4 +1,4 @@
-"""The policy network: encoder, velocity net and the ranges of joints; what is trained is what is exported."""
+"""The policy network for training and export: encoder, velocity net and the ranges of joints."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Range(nn.Module):
         self.register_buffer("high", torch.ones(joints))
 
     def fit(self, values: Tensor, smallest_span: float = 1.0) -> None:
-        """Take the range of `values` [N, n]; a joint that hardly moves keeps a span of `smallest_span`."""
+        """Use the range of `values` [N, n]; a joint that hardly moves gets a span of `smallest_span`."""
         low, high = values.amin(0), values.amax(0)
         margin = (smallest_span - (high - low)).clamp(min=0) / 2
         self.low.copy_(low - margin)
@@ -37,7 +37,7 @@ class Range(nn.Module):
 
 
 class FlowPolicy(nn.Module):
-    """Pictures, joints and noise to an action chunk."""
+    """From images, joints and noise to an action chunk."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -62,9 +62,9 @@ class FlowPolicy(nn.Module):
 
 
 class EnginePolicy(nn.Module):
-    """What an engine of this policy computes: one observation, no batch axis, joint units in and out.
+    """The function that an engine of this policy computes: one observation, no batch axis, joint units in and out.
 
-    Exported is `export/graph/inference_network.py`, the same function with its constants folded; this one judges it.
+    `export/graph/inference_network.py` exports the same function with its constants folded; this one is its reference.
     """
 
     def __init__(self, policy: FlowPolicy, network_calls: int) -> None:

@@ -24,7 +24,7 @@ LOSS_MEMORY = 0.99
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pairs:
-    """Stage 2: noise and target chunk [N, K, T, n] for each window's condition [N, C], all normalised."""
+    """Stage 2: noise and target chunk [N, K, T, n] for the condition [N, C] of each window, all normalised."""
 
     condition: Tensor
     noise: Tensor
@@ -33,7 +33,7 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True)
 class Numerics:
-    """Where and in which precision to compute."""
+    """Device and precision of the computation."""
 
     device: str
     use_bfloat16: bool
@@ -43,7 +43,7 @@ class Numerics:
 
 
 def new_policy(config: TrainConfig, demonstrations: Demonstrations) -> FlowPolicy:
-    """A policy with fresh weights whose ranges fit the demonstrations.
+    """A policy with initial weights whose ranges fit the demonstrations.
 
     Raises:
         InputError: the network and the dataset do not fit.
@@ -59,7 +59,7 @@ def new_policy(config: TrainConfig, demonstrations: Demonstrations) -> FlowPolic
 
 
 def train_base(policy: FlowPolicy, data: Demonstrations, config: BaseConfig, numerics: Numerics) -> float:
-    """Stage 1: the rectified flow, encoder included. Each encoded picture serves several noises. Returns the loss."""
+    """Stage 1: the rectified flow, encoder included. Each encoded image meets several noises. Returns the loss."""
     cameras, network = policy.config.cameras, policy.config
 
     def loss_of_batch() -> Tensor:

@@ -38,7 +38,7 @@ class ResidualBlock1d(nn.Module):
         return layer
 
     def forward(self, x: Tensor, film_row: Tensor) -> Tensor:
-        """x [B, C, ..., T], film_row [B, 2 channels], what `self.film` makes of the condition."""
+        """x [B, C, ..., T]; film_row [B, 2 channels] is the output of `self.film` for the condition."""
         scale, bias = film_row.reshape(*film_row.shape, *[1] * (x.dim() - 2)).split(self.channels, dim=1)
         return self.second(scale * self.first(x) + bias) + self.shortcut(x)
 
@@ -61,7 +61,7 @@ class ConditionalUnet1d(nn.Module):
         self.leave = nn.Sequential(convolution_block(channels[0], channels[0]), nn.Conv1d(channels[0], joints, 1))
 
     def blocks(self) -> list[ResidualBlock1d]:
-        """All blocks in the order in which `run` meets them."""
+        """All blocks in the order in which `run` uses them."""
         stages = [*self.down, self.middle, *self.up]
         return [block for stage in stages for block in stage]  # type: ignore[union-attr]
 

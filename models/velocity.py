@@ -1,4 +1,4 @@
-"""Velocity networks v(x, t, condition): the MLP (default on a CPU) and the time features that both nets share."""
+"""Velocity networks v(x, t, condition): the MLP (default on a CPU), the U-Net, and the time features of both."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sefa_edge.models.config import NetworkConfig
 from sefa_edge.models.unet1d import ConditionalUnet1d
 
 TIME_SCALE = 1000.0
-"""t in 0..1 is multiplied by this before the sinusoids, everywhere."""
+"""Factor of t in 0..1 before the sinusoids."""
 
 
 class TimeFeatures(nn.Module):

@@ -1,4 +1,4 @@
-"""Image encoders: uint8 pictures in, keypoint features out. Everything that a picture needs happens inside."""
+"""Image encoders: uint8 images in, keypoint features out, all preprocessing included."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class SpatialSoftmax(nn.Module):
 
     def __init__(self, keypoints: int, height: int, width: int) -> None:
         super().__init__()
-        self.keypoints, self.cells = keypoints, height * width  # numbers, so that an export has no shapes to compute
+        self.keypoints, self.cells = keypoints, height * width  # constants, so that the exported graph has no shape ops
         y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
         self.register_buffer("grid", torch.stack([x.flatten(), y.flatten()], dim=1), persistent=False)
 
     def forward(self, maps: Tensor) -> Tensor:
-        # One MatMul with a constant grid; in float32, since the coordinates are the signal.
+        # One MatMul with a constant grid, in float32, because the coordinates are the signal.
         weights = maps.float().reshape(-1, self.keypoints, self.cells).softmax(dim=-1)
         return (weights @ self.grid).reshape(-1, 2 * self.keypoints)
 
@@ -42,7 +42,7 @@ class SmallEncoder(nn.Module):
             nn.Conv2d(64, keypoints, 1),
         )
         for layer in self.trunk:
-            if isinstance(layer, nn.Conv2d):  # torch's default is so small that all keypoints start in the middle
+            if isinstance(layer, nn.Conv2d):  # with torch's small default all keypoints would start in the middle
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         self.keypoints = SpatialSoftmax(keypoints, -(-height // 4), -(-width // 4))
 
@@ -99,8 +99,8 @@ ENCODERS = {"small": SmallEncoder, "resnet18": ResNet18Encoder}
 
 
 def scaled(image: Tensor) -> Tensor:
-    """uint8 [B, H, W, 3] -> float [B, 3, H, W] in -1..1 (channels-last memory, for free)."""
-    return image.float().permute(0, 3, 1, 2) / 127.5 - 1.0  # cast first: TensorRT can do nothing else with uint8
+    """uint8 [B, H, W, 3] -> float [B, 3, H, W] in -1..1 (channels-last memory, at no cost)."""
+    return image.float().permute(0, 3, 1, 2) / 127.5 - 1.0  # cast first: TensorRT can only cast uint8
 
 
 class Vision(nn.Module):

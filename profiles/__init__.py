@@ -1,1 +1,1 @@
-"""FACTS: arms, cameras, units, the policy card. Bottom of the house."""
+"""Facts: arms, cameras, units, the policy card. The lowest folder: it imports no other."""

@@ -1,4 +1,4 @@
-"""How far one engine acts from another: differences of action chunks in joint units and in servo ticks."""
+"""How much the actions of two engines differ: differences of action chunks in joint units and in servo ticks."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ WORST_SAMPLES = 8
 
 
 class NotFiniteError(SefaError):
-    """The candidate gave NaN or infinity: it ran and failed, whatever the budget."""
+    """The candidate returned NaN or infinity: it ran and failed, whatever the budget."""
 
     exit_code = ExitCode.FAILED
 
 
 Difference = Annotated[float, Real("a difference", 0.0, 1e42)]
-"""Two float32 values differ by less, whatever they are, in ticks as well."""
+"""No two float32 values differ by more, in joint units or in ticks."""
 
 
 class Spread(StrictModel):
-    """Absolute differences: mean, 99th percentile as a nearest rank (one that really happened), largest."""
+    """Absolute differences: mean, 99th percentile (nearest rank, an actual sample), maximum."""
 
     mean: Difference
     p99: Difference
@@ -45,7 +45,7 @@ class JointError(StrictModel):
     unit: str
     ticks_per_unit: Positive
     joint: Spread
-    """In degrees, or in percent for a joint whose unit that is."""
+    """In degrees, or in percent for a joint with that unit."""
     ticks: Spread
     steps: list[Spread]
 
@@ -60,13 +60,13 @@ class ActionError(StrictModel):
     steps: list[Spread]
     """Per chunk step, all joints."""
     worst_joint: str
-    """The one with the largest 99th percentile in joint units."""
+    """The joint with the largest 99th percentile in joint units."""
     worst_samples: list[CountOrZero]
-    """Numbers of the samples with the largest difference anywhere in their chunk, largest first."""
+    """Indices of the samples with the largest difference anywhere in their chunk, largest first."""
 
 
 def ticks_per_unit(joint: JointProfile) -> float:
-    """Servo ticks per degree, as LeRobot counts them, or per unit of the two percentages of the nominal range."""
+    """Servo ticks per degree, as LeRobot counts them, or per percent of the nominal range."""
     if joint.unit == "degrees":
         return LEROBOT_TICKS_PER_TURN / 360
     lowest, highest = UNIT_BOUNDS[joint.unit]
@@ -77,13 +77,13 @@ def action_error(reference: np.ndarray, candidate: np.ndarray, joints: Sequence[
     """Compare chunks float32 [N, T, n] in joint units, N and T >= 1.
 
     Raises:
-        NotFiniteError: the candidate holds NaN or infinity; names sample, step and joint.
-        InputError: shapes that differ, or a reference that holds NaN or infinity.
+        NotFiniteError: the candidate has NaN or infinity; names sample, step and joint.
+        InputError: shapes that differ, or a reference with NaN or infinity.
     """
     if reference.shape != candidate.shape or reference.ndim != 3 or reference.shape[2] != len(joints):
         raise InputError(
             f"chunks {reference.shape} and {candidate.shape} of {len(joints)} joints cannot be compared",
-            "give two engines of one arm and one horizon",
+            "give two engines for the same arm and horizon",
         )
     if reference.size == 0:
         raise InputError("there are no samples to compare", "choose at least one")
@@ -103,10 +103,10 @@ def action_error(reference: np.ndarray, candidate: np.ndarray, joints: Sequence[
 
 
 def why_unproven(reference: np.ndarray, budget_p99: float) -> str | None:
-    """Why an action error against this reference proves nothing; None when it does.
+    """Why an action error against this reference proves nothing; None if it proves something.
 
-    A comparison must be able to fail. It cannot when an engine that ignores what it sees, and gives the mean of all
-    chunks each time, would be within the budget: as with a single sample, or a reference that never changes.
+    A comparison must be able to fail. It cannot if an engine that ignores its inputs and always returns the mean of all
+    chunks would be within the budget, as with a single sample or a reference that never changes.
 
     Args:
         reference: chunks float32 [N, T, n] in joint units.
@@ -138,8 +138,8 @@ def _check_finite(chunks: np.ndarray, joints: Sequence[JointProfile], error: typ
         sample, step, joint = wrong[0].tolist()
         value = chunks[sample, step, joint]
         raise error(
-            f"{whose} gives {value} for {joints[joint].name} at sample {sample}, step {step} "
-            f"({len(wrong)} such values in all)",
+            f"{whose} returns {value} for {joints[joint].name} at sample {sample}, step {step} "
+            f"({len(wrong)} such values in total)",
             "the engine overflows or its weights are damaged: keep more layers in higher precision, or export again",
         )
 
@@ -159,7 +159,7 @@ def _joint_error(joint: JointProfile, difference: np.ndarray) -> JointError:
 def _spread(difference: np.ndarray) -> Spread:
     ranked = np.sort(difference, axis=None)
     p99 = float(ranked[nearest_rank(0.99, ranked.size)])
-    # Rounding may carry a mean of equal values past the largest of them.
+    # Rounding may make the mean of equal values larger than the largest of them.
     return Spread(mean=min(float(ranked.mean()), float(ranked[-1])), p99=p99, max=float(ranked[-1]))
 
 
@@ -168,7 +168,7 @@ def _numbers(spread: Spread) -> list[str]:
 
 
 def _number(value: float) -> str:
-    """Three digits where they say something, never an exponent in the middle of a column of decimals."""
+    """Four decimals, or an exponent for very small values."""
     return "0" if value == 0 else f"{value:.4f}" if value >= 0.001 else f"{value:.1e}"
 
 

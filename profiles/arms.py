@@ -1,4 +1,4 @@
-"""Arm profiles by name: shipped ones, the same in LeRobot's percent, and files of users."""
+"""Arm profiles by name: shipped ones, the same in LeRobot's percent, and users' files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a V4L2 camera is set: `profiles/cameras/*.yaml` or a user's file. What a profile leaves out stays as found."""
+"""Settings of a V4L2 camera: `profiles/cameras/*.yaml` or a user's file. Other settings are not changed."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ FOURCC = {"mjpg": "MJPG", "yuyv": "YUYV"}
 
 
 class CameraProfile(StrictModel):
-    """Format, size and rate of the pictures, and the controls that are locked: a number, or `auto`.
+    """Format, size and rate of the frames, and the controls to set: a number, or `auto`.
 
-    An automatic exposure or white balance changes the colours between demonstration and run, and within one.
+    Automatic exposure or white balance changes the colours between demonstration and run, and during a run.
     """
 
     schema_version: Literal[1]
@@ -38,7 +38,7 @@ class CameraProfile(StrictModel):
     focus: Auto | Natural | None = None
     """In the driver's own units."""
     power_line_hz: Literal["off", 50, 60] | None = None
-    """What lamps flicker with, which automatic exposure then avoids."""
+    """Flicker frequency of lamps, which automatic exposure then avoids."""
 
     @property
     def fourcc(self) -> str:

@@ -1,6 +1,6 @@
-"""The policy card (`model.json` beside every engine): the contract between the halves.
+"""The policy card (`model.json` next to every engine): the contract between training and running.
 
-The engine holds everything learned; the card says everything about the world that the engine expects.
+The engine holds everything learned; the card describes the world that the engine expects.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Size = Annotated[int, Whole("a size", 1, 2048)]
 Pixels = Annotated[int, Whole("a size", 16, 2048, "pixels")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 ALWAYS_THE_SAME = "an engine that gives the same chunk"
-"""Begins the reason of an action error that proves nothing."""
+"""Start of the reason why an action error proves nothing."""
 
 
 class TensorSpec(StrictModel):
@@ -51,23 +51,23 @@ class TensorSpec(StrictModel):
 
 
 class CameraSpec(StrictModel):
-    """A camera as the policy knows it. The runtime resizes to this size; the engine does the rest."""
+    """A camera of the policy. The runtime resizes frames to this size; the engine does the rest."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$")]
     tensor: str
     height: Pixels
     width: Pixels
     resize: Literal["area"] = "area"
-    """OpenCV INTER_AREA on the whole picture; nothing is done when the size already fits."""
+    """OpenCV INTER_AREA on the whole frame; a frame that already has this size is not changed."""
 
 
 class JointSpec(StrictModel):
-    """A joint as the policy knows it, with the range seen in training."""
+    """A joint of the policy, with the range seen in training."""
 
     name: str
     unit: JointUnit
     zero: Literal["range_middle", "range_end"]
-    """Where the calibrated range has its zero, as LeRobot calibrates: percent at the end, the others in the middle."""
+    """Position of zero in the calibrated range, as LeRobot calibrates: at the end for percent, else in the middle."""
     trained_min_deg: PositionDeg
     trained_max_deg: PositionDeg
 
@@ -76,7 +76,7 @@ class JointSpec(StrictModel):
         if self.trained_min_deg > self.trained_max_deg:
             raise ValueError(f"trained_min_deg {self.trained_min_deg} is above trained_max_deg {self.trained_max_deg}")
         if self.zero != zero_of(self.unit):
-            raise ValueError(f"a joint in {self.unit} has its zero elsewhere than at {self.zero}")
+            raise ValueError(f"a joint in {self.unit} has its zero at {zero_of(self.unit)}, not at {self.zero}")
         doubt = unit_impossible(self.unit, self.trained_min_deg, self.trained_max_deg)
         if doubt:
             raise ValueError(doubt)
@@ -84,7 +84,7 @@ class JointSpec(StrictModel):
 
 
 class TimingSpec(StrictModel):
-    """How the chunk lies in time: step i is due `(first_step_offset + i) / policy_rate_hz` after the observation."""
+    """Timing of a chunk: step i is due `(first_step_offset + i) / policy_rate_hz` after the observation."""
 
     policy_rate_hz: PolicyRateHz
     n_obs_steps: Steps
@@ -102,7 +102,7 @@ class Provenance(StrictModel):
     network_calls: NetworkCalls
     checkpoint_sha256: Sha256
     training_sha256: Sha256
-    """Of the training configuration, as canonical JSON."""
+    """Hash of the training configuration as canonical JSON."""
     dataset_sha256: Sha256
     seed: Seed
     sefa_edge_version: str
@@ -111,7 +111,7 @@ class Provenance(StrictModel):
 
 
 class CalibrationSummary(StrictModel):
-    """What the INT8 ranges were taken from."""
+    """The data from which INT8 ranges were computed."""
 
     method: Literal["entropy", "percentile", "minmax"]
     dataset_sha256: Sha256
@@ -126,16 +126,16 @@ class QuantisationSummary(StrictModel):
 
     calibration: CalibrationSummary
     int8_layers: list[str]
-    """Input and weights: these compute in INT8."""
+    """Inputs and weights in INT8: these layers compute in INT8."""
     int8_weight_layers: list[str]
-    """Weights only: INT8 in the file, computed in floating point, because their inputs do not bear it."""
+    """Only weights in INT8, computed in floating point, because their inputs lose too much in INT8."""
     kept_layers: list[str]
-    """Floating point: first, last, or more sensitive than the budget allows."""
+    """Floating point: the first and last layers, and those more sensitive than the budget allows."""
     int8_weight_share: Fraction
 
 
 class ClosedLoop(StrictModel):
-    """Success in the simulated world, beside that of the fp32 engine on the same seeds `first..last`."""
+    """Success in the simulated world, and that of the fp32 engine on the same seeds `first..last`."""
 
     task: str
     first_seed: Seed
@@ -146,15 +146,15 @@ class ClosedLoop(StrictModel):
 
     @property
     def seeds(self) -> int:
-        """How many were played."""
+        """Number of episodes."""
         return self.last_seed - self.first_seed + 1
 
 
 class GateResult(StrictModel):
-    """Does the engine still act as the network did? Differences to fp32 torch in joint units, on the same noise."""
+    """Whether the engine still acts as the network: differences to fp32 torch in joint units, on the same noise."""
 
     dataset_sha256: Sha256 | None
-    """None: judged on random observations, for want of recordings."""
+    """None: measured on random observations, because no dataset was given."""
     samples: Count
     mean_deg: NotNegative
     p99_deg: NotNegative
@@ -164,13 +164,13 @@ class GateResult(StrictModel):
     closed_loop: ClosedLoop | None = None
     passed: bool
     overridden: bool = False
-    """Failed, and exported all the same with --allow-worse or --allow-unproven."""
+    """Failed, but exported with --allow-worse or --allow-unproven."""
     unproven: str | None = None
-    """Why a measurement proves nothing: it could not have failed, or was not played. Not written when it does."""
+    """Why a measurement proves nothing: it could not have failed, or was not made. Not written if None."""
 
     @property
     def unproven_part(self) -> str:
-        """Which of the two measurements it is that proves nothing."""
+        """Which of the two measurements proves nothing."""
         return "action error" if (self.unproven or "").startswith(ALWAYS_THE_SAME) else "closed loop"
 
     @model_serializer(mode="wrap")
@@ -182,11 +182,11 @@ class GateResult(StrictModel):
 
 
 class PlanSpec(StrictModel):
-    """Where a TensorRT plan may run: only where it was built, with what built it."""
+    """Where a TensorRT plan may run: only on the machine and with the library that built it."""
 
     onnx_sha256: Sha256
     library_version: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+){2,3}$")]
-    """Of TensorRT or TensorRT-RTX."""
+    """Version of TensorRT or TensorRT-RTX."""
     cuda_version: str
     compute_capability: str
     """SM of the GPU, `8.7` for every Orin; `none` for a plan that was built ahead of time."""
@@ -199,14 +199,14 @@ class PlanSpec(StrictModel):
     optimisation_level: OptimisationLevel
     build_seconds: NotNegative
     onnx_gate: GateResult | None = None
-    """What was measured of that ONNX file; nothing is known of the plan until `sefa-edge verify` has run."""
+    """The gate of that ONNX file; the plan itself is only measured by `sefa-edge verify`."""
 
 
 class PolicyCard(StrictModel):
-    """Everything a runtime must know before it lets an engine move an arm."""
+    """Everything that a runtime must know before an engine may move an arm."""
 
     schema_version: Literal[2, 3]
-    """3: the gate may say that it is `unproven`."""
+    """3: the gate may be `unproven`."""
     name: str
     task: str
     arm: str
@@ -215,9 +215,9 @@ class PolicyCard(StrictModel):
     format: Literal["onnx", "tensorrt", "tensorrt_rtx"]
     precision: Literal["fp32", "fp16", "int8"]
     strongly_typed: bool
-    """Whether every tensor carries its final type. Otherwise what is not INT8 is float32, and TensorRT may lower it."""
+    """Whether every tensor has its final type. Otherwise all but INT8 is float32, which TensorRT may lower."""
     opset: Annotated[int, Whole("an opset", 13, 30)]
-    """Of the ONNX file, or of the one that a plan was built from."""
+    """Opset of the ONNX file, or of the one from which a plan was built."""
     cameras: Annotated[list[CameraSpec], Field(min_length=1, max_length=8)]
     joints: Annotated[list[JointSpec], Field(min_length=1, max_length=32)]
     timing: TimingSpec
@@ -256,7 +256,7 @@ class PolicyCard(StrictModel):
             ),
         ):
             if twice := next((name for name in names if list(names).count(name) > 1), None):
-                raise ValueError(f"two {kind} are called {shown(twice)}")
+                raise ValueError(f"two {kind} have the name {shown(twice)}")
         return self
 
     @model_validator(mode="after")
@@ -264,7 +264,8 @@ class PolicyCard(StrictModel):
         if (self.format == "onnx") != (self.plan is None):
             raise ValueError(f"format is {self.format}, and plan is {'absent' if self.plan is None else 'given'}")
         if (self.precision == "int8") != (self.quantisation is not None):
-            raise ValueError(f"precision is {self.precision}, but quantisation says otherwise")
+            has = "absent" if self.quantisation is None else "given"
+            raise ValueError(f"precision is {self.precision}, and quantisation is {has}")
         return self
 
     @property
@@ -278,10 +279,10 @@ def card_path(engine: Path) -> Path:
 
 
 def load_card(engine: Path) -> PolicyCard:
-    """Load the card of an engine and check that it belongs to that very file.
+    """Load the card of an engine and check that it belongs to exactly that file.
 
     Raises:
-        InputError: no card, an invalid card, or a card of another file.
+        InputError: no card, an invalid card, or the card of another file.
     """
     _require_both_files(engine)
     card = parse_json(card_path(engine), PolicyCard)
@@ -307,13 +308,13 @@ def _require_both_files(engine: Path) -> None:
         if kind and not kind.endswith("plan"):
             raise InputError(f"{engine} is not an engine: it is {kind}", "give a model.onnx or a TensorRT model.plan")
         raise InputError(
-            f"{engine} has no policy card: {path.name} is not beside it",
-            "an engine needs its card beside it: copy both files, or export again",
+            f"{engine} has no policy card: {path.name} is not in the same folder",
+            "an engine needs its card in the same folder: copy both files, or export again",
         )
 
 
 def save_card(card: PolicyCard, engine: Path) -> Path:
-    """Write the card beside its engine, all or nothing."""
+    """Write the card next to its engine, atomically."""
     path = card_path(engine)
     write_atomic(path, json.dumps(card.model_dump(mode="json"), indent=2).encode() + b"\n")
     return path

@@ -1,4 +1,4 @@
-"""Whether an engine's card fits the world that it is to act in: the one check of run, profile, eval, verify, replay."""
+"""Whether an engine's card fits its world: the same check for run, profile, eval, verify, replay."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sefa_edge.profiles.schema import ArmProfile
 
 
 class CardError(InputError):
-    """An engine that was made for another world; says what its card wants and what there is."""
+    """An engine that was made for another world; says what its card expects and what was found."""
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatedViews:
-    """The cameras that a simulator draws, and the largest picture that it can draw."""
+    """The cameras of a simulator, and the largest image that it can render."""
 
     names: tuple[str, ...]
     max_width: int
@@ -26,7 +26,7 @@ class SimulatedViews:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What there is. `drawn`: the card's cameras that the simulator draws; None: all of them."""
+    """The world that is present. `drawn`: the card's cameras that the simulator renders; None: all of them."""
 
     arm: ArmProfile
     control_rate_hz: float
@@ -35,17 +35,17 @@ class World:
 
 
 Problem = tuple[str, str]
-"""What is wrong, and what to do."""
+"""Message and hint."""
 VARIANTS = ("_percent", "_sim")
-"""Endings of arms that are the same mechanics: in LeRobot's other unit, or simulated."""
+"""Suffixes of arms with the same mechanics: in LeRobot's other unit, or simulated."""
 
 
 def arm_of(card: PolicyCard) -> ArmProfile:
     """The profile of the arm that an engine was made for.
 
     Raises:
-        CardError: it has the name of no arm that is known here.
-        InputError: it was a file, which is not here or is damaged.
+        CardError: its name is not that of a known arm.
+        InputError: it was a file, which is missing or damaged here.
     """
     for message, hint in _known_arm(card):
         raise CardError(message, hint)
@@ -53,13 +53,13 @@ def arm_of(card: PolicyCard) -> ArmProfile:
 
 
 def require_arm(card: PolicyCard, present: str) -> None:
-    """Refuse an engine that was made for other mechanics than those of the arm called `present`. Raises CardError."""
+    """Refuse an engine that was made for other mechanics than those of the arm `present`. Raises CardError."""
     for message, hint in _same_mechanics(card, present):
         raise CardError(message, hint)
 
 
 def check_card(card: PolicyCard, world: World) -> None:
-    """Refuse a card that wants another arm, or other joints, units, rates or cameras than there are.
+    """Refuse a card that expects another arm, or other joints, units, rates or cameras than are present.
 
     Raises:
         CardError: the first difference.
@@ -70,10 +70,10 @@ def check_card(card: PolicyCard, world: World) -> None:
 
 
 def _known_arm(card: PolicyCard) -> Iterator[Problem]:
-    """The card names an arm of ours, or a profile's file, which need not be on this machine."""
+    """The card must name a shipped arm, or a profile file, which need not exist on this machine."""
     if not _is_file(card.arm) and _mechanics(card.arm) not in shipped_arms():
         yield (
-            f"this engine was made for arm '{card.arm}', which is not known here",
+            f"this engine was made for arm '{card.arm}', which is unknown",
             f"known arms: {', '.join(shipped_arms())}; export it again with --arm",
         )
 
@@ -84,11 +84,11 @@ def _arm(card: PolicyCard, world: World) -> Iterator[Problem]:
 
 
 def _same_mechanics(card: PolicyCard, present: str) -> Iterator[Problem]:
-    """Of the arms that are known by name it must be the one; joints and units judge a person's own profiles."""
+    """A shipped arm must match by name; users' own profiles are only checked by joints and units."""
     is_shipped = _mechanics(present) in shipped_arms()
     if is_shipped and not _is_file(card.arm) and _mechanics(card.arm) != _mechanics(present):
         yield (
-            f"this engine was made for arm '{card.arm}', and here is arm '{present}'",
+            f"this engine was made for arm '{card.arm}', but the arm is '{present}'",
             f"give the arm that it was made for, --arm {card.arm}, or train and export for this one",
         )
 
@@ -98,19 +98,19 @@ def _is_file(arm: str) -> bool:
 
 
 def _mechanics(arm: str) -> str:
-    """The name of an arm without what says its unit, or that it is simulated."""
+    """The name of an arm without the suffix for its unit or for simulation."""
     for ending in VARIANTS:
         arm = arm.removesuffix(ending)
     return arm
 
 
 def _trained_ranges(card: PolicyCard, world: World) -> Iterator[Problem]:
-    """A joint that was trained outside of all that it can reach here has its zero elsewhere."""
+    """A joint that was trained entirely outside its present range must have another zero."""
     for trained, present in zip(card.joints, world.arm.joints, strict=True):
         if trained.trained_min_deg > present.max_deg or trained.trained_max_deg < present.min_deg:
             yield (
                 f"joint {trained.name}: trained on {trained.trained_min_deg:g}..{trained.trained_max_deg:g}, arm "
-                f"'{world.arm.name}' moves it in {present.min_deg:g}..{present.max_deg:g}",
+                f"'{world.arm.name}' allows {present.min_deg:g}..{present.max_deg:g}",
                 "was it recorded with another calibration? record and train again",
             )
 
@@ -127,7 +127,7 @@ def _units(card: PolicyCard, world: World) -> Iterator[Problem]:
     for wanted, present in zip(card.joints, world.arm.joints, strict=True):
         if wanted.unit != present.unit:
             yield (
-                f"joint {wanted.name}: the engine speaks {wanted.unit}, arm '{world.arm.name}' {present.unit}",
+                f"joint {wanted.name}: the engine uses {wanted.unit}, arm '{world.arm.name}' {present.unit}",
                 f"this engine was made for arm '{card.arm}'; range_percent is LeRobot's -100..100: --arm so101_percent",
             )
 
@@ -136,7 +136,7 @@ def _rates(card: PolicyCard, world: World) -> Iterator[Problem]:
     policy_rate_hz = card.timing.policy_rate_hz
     if policy_rate_hz > world.control_rate_hz:
         yield (
-            f"the engine plans {policy_rate_hz:g} steps a second, the control loop plays {world.control_rate_hz:g}",
+            f"the engine plans {policy_rate_hz:g} steps per second, the control loop runs {world.control_rate_hz:g}",
             f"a control rate of {policy_rate_hz:g} Hz or more is needed (up to 500 Hz)",
         )
 
@@ -150,13 +150,13 @@ def _cameras(card: PolicyCard, world: World) -> Iterator[Problem]:
             continue
         if camera.name not in views.names:
             yield (
-                f"the engine looks through camera '{camera.name}', which the simulator does not have",
+                f"the engine needs camera '{camera.name}', which the simulator does not have",
                 f"the simulator's cameras: {', '.join(views.names)}",
             )
         elif camera.width > views.max_width or camera.height > views.max_height:
             yield (
-                f"the engine takes pictures of {camera.width} x {camera.height} of camera '{camera.name}'",
-                f"the simulator draws up to {views.max_width} x {views.max_height}",
+                f"the engine needs frames of {camera.width} x {camera.height} from camera '{camera.name}'",
+                f"the simulator renders up to {views.max_width} x {views.max_height}",
             )
 
 

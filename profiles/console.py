@@ -3,12 +3,12 @@
 `install` replaces `sys.stdout` and `sys.stderr`, so that `print`, argparse, warnings and tracebacks pass through here.
 A write never raises and, unless a result waits for its reader, never blocks longer than `MOMENT_S`:
 
-- a pipe whose reader is gone, a full disk, an invalid descriptor: the stream falls silent;
-- a terminal that hung up: the stream falls silent and SIGHUP is raised in this process, once, if it handles SIGHUP;
-- a reader that does not read: what does not fit within a moment is dropped, and further messages wait no time at all
+- a pipe whose reader is gone, a full disk, an invalid descriptor: further output is dropped;
+- a terminal that hung up: further output is dropped and SIGHUP is raised in this process, once, if it handles SIGHUP;
+- a reader that does not read: what does not fit within `MOMENT_S` is dropped, and further messages do not wait at all
   until one fits again.
 
-Control characters never pass, whatever they come from, except those given to `write_controls`.
+Control characters from any source are escaped, except in text given to `write_controls`.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from typing import TextIO, cast
 
 MOMENT_S = 0.1
 RESULT_PATIENCE_S = 5.0
-"""How long a report on standard output waits for a reader that takes nothing, while an arm is in use."""
+"""How long a report on standard output waits for a reader that does not read, while an arm is in use."""
 CAUTIOUS_BYTES = 128
-"""Size of one write where the descriptor may block: `poll` promises room for little more than a byte of a terminal."""
+"""Size of one write to a descriptor that may block: `poll` guarantees little more than one byte of room."""
 MAX_LINE = 1000
-"""Letters of an error or a hint; a path alone may have four times as many."""
+"""Characters of an error or a hint; a path alone may have four times as many."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 BIDIRECTIONAL_MARKS = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 INVISIBLE = {
@@ -48,7 +48,7 @@ INVISIBLE = {
 
 
 def printable(text: str) -> str:
-    """The text with every character that could command a terminal replaced by a visible escape."""
+    """The text with every control character replaced by a visible escape."""
     return text if text.isascii() and text.isprintable() else text.replace("\r\n", "\n").translate(INVISIBLE)
 
 
@@ -58,32 +58,32 @@ def one_line(text: str) -> str:
 
 
 def message_line(text: str) -> str:
-    """One printable line; of a very long one the beginning and the end, where the reason stands."""
+    """One printable line; a very long one is cut to its beginning and its end, which has the reason."""
     line = one_line(text)
     return line if len(line) <= MAX_LINE else f"{line[: MAX_LINE // 2]} … {line[-MAX_LINE // 2 :]}"
 
 
 class Output:
-    """Writes bytes to one descriptor. Never raises; waits no longer than it is told to."""
+    """Writes bytes to one descriptor. Never raises; waits no longer than the given time."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.hung_up = False
         """The descriptor is a terminal that no longer exists."""
         self.failure: OSError | None = None
-        """Why the last write was not complete, when the reason is neither the reader nor the terminal."""
+        """Why the last write was not complete, if the reason is neither the reader nor the terminal."""
         self.is_terminal = os.isatty(fd)
         self._is_device = False
         self._silent = False
         self.stuck = False
-        """The last write met a reader that does not read."""
+        """The reader did not read during the last write."""
         self._cut = False
         self._may_block = True
         self._own_fd = fd
         self._open_without_blocking()
 
     def write(self, content: bytes, patience_s: float | None = MOMENT_S) -> bool:
-        """Whether everything was written. `patience_s`: the total wait for a reader; None: as long as it takes."""
+        """Write; returns whether everything was written. `patience_s`: total wait for a reader; None: unlimited."""
         if self._silent:
             return False
         if self._cut:
@@ -112,14 +112,14 @@ class Output:
         return 0
 
     def _wait(self, give_up_s: float | None) -> bool:
-        """Whether there is room before `give_up_s`. A failed descriptor counts as room: the write tells the reason."""
+        """Whether there is room before `give_up_s`. A failed descriptor counts as room: the write reports the error."""
         poller = select.poll()
         poller.register(self._own_fd, select.POLLOUT)
         return bool(poller.poll(None if give_up_s is None else max(0.0, give_up_s - time.monotonic()) * 1000))
 
     def _open_without_blocking(self) -> None:
-        """A description of its own for pipes and terminals: O_NONBLOCK on the shared one would reach other programs."""
-        with suppress(OSError):  # no /proc, or the terminal of another user: small writes, each after a look for room
+        """Open pipes and terminals again: O_NONBLOCK on the shared descriptor would affect other programs."""
+        with suppress(OSError):  # no /proc, or another user's terminal: small writes, each after a poll for room
             kind = os.fstat(self.fd).st_mode
             self._is_device = stat.S_ISCHR(kind)
             if stat.S_ISFIFO(kind) or self.is_terminal:
@@ -160,7 +160,7 @@ class ConsoleStream(io.TextIOBase):
         return self.output.fd if isinstance(self.output, Output) else self.output.fileno()
 
     def write(self, text: str) -> int:
-        """Lines go out at once, the rest with `flush`."""
+        """Complete lines are written at once, the rest with `flush`."""
         whole, newline, self._line = (self._line + text).rpartition("\n")
         if newline:
             self._put(printable(whole) + newline, self.patience_s)
@@ -172,12 +172,12 @@ class ConsoleStream(io.TextIOBase):
             self._put(printable(line), self.patience_s)
 
     def write_controls(self, text: str, patience_s: float | None) -> None:
-        """Text that may control the terminal; foreign parts of it have been through `printable`."""
+        """Write text with control characters; parts from outside must have been through `printable`."""
         self.flush()
         self._put(text, patience_s)
 
     def write_result(self, text: str) -> None:
-        """A report: a reader that takes nothing has more time than for a message."""
+        """Write a report, which waits longer for a reader than a message does."""
         self.flush()
         self._put(printable(text), None if self.patience_s is None else RESULT_PATIENCE_S)
 
@@ -190,10 +190,10 @@ class ConsoleStream(io.TextIOBase):
 
 
 def install() -> tuple[TextIO, TextIO]:
-    """Put the writer in place of `sys.stdout` and `sys.stderr`, at the very start of a program; returns the former two.
+    """Replace `sys.stdout` and `sys.stderr` by this writer, at the start of a program; returns the old two.
 
-    Descriptors 0 to 2 that are closed are opened on the null device, or the next file to be opened would become one of
-    them. Streams that somebody has replaced before (a test that captures) are kept, and written to.
+    Closed descriptors 0 to 2 are opened on the null device, otherwise the next opened file would become one of them.
+    Streams that were replaced before (by a test that captures) are kept, and written to.
     """
     _open_missing_descriptors()
     before = sys.stdout, sys.stderr
@@ -203,13 +203,13 @@ def install() -> tuple[TextIO, TextIO]:
 
 
 def limit_waiting() -> None:
-    """From here on results do not wait for their reader either: an arm is in use."""
+    """From now on results do not wait longer for their reader than messages: an arm is in use."""
     if isinstance(sys.stdout, ConsoleStream):
         sys.stdout.patience_s = MOMENT_S
 
 
 def write_controls(stream: TextIO, text: str, patience_s: float | None = MOMENT_S) -> None:
-    """Write text that may control the terminal. Its foreign parts must have been through `printable`."""
+    """Write text with control characters. Parts from outside must have been through `printable`."""
     if isinstance(stream, ConsoleStream):
         stream.write_controls(text, patience_s)
     else:
@@ -218,7 +218,7 @@ def write_controls(stream: TextIO, text: str, patience_s: float | None = MOMENT_
 
 
 def write_result(text: str) -> bool:
-    """Write a report to standard output; False when its reader is there but takes nothing."""
+    """Write a report to standard output; False if its reader exists but does not read."""
     stream = sys.stdout
     if not isinstance(stream, ConsoleStream):
         stream.write(text)
@@ -228,7 +228,7 @@ def write_result(text: str) -> bool:
 
 
 def output_failure() -> OSError | None:
-    """Why something on standard output could not be stored: a full disk, a limit on the size of files."""
+    """Why output could not be stored: a full disk, or a limit on file sizes."""
     stream = sys.stdout
     return stream.output.failure if isinstance(stream, ConsoleStream) and isinstance(stream.output, Output) else None
 
@@ -255,7 +255,7 @@ def _open_missing_descriptors() -> None:
 
 @contextmanager
 def _foreground(is_terminal: bool) -> Iterator[None]:
-    """While entered, writing from the background does not stop this process, whatever `stty tostop` says."""
+    """Inside the block, writing from the background does not stop this process, even with `stty tostop`."""
     if not is_terminal:
         yield
         return

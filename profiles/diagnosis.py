@@ -1,4 +1,4 @@
-"""What a look at this machine has found, and what to do about it: told by whoever looks, shown by a command."""
+"""A finding about this machine, and what to do about it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from enum import Enum
 
 
 class Weight(Enum):
-    """How much a diagnosis matters."""
+    """Severity of a diagnosis."""
 
     GOOD = "good"
     NOTE = "note"
     """Worth knowing; everything works."""
     TROUBLE = "trouble"
-    """Something does not work, or not as well as it could."""
+    """Something does not work, or not as well as it should."""
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """One thing about this machine. `remedy` is what to type or do; empty where there is nothing to mend."""
+    """One finding. `remedy` is what to type or do; empty if there is nothing to fix."""
 
     subject: str
     weight: Weight

@@ -1,7 +1,7 @@
-"""Encoded pictures before they are decoded: which format, which size, and whether the end is there.
+"""Encoded images before decoding: their format, their size, and whether they are complete.
 
-Decoders differ on a JPEG that was cut short: some refuse it, others paint the missing part grey and report success
-(OpenCV 4.8 to 4.12 does). So completeness is decided here, from the markers alone, at about 0.1 ms per megabyte.
+Decoders differ on a truncated JPEG: some refuse it, others fill the missing part with grey and report success (OpenCV
+4.8 to 4.12 does). So completeness is decided here, from the markers alone, at about 0.1 ms per megabyte.
 
 Sources: JPEG, ITU-T T.81 annex B; PNG, W3C PNG 5.2; BMP and WebP state their length in their header.
 """
@@ -15,23 +15,23 @@ from enum import Enum
 JPEG_START = b"\xff\xd8"
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_DEPTH_AT = 24
-"""Where a PNG states its bits per sample."""
+"""Offset of a PNG's bits per sample."""
 PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 
 END_OF_IMAGE, START_OF_SCAN = 0xD9, 0xDA
 FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""SOF0 to SOF15: picture size. 0xC4, 0xC8 and 0xCC in that range are other segments."""
+"""SOF0 to SOF15: image size. 0xC4, 0xC8 and 0xCC in that range are other segments."""
 WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})
-"""TEM and the restart markers stand alone."""
+"""TEM and the restart markers have no content."""
 BETWEEN_SCANS = frozenset({0xC4, START_OF_SCAN, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)})
-"""What may follow a scan, besides the end: tables, another scan, DNL, DRI, comments, application data."""
+"""Segments that may follow a scan: tables, another scan, DNL, DRI, comments, application data."""
 
 _MARKER_IN_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
 """The next marker that ends the entropy-coded data: not a stuffed 0xFF, not a restart, not a fill byte."""
 
 
 class PictureFormat(Enum):
-    """How a picture is encoded; the value is what a person calls it."""
+    """How an image is encoded; the value is the name for a person."""
 
     JPEG = "JPEG"
     PNG = "PNG"
@@ -40,7 +40,7 @@ class PictureFormat(Enum):
 
 
 def picture_format(content: bytes) -> PictureFormat | None:
-    """The format that the first bytes name; None for anything else."""
+    """The format according to the first bytes; None for anything else."""
     if content.startswith(JPEG_START):
         return PictureFormat.JPEG
     if content.startswith(PNG_START):
@@ -53,7 +53,7 @@ def picture_format(content: bytes) -> PictureFormat | None:
 
 
 def picture_size(content: bytes) -> tuple[int, int] | None:
-    """Height and width in pixels from the header of a PNG or JPEG; None when it has none."""
+    """Height and width in pixels from the header of a PNG or JPEG; None without one."""
     if content.startswith(PNG_START):
         if len(content) < 24 or content[12:16] != b"IHDR":
             return None
@@ -65,10 +65,9 @@ def picture_size(content: bytes) -> tuple[int, int] | None:
 
 
 def not_8_bit_colours(content: bytes) -> str:
-    """Why a PNG or JPEG is no grey or colour picture with 8 bits or fewer per sample; empty when it is one.
+    """Why a PNG or JPEG is not a grey or colour image with at most 8 bits per sample; empty if it is one.
 
-    Decoders make different pictures of the others: 16 bits are divided by one and clipped by another, and of CMYK some
-    know that Adobe inverts it.
+    Decoders differ on the others: some divide 16 bits and some clip them, and only some know that Adobe inverts CMYK.
     """
     if content.startswith(PNG_START) and len(content) > PNG_DEPTH_AT and content[PNG_DEPTH_AT] > 8:
         return f"the picture has {content[PNG_DEPTH_AT]} bits per sample, like a depth map; expected 8"
@@ -81,10 +80,10 @@ def not_8_bit_colours(content: bytes) -> str:
 
 
 def is_complete(content: bytes) -> bool:
-    """Whether the encoded picture reaches its end. Says nothing about damage in the middle.
+    """Whether the encoded image has its end. Damage in the middle is not detected.
 
-    JPEG: a scan, and behind it an end-of-image marker at the top level (one inside a thumbnail does not count). Bytes
-    behind the end are ignored: cameras pad. Other formats than those of `PictureFormat` are never complete.
+    JPEG: a scan, followed by an end-of-image marker at the top level (one inside a thumbnail does not count). Bytes
+    after the end are ignored, because cameras add padding. Formats not in `PictureFormat` are never complete.
     """
     kind = picture_format(content)
     if kind is PictureFormat.JPEG:
@@ -107,7 +106,7 @@ def _jpeg_size(content: bytes) -> tuple[int, int] | None:
 
 
 def _frame_header(content: bytes) -> bytes:
-    """Of a JPEG: bits per sample, height, width, number of components and so on; empty when there is none."""
+    """Frame header of a JPEG: bits per sample, height, width, number of components, …; empty without one."""
     at = 2
     while (segment := _segment(content, at)) is not None:
         marker, start, end = segment
@@ -120,14 +119,14 @@ def _frame_header(content: bytes) -> bytes:
 
 
 def _jpeg_end(content: bytes) -> int | None:
-    """Index just behind the end-of-image marker; None when the picture stops before it."""
+    """Index just after the end-of-image marker; None if the image ends before it."""
     at, scans = 2, 0
     while (segment := _segment(content, at)) is not None:
         marker, _, end = segment
         if marker == END_OF_IMAGE:
             return end if scans else None
         if scans and marker not in BETWEEN_SCANS:
-            return None  # another picture begins before this one has ended
+            return None  # another image begins before the end of this one
         if marker == START_OF_SCAN:
             scans += 1
             found = _MARKER_IN_SCAN.search(content, end)
@@ -139,7 +138,7 @@ def _jpeg_end(content: bytes) -> int | None:
 
 
 def _segment(content: bytes, at: int) -> tuple[int, int, int] | None:
-    """Marker at `at`, where its content starts, and where the segment ends; None when there is no marker."""
+    """Marker at `at`, start of its content, and end of the segment; None if there is no marker."""
     while content[at : at + 2] == b"\xff\xff":
         at += 1
     if len(content) < at + 2 or content[at] != 0xFF:

@@ -1,4 +1,4 @@
-"""The one exception tree that a person can meet: what was wrong, and what to do about it."""
+"""The exceptions that are shown to a person: what was wrong, and what to do about it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class InputError(SefaError):
 
 
 class MissingError(SefaError):
-    """Something that this machine lacks: a library, a device, a permission."""
+    """This machine lacks something: a library, a device, a permission."""
 
     exit_code = ExitCode.MISSING
 

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What an exit code says; a command that a signal stopped ends with `of_signal` instead."""
+    """Meaning of an exit code; a command stopped by a signal ends with `of_signal` instead."""
 
     DONE = 0
     FAILED = 1
@@ -23,12 +23,12 @@ MEANINGS = {
     ExitCode.MISSING: "something that this machine lacks",
 }
 ERRORS = (ExitCode.BAD_INPUT, ExitCode.FAULT, ExitCode.MISSING)
-"""A message and a hint belong to these."""
+"""Exit codes that come with a message and a hint."""
 _OF_SIGNALS = 128
 
 
 def of_signal(number: int) -> int:
-    """Exit code of a command that was stopped by a signal, as a shell gives it."""
+    """Exit code of a command that was stopped by a signal, as in a shell."""
     return _OF_SIGNALS + number
 
 

@@ -1,4 +1,4 @@
-"""What a file from outside seems to be, by its first bytes: a file that is something else is called what it is."""
+"""What a file seems to be, by its first bytes, so that a wrong file is named in the error message."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"SQLite format 3", "a SQLite database"),
     (0, b"version https://git-lfs", "a Git LFS pointer; run `git lfs pull`"),
 )
-"""Offset, bytes there, and what has them."""
+"""Offset, bytes at that offset, and the kind of file."""
 
 
 def seems_to_be(head: bytes) -> str:
-    """A few words for the first bytes of a file; empty when nothing is known about them."""
+    """The kind of a file, for a message, from its first bytes; empty if unknown."""
     if not head:
         return "an empty file"
-    for offset, signature, words in SIGNATURES:
+    for offset, signature, kind in SIGNATURES:
         if head[offset : offset + len(signature)] == signature:
-            return words
+            return kind
     return _kind_of_text(head)
 
 
 def _kind_of_text(head: bytes) -> str:
-    """Text in UTF-8, whose last letter may be cut in two; empty for anything else."""
+    """The kind of a UTF-8 text, whose last character may be cut; empty for anything else."""
     try:
         text = head[: HEAD_BYTES - 4].decode("utf-8") if len(head) == HEAD_BYTES else head.decode("utf-8")
     except UnicodeDecodeError as error:

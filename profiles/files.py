@@ -1,4 +1,4 @@
-"""Files: fingerprints, and writing that leaves a whole file or none."""
+"""Files: bounded reading, hashes, and atomic writing."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.file_kinds import HEAD_BYTES, seems_to_be
 
 MAX_BYTES = 1_000_000
-"""Of a file of text that is read whole."""
+"""Largest text file that is read."""
 MAX_LINKS = 40
-"""As many links in a row as Linux follows."""
+"""Consecutive symbolic links that are followed, as in Linux."""
 READER_PATIENCE_S = 5.0
-"""How long a pipe or a terminal that a file goes to may take nothing."""
+"""How long to wait for the reader of a pipe or a terminal."""
 READER_POLL_S = 0.02
 ROOM_HINT = "make room there, or raise the limit on the size of files (`ulimit -f`)"
 
 
-def path_argument(word: str) -> Path:
-    """The path that a word of the command line gives; for argparse. Raises ArgumentTypeError for an empty word."""
-    if not word:
+def path_argument(text: str) -> Path:
+    """Argparse type for a path. Raises ArgumentTypeError for an empty argument."""
+    if not text:
         import argparse  # only command lines need it
 
         raise argparse.ArgumentTypeError("expected a path, got an empty text; is a variable of the shell not set?")
-    return Path(word)
+    return Path(text)
 
 
 def open_regular(path: Path) -> FileIO:
-    """A regular file, unbuffered, opened for reading; never waits for a pipe's writer or a device.
+    """Open a regular file for reading, unbuffered; never waits for a pipe's writer or a device.
 
     Raises:
-        InputError: it is absent, a folder, a device, a pipe or a socket, or may not be read.
+        InputError: it is missing, a folder, a device, a pipe or a socket, or may not be read.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
@@ -56,7 +56,7 @@ def open_regular(path: Path) -> FileIO:
 
 
 def read_up_to(path: Path, size: int) -> bytes:
-    """The first bytes of a regular file, all of it when it is not larger. Raises InputError."""
+    """The first bytes of a regular file, or all of a smaller one. Raises InputError."""
     with open_regular(path) as file, _naming_unreadable(path):
         content = file.read(size)
         while len(content) < size and (block := file.read(size - len(content))):
@@ -65,12 +65,12 @@ def read_up_to(path: Path, size: int) -> bytes:
 
 
 def read_head(path: Path) -> bytes:
-    """The first bytes of a regular file, enough to tell what it is. Raises InputError."""
+    """The first bytes of a regular file, enough to identify its kind. Raises InputError."""
     return read_up_to(path, HEAD_BYTES)
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a regular file, hexadecimal. Raises InputError when it cannot be read."""
+    """SHA-256 of a regular file, hexadecimal. Raises InputError if it cannot be read."""
     digest = hashlib.sha256()
     with open_regular(path) as file, _naming_unreadable(path):
         while block := file.read(1 << 20):
@@ -87,7 +87,7 @@ def read_bounded(path: Path) -> str:
     """Text of a small file.
 
     Raises:
-        InputError: it is absent, no regular file, unreadable, over 1 MB, or neither UTF-8 nor UTF-16 with its mark.
+        InputError: missing, not a regular file, unreadable, over 1 MB, or neither UTF-8 nor UTF-16 with a BOM.
     """
     content = read_up_to(path, MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
@@ -103,7 +103,7 @@ def read_bounded(path: Path) -> str:
 
 @contextmanager
 def _naming_unreadable(path: Path) -> Iterator[None]:
-    """While entered, an OSError becomes an InputError that says what cannot be read, and why."""
+    """Inside the block, an OSError becomes an InputError that says what cannot be read, and why."""
     try:
         yield
     except OSError as error:
@@ -118,9 +118,9 @@ def _unreadable(path: Path, error: OSError) -> InputError:
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file so that a crash, or a full disk, leaves either the old one or the new one.
+    """Write a file so that a crash or a full disk leaves either the old one or the new one.
 
-    Links are followed. What is no regular file (a device, a pipe, a descriptor below /dev/fd) is written to as it is.
+    Links are followed. A device, a pipe, or a descriptor below /dev/fd is written to directly.
 
     Raises:
         InputError: it cannot be written; says why.
@@ -135,10 +135,10 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 @contextmanager
 def staged(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, with its ending, for a library to write to; on success it takes its place.
+    """A temporary path next to `path`, with its suffix, for a library to write to; on success it replaces `path`.
 
-    The mode of a file that was there is kept, links are followed, and what is no regular file gets a copy of the
-    content. Without success nothing is left behind.
+    The mode of an existing file is kept, links are followed, and anything but a regular file gets a copy of the
+    content. After an error nothing is left behind.
 
     Raises:
         InputError: it cannot be written; says why.
@@ -151,7 +151,7 @@ def staged(path: Path) -> Iterator[Path]:
         try:
             yield temporary
             if is_plain:
-                _take_place(temporary, target)
+                _replace(temporary, target)
             else:
                 _write_into(path, temporary.read_bytes())
         finally:
@@ -159,7 +159,7 @@ def staged(path: Path) -> Iterator[Path]:
 
 
 def writable(path: Path) -> Path:
-    """The path, if a file can be made there: better told before long work than after it.
+    """Check that a file can be written at this path, to fail before long work rather than after it.
 
     Raises:
         InputError: a directory, a disk, a folder that does not exist, or no permission.
@@ -173,22 +173,22 @@ def writable(path: Path) -> Path:
         shown = path.parent if not path.is_symlink() else folder
         raise InputError(f"the folder {shown} does not exist", f"mkdir -p {shown}")
     if not os.access(folder, os.W_OK) or (kind is not None and not os.access(path, os.W_OK)):
-        raise InputError(f"{path} cannot be written: {os.strerror(errno.EACCES)}", "choose another place")
+        raise InputError(f"{path} cannot be written: {os.strerror(errno.EACCES)}", "choose another path")
     return path
 
 
 def make_folder(path: Path) -> Path:
-    """Make a folder with its parents, or take the one that is there. Raises InputError."""
+    """Create a folder with its parents if it does not exist. Raises InputError."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"the folder {path} cannot be made: {error.strerror}", "choose another place") from None
+        raise InputError(f"the folder {path} cannot be created: {error.strerror}", "choose another path") from None
     return writable(path / "file").parent
 
 
 @contextmanager
 def output_folder(path: Path) -> Iterator[Path]:
-    """`make_folder` for work that may fail or be stopped: folders that it made, and that stayed empty, are removed."""
+    """`make_folder` for work that may fail or be stopped: created folders that stay empty are removed."""
     missing = missing_folders(path)
     try:
         yield make_folder(path)
@@ -197,40 +197,40 @@ def output_folder(path: Path) -> Iterator[Path]:
 
 
 def missing_folders(path: Path) -> list[Path]:
-    """The folder and its parents, as far as they do not exist, innermost first."""
+    """Those of the folder and its parents that do not exist, innermost first."""
     return [folder for folder in (path, *path.parents) if not folder.exists()]
 
 
 def remove_empty(folders: Iterable[Path]) -> None:
-    """Remove those folders that are there and empty."""
+    """Remove those folders that exist and are empty."""
     for folder in folders:
         with suppress(OSError):
             folder.rmdir()
 
 
-def check_report_word(word: str | None) -> None:
-    """The value of a `--json F` option, before the work: None is no report, `-` standard output. Raises InputError."""
-    if word == "":
+def check_report_argument(argument: str | None) -> None:
+    """Check the value of `--json F` before the work: None is no report, `-` standard output. Raises InputError."""
+    if argument == "":
         raise InputError("--json needs a file name", "- is standard output")
-    if word not in (None, "-"):
-        writable(Path(word))
+    if argument not in (None, "-"):
+        writable(Path(argument))
 
 
-def write_report(word: str | None, content: str) -> None:
-    """Write a report to where its `--json F` option says; a file is written whole or not at all. Raises InputError."""
-    if word == "-":
+def write_report(argument: str | None, content: str) -> None:
+    """Write a report as `--json F` says; a file is written atomically. Raises InputError."""
+    if argument == "-":
         _print_report(content)
-    elif word is not None:
-        write_atomic(Path(word), content.encode())
+    elif argument is not None:
+        write_atomic(Path(argument), content.encode())
 
 
 def _print_report(content: str) -> None:
     if not console.write_result(content):
-        raise InputError("the reader of standard output takes nothing", "give --json a file")
+        raise InputError("the reader of standard output does not read", "give --json a file")
 
 
 def _kind(path: Path) -> int | None:
-    """Mode of what is there, links followed; None: nothing. Raises OSError, also for a loop of links."""
+    """File mode, links followed; None: does not exist. Raises OSError, also for a loop of links."""
     try:
         return path.stat().st_mode
     except FileNotFoundError:
@@ -238,7 +238,7 @@ def _kind(path: Path) -> int | None:
 
 
 def _is_plain(path: Path) -> bool:
-    """Whether a rename may put a new file in its place. Raises InputError."""
+    """Whether a rename may replace it. Raises InputError."""
     with naming_failures(path):
         kind = _kind(path)
     return kind is None or (stat.S_ISREG(kind) and _descriptor_of(path) is None)
@@ -249,14 +249,14 @@ def _writable_special(path: Path, kind: int) -> Path:
         raise InputError(f"{path} is a folder, not a file", "give the name of a file in it")
     if stat.S_ISBLK(kind) or stat.S_ISSOCK(kind):
         what = "a disk" if stat.S_ISBLK(kind) else "a socket"
-        raise InputError(f"{path} is {what}, not a file", "choose another place")
+        raise InputError(f"{path} is {what}, not a file", "choose another path")
     if _descriptor_of(path) is None and not os.access(path, os.W_OK):
-        raise InputError(f"{path} cannot be written: {os.strerror(errno.EACCES)}", "choose another place")
+        raise InputError(f"{path} cannot be written: {os.strerror(errno.EACCES)}", "choose another path")
     return path
 
 
 def _descriptor_of(path: Path) -> int | None:
-    """The number N of a path that leads to /proc/self/fd/N (/dev/stdout, /dev/fd/N): it must not be opened anew."""
+    """The number N of a path that leads to /proc/self/fd/N (/dev/stdout, /dev/fd/N): it must not be opened again."""
     own = f"/proc/{os.getpid()}/fd"
     for _ in range(MAX_LINKS):
         folder = os.path.realpath(path.parent)
@@ -269,23 +269,23 @@ def _descriptor_of(path: Path) -> int | None:
 
 
 def _write_into(path: Path, content: bytes) -> None:
-    """Into a device, a pipe or an open descriptor, as it is. Raises OSError; InputError for a directory or a disk."""
+    """Write directly to a device, a pipe or a descriptor. Raises OSError; InputError for a directory or a disk."""
     _writable_special(path, path.stat().st_mode)
     number = _descriptor_of(path)
     if number == 1:
         _print_report(content.decode(errors="replace"))
     elif number is not None:
-        _pour(number, content)
+        _write_all(number, content)
     else:
         fd = _open_special(path)
         try:
-            _pour(fd, content)
+            _write_all(fd, content)
         finally:
             os.close(fd)
 
 
 def _open_special(path: Path) -> int:
-    """A pipe is waited for until somebody reads it, for a while. Raises OSError."""
+    """Open it; waits for the reader of a pipe, but not indefinitely. Raises OSError."""
     give_up_s = time.monotonic() + READER_PATIENCE_S
     while True:
         try:
@@ -296,19 +296,19 @@ def _open_special(path: Path) -> int:
         time.sleep(READER_POLL_S)
 
 
-def _pour(fd: int, content: bytes) -> None:
-    """Write everything, for as long as somebody takes it. Raises OSError, TimeoutError included."""
+def _write_all(fd: int, content: bytes) -> None:
+    """Write everything as long as the reader reads. Raises OSError, TimeoutError included."""
     poller = select.poll()
     poller.register(fd, select.POLLOUT)
     while content:
         if not poller.poll(READER_PATIENCE_S * 1000):
-            raise TimeoutError(errno.ETIMEDOUT, "nobody reads it")
+            raise TimeoutError(errno.ETIMEDOUT, "its reader does not read")
         with suppress(BlockingIOError):
             content = content[os.write(fd, content[: select.PIPE_BUF]) :]
 
 
-def _take_place(temporary: Path, target: Path) -> None:
-    """Rename, safe against a power cut, and with the mode (and, for root, the owner) of the file before."""
+def _replace(temporary: Path, target: Path) -> None:
+    """Rename, safe against a power cut, keeping the mode (and, for root, the owner) of the old file."""
     with temporary.open("rb+") as file:
         with suppress(FileNotFoundError):
             before = target.stat()
@@ -321,10 +321,10 @@ def _take_place(temporary: Path, target: Path) -> None:
 
 @contextmanager
 def naming_failures(path: Path) -> Iterator[None]:
-    """While entered, an OSError becomes an InputError that says what cannot be written, and why."""
+    """Inside the block, an OSError becomes an InputError that says what cannot be written, and why."""
     try:
         yield
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
-        hint = ROOM_HINT if error.errno in console.FULL else "choose another place"
+        hint = ROOM_HINT if error.errno in console.FULL else "choose another path"
         raise InputError(f"{path} cannot be written: {reason}", hint) from None

@@ -1,4 +1,4 @@
-"""The GPU of this machine, asked of the driver itself: no CUDA toolkit, no package, no context left behind.
+"""The GPU of this machine, queried from the driver: needs no CUDA toolkit or package, and leaves no context behind.
 
 Function and attribute numbers: CUDA driver API (cuda.h); the same on Jetson and on workstations.
 """
@@ -16,21 +16,21 @@ INTEGRATED, MAJOR, MINOR = 18, 75, 76
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One CUDA device, the first that the driver shows."""
+    """One CUDA device, the first one that the driver lists."""
 
     name: str
     compute_capability: str
     """`8.7` for every Orin."""
     is_integrated: bool
-    """It shares the memory of the CPU, as on every Jetson."""
+    """Whether it shares the memory of the CPU, as on every Jetson."""
     cuda_version: str
-    """Newest CUDA that the driver runs, e.g. `12.6`."""
+    """Newest CUDA version that the driver supports, e.g. `12.6`."""
     memory_mib: int
 
 
 @dataclass(frozen=True, slots=True)
 class GpuSearch:
-    """What the search found; `reason` says why there is no GPU, and is empty when there is one."""
+    """The GPU that was found; `reason` says why there is none, and is empty otherwise."""
 
     gpu: Gpu | None
     reason: str = ""
@@ -41,7 +41,7 @@ class _DriverError(Exception):
 
 
 def search_gpu(driver: str = DRIVER) -> GpuSearch:
-    """Ask the driver library `driver` for its first GPU, and keep the reason when there is none. Never raises."""
+    """The first GPU of the driver library `driver`, or the reason why there is none. Never raises."""
     try:
         library = ctypes.CDLL(driver)
         return GpuSearch(_first_gpu(library))
@@ -56,7 +56,7 @@ def search_gpu(driver: str = DRIVER) -> GpuSearch:
 def _first_gpu(driver: ctypes.CDLL) -> Gpu:
     _check(driver, "cuInit", 0)
     if _integer(driver, "cuDeviceGetCount") < 1:
-        raise _DriverError("the NVIDIA driver shows no device")
+        raise _DriverError("the NVIDIA driver lists no device")
     device = _integer(driver, "cuDeviceGet", 0)
     name = ctypes.create_string_buffer(NAME_BYTES)
     _check(driver, "cuDeviceGetName", name, NAME_BYTES, device)

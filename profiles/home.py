@@ -1,4 +1,4 @@
-"""The home folder of the user, who need not have one: a container's user id may lack HOME and an entry in passwd."""
+"""The user's home folder, which may not exist: a container's user may have neither HOME nor an entry in passwd."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sefa_edge.profiles.errors import InputError
 
 
 def home_folder() -> Path:
-    """Raises InputError where there is none."""
+    """The home folder. Raises InputError if there is none."""
     try:
         return Path.home()
     except RuntimeError:
@@ -20,7 +20,7 @@ def home_folder() -> Path:
 
 
 def expanded(path: Path) -> Path:
-    """The path with `~` and `~name` replaced. Raises InputError where there is no such home."""
+    """The path with `~` and `~name` replaced. Raises InputError if there is no such home folder."""
     try:
         return path.expanduser()
     except RuntimeError:
@@ -28,7 +28,7 @@ def expanded(path: Path) -> Path:
 
 
 def cache_folder() -> Path:
-    """Where files may be kept that can be made again: below the home folder, else below the temporary one."""
+    """Folder for files that can be made again: below the home folder, else below the temporary folder."""
     try:
         return home_folder() / ".cache" / "sefa-edge"
     except InputError:

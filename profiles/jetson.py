@@ -1,6 +1,7 @@
-"""Which Jetson this is: module, board support package, power mode. Read from files, without root.
+"""Which Jetson this is: module, board support package, power mode. Read from files, without root permissions.
 
-Another `root` than `/` describes a captured unit. Formats: NVIDIA Jetson Linux Developer Guide, releases 36.4 and 39.2.
+A `root` other than `/` is the copy of another unit's files. Formats: NVIDIA Jetson Linux Developer Guide, releases 36.4
+and 39.2.
 """
 
 from __future__ import annotations
@@ -19,22 +20,22 @@ _MODE_NAME = re.compile(r"^\s*<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>", re.M
 
 @dataclass(frozen=True, slots=True)
 class Jetson:
-    """A Jetson as its own files describe it; what they do not tell is None."""
+    """A Jetson as described by its files; None where they say nothing."""
 
     model: str
-    """What the device tree calls it."""
+    """Name in the device tree."""
     part_number: str | None
-    """Of the module, e.g. `p3767-0003`."""
+    """Part number of the module, e.g. `p3767-0003`."""
     l4t: str | None
     """Board support package, e.g. `36.4.3`."""
     release_line: str | None
     """The first line of etc/nv_tegra_release, without its `# `."""
     power_mode: str | None
-    """By name (`MAXN_SUPER`), since a number means another mode elsewhere; `pmode:0002` where nothing names it."""
+    """By name (`MAXN_SUPER`), because numbers differ between modules; `pmode:0002` if it has no name."""
 
 
 def find_jetson(root: Path = Path("/")) -> Jetson | None:
-    """The Jetson whose files lie under `root`; None on any other machine. Never raises."""
+    """The Jetson whose files are under `root`; None on any other machine. Never raises."""
     compatible = read_text(root / "proc/device-tree/compatible")
     release = first_line(root / "etc/nv_tegra_release").lstrip("# ")
     if "nvidia,tegra" not in compatible and not release:
@@ -51,12 +52,12 @@ def find_jetson(root: Path = Path("/")) -> Jetson | None:
 
 
 def first_line(path: Path) -> str:
-    """First line of a small system file; empty when this machine has no such file."""
+    """First line of a small system file; empty if it does not exist."""
     return read_text(path).split("\n", 1)[0].strip("\0 ")
 
 
 def read_text(path: Path) -> str:
-    """Text of a small system file, at most 1 MB of it; empty when this machine has no such file."""
+    """Text of a small system file, at most 1 MB of it; empty if it does not exist."""
     try:
         with path.open("rb") as file:
             return file.read(MAX_BYTES).decode(errors="replace")

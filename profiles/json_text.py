@@ -1,4 +1,4 @@
-"""The one reader of JSON from outside: bounded in size, depth and digits, without NaN, infinities or double keys."""
+"""The only reader of JSON from outside: bounded in size, depth and digits; refuses NaN, infinities, duplicate keys."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _BRACKET = re.compile(r"[\[\]{}]")
 
 
 class JsonError(ValueError):
-    """A text that is not JSON, or JSON that no file of ours or LeRobot's has; the message says what and where."""
+    """A text that is not JSON, or JSON that is refused here; the message says what and where."""
 
 
 def read_json(path: Path) -> object:
     """The content of a JSON file; a byte order mark is accepted, as Windows writes it.
 
     Raises:
-        InputError: absent, unreadable, too large, or not JSON; see `parse_json_text`.
+        InputError: missing, unreadable, too large, or not JSON; see `parse_json_text`.
     """
     text = read_bounded(path)
     try:
@@ -42,7 +42,7 @@ def parse_json_text(text: str) -> object:
     """The value of a JSON text: numbers are finite and have at most 20 digits before the point, keys are unique.
 
     Raises:
-        JsonError: damaged, nested deeper than 32, a key twice in one object, or a number that is none.
+        JsonError: damaged, nested deeper than 32, a duplicate key, or an invalid number.
     """
     text = text.removeprefix(BYTE_ORDER_MARK)
     _check_depth(text)
@@ -54,7 +54,7 @@ def parse_json_text(text: str) -> object:
             parse_constant=_refuse_constant,
             object_pairs_hook=_unique_keys,
         )
-        json.dumps(content, ensure_ascii=False).encode()  # half of a surrogate pair has no place in any output
+        json.dumps(content, ensure_ascii=False).encode()  # refuses half of a surrogate pair, which cannot be printed
     except json.JSONDecodeError as error:
         raise JsonError(f"{error.msg}: line {error.lineno} column {error.colno}") from None
     except UnicodeEncodeError:
@@ -74,8 +74,8 @@ def _check_depth(text: str) -> None:
             raise JsonError(f"it is nested deeper than {MAX_DEPTH} levels")
 
 
-def _refuse_constant(word: str) -> float:
-    raise JsonError(f"{word} is not a number")
+def _refuse_constant(text: str) -> float:
+    raise JsonError(f"{text} is not a number")
 
 
 def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -83,5 +83,5 @@ def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(content) < len(pairs):
         keys = [key for key, _ in pairs]
         double = next(key for key in keys if keys.count(key) > 1)
-        raise JsonError(f"the key {shown(double)} is there twice")
+        raise JsonError(f"the key {shown(double)} occurs twice")
     return content

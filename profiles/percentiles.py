@@ -1,4 +1,4 @@
-"""Percentiles of durations as nearest ranks, and the buckets in which a stream of them is counted."""
+"""Percentiles of durations by nearest rank, and the buckets for counting a stream of them."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 BUCKETS_PER_OCTAVE = 128
-"""Each bucket is 0.54 % wide, so a streamed percentile lies within 0.28 % of the exact one."""
+"""Each bucket is 0.54 % wide, so a streamed percentile is within 0.28 % of the exact one."""
 
 OCTAVES = 40
-"""1 ns to 18 minutes; what is longer counts in the last bucket."""
+"""1 ns to 18 minutes; longer durations count in the last bucket."""
 
 BUCKETS = BUCKETS_PER_OCTAVE * OCTAVES
 
 
 @dataclass(frozen=True, slots=True)
 class Percentiles:
-    """Where durations lie. A percentile is a nearest rank: one that really happened, not a mean of two."""
+    """Percentiles of durations by nearest rank: each is an actual sample, not a mean of two."""
 
     count: int
     mean_ns: float
@@ -48,7 +48,7 @@ def percentiles(samples_ns: np.ndarray) -> Percentiles:
 
 
 def percentile(values: np.ndarray, quantile: float) -> float:
-    """Nearest rank of any numbers [...], at least one: the smallest that `quantile` of all do not exceed."""
+    """Percentile by nearest rank of numbers [...], at least one."""
     return float(np.sort(values, axis=None)[nearest_rank(quantile, values.size)])
 
 
@@ -67,7 +67,7 @@ class DurationBin:
 
 
 def duration_bins(samples_ns: np.ndarray, at_most: int) -> list[DurationBin]:
-    """Adjoining bins of one relative width that hold every sample of int64[N], N >= 1; below 1 ns counts as 1 ns."""
+    """Adjacent bins of one relative width for all samples int64[N], N >= 1; less than 1 ns counts as 1 ns."""
     buckets = bucket_of(samples_ns)
     first, last = int(buckets.min()), int(buckets.max()) + 1
     step = math.ceil((last - first) / at_most)
@@ -79,7 +79,7 @@ def duration_bins(samples_ns: np.ndarray, at_most: int) -> list[DurationBin]:
 
 
 def bucket_of(samples_ns: np.ndarray) -> np.ndarray:
-    """Bucket int64[N] of each duration int64[N], `BUCKETS_PER_OCTAVE` of them from a duration to its double."""
+    """Bucket int64[N] of each duration int64[N]; `BUCKETS_PER_OCTAVE` buckets per doubling."""
     bucket = np.log2(np.maximum(samples_ns, 1)) * BUCKETS_PER_OCTAVE
     return np.minimum(bucket.astype(np.int64), BUCKETS - 1)
 

@@ -1,4 +1,4 @@
-"""The libraries that build and run plans: their names for people and in Python, and where they come from."""
+"""The libraries that build and run plans: their names, their Python modules, and how to install them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from importlib.util import find_spec
 
 @dataclass(frozen=True, slots=True)
 class PlanLibrary:
-    """One of them."""
+    """One library."""
 
     title: str
     modules: tuple[str, str]
-    """JetPack and the full package install the first; the registry's packages of bindings alone are the second."""
+    """JetPack and the full package install the first, packages with only the bindings the second."""
     install_hint: str
 
     def installed_module(self) -> str | None:
-        """Name of the module that this Python has, not imported yet; None when it has none."""
+        """Name of the installed module, not imported; None if there is none."""
         return next((name for name in self.modules if find_spec(name) is not None), None)
 
 
@@ -33,4 +33,4 @@ PLAN_LIBRARIES = {
         "pip install tensorrt-rtx-cu13-bindings tensorrt-rtx-cu13-libs",
     ),
 }
-"""By the word that cards use as format."""
+"""By the `format` of a policy card."""

@@ -1,7 +1,4 @@
-"""What is wrong with a value from outside, as a sentence: validation errors of pydantic in words of our own.
-
-Each error names the key's path, what was found there and what was expected.
-"""
+"""Pydantic's validation errors as plain sentences: the path of the key, what was found, and what was expected."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ MAX_SHOWN_LETTERS = 60
 MAX_SENTENCE_LETTERS = 400
 TOP_LEVEL = "the file"
 TAG_MARK = "tag:"
-"""Begins the tags of unions, which pydantic puts into the path of a key although no file has them."""
+"""Prefix of the tags of unions, which pydantic adds to the path of a key although they are not in the file."""
 
 Context = Mapping[str, object]
 
@@ -46,7 +43,7 @@ KINDS: dict[str, str] = {
     "model_attributes_type": "an object with keys",
     "dataclass_type": "an object with keys",
     "bytes_type": "text",
-    "union_tag_not_found": "an object with a key that tells its kind",
+    "union_tag_not_found": "an object with a key for its kind",
 }
 """Error types about the kind of a value -> what was expected."""
 
@@ -67,12 +64,12 @@ BOUNDS: dict[str, Callable[[Context], str]] = {
 
 
 def describe_problem(problems: Iterable[ErrorDetails], model: type[BaseModel]) -> tuple[str, str]:
-    """Message and hint for the first problem, its key in front. A misspelt key is also a missing one: it goes first."""
+    """Message and hint for the first problem. A misspelt key also causes a missing one, so it takes precedence."""
     problem = min(problems, key=lambda candidate: candidate["type"] != "extra_forbidden")
     path = [one_line(str(part)) for part in problem["loc"] if not str(part).startswith(TAG_MARK)]
     key = ".".join(_shortened(part, MAX_SHOWN_LETTERS) for part in path) or TOP_LEVEL
     if problem["type"] == "extra_forbidden":
-        return f"{key}: this key is not known", _hint_for_unknown(str(problem["loc"][-1]), problem["loc"][:-1], model)
+        return f"{key}: unknown key", _hint_for_unknown(str(problem["loc"][-1]), problem["loc"][:-1], model)
     if problem["type"] == "missing":
         return f"{key}: this key is missing", "add it"
     return f"{key}: {_sentence(problem)}", _hint(problem)
@@ -94,7 +91,7 @@ def _sentence(problem: ErrorDetails) -> str:
 def _hint(problem: ErrorDetails) -> str:
     if problem["type"] == "value_error":
         return str(getattr(problem.get("ctx", {}).get("error"), "hint", "")) or "correct the file"
-    return "quotes make a number a text: leave them out" if _is_quoted_number(problem) else "correct this value"
+    return "quotes make a number a text: remove them" if _is_quoted_number(problem) else "correct this value"
 
 
 def _is_quoted_number(problem: ErrorDetails) -> bool:
@@ -114,12 +111,12 @@ def _length(kind: str, context: Context) -> str:
 
 
 def _alternatives(expected: object) -> str:
-    words = str(expected)
-    return f"one of {words}" if " or " in words or ", " in words else words
+    text = str(expected)
+    return f"one of {text}" if " or " in text or ", " in text else text
 
 
 def shown(value: object) -> str:
-    """A value from outside as a few printable letters."""
+    """A value from outside, short and printable, for a message."""
     if isinstance(value, dict):
         return "an object with keys"
     if isinstance(value, (list, tuple)):
@@ -140,17 +137,17 @@ def _number(value: object) -> str:
     return f"{value:g}" if isinstance(value, (int, float)) else str(value)
 
 
-def _hint_for_unknown(word: str, place: tuple[int | str, ...], model: type[BaseModel]) -> str:
-    """The key that was meant, from the same object if it has a similar one; never the refused key itself."""
+def _hint_for_unknown(key: str, place: tuple[int | str, ...], model: type[BaseModel]) -> str:
+    """Suggest a similar key, preferably of the same object."""
     for keys in (_keys_at(place, model), _all_keys(model)):
-        near = get_close_matches(word, sorted(keys - {word}), n=1)
+        near = get_close_matches(key, sorted(keys - {key}), n=1)
         if near:
             return f"did you mean '{near[0]}'?"
     return "remove the key"
 
 
 def _keys_at(place: tuple[int | str, ...], model: type[BaseModel]) -> set[str]:
-    """Keys of the object that a path leads to; none where that cannot be told."""
+    """Keys of the object at a path; empty if unknown."""
     models = [model]
     for part in place:
         if isinstance(part, str):
@@ -171,7 +168,7 @@ def _all_keys(model: type[BaseModel]) -> set[str]:
 
 
 def _models_in(annotation: object) -> list[type[BaseModel]]:
-    """The models in a field's annotation, however deep: `list[Model]`, `Model | None`, `dict[str, list[Model]]`."""
+    """The models in a field's annotation, at any depth: `list[Model]`, `Model | None`, `dict[str, list[Model]]`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [found for part in getattr(annotation, "__args__", ()) for found in _models_in(part)]

@@ -1,4 +1,4 @@
-"""One progress line for long work: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of long work: a bar on a terminal, otherwise a line every 15 seconds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Progress:
             self._stream.write("\n")
 
     def update(self, done: int, note: str = "") -> None:
-        """Show `done` of the total; cheap when called more often than it shows."""
+        """Show `done` of the total, at limited rate; cheap to call often."""
         now_s = time.monotonic()
         if now_s < self._next_s and done < self._total:
             return

@@ -1,7 +1,7 @@
-"""Numbers from outside: what each of them may be. Command lines, cards, YAML and JSON are all checked here.
+"""Allowed ranges of numbers from outside: command lines, cards, YAML and JSON are all checked here.
 
-A quantity is a noun, a range and a unit. It serves as the `type` of an argparse option (`type=SEED.parse`) and as the
-annotation of a pydantic field (`seed: Annotated[int, SEED]`), and both refuse a value in the same words.
+A quantity is a noun, a range and a unit. It is used as the `type` of an argparse option (`type=SEED.parse`) and as the
+annotation of a pydantic field (`seed: Annotated[int, SEED]`); both give the same message for a wrong value.
 """
 
 from __future__ import annotations
@@ -15,35 +15,35 @@ if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
 MAX_DIGITS = 20
-"""Every whole number of 64 bits fits."""
-MAX_WORD = 320
-"""A decimal number of more characters is not read. Programs write up to 17 digits, and small numbers with zeros."""
+"""Enough for every 64-bit integer."""
+MAX_CHARACTERS = 320
+"""Longer decimal numbers are refused. Programs write up to 17 digits, and zeros before them for small numbers."""
 SHOWN_CHARACTERS = 24
 NUMBER_PROBLEM = "number"
-"""The type of these errors in pydantic's lists."""
+"""Type of these errors in pydantic's error lists."""
 
 _WHOLE = re.compile(rf"[+-]?[0-9]{{1,{MAX_DIGITS}}}")
 _REAL = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,5})?")
 
 
 class NumberError(ValueError):
-    """A value that is not the number that was expected; the message says both."""
+    """A value that is not the expected number; the message says what was expected and found."""
 
 
-def parse_whole(word: str) -> int:
+def parse_whole(text: str) -> int:
     """A whole number in decimal ASCII digits: no underscores, no other base. Raises NumberError."""
-    if not _WHOLE.fullmatch(word):
-        raise NumberError(f"{shown(word)} is not a whole number of up to {MAX_DIGITS} digits")
-    return int(word)
+    if not _WHOLE.fullmatch(text):
+        raise NumberError(f"{shown(text)} is not a whole number of up to {MAX_DIGITS} digits")
+    return int(text)
 
 
-def parse_real(word: str) -> float:
+def parse_real(text: str) -> float:
     """A finite decimal number in ASCII. Raises NumberError, also for one that a double cannot hold."""
-    if len(word) > MAX_WORD or not _REAL.fullmatch(word):
-        raise NumberError(f"{shown(word)} is not a decimal number")
-    value = float(word)
+    if len(text) > MAX_CHARACTERS or not _REAL.fullmatch(text):
+        raise NumberError(f"{shown(text)} is not a decimal number")
+    value = float(text)
     if not math.isfinite(value):
-        raise NumberError(f"{shown(word)} is too large for a number")
+        raise NumberError(f"{shown(text)} is too large for a number")
     return value
 
 
@@ -80,15 +80,15 @@ class Real:
             _refuse(self, value)
         return float(value)
 
-    def parse(self, word: str) -> float:
-        """The number that a word of the command line says; for argparse. Raises ArgumentTypeError."""
+    def parse(self, text: str) -> float:
+        """Argparse type for this number. Raises ArgumentTypeError."""
         try:
-            return self.check(parse_real(word))
+            return self.check(parse_real(text))
         except NumberError:
-            _refuse_word(self, word)
+            _refuse_text(self, text)
 
-    def range_words(self) -> str:
-        """What is expected, in words: "a rate from 0.1 to 1000 Hz"."""
+    def range_text(self) -> str:
+        """What is expected, for a message: "a rate from 0.1 to 1000 Hz"."""
         low = f"above {plain(self.lowest)}, up to" if self.above_lowest else f"from {plain(self.lowest)} to"
         return f"{self.noun} {low} {plain(self.highest)} {self.unit}".rstrip()
 
@@ -118,15 +118,15 @@ class Whole:
             _refuse(self, value)
         return value
 
-    def parse(self, word: str) -> int:
-        """The number that a word of the command line says; for argparse. Raises ArgumentTypeError."""
+    def parse(self, text: str) -> int:
+        """Argparse type for this number. Raises ArgumentTypeError."""
         try:
-            return self.check(parse_whole(word))
+            return self.check(parse_whole(text))
         except NumberError:
-            _refuse_word(self, word)
+            _refuse_text(self, text)
 
-    def range_words(self) -> str:
-        """What is expected, in words: "a seed from 0 to 4294967295"."""
+    def range_text(self) -> str:
+        """What is expected, for a message: "a seed from 0 to 4294967295"."""
         step = f" in steps of {self.multiple_of}" if self.multiple_of > 1 else ""
         return f"{self.noun} from {self.lowest} to {self.highest} {self.unit}".rstrip() + step
 
@@ -146,24 +146,24 @@ def plain(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.10g}"
 
 
-def seed_range(word: str) -> range:
-    """The seeds of `A:B`, A to B - 1; for argparse. Raises ArgumentTypeError when there are none, or too many."""
-    first, _, last = word.partition(":")
+def seed_range(text: str) -> range:
+    """Argparse type for the seeds `A:B`, A to B - 1. Raises ArgumentTypeError if there are none, or too many."""
+    first, _, last = text.partition(":")
     try:
         seeds = range(SEED.check(parse_whole(first)), SEED.check(parse_whole(last)))
     except NumberError:
         seeds = range(0)
     if not 0 < len(seeds) <= MAX_SEEDS:
-        _refuse_argument(f"expected seeds A:B, A below B, at most {MAX_SEEDS} of them, got {shown(word)}")
+        _refuse_argument(f"expected seeds A:B, A below B, at most {MAX_SEEDS} of them, got {shown(text)}")
     return seeds
 
 
 def _refuse(quantity: Quantity, value: object) -> NoReturn:
-    raise NumberError(f"expected {quantity.range_words()}, got {shown(value)}")
+    raise NumberError(f"expected {quantity.range_text()}, got {shown(value)}")
 
 
-def _refuse_word(quantity: Quantity, word: str) -> NoReturn:
-    _refuse_argument(f"expected {quantity.range_words()}, got {shown(word)}")
+def _refuse_text(quantity: Quantity, text: str) -> NoReturn:
+    _refuse_argument(f"expected {quantity.range_text()}, got {shown(text)}")
 
 
 def _refuse_argument(message: str) -> NoReturn:
@@ -173,7 +173,7 @@ def _refuse_argument(message: str) -> NoReturn:
 
 
 def _core_schema(quantity: Quantity) -> CoreSchema:
-    """What pydantic checks a field with."""
+    """Schema with which pydantic checks a field."""
     from pydantic_core import PydanticCustomError, core_schema
 
     def check(value: object) -> float:

@@ -12,8 +12,8 @@ ENDING = "_percent"
 def in_range_percent(arm: ArmProfile) -> ArmProfile:
     """The same arm for a policy that was trained in -100..100.
 
-    Limits are converted with the nominal ranges. Speeds and lags that hold for all joints alike become those of the
-    joint on which they are strictest.
+    Limits are converted with the nominal ranges. Speeds and lags that apply to all joints are converted with the factor
+    of the joint for which they become strictest.
     """
     factors = [_percent_per_deg(joint) for joint in arm.joints]
     joints = [_converted(joint, factor) for joint, factor in zip(arm.joints, factors, strict=True)]
@@ -33,7 +33,7 @@ def in_range_percent(arm: ArmProfile) -> ArmProfile:
 
 
 def _percent_per_deg(joint: JointProfile) -> float:
-    """1 for a joint that is in percent already."""
+    """1 for a joint that is already in percent."""
     if joint.unit != "degrees":
         return 1.0
     half_range_ticks = (joint.range_max_ticks - joint.range_min_ticks) / 2

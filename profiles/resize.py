@@ -1,8 +1,8 @@
-"""OWNS THE RESIZE: one function brings pictures to the policy's size in training, calibration and running.
+"""OWNS THE RESIZE: one function brings frames to the policy's size in training, calibration and running.
 
-Every pixel of the policy's picture is the mean of its area, as OpenCV's INTER_AREA has it. Where a whole number of rows
-makes one (480 to 96: five), numpy adds them first, which leaves OpenCV a fifth of the work: 0.15 ms instead of 0.52 ms
-from 640 x 480 to 96 x 96. One value in 400 is then rounded the other way.
+Every pixel of the result is the mean of its area, as with OpenCV's INTER_AREA. If a whole number of rows makes one (480
+to 96: five), numpy adds them first, which leaves OpenCV a fifth of the work: 0.15 ms instead of 0.52 ms from 640 x 480
+to 96 x 96. One value in 400 is then rounded the other way.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ MOST_ROWS = np.iinfo(np.uint16).max // np.iinfo(np.uint8).max
 
 
 def resize_to_policy(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The picture uint8 [height, width, 3] as the policy was trained on it: the whole picture, averaged by area.
+    """The whole frame as uint8 [height, width, 3], averaged by area, as in training.
 
-    A picture that already fits is returned as it is.
+    A frame that already has this size is returned unchanged.
     """
     if image.shape[:2] == (height, width):
         return image
-    import cv2  # only the process that has a picture to resize loads it
+    import cv2  # loaded only by a process that resizes a frame
 
     cv2.setNumThreads(1)
     rows, rest = divmod(image.shape[0], height)
@@ -33,7 +33,7 @@ def resize_to_policy(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _row_sums(image: np.ndarray, rows: int) -> np.ndarray:
-    """Every so many rows of a picture uint8 [H, W, 3] added up: uint16 [H / rows, W, 3]."""
+    """Sums over groups of `rows` rows of a frame uint8 [H, W, 3]: uint16 [H / rows, W, 3]."""
     height, width, channels = image.shape
     groups = image.reshape(height // rows, rows, width * channels)
     sums = groups[:, 0].astype(np.uint16)

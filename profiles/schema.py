@@ -1,4 +1,4 @@
-"""What an arm is: joints, limits, calibration, poses. Loaded from `profiles/arms/*.yaml` or a user's file."""
+"""The arm profile: joints, limits, calibration, poses. Loaded from `profiles/arms/*.yaml` or a user's file."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ JointUnit = Literal["degrees", "range_percent", "percent"]
 `use_degrees` False, its default up to 0.4.3); 0..100 over it (grippers)."""
 
 UNIT_BOUNDS: dict[JointUnit, tuple[float, float]] = {"range_percent": (-100.0, 100.0), "percent": (0.0, 100.0)}
-"""What a joint in percent cannot leave."""
+"""Bounds of a joint in percent."""
 
 Baud = Literal[1_000_000, 500_000, 250_000, 128_000, 115_200, 76_800, 57_600, 38_400]
-"""The speeds that an STS servo has (register 6)."""
+"""The speeds of an STS servo (register 6)."""
 
 
 def _usable_model(name: str) -> str:
     if name not in USABLE_NAMES:
-        raise ValueError(f"'{name}' is no servo model that can be used; known are {', '.join(USABLE_NAMES)}")
+        raise ValueError(f"'{name}' is not a usable servo model; expected {', '.join(USABLE_NAMES)}")
     return name
 
 
@@ -49,7 +49,7 @@ ServoModels = Annotated[tuple[Annotated[str, AfterValidator(_usable_model)], ...
 
 
 class JointProfile(StrictModel):
-    """One joint. Everything named `_deg` is in the joint's own unit, whatever that is."""
+    """One joint. Fields named `_deg` are in the joint's own unit, which may be percent."""
 
     name: str
     servo_id: Annotated[int, Whole("an id", 0, 253)]
@@ -59,14 +59,14 @@ class JointProfile(StrictModel):
     max_velocity_deg_s: Velocity
     max_acceleration_deg_s2: Acceleration
     max_current_ma: Milliamperes = 2000.0
-    """Longer than `safety.current_ms`, this is a fault. An STS3215 stalls at about 2400 mA at 7.4 V."""
+    """More than this for longer than `safety.current_ms` is a fault. An STS3215 stalls at about 2400 mA at 7.4 V."""
     range_min_ticks: Ticks
     range_max_ticks: Ticks
-    """Nominal calibration; a LeRobot calibration file takes its place on a real arm."""
+    """Nominal calibration; on a real arm it is replaced by the calibration file or the servos' registers."""
     servo: ServoSettings = ServoSettings()
-    """Where this servo is set otherwise than the arm's `servo` says."""
+    """Settings of this servo that differ from the arm's `servo`."""
     servo_models: ServoModels | None = None
-    """Models of servo that may stand in this joint; None: those of the arm."""
+    """Servo models allowed in this joint; None: those of the arm."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -89,21 +89,21 @@ class JointProfile(StrictModel):
 
 
 class ActionErrorBudget(StrictModel):
-    """How far an exported engine may act from the network it was made of: 99th percentile of all joints and steps."""
+    """How far an exported engine's actions may be from the network's: 99th percentile over all joints and steps."""
 
     fp32_p99_deg: Positive = 0.005
     fp16_p99_deg: Positive = 0.05
     int8_p99_deg: Positive = 0.5
     success_points: Positive = 2.0
-    """Percentage points of closed-loop success that may be lost, beyond what chance explains."""
+    """Percentage points of closed-loop success that may be lost, in addition to chance."""
 
     def p99_deg(self, precision: Literal["fp32", "fp16", "int8"]) -> float:
         return {"fp32": self.fp32_p99_deg, "fp16": self.fp16_p99_deg, "int8": self.int8_p99_deg}[precision]
 
 
 SUPPLY_RANGES_MV = {"7.4 V": (4500, 8400), "12 V": (9000, 13000)}
-"""Where the two kinds of STS3215 work. A 7.4 V arm is sold with a 5 V supply and takes two cells; its servos give up
-outside 4.0 to 8.0 V (registers 15 and 14, which a maker may have changed)."""
+"""Operating ranges of the two kinds of STS3215. A 7.4 V arm is sold with a 5 V supply and also runs on two cells; its
+servos report a fault outside 4.0 to 8.0 V (registers 15 and 14, which the maker may have changed)."""
 
 Volts = Literal["7.4 V", "12 V"]
 
@@ -111,55 +111,55 @@ STATUS_VOLTAGE = 1 << 0
 """Bit of an STS servo's status: its supply is outside registers 15 and 14."""
 
 STATUS_OVERLOAD = 1 << 5
-"""Bit of an STS servo's status: its load was above register 36 for register 35, and it has weakened its motor."""
+"""Bit of an STS servo's status: its load was above register 36 for the time of register 35; its torque is reduced."""
 
 
 class SafetyProfile(StrictModel):
-    """What ends a run besides the limits of motion, and how an arm is brought home.
+    """Conditions that end a run, other than limits of motion, and how the arm is parked afterwards.
 
-    A reading is trouble once it has been bad for so many milliseconds on end; one alone may be noise. The defaults
-    are for STS3215 servos and act before the servo's own protection does, because that one lets the arm fall.
-    Numbers of registers are those of Feetech's memory table for STS servos.
+    A bad reading counts only after it has lasted for the given milliseconds without interruption; a single one may be
+    noise. The defaults are for STS3215 servos and act before the servo's own protection, which would drop the arm.
+    Register numbers are those of Feetech's memory table for STS servos.
     """
 
     warn_temperature_c: Celsius = 55.0
-    """A note on the terminal, and nothing else."""
+    """Only prints a note on the terminal."""
     max_temperature_c: Celsius = 65.0
     """The servo switches its motor off at 70 (register 13)."""
     temperature_ms: SomeMilliseconds = 1000.0
     current_ms: SomeMilliseconds = 1000.0
     """The servo cuts its motor after 2 s of over-current (register 38: 200 of 10 ms)."""
     max_load_pct: LoadPercent = 80.0
-    """Share of the stall torque: above it, the servo begins to count (register 36). Not judged where the unit is
-    `percent`: a gripper is meant to be stopped by what it grips, and LeRobot halves its torque for that (register
-    16: 500 of 1000)."""
+    """Share of the stall torque above which the servo starts its overload timer (register 36). Not checked for joints
+    in `percent`: a gripper is meant to be stopped by an object, and LeRobot halves its torque for that (register 16:
+    500 of 1000)."""
     load_ms: SomeMilliseconds = 1000.0
-    """The servo gives in to 20 % of its torque after 2 s (registers 35: 200 of 10 ms, and 34)."""
+    """The servo reduces its torque to 20 % after 2 s (registers 35: 200 of 10 ms, and 34)."""
     supply: Volts = "7.4 V"
-    """Which of SUPPLY_RANGES_MV: the wrong power supply is found before the torque comes on, a collapse in the run."""
+    """Key of SUPPLY_RANGES_MV. A wrong supply is detected before torque on, a voltage drop during the run."""
     supply_ms: SomeMilliseconds = 200.0
     status_ms: SomeMilliseconds = 100.0
-    """Status bits of the servos' answers; a glitch of the supply when motors start is shorter. Where the unit is
-    `percent`, overload is not judged: a gripper that holds on for 2 s says so, and only grips with less torque."""
+    """For status bits in the servos' answers; a voltage dip when motors start is shorter. Overload is not checked for
+    joints in `percent`: a gripper that holds for 2 s reports it, and then only grips with less torque."""
     tracking_ms: SomeMilliseconds = 500.0
     """How long a joint may lag by more than `tracking_error_deg` while a policy moves the arm."""
     planned_tracking_ms: SomeMilliseconds = 30.0
-    """The same in a planned move, which is slow enough to be followed."""
+    """The same in a planned move, which joints can follow closely."""
     first_chunk_ms: SomeMilliseconds = 5000.0
-    """How long a run waits, standing still, for its first action chunk; later ones have `goal_timeout_ms`."""
+    """How long a run waits, at rest, for its first action chunk; later ones have `goal_timeout_ms`."""
     heartbeat_ms: SomeMilliseconds = 1000.0
-    """How long the supervisor may be silent; it beats every 50 ms."""
+    """How long heartbeats of the supervisor may be missing; it sends one every 50 ms."""
     settle_ms: SomeMilliseconds = 300.0
-    """After the end of a planned move: time for the joints to arrive where they were sent."""
+    """Time for the joints to reach their goals after the end of a planned move."""
     recovery_ms: SomeMilliseconds = 5000.0
-    """How long an arm that vanished is waited for, holding, before it is given up."""
+    """How long to wait, holding, for an arm whose port vanished."""
     park_velocity_deg_s: Velocity = 60.0
     park_timeout_ms: SomeMilliseconds = 5000.0
-    """Beyond the planned end of the move to the park pose; then the way counts as blocked."""
+    """Time beyond the planned end of the move to the park pose, after which the arm counts as obstructed."""
     after_park: Literal["release", "hold"] = "release"
-    """At the park pose: torque off, or end with the torque on, for an arm whose park pose does not carry it."""
+    """At the park pose: torque off, or keep torque on, for an arm that would fall from its park pose."""
     emergency_retry_ms: SomeMilliseconds = 30_000.0
-    """How long an emergency stop asks a servo that answers but does not let go."""
+    """How long an emergency stop retries with a servo that answers but keeps its torque on."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -174,15 +174,15 @@ class FeetechBus(StrictModel):
     kind: Literal["feetech"]
     baud: Baud
     register_7: Literal["return_delay", "reserved"] = "return_delay"
-    """On which sources disagree: a delay of 2 us a count before every answer (LeRobot), for which a state read waits
-    longer, or nothing (Feetech's memory table of STS servos)."""
+    """Sources disagree on it: a delay of 2 us per count before every answer (LeRobot), for which a state read waits
+    longer, or reserved (Feetech's memory table of STS servos)."""
 
 
 Setting = bool | Int64 | Annotated[float, Real("a setting", -1e12, 1e12)] | Annotated[str, Field(max_length=256)]
 
 
 class OtherBus(StrictModel):
-    """A bus that another distribution brings (`firmware_bridge/host/open_arm.py`); it checks its own settings."""
+    """A bus that another distribution provides (`firmware_bridge/host/open_arm.py`); it checks its own settings."""
 
     kind: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
     settings: dict[str, Setting] = Field(default_factory=dict, max_length=32)
@@ -208,10 +208,10 @@ class ArmProfile(StrictModel):
     schema_version: Literal[1]
     name: str
     bus: Bus
-    """What the arm hangs on."""
+    """The bus that connects the arm."""
     control_rate_hz: ControlRateHz
     goal_timeout_ms: SomeMilliseconds
-    """Age at which the newest action chunk no longer commands the arm (hold, then park)."""
+    """Age at which the newest action chunk is no longer executed (hold, then park)."""
     move_velocity_deg_s: Velocity
     """Speed of the planned move to the start pose."""
     tracking_error_deg: Positive
@@ -219,20 +219,20 @@ class ArmProfile(StrictModel):
     safety: SafetyProfile = SafetyProfile()
     action_error_budget: ActionErrorBudget = ActionErrorBudget()
     servo: ServoSettings = ServoSettings()
-    """What every servo is set to; a joint's own `servo` goes before it."""
+    """Settings of every servo; a joint's own `servo` takes precedence."""
     servo_models: ServoModels = (STS3215.name,)
-    """Models of servo that the arm may have; another one is refused before anything is written."""
+    """Servo models that the arm may have; another one is refused before anything is written."""
     start_pose_deg: list[PositionDeg]
     park_pose_deg: list[PositionDeg]
     joints: Annotated[list[JointProfile], Field(min_length=1, max_length=32)]
 
     @classmethod
     def from_older(cls, content: object) -> object:
-        """`bus: feetech` with `baud` and `register_7` beside it became one object."""
+        """Converts `bus: feetech` with `baud` and `register_7` at the top level to one object."""
         if isinstance(content, dict) and content.get("bus") == "feetech":
-            beside = {key: content[key] for key in ("baud", "register_7") if key in content}
-            rest = {key: value for key, value in content.items() if key not in beside}
-            return rest | {"bus": {"kind": "feetech"} | beside}
+            settings = {key: content[key] for key in ("baud", "register_7") if key in content}
+            rest = {key: value for key, value in content.items() if key not in settings}
+            return rest | {"bus": {"kind": "feetech"} | settings}
         return content
 
     @model_validator(mode="after")
@@ -247,7 +247,7 @@ class ArmProfile(StrictModel):
         for field in ("name", "servo_id"):
             values = [getattr(joint, field) for joint in self.joints]
             if len(set(values)) != len(values):
-                raise ValueError(f"two joints share the same {field}")
+                raise ValueError(f"two joints have the same {field}")
         for joint, settings in zip(self.joints, self.servo_settings(), strict=True):
             if contradiction := settings.contradiction():
                 raise ValueError(f"servo of {joint.name}: {contradiction}")
@@ -260,7 +260,7 @@ class ArmProfile(StrictModel):
             return self.bus
         raise InputError(
             f"the arm {self.name} is on a bus of kind '{self.bus.kind}', not on Feetech servos",
-            "this works on the servos themselves; use an arm whose profile says `kind: feetech`",
+            "this command works on the servos directly; use an arm whose profile says `kind: feetech`",
         )
 
     @property
@@ -268,11 +268,11 @@ class ArmProfile(StrictModel):
         return tuple(joint.name for joint in self.joints)
 
     def models_of(self, joint: JointProfile) -> tuple[str, ...]:
-        """Names of the servo models that may stand in a joint."""
+        """Names of the servo models allowed in a joint."""
         return self.servo_models if joint.servo_models is None else joint.servo_models
 
     def servo_settings(self) -> tuple[ServoSettings, ...]:
-        """What the servo of each joint is set to."""
+        """The settings of each joint's servo."""
         return tuple(joint.servo.over(self.servo) for joint in self.joints)
 
     def limit_table(self) -> LimitTable:
@@ -291,8 +291,8 @@ class ArmProfile(StrictModel):
         safety = self.safety
         supply_min_mv, supply_max_mv = SUPPLY_RANGES_MV[safety.supply]
         return HealthLimits(
-            max_lag_deg=self._where_it_must_follow(self.tracking_error_deg),
-            max_load_pct=self._where_it_must_follow(safety.max_load_pct),
+            max_lag_deg=self._except_grippers(self.tracking_error_deg),
+            max_load_pct=self._except_grippers(safety.max_load_pct),
             max_current_ma=self._column("max_current_ma"),
             warn_temperature_c=safety.warn_temperature_c,
             max_temperature_c=safety.max_temperature_c,
@@ -316,8 +316,8 @@ class ArmProfile(StrictModel):
     def _column(self, field: str) -> np.ndarray:
         return _read_only([getattr(joint, field) for joint in self.joints])
 
-    def _where_it_must_follow(self, limit: float) -> np.ndarray:
-        """The limit, and none for a gripper, which is meant to be stopped by what it grips."""
+    def _except_grippers(self, limit: float) -> np.ndarray:
+        """The limit, infinite for a gripper, which is meant to be stopped by an object."""
         return _read_only([limit if joint.unit != "percent" else np.inf for joint in self.joints])
 
 
@@ -329,7 +329,7 @@ def _read_only(values: list[float], dtype: type[np.generic] = np.float64) -> np.
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HealthLimits:
-    """When readings of the servos, or silence, end a run; see SafetyProfile. Arrays [n] are read-only, most float64."""
+    """Limits of servo readings and missing answers that end a run; see SafetyProfile. Arrays [n] are read-only."""
 
     max_lag_deg: np.ndarray
     """Infinite where a joint need not follow."""
@@ -345,7 +345,7 @@ class HealthLimits:
     supply_ns: int
     status_ns: int
     forgiven_status_bits: np.ndarray
-    """uint8: status bits that are no trouble in this joint."""
+    """uint8: status bits that are not a fault in this joint."""
     tracking_ns: int
     planned_tracking_ns: int
     first_chunk_ns: int
@@ -367,7 +367,7 @@ class LimitTable:
 
     @property
     def hash(self) -> str:
-        """Short fingerprint, so that two programs can tell that they enforce the same limits."""
+        """Short hash with which two programs check that they enforce the same limits."""
         digest = hashlib.sha256(",".join(self.joint_names).encode())
         for table in (self, self.health):
             for field in fields(table):

@@ -1,12 +1,12 @@
-"""Feetech's bus servos by the model number that they report (registers 3 and 4), and what is known of each.
+"""Feetech's bus servos by the model number that they report (registers 3 and 4), and what is known about each.
 
-A model number is the servo's major version plus 256 times its minor version, as Feetech's own setting program (FD)
-names them; LeRobot's motor tables agree on 777, 2825, 11272 and 1284. Torque and
-supply are Feetech's data sheets. Only what a source states stands here: None is "not known".
+A model number is the servo's major version plus 256 times its minor version, as named in Feetech's configuration
+program (FD); LeRobot's motor tables agree on 777, 2825, 11272 and 1284. Torque and supply are from Feetech's data
+sheets. Only documented values are listed: None is "unknown".
 
 One count of current is 6.5 mA and a turn has 4096 positions in every STS servo with a magnetic encoder (Feetech's
-memory table of that series, which is the one in `firmware_bridge/host/feetech/registers.py`). Of a servo of another
-series this program knows no register, so an arm profile cannot allow it.
+memory table of that series, which is the one in `firmware_bridge/host/feetech/registers.py`). The registers of other
+series are not supported, so an arm profile cannot allow their servos.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from enum import Enum
 
 
 class Series(Enum):
-    """A family of servos with one memory table; the value says why another one than STS cannot be used."""
+    """A family of servos with one memory table; the value says why a series other than STS cannot be used."""
 
     STS = ""
-    SM = "SM servos speak RS-485, not the TTL bus of an SO arm"
+    SM = "SM servos use RS-485, not the TTL bus of an SO arm"
     SCS = "SCS servos send the high byte first and count 1024 positions a turn"
     HLS = "HLS servos (and HTS, STS…BL) have another memory table, with a current loop"
 
@@ -37,13 +37,13 @@ class ServoModel:
 
     @property
     def full_name(self) -> str:
-        """The name with its number; a number alone for a model that is not in the table."""
+        """The name with its number; only the number for a model that is not in the table."""
         known = self.number in _BY_NUMBER
         return f"{self.name} (model number {self.number})" if known else f"of an unknown model (number {self.number})"
 
     @property
     def facts(self) -> str:
-        """What is known of it, for a person."""
+        """What is known about it, for a person."""
         if self.series is not Series.STS:
             return self.series.value
         known = [
@@ -101,11 +101,11 @@ _BY_NUMBER = {model.number: model for model in MODELS}
 _SERIES_OF_MAJOR = {5: Series.SCS, 8: Series.SM, 10: Series.HLS}
 
 USABLE_NAMES = tuple(dict.fromkeys(model.name for model in MODELS if model.is_usable))
-"""What an arm profile may name in `servo_models`."""
+"""Names that an arm profile may use in `servo_models`."""
 
 
 def servo_model(number: int) -> ServoModel:
-    """The model of a number; one that is not in the table is named by its number and, where it tells, its series."""
+    """The model with a number; one that is not in the table gets its number as name, and its series if known."""
     known = _BY_NUMBER.get(number)
     if known is not None:
         return known
@@ -113,5 +113,5 @@ def servo_model(number: int) -> ServoModel:
 
 
 def model_numbers(names: tuple[str, ...] | list[str]) -> frozenset[int]:
-    """The numbers of all models of these names."""
+    """The numbers of all models with these names."""
     return frozenset(model.number for model in MODELS if model.name in names)

@@ -1,9 +1,9 @@
-"""What the servos of an arm are set to besides their calibration: gains, limits, protection.
+"""Settings of an arm's servos other than their calibration: gains, limits, protection.
 
-Registers are those of Feetech's memory table for STS servos; "LeRobot" is what its SO follower writes on every
-connect, releases 0.4 to 0.6. Bounds are those of the registers: counts of 0 to 254 in one byte, shares of 0 to 1000
-per mille in two. A value between two counts is rounded to the nearest one. Not among them: acceleration, time and speed
-(registers 41 to 47), which go out with every goal.
+Registers are those of Feetech's memory table for STS servos; "LeRobot" is the value that its SO follower writes on
+every connect, releases 0.4 to 0.6. Bounds are those of the registers: counts of 0 to 254 in one byte, 0 to 1000 per
+mille in two. A value between two counts is rounded to the nearest. Acceleration, time and speed (registers 41 to 47)
+are not among them: they are sent with every goal.
 """
 
 from __future__ import annotations
@@ -21,51 +21,51 @@ Protection = Literal["voltage", "encoder", "temperature", "current", "overload"]
 
 
 class ServoSettings(StrictModel):
-    """Settings of one servo. None: as the arm's own `servo` says, and where that says nothing, as the servo has it."""
+    """Settings of one servo. None: the value of the arm's `servo`, and if that is None too, the servo's own value."""
 
     p_gain: Gain | None = None
-    """Register 21, EEPROM. Factory 32, LeRobot 16: 32 makes an SO arm shake."""
+    """Register 21, EEPROM. Factory 32, LeRobot 16, because an SO arm shakes with 32."""
     i_gain: Gain | None = None
     """Register 23, EEPROM. Factory and LeRobot 0."""
     d_gain: Gain | None = None
     """Register 22, EEPROM. Factory and LeRobot 32."""
     return_delay_us: Annotated[int, Whole("a time", 0, 508, "us", multiple_of=2)] | None = None
-    """Register 7, EEPROM: wait before an answer. LeRobot 0; it names 500 the factory's, Feetech's table none at all."""
+    """Register 7, EEPROM: delay before an answer. LeRobot 0; it gives 500 as factory value, Feetech's table none."""
     full_angle_feedback: bool | None = None
-    """Register 18, bit 4, EEPROM: count beyond a turn instead of wrapping round. LeRobot clears it; ticks 0..4095
-    need it cleared. The other bits of the register stay as they are."""
+    """Register 18, bit 4, EEPROM: count beyond a turn instead of wrapping. LeRobot clears it; ticks 0..4095 need it
+    cleared. The other bits of the register are not changed."""
     max_torque_pct: PercentInTenths | None = None
-    """Register 16, EEPROM: what `torque_limit_pct` is after power-on. Factory 100; LeRobot 50 for a gripper."""
+    """Register 16, EEPROM: value of `torque_limit_pct` after power-on. Factory 100; LeRobot 50 for a gripper."""
     torque_limit_pct: PercentInTenths | None = None
-    """Register 48, lost at power-off. Share of the stall torque that the motor may use."""
+    """Register 48, lost at power-off: share of the stall torque that the motor may use."""
     protection_current_ma: Annotated[float, Real("a current", 6.5, 3321.5, "mA")] | None = None
-    """Register 28, EEPROM, 6.5 mA each: above it, the servo cuts its motor after the time of register 38. Factory
-    3250; LeRobot 1625 for a gripper."""
+    """Register 28, EEPROM, in steps of 6.5 mA: above it, the servo cuts its motor after the time of register 38.
+    Factory 3250; LeRobot 1625 for a gripper."""
     overload_torque_pct: Percent | None = None
-    """Register 36, EEPROM: load above which an overload is counted. Factory 80; LeRobot 25 for a gripper."""
+    """Register 36, EEPROM: load above which the overload timer runs. Factory 80; LeRobot 25 for a gripper."""
     protection_time_ms: Annotated[int, Whole("a time", 10, 2540, "ms", multiple_of=10)] | None = None
-    """Register 35, EEPROM: so long an overload may last. Factory 2000."""
+    """Register 35, EEPROM: how long an overload may last. Factory 2000."""
     protective_torque_pct: Percent | None = None
-    """Register 34, EEPROM: what is left of the torque after an overload. Factory 20."""
+    """Register 34, EEPROM: torque that remains after an overload. Factory 20."""
     unload_on: tuple[Protection, ...] | None = None
-    """Register 19, EEPROM: the trouble in which the servo relieves its motor by itself. Factory 44: temperature,
-    current, overload. A run is refused by a servo that lacks one of these."""
+    """Register 19, EEPROM: faults in which the servo automatically unloads its motor. Factory 44: temperature, current,
+    overload. A run is refused if a servo lacks one of these."""
     max_acceleration_ticks_s2: Acceleration | None = None
-    """Register 85, 100 ticks/s2 each. Factory and LeRobot 25400. Feetech calls it read-only, LeRobot writes it; whether
-    it is kept without power is not known, so it is treated like EEPROM."""
+    """Register 85, in steps of 100 ticks/s2. Factory and LeRobot 25400. Feetech calls it read-only, LeRobot writes it;
+    whether it survives power-off is unknown, so it is treated like EEPROM."""
 
     def over(self, base: ServoSettings) -> ServoSettings:
-        """These, and those of `base` where these say nothing."""
+        """These settings, with those of `base` where these are None."""
         return base.model_copy(update={name: value for name, value in self if value is not None})
 
     def contradiction(self) -> str:
-        """What cannot be meant, in words; empty when all is well."""
+        """What contradicts itself, as text; empty if nothing does."""
         if _above(self.torque_limit_pct, self.max_torque_pct):
             return f"torque_limit_pct {self.torque_limit_pct} is above max_torque_pct {self.max_torque_pct}"
         if _above(self.protective_torque_pct, self.overload_torque_pct):
             return (
                 f"protective_torque_pct {self.protective_torque_pct} is above "
-                f"overload_torque_pct {self.overload_torque_pct}: an overload would last for ever"
+                f"overload_torque_pct {self.overload_torque_pct}: an overload would never end"
             )
         return ""
 

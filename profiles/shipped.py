@@ -1,4 +1,4 @@
-"""Profiles by name: those that come with the package, or a user's own file."""
+"""Profiles by name: shipped ones, or a user's file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def shipped_names(folder: str) -> list[str]:
 
 
 def load_named(name_or_path: str, folder: str, model: type[ProfileT]) -> ProfileT | None:
-    """The profile of a shipped name or of a .yaml file; None: no profile of this folder has that name.
+    """The profile with a shipped name or in a .yaml file; None: there is no shipped profile of that name.
 
     Raises:
         InputError: the file does not hold a valid profile.

@@ -1,4 +1,4 @@
-"""The simulated arm: the word that a person types for it, and the arm profile behind that word."""
+"""The simulated arm: its name on the command line, and its arm profile."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ SIMULATED_ARM = "so101_sim"
 
 
 def arm_profile_name(arm: str) -> str:
-    """The profile, or the path of one, that the value of `--arm` names."""
+    """Name or path of the profile for a value of `--arm`."""
     return SIMULATED_ARM if arm == SIMULATED else arm

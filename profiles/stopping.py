@@ -1,6 +1,6 @@
-"""The signals by which a person or a service stops a command: their words, and how a waiting loop waits for them.
+"""The signals with which a person or a service stops a command, and how a loop waits for them.
 
-Imports nothing that takes time.
+Imports only fast modules.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ STOPPING = {
     signal.SIGQUIT: "Ctrl-\\",
 }
 EMERGENCY = signal.SIGQUIT
-"""The one that does not park: torque off at once."""
+"""This one does not park: torque off at once."""
 
 
 class StopSignals:
-    """While it is entered, stop signals are collected and raise nothing; `fileno` becomes readable.
+    """Inside the block, stop signals are collected instead of raising; `fileno` becomes readable.
 
-    `obey` is called in the handler itself, before anything else, also while a write or a wait of this process is
-    interrupted for it; it must neither block nor raise. SIGHUP stays ignored where it was (nohup). It may be entered
-    again while it is entered: it ends with the outermost.
+    `on_signal` is called in the handler, before anything else, even while a write or a wait of this process is
+    interrupted; it must neither block nor raise. SIGHUP stays ignored if it was (nohup). Blocks may be nested: the
+    outermost one counts.
     """
 
-    def __init__(self, obey: Callable[[signal.Signals], None] | None = None) -> None:
-        self._obey = obey
+    def __init__(self, on_signal: Callable[[signal.Signals], None] | None = None) -> None:
+        self._on_signal = on_signal
         self._received: list[signal.Signals] = []
         self._before: dict[signal.Signals, object] = {}
         self._depth = 0
@@ -71,6 +71,6 @@ class StopSignals:
         os.close(self._write_fd)
 
     def _collect(self, number: int, _frame: FrameType | None) -> None:
-        if self._obey is not None:
-            self._obey(signal.Signals(number))
+        if self._on_signal is not None:
+            self._on_signal(signal.Signals(number))
         self._received.append(signal.Signals(number))

@@ -1,4 +1,4 @@
-"""Validation of YAML and JSON from outside: strict in keys and types, one clear line per problem."""
+"""Validation of YAML and JSON from outside: strict about keys and types, one clear line for a problem."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from sefa_edge.profiles.yaml_text import read_yaml
 
 
 class StrictModel(BaseModel):
-    """Frozen, refuses unknown keys, NaN and infinities, converts no types."""
+    """Frozen; refuses unknown keys, NaN and infinities; does not convert types."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
 
     @classmethod
     def from_older(cls, content: object) -> object:
-        """Parsed content in an older spelling as it is spelt now; a model with older files overrides this."""
+        """Converts parsed content of an older format; a model with older files overrides this."""
         return content
 
 
@@ -45,6 +45,6 @@ def validate(path: Path, content: object, model: type[ModelT]) -> ModelT:
         return model.model_validate_json(json.dumps(model.from_older(content)))
     except (TypeError, ValueError) as error:
         if not isinstance(error, ValidationError):
-            raise InputError(f"{path} holds a value that has no place here: {error}", "use plain values") from None
+            raise InputError(f"{path} has a value that cannot be used: {error}", "use plain values") from None
         message, hint = describe_problem(error.errors(), model)
         raise InputError(f"{path}: {message}", hint) from None

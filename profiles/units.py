@@ -1,4 +1,4 @@
-"""Conversions between units. The only place that multiplies by 1e9, 360/4095 and the like."""
+"""Conversions between units: factors such as 1e9 stand only here."""
 
 from __future__ import annotations
 

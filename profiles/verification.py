@@ -1,7 +1,7 @@
-"""The verification report: what `sefa-edge verify --json` writes, for programs that build engines.
+"""The verification report that `sefa-edge verify --json` writes, for programs that build engines.
 
-Exit codes of `verify`: 0 within the budget; 1 with a report, over it or unproven; 1 without a report, the candidate
-gives NaN or infinity; 2 and 4 never ran.
+Exit codes of `verify`: 0 within the budget; 1 with a report: over the budget or unproven; 1 without a report: the
+candidate returned NaN or infinity; 2 and 4: it did not run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sefa_edge.profiles.strict import StrictModel, parse_json, validate
 
 
 class VerifiedEngine(StrictModel):
-    """One of the two engines, and how long its calls took."""
+    """One of the two engines, and the latency of its calls."""
 
     file: str
     sha256: Sha256
@@ -33,14 +33,14 @@ class VerifiedEngine(StrictModel):
 
 
 class VerificationReport(StrictModel):
-    """A candidate against a reference: the same held-out observations, the same noise, calls in turn."""
+    """A candidate against a reference: the same held-out observations and noise, alternating calls."""
 
     schema_version: Literal[1, 2]
-    """2: it may say that it is `unproven`."""
+    """2: it may be `unproven`."""
     reference: VerifiedEngine
     candidate: VerifiedEngine
     latency_ratio_p50: Positive
-    """Median call of the candidate over that of the reference: below 1 is faster."""
+    """Median latency of the candidate divided by that of the reference: below 1 is faster."""
     latency_ratio_p99: Positive
     threads: Count
     dataset: str
@@ -48,13 +48,13 @@ class VerificationReport(StrictModel):
     episodes: Count
     """Held-out episodes that the samples come from."""
     frames: list[CountOrZero]
-    """Number in the dataset of each sample's frame."""
+    """Index in the dataset of each sample's frame."""
     seed: Seed
     error: ActionError
     budget_p99_deg: Positive
     passed: bool
     unproven: str | None = None
-    """Why the comparison could not have failed. Not written when it could."""
+    """Why the comparison could not have failed. Not written if it could."""
 
     @model_serializer(mode="wrap")
     def _leave_out_what_version_1_lacks(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -79,5 +79,5 @@ def parse_verification(text: str) -> VerificationReport:
     try:
         content = parse_json_text(text)
     except JsonError as error:
-        raise InputError(f"`sefa-edge verify` wrote no report: {error}", "see what it said above") from None
+        raise InputError(f"`sefa-edge verify` wrote no report: {error}", "see its messages above") from None
     return validate(Path("-"), content, VerificationReport)

@@ -1,4 +1,4 @@
-"""Wire types: the annotation that says how a field of a record travels between processes and into a recording.
+"""Wire types: annotations that define how a field of a record is encoded between processes and in a recording.
 
     tick: Annotated[int, U64]
     mode: Annotated[Mode, U8]                            an enum: its value between processes, its name in JSON
@@ -39,7 +39,7 @@ class Scalar:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """UTF-8, zero-padded; what does not fit into `max_bytes` is cut off."""
+    """UTF-8, zero-padded; cut off at `max_bytes`."""
 
     max_bytes: int
 

@@ -1,8 +1,8 @@
-"""The one reader of YAML from outside: plain values only, in time that grows with the text.
+"""The only reader of YAML from outside: plain values only, in linear time.
 
-What makes YAML dangerous or ambiguous is refused with its line: anchors and aliases (which multiply), merge keys, tags,
-keys that are no text, a key twice, several documents, and numbers in another notation than decimal (`1:30` is 90 in
-1.1, `010` is 8, `1_000` is 1000). `yes` and `no` are true and false as in YAML 1.1; `on` and `off` are text as in 1.2.
+Everything dangerous or ambiguous is refused with its line: anchors and aliases (which multiply), merge keys, tags, keys
+that are not text, duplicate keys, several documents, and numbers that are not plain decimal (`1:30` is 90 in YAML 1.1,
+`010` is 8, `1_000` is 1000). `yes` and `no` are true and false as in YAML 1.1; `on` and `off` are text as in 1.2.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MAX_DEPTH = 16
 MAX_VALUES = 20_000
 
-_WORDS = {
+_CONSTANTS = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
     **dict.fromkeys((form for word in ("true", "yes") for form in (word, word.title(), word.upper())), True),
     **dict.fromkeys((form for word in ("false", "no") for form in (word, word.title(), word.upper())), False),
@@ -36,24 +36,24 @@ _OTHER_NOTATION = re.compile(
 
 
 class YamlError(ValueError):
-    """A text that is not YAML, or YAML that no profile has; the message says what and where."""
+    """A text that is not YAML, or YAML that is refused here; the message says what and where."""
 
 
 def read_yaml(path: Path) -> object:
     """The content of a YAML file: dicts with text keys, lists, texts, finite numbers, booleans and None.
 
     Raises:
-        InputError: absent, unreadable, too large, or not YAML; see `parse_yaml_text`.
+        InputError: missing, unreadable, too large, or not YAML; see `parse_yaml_text`.
     """
     try:
         return parse_yaml_text(read_bounded(path))
     except YamlError as error:
-        raise InputError(f"{path} is not valid YAML: {error}", "profiles are plain: `key: value`, lists") from None
+        raise InputError(f"{path} is not valid YAML: {error}", "use only `key: value` and lists") from None
 
 
 def parse_yaml_text(text: str) -> object:
     """The value of a YAML text. Raises YamlError naming the line."""
-    import yaml  # most processes read JSON alone
+    import yaml  # most processes read only JSON
 
     try:
         return _Document(yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))).content()
@@ -65,7 +65,7 @@ def parse_yaml_text(text: str) -> object:
 
 
 class _Document:
-    """The values of one stream of parser events. Depth and number are bounded while they come in."""
+    """The values of one stream of parser events, bounded in depth and number."""
 
     def __init__(self, events: Iterator[Event]) -> None:
         self._events = events
@@ -117,7 +117,7 @@ class _Document:
             if not isinstance(key, str) or key == "<<":
                 raise _refusal(event, "a key must be text" if key != "<<" else "merge keys (<<) are not accepted")
             if key in content:
-                raise _refusal(event, f"the key {shown(key)} is there twice")
+                raise _refusal(event, f"the key {shown(key)} occurs twice")
             self._key = key
             content[key] = self._value(next(self._events), depth + 1)
         return content
@@ -130,19 +130,19 @@ class _Document:
 
 
 def _quoted_or_plain(event: ScalarEvent) -> object:
-    """A quoted text as it is; a plain word as what it says. Raises NumberError."""
-    word: str = event.value
+    """A quoted text unchanged; an unquoted one converted. Raises NumberError."""
+    text: str = event.value
     if not event.implicit[0]:
-        return word
-    if word in _WORDS:
-        return _WORDS[word]
-    if _WHOLE.fullmatch(word):
-        return parse_whole(word)
-    if _REAL.fullmatch(word) and not re.match(r"[+-]?0[0-9]", word):
-        return parse_real(word)
-    if _OTHER_NOTATION.fullmatch(word):
-        raise NumberError(f"{shown(word)} is not a finite decimal number; quote it if it is text")
-    return word
+        return text
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
+    if _WHOLE.fullmatch(text):
+        return parse_whole(text)
+    if _REAL.fullmatch(text) and not re.match(r"[+-]?0[0-9]", text):
+        return parse_real(text)
+    if _OTHER_NOTATION.fullmatch(text):
+        raise NumberError(f"{shown(text)} is not a finite decimal number; quote it if it is text")
+    return text
 
 
 def _refusal(event: Event, problem: str) -> YamlError:

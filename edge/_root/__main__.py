@@ -1,20 +1,20 @@
-"""The command `sefa-edge`, also as `python -m sefa_edge`. Loads next to nothing before stop signals are handled."""
+"""The command `sefa-edge`, also as `python -m sefa_edge`. Handles stop signals before it loads anything large."""
 
 import signal
 
 
 def main() -> int:
-    """Perform the command line; returns the exit code."""
+    """Run the command line; returns the exit code."""
     from sefa_edge.stopping import ENDING, leave_when_stopped
 
     leave_when_stopped()
-    from sefa_edge.cli import main as perform
+    from sefa_edge.cli import main as run_command
 
     try:
-        return perform()
+        return run_command()
     finally:
         for number in ENDING:
-            signal.signal(number, signal.SIG_IGN)  # the interpreter tidies up, and would complain
+            signal.signal(number, signal.SIG_IGN)  # during shutdown it would print a traceback
 
 
 if __name__ == "__main__":

@@ -32,28 +32,31 @@ COMMANDS = {
     "build": ("sefa_edge.export.plan.build", "build a TensorRT plan from an ONNX engine, on the device that runs it"),
     "verify": (
         "sefa_edge.edge.tools.verification.command",
-        "compare the actions and the speed of two engines on recordings",
+        "compare the actions and the speed of two engines on a dataset",
     ),
     "eval": ("sefa_edge.edge.tools.evaluation.command", "measure an engine's success in the lock-step simulated world"),
     "calibrate": (
         "sefa_edge.firmware_bridge.service.calibrate_command",
-        "find an arm's zero and ranges, for its servos and LeRobot's file",
+        "measure an arm's zero positions and ranges, for its servos and for LeRobot's file",
     ),
     "arm": (
         "sefa_edge.edge.tools.arm_moves.command",
-        "find an arm, look at its servos, set them up, bring it to a pose",
+        "find an arm, show and set up its servos, move it to a pose",
     ),
     "cameras": ("sefa_edge.edge.cameras.command", "list the V4L2 cameras, their names, formats and controls"),
-    "replay": ("sefa_edge.edge.tools.replay.command", "compute a recorded run anew and compare, bit for bit"),
+    "replay": ("sefa_edge.edge.tools.replay.command", "recompute a recorded run and compare it bit for bit"),
     "dataset": ("sefa_edge.edge.tools.dataset.command", "turn recorded runs into a LeRobot v3 dataset"),
-    "inspect": ("sefa_edge.edge.tools.inspection.command", "show what an engine, a policy card or a checkpoint holds"),
+    "inspect": (
+        "sefa_edge.edge.tools.inspection.command",
+        "show what is in an engine, a policy card or a checkpoint",
+    ),
     "profile": (
         "sefa_edge.edge.tools.profiling.command",
-        "measure the latency of every stage, as JSON and one page",
+        "measure the latency of every stage, as JSON and an HTML page",
     ),
     "bench-loop": (
         "sefa_edge.edge.tools.bench_loop.command",
-        "prove the control loop on this very unit: how late it wakes up, beside a loop in C",
+        "measure on this device how late the control loop wakes up, compared with a loop in C",
     ),
 }
 
@@ -69,10 +72,10 @@ EXTRAS = {
     "safetensors": "train",
     "PIL": "train",
 }
-"""Which extra of the package brings a library."""
+"""The extra of this package that installs a library."""
 
 LACKING = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENODEV, errno.ENOSYS)
-"""Of the system's refusals, those that are about this machine and not about a path."""
+"""System errors that are about this machine, not about a path."""
 
 EXIT_CODES = "\n".join(
     (
@@ -85,17 +88,17 @@ EXIT_CODES = "\n".join(
 
 
 class Command(Protocol):
-    """What the module of a command offers."""
+    """The interface of a command's module."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
 
     def main(self, args: argparse.Namespace) -> int:
-        """Do it; the exit code."""
+        """Run the command; returns the exit code."""
         ...
 
 
 class CommandLine(argparse.ArgumentParser):
-    """A parser whose complaints are one `error:` line and one `hint:` line, as of everything else."""
+    """A parser that reports its errors like all others: one `error:` line and one `hint:` line."""
 
     def error(self, message: str) -> NoReturn:
         """Raises InputError."""
@@ -103,7 +106,7 @@ class CommandLine(argparse.ArgumentParser):
 
 
 class DefaultsFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Tells a default where there is one."""
+    """Shows the default of an option if it has one."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         if action.default in (None, False) or "(default" in (action.help or ""):
@@ -114,16 +117,16 @@ class DefaultsFormatter(argparse.ArgumentDefaultsHelpFormatter):
 def main(argv: list[str] | None = None) -> int:
     """Entry point. Expected failures become one `error:` line and one `hint:` line, never a traceback."""
     streams = console.install()
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime would report to its makers
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime would send usage data
     if argv is None:
-        return _perform(sys.argv[1:], unwind_when_stopped)
+        return _run(sys.argv[1:], unwind_when_stopped)
     try:  # called by a program: it keeps its streams and its signals
-        return _perform(argv, lambda: None)
+        return _run(argv, lambda: None)
     finally:
         sys.stdout, sys.stderr = streams
 
 
-def _perform(arguments: list[str], begin: Callable[[], None]) -> int:
+def _run(arguments: list[str], begin: Callable[[], None]) -> int:
     try:
         exit_code = _dispatch(arguments, begin)
         sys.stdout.flush()
@@ -132,32 +135,32 @@ def _perform(arguments: list[str], begin: Callable[[], None]) -> int:
             raise InputError(f"standard output cannot be written: {failure.strerror}", ROOM_HINT)
         return exit_code
     except SefaError as error:
-        return _tell(error)
+        return _report(error)
     except KeyboardInterrupt:
         return _stopped(stopped_by() or signal.SIGINT)
     except Exception as error:
         number = stopped_by()
         if number is not None:
-            return _stopped(number)  # a library has made something else of the interrupt
+            return _stopped(number)  # a library has turned the interrupt into another exception
         if not isinstance(error, (OSError, MemoryError)):
             raise
-        return _tell(_refused_by_system(error))
+        return _report(_refused_by_system(error))
 
 
 def _refused_by_system(error: OSError | MemoryError) -> SefaError:
-    """What the operating system refused, where no layer below has said it in better words."""
+    """The error for a system error that no lower layer has translated."""
     if isinstance(error, MemoryError) or error.errno == errno.ENOMEM:
-        return MissingError("there is not enough memory", "end other programs, or give smaller files")
+        return MissingError("out of memory", "close other programs, or use smaller files")
     reason = error.strerror or str(error)
     if error.errno in console.FULL:
         return InputError(f"{error.filename or 'a file'} cannot be written: {reason}", ROOM_HINT)
     if error.errno in LACKING:
-        return MissingError(f"the system refuses it: {reason}", "end other programs, or raise the limits (`ulimit -a`)")
+        return MissingError(f"the system refused it: {reason}", "close other programs, or raise the limits (`ulimit`)")
     subject = "a file" if error.filename is None else os.fsdecode(error.filename)
     return InputError(f"{subject}: {reason}", "check the path and its permissions")
 
 
-def _tell(error: SefaError) -> int:
+def _report(error: SefaError) -> int:
     print(f"error: {console.message_line(str(error))}", file=sys.stderr)
     if error.hint:
         print(f"hint: {console.message_line(error.hint)}", file=sys.stderr)
@@ -170,7 +173,7 @@ def _stopped(number: signal.Signals) -> int:
 
 
 def _dispatch(arguments: list[str], begin: Callable[[], None]) -> int:
-    """Find the command and perform it; `begin` is called when its work starts."""
+    """Parse the arguments and run the command; `begin` is called just before it starts."""
     parser = CommandLine(
         prog="sefa-edge",
         description="From a trained SeFA policy to a moving SO-100/SO-101 arm.",
@@ -179,7 +182,7 @@ def _dispatch(arguments: list[str], begin: Callable[[], None]) -> int:
     )
     parser.add_argument("--version", action="version", version=f"sefa-edge {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    _check_words(arguments)
+    _check_arguments(arguments)
     chosen = next((word for word in arguments if word in COMMANDS), None)
     module: Command | None = None
     for name, (path, summary) in COMMANDS.items():
@@ -199,20 +202,20 @@ def _dispatch(arguments: list[str], begin: Callable[[], None]) -> int:
     return module.main(parsed)
 
 
-def _check_words(arguments: list[str]) -> None:
-    """Refuse what argparse and the libraries behind it take badly. Raises InputError."""
-    for word in arguments:
+def _check_arguments(arguments: list[str]) -> None:
+    """Reject arguments that argparse or the libraries handle badly. Raises InputError."""
+    for argument in arguments:
         try:
-            word.encode()
+            argument.encode()
         except UnicodeEncodeError:
-            raise InputError(f"{shown(word)} is not UTF-8 text", "rename the file, or set a UTF-8 locale") from None
-        option, equals, value = word.partition("=")
-        if option.startswith("-") and equals and value == "--":  # argparse drops it, and gives the option nothing
+            raise InputError(f"{shown(argument)} is not UTF-8 text", "rename the file, or set a UTF-8 locale") from None
+        option, equals, value = argument.partition("=")
+        if option.startswith("-") and equals and value == "--":  # argparse would drop the value
             raise InputError(f"{option}: '--' is not a value", "sefa-edge --help")
 
 
 def _import(path: str) -> Command:
-    """The module of a command. Raises MissingError when a library that it needs is not installed."""
+    """Import the module of a command. Raises MissingError when a library that it needs is not installed."""
     try:
         return cast(Command, import_module(path))
     except ModuleNotFoundError as error:

@@ -1,7 +1,8 @@
-"""How Ctrl-C, SIGTERM and the terminal's end stop a command.
+"""How Ctrl-C, SIGTERM and the closing of the terminal stop a command.
 
-At once while its modules are loaded: an exception there could come out of anything as anything. By unwinding once it
-has begun, so that nothing half-written stays behind. A signal ignored by the parent (nohup) stays ignored.
+While modules are loading, the process exits at once: an exception could surface anywhere and as anything. Once the
+command has started, it unwinds, so that no half-written file is left. A signal that the parent ignores (nohup) stays
+ignored.
 """
 
 from __future__ import annotations
@@ -21,43 +22,43 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(KeyboardInterrupt):
-    """Not KeyboardInterrupt itself, which makes CPython end by SIGINT where it passed through code run by a library."""
+    """Not KeyboardInterrupt itself: after that passed through a library's code, CPython may exit by SIGINT."""
 
 
 def leave_when_stopped() -> None:
-    """From here on the signals end the process with their word: nothing has begun that would have to be undone."""
+    """From here on the signals end the process with a message: nothing has started that would have to be undone."""
     _handle(_leave)
 
 
 def unwind_when_stopped() -> None:
-    """From here on the signals raise Interrupted; `stopped_by` tells which one did first."""
+    """From here on the signals raise Interrupted; `stopped_by` returns the first one."""
     _handle(_unwinding.interrupt)
     sys.unraisablehook = _unwinding.unraisable
 
 
 def stopped_by() -> signal.Signals | None:
-    """The first signal since `unwind_when_stopped`; None: there was none."""
+    """The first signal since `unwind_when_stopped`; None if there was none."""
     return _unwinding.first
 
 
 class _Unwinding:
-    """Ctrl-C interrupts as often as it is pressed, the others once each: tidying up takes its time."""
+    """Ctrl-C interrupts each time it is pressed, the other signals only once: cleaning up takes time."""
 
     def __init__(self) -> None:
         self.first: signal.Signals | None = None
-        self._heard: set[int] = set()
+        self._received: set[int] = set()
 
     def interrupt(self, number: int, _frame: FrameType | None) -> None:
-        if number in self._heard and number != signal.SIGINT:
+        if number in self._received and number != signal.SIGINT:
             return
-        self._heard.add(number)
+        self._received.add(number)
         self.first = self.first or signal.Signals(number)
         raise Interrupted
 
     def unraisable(self, lost: sys.UnraisableHookArgs) -> None:
-        """An interrupt that got lost where nothing can be raised is raised again later."""
+        """An interrupt that was lost where nothing can be raised is raised again later."""
         if self.first is not None and issubclass(lost.exc_type, Interrupted):
-            self._heard.clear()
+            self._received.clear()
             _thread.interrupt_main(self.first)
         else:
             sys.__unraisablehook__(lost)

@@ -1,4 +1,4 @@
-"""OWNS CAMERAS: what a frame is, what a camera back end must do, and what a `--camera` word names."""
+"""OWNS CAMERAS: what a frame is, what a camera back end must do, and how a `--camera` address is written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.exit_codes import ExitCode
 
 KINDS = ("sim", "v4l2", "csi", "gst", "file", "images", "run")
-"""What stands before the colon of a camera word."""
+"""What may stand before the colon of a camera address."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,26 +27,26 @@ class Frame:
 
 @dataclass(slots=True)
 class DamageCount:
-    """How many pictures of a camera came damaged or cut short. Such a picture is counted and never becomes a frame."""
+    """How many pictures of a camera arrived damaged or truncated. They are counted and never become frames."""
 
     pictures: int = 0
 
 
 class CameraSource(Protocol):
-    """A camera back end. `read` gives the newest frame, never one that waited in a queue."""
+    """A camera back end. `read` returns the newest frame, never one that waited in a queue."""
 
     damage: DamageCount
-    """Since the source was made, over all openings."""
+    """Counted since the source was constructed; reopening does not reset it."""
 
     def open(self) -> None:
-        """Raises MissingError or InputError, with the reason, when there are no pictures to be had."""
+        """Raises MissingError or InputError, with the reason, when the camera cannot deliver frames."""
         ...
 
     def read(self) -> Frame | None:
-        """Wait for the next frame, for at most about a second; None when none came.
+        """Wait up to about a second for the next frame; None when none arrived.
 
         Raises:
-            CameraLost: there will be no more.
+            CameraLost: there will be no more frames.
         """
         ...
 
@@ -54,34 +54,34 @@ class CameraSource(Protocol):
 
 
 class CameraLost(InputError):
-    """The camera was unplugged, the stream ended, the file is over."""
+    """The camera was unplugged, the stream ended, or the file has no more frames."""
 
     exit_code = ExitCode.FAULT
 
 
 @dataclass(frozen=True, slots=True)
 class CameraAddress:
-    """What the user wrote: `sim[:PATH]`, `test`, `/dev/video0`, `v4l2:…`, `csi:0`, `file:…`, `http://…` and so on."""
+    """A `--camera` address: `sim[:PATH]`, `test`, `/dev/video0`, `v4l2:…`, `csi:0`, `file:…`, `http://…` and so on."""
 
     kind: str
     target: str
 
 
-def parse_address(word: str) -> CameraAddress:
-    """Raises InputError for a word that names no kind of camera."""
-    if word == "sim":
+def parse_address(text: str) -> CameraAddress:
+    """Raises InputError when the text is not a camera address."""
+    if text == "sim":
         return CameraAddress("sim", "")
-    if word.removesuffix(":") == "test":
+    if text.removesuffix(":") == "test":
         return CameraAddress("test", "")
-    if word.startswith(("http://", "https://", "rtsp://")):
-        return CameraAddress("stream", word)
-    if word.startswith("/dev/"):
-        return CameraAddress("v4l2", word)
-    kind, _, target = word.partition(":")
+    if text.startswith(("http://", "https://", "rtsp://")):
+        return CameraAddress("stream", text)
+    if text.startswith("/dev/"):
+        return CameraAddress("v4l2", text)
+    kind, _, target = text.partition(":")
     if kind in KINDS and target:
         return CameraAddress(kind, target)
     raise InputError(
-        f"'{word}' is not a camera",
+        f"'{text}' is not a camera",
         "use sim, sim:PATH, test, /dev/video0, v4l2:NAME[@PROFILE], csi:0, gst:PIPELINE, file:VIDEO, images:FOLDER, "
         "run:RECORDING, http://… or rtsp://…",
     )
@@ -89,7 +89,7 @@ def parse_address(word: str) -> CameraAddress:
 
 @dataclass(frozen=True, slots=True)
 class CameraRequest:
-    """A camera as the policy wants it: its name on the card, where it is, how often, and how large."""
+    """A camera as the policy needs it: its name on the policy card, its address, frame rate and size."""
 
     name: str
     address: CameraAddress

@@ -1,7 +1,7 @@
-"""The camera process: takes frames from one source, makes them the policy's size, hands descriptors on.
+"""The camera process: reads frames from one source, resizes them for the policy, publishes their descriptors.
 
-A camera that is lost is opened again and again until it gives pictures or has given none for `GIVE_UP_NS`. How old
-a picture may be is not decided here: meanwhile the newest one grows old, and the policy process sees to that.
+A lost camera is reopened until it delivers frames again or has delivered none for `GIVE_UP_NS`. This process does not
+judge the age of a frame: that is the policy process's task.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sefa_edge.profiles.units import ms_to_ns, ns_to_ms, s_to_ns
 MAX_SILENT_READS = 3
 REOPEN_PERIOD_NS = ms_to_ns(250)
 GIVE_UP_NS = s_to_ns(10.0)
-"""A camera that has given no picture for this long, however often it was opened, does not come back."""
+"""A camera that has delivered nothing for this long, over all attempts to reopen it, is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +57,18 @@ class CameraConfig:
 
 
 def main(content: bytes) -> int:
-    """Publish frames until nobody reads. Raises CameraLost, MissingError, InputError with the reason."""
+    """Publish frames until the last reader closes. Raises CameraLost, MissingError, InputError with the reason."""
     config = CameraConfig.from_json(content)
     ring = FrameRing(config.ring_fd, config.height, config.width)
-    outlet = Outlet(ring, [Channel.from_fd(fd) for fd in config.reader_fds])
-    camera = LastingCamera(config.name, make_source(config.request))
+    publisher = FramePublisher(ring, [Channel.from_fd(fd) for fd in config.reader_fds])
+    camera = ReconnectingCamera(config.name, make_source(config.request))
     camera.open()
     try:
-        while outlet.wanted:
+        while publisher.has_readers:
             if (frame := camera.read()) is not None:
-                outlet.hand_on(frame, camera.losses)
+                publisher.publish(frame, camera.losses)
             elif camera.is_lost:
-                outlet.rest(REOPEN_PERIOD_NS)
+                publisher.wait(REOPEN_PERIOD_NS)
     finally:
         camera.close()
     return 0
@@ -76,14 +76,14 @@ def main(content: bytes) -> int:
 
 @dataclass(frozen=True, slots=True)
 class CameraLosses:
-    """What a camera has lost since the start of the run: connections that came back, and damaged pictures."""
+    """Losses of a camera since the start of the run: connections lost and restored, and damaged pictures."""
 
     reconnections: int = 0
     damaged: int = 0
 
 
-class LastingCamera:
-    """A source that may go away for a while, and whose pictures keep the size of its first one."""
+class ReconnectingCamera:
+    """A source that may disappear for a while and is reopened. All frames must have the size of the first one."""
 
     def __init__(self, name: str, source: CameraSource, give_up_ns: int = GIVE_UP_NS) -> None:
         self._name = name
@@ -92,11 +92,11 @@ class LastingCamera:
         self._size: tuple[int, ...] | None = None
         self._silent_reads = 0
         self._damaged_before = 0
-        """Damaged pictures up to the newest whole one."""
+        """Count of damaged pictures when the newest intact one arrived."""
         self._seen_ns = 0
         self._was_lost = False
         self.is_lost = False
-        """Whether the next `read` will try to open it again."""
+        """Whether the next `read` will try to reopen the source."""
         self.reconnections = 0
 
     @property
@@ -104,15 +104,15 @@ class LastingCamera:
         return CameraLosses(self.reconnections, self._source.damage.pictures)
 
     def open(self) -> None:
-        """Open it for the first time: a camera that is not there at the start is not waited for."""
+        """Open it for the first time. A camera that is missing at the start is an error, not waited for."""
         self._source.open()
         self._seen_ns = time.monotonic_ns()
 
     def read(self) -> Frame | None:
-        """The next frame, if there is one; after a loss one attempt to open the source again.
+        """The next frame, or None; after a loss, one attempt to reopen the source.
 
         Raises:
-            SefaError: the reason why there was no picture for `give_up_ns`, or why there never was any.
+            SefaError: no frame for `give_up_ns`, or none ever; says why.
         """
         try:
             frame = self._reopened() if self.is_lost else self._expected()
@@ -148,34 +148,34 @@ class LastingCamera:
             return frame
         self._silent_reads += 1
         if self._silent_reads >= MAX_SILENT_READS:
-            raise _complaint(self._name, self._size, frame, self._source.damage.pictures - self._damaged_before)
+            raise _no_frames_error(self._name, self._size, frame, self._source.damage.pictures - self._damaged_before)
         return None
 
     def _fits(self, image: np.ndarray) -> bool:
-        """Another size is another view of the scene, which nobody was trained on."""
+        """Another size would be another view of the scene, on which the policy was not trained."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             return False
         self._size = self._size or image.shape
         return image.shape == self._size
 
 
-class Outlet:
-    """Where pictures go: into the ring, their descriptors to every reader."""
+class FramePublisher:
+    """Writes pictures into the shared ring and sends their descriptors to every reader."""
 
     def __init__(self, ring: FrameRing, readers: list[Channel]) -> None:
         self._ring = ring
         self._readers = readers
         self._meter = AppearanceMeter()
         self._seen = Appearance(0, 0)
-        """Of the picture before: nobody waits while a picture is looked at."""
+        """Appearance of the previous picture: measured after sending, so that it delays no reader."""
         self._sequence = 0
 
     @property
-    def wanted(self) -> bool:
+    def has_readers(self) -> bool:
         return bool(self._readers)
 
-    def hand_on(self, frame: Frame, losses: CameraLosses) -> None:
-        """Publish a picture in the policy's size. Sequences rise by one, also when the source begins again."""
+    def publish(self, frame: Frame, losses: CameraLosses) -> None:
+        """Publish a frame in the policy's size. Sequence numbers rise by one, even after the source was reopened."""
         self._sequence += 1
         slot = self._ring.write(self._sequence, resize_to_policy(frame.image, *self._ring.size))
         seen = self._seen
@@ -188,10 +188,10 @@ class Outlet:
             except ChannelClosed:
                 self._drop(reader)
         self._seen = self._meter.add(frame.image, frame.capture_ns)
-        os.sched_yield()  # where the policy shares this core, it comes before the next picture
+        os.sched_yield()  # where the policy shares this core, it runs before the next frame is read
 
-    def rest(self, duration_ns: int) -> None:
-        """Wait; less, when the last reader leaves meanwhile."""
+    def wait(self, duration_ns: int) -> None:
+        """Wait, but return early when the last reader closes."""
         until_ns = time.monotonic_ns() + duration_ns
         while self._readers and (left_ns := until_ns - time.monotonic_ns()) > 0:
             poller = select.poll()
@@ -206,20 +206,20 @@ class Outlet:
         reader.close()
 
 
-def _complaint(name: str, size: tuple[int, ...] | None, frame: Frame | None, damaged: int) -> CameraLost:
+def _no_frames_error(name: str, size: tuple[int, ...] | None, frame: Frame | None, damaged: int) -> CameraLost:
     if frame is None and damaged:
         return CameraLost(
-            f"camera {name} gives damaged pictures only ({damaged} since the last whole one)",
-            "they are cut short: check its cable, try another USB port, or a smaller picture size",
+            f"camera {name} delivers only damaged pictures ({damaged} since the last intact one)",
+            "they are truncated: check its cable, try another USB port, or a smaller picture size",
         )
     if frame is None:
-        return CameraLost(f"camera {name} gives no pictures", "check its cable, or try another USB port")
+        return CameraLost(f"camera {name} delivers no pictures", "check its cable, or try another USB port")
     if size is None or frame.image.ndim != len(size):
-        return CameraLost(f"camera {name} gives no RGB pictures but {frame.image.shape}", "choose another format")
+        return CameraLost(f"camera {name} delivers {frame.image.shape}, not RGB pictures", "choose another format")
     (height, width), (was_height, was_width) = frame.image.shape[:2], size[:2]
     return CameraLost(
         f"camera {name} changed its picture size from {was_width} x {was_height} to {width} x {height}",
-        "does another program set it? a policy must see what it was trained on",
+        "does another program change it? a policy must see the view on which it was trained",
     )
 
 

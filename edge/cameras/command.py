@@ -1,4 +1,4 @@
-"""`sefa-edge cameras`: which V4L2 cameras are plugged in, what they are called, what they can do."""
+"""`sefa-edge cameras`: lists the connected V4L2 cameras, their names, formats and controls."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ from sefa_edge.profiles.errors import MissingError, SefaError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The words of `sefa-edge cameras`."""
-    parser.add_argument("device", nargs="?", metavar="DEVICE", help="/dev/video0, by-id/NAME or a part of such a name")
+    """The arguments of `sefa-edge cameras`."""
+    parser.add_argument(
+        "device",
+        nargs="?",
+        metavar="DEVICE",
+        help="/dev/video0, by-id/NAME or part of such a name; without it, all cameras are listed",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
-    """Print it; returns 0. Raises MissingError when there is no camera."""
+    """Print the list and return 0. Raises MissingError when there is no camera."""
     print("\n".join(_listed() if args.device is None else _described(find_device(args.device))))
     return 0
 
@@ -29,14 +34,14 @@ def _listed() -> list[str]:
         try:
             device = Device(path)
         except SefaError:
-            continue  # a node for metadata, a codec, a device of somebody else
+            continue  # a metadata node, a codec, or a device without permission
         device.close()
         port = usb_port_of(path)
         where = "not on USB" if port is None else f"USB {port.device}, {port.mbit_s} Mbit/s"
-        names = " ".join(names_of(path)) or "no name by udev"
+        names = " ".join(names_of(path)) or "no udev name"
         lines.append(f"{path}  {device.card} ({device.driver}, {where})  {names}")
     if not lines:
-        raise MissingError("there is no V4L2 camera", "plug one in; in a container, pass /dev/video0 on")
+        raise MissingError("no V4L2 camera found", "plug one in; in a container, pass /dev/video0 through")
     return lines
 
 
@@ -51,7 +56,7 @@ def _described(path: str) -> list[str]:
     return [
         f"{device.card} ({device.driver})",
         *describe(modes),
-        "what a camera profile can lock:",
+        "controls that a camera profile can lock:",
         *(f"  {key}" for key in keys),
-        f"profiles: {', '.join(shipped_cameras())}, or a .yaml file: --camera v4l2:DEVICE@PROFILE",
+        f"camera profiles: {', '.join(shipped_cameras())}, or a .yaml file; use one with --camera v4l2:DEVICE@PROFILE",
     ]

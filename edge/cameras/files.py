@@ -1,6 +1,6 @@
 """Pictures from a video file or a folder of images, in real time.
 
-A file or a folder starts again at its end, so that a run without a camera can last as long as it likes.
+A file or a folder starts over at its end, so that a run without a camera can be of any length.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class ImageFolderCamera:
         self._folder = Path(request.address.target)
         self._grid = Grid(request.rate_hz)
         self._taken = 0
-        """Files looked at; the sequence counts only those that became frames."""
+        """Files read so far; the sequence counts only those that became frames."""
         self._sequence = 0
         self.damage = DamageCount()
 
@@ -38,10 +38,10 @@ class ImageFolderCamera:
             raise InputError(f"{self._folder} is not a folder", "images: takes a folder of PNG or JPEG files")
         self._paths = sorted(path for path in self._folder.iterdir() if path.suffix.lower() in PICTURE_ENDINGS)
         if not self._paths:
-            raise InputError(f"{self._folder} holds no pictures", f"known endings: {' '.join(PICTURE_ENDINGS)}")
+            raise InputError(f"{self._folder} contains no pictures", f"supported: {' '.join(PICTURE_ENDINGS)}")
 
     def read(self) -> Frame | None:
-        stamp_ns = self._grid.wait()  # first: as with a camera, there is nothing to decode before the light is caught
+        stamp_ns = self._grid.wait()  # before decoding: like a camera, a frame exists only from its capture time on
         path = self._paths[self._taken % len(self._paths)]
         self._taken += 1
         try:
@@ -53,11 +53,11 @@ class ImageFolderCamera:
         return Frame(self._name, self._sequence, stamp_ns, time.monotonic_ns(), picture)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to release."""
 
 
 class VideoFileCamera:
-    """A video file at the speed at which it was taken."""
+    """A video file, played at its own frame rate."""
 
     def __init__(self, request: CameraRequest) -> None:
         self._name = request.name
@@ -67,7 +67,7 @@ class VideoFileCamera:
 
     def open(self) -> None:
         if os.path.exists(self._path):  # otherwise it may be a pattern of numbered pictures
-            open_regular(Path(self._path)).close()  # OpenCV would wait for ever for a pipe or a device
+            open_regular(Path(self._path)).close()  # OpenCV would wait forever for a pipe or a device
         self._capture = Capture.of_stream(self._path)
         self._grid = Grid(self._capture.rate_hz or DEFAULT_RATE_HZ)
 
@@ -84,17 +84,17 @@ class VideoFileCamera:
         self._capture.close()
 
     def _next_picture(self) -> np.ndarray | None:
-        """The next picture, from the beginning again at the end of the file; None when it is damaged."""
+        """The next picture, starting over at the end of the file; None when it is damaged."""
         if not self._capture.grab():
             self._capture.close()
             self._capture = Capture.of_stream(self._path)
             if not self._capture.grab():
-                raise CameraLost(f"video {self._path} holds no pictures", "is it a video file?")
+                raise CameraLost(f"video {self._path} contains no pictures", "is it a video file?")
         return self._capture.retrieve()
 
 
 class Grid:
-    """Waits for the next multiple of the frame period; what was missed is skipped."""
+    """Waits for the next multiple of the frame period; missed ones are skipped."""
 
     def __init__(self, rate_hz: float) -> None:
         self._period_ns = period_ns(rate_hz)

@@ -1,7 +1,7 @@
-"""GStreamer pipelines, for cameras on CSI: NVIDIA's driver gives their pictures to GStreamer alone.
+"""GStreamer pipelines, for CSI cameras: NVIDIA's driver delivers their pictures through GStreamer only.
 
-A frame counts as caught when it arrives, since OpenCV hides the buffer's own stamp: the light is older by exposure and
-image processing.
+The capture time is the time of arrival, because OpenCV hides the buffer's own time stamp; the light is older by
+exposure and image processing.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from sefa_edge.profiles.errors import InputError, MissingError
 from sefa_edge.profiles.units import s_to_ns
 
 CSI_SIZE = (1280, 720)
-"""Asked of the image processor, which scales the sensor's nearest larger mode."""
+"""Requested from the image processor, which scales down the sensor's nearest larger mode."""
 FIRST_NS = s_to_ns(5.0)
 STALL_NS = s_to_ns(1.0)
-HINT = "try it with `gst-launch-1.0`; GStreamer's own words are on standard error"
+HINT = "try it with `gst-launch-1.0`; GStreamer prints its messages to standard error"
 NEWEST_ONLY = "appsink drop=true max-buffers=1 sync=false"
 MAX_SENSOR = 7
 
 
 def csi_pipeline(target: str, rate_hz: float) -> str:
-    """The pipeline of a CSI camera by its number, through NVIDIA's image processor.
+    """The pipeline of CSI camera number `target`, through NVIDIA's image processor.
 
     Raises:
-        InputError: not a number of a sensor.
+        InputError: `target` is not a sensor number.
     """
     if not target.isdecimal() or int(target) > MAX_SENSOR:
-        raise InputError(f"'{target}' is not the number of a CSI camera", "csi:0 is the first; gst:PIPELINE for others")
+        raise InputError(f"'{target}' is not a CSI camera number", "csi:0 is the first; use gst:PIPELINE for others")
     width, height = CSI_SIZE
     frames = f"width={width},height={height},framerate={round(rate_hz)}/1"
     return " ! ".join(
@@ -45,13 +45,13 @@ def csi_pipeline(target: str, rate_hz: float) -> str:
 
 
 def user_pipeline(target: str) -> str:
-    """A pipeline of the user's, brought to an end that hands over only the newest picture.
+    """The user's pipeline with an appsink added that keeps only the newest picture.
 
     Raises:
-        InputError: it brings a sink of its own.
+        InputError: it already has an appsink.
     """
     if "appsink" in target:
-        raise InputError("the pipeline has a sink of its own", "leave appsink out: it is added, with drop=true")
+        raise InputError("the pipeline already has an appsink", "remove it: sefa-edge adds one with drop=true")
     return " ! ".join((target.strip().rstrip("!").rstrip(), *_ENDING))
 
 
@@ -90,7 +90,7 @@ class GstreamerCamera:
 
 
 class PipelineTap:
-    """A pipeline that OpenCV plays, started at the first grab, because starting may take for ever. See `newest.Tap`."""
+    """A pipeline run by OpenCV. Started at the first grab, because starting may block forever. See `newest.Tap`."""
 
     def __init__(self, pipeline: str) -> None:
         self._pipeline = pipeline
@@ -108,7 +108,7 @@ class PipelineTap:
         return None if self._capture is None else self._capture.retrieve()
 
     def interrupt(self) -> None:
-        """Nothing wakes a pipeline that waits: its thread ends with the process."""
+        """A waiting pipeline cannot be interrupted: its thread ends with the process."""
 
     def close(self) -> None:
         if self._capture is not None:

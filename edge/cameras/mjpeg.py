@@ -1,7 +1,7 @@
-"""Motion JPEG over HTTP (`multipart/x-mixed-replace`), as network cameras and telephones send it.
+"""Motion JPEG over HTTP (`multipart/x-mixed-replace`), as network cameras and phones send it.
 
-Read here and not by FFmpeg, which first collects pictures for seconds to guess a frame rate: they would be old.
-The sender is not trusted: every line, header and picture has a limit, and so has every wait.
+Not read by FFmpeg, which buffers pictures for seconds to estimate a frame rate, so that they would be old.
+The sender is not trusted: every line, header, picture and wait has a limit.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _BOUNDARY = re.compile(r'boundary="?([^";]+)"?', re.IGNORECASE)
 
 
 class MjpegTap:
-    """The pictures of an answered request. See `newest.Tap`."""
+    """The pictures in an HTTP response. See `newest.Tap`."""
 
     def __init__(self, connection: socket.socket, response: http.client.HTTPResponse, boundary: bytes) -> None:
         self._socket = connection
@@ -43,7 +43,7 @@ class MjpegTap:
     def grab(self) -> None:
         try:
             self._content = self._next_part()
-            while not self._content.strip():  # sent by some cameras while no picture is ready
+            while not self._content.strip():  # some cameras send empty parts while no picture is ready
                 self._content = self._next_part()
         except (OSError, http.client.HTTPException) as error:
             raise CameraLost(f"the stream broke off: {error}", "is the sender still running?") from None
@@ -62,13 +62,13 @@ class MjpegTap:
         self._socket.close()
 
     def _next_part(self) -> bytes:
-        """The content of the next part. Senders count wrong: what is not whole by then goes on to the next boundary."""
+        """The content of the next part. Some senders state a wrong length: an incomplete picture is read on."""
         size = self._next_size()
         content = b"" if size is None else self._exactly(size)
         return content if is_complete(content) else content + self._to_boundary()
 
     def _next_size(self) -> int | None:
-        """Skip to the next part and read its header: the bytes of its picture; None when it does not say."""
+        """Skip to the next part and read its header; returns the size of its picture in bytes, None when not stated."""
         while not self._at_part:
             self._at_part = self._is_boundary(self._line())
         self._at_part = False
@@ -80,7 +80,7 @@ class MjpegTap:
             name, _, value = line.partition(b":")
             if name.strip().lower() == b"content-length":
                 size = _size(value.strip())
-        raise _no_pictures("a header without an end")
+        raise _invalid_mjpeg("a header without an end")
 
     def _exactly(self, size: int) -> bytes:
         content = self._response.read(size)
@@ -97,7 +97,7 @@ class MjpegTap:
                 lines[-1] = line[: line.rindex(b"--" + self._boundary)]  # no line break before the boundary
                 break
             if size > MAX_PICTURE_BYTES:
-                raise _no_pictures("a part without an end")
+                raise _invalid_mjpeg("a part without an end")
         self._at_part = True
         return b"".join(lines)
 
@@ -113,10 +113,10 @@ class MjpegTap:
 
 
 def open_mjpeg(address: SplitResult) -> MjpegTap | None:
-    """Ask for the stream at an http(s) address; None when what answers is something else than MJPEG.
+    """Request the stream at an http(s) address; None when the response is not MJPEG.
 
     Raises:
-        InputError: nobody answers, or not with a stream.
+        InputError: the server does not answer, or answers with an error.
     """
     kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
     with ExitStack() as on_failure:
@@ -124,13 +124,13 @@ def open_mjpeg(address: SplitResult) -> MjpegTap | None:
             connection = kind(address.hostname or "", address.port, timeout=CONNECT_TIMEOUT_S)
             on_failure.callback(connection.close)
             connection.request("GET", _path(address), headers=_credentials(address))
-            held = connection.sock  # the connection itself lets go of it as soon as the answer begins
+            held = connection.sock  # the connection drops its reference as soon as the response begins
             held.settimeout(SILENCE_TIMEOUT_S)
             response = on_failure.enter_context(connection.getresponse())
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise InputError(f"no answer: {error}", "check the address, and that the sender is running") from None
         if response.status != http.client.OK:
-            raise InputError(f"the answer is {response.status} {response.reason}", "check path and password")
+            raise InputError(f"the server answered {response.status} {response.reason}", "check path and password")
         found = _BOUNDARY.search(response.headers.get("Content-Type", ""))
         if found is None:
             return None
@@ -149,17 +149,17 @@ def _credentials(address: SplitResult) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
 
 
-def _size(word: bytes) -> int | None:
-    if not word:
+def _size(text: bytes) -> int | None:
+    if not text:
         return None
-    if not word.isdigit() or len(word) > MAX_SIZE_DIGITS or int(word) > MAX_PICTURE_BYTES:
-        raise _no_pictures(f"a part of {word[:20].decode('latin-1')!r} bytes")
-    return int(word)
+    if not text.isdigit() or len(text) > MAX_SIZE_DIGITS or int(text) > MAX_PICTURE_BYTES:
+        raise _invalid_mjpeg(f"a part of {text[:20].decode('latin-1')!r} bytes")
+    return int(text)
 
 
 def _ended() -> CameraLost:
     return CameraLost("the stream ended", "is the sender still running?")
 
 
-def _no_pictures(what: str) -> CameraLost:
-    return CameraLost(f"the stream is no MJPEG: {what}", "does a browser show it?")
+def _invalid_mjpeg(what: str) -> CameraLost:
+    return CameraLost(f"the stream is not valid MJPEG: {what}", "does a browser show it?")

@@ -1,6 +1,6 @@
-"""The newest picture of a source that sends by itself: a thread takes everything, and decodes only what is asked for.
+"""The newest picture of a stream: a thread grabs every picture, and decodes only the ones that are requested.
 
-Whatever waits in a queue grows old there. So the thread grabs without a pause, and the queue stays empty.
+Pictures that wait in a queue grow old. The thread therefore grabs continuously, and the queue stays empty.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from sefa_edge.edge.cameras.camera import CameraLost, DamageCount
 from sefa_edge.profiles.units import NS_PER_S, ns_to_ms
 
-GOODBYE_S = 2.0
+JOIN_TIMEOUT_S = 2.0
 
 
 class Tap(Protocol):
@@ -30,7 +30,7 @@ class Tap(Protocol):
         ...
 
     def interrupt(self) -> None:
-        """Let a `grab` that waits return soon; called from another thread."""
+        """Make a waiting `grab` return soon; called from another thread."""
         ...
 
     def close(self) -> None: ...
@@ -38,17 +38,17 @@ class Tap(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Arrival:
-    """A picture uint8 [H, W, 3] and when it had arrived (CLOCK_MONOTONIC)."""
+    """A picture uint8 [H, W, 3] and its time of arrival (CLOCK_MONOTONIC)."""
 
     stamp_ns: int
     picture: np.ndarray
 
 
 class NewestPicture:
-    """Takes pictures from a tap, which it owns, until closed."""
+    """Grabs pictures from a tap, which it owns, until closed."""
 
     def __init__(self, tap: Tap, damage: DamageCount) -> None:
-        """Pictures that were looked at and found damaged are added to `damage`."""
+        """Requested pictures that turn out to be damaged are added to `damage`."""
         self._tap = tap
         self._damage = damage
         self._changed = threading.Condition()
@@ -59,33 +59,33 @@ class NewestPicture:
         self._thread = threading.Thread(target=self._take, daemon=True)
         self._thread.start()
 
-    def next(self, patience_ns: int) -> Arrival:
+    def next(self, timeout_ns: int) -> Arrival:
         """The next picture to arrive.
 
         Raises:
-            CameraLost: none came within `patience_ns`, or there will be no more.
+            CameraLost: none arrived within `timeout_ns`, or there will be no more.
         """
         damaged_before = self._damage.pictures
         with self._changed:
             self._wanted, self._arrival = True, None
-            self._changed.wait_for(lambda: self._arrival or self._failure, patience_ns / NS_PER_S)
+            self._changed.wait_for(lambda: self._arrival or self._failure, timeout_ns / NS_PER_S)
             if self._arrival is not None:
                 return self._arrival
             if self._failure is not None:
                 raise self._failure
         if damaged := self._damage.pictures - damaged_before:
             raise CameraLost(
-                f"no whole picture came for {ns_to_ms(patience_ns):.0f} ms, but {damaged} damaged ones",
-                "check the camera, its cable, and the sender's buffer size: they are cut short, or are not JPEG",
+                f"no intact picture arrived within {ns_to_ms(timeout_ns):.0f} ms, but {damaged} damaged ones",
+                "check the camera, its cable, and the sender's buffer size: they are truncated, or are not JPEG",
             )
         raise CameraLost(
-            f"nothing came for {ns_to_ms(patience_ns):.0f} ms", "is the sender still running, and the network up?"
+            f"nothing arrived within {ns_to_ms(timeout_ns):.0f} ms", "is the sender still running, and the network up?"
         )
 
     def close(self) -> None:
         self._closing = True
         self._tap.interrupt()
-        self._thread.join(GOODBYE_S)
+        self._thread.join(JOIN_TIMEOUT_S)
 
     def _take(self) -> None:
         try:
@@ -98,16 +98,16 @@ class NewestPicture:
                 if picture is None:
                     self._damage.pictures += 1
                 else:
-                    self._tell(Arrival(stamp_ns, picture))
+                    self._deliver(Arrival(stamp_ns, picture))
         except CameraLost as failure:
-            self._tell(failure)
+            self._deliver(failure)
         finally:
             self._tap.close()
 
-    def _tell(self, news: Arrival | CameraLost) -> None:
+    def _deliver(self, result: Arrival | CameraLost) -> None:
         with self._changed:
-            if isinstance(news, Arrival):
-                self._wanted, self._arrival = False, news
+            if isinstance(result, Arrival):
+                self._wanted, self._arrival = False, result
             else:
-                self._failure = news
+                self._failure = result
             self._changed.notify()

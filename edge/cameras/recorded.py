@@ -1,4 +1,4 @@
-"""The pictures of a recorded run as a camera, at the speed at which they were taken. It begins again at its end."""
+"""The pictures of a recording as a camera, played at their original rate. It starts over at its end."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.units import NS_PER_S, ms_to_ns
 
 LONGEST_GAP_NS = ms_to_ns(250)
-"""A longer pause in a recording (pictures were lost, or the camera was away) is played as one of this length."""
+"""A longer gap in a recording (lost pictures, an unplugged camera) is shortened to this."""
 
 
 class RecordedCamera:
-    """The pictures that the camera of this name took; one of them is in memory at a time."""
+    """The recorded pictures of the camera of this name; one at a time is in memory."""
 
     def __init__(self, request: CameraRequest) -> None:
         self._name = request.name
@@ -30,22 +30,22 @@ class RecordedCamera:
         self.damage = DamageCount()
 
     def open(self) -> None:
-        """Raises InputError when there is no recording, or none of this camera."""
+        """Raises InputError when there is no recording, or it has no pictures of this camera."""
         run = open_run(self._path)
         self._pictures = _endless(run, self._name)
         self._waiting = next(self._pictures, None)
         if self._waiting is None:
             raise InputError(
-                f"{run.path} holds no pictures of camera '{self._name}'",
-                f"cameras of that run: {', '.join(camera.name for camera in run.card.cameras)}",
+                f"{run.path} contains no pictures of camera '{self._name}'",
+                f"cameras in that recording: {', '.join(camera.name for camera in run.card.cameras)}",
             )
         self._due_ns = time.monotonic_ns()
 
     def read(self) -> Frame | None:
-        """Raises CameraLost when the file was cut short meanwhile."""
+        """Raises CameraLost when the file was truncated while it was read."""
         shown, self._waiting = self._waiting, next(self._pictures, None)
         if shown is None or self._waiting is None:
-            raise CameraLost(f"{self._path} holds no more pictures", "was it changed while it was read?")
+            raise CameraLost(f"{self._path} contains no more pictures", "was it changed while it was read?")
         picture = self._picture(shown)
         stamp_ns = self._wait_for_turn()
         gap_ns = self._waiting.capture_ns - shown.capture_ns
@@ -66,13 +66,13 @@ class RecordedCamera:
             return None
 
     def _wait_for_turn(self) -> int:
-        """When it is due, or now when that is over: what was missed is not made up for."""
+        """Wait until the next picture is due, and return the time. Delays are not caught up."""
         time.sleep(max(0, self._due_ns - time.monotonic_ns()) / NS_PER_S)
         return time.monotonic_ns()
 
 
 def _endless(run: RecordedRun, camera: str) -> Generator[Picture, None, None]:
-    """The pictures of a camera again and again; ends at once when there are none."""
+    """The pictures of a camera in an endless loop; ends at once when there are none."""
     topic, found = picture_topic(camera), True
     while found:
         found = False

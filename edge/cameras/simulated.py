@@ -1,4 +1,4 @@
-"""A camera in the simulated world: renders what the world's process publishes."""
+"""A camera in the simulated world: renders the state that the world's process publishes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ POLL_S = 0.001
 
 
 class SimulatedCamera:
-    """Frames of the view of that name, in the policy's size; `capture_ns` is the time of the state drawn."""
+    """Frames of the view with the camera's name, in the policy's size; `capture_ns` is the time of the state."""
 
     def __init__(self, request: CameraRequest) -> None:
         self._request = request
@@ -28,7 +28,7 @@ class SimulatedCamera:
 
     def open(self) -> None:
         path = Path(self._request.address.target)
-        if self._sequence:  # a world that was there and has gone is not waited for
+        if self._sequence:  # a world that has stopped is not waited for
             _require_world(path)
         self._renderer = Renderer(self._request.height, self._request.width, self._request.name)
         self._state = _await_world(path)
@@ -57,7 +57,7 @@ class SimulatedCamera:
             self._due_ns = now_ns + self._period_ns
 
     def _fresh_state(self) -> PublishedState | None:
-        """The newest state that was not drawn yet; None after a second without one."""
+        """The newest state that has not been rendered yet; None after a second without one."""
         give_up_ns = time.monotonic_ns() + FRESH_TIMEOUT_NS
         while time.monotonic_ns() < give_up_ns:
             state = self._state.read()
@@ -70,7 +70,7 @@ class SimulatedCamera:
 
 
 def _await_world(path: Path) -> StateReader:
-    """The world may be starting at this very moment. Raises MissingError when it does not."""
+    """The world may still be starting. Raises MissingError when it does not appear in time."""
     give_up_ns = time.monotonic_ns() + START_TIMEOUT_NS
     while not path.exists() and time.monotonic_ns() < give_up_ns:
         time.sleep(POLL_S)

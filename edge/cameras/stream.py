@@ -1,4 +1,4 @@
-"""A network camera: MJPEG over HTTP, or RTSP and whatever else FFmpeg reads. A picture is as old as its arrival."""
+"""A network camera: MJPEG over HTTP, or RTSP and whatever else FFmpeg reads. Capture time is the time of arrival."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ LIVE = (
     "rtsp_transport;tcp+udp|rtsp_flags;prefer_tcp"
     "|fflags;nobuffer|flags;low_delay|analyzeduration;500000|reorder_queue_size;0"
 )
-"""No queue inside FFmpeg, and no long look at the stream before it begins. A variable that is set already wins."""
+"""No queue inside FFmpeg and a short analysis at the start. The environment variable takes precedence if it is set."""
 OPEN_MS = 5000
 READ_MS = 5000
 FIRST_NS = s_to_ns(5.0)
-"""The first picture after opening may wait for the next key frame."""
+"""The first picture after opening may have to wait for the next key frame."""
 STALL_NS = s_to_ns(1.0)
-"""A stream that sends nothing for so long is lost; it is opened again from the beginning."""
+"""A stream that sends nothing for this long is lost and is reopened."""
 QUEUED_NS = ms_to_ns(3)
-"""A picture that is there sooner lay in a queue."""
+"""A picture that arrives sooner than this was queued."""
 MAX_QUEUED_PICTURES = 60
 
 
@@ -46,20 +46,20 @@ class StreamCamera:
     def open(self) -> None:
         """Raises InputError when the stream cannot be opened, CameraLost when it ends at once."""
         address = urlsplit(self._location)
-        self._shown = shown(address)
+        self._label = without_password(address)
         try:
             tap = self._open_tap(address)
         except InputError as error:
-            raise InputError(f"stream {self._shown} cannot be opened: {error}", error.hint) from None
+            raise InputError(f"stream {self._label} cannot be opened: {error}", error.hint) from None
         self._pictures = NewestPicture(tap, self.damage)
-        self._patience_ns = FIRST_NS
+        self._timeout_ns = FIRST_NS
 
     def read(self) -> Frame | None:
         try:
-            arrival = self._pictures.next(self._patience_ns)
+            arrival = self._pictures.next(self._timeout_ns)
         except CameraLost as error:
-            raise CameraLost(f"stream {self._shown}: {error}", error.hint) from None
-        self._patience_ns = STALL_NS
+            raise CameraLost(f"stream {self._label}: {error}", error.hint) from None
+        self._timeout_ns = STALL_NS
         self._sequence += 1
         return Frame(self._camera, self._sequence, arrival.stamp_ns, arrival.stamp_ns, arrival.picture)
 
@@ -72,7 +72,7 @@ class StreamCamera:
 
 
 class FfmpegTap:
-    """A stream that OpenCV reads with FFmpeg. See `newest.Tap`."""
+    """A stream that OpenCV reads through FFmpeg. See `newest.Tap`."""
 
     def __init__(self, location: str) -> None:
         """Raises InputError."""
@@ -91,13 +91,13 @@ class FfmpegTap:
         return self._capture.retrieve()
 
     def interrupt(self) -> None:
-        """A grab that waits ends by its own timeout."""
+        """A waiting grab ends with its own timeout."""
 
     def close(self) -> None:
         self._capture.close()
 
     def _skip_queue(self) -> None:
-        """Opening has collected pictures to learn about the stream; by now they are old."""
+        """Discard the pictures that FFmpeg queued while it analysed the stream: they are old."""
         for _ in range(MAX_QUEUED_PICTURES):
             begun_ns = time.monotonic_ns()
             if not self._capture.grab() or time.monotonic_ns() - begun_ns > QUEUED_NS:
@@ -106,16 +106,16 @@ class FfmpegTap:
 
 @contextmanager
 def _live_options() -> Iterator[None]:
-    """OpenCV takes FFmpeg's options only from the environment, at every opening; files do not bear these."""
-    asked = os.environ.get(FFMPEG_OPTIONS)
-    os.environ[FFMPEG_OPTIONS] = LIVE if asked is None else asked
+    """Set FFmpeg's options while opening: OpenCV reads them from the environment only, and they break video files."""
+    user_options = os.environ.get(FFMPEG_OPTIONS)
+    os.environ[FFMPEG_OPTIONS] = LIVE if user_options is None else user_options
     try:
         yield
     finally:
-        if asked is None:
+        if user_options is None:
             del os.environ[FFMPEG_OPTIONS]
 
 
-def shown(address: SplitResult) -> str:
-    """The address without the password in it."""
+def without_password(address: SplitResult) -> str:
+    """The address without user name and password."""
     return address._replace(netloc=address.netloc.rpartition("@")[2]).geturl()

@@ -1,7 +1,7 @@
-"""A camera without a camera: a moving test picture that costs what a USB camera costs.
+"""A synthetic camera: a moving test picture that needs as much computation as a USB camera.
 
-A USB camera sends 640x480 JPEG; every frame is decoded and then brought to the policy's size. So the pictures
-are drawn and encoded once, when it opens, and decoded anew for every frame.
+A USB camera sends 640x480 JPEG; every frame is decoded and then resized for the policy. The test pictures are
+therefore drawn and encoded once, on opening, and decoded again for every frame.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from sefa_edge.edge.cameras.files import Grid
 from sefa_edge.edge.pictures import decode_picture, encode_jpeg
 
 HEIGHT, WIDTH = 480, 640
-VARIETY = 16
-"""Different pictures, one after another; each moves on from the one before."""
+PICTURES = 16
+"""Number of different pictures, shown in turn."""
 SQUARE = 96
-GRAIN = 24
-"""Noise of a real sensor, grey levels: without it a JPEG is small, and decoded too easily."""
+NOISE_LEVELS = 24
+"""Sensor noise in grey levels: without it the JPEG would be small and decode too fast."""
 
 
 class TestPictureCamera:
-    """Coloured bars with a square that walks over them."""
+    """Coloured bars with a square that moves across them."""
 
     def __init__(self, request: CameraRequest) -> None:
         self._name = request.name
@@ -30,24 +30,24 @@ class TestPictureCamera:
         self.damage = DamageCount()
 
     def open(self) -> None:
-        self._encoded = [encode_jpeg(draw_test_picture(index)) for index in range(VARIETY)]
+        self._encoded = [encode_jpeg(draw_test_picture(index)) for index in range(PICTURES)]
 
     def read(self) -> Frame | None:
         capture_ns = self._grid.wait()
-        picture = decode_picture(self._encoded[self._sequence % VARIETY])
+        picture = decode_picture(self._encoded[self._sequence % PICTURES])
         self._sequence += 1
         return Frame(self._name, self._sequence, capture_ns, capture_ns, picture)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to release."""
 
 
 def draw_test_picture(index: int) -> np.ndarray:
-    """Picture uint8 [480, 640, 3]; neighbours in `index` differ, `index + VARIETY` is the same again."""
+    """Picture uint8 [480, 640, 3]. Consecutive indices differ; `index + PICTURES` is the same picture again."""
     levels = np.linspace(40, 215, 8).astype(np.uint8)
     bars = np.stack([np.repeat(np.roll(levels, shift), WIDTH // 8) for shift in (0, 3, 5)], axis=-1)
     picture = np.broadcast_to(bars, (HEIGHT, WIDTH, 3)).copy()
-    left = index % VARIETY * (WIDTH - SQUARE) // VARIETY
+    left = index % PICTURES * (WIDTH - SQUARE) // PICTURES
     picture[HEIGHT // 2 : HEIGHT // 2 + SQUARE, left : left + SQUARE] = (230, 60, 40)
-    grain = np.random.default_rng(index % VARIETY).integers(0, GRAIN, picture.shape, dtype=np.uint8)
+    grain = np.random.default_rng(index % PICTURES).integers(0, NOISE_LEVELS, picture.shape, dtype=np.uint8)
     return picture + grain

@@ -1,6 +1,7 @@
-"""OWNS WHAT A PICTURE MUST BE LIKE TO BE ACTED UPON: fresh, changing, lit, and taken together with the others.
+"""OWNS THE CONDITIONS FOR ACTING ON A FRAME: fresh, changing, lit, and captured together with the others.
 
-Pure: it is told of every picture and of the time, and says what is wrong. The policy process tells control.
+No input or output of its own: it gets every frame's descriptor and the time, and returns what is wrong. The policy
+process reports it to control.
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ from sefa_edge.edge.ipc.transport import FrameDescriptor
 from sefa_edge.profiles.units import NS_PER_S, ms_to_ns, ns_to_ms, s_to_ns
 
 MAY_STAND_STILL = frozenset({"sim", "images", "file", "run"})
-"""Kinds of cameras whose pictures may be the same, or black, for a reason: nothing moves, there is no sensor."""
+"""Kinds of cameras whose frames may repeat or be black without a fault: nothing moves, or there is no sensor."""
 DEFAULT_MAX_SKEW_MS = 50.0
 FROZEN_MS = 1000.0
 DARK_MS = 500.0
 FIRST_PICTURE_NS = s_to_ns(3.0)
-"""How long an episode waits for the first picture of a camera; control waits for 5 s."""
+"""How long an episode waits for the first frame of a camera; control waits for 5 s."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a camera may repeat a picture, or see nothing. None: for ever."""
+    """How long a camera may repeat the same picture, or see darkness. None: without limit."""
 
     frozen_ns: int | None = None
     dark_ns: int | None = None
@@ -32,17 +33,17 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class WatchLimits:
-    """What the pictures of a run are held to."""
+    """The limits for the frames of a run."""
 
     max_age_ns: int
     max_skew_ns: int
-    """How far apart in time the newest pictures of the cameras may lie."""
+    """How far apart the capture times of the cameras' newest frames may be."""
     patience: Mapping[str, Patience]
-    """By the name of the camera; every camera of the run."""
+    """By camera name; has an entry for every camera of the run."""
 
 
 class CameraWatch:
-    """Judges the cameras of a run, from `start` on."""
+    """Checks the cameras of a run, from `start` on."""
 
     def __init__(self, limits: WatchLimits) -> None:
         self.limits = limits
@@ -50,12 +51,12 @@ class CameraWatch:
         self.start(0)
 
     def start(self, now_ns: int) -> None:
-        """An episode begins at `now_ns`: pictures caught before do not count, the first ones may be late."""
+        """An episode begins at `now_ns`: frames captured before do not count, and the first ones may be late."""
         self._start_ns = self._together_ns = now_ns
         self._newest = {name: newest for name, newest in self._newest.items() if newest.capture_ns >= now_ns}
 
-    def hear(self, camera: str, descriptor: FrameDescriptor) -> None:
-        """Take in a picture of a camera."""
+    def add(self, camera: str, descriptor: FrameDescriptor) -> None:
+        """Add a frame of a camera."""
         if descriptor.capture_ns < self._start_ns:
             return
         is_first = camera not in self._newest
@@ -65,11 +66,11 @@ class CameraWatch:
 
     @property
     def together(self) -> bool:
-        """Whether the newest pictures of all cameras were caught at the same moment, within the limit."""
+        """Whether the newest frames of all cameras were captured at the same time, within the limit."""
         return len(self._newest) == len(self.limits.patience) and self._skew_ns() <= self.limits.max_skew_ns
 
     def trouble(self, now_ns: int) -> Trouble | None:
-        """The first thing that makes it impossible to go on, if there is any."""
+        """The first condition that is violated, if any."""
         for camera in self.limits.patience:
             if found := self._stale(camera, now_ns):
                 return found
@@ -84,8 +85,8 @@ class CameraWatch:
         limit_ns = self.limits.max_age_ns
         if age_ns <= (max(limit_ns, FIRST_PICTURE_NS) if newest is None else limit_ns):
             return None
-        word = f"no picture for {_seconds(age_ns)}" if newest is None else f"{_seconds(age_ns)} old"
-        return Trouble(Fault.CAMERA_STALE, f"{camera}, {word}")
+        detail = f"no picture for {_seconds(age_ns)}" if newest is None else f"{_seconds(age_ns)} old"
+        return Trouble(Fault.CAMERA_STALE, f"{camera}, {detail}")
 
     def _blind(self, camera: str, patience: Patience) -> Trouble | None:
         newest = self._newest.get(camera)
@@ -98,7 +99,7 @@ class CameraWatch:
         return None
 
     def _apart(self, now_ns: int) -> Trouble | None:
-        """One late picture is waited for; cameras that are never together are trouble."""
+        """A single late frame is tolerated; cameras that stay apart longer than a frame may be old are a fault."""
         if self.together or len(self._newest) < len(self.limits.patience):
             return None
         if now_ns - self._together_ns <= self.limits.max_age_ns:
@@ -112,7 +113,7 @@ class CameraWatch:
 
 
 def patience_for(kind: str, frozen_ms: float | None, dark_ms: float | None) -> Patience:
-    """What a person asked for (0: never), or else what fits the kind of camera."""
+    """The limits that the user set (0: none), or the defaults for this kind of camera."""
     stands_still = kind in MAY_STAND_STILL
     return Patience(
         _limit_ns(frozen_ms, 0.0 if stands_still else FROZEN_MS),

@@ -16,7 +16,7 @@ from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.records import names_of
 from sefa_edge.edge.ipc.vocabulary import Mode
 from sefa_edge.firmware_bridge.host.messages import JointState, TorqueReading
-from sefa_edge.firmware_bridge.host.status_words import status_words
+from sefa_edge.firmware_bridge.host.status_text import status_text
 
 JUDGED = (Fault.SUPPLY_VOLTAGE, Fault.SERVO_STATUS, Fault.OVERHEATED)
 """In the order in which they are reported."""
@@ -83,7 +83,7 @@ def details_of(fault: Fault, joints: int, arm: WatchedArm, guard: Guard) -> tupl
     if fault is not Fault.SERVO_STATUS:
         return ()
     bits = arm.state.status_bits & ~guard.health.forgiven_status_bits
-    return tuple(f"{name}: {status_words(int(bits[arm.names.index(name)]))}" for name in names_of(joints, arm.names))
+    return tuple(f"{name}: {status_text(int(bits[arm.names.index(name)]))}" for name in names_of(joints, arm.names))
 
 
 def torque_note(torque: TorqueReading, names: tuple[str, ...]) -> str:

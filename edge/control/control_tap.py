@@ -159,8 +159,8 @@ class TappedArm:
         self._tap.goal = goal
         self._tap.hear(Operation.SEND, lambda: self._arm.send(goal))
 
-    def check_stance(self) -> None:
-        self._tap.hear(Operation.CHECK_STANCE, self._arm.check_stance)
+    def check_position_limits(self) -> None:
+        self._tap.hear(Operation.CHECK_STANCE, self._arm.check_position_limits)
 
     def read_torque(self) -> TorqueReading:
         """Not noted: asked before the first tick or after the last."""

@@ -41,7 +41,7 @@ class EmergencyOnQuit:
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         for _ in range(PACKETS if self._is_entered else 0):
-            self._emergency.ask()
+            self._emergency.request()
             time.sleep(PAUSE_S)
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)

@@ -128,21 +128,21 @@ class ProcessLinks:
 
     def ask_emergency(self) -> None:
         """Torque off at once, and EMERGENCY as the next of `events`; safe to call from a signal handler."""
-        self._emergency.ask()
+        self._emergency.request()
         if self._supervisor is not None:
             self._offer(self._supervisor, EmergencyHeard(time.monotonic_ns()).pack())
 
     @property
     def emergency_asked(self) -> bool:
         """Whether an emergency stop is pending that `events` has not returned yet."""
-        return self._emergency.asked
+        return self._emergency.requested
 
     def rescue(self) -> None:
         """Take over an arm that an earlier process left holding: hold, park, release, even without a supervisor."""
         self._waiting.extend((Command.ARM, Command.STOP))
 
     def events(self) -> Iterator[Event]:
-        if self._emergency.take():
+        if self._emergency.take_request():
             yield Command.EMERGENCY
         if self._stop_asked:
             self._stop_asked = False
@@ -151,7 +151,7 @@ class ProcessLinks:
             yield self._waiting.popleft()
         yield from self._from_supervisor()
         yield from self._from_policy()
-        if self._emergency.take():  # asked for meanwhile: not a tick later
+        if self._emergency.take_request():  # asked for meanwhile: not a tick later
             yield Command.EMERGENCY
 
     def newest_chunk(self) -> ActionChunk | None:

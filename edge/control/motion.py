@@ -225,7 +225,7 @@ class Motion:
             commands, self._commands = self._commands, []
             self._switched_torque = True  # asking takes longer than a tick
             try:
-                trouble = self.arm.check_stance(now_ns)
+                trouble = self.arm.check_position_limits(now_ns)
             except ArmInterrupted:  # the emergency stop is the next event
                 return
             for event in commands if trouble is None else (trouble,):

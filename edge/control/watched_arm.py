@@ -138,14 +138,14 @@ class WatchedArm:
         except ArmFault:
             return TorqueReading((), self.names)
 
-    def check_stance(self, now_ns: int) -> Fault | None:
+    def check_position_limits(self, now_ns: int) -> Fault | None:
         """The fault that forbids torque on at the present pose; None: it is allowed. Writes nothing.
 
         Raises:
             ArmInterrupted: an emergency stop goes first.
         """
         try:
-            self._connected().check_stance()
+            self._connected().check_position_limits()
         except ArmInterrupted:
             raise
         except JointsOutside as outside:

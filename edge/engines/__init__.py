@@ -1,1 +1,1 @@
-"""OWNS THE ENGINE: what a file is, whether it fits its card, running it."""
+"""OWNS THE ENGINE: identifying its file, checking it against its card, running it."""

@@ -1,4 +1,4 @@
-"""The one place that turns an engine's file into an engine that is ready to run."""
+"""The only factory of engines: opens a file as an engine that is ready to run."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from sefa_edge.profiles.card import load_card
 
 
 def open_engine(path: Path, options: EngineOptions | None = None) -> Engine:
-    """Check an engine against its card, load it and run it until it is warm.
+    """Check an engine against its card, load it and warm it up.
 
     Raises:
-        InputError: no card, another file's card, an unknown format, tensors that differ from the card, a plan of
+        InputError: no card, another file's card, an unknown format, tensors that differ from the card, a plan for
             another GPU or TensorRT.
-        MissingError: the library or the GPU that this format needs is not there.
+        MissingError: the library or the GPU for this format is missing.
         FaultError: CUDA or TensorRT fails.
     """
     card = load_card(path)

@@ -1,8 +1,8 @@
-"""A TensorRT plan before TensorRT sees it: which version built it, and whether this unit is the one it was built for.
+"""Checks a TensorRT plan before TensorRT loads it: which version built it, and whether it was built for this device.
 
-A plan is bound to the library version and the GPU that built it. Its first 28 bytes tell the version (magic `ftrt`, for
-TensorRT-RTX `vtrt`, at 0; version bytes at 24: major, minor, patch, build; trtexec reads the same). All else is in its
-card: TensorRT itself only warns when an AGX Orin's plan is loaded on an Orin Nano.
+A plan runs only with the library version and on the GPU that built it. Its first 28 bytes contain the version (magic
+`ftrt`, for TensorRT-RTX `vtrt`, at 0; version bytes at 24: major, minor, patch, build; trtexec reads the same). The
+rest is in its card: TensorRT itself only warns when an AGX Orin's plan is loaded on an Orin Nano.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ VERSION_OFFSET = 24
 VERSION_BYTES = 4
 BUILD_AGAIN = "build it again on this machine: sefa-edge build MODEL.onnx -o model.plan"
 AHEAD_OF_TIME = "none"
-"""As compute capability: built without a GPU, for several (TensorRT-RTX)."""
+"""Compute capability of a plan that was built without a GPU, for several of them (TensorRT-RTX)."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlanHeader:
-    """What built a plan."""
+    """The library and version that built a plan."""
 
     library: Literal["tensorrt", "tensorrt_rtx"]
     version: tuple[int, int, int, int]
 
     def is_of(self, version: str) -> bool:
-        """Whether that is the version, as far as it is given: JetPack's module tells three numbers of four."""
-        told = re.match(r"\d+(\.\d+)*", version)
-        numbers = tuple(int(part) for part in told[0].split(".")) if told else ()
+        """Whether the versions agree in all given numbers: JetPack's module gives three of four."""
+        match = re.match(r"\d+(\.\d+)*", version)
+        numbers = tuple(int(part) for part in match[0].split(".")) if match else ()
         return len(numbers) >= 3 and self.version[: len(numbers)] == numbers[: len(self.version)]
 
     def __str__(self) -> str:
@@ -47,7 +47,7 @@ def read_plan_header(path: Path) -> PlanHeader:
     """Raises EngineError when the file is not a plan or ends inside its header, InputError when it cannot be read."""
     head = read_up_to(path, HEADER_BYTES)
     if not head.startswith((PLAN_MAGIC, RTX_PLAN_MAGIC)):
-        raise EngineError(f"{path} is not a TensorRT plan", "give a model.plan")
+        raise EngineError(f"{path} is not a TensorRT plan", "pass a model.plan")
     version = head[VERSION_OFFSET : VERSION_OFFSET + VERSION_BYTES]
     if len(version) < VERSION_BYTES:
         raise EngineError(f"{path} ends inside its header", "was it copied completely? build it again")
@@ -56,22 +56,22 @@ def read_plan_header(path: Path) -> PlanHeader:
 
 
 def check_version(path: Path, header: PlanHeader, plan: PlanSpec, installed: str) -> None:
-    """Raises EngineError unless header, card and installed library are of one version."""
+    """Raises EngineError unless header, card and installed library have the same version."""
     if not header.is_of(plan.library_version):
         raise EngineError(f"{path} was built by {header}, its card says {plan.library_version}", BUILD_AGAIN)
     if not header.is_of(installed):
         product = PLAN_LIBRARIES[header.library].title
-        raise EngineError(f"{path} was built by {header}, and {product} {installed} is installed", BUILD_AGAIN)
+        raise EngineError(f"{path} was built by {header}, but {product} {installed} is installed", BUILD_AGAIN)
 
 
 def check_unit(path: Path, plan: PlanSpec, gpu: Gpu, jetson: Jetson | None) -> list[str]:
-    """Whether the plan was built on a machine like this one.
+    """Check that the plan was built on a machine like this one.
 
     Returns:
-        Notes: what is different and may make it slower, but not wrong.
+        Notes about differences that can make it slower, but not incorrect.
 
     Raises:
-        EngineError: another GPU, module or board support package; names the difference.
+        EngineError: another GPU, module or board support package.
     """
     _check_module(path, plan, jetson)
     _check_gpu(path, plan, gpu)
@@ -79,7 +79,7 @@ def check_unit(path: Path, plan: PlanSpec, gpu: Gpu, jetson: Jetson | None) -> l
     if plan.power_mode == power_mode:
         return []
     return [
-        f"the plan was built and timed in power mode {plan.power_mode}, and {power_mode} is set: "
+        f"the plan was built and timed in power mode {plan.power_mode}, but {power_mode} is set: "
         "other kernels might be faster now"
     ]
 

@@ -1,8 +1,7 @@
-"""TensorRT and TensorRT-RTX plans on an NVIDIA GPU. Only this file touches tensorrt, and only when a plan is opened.
+"""TensorRT and TensorRT-RTX plans on an NVIDIA GPU. The only module that imports tensorrt, when a plan is opened.
 
-The tensor-name API and `execute_async_v3`, which TensorRT 8.6 to 11 share, on buffers that are made once. Checked
-without a GPU: every attribute used here, against the genuine bindings; the CUDA side, on a stand-in driver. The
-inference itself has not run yet.
+Uses the tensor-name API and `execute_async_v3`, which TensorRT 8.6 to 11 share, on buffers allocated once. Tested
+without a GPU: every attribute used here against the real bindings, and the CUDA side against a stand-in driver.
 """
 
 from __future__ import annotations
@@ -29,30 +28,30 @@ from sefa_edge.profiles.jetson import find_jetson
 from sefa_edge.profiles.plan_libraries import PLAN_LIBRARIES
 
 LOG_LINES_KEPT = 20
-LOG_CHARACTERS_TOLD = 600
+MAX_LOG_CHARACTERS = 600
 GRAPH_WARM_UP_RUNS = 3
 
 
 LibraryObject: TypeAlias = Any
-"""Of a class that only the library declares."""
+"""An instance of a class that only the library declares."""
 Tensor: TypeAlias = tuple[str, str, list[int]]
 """Input or output, type, shape."""
 
 
 class Log(Protocol):
-    """What TensorRT said, newest last. Its functions answer None or False, and the reason is only here."""
+    """TensorRT's messages, newest last. Its functions return None or False; the reason is only in the log."""
 
     errors: deque[str]
     warnings: deque[str]
 
 
 def open_plan(path: Path, card: PolicyCard, options: PlanOptions) -> PlanEngine:
-    """Check a plan against its card and this machine, load it and run it until it is warm.
+    """Check a plan against its card and this machine, load it and warm it up.
 
-    What is worth knowing and no error (another power mode, no CUDA graph) goes to standard error, once.
+    Notes that are not errors (another power mode, no CUDA graph) are printed to standard error once.
 
     Raises:
-        EngineError: built by another version or on another GPU, or its tensors differ from the card.
+        EngineError: it was built by another version or on another GPU, or its tensors differ from the card.
         MissingError: no TensorRT, no driver, no GPU.
         FaultError: CUDA or TensorRT fails.
     """
@@ -62,11 +61,11 @@ def open_plan(path: Path, card: PolicyCard, options: PlanOptions) -> PlanEngine:
     tensorrt = _import_library(path, header)
     check_version(path, header, card.plan, tensorrt.__version__)
     with ExitStack() as undo:
-        # Before any call of TensorRT: without a driver, deserialising a plan ends the process.
+        # Before any call of TensorRT: without a driver, deserialising a plan crashes the process.
         device = CudaDevice(options.device)
         undo.callback(device.close)
         for note in check_unit(path, card.plan, device.gpu, find_jetson()):
-            _tell(note)
+            _print_note(note)
         engine = PlanEngine(path, card, tensorrt, device)
         undo.callback(engine.release)
         engine.warm_up(options)
@@ -75,10 +74,10 @@ def open_plan(path: Path, card: PolicyCard, options: PlanOptions) -> PlanEngine:
 
 
 class PlanEngine:
-    """One execution context with its tensors bound once, so that a run allocates nothing."""
+    """One execution context with its tensors bound once, so that an inference allocates nothing."""
 
     def __init__(self, path: Path, card: PolicyCard, tensorrt: ModuleType, device: CudaDevice) -> None:
-        """Raises EngineError when TensorRT refuses the plan or it differs from its card, FaultError when CUDA fails."""
+        """Raises EngineError when TensorRT rejects the plan or it differs from its card, FaultError when CUDA fails."""
         self._card = card
         self._device = device
         self._stream = device.stream
@@ -102,23 +101,23 @@ class PlanEngine:
         return self._card
 
     def infer(self, images: Mapping[str, np.ndarray], joint_deg: np.ndarray, noise: np.ndarray) -> np.ndarray:
-        """See `Engine.infer`. Raises EngineError for an input that the card does not name, FaultError from CUDA."""
+        """See `Engine.infer`. Raises EngineError for an input that differs from the card, FaultError from CUDA."""
         for camera, tensor in self._image_tensors.items():
             fill_input(tensor, images[camera], camera)
         fill_input(self._buffers[self._card.joint_tensor.name].host, joint_deg, "joints")
         fill_input(self._buffers[self._card.noise_tensor.name].host, noise, "noise")
         self._start()
         self._stream.finish()
-        # The pinned array itself would dangle in the hands of a caller who keeps it beyond `close`.
+        # A copy: a caller that kept the pinned array beyond `close` would read freed memory.
         np.copyto(self._chunk, self._output.host)
         return self._chunk
 
     def device_ms(self) -> float:
-        """Run once more on the inputs of before; milliseconds on the device's own clock. Raises FaultError."""
+        """Run once more on the previous inputs; returns milliseconds on the device's clock. Raises FaultError."""
         return self._stream.device_ms(self._start)
 
     def warm_up(self, options: PlanOptions) -> None:
-        """Run until kernels are loaded and clocks are up, then capture the graph. Raises FaultError."""
+        """Run until kernels are loaded and clocks have risen, then capture the graph. Raises FaultError."""
         runs, until_s = 0, time.monotonic() + options.warm_up_s
         while runs < options.warm_up_runs or time.monotonic() < until_s:
             self._enqueue()
@@ -132,7 +131,7 @@ class PlanEngine:
         self._device.close()
 
     def release(self) -> None:
-        """Let go of TensorRT's objects, in the order that it asks for. The device stays open."""
+        """Release TensorRT's objects in the required order. The device stays open."""
         self._drop_graph()
         self._execution = None
         self._engine = None
@@ -141,11 +140,11 @@ class PlanEngine:
     def _load(self, path: Path, tensorrt: ModuleType) -> None:
         try:
             self._runtime = tensorrt.Runtime(self._log)
-        except TypeError:  # how pybind11 says that the library's factory gave nothing
+        except TypeError:  # pybind11's error when the library's factory returns nothing
             raise FaultError(f"TensorRT does not start: {_reason(self._log)}") from None
         self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if self._engine is None:
-            raise EngineError(f"TensorRT refuses {path}: {_reason(self._log)}", BUILD_AGAIN)
+            raise EngineError(f"TensorRT rejects {path}: {_reason(self._log)}", BUILD_AGAIN)
         _check_tensors(path, _tensors_of(tensorrt, self._engine), self._card)
         self._execution = self._engine.create_execution_context()
         if self._execution is None:
@@ -155,7 +154,7 @@ class PlanEngine:
         assert self._execution is not None
         for name, buffer in self._buffers.items():
             if not self._execution.set_tensor_address(name, buffer.device_pointer):
-                raise FaultError(f"TensorRT does not take the address of '{name}': {_reason(self._log)}")
+                raise FaultError(f"TensorRT rejects the address of '{name}': {_reason(self._log)}")
 
     def _enqueue(self) -> None:
         assert self._execution is not None
@@ -166,7 +165,7 @@ class PlanEngine:
         self._stream.download(self._output)
 
     def _capture(self) -> None:
-        """One graph of copies and kernels; where that fails, plain runs go on, and it is told."""
+        """Capture copies and kernels as one graph; when that fails, print a note and enqueue them one by one."""
         try:
             self._graph = self._stream.capture(self._enqueue)
             for _ in range(GRAPH_WARM_UP_RUNS):
@@ -174,7 +173,7 @@ class PlanEngine:
             self._stream.finish()
             self._start = self._graph.launch
         except FaultError as error:
-            _tell(f"no CUDA graph, every run is enqueued kernel by kernel: {error}")
+            _print_note(f"no CUDA graph, every inference is enqueued kernel by kernel: {error}")
             self._drop_graph()
             self._enqueue()
             self._stream.finish()
@@ -191,7 +190,7 @@ def _import_library(path: Path, header: PlanHeader) -> ModuleType:
     name = library.installed_module()
     if name is None:
         raise MissingError(
-            f"{path} is a {header} plan, and {library.title} is not installed for this Python",
+            f"{path} is a {header} plan, but {library.title} is not installed for this Python",
             f"{library.install_hint}; or run the model.onnx that the plan was built from",
         )
     try:
@@ -218,7 +217,7 @@ def _make_log(tensorrt: ModuleType) -> Log:
 
 def _reason(log: Log) -> str:
     lines = log.errors or log.warnings or ["it gives no reason"]
-    return " | ".join(" ".join(line.split()) for line in lines)[:LOG_CHARACTERS_TOLD]
+    return " | ".join(" ".join(line.split()) for line in lines)[:MAX_LOG_CHARACTERS]
 
 
 def _check_tensors(path: Path, present: Mapping[str, Tensor], card: PolicyCard) -> None:
@@ -229,9 +228,9 @@ def _check_tensors(path: Path, present: Mapping[str, Tensor], card: PolicyCard) 
             f"{path} has tensors {sorted(present)}; its card names {sorted(expected)}",
             f"plan and card do not belong together; {BUILD_AGAIN}",
         )
-    for name, told in expected.items():
-        if present[name] != told:
-            here, card_says = (f"{mode} {dtype} {shape}" for mode, dtype, shape in (present[name], told))
+    for name, tensor in expected.items():
+        if present[name] != tensor:
+            here, card_says = (f"{mode} {dtype} {shape}" for mode, dtype, shape in (present[name], tensor))
             raise EngineError(
                 f"{path}: '{name}' is {here}, its card says {card_says}",
                 f"plan and card do not belong together; {BUILD_AGAIN}",
@@ -239,7 +238,7 @@ def _check_tensors(path: Path, present: Mapping[str, Tensor], card: PolicyCard) 
 
 
 def _tensors_of(tensorrt: ModuleType, engine: LibraryObject) -> dict[str, Tensor]:
-    """By name. `tensorrt.nptype` is left alone: that of 8.6 fails with numpy 1.24."""
+    """The tensors by name. `tensorrt.nptype` is not used: in 8.6 it fails with numpy 1.24."""
     modes = {tensorrt.TensorIOMode.INPUT: "input", tensorrt.TensorIOMode.OUTPUT: "output"}
     dtypes = {tensorrt.DataType.FLOAT: "float32", tensorrt.DataType.UINT8: "uint8"}
     tensors = {}
@@ -252,5 +251,5 @@ def _tensors_of(tensorrt: ModuleType, engine: LibraryObject) -> dict[str, Tensor
     return tensors
 
 
-def _tell(note: str) -> None:
+def _print_note(note: str) -> None:
     print(f"note: {note}", file=sys.stderr)

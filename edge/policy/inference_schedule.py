@@ -1,12 +1,12 @@
-"""When the next inference begins: every `execute_steps`, and earlier where the arm would otherwise run out of plan.
+"""When the next inference begins: every `execute_steps`, and earlier where the arm would otherwise run out of steps.
 
-    chunk 7 begun          chunk 8 begun: its period is over, or, whatever comes first,
-      |---- inference ----|       |     the plan of chunk 7 ends after just the time that an inference takes
+    chunk 7 begins         chunk 8 begins: its period is over, or, if that comes first,
+      |---- inference ----|       |     just enough steps of chunk 7 are left to cover an inference
       o   o   o   o   o   o   o   o   o   o
-                                  |<---- longest of late + margin ---->|
+                                  |<---- expected inference + margin ---->|
 
-An engine that takes longer than the period is begun again as soon as it has ended. How long an inference takes is the
-99th percentile of the last hundred, observation and sending included.
+An engine that takes longer than the period starts again as soon as it has finished. The expected duration is the 99th
+percentile of the last hundred inferences, including building the observation and sending the chunk.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from sefa_edge.profiles.card import TimingSpec
 from sefa_edge.profiles.units import ms_to_ns, period_ns
 
 MARGIN_NS = ms_to_ns(20)
-"""What lies between the end of an inference and the tick that plays its chunk: a socket, a control period."""
+"""Time from the end of an inference to the tick that plays its chunk: a socket transfer and a control period."""
 
 WINDOW = 100
 PERCENTILE = 0.99
 
 
 class DurationEstimate:
-    """A high percentile of the last durations: of few ones the longest, of a full window all but one count."""
+    """A high percentile of the last durations: the longest of few, or the second longest of a full window."""
 
     def __init__(self) -> None:
         self._newest: deque[int] = deque(maxlen=WINDOW)
@@ -35,7 +35,7 @@ class DurationEstimate:
 
     @property
     def high_ns(self) -> int:
-        """Zero before anything was measured."""
+        """Zero before the first measurement."""
         if not self._newest:
             return 0
         return sorted(self._newest)[math.ceil(PERCENTILE * len(self._newest)) - 1]
@@ -58,11 +58,11 @@ class InferenceSchedule:
 
     @property
     def expected_ns(self) -> int:
-        """How long the next inference takes at most, but for one in a hundred."""
+        """Expected duration of the next inference; one in a hundred takes longer."""
         return self._estimate.high_ns
 
     def start(self, now_ns: int) -> None:
-        """An episode begins: the first inference is due at once. What was learnt about durations stays."""
+        """An episode begins: the first inference is due at once. The measured durations are kept."""
         self.due_ns = now_ns
 
     def begin(self, now_ns: int) -> None:
@@ -70,11 +70,11 @@ class InferenceSchedule:
         self._begun_ns = now_ns
 
     def postpone(self, now_ns: int, delay_ns: int) -> None:
-        """It could not begin: nothing new was seen. The time that passes is nobody's overrun."""
+        """The inference could not begin, for lack of fresh input. The delay does not count as skipped steps."""
         self.due_ns = now_ns + delay_ns
 
     def end(self, now_ns: int, plan_end_ns: int) -> None:
-        """An inference has ended; its plan reaches to `plan_end_ns`."""
+        """An inference has ended; the last step of its chunk is due at `plan_end_ns`."""
         duration_ns = now_ns - self._begun_ns
         self._estimate.add(duration_ns)
         self.overlong += duration_ns > self._period_ns

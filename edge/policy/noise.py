@@ -1,13 +1,13 @@
 """The random numbers that a flow policy turns into a chunk, and how much of them consecutive chunks share.
 
-A chunk is one sample of many possible movements, and its noise says which. Two chunks from different noise may pass an
-obstacle on different sides, and a hand-over between them goes through the middle.
+A chunk is one sample of many possible motions, and its noise selects which. Two chunks from different noise may pass an
+obstacle on different sides, and a hand-over between them would go through the middle.
 
-per-chunk  fresh noise for every chunk: most freedom, least agreement
-shared     noise belongs to moments: the row of a moment is the same in every chunk of an episode that plans it. A
-           chunk one step later uses the rows of the one before from the second on, and a fresh one at its end. The
-           noise of each chunk is still standard normal, but consecutive chunks are of one mind
-fixed      one noise for every chunk of every episode: what differs is due to the observation alone
+per-chunk  fresh noise for every chunk: chunks are independent and agree least
+shared     each row of noise belongs to a time step: all chunks of an episode that plan this step share the row. A
+           chunk that starts one step later reuses the previous rows from the second on and gets a fresh one at its
+           end. The noise of each chunk is still standard normal, but consecutive chunks agree
+fixed      the same noise for every chunk of every episode: chunks differ only by their observations
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FIXED_SEED = 0
 
 
 class Noise(Protocol):
-    """Standard normal float32 [T, n] for each chunk; the same seed and times give the same numbers."""
+    """Standard normal float32 [T, n] for each chunk; the same seed and times produce the same numbers."""
 
     def start_episode(self, seed: int) -> None: ...
 
@@ -59,14 +59,14 @@ class FixedNoise:
         self._noise = np.random.default_rng(FIXED_SEED).standard_normal(shape, np.float32)
 
     def start_episode(self, seed: int) -> None:
-        """Every episode is alike."""
+        """The seed has no effect."""
 
     def draw(self, first_step_ns: int) -> np.ndarray:
         return self._noise
 
 
 class SharedNoise:
-    """One row per moment of an episode."""
+    """One row per time step of an episode."""
 
     def __init__(self, shape: tuple[int, int], step_ns: int) -> None:
         self._shape, self._step_ns = shape, step_ns

@@ -1,4 +1,4 @@
-"""From an observation to an action chunk: history, joints at the picture's time, noise, inference."""
+"""From an observation to an action chunk: history, joints at the capture times, noise, inference."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ JOINT_HISTORY_NS = s_to_ns(2.0)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Observation:
-    """What the policy looks at: n_obs frames per camera, oldest first, and joint_deg float32 [n_obs, n].
+    """The policy's input: n_obs frames per camera, oldest first, and joint_deg float32 [n_obs, n].
 
-    `observed_ns` is the capture time of the newest frame; the joints are those at the capture times.
+    `observed_ns` is the capture time of the newest frame; the joints are interpolated to the capture times.
     """
 
     observed_ns: int
     frames: Mapping[str, Sequence[Frame]]
     joint_deg: np.ndarray
     frame_gap_ns: int = 0
-    """How far a frame's capture lies from the moment that the card wants, at most over frames and cameras."""
+    """Largest distance of a frame's capture time from the time that the card requires, over frames and cameras."""
     joint_gap_ns: int = 0
-    """How far a frame's capture lies from the nearest joint sample, at most over frames."""
+    """Largest distance of a frame's capture time from the nearest joint sample, over frames."""
 
 
 class Policy:
-    """An engine with its random numbers. The same observations and seed give the same chunks."""
+    """An engine with its noise. The same observations and seed produce the same chunks."""
 
     def __init__(self, engine: Engine, noise: NoiseMode = "per-chunk") -> None:
         self._engine = engine
@@ -48,20 +48,20 @@ class Policy:
         self._chunks = 0
 
     def start_episode(self, seed: int) -> None:
-        """Begin the noise again from `seed`."""
+        """Restart the noise from `seed`."""
         self._noise.start_episode(seed)
 
     def plan(self, observation: Observation) -> ActionChunk:
-        """One inference. Chunk ids rise for as long as this object lives, also across episodes.
+        """One inference. Chunk ids keep rising across episodes.
 
-        Raises EngineError for a chunk of another shape than the card names, and whatever the engine raises.
+        Raises EngineError when the chunk's shape differs from the card's, and whatever the engine raises.
         """
         started_ns = time.monotonic_ns()
         images = {name: np.stack([f.image for f in frames]) for name, frames in observation.frames.items()}
         first_step_ns = observation.observed_ns + self._timing.first_step_offset * self._step_ns
         joint_deg = self._engine.infer(images, observation.joint_deg, self._noise.draw(first_step_ns)).copy()
         if joint_deg.shape != self._shape:
-            raise EngineError(f"a chunk of shape {joint_deg.shape}, its card says {self._shape}", "export it again")
+            raise EngineError(f"the chunk has shape {joint_deg.shape}, its card says {self._shape}", "export it again")
         self._chunks += 1
         return ActionChunk(
             chunk_id=self._chunks,
@@ -74,7 +74,7 @@ class Policy:
 
 
 class JointHistory:
-    """The last seconds of measured joints, and the joints at any moment in them."""
+    """The measured joints of the last seconds, interpolated to any time in them."""
 
     def __init__(self) -> None:
         self._samples: deque[JointSample] = deque()
@@ -84,7 +84,7 @@ class JointHistory:
         return self._samples[-1].stamp_ns if self._samples else None
 
     def add(self, sample: JointSample) -> None:
-        """Samples arrive in order of time; one that does not is ignored."""
+        """Add a sample. One that is not newer than the last is ignored."""
         if self._samples and sample.stamp_ns <= self._samples[-1].stamp_ns:
             return
         self._samples.append(sample)
@@ -100,12 +100,14 @@ class JointHistory:
         return np.array([_between(*self._around(stamp_ns), stamp_ns) for stamp_ns in stamps_ns], np.float32)
 
     def gap_ns(self, stamps_ns: Sequence[int]) -> int:
-        """The longest way from one of these moments to the sample nearest to it. Raises ValueError as `at`."""
+        """Largest distance from one of these times to its nearest sample. Raises ValueError as `at`."""
         return max(min(abs(sample.stamp_ns - stamp_ns) for sample in self._around(stamp_ns)) for stamp_ns in stamps_ns)
 
     def _around(self, stamp_ns: int) -> tuple[JointSample, JointSample]:
-        """The samples before and after a moment, twice the same one where there are not two. From the newest on
-        backwards: a picture is seldom older than some of them."""
+        """The samples before and after a time; the same one twice where there is only one.
+
+        Searches from the newest backwards, because a frame is usually recent.
+        """
         after = None
         for sample in reversed(self._samples):
             if sample.stamp_ns <= stamp_ns:
@@ -117,7 +119,7 @@ class JointHistory:
 
 
 def _between(before: JointSample, after: JointSample, stamp_ns: int) -> np.ndarray:
-    """Joints [n] at a moment between two samples."""
+    """Joints [n] at a time between two samples."""
     if before.stamp_ns >= stamp_ns or before is after:
         return before.joint_deg
     share = (stamp_ns - before.stamp_ns) / (after.stamp_ns - before.stamp_ns)
@@ -126,10 +128,10 @@ def _between(before: JointSample, after: JointSample, stamp_ns: int) -> np.ndarr
 
 
 class FrameHistory:
-    """The frames of each camera, and out of them those that the policy wants to see: n_obs ones, `spacing_ns` apart.
+    """The frames of each camera, from which it selects the policy's input: n_obs frames, `spacing_ns` apart.
 
-    Which ones is decided by when they were caught, not by how many came since: a camera may be slow, fast or pause.
-    Before the first frame of an episode lies its repetition, as in training.
+    They are selected by capture time, not by count, because a camera may be slow, fast or pause. The first frame of an
+    episode also stands for the time before it, as in training.
     """
 
     def __init__(self, cameras: Sequence[str], n_obs: int, spacing_ns: int) -> None:
@@ -143,28 +145,28 @@ class FrameHistory:
             frames.clear()
 
     def add(self, frame: Frame) -> None:
-        """Frames of a camera arrive in order of time; one that does not is ignored."""
+        """Add a frame. One that is not newer than the camera's last is ignored."""
         frames = self._frames[frame.camera]
         if frames and frame.capture_ns <= frames[-1].capture_ns:
             return
         self._first_ns.setdefault(frame.camera, frame.capture_ns)
         frames.append(frame)
-        # Another camera may be behind by so much that one spacing more has to be kept.
+        # One spacing more than needed is kept, because another camera may lag.
         oldest_ns = frame.capture_ns - self._n_obs * self._spacing_ns if self._n_obs > 1 else frame.capture_ns
         while len(frames) > 1 and frames[1].capture_ns <= oldest_ns:
             frames.popleft()
 
     @property
     def oldest_newest_ns(self) -> int | None:
-        """Capture time of the camera that lags most; None while a camera has given no frame."""
+        """Capture time of the newest frame of the camera that lags most; None while a camera has no frame."""
         if not all(self._frames.values()):
             return None
         return min(frames[-1].capture_ns for frames in self._frames.values())
 
     def observe(self, joints: JointHistory) -> Observation:
-        """The observation of now. Raises ValueError when a camera or the joints have given nothing yet."""
+        """The current observation. Raises ValueError while a camera has no frame, or there are no joint samples."""
         if not all(self._frames.values()):
-            raise ValueError("a camera has given no frame")
+            raise ValueError("a camera has no frame")
         newest_ns = max(frames[-1].capture_ns for frames in self._frames.values())
         wanted = [newest_ns - steps * self._spacing_ns for steps in reversed(range(self._n_obs))]
         chosen = {camera: tuple(_nearest(kept, moment) for moment in wanted) for camera, kept in self._frames.items()}
@@ -174,7 +176,7 @@ class FrameHistory:
         )
 
     def _gap_ns(self, chosen: Mapping[str, Sequence[Frame]], wanted: Sequence[int]) -> int:
-        """How far the past is from what is wanted; what lies before the first frame is no gap."""
+        """Largest distance of an older frame from its required time; the time before the first frame is not a gap."""
         return max(
             (
                 abs(frame.capture_ns - max(moment, self._first_ns[camera]))

@@ -1,10 +1,10 @@
-"""The policy process: frames and joints in, a chunk out whenever one is due (edge/policy/inference_schedule.py).
+"""The policy process: receives frames and joints, sends a chunk when one is due (edge/policy/inference_schedule.py).
 
     python -m sefa_edge.edge.policy.policy_process --config FD
 
-It ends when its supervisor or the control process is gone. Every picture is judged (edge/cameras/watch.py); when the
-cameras make it impossible to go on, control is told why, and nothing more is sent in this episode. An engine that fails
-is told to control, which parks the arm, and then to whoever reads standard error.
+It exits when the supervisor or the control process has exited. Every frame is checked (edge/cameras/watch.py); on a
+camera fault the process sends it to control and sends no more chunks in this episode. An engine failure is sent to
+control, which parks the arm, and printed to standard error.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from sefa_edge.profiles.units import NS_PER_MS, ms_to_ns, period_ns
 IDLE_WAIT_MS = 1000
 RETRY_NS = ms_to_ns(10)
 MAX_JOINT_GAP_NS = ms_to_ns(50)
-"""Control sends joints every period: a picture further from the nearest ones is told, and one so much newer waits."""
+"""Joints arrive every control period. A larger gap to a frame is reported; a frame newer by more than this waits."""
 
 
 class PolicyConfig(StrictModel):
@@ -81,7 +81,7 @@ class PolicyConfig(StrictModel):
 
 
 class CameraFrames:
-    """The frames of one camera that have not been taken yet, as far as the ring still holds them."""
+    """The frames of one camera that have not been taken yet and are still in the ring."""
 
     def __init__(self, source: RingInput) -> None:
         self.reader = RingReader(source)
@@ -90,7 +90,7 @@ class CameraFrames:
     def drain(self, watch: CameraWatch) -> None:
         for descriptor in self.reader.descriptors():
             self._pending.append(descriptor)
-            watch.hear(self.reader.name, descriptor)
+            watch.add(self.reader.name, descriptor)
 
     def take(self) -> Iterator[Frame]:
         """Each frame once, oldest first."""
@@ -102,7 +102,7 @@ class CameraFrames:
 
 
 class PolicyProcess:
-    """Waits for the next inference while taking in joints, frames and orders."""
+    """Receives joints, frames and commands, and runs the inferences when they are due."""
 
     def __init__(self, config: PolicyConfig, engine: Engine, tap: PolicyTap | None = None) -> None:
         timing = engine.card.timing
@@ -127,14 +127,14 @@ class PolicyProcess:
             self._poller.register(channel, select.POLLIN)
 
     def serve(self) -> None:
-        """Raises ChannelClosed when the supervisor or the control process is gone, FaultError when the engine fails."""
+        """Raises ChannelClosed when the supervisor or control has exited, FaultError when the engine fails."""
         self._report(Happening.READY)
         while True:
             self._poller.poll(self._wait_ms())
-            self._take_in()
-            self._judge_cameras()
+            self._receive()
+            self._check_cameras()
             if self._episode is not None:
-                self._see()
+                self._take_frames()
                 if time.monotonic_ns() >= self._schedule.due_ns:
                     self._plan()
 
@@ -143,7 +143,7 @@ class PolicyProcess:
             return IDLE_WAIT_MS
         return max(0.0, (self._schedule.due_ns - time.monotonic_ns()) / NS_PER_MS)
 
-    def _take_in(self) -> None:
+    def _receive(self) -> None:
         for record in self._control.drain():
             self._joints.add(JointSample.unpack(record, n=self._joint_count))
         for camera in self._cameras:
@@ -152,9 +152,9 @@ class PolicyProcess:
                 if not camera.reader.is_open:
                     self._poller.unregister(camera.reader.channel)
         for record in self._supervisor.drain():
-            self._obey(PolicyCommand.unpack(record))
+            self._execute(PolicyCommand.unpack(record))
 
-    def _obey(self, command: PolicyCommand) -> None:
+    def _execute(self, command: PolicyCommand) -> None:
         if command.order is Order.PAUSE:
             self._report(Happening.PAUSED)
             self._episode = None
@@ -165,21 +165,21 @@ class PolicyProcess:
         self._watch.start(command.after_ns)
         self._schedule.start(time.monotonic_ns())
 
-    def _judge_cameras(self) -> None:
+    def _check_cameras(self) -> None:
         if self._episode is None:
             return
         trouble = self._watch.trouble(time.monotonic_ns())
         if trouble is not None and self._control.send(trouble.pack()):
             self._episode = None
 
-    def _see(self) -> None:
+    def _take_frames(self) -> None:
         for camera in self._cameras:
             for frame in camera.take():
                 if frame.capture_ns >= self._after_ns:
                     self._frames.add(frame)
 
     def _plan(self) -> None:
-        """One inference; without anything fresh to look at, another attempt in a moment."""
+        """One inference; without fresh input, try again after RETRY_NS."""
         now_ns = time.monotonic_ns()
         missing = self._missing(now_ns)
         if missing is not None:
@@ -197,7 +197,7 @@ class PolicyProcess:
         self._late_steps += chunk.late_steps(sent_ns)
         self._schedule.end(sent_ns, chunk.last_step_ns)
         if self._tap is not None:
-            self._tap.tell(observation, chunk)
+            self._tap.record(observation, chunk)
         self._report(Happening.CHUNK, chunk.chunk_id, chunk.inference_ns, now_ns - chunk.observed_ns)
 
     def _missing(self, now_ns: int) -> Happening | None:
@@ -212,7 +212,7 @@ class PolicyProcess:
     def _infer(self, observation: Observation) -> ActionChunk:
         try:
             return self._policy.plan(observation)
-        except Exception as error:  # whatever a library raises: the arm must not wait for a chunk that never comes
+        except Exception as error:  # whatever a library raises: control must learn that no chunk will come
             what = next(iter(str(error).splitlines()), "") or type(error).__name__
             self._control.send(Trouble(Fault.ENGINE_FAILED, what).pack())
             row = FAULTS[Fault.ENGINE_FAILED]
@@ -229,7 +229,7 @@ class PolicyProcess:
 
 
 def main(content: bytes) -> int:
-    """Open and warm the engine, then serve until the others are gone."""
+    """Open and warm up the engine, then serve until the supervisor or control exits."""
     config = PolicyConfig.model_validate_json(content)
     engine: Engine = open_engine(Path(config.engine), EngineOptions(threads=config.threads))
     tap = None

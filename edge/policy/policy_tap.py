@@ -1,4 +1,4 @@
-"""Listens to the policy: one record per inference goes to the recorder."""
+"""Sends one record per inference to the recorder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sefa_edge.profiles.card import PolicyCard
 
 
 class TappedEngine:
-    """An `Engine` that remembers its last noise and output."""
+    """An `Engine` that keeps a copy of its last noise and output."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -34,14 +34,14 @@ class TappedEngine:
 
 
 class PolicyTap:
-    """Sends what was inferred to the recorder."""
+    """Sends the input and output of each inference to the recorder."""
 
     def __init__(self, engine: TappedEngine, sink: Sink) -> None:
         self._engine, self._sink = engine, sink
         self._cameras = [camera.name for camera in engine.card.cameras]
 
-    def tell(self, observation: Observation, chunk: ActionChunk) -> None:
-        """After each inference."""
+    def record(self, observation: Observation, chunk: ActionChunk) -> None:
+        """To be called after each inference."""
         frames = tuple(
             FrameStamp(camera, frame.sequence, frame.capture_ns)
             for camera, name in enumerate(self._cameras)

@@ -1,6 +1,6 @@
 """The tables of fields in README.md, from the classes of the records and the docstrings of their fields.
 
-python -m sefa_edge.edge.recording.field_tables      writes them between the marks in README.md
+python -m sefa_edge.edge.recording.field_tables      writes them between the markers in README.md
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BEGIN, END = "<!-- fields: begin (written by field_tables.py) -->", "<!-- fields
 
 
 def tables() -> str:
-    """All tables: the record of each topic, then the records in those."""
+    """All tables: the record of each topic, then the records nested in them."""
     topics = {topic.name: topic.record for topic in TOPICS}
     topics |= {picture_topic("NAME"): Picture, LOSSES: Losses}
     lines: list[str] = []
@@ -41,12 +41,12 @@ def tables() -> str:
 def table_of(record: type) -> list[str]:
     """The table of one record, a line per field."""
     texts, hints = _docstrings(record), get_type_hints(record, include_extras=True)
-    rows = [f"| `{field.name}` | {_type_words(hints[field.name])} | {texts[field.name]} |" for field in fields(record)]
+    rows = [f"| `{field.name}` | {_type_text(hints[field.name])} | {texts[field.name]} |" for field in fields(record)]
     return ["| field | type | |", "|---|---|---|", *rows]
 
 
 def with_tables(page: str) -> str:
-    """A page with the tables between its marks. Raises ValueError: it has no marks."""
+    """The page with the tables between its markers. Raises ValueError when it has none."""
     before, _, rest = page.partition(BEGIN)
     _, mark, after = rest.partition(END)
     if not mark:
@@ -82,7 +82,7 @@ def _docstrings(record: type) -> dict[str, str]:
     return texts
 
 
-def _type_words(hint: Any) -> str:
+def _type_text(hint: Any) -> str:
     if get_origin(hint) is not Annotated:
         kinds = [kind.__name__ for kind in get_args(hint) or (hint,) if kind is not type(None)]
         return kinds[0] + (" or null" if get_args(hint) else "")

@@ -1,4 +1,4 @@
-"""OWNS MCAP: the only file that imports mcap and its zstandard."""
+"""OWNS MCAP: the only module that imports mcap and zstandard."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from mcap.stream_reader import StreamReader, breakup_chunk
 from mcap.writer import CompressionType, Writer
 
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.file_kinds import seems_to_be
-from sefa_edge.profiles.files import open_regular, read_head
+from sefa_edge.profiles.file_kinds import HEAD_BYTES, seems_to_be
+from sefa_edge.profiles.files import open_regular
 
 CHUNK_BYTES = 256 << 10
-"""What a crash can cost: a third of a second of a run with one camera."""
+"""At most this much is lost in a crash: a third of a second of a run with one camera."""
 
 MAX_RECORD_BYTES = 64 << 20
-"""Of a file from outside: no record, and no chunk once unpacked, is larger."""
+"""Limit for a record, and for an uncompressed chunk, of a file that is read."""
 
 
 class McapWriter:
-    """A file being written; what it holds up to the last complete chunk is in the hands of the kernel."""
+    """An MCAP file being written. Everything up to the last complete chunk has been passed to the kernel."""
 
     def __init__(self, path: Path) -> None:
         """Raises OSError; also when `path` exists."""
@@ -45,8 +45,8 @@ class McapWriter:
     def fd(self) -> int:
         return self._file.fileno()
 
-    def describe(self, name: str, words: Mapping[str, str]) -> None:
-        self._writer.add_metadata(name, dict(words))
+    def describe(self, name: str, entries: Mapping[str, str]) -> None:
+        self._writer.add_metadata(name, dict(entries))
         self._flush()
 
     def attach(self, name: str, content: bytes, log_ns: int) -> None:
@@ -93,34 +93,28 @@ class StoredAttachment:
 @dataclass(frozen=True, slots=True)
 class StoredMetadata:
     name: str
-    words: dict[str, str]
+    entries: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class CutShort:
-    """The last thing of a file that ends early or is damaged: why nothing follows."""
+class Truncated:
+    """The last item of a file that ends early or is damaged, with the reason."""
 
     reason: str
 
 
-Stored = StoredMessage | StoredAttachment | StoredMetadata | CutShort
+Stored = StoredMessage | StoredAttachment | StoredMetadata | Truncated
 
 
 def read_mcap(path: Path) -> Iterator[Stored]:
-    """Everything in a file, in the order in which it was written; what follows a damaged place is not read.
+    """Everything in a file, in the order in which it was written, up to the first damage.
 
     Raises:
-        InputError: it cannot be opened, or is no MCAP file.
+        InputError: it cannot be opened, or is not an MCAP file.
     """
-    file = _BoundedReader(open_regular(path))
     topics: dict[int, str] = {}
-    with file:
-        head = read_head(path)
-        if not head.startswith(MAGIC):
-            what = seems_to_be(head)
-            reason = f": it is {what}" if what else ""
-            raise InputError(f"{path} is not a recording{reason}", "give the .mcap file of a `sefa-edge run --record`")
-        file.read(len(MAGIC))
+    with _BoundedReader(open_regular(path)) as file:
+        _skip_magic(path, file)
         reader = StreamReader(file, skip_magic=True, emit_chunks=True, record_size_limit=MAX_RECORD_BYTES)
         try:
             for record in reader.records:
@@ -130,15 +124,15 @@ def read_mcap(path: Path) -> Iterator[Stored]:
                     elif (stored := _stored(part, topics)) is not None:
                         yield stored
         except EndOfFile:
-            yield CutShort("it ends in the middle")
+            yield Truncated("it ends in the middle")
         except OSError as error:
-            yield CutShort(f"it cannot be read further: {error.strerror}")
+            yield Truncated(f"it cannot be read further: {error.strerror}")
         except _DAMAGE as error:
-            yield CutShort(f"it is damaged: {type(error).__name__}")
+            yield Truncated(f"it is damaged: {type(error).__name__}")
 
 
 class _BoundedReader(io.BufferedReader):
-    """Lengths in a damaged file ask for any amount of memory."""
+    """Limits each read: a length in a damaged file could request any amount of memory."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         return super().read(MAX_RECORD_BYTES if size is None or size < 0 else min(size, MAX_RECORD_BYTES))
@@ -146,13 +140,25 @@ class _BoundedReader(io.BufferedReader):
 
 MAGIC = b"\x89MCAP0\r\n"
 _DAMAGE = (McapError, zstandard.ZstdError, struct.error, ValueError, KeyError, OverflowError, MemoryError)
-"""What the library raises on bytes that are no MCAP."""
+"""The exceptions of the library on invalid data."""
+
+
+def _skip_magic(path: Path, file: io.BufferedReader) -> None:
+    try:
+        head = file.peek(HEAD_BYTES)[:HEAD_BYTES]
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}", "check the disk") from None
+    if not head.startswith(MAGIC):
+        what = seems_to_be(head)
+        reason = f": it is {what}" if what else ""
+        raise InputError(f"{path} is not a recording{reason}", "pass the .mcap file of a `sefa-edge run --record`")
+    file.read(len(MAGIC))
 
 
 def _unpacked(record: McapRecord) -> list[McapRecord]:
     if not isinstance(record, Chunk):
         return [record]
-    if record.compression == "zstd":  # its own head says how much memory it takes
+    if record.compression == "zstd":  # its header states the uncompressed size
         size = zstandard.frame_content_size(record.data)
         if not 0 <= size <= MAX_RECORD_BYTES:
             raise ValueError(f"a chunk of {size} bytes")

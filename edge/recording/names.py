@@ -7,11 +7,11 @@ import time
 from pathlib import Path
 
 PARTIAL = ".partial"
-"""Ending of a recording that is not complete: it grows, or was cut short."""
+"""Extension of an incomplete recording: it is being written, or was interrupted."""
 
 
 def free_path(folder: Path) -> Path:
-    """A name for a recording in a folder: by the time in UTC, and a number where that is taken."""
+    """An unused name for a recording in a folder: the time in UTC, and a number if that name is taken."""
     stem = time.strftime("run-%Y%m%dT%H%M%SZ", time.gmtime())
     names = (f"{stem}{number}.mcap" for number in ("", *(f"-{n}" for n in range(2, 1000))))
     for name in names:

@@ -1,9 +1,9 @@
-"""The recorder process: takes what the others tell and the pictures from their rings, and writes one MCAP file.
+"""The recorder process: receives records and pictures from the other processes and writes one MCAP file.
 
     python -m sefa_edge.edge.recording.recorder_process --config FD
 
-Nobody waits for it. What it cannot take in time is lost, counted, and told in the file and at the end. It ends with
-the supervisor's END, when the file is full, or when it cannot be written.
+No process waits for it. What it cannot receive in time is lost and counted; the counts are written to the file and
+printed at the end. It ends with the supervisor's END, when the file is full, or when it cannot be written.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from sefa_edge.profiles.units import s_to_ns
 
 POLL_MS = 100
 SYNC_S = 2.0
-"""How often the disk is asked to keep what it was given."""
+"""Period of fdatasync."""
 
 WAITING_BYTES = 64 << 20
-"""Pictures and records that wait to be written; beyond that, pictures are lost."""
+"""Limit for pictures and records that wait to be written; beyond it, pictures are dropped."""
 
 BATCH = 8
 
 CLOSING_NS = s_to_ns(1.5)
-"""From the end of the run on: pictures that have not been written by then are lost."""
+"""After the end of the run, pictures that have not been written within this time are dropped."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +51,7 @@ class WaitingPicture:
 
 
 class Recorder:
-    """Owns the inbox: what has arrived and is not yet written."""
+    """Owns the inbox: pictures and records that have arrived and are not yet written."""
 
     def __init__(self, config: RecorderConfig, recording: Recording) -> None:
         self._recording = recording
@@ -61,7 +61,7 @@ class Recorder:
         self._inbox: deque[bytes | WaitingPicture] = deque()
         self._waiting_bytes = 0
         self._lost_pictures = self._lost_records = 0
-        self._told_losses = (0, 0)
+        self._reported_losses = (0, 0)
         self._ending = False
         self._next_check_ns = 0
         self._poller = select.poll()
@@ -76,14 +76,14 @@ class Recorder:
         """Raises RecordingFull, OSError."""
         while not self._ending:
             self._poller.poll(0 if self._inbox else POLL_MS)
-            self._take_in()
+            self._receive()
             self._write(BATCH)
             self._check()
-        self._take_in()  # what was said before the end
+        self._receive()  # records sent before the end
         self._write_rest(time.monotonic_ns() + CLOSING_NS)
         self._recording.add_losses(self._lost_pictures, self._lost_records)
 
-    def _take_in(self) -> None:
+    def _receive(self) -> None:
         for camera in tuple(self._cameras):
             for descriptor in camera.descriptors():  # copied before the camera overwrites the slot
                 self._keep_picture(camera.name, descriptor, camera.image(descriptor))
@@ -91,14 +91,14 @@ class Recorder:
                 self._forget(camera.channel)
                 self._cameras.remove(camera)
         for sender in tuple(self._senders):
-            if not self._hear(sender):
+            if not self._receive_from(sender):
                 self._forget(sender)
                 self._senders.remove(sender)
-        if not self._hear(self._supervisor):
+        if not self._receive_from(self._supervisor):
             self._ending = True
 
-    def _hear(self, channel: Channel) -> bool:
-        """Take in what a process says; False when it has ended."""
+    def _receive_from(self, channel: Channel) -> bool:
+        """Receive the records of a process; False when it has exited."""
         try:
             for record in channel.drain():
                 self._keep_record(record)
@@ -108,13 +108,13 @@ class Recorder:
 
     def _keep_record(self, record: bytes) -> None:
         try:
-            over = kind_of(record) is Kind.RUN_EVENT and RunEvent.unpack(record).stage is RunStage.END
+            is_end = kind_of(record) is Kind.RUN_EVENT and RunEvent.unpack(record).stage is RunStage.END
         except RecordError:
             self._lost_records += 1
             return
         self._inbox.append(record)
         self._waiting_bytes += len(record)
-        self._ending |= over
+        self._ending |= is_end
 
     def _keep_picture(self, camera: str, frame: FrameDescriptor, image: np.ndarray | None) -> None:
         if image is None or self._waiting_bytes > WAITING_BYTES:
@@ -141,7 +141,7 @@ class Recorder:
                 self._lost_records += 1
 
     def _write_rest(self, give_up_ns: int) -> None:
-        """All that waits; pictures only until `give_up_ns`, because nobody waits long for a slow disk."""
+        """Write the whole inbox; pictures only until `give_up_ns`, so that a slow disk does not delay the end."""
         while self._inbox:
             if time.monotonic_ns() > give_up_ns:
                 self._drop_pictures()
@@ -159,9 +159,9 @@ class Recorder:
             return
         self._next_check_ns = now_ns + s_to_ns(1.0)
         losses = (self._lost_pictures, self._lost_records)
-        if losses != self._told_losses:
+        if losses != self._reported_losses:
             self._recording.add_losses(*losses)
-            self._told_losses = losses
+            self._reported_losses = losses
         self._recording.check_room()
 
 
@@ -184,7 +184,7 @@ def main(content: bytes) -> int:
     try:
         _serve_and_close(recorder, recording)
     except OSError as error:
-        raise FaultError(error.strerror or str(error), f"what was written is in {config.path}.partial") from None
+        raise FaultError(error.strerror or str(error), f"the data up to here is in {config.path}.partial") from None
     print(f"{recording.size_bytes / 1e6:.1f} MB, {recorder.losses}")
     return 0
 
@@ -199,12 +199,12 @@ def _serve_and_close(recorder: Recorder, recording: Recording) -> None:
 
 
 def _keep_syncing(fd: int) -> None:
-    """In a thread: the disk may take its time, and pictures cannot wait."""
+    """Runs in a thread, because a slow disk must not delay pictures."""
     while True:
         time.sleep(SYNC_S)
         try:
             os.fdatasync(fd)
-        except OSError:  # closed, or the disk fails: the next write tells
+        except OSError:  # closed, or a disk error, which the next write reports
             return
 
 

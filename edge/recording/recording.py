@@ -1,4 +1,4 @@
-"""A recording while it grows: `NAME.mcap.partial`, bounded, renamed to `NAME.mcap` when it is complete."""
+"""A recording being written: `NAME.mcap.partial`, limited in size, renamed to `NAME.mcap` when it is complete."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.exit_codes import ExitCode
 
 RESERVE_SHARE, RESERVE_BYTES = 0.05, 1 << 30
-"""This much of the disk stays free: the smaller of the two."""
+"""The recording leaves this much of the disk free: the smaller of the two."""
 
 
 class RecordingFull(SefaError):
-    """The recording has reached its limit, or the disk has."""
+    """The recording has reached its size limit, or the disk is nearly full."""
 
     exit_code = ExitCode.FAILED
 
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """What a recording says about its run."""
+    """Facts about the run that the recording contains."""
 
     cameras: tuple[str, ...]
     horizon: int
     joints: int
     words: Mapping[str, str]
-    """Metadata `run`, beside versions and clock."""
+    """Entries of the metadata `run`, in addition to versions and clock."""
     attachments: Mapping[str, str]
     """File name -> JSON."""
 
@@ -71,7 +71,7 @@ class WrittenTopic:
 
 
 class Recording:
-    """Takes records and pictures as they come."""
+    """Writes records and pictures as they arrive."""
 
     def __init__(self, path: Path, limit_bytes: int, facts: RunFacts) -> None:
         """Raises OSError."""
@@ -101,10 +101,10 @@ class Recording:
         return self._file.size_bytes
 
     def add_record(self, record: bytes) -> None:
-        """One record of control, policy or supervisor. Raises OSError, and RecordError for any other."""
+        """Add a record of control, policy or supervisor. Raises OSError; RecordError for any other record."""
         kind = kind_of(record)
         if kind not in self._topics:
-            raise RecordError(f"a {kind.name} record is not recorded")
+            raise RecordError(f"{kind.name} records are not recorded")
         written = self._topics[kind]
         value = written.topic.record.unpack(record, **written.dims)
         field = written.topic.stamp_field
@@ -121,19 +121,19 @@ class Recording:
         self._write(self._losses, time.monotonic_ns(), Losses(pictures, records))
 
     def check_room(self) -> None:
-        """Raises RecordingFull when no more may be written, OSError when the folder is gone."""
+        """Raises RecordingFull when no more may be written, OSError when the file was deleted."""
         if self.size_bytes >= self._limit_bytes:
             raise RecordingFull(
-                f"it has reached its limit of {self._limit_bytes >> 20} MB", "--record-limit-mb sets it"
+                f"it has reached its limit of {self._limit_bytes >> 20} MB", "set a higher one with --record-limit-mb"
             )
         usage = shutil.disk_usage(self._partial.parent)
         if usage.free < min(RESERVE_SHARE * usage.total, RESERVE_BYTES):
-            raise RecordingFull("the disk is nearly full", "make room, or record elsewhere")
+            raise RecordingFull("the disk is nearly full", "free some space, or record to another disk")
         if not os.fstat(self._file.fd).st_nlink:
             raise FileNotFoundError(2, "the file was removed")
 
     def close(self) -> None:
-        """Complete the file and put it in its place. Raises OSError."""
+        """Complete the file and rename it. Raises OSError."""
         self._file.close()
         self._partial.replace(self.path)
 

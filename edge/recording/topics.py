@@ -1,4 +1,4 @@
-"""What a recording holds: one record class per topic. Keys and schemas of the messages are the fields of the class."""
+"""The topics of a recording, with one record class each. The fields of the class are the keys of the messages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sefa_edge.profiles.units import NS_PER_S
 from sefa_edge.profiles.wire_types import I64, U32, U64, Blob, Text
 
 FORMAT = "2"
-"""Version of the messages. A field with a default may be added without a new one. 1: files without this entry."""
+"""Version of the messages. Adding a field with a default needs no new version. Files without this entry are 1."""
 
 ARM = "/control/arm"
 TICK, CHUNK, INFERENCE = "/control/tick", "/control/chunk", "/policy/inference"
@@ -33,7 +33,7 @@ class Topic:
     name: str
     record: type[WireRecord]
     stamp_field: str = ""
-    """The field that says when it was; empty: the time of writing."""
+    """The field with the message's time; empty: the time of writing."""
 
 
 TOPICS = (
@@ -43,22 +43,22 @@ TOPICS = (
     Topic(INFERENCE, Inference),
     Topic(EVENT, RunEvent, "stamp_ns"),
 )
-"""What other processes send. The recorder itself adds Losses, and Picture on one topic per camera."""
+"""Topics of the other processes. The recorder itself adds Losses, and Picture on one topic per camera."""
 
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """What is missing, counted since the start."""
+    """Pictures and records that are missing, counted since the start."""
 
     pictures: Annotated[int, U64]
     """Pictures that were lost."""
     records: Annotated[int, U64]
-    """Records that were lost or not understood."""
+    """Records that were lost or invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """CLOCK_REALTIME, as Foxglove wants it."""
+    """CLOCK_REALTIME in Foxglove's format."""
 
     sec: Annotated[int, I64]
     nsec: Annotated[int, U32]
@@ -79,12 +79,12 @@ class Picture:
     sequence: Annotated[int, I64]
     """Number of the frame."""
     capture_ns: Annotated[int, I64]
-    """When the light was caught."""
+    """Time of capture."""
     received_ns: Annotated[int, I64]
-    """When the frame had arrived."""
+    """Time of arrival."""
 
 
 def picture_of(camera: str, frame: FrameDescriptor, png: bytes, realtime_ns: int) -> Picture:
-    """The message of a frame whose light was caught at `realtime_ns`."""
+    """The message for a frame that was captured at `realtime_ns`."""
     stamp = Stamp(*divmod(realtime_ns, NS_PER_S))
     return Picture(stamp, camera, png, "png", frame.sequence, frame.capture_ns, frame.received_ns)

@@ -1,1 +1,1 @@
-"""`sefa-edge run`: what it is going to be, who starts, watches and stops its processes, what a person sees."""
+"""`sefa-edge run`: the plan, the process table, the supervisor, the safe stop, the shutdown and the summary."""

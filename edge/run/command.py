@@ -160,10 +160,10 @@ def main(args: argparse.Namespace) -> int:
     from sefa_edge.edge.run.status import StatusLine
     from sefa_edge.edge.run.supervisor import Supervisor
     from sefa_edge.profiles.console import limit_waiting
-    from sefa_edge.profiles.files import check_report_word
+    from sefa_edge.profiles.files import check_report_argument
 
     plan = make_plan(args)
-    check_report_word(args.json)
+    check_report_argument(args.json)
     limit_waiting()
     line = StatusLine(sys.stderr)
     for note in (*check_calibration(plan), *check_cameras(plan)):

@@ -141,7 +141,5 @@ class ProcessRow:
     death: Death = Death.FAULT
     reports: Reports = Reports.NOTHING
     output: Output = Output.KEPT
-    exit_patience_s: float = EXIT_PATIENCE_S
-    """How long it may take to exit when it has nothing to finish."""
     finish: Finish | None = None
     """What it still does once the arm is at rest; until then its channel to the supervisor stays open."""

@@ -21,7 +21,7 @@ from sefa_edge.edge.run.play_arguments import hand_over_of
 from sefa_edge.firmware_bridge.host.calibration import read_calibration
 from sefa_edge.firmware_bridge.host.calibration_files import find_calibration
 from sefa_edge.firmware_bridge.host.fitted_profile import fit_profile
-from sefa_edge.firmware_bridge.host.port_choice import require_told_apart
+from sefa_edge.firmware_bridge.host.port_choice import require_identified_arm
 from sefa_edge.firmware_bridge.simulation.views import SIMULATED_VIEWS
 from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.card import PolicyCard, load_card
@@ -175,7 +175,7 @@ def check_calibration(plan: RunPlan) -> list[str]:
     """
     if plan.calibration is None:
         if plan.world is None:
-            require_told_apart(plan.port)
+            require_identified_arm(plan.port)
         return []
     found = read_calibration(plan.calibration, plan.profile)
     return [f"note: {note}" for note in (*found.notes, *fit_profile(plan.profile, found.calibration).notes)]

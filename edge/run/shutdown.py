@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable
 
 from sefa_edge.edge.ipc.process import Child
 from sefa_edge.edge.run.process_group import ProcessGroup, end_together
-from sefa_edge.edge.run.process_row import Finish, RunResult
+from sefa_edge.edge.run.process_row import EXIT_PATIENCE_S, Finish, RunResult
 from sefa_edge.edge.run.status import StatusLine
 from sefa_edge.profiles.stopping import EMERGENCY, StopSignals
 
@@ -120,7 +120,7 @@ class Shutdown:
         now_s = time.monotonic()
         if (process := self._finishing.get(child)) is not None:
             return process.is_overdue(now_s)
-        return now_s > self._start_s + self._group.row_of(child).exit_patience_s
+        return now_s > self._start_s + EXIT_PATIENCE_S
 
     def _kill(self, children: Iterable[Child]) -> None:
         for child in children:

@@ -1,1 +1,1 @@
-"""One folder a command that looks at runs or makes data. Nothing below imports them."""
+"""The commands that analyse runs or produce data, one folder each. No room below imports them."""

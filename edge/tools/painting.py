@@ -1,4 +1,4 @@
-"""A drawing as pixels, on white ground."""
+"""Renders a drawing as pixels on a white background."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sefa_edge.profiles.page.shapes import Box, Curve, Drawing, Line, Text
 from sefa_edge.profiles.page.style import SHAPE_KINDS, TEXT_KINDS, light_rgb
 
 THICK = 1.5
-"""Lines from this width on are two pixels wide, all others one; dashes are drawn through."""
+"""Lines of at least this width are drawn two pixels wide, all others one; dashed lines become solid."""
 ANCHORS = {"start": 0.0, "middle": 0.5, "end": 1.0}
 
 

@@ -1,4 +1,4 @@
-"""What a command that measures keeps of a run: an observer of the supervisor, for bench-loop and profile alike."""
+"""The records of a run for commands that measure: an observer of the supervisor, used by bench-loop and profile."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Heard(Generic[T]):
-    """A record, when this process heard it, and whether that was while the loop was measured."""
+class Received(Generic[T]):
+    """A record, when it arrived in this process, and whether the loop was being measured then."""
 
     record: T
-    heard_ns: int
+    received_ns: int
     measured: bool
 
 
 class RunRecords:
-    """The records of one run: frames and chunks from its start on, and the measured ticks.
+    """The records of one run: all frames and chunks, and the measured ticks.
 
-    Measured are the ticks in `mode`, from `warm_up_ns` after the first of them until `enough` says so. It is asked
-    after every record, and may take records out.
+    Ticks in `mode` are measured from `warm_up_ns` after the first of them until `enough` returns True. It is called
+    after every record, and may remove records.
     """
 
     def __init__(self, mode: Mode, warm_up_ns: int, enough: Callable[[RunRecords], bool]) -> None:
-        self.frames: deque[Heard[FrameDescriptor]] = deque()
-        self.chunks: deque[Heard[PolicyReport]] = deque()
+        self.frames: deque[Received[FrameDescriptor]] = deque()
+        self.chunks: deque[Received[PolicyReport]] = deque()
         self.ticks: deque[TickReport] = deque()
         self.satisfied = False
         self._mode = mode
@@ -44,19 +44,19 @@ class RunRecords:
         self._measuring = False
 
     def on_frame(self, descriptor: FrameDescriptor, arrived_ns: int) -> None:
-        self.frames.append(Heard(descriptor, arrived_ns, self._measuring))
-        self._look()
+        self.frames.append(Received(descriptor, arrived_ns, self._measuring))
+        self._check_enough()
 
     def on_policy_report(self, report: PolicyReport) -> None:
         if report.happening is Happening.CHUNK:
-            self.chunks.append(Heard(report, time.monotonic_ns(), self._measuring))
-            self._look()
+            self.chunks.append(Received(report, time.monotonic_ns(), self._measuring))
+            self._check_enough()
 
     def on_tick(self, report: TickReport) -> None:
         self._measuring = not self.satisfied and self._counts(report)
         if self._measuring:
             self.ticks.append(report)
-            self._look()
+            self._check_enough()
 
     def _counts(self, report: TickReport) -> bool:
         if report.mode is not self._mode:
@@ -65,6 +65,6 @@ class RunRecords:
             self._warm_ns = report.start_ns + self._warm_up_ns
         return report.start_ns >= self._warm_ns
 
-    def _look(self) -> None:
+    def _check_enough(self) -> None:
         if not self.satisfied and self._enough(self):
             self.satisfied, self._measuring = True, False

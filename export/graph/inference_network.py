@@ -1,7 +1,8 @@
-"""The trained policy as it is deployed: one observation, static shapes, everything constant folded away.
+"""The trained policy as deployed: one observation, static shapes, constants folded.
 
-What depends only on the time of an Euler step is a constant once the steps are unrolled: time features, the time net
-and their share of every FiLM layer become biases. All FiLM layers read the same condition, so they are one matrix.
+Everything that depends only on the time of an Euler step is constant once the steps are unrolled: time features, the
+time net and their part of every FiLM layer become biases. All FiLM layers use the same condition, so they form
+one matrix.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from sefa_edge.models.vision import scaled
 
 @dataclass(frozen=True, slots=True)
 class GraphForm:
-    """Rewrites that change no result; which is fastest depends on the engine that runs the graph."""
+    """Rewrites that do not change results; which is fastest depends on the engine that runs the graph."""
 
     film: Literal["fused", "separate"] = "fused"
     """One matrix for all FiLM layers, or one each."""
     conv1d: Literal["conv2d", "conv1d"] = "conv2d"
     """1-D convolutions as 2-D ones of height 1: TensorRT's parser reshapes around every Conv1d."""
     group_norm: Literal["instance", "reduce"] = "instance"
-    """GroupNorm through InstanceNormalization, or spelled out in means."""
+    """GroupNorm with InstanceNormalization, or written out with means."""
 
 
 class InferenceNetwork(nn.Module):
@@ -142,7 +143,7 @@ class StaticUnet(nn.Module):
         blocks = self.unet.blocks()
         with torch.no_grad():
             time_rows = functional.mish(net.time(torch.tensor(times)))
-        # Mish acts on each element, so the matrix falls apart into a time part, now constant, and a condition part.
+        # Mish is elementwise, so the matrix splits into a time part, now constant, and a condition part.
         films = [block.film_layer for block in blocks]
         width = time_rows.shape[1]
         offsets = [time_rows @ film.weight[:, :width].T for film in films]
@@ -177,7 +178,7 @@ class StaticUnet(nn.Module):
 
 
 def linear(weight: Tensor, bias: Tensor) -> nn.Linear:
-    """A linear layer of these very numbers, [out, in] and [out]."""
+    """A linear layer with exactly these weights [out, in] and biases [out]."""
     layer = nn.Linear(weight.shape[1], weight.shape[0])
     layer.weight, layer.bias = nn.Parameter(weight.detach().clone()), nn.Parameter(bias.detach().clone())
     return layer
@@ -190,7 +191,7 @@ def _with_one_added(film: nn.Linear) -> nn.Linear:
 
 
 class StaticGroupNorm(nn.Module):
-    """GroupNorm in one of the forms that every parser reads."""
+    """GroupNorm in one of the forms that every parser accepts."""
 
     def __init__(self, trained: nn.GroupNorm, form: GraphForm, spatial_axes: int) -> None:
         super().__init__()

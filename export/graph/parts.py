@@ -1,7 +1,7 @@
-"""Encoder and velocity network as two graphs, for a host that integrates the flow itself: to time it, not an arm.
+"""Encoder and velocity network as two graphs, for a host that integrates the flow itself; for timing, not for an arm.
 
-`encoder.onnx`: pictures and joints in, condition [1, C] out. `velocity.onnx`: x [T, n], t [1] and condition in,
-velocity [T, n] out, everything normalised. `parts.json` names tensors, shapes and hashes.
+`encoder.onnx`: images and joints in, condition [1, C] out. `velocity.onnx`: x [T, n], t [1] and condition in, velocity
+[T, n] out, everything normalised. `parts.json` lists tensors, shapes and hashes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DTYPES: dict[int, Literal["uint8", "float32"]] = {onnx.TensorProto.UINT8: "uint8
 
 
 class Part(StrictModel):
-    """One graph and what goes in and out."""
+    """One graph with its inputs and outputs."""
 
     file: str
     sha256: Sha256
@@ -61,7 +61,7 @@ class _Velocity(nn.Module):
 
 
 def write_parts(policy: FlowPolicy, checkpoint_sha256: str, folder: Path) -> None:
-    """Write both graphs and their description into `folder`."""
+    """Write both graphs and their description to `folder`."""
     *seen, noise = example_inputs(policy.config, seed=0).items()
     encoder = trace(_Encoder(policy), dict(seen), (CONDITION,))
     width = policy.vision.width + policy.config.n_obs_steps * policy.config.joints

@@ -1,4 +1,4 @@
-"""From a policy to one static ONNX graph: uint8 pictures, joints and noise in, action chunk in joint units out."""
+"""From a policy to one static ONNX graph: uint8 images, joints and noise in, action chunk in joint units out."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def policy_graph(policy: FlowPolicy, network_calls: int, form: GraphForm) -> onn
 
 
 def trace(network: nn.Module, inputs: Mapping[str, Tensor], outputs: tuple[str, ...]) -> onnx.ModelProto:
-    """A network as a tidy, checked model, opset 17."""
+    """A network as a simplified, checked model, opset 17."""
     with tempfile.TemporaryDirectory() as folder, torch.no_grad(), warnings.catch_warnings():
         path = Path(folder) / "traced.onnx"
-        # The TorchScript exporter is the one whose graphs TensorRT 8.6 parses; its deprecation is known.
+        # TensorRT 8.6 only parses graphs of the TorchScript exporter, which warns that it is deprecated.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network.eval(),
@@ -67,7 +67,7 @@ def trace(network: nn.Module, inputs: Mapping[str, Tensor], outputs: tuple[str, 
 
 
 def _tidy(model: onnx.ModelProto) -> None:
-    """Constants become initialisers, equal ones one; what passes a tensor on unchanged goes."""
+    """Turn constants into initialisers, merge equal ones, and remove nodes that change nothing."""
     graph = model.graph
     types = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info)}
     model.producer_name, model.producer_version = "sefa-edge", __version__

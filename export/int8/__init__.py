@@ -1,1 +1,1 @@
-"""INT8 and float16: which layers, which ranges, which integers, and in what form each target wants them."""
+"""INT8 and float16: choice of layers, ranges and integers, and the form that each target needs."""

@@ -1,6 +1,6 @@
-"""What activations look like on recordings: their ranges, and how the inputs of a layer vary together.
+"""Statistics of activations on demonstrations: their ranges, and the second moments of a layer's inputs.
 
-Three ways to choose a range, all symmetric: the largest value, a percentile, or the one whose quantised distribution
+Three methods choose a range, all symmetric: the largest value, a percentile, or the one whose quantised distribution
 loses least information (entropy; Migacz, "8-bit inference with TensorRT", GTC 2017).
 """
 
@@ -23,14 +23,14 @@ INT8_MAX = 127
 ENTROPY_LEVELS = 128
 PERCENTILE = 99.99
 BLOCK_COLUMNS = 1024
-"""Columns of a weight whose errors are compensated together: bounds the memory of wide layers."""
+"""Columns of a weight whose errors are compensated together; limits the memory for wide layers."""
 WAITING_ROWS = 512
 ROWS_PER_SAMPLE = 64
-"""Positions of a convolution that are looked at per inference: neighbouring pixels tell much the same."""
+"""Positions of a convolution that are sampled per inference: neighbouring pixels are similar."""
 
 
 class RangeHistogram:
-    """Histogram of absolute values, in one pass; the bins widen when a larger value comes."""
+    """Histogram of absolute values, in one pass; the bins are widened for larger values."""
 
     def __init__(self) -> None:
         self.counts = np.zeros(BINS, np.int64)
@@ -38,11 +38,11 @@ class RangeHistogram:
         self.largest = 0.0
 
     def add(self, values: np.ndarray) -> None:
-        """Take in float32 values of any shape. Raises InputError when one is not finite."""
+        """Add float32 values of any shape. Raises InputError if one is not finite."""
         magnitude = np.abs(values).ravel()
         top = float(magnitude.max(initial=0.0))
         if not np.isfinite(top):
-            raise InputError("an activation is not finite on these recordings", "train again, or look at the weights")
+            raise InputError("an activation is not finite on this dataset", "train again, or check the weights")
         self.largest = max(self.largest, top)
         if self.width == 0.0:
             self.width = max(top, 1e-6) / BINS
@@ -53,7 +53,7 @@ class RangeHistogram:
         self.counts += np.bincount(index, minlength=BINS)
 
     def limit(self, method: Method) -> float:
-        """The largest magnitude that INT8 shall represent."""
+        """The largest magnitude that INT8 should represent."""
         return {"minmax": lambda: self.largest, "percentile": self._percentile, "entropy": self._entropy}[method]()
 
     def _percentile(self) -> float:
@@ -63,7 +63,7 @@ class RangeHistogram:
     def _entropy(self) -> float:
         """Smallest Kullback-Leibler divergence between the clipped and the quantised distribution."""
         counts = self.counts.copy()
-        counts[0] = counts[1]  # the zeros of a ReLU are exact at any scale and would outvote everything else
+        counts[0] = counts[1]  # the zeros of a ReLU are exact at any scale and would dominate the divergence
         used = int(np.flatnonzero(counts).max(initial=0)) + 1
         candidates = range(ENTROPY_LEVELS, max(used, ENTROPY_LEVELS) + 1)
         losses = [_divergence(counts[:bins], counts[bins:].sum()) for bins in candidates]
@@ -71,7 +71,7 @@ class RangeHistogram:
 
 
 def _divergence(inside: np.ndarray, clipped: int) -> float:
-    """KL divergence of `inside`, with what is clipped in its last bin, from its 128-level version."""
+    """KL divergence of `inside`, with the clipped values in its last bin, from its 128-level version."""
     reference = inside.astype(np.float64)
     level = np.arange(len(inside)) * ENTROPY_LEVELS // len(inside)
     occupied = inside > 0
@@ -94,7 +94,7 @@ class Moments:
         self._rows = 0
 
     def add(self, rows: np.ndarray) -> None:
-        """Take in input rows [N, columns]."""
+        """Add input rows [N, columns]."""
         self._waiting.append(rows)
         self._waiting_rows += len(rows)
         if self._waiting_rows >= WAITING_ROWS:
@@ -118,7 +118,7 @@ class Moments:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What was seen on the recordings."""
+    """Statistics of the calibration samples."""
 
     method: Method
     ranges: Mapping[str, RangeHistogram]
@@ -147,7 +147,7 @@ def calibrate(
     method: Method,
     on_progress: Callable[[int], None],
 ) -> Calibration:
-    """Run the float32 model on the samples and look at every tensor that may be quantised.
+    """Run the float32 model on the samples and collect statistics of every tensor that may be quantised.
 
     Raises:
         InputError: an activation is not finite.
@@ -159,7 +159,7 @@ def calibrate(
     before: dict[str, np.ndarray] = {}
     for count, values in enumerate(run_tensors(model, watched, samples), start=1):
         new = {name for name in watched if not np.array_equal(values[name], before.get(name, ()))}
-        before = values  # the same picture with another noise tells the encoder nothing new
+        before = values  # with the same image and other noise, the encoder's tensors are unchanged
         for name in new:
             ranges[name].add(values[name])
         for layer in layers:
@@ -171,7 +171,7 @@ def calibrate(
 
 
 def input_rows(node: onnx.NodeProto, graph: Graph, activation: np.ndarray, seed: int) -> np.ndarray:
-    """What the rows of a layer's weight matrix are multiplied with, float32 [rows, columns]."""
+    """The inputs that are multiplied with a layer's weight matrix, float32 [rows, columns]."""
     if node.op_type == "Gemm":
         return activation
     height, width = graph.initialisers[node.input[1]].dims[2:]

@@ -1,14 +1,14 @@
-"""INT8 as ONNX Runtime computes it fast on a CPU, made from the form that TensorRT wants.
+"""The INT8 form that ONNX Runtime computes fast on a CPU, converted from TensorRT's form.
 
-TensorRT takes signed activations with zero point 0 and float biases, and nothing else. ONNX Runtime fuses neither a
-ReLU into a signed quantiser nor a float bias into an integer Gemm: it computes in float32 and adds the rounding on
-top, slower than the float32 engine. The same ranges, said differently, meet its integer kernels.
+TensorRT only accepts signed activations with zero point 0 and float biases. ONNX Runtime fuses neither a ReLU into a
+signed quantiser nor a float bias into an integer Gemm: it computes in float32 with additional rounding, slower than the
+float32 engine. With the same ranges in another form, it uses its integer kernels.
 
-The file computes the same on an x86 processor without VNNI (profiles/onnxfile/integer_arithmetic.py) as on every other:
-signed weights stay within plus and minus 64, so that no sum of two products leaves 16 bits, and the weights of layers
-that need 8 bits are unsigned, for which there are kernels with wider sums. Measured with the four convolutions of the
-shipped policy on AVX2: 1.60 ms with signed weights of 7 bits, 1.75 ms with unsigned ones of 8, 2.06 ms in float32; p99
-error on the recordings that choose layers 0.51 and 0.33 degrees.
+The file computes the same on an x86 processor without VNNI (profiles/onnxfile/integer_arithmetic.py) as on any other:
+signed weights stay within plus and minus 64, so that no sum of two products exceeds 16 bits; layers that need 8 bits
+have unsigned weights, for which there are kernels with wider sums. Measured with the four convolutions of the shipped
+policy on AVX2: 1.60 ms with signed weights of 7 bits, 1.75 ms with unsigned ones of 8, 2.06 ms in float32; p99 error on
+the selection samples 0.51 and 0.33 degrees.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from sefa_edge.profiles.onnxfile.integer_arithmetic import EXACT_WEIGHT_LIMIT
 BIASED = ("Conv", "Gemm")
 INT32 = np.iinfo(np.int32)
 UNSIGNED_ZERO = 128
-"""What stands for 0 where unsigned integers hold numbers of both signs."""
+"""Zero point of unsigned integers for numbers of both signs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """How a tensor is rounded: names of scale and zero point, and the scale itself."""
+    """Quantisation grid of a tensor: names of scale and zero point, and the scale."""
 
     scale_name: str
     zero_name: str
@@ -38,12 +38,12 @@ class Grid:
 
 
 def to_cpu_form(model: ModelProto, unsigned: Collection[str] = ()) -> ModelProto:
-    """A copy in which activations are unsigned and biases int32; a graph without Q/DQ comes back as it was.
+    """A copy with unsigned activations and int32 biases; a graph without Q/DQ is returned unchanged.
 
-    Behind a ReLU the grid has zero point 0 and 255 steps where it had 127, up to the same largest value; elsewhere
-    zero point 128 and the same steps. The stored weights named in `unsigned` get zero point 128 as well. Others stay
-    signed and symmetric, per channel; those beyond EXACT_WEIGHT_LIMIT are rounded to coarser steps (`flavours.py` gives
-    weights that were rounded for the limit in the first place).
+    After a ReLU the grid has zero point 0 and 255 steps instead of 127, up to the same largest value; elsewhere zero
+    point 128 and the same steps. The stored weights named in `unsigned` also get zero point 128. Others stay signed and
+    symmetric, per channel; those beyond EXACT_WEIGHT_LIMIT are rounded to coarser steps (`flavours.py` passes weights
+    that were already rounded for the limit).
     """
     copy = ModelProto()
     copy.CopyFrom(model)
@@ -54,12 +54,12 @@ def to_cpu_form(model: ModelProto, unsigned: Collection[str] = ()) -> ModelProto
     _limit_weights(graph, values)
     _make_biases_integers(graph, values, grids)
     _drop_unused(graph)
-    del graph.value_info[:]  # the types that were inferred before
+    del graph.value_info[:]  # outdated types
     return onnx.shape_inference.infer_shapes(copy, check_type=True, strict_mode=True)
 
 
 def _make_activations_unsigned(graph: GraphProto, values: dict[str, np.ndarray]) -> dict[str, Grid]:
-    """The grid of every quantised activation, by the name of its integers."""
+    """The grid of every quantised activation, by the name of its integer tensor."""
     makers = _makers(graph)
     grids: dict[str, Grid] = {}
     for node in graph.node:
@@ -101,7 +101,7 @@ def _make_weights_unsigned(graph: GraphProto, values: dict[str, np.ndarray], nam
 
 
 def _limit_weights(graph: GraphProto, values: dict[str, np.ndarray]) -> None:
-    """Bring every stored weight within EXACT_WEIGHT_LIMIT, with a larger scale where its channel is beyond it."""
+    """Limit every stored weight to EXACT_WEIGHT_LIMIT, with a larger scale for channels that exceed it."""
     factors: dict[str, np.ndarray] = {}
     for node in graph.node:
         if node.op_type != "DequantizeLinear" or not _is_weight(node, values):
@@ -126,7 +126,7 @@ def _is_weight(node: NodeProto, values: dict[str, np.ndarray]) -> bool:
 
 
 def _excess(node: NodeProto, values: dict[str, np.ndarray]) -> np.ndarray:
-    """By what to divide a weight, at least 1: per channel, of a shape that spreads over it, as its scale is."""
+    """Divisor of a weight, at least 1, per channel, in a shape that broadcasts like its scale."""
     steps, scale = values[node.input[0]], values[node.input[1]]
     axis = next((entry.i for entry in node.attribute if entry.name == "axis"), 1) % steps.ndim
     others = tuple(other for other in range(steps.ndim) if scale.size == 1 or other != axis)
@@ -160,7 +160,7 @@ def _accumulator_scale(
 
 
 def _integer_bias(graph: GraphProto, node: NodeProto, bias: np.ndarray, scale: np.ndarray) -> NodeProto:
-    """Give the node its bias as int32, and return what turns that back into numbers."""
+    """Give the node its bias as int32, and return the node that dequantises it."""
     name = f"{node.output[0]}.bias"
     steps = np.clip(np.rint(bias / scale.astype(np.float64)), INT32.min, INT32.max).astype(np.int32)
     inputs = [

@@ -1,7 +1,7 @@
-"""Equalisation: channels of an activation that differ in size are made alike before one INT8 scale covers them all.
+"""Equalisation: channels of an activation with different ranges are scaled alike before one INT8 scale covers them all.
 
-A ReLU between two convolutions lets a positive factor pass, so channel c of the first may be divided by s_c if the
-weights of the second that read it are multiplied by it. The function stays the same (Nagel et al., "Data-free
+A positive factor commutes with a ReLU between two convolutions, so channel c of the first may be divided by s_c if the
+weights of the second that use it are multiplied by s_c. The function stays the same (Nagel et al., "Data-free
 quantization through weight equalization and bias correction", 2019); s_c is chosen from the ranges of activations and
 weights (Xiao et al., "SmoothQuant", 2022).
 """
@@ -19,7 +19,7 @@ from sefa_edge.export.int8.layers import Graph
 from sefa_edge.export.session import Inputs, run_tensors
 
 ACTIVATION_SHARE = 0.5
-"""How much of the unevenness moves from activations into weights: 1 all of it, 0.5 half."""
+"""Share of the range differences that moves from activations to weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Pair:
 
 
 def equalise(model: onnx.ModelProto, samples: Sequence[Inputs]) -> int:
-    """Equalise every Conv -> ReLU -> Conv of the model in place, from what the samples show. Returns how many."""
+    """Equalise every Conv -> ReLU -> Conv of the model in place, using the samples. Returns their number."""
     graph = Graph(model)
     pairs = list(find_pairs(graph))
     largest = _channel_maxima(model, [pair.activation for pair in pairs], samples)
@@ -48,7 +48,7 @@ def equalise(model: onnx.ModelProto, samples: Sequence[Inputs]) -> int:
 
 
 def find_pairs(graph: Graph) -> Iterator[Pair]:
-    """Convolutions with nothing but a ReLU between them, each weight used once."""
+    """Convolutions with only a ReLU between them, each weight used once."""
     for node in graph.model.graph.node:
         relu = (
             _only_consumer(graph, node.output[0], "Relu") if node.op_type == "Conv" and len(node.input) == 3 else None

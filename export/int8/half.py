@@ -1,7 +1,7 @@
-"""Strongly typed float16: every tensor carries its final type, as TensorRT 10 (on request) and 11 (always) want it.
+"""Strongly typed float16: every tensor has its final type, as required by TensorRT 11, and by 10 on request.
 
-Float32 stays where the signal itself is: scaling of inputs, the softmax whose expected coordinates are the features,
-the last layer, the ODE's state, joint units. Everything between is float16, Q/DQ scales included.
+The signal path stays float32: scaling of inputs, the softmax whose expected coordinates are the features, the last
+layer, the ODE's state, joint units. Everything else is float16, Q/DQ scales included.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sefa_edge.export.int8.layers import Graph
 from sefa_edge.profiles.errors import InputError
 
 TYPED_OPSET = 19
-"""The first in which Q/DQ scales may be float16."""
+"""The first opset in which Q/DQ scales may be float16."""
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 
 
@@ -41,7 +41,7 @@ def single_nodes(graph: Graph) -> set[str]:
     weighted = {node.name for node in graph.weighted}
     single = set(graph.nodes) - inner - weighted
     for node in graph.weighted:
-        if node.name not in graph.before_a_layer:  # the last layer, and what normalises its input
+        if node.name not in graph.before_a_layer:  # the last layer, and the normalisation of its input
             single |= {node.name, *(graph.producer[name].name for name in node.input[:1] if name in graph.producer)}
     for node in graph.model.graph.node:
         behind_softmax = any(
@@ -53,7 +53,7 @@ def single_nodes(graph: Graph) -> set[str]:
 
 
 def _carries_state(node: onnx.NodeProto, graph: Graph, single: set[str]) -> bool:
-    """An Euler step x + v / steps, where x is the noise or the sum of the step before."""
+    """An Euler step x + v / steps, where x is the noise or the sum of the previous step."""
     if node.op_type != "Add" or any(name in graph.initialisers for name in node.input):
         return False
     inputs = {value.name for value in graph.model.graph.input}
@@ -62,7 +62,7 @@ def _carries_state(node: onnx.NodeProto, graph: Graph, single: set[str]) -> bool
 
 
 class _HalfWriter:
-    """Copies nodes, giving each its precision, with casts where precisions meet."""
+    """Copies nodes in their precision, with casts between precisions."""
 
     def __init__(self, graph: Graph, single: set[str]) -> None:
         self._graph, self._single = graph, single
@@ -123,7 +123,7 @@ class _HalfWriter:
 
 
 def store_matrices_as_half(model: onnx.ModelProto) -> None:
-    """Float32 matrices of an INT8 model lie in the file as float16 behind a Cast, which every engine folds away."""
+    """Store float32 matrices of an INT8 model as float16 with a Cast, which every engine folds."""
     graph = Graph(model)
     nodes = []
     for node in model.graph.node:
@@ -140,7 +140,7 @@ def store_matrices_as_half(model: onnx.ModelProto) -> None:
 def _as_half(values: np.ndarray, name: str) -> np.ndarray:
     if np.abs(values).max(initial=0.0) > np.finfo(np.float16).max:
         raise InputError(
-            f"'{name}' holds {np.abs(values).max():.3g}, more than float16 can", "export with --precision fp32"
+            f"'{name}' has {np.abs(values).max():.3g}, beyond the range of float16", "export with --precision fp32"
         )
     return values.astype(np.float16)
 
@@ -151,7 +151,7 @@ def _tensor_types(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def _name_all(converted: onnx.ModelProto, original: onnx.ModelProto) -> None:
-    """The version converter renames nothing that we rely on, but forgets nodes' names."""
+    """Restore the names of nodes, which the version converter drops."""
     names = {node.output[0]: node.name for node in original.graph.node}
     for node in converted.graph.node:
         node.name = names.get(node.output[0], node.output[0])

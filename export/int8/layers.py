@@ -1,7 +1,7 @@
 """Which nodes of an exported graph are layers with weights, and which of them may compute in INT8.
 
-First and last layers stay in higher precision: their inputs and outputs are the signal itself. So does what is no
-convolution or matrix on a learned activation, such as the expected coordinates behind a softmax.
+First and last layers stay in higher precision: their inputs and outputs are the signal itself. So do operations that
+are not a convolution or matrix product of a learned activation, such as the expected coordinates after a softmax.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Layer:
 
 
 class Graph:
-    """An ONNX graph with its wiring looked up once."""
+    """An ONNX graph with lookup tables."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = model
@@ -54,7 +54,7 @@ class Graph:
 
     @cached_property
     def shapes(self) -> dict[str, list[int]]:
-        """Static shape of every tensor that is known."""
+        """Static shape of every tensor, if known."""
         values = (*self.model.graph.value_info, *self.model.graph.input, *self.model.graph.output)
         return {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
 
@@ -80,7 +80,7 @@ class Graph:
 
     @cached_property
     def before_a_layer(self) -> set[str]:
-        """Names of nodes with a layer somewhere behind them."""
+        """Names of nodes with a layer somewhere after them."""
         weighted = {node.name for node in self.weighted}
         reached: set[str] = set()
         for node in reversed(self.model.graph.node):
@@ -106,7 +106,7 @@ def attribute(node: onnx.NodeProto, name: str, default: object) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Residual:
-    """An addition of which exactly one side comes straight from a layer; `identity` is the tensor on the other."""
+    """An addition with exactly one side directly from a layer; `identity` is the tensor on the other side."""
 
     node: str
     layer: str
@@ -114,7 +114,7 @@ class Residual:
 
 
 def find_residuals(graph: Graph, layers: Sequence[Layer]) -> list[Residual]:
-    """All residual additions. TensorRT makes one INT8 kernel of layer and addition only when both sides are INT8."""
+    """All residual additions. TensorRT fuses layer and addition into one INT8 kernel only if both sides are INT8."""
     layer_of = {node: layer.name for layer in layers for node in layer.nodes}
     found = []
     for node in graph.model.graph.node:

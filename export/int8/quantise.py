@@ -1,7 +1,7 @@
 """Explicit INT8: QuantizeLinear/DequantizeLinear pairs around chosen layers, in the form that TensorRT fuses.
 
-Symmetric, zero point 0, activations per tensor, weights per output channel and stored as INT8, bias in floating point.
-A layer is `int8` (input and weights), `weights` (INT8 in the file, computed in floating point) or `kept`.
+Symmetric, zero point 0, activations per tensor, weights per output channel and stored as INT8, biases in floating
+point. A layer is `int8` (input and weights), `weights` (INT8 in the file, computed in floating point) or `kept`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sefa_edge.export.int8.layers import Layer, Residual
 from sefa_edge.export.int8.rounding import Int8Weight
 
 Mode = Literal["int8", "unsigned", "weights", "kept"]
-"""`unsigned`: as `int8`, with unsigned weights, which only the form for CPUs has (cpu_form.py)."""
+"""`unsigned`: as `int8`, with unsigned weights; only in the CPU form (cpu_form.py)."""
 COMPUTES_IN_INT8: tuple[Mode, ...] = ("int8", "unsigned")
 
 Recipe = Mapping[str, Mode]
@@ -28,7 +28,7 @@ Recipe = Mapping[str, Mode]
 
 @dataclass(frozen=True, slots=True)
 class Int8Source:
-    """Everything that any recipe needs: the float32 model, its layers, what was calibrated, the rounded weights."""
+    """The inputs for any recipe: the float32 model, its layers, the calibration, the rounded weights."""
 
     model: onnx.ModelProto
     layers: tuple[Layer, ...]
@@ -38,7 +38,7 @@ class Int8Source:
 
 
 def quantise(source: Int8Source, recipe: Recipe) -> onnx.ModelProto:
-    """The model with the recipe's layers in INT8. A residual's identity side goes with its layer."""
+    """The model with the recipe's layers in INT8. The identity side of a residual is quantised with its layer."""
     writer = _Writer(source)
     layer_of = {name: layer for layer in source.layers for name in layer.nodes}
     residual_of = {residual.node: residual for residual in source.residuals}
@@ -59,7 +59,7 @@ def quantise(source: Int8Source, recipe: Recipe) -> onnx.ModelProto:
 
 
 def stored_weight(layer: Layer) -> str:
-    """Name under which a layer's integers lie in the file."""
+    """Name of a layer's integer weights in the file."""
     return f"{layer.weight}.int8"
 
 

@@ -1,7 +1,7 @@
-"""Weights to INT8, column by column, each rounding error made up for by the columns that are still to come.
+"""Rounding of weights to INT8, column by column, each rounding error compensated in the remaining columns.
 
-Frantar et al., "GPTQ", 2022: with the second moments H of a layer's inputs, the remaining columns are moved so that the
-layer's output on the recordings changes least. Scales per output channel, symmetric, -127..127 or a narrower range.
+Frantar et al., "GPTQ", 2022: with the second moments H of a layer's inputs, the remaining columns are adjusted so that
+the layer's output on the samples changes least. Scales per output channel, symmetric, -127..127 or a narrower range.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ DAMPING = 0.01
 CLIPPING = np.linspace(1.0, 0.6, 11)
 """Fractions of a channel's largest weight that are tried as its range."""
 LAZY_COLUMNS = 64
-"""Columns that are rounded before the rest is corrected in one multiplication."""
+"""Columns rounded before the rest is corrected in one multiplication."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +30,7 @@ class Int8Weight:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grid:
-    """What weights are rounded to: whole steps of `scale`, at most `largest_step` of them."""
+    """Quantisation grid of weights: whole steps of `scale`, at most `largest_step`."""
 
     scale: np.ndarray
     largest_step: int
@@ -56,7 +56,7 @@ def round_weight(weight: np.ndarray, moments: Sequence[np.ndarray], largest_step
 
 
 def _channel_scales(matrix: np.ndarray, importance: np.ndarray, largest_step: int) -> np.ndarray:
-    """Per channel the scale with the smallest error, weighted by how large each input is."""
+    """For each channel the scale with the smallest error, weighted by the size of its inputs."""
     largest = np.abs(matrix).max(axis=1)
     best = np.full(len(matrix), np.inf)
     chosen = np.zeros(len(matrix))
@@ -72,7 +72,7 @@ def _channel_scales(matrix: np.ndarray, importance: np.ndarray, largest_step: in
 def _round_block(matrix: np.ndarray, moments: np.ndarray, grid: Grid) -> np.ndarray:
     columns = len(moments)
     damped = moments + np.eye(columns) * (DAMPING * float(np.diag(moments).mean()) + 1e-9)
-    order = np.argsort(-np.diag(damped))  # what matters most is rounded first, while others can still make up for it
+    order = np.argsort(-np.diag(damped))  # the most important columns first, while others can still compensate
     upper = np.linalg.cholesky(np.linalg.inv(damped[np.ix_(order, order)])).T
     remaining = np.ascontiguousarray(matrix[:, order].T)  # a column of the weight is a row here
     rounded = np.empty_like(remaining)
@@ -86,7 +86,7 @@ def _round_block(matrix: np.ndarray, moments: np.ndarray, grid: Grid) -> np.ndar
 
 
 def _round_columns(remaining: np.ndarray, rounded: np.ndarray, solver: tuple[np.ndarray, Grid]) -> np.ndarray:
-    """Round a few columns one after the other; returns the errors that all later columns have to make up for."""
+    """Round a few columns one after the other; returns the errors that later columns must compensate."""
     upper, grid = solver
     errors = np.empty_like(remaining)
     for column in range(len(remaining)):

@@ -1,8 +1,7 @@
-"""How far the action moves when only one layer is in INT8, and from that which layers may be.
+"""How much the action changes when only one layer is in INT8, and the choice of layers based on that.
 
-Errors of layers add up roughly like variances, so what counts is the squared error that a layer brings for the work it
-saves. The layers with the worst ratio go first to INT8 weights only, then back to floating point, as few as the budget
-asks for.
+Errors of layers add up roughly like variances, so the criterion is the squared error of a layer per work that it saves.
+The layers with the worst ratio fall back to INT8 weights only, then to floating point, as few as the budget requires.
 """
 
 from __future__ import annotations
@@ -19,27 +18,27 @@ from sefa_edge.export.session import Inputs, Kernels, run_chunks
 from sefa_edge.profiles.percentiles import nearest_rank
 
 BUDGET_SHARE = 0.8
-"""Of the budget is aimed at: other recordings than those that choose will be a little worse."""
+"""Share of the budget to aim at: the error is slightly larger on other samples than on those that choose."""
 NOT_FINITE_DEG = 1e9
-"""The error of a model that gives NaN or infinity anywhere: over every budget, and a number in the report."""
-WORTH_A_SECOND_LOOK = 0.01
-"""A smaller share saves no time to speak of."""
+"""Error of a model that returns NaN or infinity: over every budget, but a number in the report."""
+WORTH_RETRYING = 0.01
+"""A smaller share saves no significant time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Form:
-    """How a recipe becomes a model, and what a layer that does not bear INT8 falls back to, step by step."""
+    """How a recipe becomes a model, and the modes to which a layer falls back, step by step."""
 
     layers: Sequence[Layer]
     render: Callable[[Recipe], onnx.ModelProto]
     fallbacks: tuple[Mode, ...]
-    second_look_share: float = WORTH_A_SECOND_LOOK
-    """Share of all multiplications above which a layer that gave up INT8 is tried again on its own."""
+    retry_share: float = WORTH_RETRYING
+    """Share of all multiplications above which a layer that fell back from INT8 is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sensitivity:
-    """99th percentile of the action error, joint units, when only this layer is quantised."""
+    """99th percentile of the action error, in joint units, with only this layer quantised."""
 
     layer: Layer
     p99_deg: Mapping[Mode, float]
@@ -48,7 +47,7 @@ class Sensitivity:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judge:
-    """Samples with the chunks float32 [N, T, n] that are right for them, and the kernels that they are run on."""
+    """Samples with their reference chunks float32 [N, T, n], and the kernels to run them with."""
 
     samples: Sequence[Inputs]
     reference: np.ndarray
@@ -56,7 +55,7 @@ class Judge:
 
     def p99_deg(self, model: onnx.ModelProto) -> float:
         error = np.sort(np.abs(run_chunks(model, self.samples, self.kernels) - self.reference), axis=None)
-        if not np.isfinite(error[-1]):  # NaN is sorted last, and a few would lie above the percentile
+        if not np.isfinite(error[-1]):  # NaN sorts last, and a few would be above the percentile
             return NOT_FINITE_DEG
         return float(error[nearest_rank(0.99, error.size)])
 
@@ -84,18 +83,18 @@ def choose_recipe(form: Form, sensitivities: Sequence[Sensitivity], judge: Judge
         return judge.p99_deg(form.render(recipe)) <= budget_deg * BUDGET_SHARE
 
     steps = demotions(sensitivities, form.fallbacks)
-    low, high = 0, len(steps)  # after all of them nothing is quantised, which always fits
+    low, high = 0, len(steps)  # after all steps nothing is quantised, which always fits
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if fits(recipe_after(sensitivities, steps[:middle])) else (middle + 1, high)
     recipe = recipe_after(sensitivities, steps[:low])
     total = sum(found.layer.macs for found in sensitivities)
     largest_first = sorted((found.layer for found in sensitivities), key=lambda layer: layer.macs, reverse=True)
-    # First back into INT8 as exactly as there is, then into its fastest kernels: speed must not crowd a layer out.
+    # Retry the most accurate INT8 mode for all layers first, then the fastest one.
     modes: list[Mode] = ["int8", *(mode for mode in form.fallbacks if mode in COMPUTES_IN_INT8)]
     for mode in reversed(modes):
         for layer in largest_first:
-            is_worth_it = layer.macs > form.second_look_share * total or recipe[layer.name] in COMPUTES_IN_INT8
+            is_worth_it = layer.macs > form.retry_share * total or recipe[layer.name] in COMPUTES_IN_INT8
             again: Recipe = {**recipe, layer.name: mode}
             if recipe[layer.name] not in ("int8", mode) and is_worth_it and fits(again):
                 recipe = again
@@ -105,11 +104,11 @@ def choose_recipe(form: Form, sensitivities: Sequence[Sensitivity], judge: Judge
 def demotions(sensitivities: Sequence[Sensitivity], fallbacks: Sequence[Mode]) -> list[tuple[str, Mode]]:
     """Layers in the order in which they fall back, all of them to the first fallback, then to the next."""
     steps: list[tuple[str, Mode]] = []
-    gives_up: Mode = "int8"
+    previous: Mode = "int8"
     for mode in fallbacks:
-        worst_first = sorted(sensitivities, key=lambda s, m=gives_up: _error_per_saving(s, m), reverse=True)
+        worst_first = sorted(sensitivities, key=lambda s, m=previous: _error_per_saving(s, m), reverse=True)
         steps.extend((found.layer.name, mode) for found in worst_first)
-        gives_up = mode
+        previous = mode
     return steps
 
 
@@ -118,12 +117,12 @@ def _error_per_saving(found: Sensitivity, mode: Mode) -> float:
 
 
 def recipe_after(sensitivities: Sequence[Sensitivity], steps: Sequence[tuple[str, Mode]]) -> Recipe:
-    """Everything in INT8, less the given demotions."""
+    """Everything in INT8, except for the given demotions."""
     recipe: dict[str, Mode] = {s.layer.name: "int8" for s in sensitivities}
     recipe.update(steps)
     return recipe
 
 
 def layers_in(recipe: Mapping[str, Mode], *modes: Mode) -> list[str]:
-    """Names of the layers in any of some modes, in the recipe's order."""
+    """Names of the layers in one of the given modes, in the recipe's order."""
     return [name for name, chosen in recipe.items() if chosen in modes]

@@ -1,4 +1,4 @@
-"""`sefa-edge build`: an ONNX engine becomes a TensorRT plan, on the device that will run it. Needs no torch."""
+"""`sefa-edge build`: build a TensorRT plan from an ONNX engine, on the device that will run it. Needs no torch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BACKENDS: dict[str, Backend] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorr
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    """What every plan of one command has in common."""
+    """The settings that all plans of one command share."""
 
     backend: Backend
     library: LibraryEvent
@@ -39,10 +39,10 @@ class Builder:
     timing_cache: Path
 
     def build(self, recipe: PlanRecipe, plan: Path) -> PolicyCard:
-        """Build one plan with its card and its log; without success, what was there before stays.
+        """Build one plan with its card and log; after an error the old plan is kept.
 
         Raises:
-            SefaError: the model is refused, or does not build; the log beside the plan tells more.
+            SefaError: the model is refused, or does not build; the log next to the plan has the details.
         """
         require_rules(load_onnx(recipe.source.onnx), target_of(self.library.version))
         with staged(plan) as temporary:
@@ -72,7 +72,7 @@ class Builder:
         )
 
     def _this_gpu(self) -> list[str]:
-        """TensorRT knows no other GPU; TensorRT-RTX would take none for every one."""
+        """TensorRT always builds for this GPU; for TensorRT-RTX an empty list would mean every GPU."""
         return ["CURRENT"] if self.backend == "tensorrt_rtx" else []
 
     def _card(self, recipe: PlanRecipe, request: BuildRequest, seconds: float) -> PolicyCard:
@@ -83,7 +83,7 @@ class Builder:
                 "format": self.backend,
                 "precision": recipe.precision,
                 "strongly_typed": recipe.strongly_typed,
-                "gate": None,  # was measured of the ONNX file, not of this plan
+                "gate": None,  # was measured with the ONNX file, not with this plan
                 "plan": {
                     **plan_spec(self.place, request, self.library.version, seconds).model_dump(),
                     "onnx_gate": card.gate and card.gate.model_dump(),
@@ -103,7 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=("auto", "fp32", "fp16", "int8"),
         default="auto",
-        help="auto: the model's own; of a folder, the flavour that fits is taken",
+        help="auto: that of the model; from a folder, the matching flavour is used",
     )
     parser.add_argument("--backend", choices=tuple(BACKENDS), default="tensorrt", help="which library builds")
     parser.add_argument(
@@ -114,7 +114,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="TensorRT-RTX: build for these GPUs, e.g. SM86 SM120, without having one",
     )
     parser.add_argument(
-        "--workspace-mib", type=WORKSPACE_MIB.parse, default=256, help="memory that a kernel may use while it is chosen"
+        "--workspace-mib", type=WORKSPACE_MIB.parse, default=256, help="memory limit for a kernel during selection"
     )
     parser.add_argument(
         "--optimisation-level", type=OPTIMISATION_LEVEL.parse, default=3, metavar="N", help="0 to 5; 5 searches longest"
@@ -130,7 +130,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--choose", choices=("fastest",), help="build every flavour of a folder and keep the fastest within the budget"
     )
     parser.add_argument(
-        "--dataset", type=path_argument, metavar="D", help="recordings that --choose compares the flavours on"
+        "--dataset", type=path_argument, metavar="D", help="demonstrations on which --choose compares the flavours"
     )
 
 
@@ -171,13 +171,13 @@ def log_path(plan: Path) -> Path:
 
 def _checked_output(arguments: argparse.Namespace) -> Path:
     if arguments.output.suffix != ".plan":
-        raise InputError(f"{arguments.output} is no name for a plan", "name it model.plan")
+        raise InputError(f"{arguments.output} does not end in .plan", "name it model.plan")
     if (arguments.choose is None) != (arguments.dataset is None):
         raise InputError("--choose fastest and --dataset belong together", "give both or neither")
     if arguments.choose and not arguments.model.is_dir():
         raise InputError("--choose fastest compares the flavours of a folder", "give the export folder")
     if arguments.dataset and not arguments.dataset.is_dir():
-        raise InputError(f"{arguments.dataset} is no dataset", "give the folder of recordings")
+        raise InputError(f"{arguments.dataset} is not a dataset", "give the folder of a LeRobot dataset")
     return writable(arguments.output)
 
 

@@ -1,4 +1,4 @@
-"""Starts the child process that builds, shows how far it is, and says in one line how it ended."""
+"""Starts the child process that builds, shows its progress, and reports its result in one line."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ STOP_SECONDS = 10
 
 
 def describe(request: DescribeRequest, log: Path) -> LibraryEvent:
-    """What the installed library can do. Raises SefaError as the child does, BuildError when it crashes."""
+    """What the installed library can do. Raises the child's SefaError, or BuildError if it crashes."""
     answer = _last_event(request, log, _show_nothing)
     if not isinstance(answer, LibraryEvent):
         raise _broken(log)
@@ -41,7 +41,7 @@ def describe(request: DescribeRequest, log: Path) -> LibraryEvent:
 
 
 def build(request: BuildRequest, log: Path, label: str) -> BuiltEvent:
-    """Build one plan and show how far it is. Raises SefaError as the child does, BuildError when it crashes."""
+    """Build one plan and show the progress. Raises the child's SefaError, or BuildError if it crashes."""
     with Progress(label, 1000, sys.stderr) as progress:
 
         def show(event: ProgressEvent) -> None:
@@ -88,13 +88,13 @@ def _last_event(
 
 @contextlib.contextmanager
 def _child(request: DescribeRequest | BuildRequest, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
-    """The running child and its events. However this process ends, by Ctrl-C or by force, the child ends with it."""
+    """The running child and its events. The child always ends with this process, even after SIGKILL."""
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as events, log.open("wb") as log_file:
         process = _start(writing, log_file)
         try:
-            with contextlib.suppress(BrokenPipeError), cast(IO[bytes], process.stdin) as asked:
-                asked.write(request.model_dump_json().encode())  # it may already be dead
+            with contextlib.suppress(BrokenPipeError), cast(IO[bytes], process.stdin) as stdin:
+                stdin.write(request.model_dump_json().encode())  # the child may already be dead
             yield process, events
         finally:
             process.kill()
@@ -102,7 +102,7 @@ def _child(request: DescribeRequest | BuildRequest, log: Path) -> Iterator[tuple
 
 
 def _start(events: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
-    """The child, with the descriptor to write its events to, which this process then closes."""
+    """Start the child with the descriptor for its events, which this process then closes."""
     try:
         return subprocess.Popen(
             [sys.executable, "-m", "sefa_edge.export.plan.build_process", str(events), str(os.getpid())],

@@ -1,4 +1,4 @@
-"""Which ONNX file to build a plan from, and how: the flavours of one export, and what a library can do with each."""
+"""Which ONNX file to build a plan from, and how: the flavours of an export, and what a library can build from each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sefa_edge.profiles.onnxfile.targets import (
 ENGINE, REFERENCE = "model.onnx", "model.fp32.onnx"
 SOURCE_FILES = (ENGINE, "model.typed.onnx", "model.fp16.onnx", REFERENCE)
 TARGETS = ((11, 0, TENSORRT_11), (10, 13, TENSORRT_10_16), (10, 0, TENSORRT_10_3), (8, 5, TENSORRT_8_6))
-"""(major, minor, what the parser takes from that release on), newest first."""
+"""(major, minor, rules of the parser from that release on), newest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +33,12 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class PlanRecipe:
-    """A flavour, and what to make of it."""
+    """A flavour, and how to build it."""
 
     source: Source
     precision: Precision
     strongly_typed: bool
-    """Of the network that is built: every tensor keeps the type that the graph gives it."""
+    """Whether every tensor of the built network keeps its type in the graph."""
 
     @property
     def label(self) -> str:
@@ -49,23 +49,24 @@ def find_sources(model: Path) -> list[Source]:
     """The file itself, or every flavour in an export folder, `model.onnx` first.
 
     Raises:
-        InputError: none there, one without a valid card, or one that another checkpoint was exported to.
+        InputError: no file, one without a valid card, or files from different checkpoints.
     """
     if not model.is_dir():
         return [_source(model)]
     found = [_source(model / name) for name in SOURCE_FILES if (model / name).exists()]
     if not found or found[0].onnx.name != ENGINE:
-        raise InputError(f"{model} holds no {ENGINE}", "give an export folder or an ONNX file")
+        raise InputError(f"{model} has no {ENGINE}", "give an export folder or an ONNX file")
     for source in found[1:]:
         if _origin(source) != _origin(found[0]):
             raise InputError(
-                f"{source.onnx} and {ENGINE} beside it come from different checkpoints", "export into an empty folder"
+                f"{source.onnx} and {ENGINE} in that folder come from different checkpoints",
+                "export to an empty folder",
             )
     return found
 
 
 def recipes_for(source: Source, library: LibraryEvent) -> list[PlanRecipe]:
-    """What a library can make of a flavour, best first; empty when it can do nothing with it."""
+    """The plans that a library can build from a flavour, best first."""
     card = source.card
     if card.opset > target_of(library.version).newest_opset:
         return []
@@ -78,10 +79,10 @@ def recipes_for(source: Source, library: LibraryEvent) -> list[PlanRecipe]:
 
 
 def choose_plan_recipe(sources: list[Source], library: LibraryEvent, precision: Precision | None) -> PlanRecipe:
-    """The recipe to build: of the asked precision (None: that of the first one), strongly typed where possible.
+    """The recipe for a precision (None: that of the first flavour), strongly typed if possible.
 
     Raises:
-        InputError: no flavour gives that precision with this library; says which ones there are.
+        InputError: no flavour gives that precision with this library; lists the possible ones.
     """
     wanted = precision or sources[0].card.precision
     every = [recipe for source in sources for recipe in recipes_for(source, library)]
@@ -89,14 +90,14 @@ def choose_plan_recipe(sources: list[Source], library: LibraryEvent, precision: 
     if not suitable:
         offered = ", ".join(sorted({recipe.precision for recipe in every})) or "nothing"
         raise InputError(
-            f"TensorRT {library.version} can build {offered} of {_names(sources)}, not {wanted}",
+            f"TensorRT {library.version} can build {offered} from {_names(sources)}, not {wanted}",
             _what_to_do(sources, library),
         )
     return max(suitable, key=lambda recipe: (recipe.strongly_typed, recipe.source.card.strongly_typed))
 
 
 def fastest_candidates(sources: list[Source], library: LibraryEvent) -> list[PlanRecipe]:
-    """Everything below fp32 that the library can make of an export folder."""
+    """Everything below fp32 that the library can build from an export folder."""
     every = [recipe for source in sources for recipe in recipes_for(source, library)]
     below = [recipe for recipe in every if recipe.precision != "fp32"]
     distinct = {(recipe.source.card.engine_sha256, recipe.precision): recipe for recipe in below}
@@ -104,8 +105,8 @@ def fastest_candidates(sources: list[Source], library: LibraryEvent) -> list[Pla
 
 
 def target_of(version: str) -> Target:
-    """What a version's parser takes. TensorRT-RTX counts from 1 again."""
-    release = tuple(int(word) for word in version.split(".")[:2])
+    """The rules for a version's parser. Versions of TensorRT-RTX start again at 1."""
+    release = tuple(int(part) for part in version.split(".")[:2])
     if release < (2, 0):
         return TENSORRT_RTX
     return next((target for *since, target in TARGETS if release >= tuple(since)), TENSORRT_8_6)
@@ -130,7 +131,5 @@ def _what_to_do(sources: list[Source], library: LibraryEvent) -> str:
     ceiling = target_of(library.version).newest_opset
     newest = max(source.card.opset for source in sources)
     if newest > ceiling:
-        return (
-            f"it reads opset {ceiling} at most, and the newest here is {newest}; export with --precision int8 or fp32"
-        )
+        return f"it supports opset {ceiling} at most, the newest here is {newest}; export with --precision int8 or fp32"
     return "export again with that --precision, or give the whole export folder"

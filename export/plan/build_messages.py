@@ -1,4 +1,4 @@
-"""What the build command and its child process say to each other: one request in, events out, as lines of JSON."""
+"""The messages between the build command and its child process: one request in, events out, as lines of JSON."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ MAX_LINE_BYTES = 100_000
 
 
 class DescribeRequest(StrictModel):
-    """Ask what the installed library can do."""
+    """Request what the installed library can do."""
 
     kind: Literal["describe"] = "describe"
     backend: Backend
 
 
 class BuildRequest(StrictModel):
-    """Ask for one plan."""
+    """Request one plan."""
 
     kind: Literal["build"] = "build"
     backend: Backend
     onnx: str
     onnx_sha256: str
     plan: str
-    """Where the child writes it; the parent moves it to its place."""
+    """Path for the child; the parent moves the plan to its final path."""
     precision: Precision
     strongly_typed: bool
     workspace_mib: Annotated[int, Field(ge=1, le=1 << 20)]
     optimisation_level: Annotated[int, Field(ge=0, le=5)]
     timing_cache: str | None = None
     compute_capabilities: list[str] = Field(default_factory=list)
-    """What TensorRT-RTX builds for: `SM86` and the like, or `CURRENT`. None for TensorRT."""
+    """Targets of TensorRT-RTX, such as `SM86`, or `CURRENT`. Empty for TensorRT."""
 
 
 class LibraryEvent(StrictModel):
@@ -47,11 +47,11 @@ class LibraryEvent(StrictModel):
     strongly_typed: bool
     weakly_typed: bool
     compute_capabilities: list[str]
-    """That it can build for without such a GPU; none for TensorRT."""
+    """Targets for which it can build without such a GPU; empty for TensorRT."""
 
 
 class ProgressEvent(StrictModel):
-    """How far the build is."""
+    """Progress of the build."""
 
     kind: Literal["progress"] = "progress"
     permille: Permille
@@ -66,7 +66,7 @@ class BuiltEvent(StrictModel):
 
 
 class FailedEvent(StrictModel):
-    """An expected failure, in the words and with the exit code of SefaError."""
+    """An expected failure, with message, hint and exit code of SefaError."""
 
     kind: Literal["failed"] = "failed"
     message: str

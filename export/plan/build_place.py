@@ -1,4 +1,4 @@
-"""Where a plan is built, which is where alone it may run."""
+"""The machine on which a plan is built, which is also the only one that may run it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from sefa_edge.profiles.gpu import Gpu, search_gpu
 from sefa_edge.profiles.jetson import Jetson, find_jetson
 
 OLDEST_WITH_FP32 = 80
-"""TensorRT-RTX has no FP32 matrix product for Turing, so that an ahead-of-time build leaves it out unless asked."""
+"""TensorRT-RTX has no FP32 matrix product for Turing, so an ahead-of-time build excludes it by default."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """This machine, as far as a plan depends on it."""
+    """The properties of this machine on which a plan depends."""
 
     gpu: Gpu | None
     jetson: Jetson | None
     targets: tuple[str, ...]
-    """Compute capabilities of an ahead-of-time build; none: the plan is built for `gpu`."""
+    """Compute capabilities of an ahead-of-time build; empty: the plan is built for `gpu`."""
 
     @property
     def power_mode(self) -> str | None:
@@ -30,23 +30,23 @@ class Place:
 
 
 def find_place(backend: Backend, library: LibraryEvent, asked: list[str]) -> Place:
-    """This machine and what to build for.
+    """This machine and the targets of the build.
 
     Raises:
-        InputError: a compute capability that the library does not know, or one asked of TensorRT.
-        MissingError: TensorRT, and no GPU here.
+        InputError: a compute capability that the library does not support, or any with TensorRT.
+        MissingError: TensorRT without a GPU.
     """
     search = search_gpu()
     if backend == "tensorrt":
         if asked:
-            raise InputError("TensorRT builds for the GPU of this machine alone", "leave out --compute-capability")
+            raise InputError("TensorRT only builds for the GPU of this machine", "leave out --compute-capability")
         if search.gpu is None:
             raise MissingError(f"TensorRT needs a GPU to build on: {search.reason}", "build on the device that runs it")
         return Place(search.gpu, find_jetson(), ())
     if unknown := sorted(set(asked) - set(library.compute_capabilities)):
         raise InputError(
             f"TensorRT-RTX {library.version} does not build for {', '.join(unknown)}",
-            f"it knows {' '.join(library.compute_capabilities)}",
+            f"it supports {' '.join(library.compute_capabilities)}",
         )
     if asked or search.gpu is None:
         modern = (name for name in library.compute_capabilities if capability_number(name) >= OLDEST_WITH_FP32)
@@ -55,7 +55,7 @@ def find_place(backend: Backend, library: LibraryEvent, asked: list[str]) -> Pla
 
 
 def plan_spec(place: Place, request: BuildRequest, version: str, build_seconds: float) -> PlanSpec:
-    """What the plan's card says about where it may run."""
+    """The part of the plan's card that says where it may run."""
     gpu = None if place.targets else place.gpu
     return PlanSpec(
         onnx_sha256=request.onnx_sha256,

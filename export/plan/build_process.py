@@ -1,7 +1,7 @@
-"""The child process of `sefa-edge build`: TensorRT may crash here, or eat the memory, and only the build is lost.
+"""The child process of `sefa-edge build`: if TensorRT crashes or exhausts the memory, only the build is lost.
 
 `python -m sefa_edge.export.plan.build_process FD PARENT`: one request as JSON on standard input, events as lines of
-JSON on the descriptor FD, no longer than the process PARENT lives. Standard output and error are the log.
+JSON on the descriptor FD; ends with the process PARENT. Standard output and error are the log.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ def _send(events: BinaryIO, event: StrictModel) -> None:
 
 
 def _die_with_parent(parent: int) -> None:
-    """A build that nobody waits for would hold the GPU for minutes."""
+    """Otherwise an abandoned build would occupy the GPU for minutes."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before
+    if os.getppid() != parent:  # it had already died
         os._exit(1)
 
 

@@ -1,4 +1,4 @@
-"""How far a build is, and why it failed, from what TensorRT tells while it builds."""
+"""Progress of a build and the reason of a failure, from TensorRT's callbacks and log."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOG_PHASES = (
     ("Total Host Persistent Memory", 900, "planning memory"),
     ("Engine generation completed", 980, "writing the plan"),
 )
-"""What TensorRT 8.6, which has no progress monitor, logs on its way, and how far it then is, in permille."""
+"""Log messages of TensorRT 8.6, which has no progress monitor, and the progress that they mean, in permille."""
 
 
 def one_line(message: str) -> str:
@@ -34,7 +34,7 @@ class _Phase:
 
 
 class BuildWatcher:
-    """Turns the callbacks of the library into a log, into progress events, and into the reason of a failure."""
+    """Turns the library's callbacks into a log, progress events, and the reason of a failure."""
 
     def __init__(self, report: Callable[[ProgressEvent], None]) -> None:
         self._report = report
@@ -53,12 +53,12 @@ class BuildWatcher:
                 self._advance(permille, phase)
 
     def reason(self) -> str:
-        """The last error, in one line."""
+        """The last error as one line."""
         errors = [message for severity, message in self._messages if severity in ERRORS]
-        return one_line(errors[-1]) if errors else "it gives no reason"
+        return one_line(errors[-1]) if errors else "it reports no reason"
 
     def find(self, texts: Sequence[str]) -> str:
-        """The first kept message that holds one of the texts; empty when there is none."""
+        """The first kept message that contains one of the texts; empty if there is none."""
         return next((message for _, message in self._messages if any(text in message for text in texts)), "")
 
     def phase_start(self, name: str, parent: str | None, steps: int) -> None:
@@ -78,7 +78,7 @@ class BuildWatcher:
         return round(1000 * max((self._done_share(name) for name in roots), default=0.0))
 
     def _done_share(self, name: str) -> float:
-        """A phase is done by its own steps, and inside the step that it is at by its children."""
+        """Completed share of a phase: its own steps, and within the present step that of its children."""
         phase = self._phases[name]
         inside = max(
             (self._done_share(child) for child, each in self._phases.items() if each.parent == name), default=0
@@ -86,6 +86,6 @@ class BuildWatcher:
         return min((phase.done + inside) / phase.steps, 1.0)
 
     def _advance(self, permille: int, phase: str) -> None:
-        if permille > self._permille:  # never backwards: phases overlap at their ends
+        if permille > self._permille:  # never backwards: phases overlap
             self._permille = min(permille, 1000)
             self._report(ProgressEvent(permille=self._permille, phase=phase))

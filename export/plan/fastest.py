@@ -1,6 +1,6 @@
-"""`--choose fastest`: every flavour is built, compared and timed on the device, and the fastest good one is kept.
+"""`--choose fastest`: build, compare and time every flavour on the device, and keep the fastest within the budget.
 
-Which it is differs by board and release: INT8 is not always faster than FP16 at batch 1, nor always accurate enough.
+The result differs by board and release: INT8 is not always faster than FP16 at batch 1, nor always accurate enough.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Protocol
 
 from sefa_edge.export.plan.build_choice import REFERENCE, PlanRecipe, Source, fastest_candidates
 from sefa_edge.export.plan.build_messages import LibraryEvent
-from sefa_edge.export.program import run_sefa_edge, told_reason
+from sefa_edge.export.program import error_message, run_sefa_edge
 from sefa_edge.profiles.card import PolicyCard, save_card
 from sefa_edge.profiles.errors import InputError, MissingError, SefaError
 from sefa_edge.profiles.files import staged
@@ -22,7 +22,7 @@ from sefa_edge.profiles.verification import VerificationReport, parse_verificati
 
 
 class BuildsPlans(Protocol):
-    """What is needed of the builder."""
+    """The part of `Builder` that is used here."""
 
     @property
     def library(self) -> LibraryEvent: ...
@@ -32,7 +32,7 @@ class BuildsPlans(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A flavour, its plan if it could be built, and how it did."""
+    """A flavour, its plan if it could be built, and its measurement."""
 
     recipe: PlanRecipe
     plan: Path
@@ -47,7 +47,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The plan that was kept, None when none is within the budget, and the table of all."""
+    """The card of the plan that was kept (None: none is within the budget), and the table of all."""
 
     card: PolicyCard | None
     table: str
@@ -84,13 +84,13 @@ def measure(
         card = builder.build(recipe, plan)
         return Candidate(recipe, plan, card, compare(plan))
     except MissingError:
-        raise  # the others would miss it too
+        raise  # it is missing for all others too
     except SefaError as error:
         return Candidate(recipe, plan, card, None, str(error))
 
 
 def fastest(candidates: Sequence[Candidate]) -> Candidate | None:
-    """The one with the lowest median latency among those within their budget."""
+    """The candidate with the lowest median latency among those within their budget."""
     allowed = [candidate for candidate in candidates if candidate.is_within_budget]
     return min(
         allowed, key=lambda candidate: candidate.measured.candidate.p50_ns if candidate.measured else 0, default=None
@@ -98,7 +98,7 @@ def fastest(candidates: Sequence[Candidate]) -> Candidate | None:
 
 
 def keep(best: Candidate, output: Path) -> PolicyCard:
-    """Move the chosen plan and its log to their place, and write its card there."""
+    """Move the chosen plan and its log to their final paths, and write its card."""
     assert best.card is not None
     best.plan.with_name(best.plan.name + ".log").replace(output.with_name(output.name + ".log"))
     with staged(output) as temporary:
@@ -126,15 +126,15 @@ def table(candidates: Sequence[Candidate], best: Candidate | None) -> str:
 
 
 def verify(reference: Path, candidate: Path, dataset: Path) -> VerificationReport:
-    """Run `sefa-edge verify` as a program: this half may not import the runtime.
+    """Run `sefa-edge verify` as a program: export may not import the runtime.
 
     Raises:
-        SefaError: it could not compare, with its reason and its exit code.
+        SefaError: it could not compare; has its reason and exit code.
     """
-    words = ["verify", str(reference), str(candidate), "--dataset", str(dataset), "--json", "-"]
-    done = run_sefa_edge(words)
+    arguments = ["verify", str(reference), str(candidate), "--dataset", str(dataset), "--json", "-"]
+    done = run_sefa_edge(arguments)
     if done.stdout and done.returncode in (0, 1):  # 1: outside the budget
         return parse_verification(done.stdout)
-    reason = told_reason(done.stderr) or f"exit code {done.returncode}"
+    reason = error_message(done.stderr) or f"exit code {done.returncode}"
     kind = MissingError if done.returncode == MissingError.exit_code else SefaError
-    raise kind(f"the plan could not be compared: {reason}", "sefa-edge " + " ".join(words))
+    raise kind(f"the plan could not be compared: {reason}", "sefa-edge " + " ".join(arguments))

@@ -1,7 +1,7 @@
-"""The one TensorRT builder, for 8.6 to 11.x and for TensorRT-RTX: what a version can do is tested, not looked up.
+"""The TensorRT builder for 8.6 to 11.x and for TensorRT-RTX: abilities of a version are tested, not looked up.
 
 Runs in a child process (build_process.py), because the library may crash. Nothing here has run on a GPU yet: the calls
-are checked against the genuine bindings of each version, and executed for real by TensorRT-RTX (tests/tensorrt).
+are checked against the genuine bindings of each version, and executed by TensorRT-RTX without a GPU (tests/tensorrt).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sefa_edge.profiles.files import sha256_of
 from sefa_edge.profiles.plan_libraries import PLAN_LIBRARIES
 
 LibraryObject: TypeAlias = Any
-"""Of a class that only the library declares; tests/tensorrt checks every use against each version's own declaration."""
+"""An object of the library, whose classes are only declared there; tests/tensorrt checks every use for each version."""
 
 OPTIONAL = {
     "NetworkDefinitionCreationFlag": ("EXPLICIT_BATCH", "STRONGLY_TYPED"),
@@ -29,11 +29,11 @@ OPTIONAL = {
     "tensorrt": ("IProgressMonitor", "ComputeCapability"),
     "IBuilderConfig": ("progress_monitor", "num_compute_capabilities", "set_compute_capability"),
 }
-"""What some version lacks, by owner. Used below only behind a feature test; everything else must exist everywhere."""
+"""Names that some version lacks, by owner. Used only after a feature test; all others exist in every version."""
 
 NOT_TARGETS = ("NONE", "CURRENT")
 WRONG_NUMBERS = ("UINT8 zero_point", "Defaulting to INT8")
-"""Warnings of the parser after which the plan would compute something else than the model."""
+"""Warnings of the parser that mean that the plan would not compute what the model does."""
 
 
 class BuildError(SefaError):
@@ -81,12 +81,12 @@ def capability_number(name: str) -> int:
 
 
 def build_plan(trt: ModuleType, request: BuildRequest, watcher: BuildWatcher) -> bytes:
-    """Build the plan that is asked for.
+    """Build the requested plan.
 
     Raises:
-        InputError: the parser refuses the model, or reads it as another one.
+        InputError: the parser refuses the model, or would compute it wrongly.
         MissingError: TensorRT cannot use this machine's GPU.
-        BuildError: the model is accepted, and no plan comes out.
+        BuildError: the model is accepted, but cannot be built.
     """
     logger = _logger(trt, watcher.log)
     builder = _builder(trt, logger, watcher)
@@ -100,7 +100,7 @@ def build_plan(trt: ModuleType, request: BuildRequest, watcher: BuildWatcher) ->
     uses_cache = request.timing_cache is not None and _attach_cache(config, Path(request.timing_cache), watcher)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise BuildError(f"{request.onnx} cannot be built: {watcher.reason()}", "the log tells more")
+        raise BuildError(f"{request.onnx} cannot be built: {watcher.reason()}", "the log has the details")
     if uses_cache:
         write_timing_cache(Path(request.timing_cache or ""), bytes(config.get_timing_cache().serialize()))
     return bytes(plan)
@@ -109,7 +109,7 @@ def build_plan(trt: ModuleType, request: BuildRequest, watcher: BuildWatcher) ->
 def _builder(trt: ModuleType, logger: LibraryObject, watcher: BuildWatcher) -> LibraryObject:
     try:
         return trt.Builder(logger)
-    except TypeError:  # its factory returned a null pointer; why, is only in the log
+    except TypeError:  # its factory returned a null pointer; the reason is only in the log
         raise MissingError(
             f"TensorRT cannot use the GPU of this machine: {watcher.reason()}",
             "is the NVIDIA driver running, and does this TensorRT support this GPU?",
@@ -131,7 +131,7 @@ def _parse(parser: LibraryObject, request: BuildRequest, watcher: BuildWatcher) 
         raise InputError(f"{path} changed while it was being built", "build again")
     if not parser.parse(path.read_bytes()):
         reason = one_line(str(parser.get_error(0))) if parser.num_errors else watcher.reason()
-        raise InputError(f"TensorRT refuses {path}: {reason}", "export again; the log tells more")
+        raise InputError(f"TensorRT refuses {path}: {reason}", "export again; the log has the details")
     if wrong := watcher.find(WRONG_NUMBERS):
         raise InputError(f"TensorRT would compute {path} wrongly: {wrong}", "quantise to signed INT8 with zero point 0")
 
@@ -140,9 +140,9 @@ def _configure(trt: ModuleType, config: LibraryObject, request: BuildRequest) ->
     flags = trt.BuilderFlag
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace_mib << 20)
     config.builder_optimization_level = request.optimisation_level
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # lets the runner tell which layers compute in INT8
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # the runner reads from it which layers use INT8
     if request.precision == "fp32":
-        config.clear_flag(flags.TF32)  # 10 bits of mantissa are no fp32
+        config.clear_flag(flags.TF32)  # TF32 has only 10 bits of mantissa
     if not request.strongly_typed and request.precision != "fp32":
         config.set_flag(flags.FP16)
     if not request.strongly_typed and request.precision == "int8":
@@ -159,7 +159,7 @@ def _set_targets(trt: ModuleType, config: LibraryObject, names: list[str]) -> No
 
 
 def _attach_cache(config: LibraryObject, path: Path, watcher: BuildWatcher) -> bool:
-    """Let the build use and fill the cache; one of another machine or version is replaced by an empty one."""
+    """Use the cache for the build; one of another machine or version is replaced by an empty one."""
     for content in (read_timing_cache(path), b""):
         cache = config.create_timing_cache(content)
         if cache is not None and config.set_timing_cache(cache, False):
@@ -169,7 +169,7 @@ def _attach_cache(config: LibraryObject, path: Path, watcher: BuildWatcher) -> b
 
 
 def _logger(trt: ModuleType, write: Callable[[str, str], None]) -> LibraryObject:
-    class Logger(trt.ILogger):  # TensorRT returns None or False, and tells the reason only here
+    class Logger(trt.ILogger):  # TensorRT returns None or False, and reports the reason only here
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
 
@@ -190,7 +190,7 @@ def _monitor(trt: ModuleType, watcher: BuildWatcher) -> LibraryObject:
 
         def step_complete(self, phase_name: str, step: int) -> bool:
             watcher.step_complete(phase_name, step)
-            return True  # go on
+            return True  # continue
 
         def phase_finish(self, phase_name: str) -> None:
             watcher.phase_finish(phase_name)

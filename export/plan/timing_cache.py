@@ -1,6 +1,6 @@
-"""Measured kernel times, kept between builds: they make a rebuild fast and choose the same kernels again.
+"""Measured kernel times, kept between builds: a rebuild is fast and chooses the same kernels.
 
-They hold for one library version on one kind of GPU at one power mode, so that is what the file is named after.
+They are valid for one library version on one kind of GPU in one power mode, so the file name contains these.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ SUFFIX = ".timing"
 
 
 def timing_cache_path(folder: Path, *key: str) -> Path:
-    """The file of a key (library, version, GPU, compute capability, power mode), readable and free of collisions."""
-    words = [re.sub(r"[^A-Za-z0-9.]+", "_", word).strip("_.") or "none" for word in key]
+    """The file for a key (library, version, GPU, compute capability, power mode), readable and unique."""
+    parts = [re.sub(r"[^A-Za-z0-9.]+", "_", part).strip("_.") or "none" for part in key]
     digest = hashlib.sha256("\0".join(key).encode()).hexdigest()[:8]
-    return folder / f"{'-'.join(words)[:160]}-{digest}{SUFFIX}"
+    return folder / f"{'-'.join(parts)[:160]}-{digest}{SUFFIX}"
 
 
 def read_timing_cache(path: Path) -> bytes:
-    """What was measured before; empty when there is nothing, or nothing credible."""
+    """The stored times; empty if there are none, or the file is too large."""
     try:
         return path.read_bytes() if path.stat().st_size <= MAX_BYTES else b""
     except OSError:
@@ -33,7 +33,7 @@ def read_timing_cache(path: Path) -> bytes:
 
 
 def write_timing_cache(path: Path, content: bytes) -> None:
-    """Keep what was measured, whole or not at all. Without room for it, the next build is merely slower."""
+    """Store the measured times atomically. A write error is ignored: the next build is only slower."""
     if not 0 < len(content) <= MAX_BYTES:
         return
     try:

@@ -1,1 +1,1 @@
-"""Host side of the arm: messages, calibration, the Arm, and one room per kind of arm."""
+"""Host side of the arm: messages, calibration, the `Arm` protocol, and one folder per kind of bus."""

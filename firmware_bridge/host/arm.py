@@ -1,4 +1,4 @@
-"""What the runtime asks of an arm, whatever hangs on the other end of the cable."""
+"""The interface between the runtime and an arm of any kind."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from sefa_edge.firmware_bridge.host.messages import HeldCommand, JointGoal, Join
 
 
 class Arm(Protocol):
-    """An arm that is connected. Every call is bounded in time.
+    """A connected arm. Every call is bounded in time.
 
-    Connecting and closing never change the torque: an arm that stands stays standing.
+    Opening and closing never change the torque: an arm that holds its pose keeps holding it.
     """
 
     @property
@@ -19,15 +19,15 @@ class Arm(Protocol):
 
     @property
     def identity(self) -> ArmIdentity:
-        """Which arm it is, as its servos said when it was opened."""
+        """Which arm it is, as its servos reported when it was opened."""
         ...
 
     def prepare(self) -> Preparation:
-        """Set up what the profile says and a power cut undoes. Torque is not touched.
+        """Write the settings of the profile that a power cut resets. Torque is not touched.
 
         Raises:
             InputError: it would not be safe to use the arm as it is.
-            ArmFault: a part of it is silent or unwilling.
+            ArmFault: a servo does not answer or does not confirm a write.
         """
         ...
 
@@ -41,11 +41,11 @@ class Arm(Protocol):
         ...
 
     def send(self, goal: JointGoal) -> None:
-        """Send one position command to all joints but those of `goal.left_out`. Raises ArmDisconnected."""
+        """Send one position command to all joints except those in `goal.left_out`. Raises ArmDisconnected."""
         ...
 
     def read_command(self) -> HeldCommand:
-        """Ask every joint once for its torque and its goal.
+        """Read torque state and goal of every joint once.
 
         Raises:
             ArmTimeout: no joint answered.
@@ -53,17 +53,17 @@ class Arm(Protocol):
         """
         ...
 
-    def check_stance(self) -> None:
-        """Whether the torque may be switched on where the arm stands. Writes nothing.
+    def check_position_limits(self) -> None:
+        """Check that torque may be switched on at the present position. Writes nothing.
 
         Raises:
-            JointsOutside: joints would jump, because they stand outside the range that their servos keep to.
-            ArmFault: a joint does not answer, or reports another position each time it is asked.
+            JointsOutside: joints are outside the position limits of their servos and would jump.
+            ArmFault: a joint does not answer, or two readings of its position do not agree.
         """
         ...
 
     def read_torque(self) -> TorqueReading:
-        """Which joints have their torque on, whichever program switched it on. Raises ArmDisconnected."""
+        """Which joints have their torque on, whatever program switched it on. Raises ArmDisconnected."""
         ...
 
     def enable_torque(self) -> None:
@@ -75,9 +75,9 @@ class Arm(Protocol):
         ...
 
     def release_torque(self) -> None:
-        """Torque off in every servo that hears it, read back. Raises ArmUnconfirmed: who still holds, or is silent."""
+        """Torque off in every servo, read back. Raises ArmUnconfirmed with the joints that hold or do not answer."""
         ...
 
     def close(self) -> None:
-        """Give the port back. Torque stays as it is."""
+        """Close the port. Torque stays as it is."""
         ...

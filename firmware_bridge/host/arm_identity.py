@@ -1,4 +1,4 @@
-"""Which arm this is: what its servos say about themselves."""
+"""Which arm this is: the identity that its servos report."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ FIELD_NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class ArmIdentity:
-    """All servos, in the profile's order. Two arms that were calibrated never agree in all of it."""
+    """All servos, in the profile's order. Two calibrated arms never agree in all of these numbers."""
 
     joints: Annotated[tuple[JointIdentity, ...], Many(32)]
 
     @property
     def calibration(self) -> Calibration:
-        """What the servos' registers say; the direction (drive_mode) is in none of them and is 0 here."""
+        """The calibration in the servos' registers. They do not hold the direction (drive_mode): it is 0 here."""
         return Calibration(
             tuple(
                 JointCalibration(joint.servo_id, 0, joint.homing_offset, joint.range_min_ticks, joint.range_max_ticks)
@@ -54,17 +54,17 @@ class ArmIdentity:
         )
 
     def difference(self, other: ArmIdentity, names: Sequence[str]) -> str:
-        """The first thing in which `other` is another arm, in words; empty where it is the same one."""
+        """The first number in which `other` differs, as text for a person; empty when it is the same arm."""
         for name, mine, others in zip(names, self.joints, other.joints, strict=True):
-            for field, words in FIELD_NAMES.items():
+            for field, field_name in FIELD_NAMES.items():
                 was, found = getattr(mine, field), getattr(others, field)
                 if was != found:
-                    return f"{words} of {name} is {_shown(found)}, was {_shown(was)}"
+                    return f"{field_name} of {name} is {_shown(found)}, was {_shown(was)}"
         return ""
 
 
 def nominal_identity(profile: ArmProfile) -> ArmIdentity:
-    """The arm that the profile describes, of STS3215 servos without offsets. True for the simulated arm only."""
+    """The arm that the profile describes, with STS3215 servos without offsets: valid for the simulated arm only."""
     return ArmIdentity(
         tuple(
             JointIdentity(entry.servo_id, NOMINAL_MODEL, (0, 0), 0, entry.range_min_ticks, entry.range_max_ticks)

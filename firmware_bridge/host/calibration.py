@@ -1,4 +1,4 @@
-"""Where zero is: from encoder ticks to joint units and back, as LeRobot calibrates.
+"""Calibration of an arm: from encoder ticks to joint units and back, as LeRobot does it.
 
 Facts of LeRobot (its SO-100/SO-101 followers, releases up to 0.6; the formulae are those of 0.4.4's
 `SerialMotorsBus`): a calibration file is one JSON object keyed by joint name, five integers each. The same
@@ -13,8 +13,8 @@ range_percent   -100..100 over lo..hi                negated                body
 percent         0..100 over lo..hi                   100 - value            gripper, always
 ==============  ===================================  =====================  ================================
 
-Outside `lo..hi` the two percentages stay at their ends. Nothing in a calibration file, a dataset or a checkpoint
-tells which of the first two was meant: the arm profile and the policy card do.
+Outside `lo..hi` the two percentages are clipped. Nothing in a calibration file, a dataset or a checkpoint says which of
+the first two was meant: the arm profile and the policy card do.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from sefa_edge.profiles.units import LEROBOT_TICKS_PER_TURN
 
 ENCODER_MAX_TICKS = 4095
 MAX_HOMING_OFFSET = 2047
-"""Either way: register 31 is a magnitude of 11 bits and a sign."""
+"""In both directions: register 31 holds a magnitude of 11 bits and a sign."""
 
 SMALLEST_SHARE, SMALLEST_USUAL_SHARE, LARGEST_USUAL_SHARE = 0.6, 0.8, 1.3
-"""Of a joint's nominal range. A smaller range than the first means that the joint was not moved from end to end when
-it was calibrated; real SO-100 and SO-101 arms lie between the other two."""
+"""Shares of a joint's nominal range. A range below the first means that the joint was not moved from end to end when it
+was calibrated; real SO-100 and SO-101 arms lie between the other two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Calibration:
     joints: tuple[JointCalibration, ...]
 
     def same_registers(self, other: Calibration) -> bool:
-        """Whether servos that carry one carry the other: the direction (drive_mode) is not in a register."""
+        """Whether both give the same servo registers. The direction (drive_mode) is not in a register."""
         return [replace(joint, drive_mode=0) for joint in self.joints] == [
             replace(joint, drive_mode=0) for joint in other.joints
         ]
@@ -66,10 +66,10 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class JointScale:
-    """The straight line between ticks and joint units (see above) of one joint.
+    """The linear map between ticks and joint units (see above) of one joint.
 
-    `joint = (ticks - zero_ticks) * joint_per_tick`. Goals stay inside `lowest..highest_ticks` on the way to the
-    servo, readings inside `lowest..highest_reading` on the way back.
+    `joint = (ticks - zero_ticks) * joint_per_tick`. Goals are clipped to `lowest..highest_ticks`, readings to
+    `lowest..highest_reading`.
     """
 
     zero_ticks: float
@@ -91,7 +91,7 @@ class JointScale:
 
 
 def joint_scale(joint: JointProfile, calibration: JointCalibration) -> JointScale:
-    """How ticks and joint units of a calibrated joint belong together."""
+    """The map between ticks and joint units of a calibrated joint."""
     low, high = calibration.range_min_ticks, calibration.range_max_ticks
     if joint.unit == "degrees":
         return JointScale((low + high) / 2, 360 / LEROBOT_TICKS_PER_TURN, 0, ENCODER_MAX_TICKS)
@@ -103,7 +103,7 @@ def joint_scale(joint: JointProfile, calibration: JointCalibration) -> JointScal
 
 @dataclass(frozen=True, slots=True)
 class CalibrationFile:
-    """What a calibration file holds for an arm, and what a person should know about the file."""
+    """The calibration of an arm in a file, and notes for a person about the file."""
 
     calibration: Calibration
     notes: tuple[str, ...]
@@ -142,13 +142,13 @@ def read_calibration(path: Path, profile: ArmProfile) -> CalibrationFile:
 
 
 def require_plausible_ranges(profile: ArmProfile, calibration: Calibration, source: str) -> None:
-    """Refuse ranges that cannot be those of this arm: beyond the encoder, or far too narrow.
+    """Refuse ranges that cannot belong to this arm: beyond the encoder, or far too narrow.
 
     Args:
         source: where the numbers come from, for the message.
 
     Raises:
-        InputError: naming the joint, the range, and what to do.
+        InputError: names the joint, the range, and what to do.
     """
     for joint, entry in zip(profile.joints, calibration.joints, strict=True):
         low, high = entry.range_min_ticks, entry.range_max_ticks
@@ -197,13 +197,12 @@ def lerobot_entries(profile: ArmProfile, calibration: Calibration) -> dict[str, 
 
 
 def lerobot_text(profile: ArmProfile, calibration: Calibration) -> str:
-    """What LeRobot 0.4.4 writes into the file of this calibration, to the byte: four spaces, no newline at the end."""
+    """The file that LeRobot 0.4.4 writes for this calibration, byte for byte: four spaces, no newline at the end."""
     return json.dumps(lerobot_entries(profile, calibration), indent=4)
 
 
 def nominal_calibration(profile: ArmProfile) -> Calibration:
-    """The calibration that the profile describes: no offset, ranges as drawn. True for the simulated arm
-    only."""
+    """The profile's nominal ranges without offsets: valid for the simulated arm only."""
     return Calibration(
         tuple(
             JointCalibration(joint.servo_id, 0, 0, joint.range_min_ticks, joint.range_max_ticks)

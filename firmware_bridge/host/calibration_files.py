@@ -1,8 +1,8 @@
-"""Where LeRobot keeps the calibration of an arm, and reading and writing it there.
+"""Find, read and write the calibration of an arm where LeRobot keeps it.
 
-LeRobot's places (0.4.4, `lerobot/utils/constants.py` and `robots/robot.py`): `$HF_LEROBOT_CALIBRATION`, else
+LeRobot's folders (0.4.4, `lerobot/utils/constants.py` and `robots/robot.py`): `$HF_LEROBOT_CALIBRATION`, else
 `$HF_LEROBOT_HOME/calibration`, else `lerobot/calibration` below the Hugging Face cache; in it
-`robots/<robot name>/<id>.json`. The robot's name was `so100_follower` or `so101_follower` up to 0.4.2 and is
+`robots/<robot name>/<id>.json`. The robot's name was `so100_follower` or `so101_follower` up to 0.4.2 and has been
 `so_follower` since, so a user who upgraded has files in the old folder.
 """
 
@@ -30,7 +30,7 @@ def find_calibration(word: str, profile: ArmProfile) -> Path:
     """The file that a path or an id stands for. What holds a `/` or ends in `.json` is a path.
 
     Raises:
-        InputError: no such id (tells which there are), or two different files for it.
+        InputError: no such id (the hint lists the existing ones), or two different files for it.
     """
     if "/" in word or word.endswith(".json"):
         return expanded(Path(word))
@@ -48,16 +48,16 @@ def find_calibration(word: str, profile: ArmProfile) -> Path:
 
 
 def file_of_id(word: str, profile: ArmProfile) -> Path:
-    """Where the calibration of an id is written: over the file that it has, else where LeRobot looks today.
+    """Where the calibration of an id is written: to its existing file, else to LeRobot's present folder.
 
     Raises:
-        InputError: no fit name, or LeRobot keeps two files for it.
+        InputError: not a valid id, or LeRobot has two files for it.
     """
     check_id(word)
     found = [path for path in _places(word, profile) if path.is_file()]
     if len(found) > 1:
         raise InputError(
-            f"LeRobot keeps two files for '{word}': {' and '.join(map(str, found))}",
+            f"LeRobot has two files for '{word}': {' and '.join(map(str, found))}",
             "remove the one that is out of date, or give another --id",
         )
     return found[0] if found else _places(word, profile)[0]
@@ -81,13 +81,13 @@ def calibration_root() -> Path:
 
 
 def save_calibration(path: Path, profile: ArmProfile, calibration: Calibration) -> None:
-    """Write a calibration to the byte as LeRobot does, whole or not at all. Raises InputError."""
+    """Write a calibration byte for byte as LeRobot does, atomically. Raises InputError."""
     make_folder(path.parent)
     write_atomic(path, lerobot_text(profile, calibration).encode())
 
 
 def spare_path(name: str) -> Path:
-    """A free place for numbers that must not be lost: `<state>/sefa-edge/calibration/<name>.json`, or `<name>-2.json`.
+    """An unused path for numbers worth keeping: `<state>/sefa-edge/calibration/<name>.json`, or `<name>-2.json`.
 
     Raises:
         InputError: the folder cannot be made.
@@ -103,18 +103,18 @@ def _no_such_id(word: str, profile: ArmProfile) -> InputError:
     if path := _first_file("teleoperators", word):
         return InputError(
             f"'{word}' is the calibration of a leader arm ({path}), and a follower's is expected",
-            f"{_what_there_is(profile)}; to look at the leader itself, give the path of its file",
+            f"{_existing_ids(profile)}; to use the leader's, give the path of its file",
         )
     if path := _first_file("robots", word):
         return InputError(
             f"'{word}' is the calibration of another kind of robot ({path.parent.name})",
-            f"if its arm is meant, give the path: {path}",
+            f"to use its arm, give the path: {path}",
         )
-    return InputError(f"LeRobot has no calibration '{word}' below {calibration_root()}", _what_there_is(profile))
+    return InputError(f"LeRobot has no calibration '{word}' below {calibration_root()}", _existing_ids(profile))
 
 
 def _first_file(kind: str, word: str) -> Path | None:
-    """A calibration of this id below `robots` or `teleoperators`, of whatever kind of arm."""
+    """A calibration of this id below `robots` or `teleoperators`, of any kind of arm."""
     found = (calibration_root() / kind).glob(f"*/{glob.escape(word)}.json")
     return min((path for path in islice(found, MAX_LISTED) if path.is_file()), default=None)
 
@@ -124,7 +124,7 @@ def _places(word: str, profile: ArmProfile) -> list[Path]:
 
 
 def _folders(profile: ArmProfile) -> list[Path]:
-    """Newest first; a profile whose name says SO-100 leaves the files of SO-101s alone, and vice versa."""
+    """Newest first; a profile whose name says SO-100 ignores the files of SO-101 arms, and vice versa."""
     own = [name for name in OLD_NAMES if profile.name.startswith(name.split("_")[0])]
     robots = calibration_root() / "robots"
     return [robots / name for name in (PRESENT_NAME, *(own or OLD_NAMES))]
@@ -138,11 +138,11 @@ def _hugging_face_home() -> Path:
     return (expanded(Path(cache)) if cache else home_folder() / ".cache") / "huggingface"
 
 
-def _what_there_is(profile: ArmProfile) -> str:
+def _existing_ids(profile: ArmProfile) -> str:
     files = sorted(islice(_listed(profile), MAX_LISTED))
     if not files:
         return "there is none for this arm: make one with `sefa-edge calibrate`, or give a path"
-    return f"there is: {', '.join(files)}"
+    return f"existing: {', '.join(files)}"
 
 
 def _listed(profile: ArmProfile) -> Iterator[str]:

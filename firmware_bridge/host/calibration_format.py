@@ -1,9 +1,9 @@
-"""Which kind of calibration file this is, and the entries of one arm in it.
+"""Recognise the kind of a calibration file, and find the entries of one arm in it.
 
 LeRobot's present format is one JSON object with an entry per motor: id, drive_mode, homing_offset, range_min and
-range_max. Owners have others as well: the format of LeRobot before June 2025 (one object of lists), files of robots
-with more motors than an arm (LeKiwi: `arm_*` and three wheels; two arms in one file), files wrapped in another object,
-and files that are something else. Each is told by its shape, and what cannot be used says what to do.
+range_max. Owners have other files as well: the format of LeRobot before June 2025 (one object of lists), robots with
+more motors than an arm (LeKiwi: `arm_*` and three wheels; two arms in one file), the object wrapped in another one, and
+unrelated files. Each is recognised by its structure; a file that cannot be used is refused with a hint what to do.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ FIELD_BOUNDS = {
     "range_min": (0, 4095),
     "range_max": (0, 4095),
 }
-"""Of LeRobot's entry, in its order; register 31 holds a magnitude of 11 bits and a sign, the encoder counts 0..4095."""
+"""Fields of an entry, in LeRobot's order. Register 31 holds a magnitude of 11 bits and a sign; the encoder counts
+0..4095."""
 
 OLD_KEYS = frozenset({"homing_offset", "drive_mode", "start_pos", "end_pos", "calib_mode", "motor_names"})
-"""Of the format before June 2025, each with a list."""
+"""Keys of the format before June 2025, each with a list."""
 OLD_KEYS_ALONE = frozenset({"start_pos", "end_pos", "calib_mode", "motor_names"})
-"""Those of them that no later format has."""
+"""Those that no later format has."""
 MAX_DEPTH = 3
-"""Of objects and lists in which joints are looked for."""
+"""Nested objects and lists that are searched for joints."""
 
 MAX_LISTED = 12
 MAX_NAME_LETTERS = 40
@@ -41,7 +42,7 @@ Entry = Mapping[str, int]
 
 @dataclass(frozen=True, slots=True)
 class ArmEntries:
-    """The entries of an arm's joints, in the profile's order, and what a person should know about the file."""
+    """The entries of an arm's joints, in the profile's order, and notes for a person about the file."""
 
     entries: tuple[Entry, ...]
     notes: tuple[str, ...]
@@ -52,7 +53,7 @@ def arm_entries(path: Path, content: object, profile: ArmProfile) -> ArmEntries:
 
     Raises:
         InputError: another format, joints that are missing, misspelt or given twice, values of another type or range,
-            or the servo ids of another arm. Says what was expected and what to do.
+            or the servo ids of another arm.
     """
     motors = _motors(path, content, profile)
     prefix = _prefix(path, motors, profile)
@@ -66,12 +67,12 @@ def arm_entries(path: Path, content: object, profile: ArmProfile) -> ArmEntries:
     elif prefix:
         notes.append(f"{path}: {prefix}* is used as the arm")
     if "teleoperators" in path.parts:
-        notes.append(f"{path} is the calibration of a leader: it lies below teleoperators/")
+        notes.append(f"{path} is the calibration of a leader: it is below teleoperators/")
     return ArmEntries(entries, tuple(notes))
 
 
 def require_json(path: Path, text: str) -> None:
-    """Refuse a text that is plainly not JSON, by what it is. Raises InputError."""
+    """Refuse an empty file or YAML with a message of its own. Raises InputError."""
     if not text.strip("\ufeff \t\r\n"):
         raise InputError(f"{path} is empty, expected a LeRobot calibration", "copy it again, or calibrate again")
     if re.match(r"\ufeff?\s*(---|#|[\w.-]+\s*:)", text):
@@ -95,7 +96,7 @@ def _motors(path: Path, content: object, profile: ArmProfile) -> Mapping[str, ob
         raise _old_format(path, content, profile)
     if not _prefixes(content, profile) and (wrappers := _wrappers(content, profile)):
         raise InputError(
-            f"{path}: the joints stand inside {' and '.join(map(_shown, wrappers[:MAX_LISTED]))}, expected at the top "
+            f"{path}: the joints are inside {' and '.join(map(_shown, wrappers[:MAX_LISTED]))}, expected at the top "
             "level as LeRobot writes them",
             f"save the object inside {_shown(wrappers[0])} as a file of its own, and give that",
         )
@@ -103,7 +104,7 @@ def _motors(path: Path, content: object, profile: ArmProfile) -> Mapping[str, ob
 
 
 def _wrappers(content: Mapping[str, object], profile: ArmProfile, depth: int = MAX_DEPTH) -> list[str]:
-    """The keys, with dots between them, under which joints stand."""
+    """The keys, joined with dots, below which joints are found."""
     found: list[str] = []
     for key, inner in content.items() if depth else ():
         if _is_object(inner):
@@ -135,7 +136,7 @@ def _old_format(path: Path, content: object, profile: ArmProfile) -> InputError:
 
 
 def _prefix(path: Path, motors: Mapping[str, object], profile: ArmProfile) -> str:
-    """What stands before the names of the arm's joints, usually nothing."""
+    """The prefix of the arm's joint names, usually empty."""
     prefixes = [prefix for prefix, complete in _prefixes(motors, profile).items() if complete]
     if "" in prefixes:
         return ""
@@ -161,7 +162,7 @@ def _prefixes(motors: Mapping[str, object], profile: ArmProfile) -> dict[str, bo
 
 
 def _missing(path: Path, motors: Mapping[str, object], profile: ArmProfile) -> InputError:
-    """Which joints the file lacks, and what it has in their place."""
+    """Which joints the file lacks, and which names it has instead."""
     names = profile.joint_names
     if not any(_is_object(entry) and "id" in entry for entry in motors.values()):
         keys = _listed(list(motors)) if motors else "nothing"
@@ -211,7 +212,7 @@ def _field_hint(field: str, value: object) -> str:
     if isinstance(value, str):
         return "write the number without quotes"
     if field == "homing_offset":
-        return "an STS servo keeps no larger offset; is this the file of an arm with other servos (Koch, Dynamixel)?"
+        return "an STS servo cannot hold a larger offset; is this an arm with other servos (Koch, Dynamixel)?"
     return "calibrate again; do not edit the numbers by hand"
 
 
@@ -222,7 +223,7 @@ def _check_ids(path: Path, entries: tuple[Entry, ...], profile: ArmProfile) -> N
     steps = {other - own for other, own in zip(found, wanted, strict=True)}
     if len(steps) == 1:
         raise InputError(
-            f"{path} is of an arm with the servo ids {found[0]}..{found[-1]}, the arm profile {profile.name} has "
+            f"{path} belongs to an arm with the servo ids {found[0]}..{found[-1]}, the arm profile {profile.name} has "
             f"{wanted[0]}..{wanted[-1]}",
             f"a second arm on one bus needs a profile of its own: copy profiles/arms/{profile.name}.yaml, set its "
             f"servo_id to {found[0]}..{found[-1]} and give it with --arm; or give its servos the ids "
@@ -258,7 +259,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _shown(name: str) -> str:
-    """A name from the file in quotes, with nothing in it that could command a terminal."""
+    """A name from the file in quotes, without control characters."""
     short = name if len(name) <= MAX_NAME_LETTERS else f"{name[:MAX_NAME_LETTERS]}…"
     return "'" + "".join(letter if letter.isprintable() else "?" for letter in short) + "'"
 

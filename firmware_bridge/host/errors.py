@@ -1,12 +1,12 @@
-"""Errors of the arm side.
+"""Errors of an arm.
 
 FaultError
 └── ArmFault
-    ├── ArmTimeout       nobody answered in time
-    ├── ArmUnconfirmed   some servos did not confirm what they were told
+    ├── ArmTimeout       no servo answered in time
+    ├── ArmUnconfirmed   some servos did not confirm a command
     ├── ArmDisconnected  the port is gone
-    ├── ArmInterrupted   an emergency stop goes before the request
-    ├── JointsOutside    joints stand too far outside the range that their servos keep to
+    ├── ArmInterrupted   refused because of an emergency stop
+    ├── JointsOutside    joints are too far outside the position limits of their servos
     └── OtherArm         the arm that answers is not the one that was opened before
 """
 
@@ -16,7 +16,7 @@ from sefa_edge.profiles.errors import FaultError
 
 
 class ArmFault(FaultError):
-    """The arm did not do what it was told."""
+    """The arm did not carry out a command."""
 
 
 class ArmTimeout(ArmFault):
@@ -24,7 +24,7 @@ class ArmTimeout(ArmFault):
 
 
 class ArmUnconfirmed(ArmFault):
-    """Some servos did not confirm what they were told; `joints` are their names."""
+    """Some servos did not confirm a command; `joints` are their names."""
 
     def __init__(self, joints: tuple[str, ...], what: str) -> None:
         super().__init__(
@@ -38,7 +38,7 @@ class ArmDisconnected(ArmFault):
 
 
 class JointsOutside(ArmFault):
-    """Joints stand far outside the range that their servos keep to, and would jump; `joints` are their names."""
+    """Joints are far outside the position limits of their servos and would jump; `joints` are their names."""
 
     def __init__(self, joints: tuple[str, ...], where: str) -> None:
         super().__init__(where, "move it inside by hand, then start again")
@@ -50,4 +50,4 @@ class OtherArm(ArmFault):
 
 
 class ArmInterrupted(ArmFault):
-    """A request was given up because an emergency stop was asked for."""
+    """A request was refused because an emergency stop was requested."""

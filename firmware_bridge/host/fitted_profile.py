@@ -1,4 +1,4 @@
-"""An arm profile cut to one particular arm: limits and poses inside the range that this arm was calibrated for."""
+"""An arm profile fitted to one particular arm: limits and poses inside this arm's calibrated range."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.schema import ArmProfile, JointProfile
 
 MAX_POSE_CLIP = 5.0
-"""Degrees (or per cent) by which a start or park pose may be moved to fit into the calibrated range. An arm that is
-released further from its park pose than this would fall."""
+"""Degrees (or percent) by which a start or park pose may be moved to fit into the calibrated range. An arm that is
+released further than this from its park pose would fall."""
 
 
 @dataclass(frozen=True, slots=True)
 class FittedProfile:
-    """`profile` keeps inside the range of one arm; `notes` say what a person should know about that."""
+    """A profile that stays inside the range of one arm, and notes for a person about what was changed."""
 
     profile: ArmProfile
     notes: tuple[str, ...] = ()
 
 
 def fit_profile(profile: ArmProfile, calibration: Calibration) -> FittedProfile:
-    """Cut the limits of every joint with its calibrated range (registers 9 and 11), and the poses with that.
+    """Narrow the limits of every joint to its calibrated range (registers 9 and 11), and move the poses inside.
 
-    A limit that is the same encoder tick as the end of the range stays as it is.
+    A limit that falls on the same encoder tick as the end of the range stays as it is.
 
     Raises:
         InputError: a start or park pose lies outside the range by more than MAX_POSE_CLIP.
@@ -54,7 +54,7 @@ def _cut(joint: JointProfile, entry: JointCalibration) -> JointProfile:
     if lowest >= highest:
         raise InputError(
             f"{joint.name}: the limits {joint.min_deg:g}..{joint.max_deg:g} and the calibrated range "
-            f"{ends[0]:.1f}..{ends[1]:.1f} have nothing in common",
+            f"{ends[0]:.1f}..{ends[1]:.1f} do not overlap",
             "calibrate again, or correct the arm's profile",
         )
     return joint.model_copy(update={"min_deg": lowest, "max_deg": highest})
@@ -71,7 +71,7 @@ def _placed(arm: str, pose: str, joint: JointProfile, value: float, notes: list[
     outside = abs(value - inside)
     if outside > MAX_POSE_CLIP:
         raise InputError(
-            f"the {pose} of {arm} is out of this arm's reach: {joint.name} {value:g} is {outside:.1f} {unit} outside "
+            f"this arm cannot reach the {pose} of {arm}: {joint.name} {value:g} is {outside:.1f} {unit} outside "
             f"its range {joint.min_deg:.1f}..{joint.max_deg:.1f}",
             "calibrate again and move every joint from end to end, or give the arm a profile with another pose",
         )

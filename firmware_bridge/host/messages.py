@@ -1,4 +1,4 @@
-"""The nouns that cross between the runtime and an arm. All times are nanoseconds of CLOCK_MONOTONIC."""
+"""The messages between the runtime and an arm. All times are nanoseconds of CLOCK_MONOTONIC."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from sefa_edge.profiles.wire_types import BOOL, F64, I64, U8, U32, Text
 class JointState:
     """One reading of the arm; arrays have one entry per joint, in the arm profile's order.
 
-    `valid_mask[i]` tells whether joint i answered this time; when it did not, its entries are those of its last
-    answer, `age_ns[i]` old. Positions are degrees (gripper 0..100).
+    Where `valid_mask[i]` is false, joint i did not answer this time and its entries are those of its last answer,
+    `age_ns[i]` old. Positions are degrees (gripper 0..100).
     """
 
     sequence: Annotated[int, I64]
@@ -38,38 +38,39 @@ class JointState:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JointGoal:
-    """A position command that has passed the limiter; only `edge.safety` makes one for a moving arm."""
+    """A position command that has passed the limiter; only `edge.control.safety` makes one for a moving arm."""
 
     sequence: Annotated[int, I64]
     """Number of the goal."""
     due_ns: Annotated[int, I64]
-    """When it is meant for."""
+    """When it should be reached."""
     expires_ns: Annotated[int, I64]
-    """When it is too old to be sent."""
+    """After this it must not be sent."""
     joint_deg: Annotated[np.ndarray, F64["n"]]
     left_out: Annotated[int, U32] = 0
-    """Bit i: joint i gets no goal with this command. A goal would switch the torque of a limp servo on."""
+    """Bit i: joint i gets no goal. A goal would switch the torque of a limp servo on."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeldCommand:
-    """What each joint's own registers say of its command; arrays [n] in the arm profile's order.
+    """The command in each joint's own registers; arrays [n] in the arm profile's order.
 
-    Asked after a silence, to tell a lost connection from a lost supply. Entries count where `valid_mask` is set.
+    Read after missing answers, to distinguish a lost connection from a lost supply. Entries are meaningful where
+    `valid_mask` is set.
     """
 
     valid_mask: Annotated[np.ndarray, BOOL["n"]]
     """Whether the joint answered."""
     torque_on: Annotated[np.ndarray, BOOL["n"]]
     powered_throughout: Annotated[np.ndarray, BOOL["n"]]
-    """False: its volatile registers are not those of the last goal, so that it started anew since then."""
+    """False: its volatile registers are not those of the last goal, so it has restarted since then."""
     goal_deg: Annotated[np.ndarray, F64["n"]]
-    """The goal that it holds."""
+    """The goal in its registers."""
 
 
 @dataclass(frozen=True, slots=True)
 class TorqueReading:
-    """Names of joints, by what their servos say of their torque; a joint that is in neither has its torque off."""
+    """Names of joints by the torque that their servos report; a joint in neither list has its torque off."""
 
     on: tuple[str, ...]
     unknown: tuple[str, ...] = ()
@@ -78,11 +79,11 @@ class TorqueReading:
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """What was done to an arm before it is armed: one line each for a person, empty when there is nothing to tell."""
+    """What was written to an arm before it is armed: one line each for a person, empty if there is nothing to say."""
 
     written: Annotated[str, Text(240)] = ""
     left: Annotated[str, Text(240)] = ""
-    """What is not as the profile says, and was not written."""
+    """Settings that differ from the profile and were not written."""
 
 
 NOT_PREPARED = Preparation()

@@ -1,7 +1,7 @@
-"""The only place that knows which kinds of bus there are: from an arm profile and a port to an `Arm`.
+"""From an arm profile and a port to an `Arm`: the only place that knows which kinds of bus exist.
 
-`feetech` is built in. Another distribution adds a kind with an entry point of the group `sefa_edge.buses`, named as
-`bus: {kind: ...}` of the profile, whose object is an `ArmBus`; every process of a run finds it by itself.
+`feetech` is built in. Another distribution adds a kind with an entry point in the group `sefa_edge.buses`, named like
+`bus: {kind: ...}` of the profile, whose object is an `ArmBus`; every process of a run loads it automatically.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ GROUP = "sefa_edge.buses"
 
 
 class ArmBus(Protocol):
-    """A kind of bus. None of these calls changes a torque but `release`."""
+    """A kind of bus. Only `release` changes the torque."""
 
     def open(self, profile: ArmProfile, port: str, calibration: Calibration | None, emergency: Emergency | None) -> Arm:
         """Open the arm; nothing is written to it.
 
         Args:
-            calibration: of this arm; None: what the arm itself carries.
-            emergency: goes before everything that is sent to this arm.
+            calibration: of this arm; None: the one stored in the arm itself.
+            emergency: takes precedence over everything that is sent to this arm.
 
         Raises:
-            MissingError: no such port, no permission, or another program has it.
+            MissingError: no such port, no permission, or another program uses it.
             InputError: it is not the arm of the profile.
             ArmFault: it does not answer, or the port vanished.
         """
@@ -46,7 +46,7 @@ class ArmBus(Protocol):
         ...
 
     def release(self, profile: ArmProfile, port: str) -> None:
-        """One attempt at torque off, sent before anything is asked, then read back; the arm need not be calibrated.
+        """One attempt at torque off, sent before anything is read, then read back; the arm need not be calibrated.
 
         Raises:
             ArmUnconfirmed: the joints that did not confirm.
@@ -59,12 +59,12 @@ class ArmBus(Protocol):
 def open_arm(
     profile: ArmProfile, port: str, calibration: Calibration | None, emergency: Emergency | None = None
 ) -> Arm:
-    """Open the arm of a profile, whatever it hangs on; see `ArmBus.open`."""
+    """Open the arm of a profile, on any kind of bus; see `ArmBus.open`."""
     return bus_of(profile).open(profile, port, calibration, emergency)
 
 
 def bus_of(profile: ArmProfile) -> ArmBus:
-    """The bus of a profile. Raises MissingError where no installed distribution knows its kind."""
+    """The bus of a profile. Raises MissingError if no installed distribution provides its kind."""
     kind = profile.bus.kind
     if kind == "feetech":
         from sefa_edge.firmware_bridge.host.feetech.bus import FeetechServos
@@ -73,6 +73,6 @@ def bus_of(profile: ArmProfile) -> ArmBus:
     for entry in entry_points(group=GROUP, name=kind):
         return entry.load()
     raise MissingError(
-        f"no bus of kind '{kind}' is installed, which the arm {profile.name} hangs on",
-        f"install the package that brings it (entry point '{kind}' of {GROUP}), or use `kind: feetech`",
+        f"the arm {profile.name} needs a bus of kind '{kind}', which is not installed",
+        f"install the package that provides it (entry point '{kind}' of {GROUP}), or use `kind: feetech`",
     )

@@ -1,9 +1,9 @@
-"""Whether this user may open a serial port, and which programs get in the way: brltty and ModemManager.
+"""Whether this user may open a serial port, and which programs interfere with it: brltty and ModemManager.
 
-brltty drives braille displays, some of which carry bare FTDI, CP210x and CH340 chips; releases before 6.5 take every
-such adapter away as soon as it is plugged in (arduino/arduino-ide issue 1788, huggingface/lerobot issue 497).
-ModemManager asks new ports whether they are modems; the udev property ID_MM_DEVICE_IGNORE keeps it off.
-Another `root` than `/` describes a captured machine.
+brltty drives braille displays, some of which have bare FTDI, CP210x and CH340 chips; releases before 6.5 claim every
+such adapter as soon as it is plugged in (arduino/arduino-ide issue 1788, huggingface/lerobot issue 497). ModemManager
+probes new ports for modems; the udev property ID_MM_DEVICE_IGNORE prevents that. A `root` other than `/` is the copy of
+another machine's files.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sefa_edge.firmware_bridge.host.port_link import require_living
+from sefa_edge.firmware_bridge.host.port_link import require_live_link
 from sefa_edge.firmware_bridge.host.serial_adapter import CHIPS
 from sefa_edge.firmware_bridge.host.serial_ports import SerialPort, UsbIdentity, attribute
 from sefa_edge.profiles.diagnosis import Diagnosis, Weight
@@ -28,7 +28,7 @@ OUR_RULES = "60-sefa-edge.rules"
 
 @dataclass(frozen=True, slots=True)
 class Ownership:
-    """Who may open a port, by its file, and who asks."""
+    """The permissions of a device file, and the user who wants to open it."""
 
     group: str
     """Owning group of the device file."""
@@ -37,46 +37,46 @@ class Ownership:
     groups_now: tuple[str, ...]
     """Groups of this process."""
     groups_next: tuple[str, ...]
-    """Groups that a new log-in would give: they differ until then."""
+    """Groups after the next log-in."""
 
 
 def require_access(path: str) -> None:
-    """Refuse a port that this user may not open; one that is not there is told by whoever opens it.
+    """Refuse a port that this user may not open. A missing port passes: opening it reports that.
 
     Raises:
-        MissingError: with the group to join, or what else to do; or a link whose simulated arm has ended.
+        MissingError: says which group to join or what else to do; or it is a link whose simulated arm has ended.
     """
-    require_living(Path(path))
+    require_live_link(Path(path))
     if os.path.exists(path) and not os.access(path, os.R_OK | os.W_OK):
         diagnosis = explain_refusal(path, _ownership(path))
         raise MissingError(diagnosis.message, diagnosis.remedy)
 
 
-def look_at_access(port: SerialPort) -> list[Diagnosis]:
+def check_access(port: SerialPort) -> list[Diagnosis]:
     """Whether this user may open the port."""
     if not os.path.exists(port.path):
-        return [Diagnosis(port.name, Weight.TROUBLE, "the device file is not there", "pass it on to the container")]
+        return [Diagnosis(port.name, Weight.TROUBLE, "the device file is missing", "pass it to the container")]
     if os.access(port.path, os.R_OK | os.W_OK):
         return []
     return [explain_refusal(port.name, _ownership(port.path))]
 
 
 def explain_refusal(subject: str, ownership: Ownership) -> Diagnosis:
-    """Why a port cannot be opened by someone who is not its owner, and the exact way to mend it."""
+    """Why a user who is not the owner cannot open a port, and the exact command to fix it."""
     group, message = ownership.group, f"no permission to open {subject}"
     if ownership.mode & GROUP_MAY_USE != GROUP_MAY_USE or group == "root":
         return Diagnosis(
             subject,
             Weight.TROUBLE,
-            f"{message}: it is open to the user root alone",
-            "install our udev rules: sefa-edge arm scan --udev-rules tells how",
+            f"{message}: only root may open it",
+            "install our udev rules: sefa-edge arm scan --udev-rules prints them",
         )
     if group in ownership.groups_next and group not in ownership.groups_now:
         return Diagnosis(
             subject,
             Weight.TROUBLE,
-            f"{message}: {ownership.user} is in its group {group}, but was not yet at this log-in",
-            "log out and in again (in a container: start it anew)",
+            f"{message}: {ownership.user} joined its group {group} after this log-in",
+            "log out and in again (in a container: restart it)",
         )
     return Diagnosis(
         subject,
@@ -86,18 +86,18 @@ def explain_refusal(subject: str, ownership: Ownership) -> Diagnosis:
     )
 
 
-def look_for_thieves(ports: Sequence[SerialPort], devices: Sequence[UsbIdentity], root: Path) -> list[Diagnosis]:
-    """Adapters that are plugged in and have no port, and who may be the reason; and who may disturb a port."""
-    served = {port.usb.socket for port in ports if port.usb is not None}
-    stolen = [usb for usb in devices if (usb.vendor_id, usb.product_id) in CHIPS and usb.socket not in served]
-    found = [_without_port(usb, root) for usb in stolen]
+def find_interference(ports: Sequence[SerialPort], devices: Sequence[UsbIdentity], root: Path) -> list[Diagnosis]:
+    """Adapters that are plugged in but have no port, with the likely reason; and programs that may disturb a port."""
+    with_port = {port.usb.socket for port in ports if port.usb is not None}
+    without = [usb for usb in devices if (usb.vendor_id, usb.product_id) in CHIPS and usb.socket not in with_port]
+    found = [_without_port(usb, root) for usb in without]
     if ports and "ModemManager" in running_programs(root) and not _rules(root, OUR_RULES):
         found.append(
             Diagnosis(
                 "ModemManager",
                 Weight.NOTE,
-                "it may talk to an arm for some seconds after it is plugged in, to see whether it is a modem",
-                "our udev rules keep it off: sefa-edge arm scan --udev-rules",
+                "it may write to an arm for some seconds after it is plugged in, to find out whether it is a modem",
+                "our udev rules prevent that: sefa-edge arm scan --udev-rules",
             )
         )
     return found
@@ -118,14 +118,14 @@ def _without_port(usb: UsbIdentity, root: Path) -> Diagnosis:
         return Diagnosis(
             f"USB {usb.socket}",
             Weight.TROUBLE,
-            f"{what}: brltty, for braille displays, is installed, and takes such adapters away",
-            "if nobody here reads braille: sudo apt remove brltty; then plug the adapter in again",
+            f"{what}: brltty, for braille displays, is installed and claims such adapters",
+            "if you do not use a braille display: sudo apt remove brltty; then plug the adapter in again",
         )
     return Diagnosis(
         f"USB {usb.socket}",
         Weight.TROUBLE,
-        f"{what}: its driver {chip.driver} is not at work",
-        f"sudo modprobe {chip.module}; a kernel without that module needs it built",
+        f"{what}: its driver {chip.driver} is not loaded",
+        f"sudo modprobe {chip.module}; if the kernel lacks that module, build it",
     )
 
 

@@ -1,4 +1,4 @@
-"""Which arm is behind a port, where several servo adapters are plugged in."""
+"""Which arm is on a port, when several servo adapters are plugged in."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from sefa_edge.firmware_bridge.host.serial_ports import SerialPort, find_serial_
 from sefa_edge.profiles.errors import InputError
 
 
-def require_told_apart(port: str, root: Path = Path("/")) -> None:
-    """Refuse to move an arm without its calibration where its adapter is one of several.
+def require_identified_arm(port: str, root: Path = Path("/")) -> None:
+    """Refuse to move an arm without its calibration when several servo adapters are plugged in.
 
-    The system numbers ports in the order in which they are plugged in, and arms are plugged from one adapter into
-    another: the servos' own numbers belong to whichever arm answers. A calibration file is of one arm only, and is
-    compared with the servos before anything is sent. Other ports, as those of simulated arms, are told by their path.
+    The system numbers ports in the order in which they are plugged in, and people move arms between adapters: the
+    registers alone fit whatever arm answers. A calibration file belongs to one arm, and is compared with the servos
+    before anything is sent. Other ports, such as those of simulated arms, are identified by their path.
 
     Args:
         port: as given on the command line.
         root: where /sys and /dev are.
 
     Raises:
-        InputError: naming the adapters, and what to do.
+        InputError: names the adapters, and what to do.
     """
     adapters = [found for found in find_serial_ports(root) if chip_of(found) is not None]
     here = serial_port_at(port, root)
     if len(adapters) < 2 or here.node not in {adapter.node for adapter in adapters}:
         return
     raise InputError(
-        f"{len(adapters)} servo adapters are plugged in ({_names(adapters)}): which arm is on {port} must be told by "
+        f"{len(adapters)} servo adapters are plugged in ({_names(adapters)}): the arm on {port} must be identified by "
         "its calibration",
-        "give --calibration FILE|ID; `sefa-edge calibrate --id NAME` makes one that is found by that name",
+        "give --calibration FILE|ID; `sefa-edge calibrate --id NAME` makes one under that name",
     )
 
 

@@ -1,8 +1,8 @@
-"""Links that simulated arms put in place of a serial port, and whether their maker still runs.
+"""Links that simulated arms create in place of a serial port, and whether the creating process still runs.
 
-A link leads to `/proc/PID/fd/N`, a descriptor of the process that made it. So it names its maker, and when that is gone
-it leads nowhere for every program, whatever other terminal gets the number of the one that was there. N is so high that
-a later process with the same PID has nothing there.
+A link points to `/proc/PID/fd/N`, a descriptor of the process that created it. When that process has ended, the link
+points nowhere, even if another terminal gets the number of the old one. N is so high that a later process with the
+same PID has no such descriptor.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ _TARGET = re.compile(r"/proc/(\d+)/fd/(\d+)")
 
 
 def descriptor_for_link(terminal_fd: int) -> int:
-    """A duplicate of a terminal's descriptor with a number that nothing else uses; the caller closes it."""
+    """A duplicate of a terminal's descriptor, with a number that nothing else uses; the caller closes it."""
     return fcntl.fcntl(terminal_fd, fcntl.F_DUPFD_CLOEXEC, FIRST_DESCRIPTOR)
 
 
 def link_target(descriptor: int) -> str:
-    """What a link to a descriptor of this process contains."""
+    """Target of a link to a descriptor of this process."""
     return f"/proc/{os.getpid()}/fd/{descriptor}"
 
 
-def maker_of(link: Path) -> int | None:
-    """Process that made a link of a simulated arm, whether it still runs or not; None: it is no such link."""
+def creator_of(link: Path) -> int | None:
+    """PID of the process that created a simulated arm's link, running or not; None: not such a link."""
     try:
         found = _TARGET.fullmatch(os.readlink(link))
     except OSError:
@@ -38,8 +38,8 @@ def maker_of(link: Path) -> int | None:
 
 
 def is_stale(link: Path) -> bool:
-    """Whether it is a link of a simulated arm whose maker has gone."""
-    if maker_of(link) is None:
+    """Whether it is a simulated arm's link whose process has ended."""
+    if creator_of(link) is None:
         return False
     try:
         link.stat()
@@ -48,10 +48,10 @@ def is_stale(link: Path) -> bool:
     return False
 
 
-def require_living(link: Path) -> None:
-    """Refuse a link whose maker has gone. Raises MissingError."""
+def require_live_link(link: Path) -> None:
+    """Refuse a link whose process has ended. Raises MissingError."""
     if is_stale(link):
         raise MissingError(
-            f"{link} is left over from a simulated arm that has ended (process {maker_of(link)})",
+            f"{link} is left over from a simulated arm that has ended (process {creator_of(link)})",
             f"start it again (sefa-edge sim --link {link}), or remove the link",
         )

@@ -1,4 +1,4 @@
-"""Is a serial port taken? Told without opening it: opening alone moves its control lines."""
+"""Whether a serial port is in use, found out without opening it: opening alone changes its control lines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PROCESSES = Path("/proc")
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A process that has a port. `name` is empty where it cannot be told, `pid` 0 for one of another container."""
+    """A process that has a port open. `name` is empty if unknown, `pid` 0 for a process of another container."""
 
     pid: int
     name: str
@@ -26,10 +26,10 @@ class Holder:
 
 
 def require_free(port: Path) -> None:
-    """Refuse a port that another program has locked, as every Link does. A port that is not there is no matter here.
+    """Refuse a port that another program has locked, as every Link does. A missing port passes.
 
     Raises:
-        MissingError: taken; names the process.
+        MissingError: in use; names the process.
     """
     pid = lock_holder(port)
     if pid is not None:
@@ -40,7 +40,7 @@ def require_free(port: Path) -> None:
 
 
 def lock_holder(port: Path) -> int | None:
-    """Process that holds the flock(2) on a device, by /proc/locks (proc(5)); None when nobody, or nobody can tell."""
+    """Process that holds the flock(2) on a device, from /proc/locks (proc(5)); None: not locked, or unknown."""
     status = _terminal(port)
     try:
         lines = LOCKS.read_text().splitlines()
@@ -50,14 +50,14 @@ def lock_holder(port: Path) -> int | None:
         return None
     place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     for line in lines:
-        words = line.split()  # 1: FLOCK ADVISORY WRITE 4711 00:18:5 0 EOF; a waiting one has an arrow more
-        if "FLOCK" in words[1:2] and words[-3] == place:
-            return int(words[-4])
+        fields = line.split()  # 1: FLOCK ADVISORY WRITE 4711 00:18:5 0 EOF; a waiting one has one more, an arrow
+        if "FLOCK" in fields[1:2] and fields[-3] == place:
+            return int(fields[-4])
     return None
 
 
 def openers(port: Path) -> list[Holder]:
-    """Everybody else who has a port open, locked or not, as far as this user may know. ModemManager locks nothing."""
+    """All other processes that have a port open, locked or not, as far as this user may see."""
     status = _terminal(port)
     if status is None:
         return []
@@ -66,7 +66,7 @@ def openers(port: Path) -> list[Holder]:
 
 
 def holder_of(pid: int) -> Holder:
-    """A process with the name that it goes by."""
+    """A process with its name."""
     try:
         name = (PROCESSES / str(pid) / "comm").read_text().strip()
     except OSError:

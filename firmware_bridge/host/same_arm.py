@@ -1,4 +1,4 @@
-"""The arm that comes back is the arm that left."""
+"""Reconnecting to an arm: only the arm that was opened first is accepted."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from sefa_edge.firmware_bridge.host.errors import OtherArm
 
 
 class SameArm:
-    """Opens an arm as often as its port comes back, and refuses another one than the first.
+    """Opens an arm again each time its port comes back, and refuses any arm but the first.
 
-    A port may return as another arm's: energised with the first one's goals and calibration, that one would jump.
+    The port may come back with another arm on it, which would jump if it were energised with the first one's goals and
+    calibration.
     """
 
     def __init__(self, open_arm: Callable[[], Arm], expected: ArmIdentity | None = None) -> None:
-        """`expected`: who must answer the first time, too; None: whoever does."""
+        """`expected`: the arm that must answer; None: the first one that is opened."""
         self._open_arm = open_arm
         self.expected = expected
-        """The arm that was opened first; None: none has been yet."""
+        """The arm that must answer; None: none was opened yet."""
 
     def __call__(self) -> Arm:
-        """The arm, opened. Nothing is written to it.
+        """Open the arm. Nothing is written to it.
 
         Raises:
-            OtherArm: it is another one than before; its port is closed again.
-            SefaError: what opening it raises.
+            OtherArm: it is not the arm from before; its port is closed again.
+            SefaError: opening it failed.
         """
         arm = self._open_arm()
         if self.expected is None:
@@ -36,6 +37,6 @@ class SameArm:
             arm.close()
             raise OtherArm(
                 f"another arm answers on this port: {difference}",
-                "plug the first arm in again; to use this one, start anew",
+                "plug the first arm in again; to use this one, start a new run",
             )
         return arm

@@ -1,9 +1,9 @@
-"""USB serial adapters: which chip it is, and how long it may hold a servo's answer back.
+"""USB serial adapters: which chip an adapter has, and how long it may delay a servo's answer.
 
 Sources: the USB id database usb.ids (2025.07.26) for FTDI, CP210x, CH340 and CH341; the id table of the kernel's
 ch341 driver; 1a86:55d3 and 55d4, which usb.ids lacks, as the servo boards of Feetech and Waveshare report themselves.
-The latency timer is FTDI's alone: drivers/usb/serial/ftdi_sio.c makes the file `latency_timer`, and counts as 1 ms
-while the port's low-latency flag is set. ch341, cp210x and cdc_acm have neither.
+Only FTDI chips have a latency timer: drivers/usb/serial/ftdi_sio.c makes the file `latency_timer`, and uses 1 ms while
+the port's low-latency flag is set. ch341, cp210x and cdc_acm have neither.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sefa_edge.profiles.diagnosis import Diagnosis, Weight
 USB_SERIAL = "sys/bus/usb-serial/devices"
 LATENCY_FILE = "latency_timer"
 LATENCY_MS = 1
-"""What a servo bus wants; FTDI chips begin with 16."""
+"""What a servo bus needs; FTDI chips start with 16."""
 ASYNC_LOW_LATENCY = 1 << 13
 SERIAL_STRUCT_WORDS = 32
 FLAGS_WORD = 4
@@ -40,10 +40,10 @@ class Chip:
     module: str
     """What to load when the driver is missing."""
     waits: str
-    """What bounds the time that it holds bytes back, for a person."""
+    """What limits its delay, for a person."""
 
 
-_FRAMES = "no latency timer: it hands bytes over in the 1 ms frames of full-speed USB"
+_FRAMES = "no latency timer: it delivers bytes in the 1 ms frames of full-speed USB"
 _FTDI = "a latency timer, 16 ms unless set"
 
 
@@ -78,22 +78,22 @@ CHIPS = {
     ("10c4", "ea70"): _cp210x("Silicon Labs CP2105"),
     ("10c4", "ea71"): _cp210x("Silicon Labs CP2108"),
 }
-"""By vendor and product id: the adapters that servo boards are sold with."""
+"""By vendor and product id: the adapters on commercial servo boards."""
 
 
 def chip_of(port: SerialPort) -> Chip | None:
-    """The chip of a USB port; None: not on USB, or none of CHIPS."""
+    """The chip of a USB port; None: not on USB, or not one of CHIPS."""
     return None if port.usb is None else CHIPS.get((port.usb.vendor_id, port.usb.product_id))
 
 
 def latency_ms(port: SerialPort, root: Path = Path("/")) -> int | None:
-    """How long the adapter may hold bytes back; None where it has no latency timer."""
-    word = attribute(_latency_file(port, root))
-    return int(word) if word.isdecimal() else None
+    """How long the adapter may delay bytes; None: it has no latency timer."""
+    text = attribute(_latency_file(port, root))
+    return int(text) if text.isdecimal() else None
 
 
 def shorten_latency(port: SerialPort, root: Path = Path("/")) -> list[Diagnosis]:
-    """Set a latency timer to 1 ms if that is permitted, and tell how it is now. Nothing to tell without a chip."""
+    """Set a latency timer to 1 ms if permitted, and report its present value. Empty for an unknown chip."""
     before = latency_ms(port, root)
     if before is None:
         return _without_timer(port)
@@ -107,18 +107,18 @@ def shorten_latency(port: SerialPort, root: Path = Path("/")) -> list[Diagnosis]
 
 
 def low_latency_flag(port: SerialPort) -> bool | None:
-    """Whether the driver keeps the low-latency flag (TIOCGSERIAL); None: it knows none, or the port cannot be opened.
+    """Whether the driver keeps the low-latency flag (TIOCGSERIAL); None: unsupported, or the port cannot be opened.
 
-    Opens the port: ask only where a person has named it. A Link sets the flag whenever it opens a port; drivers
-    without a latency timer take the call and keep nothing.
+    Opens the port: call this only for a port that a person has named. A Link sets the flag whenever it opens a port;
+    drivers without a latency timer accept the call and store nothing.
     """
-    words = array.array("i", [0] * SERIAL_STRUCT_WORDS)
+    serial_struct = array.array("i", [0] * SERIAL_STRUCT_WORDS)
     try:
         with _opened(port.path) as descriptor:
-            fcntl.ioctl(descriptor, termios.TIOCGSERIAL, words)
+            fcntl.ioctl(descriptor, termios.TIOCGSERIAL, serial_struct)
     except OSError:
         return None
-    return bool(words[FLAGS_WORD] & ASYNC_LOW_LATENCY)
+    return bool(serial_struct[FLAGS_WORD] & ASYNC_LOW_LATENCY)
 
 
 @contextmanager
@@ -139,17 +139,17 @@ def _too_slow(port: SerialPort, now_ms: int) -> Diagnosis:
     return Diagnosis(
         port.name,
         Weight.NOTE,
-        f"the adapter may hold answers back for {now_ms} ms while its port is closed; sefa-edge asks the driver for "
-        f"{LATENCY_MS} ms whenever it opens it, other programs may not",
-        f"echo {LATENCY_MS} | sudo tee /{USB_SERIAL}/{port.node}/{LATENCY_FILE}; for good: sefa-edge arm scan "
+        f"the adapter may delay answers by {now_ms} ms while its port is closed; sefa-edge asks the driver for "
+        f"{LATENCY_MS} ms whenever it opens the port, other programs may not",
+        f"echo {LATENCY_MS} | sudo tee /{USB_SERIAL}/{port.node}/{LATENCY_FILE}; permanently: sefa-edge arm scan "
         "--udev-rules",
     )
 
 
-def _try_to_write(path: Path, word: str) -> None:
+def _try_to_write(path: Path, text: str) -> None:
     try:
-        path.write_text(word, encoding="ascii")
-    except OSError:  # not permitted: the number that is read afterwards tells
+        path.write_text(text, encoding="ascii")
+    except OSError:  # not permitted: the value that is read back shows it
         return
 
 

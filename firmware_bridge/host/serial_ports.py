@@ -1,7 +1,7 @@
-"""Which serial ports this machine has, from sysfs and without opening one: opening alone moves its control lines.
+"""Which serial ports this machine has, from sysfs and without opening one: opening alone changes its control lines.
 
-Another `root` than `/` describes a captured machine. Where sysfs tells nothing about a port (a pseudo-terminal, a
-container without /sys) its path is all that is known.
+A `root` other than `/` is the copy of another machine's files. Where sysfs has nothing about a port (a pseudo-terminal,
+a container without /sys), only its path is known.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from pathlib import Path
 CLASS = "sys/class/tty"
 USB_DEVICES = "sys/bus/usb/devices"
 STABLE_NAMES = ("dev/serial/by-id", "dev/sefa-edge")
-"""udev's own, by maker and serial number; and our rules', also by the USB socket."""
+"""udev's own names, by manufacturer and serial number; and those of our rules, also by USB socket."""
 MAX_ATTRIBUTE_BYTES = 4096
 NO_UART = "0"
-"""`type` of an 8250 port that the kernel reserved and no chip answers at (PORT_UNKNOWN)."""
+"""`type` of an 8250 port that the kernel reserved without a chip behind it (PORT_UNKNOWN)."""
 
 
 @dataclass(frozen=True, slots=True)
 class UsbIdentity:
-    """What a USB device says about itself, and the socket that it sits in."""
+    """What a USB device reports about itself, and the socket that it is plugged into."""
 
     vendor_id: str
     product_id: str
-    """Four hexadecimal digits each, small letters."""
+    """Four lower-case hexadecimal digits each."""
     manufacturer: str
     product: str
     serial: str
-    """Empty where the device has none, as CH340 chips."""
+    """Empty if the device has none, as with CH340 chips."""
     socket: str
     """As in /sys/bus/usb/devices: `1-2.3` is port 3 of a hub on port 2 of bus 1."""
 
@@ -41,14 +41,14 @@ class SerialPort:
     """A serial port, and what is known about it."""
 
     path: str
-    """As asked for, or `/dev/ttyACM0`."""
+    """As given by the user, or `/dev/ttyACM0`."""
     node: str
     """Its name in the kernel: `ttyACM0`."""
     stable_names: tuple[str, ...]
-    """Paths in STABLE_NAMES, which follow the device whatever else is plugged in."""
+    """Paths in STABLE_NAMES, which stay the same whatever else is plugged in."""
     usb: UsbIdentity | None
     driver: str
-    """Empty: sysfs names none."""
+    """Empty: not in sysfs."""
 
     @property
     def name(self) -> str:
@@ -64,7 +64,7 @@ def find_serial_ports(root: Path = Path("/")) -> list[SerialPort]:
 
 
 def serial_port_at(path: str, root: Path = Path("/")) -> SerialPort:
-    """What is known about the port behind a path, which may be a link, and need not exist."""
+    """What is known about the port at a path, which may be a link and need not exist."""
     place = Path(path) if root == Path("/") else root / path.lstrip("/")
     return _describe(path, os.path.basename(os.path.realpath(place)), root)
 
@@ -76,7 +76,7 @@ def usb_devices(root: Path = Path("/")) -> list[UsbIdentity]:
 
 
 def attribute(path: Path) -> str:
-    """A file of sysfs as text without its line end; empty when there is none, or it may not be read."""
+    """A sysfs file as text without its line end; empty when missing or not readable."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_ATTRIBUTE_BYTES).decode(errors="replace").strip()
@@ -110,7 +110,7 @@ def _identity(folder: Path) -> UsbIdentity:
 
 
 def _is_real(folder: Path) -> bool:
-    """Virtual consoles have no device; 8250 ports are made in advance, with chip or without."""
+    """Virtual consoles have no device; the kernel creates 8250 ports in advance, with or without a chip."""
     return (folder / "device").exists() and attribute(folder / "type") != NO_UART
 
 

@@ -16,7 +16,7 @@ from typing import Protocol
 import serial
 
 from sefa_edge.firmware_bridge.host.errors import ArmDisconnected
-from sefa_edge.firmware_bridge.host.port_link import require_living
+from sefa_edge.firmware_bridge.host.port_link import require_live_link
 from sefa_edge.profiles.errors import InputError, MissingError
 from sefa_edge.profiles.units import NS_PER_S
 
@@ -27,7 +27,7 @@ READ_BYTES = 4096
 
 
 class Wire(Protocol):
-    """A half-duplex serial line, one program at its end, with a clock that everything on it goes by."""
+    """A half-duplex serial line used by one program, and the clock that times everything on it."""
 
     @property
     def port(self) -> str: ...
@@ -38,15 +38,15 @@ class Wire(Protocol):
     def now_ns(self) -> int: ...
 
     def rest(self, duration_ns: int) -> None:
-        """Do nothing for so long."""
+        """Sleep for this duration."""
         ...
 
     def discard_input(self) -> None:
-        """Throw away what has arrived. Raises ArmDisconnected."""
+        """Drop received bytes. Raises ArmDisconnected."""
         ...
 
     def discard_output(self) -> None:
-        """Throw away what was written and has not left yet. Raises ArmDisconnected."""
+        """Drop bytes that were written but not transmitted yet. Raises ArmDisconnected."""
         ...
 
     def write(self, data: bytes) -> None:
@@ -54,7 +54,7 @@ class Wire(Protocol):
         ...
 
     def read(self, deadline_ns: int) -> bytes:
-        """What arrives first; empty when nothing does before the deadline. Raises ArmDisconnected."""
+        """The next received bytes; empty if none arrive before the deadline. Raises ArmDisconnected."""
         ...
 
     def close(self) -> None: ...
@@ -92,12 +92,11 @@ class SerialWire:
         except termios.error as error:
             raise self._gone(error.args[-1]) from None
         except OSError as error:
-            if error.errno not in (errno.ENOTTY, errno.EINVAL):  # a driver that does not know the question
+            if error.errno not in (errno.ENOTTY, errno.EINVAL):  # a driver without this call
                 raise self._gone(error.strerror) from None
 
     def write(self, data: bytes) -> None:
-        """What the operating system cannot take at once is dropped, not queued: an old goal must never leave
-        late."""
+        """What the operating system cannot accept at once is dropped: an old goal must never be sent late."""
         try:
             if os.write(self._fd, data) != len(data):
                 termios.tcflush(self._fd, termios.TCOFLUSH)
@@ -132,15 +131,14 @@ class SerialWire:
 
 
 def _open(port: str, baud: int) -> serial.Serial:
-    require_living(Path(port))
+    require_live_link(Path(port))
     try:
         opened = serial.Serial(port, baud, timeout=0, write_timeout=0, exclusive=True)
     except serial.SerialException as error:
         raise _cannot_open(port, error.errno, str(error)) from None
     except ValueError as error:
         raise InputError(f"{port} cannot run at {baud} baud: {error}", "check 'baud' in the arm profile") from None
-    # USB adapters with an FTDI chip hold bytes back for up to 16 ms unless told otherwise; others do not know
-    # the call.
+    # USB adapters with an FTDI chip delay bytes by up to 16 ms by default; other drivers lack the call.
     with contextlib.suppress(OSError, ValueError, NotImplementedError):
         opened.set_low_latency_mode(True)
     claim(opened.fileno())
@@ -148,12 +146,12 @@ def _open(port: str, baud: int) -> serial.Serial:
 
 
 def claim(terminal_fd: int) -> None:
-    """Nobody but root can open this serial port any more until it is closed: the lock stops only those that ask for it.
+    """Make the kernel refuse to open this port again, except for root; the file lock stops only programs that check it.
 
-    Not a pseudo-terminal, which its other end keeps open: the claim would outlive this program.
+    Not for a pseudo-terminal, which its other end keeps open: the claim would outlive this program.
     """
     if os.major(os.fstat(terminal_fd).st_rdev) not in PSEUDO_TERMINAL_MAJORS:
-        with contextlib.suppress(OSError):  # a driver that does not know it; the lock is there all the same
+        with contextlib.suppress(OSError):  # a driver without this call; the file lock still holds
             fcntl.ioctl(terminal_fd, termios.TIOCEXCL)
 
 

@@ -1,4 +1,4 @@
-"""The udev rules that come with the package: access, lasting names, latency, no modem probes."""
+"""The udev rules of the package: access, stable names, latency, no modem probes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sefa-edge calibrate`: find out where an arm's zero and ends are, and put them into its servos and LeRobot's file."""
+"""`sefa-edge calibrate`: measure zero and range of an arm's joints, and write them to its servos and LeRobot's file."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from sefa_edge.firmware_bridge.service.calibration_guided import Guided
 from sefa_edge.firmware_bridge.service.calibration_headless import given_sweep, timed_sweep
 from sefa_edge.firmware_bridge.service.calibration_outcome import CalibrationTarget, Outcome, comparison_table
 from sefa_edge.firmware_bridge.service.calibration_terminal import CalibrationTerminal
-from sefa_edge.firmware_bridge.service.command import add_arm_words
-from sefa_edge.firmware_bridge.service.opening import open_bus, profile_of, told_calibration
+from sefa_edge.firmware_bridge.service.command import add_arm_arguments
+from sefa_edge.firmware_bridge.service.opening import load_with_notes, open_bus, profile_of
 from sefa_edge.profiles.console import limit_waiting
 from sefa_edge.profiles.errors import InputError, SefaError
-from sefa_edge.profiles.files import check_report_word, path_argument, writable, write_report
+from sefa_edge.profiles.files import check_report_argument, path_argument, writable, write_report
 from sefa_edge.profiles.quantities import Real
 from sefa_edge.profiles.schema import ArmProfile
 
@@ -30,46 +30,48 @@ SWEEP_S = Real("a time", 0.0, 3600.0, "s", above_lowest=True)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The words of `sefa-edge calibrate`."""
-    add_arm_words(parser)
-    places = parser.add_mutually_exclusive_group()
-    places.add_argument("--id", metavar="NAME", help="LeRobot's name of this arm (default: the arm profile's name)")
-    places.add_argument("-o", "--output", type=path_argument, metavar="FILE", help="write the calibration here instead")
-    parser.add_argument(
-        "--write-eeprom", action="store_true", help="put the numbers into the servos (guided: also by a typed word)"
+    """Add the arguments of `sefa-edge calibrate`."""
+    add_arm_arguments(parser)
+    targets = parser.add_mutually_exclusive_group()
+    targets.add_argument("--id", metavar="NAME", help="LeRobot's name of this arm (default: the arm profile's name)")
+    targets.add_argument(
+        "-o", "--output", type=path_argument, metavar="FILE", help="write the calibration here instead"
     )
-    parser.add_argument("--restore", metavar="FILE|ID", help="no new numbers: put those of this file into the servos")
-    parser.add_argument("--headless", action="store_true", help="ask nothing; needs the words that follow")
+    parser.add_argument(
+        "--write-eeprom", action="store_true", help="write the numbers to the servos (guided: or type 'write')"
+    )
+    parser.add_argument("--restore", metavar="FILE|ID", help="do not measure: write this calibration to the servos")
+    parser.add_argument("--headless", action="store_true", help="do not ask; needs the options that follow")
     parser.add_argument("--middle-now", action="store_true", help="every joint is in the middle of its travel now")
     ranges = parser.add_mutually_exclusive_group()
     ranges.add_argument(
         "--sweep-seconds",
         type=SWEEP_S.parse,
         metavar="S",
-        help="for so long somebody moves every joint from end to end",
+        help="time in which a person moves every joint from end to end",
     )
     ranges.add_argument(
         "--ranges",
         type=path_argument,
         metavar="FILE",
-        help='or take the ranges from JSON, {"shoulder_pan": [796, 3299], …}',
+        help='or read the ranges from JSON, {"shoulder_pan": [796, 3299], …}',
     )
     parser.add_argument("--json", metavar="F", help="write the result as JSON; - is standard output")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Do it; returns 0. Raises SefaError for what must be told with a hint."""
+    """Run the command; returns 0. Raises SefaError."""
     limit_waiting()
     profile = profile_of(args)
     _check(args)
-    wanted = None if args.restore is None else told_calibration(find_calibration(args.restore, profile), profile)
+    wanted = None if args.restore is None else load_with_notes(find_calibration(args.restore, profile), profile)
     terminal = None if args.headless or wanted is not None else CalibrationTerminal(sys.stdin, sys.stderr)
     file = _file(args, profile)
     with open_bus(args.port, profile.feetech.baud) as bus:
         job = Job(args, profile, CalibrationRegisters(bus, profile), file)
         outcome = job.calibrate(terminal) if wanted is None else job.restore(wanted)
     write_report(args.json, outcome.as_json())
-    _tell(outcome, args)
+    _print_outcome(outcome, args)
     return 0
 
 
@@ -79,7 +81,7 @@ class Job:
     def __init__(
         self, args: argparse.Namespace, profile: ArmProfile, registers: CalibrationRegisters, file: Path | None
     ) -> None:
-        """`file`: where the numbers go when they are in the servos; None: nowhere."""
+        """`file`: also gets the numbers after they are in the servos; None: no file."""
         self._args = args
         self._profile = profile
         self._registers = registers
@@ -87,7 +89,7 @@ class Job:
         self._target = CalibrationTarget(registers, profile, args.port)
 
     def restore(self, wanted: Calibration) -> Outcome:
-        """Put the numbers of a file into the servos. Raises SefaError."""
+        """Write the numbers of a file to the servos. Raises SefaError."""
         if wanted.same_registers(self._registers.carried):
             return self._target.keep(wanted, None)
         self._show(wanted)
@@ -99,11 +101,11 @@ class Job:
         return self._target.write(wanted, self._file)
 
     def calibrate(self, terminal: CalibrationTerminal | None) -> Outcome:
-        """New numbers, from the person at the terminal, or headless. Raises SefaError, KeyboardInterrupt."""
+        """Measure new numbers, guided or headless. Raises SefaError, KeyboardInterrupt."""
         try:
             return self.headless() if terminal is None else self.guided(terminal)
         except (SefaError, KeyboardInterrupt):
-            self._tell_torque()
+            self._print_torque()
             raise
 
     def headless(self) -> Outcome:
@@ -116,15 +118,15 @@ class Job:
         return self._target.keep(calibration, self._args.output)
 
     def guided(self, terminal: CalibrationTerminal) -> Outcome:
-        """Led by questions on a terminal. Raises SefaError, KeyboardInterrupt."""
+        """Guide a person on a terminal. Raises SefaError, KeyboardInterrupt."""
         try:
             calibration = Guided(self._registers, self._profile, terminal).run()
             self._show(calibration)
-            terminal.say("", f"The numbers belong into the servos and into {self._file}.")
-            question = f"Type '{CONFIRMATION}' to put them there, ENTER to leave the servos as they are: "
+            terminal.print("", f"The numbers will be written to the servos and to {self._file}.")
+            question = f"Type '{CONFIRMATION}' to write them, ENTER to leave the servos unchanged: "
             agreed = self._args.write_eeprom or terminal.ask(question) == CONFIRMATION
         except KeyboardInterrupt:
-            terminal.say("", "Nothing was written: the servos carry their old numbers.")
+            terminal.print("", "Nothing was written: the servos have their old numbers.")
             raise
         if agreed:
             return self._target.write(calibration, self._file)
@@ -135,14 +137,14 @@ class Job:
             return given_sweep(self._registers, self._profile, self._args.ranges)
         return timed_sweep(self._registers, self._args.sweep_seconds)
 
-    def _tell_torque(self) -> None:
-        """How an arm is left that was not calibrated."""
+    def _print_torque(self) -> None:
+        """Print the state in which an interrupted calibration leaves the arm."""
         try:
             torque = self._registers.read_torque()
         except ArmFault:
             torque = TorqueReading((), self._profile.joint_names)
         parts = [f"on in {', '.join(torque.on)}"] if torque.on else []
-        parts += [f"not known of {', '.join(torque.unknown)}"] if torque.unknown else []
+        parts += [f"unknown in {', '.join(torque.unknown)}"] if torque.unknown else []
         print(f"the servos' torque is {', '.join(parts) or 'off'}", file=sys.stderr)
 
     def _require_limp(self) -> None:
@@ -160,27 +162,27 @@ class Job:
 
 
 def _file(args: argparse.Namespace, profile: ArmProfile) -> Path | None:
-    """Where the numbers of the servos are written; None: a file that is restored is there already."""
+    """File that gets the new numbers; None: they are restored from a file."""
     if args.output is not None or args.restore is not None:
         return args.output
     return file_of_id(args.id or profile.name, profile)
 
 
 def _check(args: argparse.Namespace) -> None:
-    check_report_word(args.json)
+    check_report_argument(args.json)
     if args.output is not None:
         writable(args.output)
-    words = {
+    options = {
         "--headless": args.headless,
         "--middle-now": args.middle_now,
         "--sweep-seconds": args.sweep_seconds is not None,
         "--ranges": args.ranges is not None,
     }
-    given = [word for word, is_given in words.items() if is_given]
+    given = [option for option, is_given in options.items() if is_given]
     if args.restore is not None and (given or args.id is not None or args.output is not None):
-        raise InputError("--restore takes the numbers as they are", "leave --id, -o and the words of --headless out")
+        raise InputError("--restore measures nothing", "leave out --id, -o, --headless and its options")
     if given and not args.headless:
-        raise InputError(f"{given[0]} belongs to --headless", "a guided calibration asks; or add --headless")
+        raise InputError(f"{given[0]} needs --headless", "a guided calibration asks for it; or add --headless")
     if args.headless:
         _check_headless(args)
 
@@ -193,22 +195,22 @@ def _check_headless(args: argparse.Namespace) -> None:
         )
     if not args.write_eeprom and args.output is None and args.json is None:
         raise InputError(
-            "nothing would come of this calibration",
-            "add --write-eeprom to put it into the servos and LeRobot's file, or -o FILE or --json F to look at it",
+            "this calibration would be written nowhere",
+            "add --write-eeprom to write it to the servos and LeRobot's file, or -o FILE or --json F to write a file",
         )
 
 
-def _tell(outcome: Outcome, args: argparse.Namespace) -> None:
+def _print_outcome(outcome: Outcome, args: argparse.Namespace) -> None:
     if outcome.written_to_servos:
-        said = f"the servos carry the new numbers, read back{'; so does ' + outcome.file if outcome.file else ''}"
+        line = f"the servos have the new numbers, read back{'; so does ' + outcome.file if outcome.file else ''}"
     elif args.restore is not None:
-        said = "the servos carry these numbers already"
+        line = "the servos already have these numbers"
     elif outcome.file is not None:
-        words = ["--arm", args.arm, "--port", args.port, "--restore", outcome.file, "--write-eeprom"]
-        said = (
-            f"the servos are as they were; the numbers are in {outcome.file}; to put them into the servos: "
-            f"sefa-edge calibrate {shlex.join(words)}"
+        options = ["--arm", args.arm, "--port", args.port, "--restore", outcome.file, "--write-eeprom"]
+        line = (
+            f"the servos are unchanged; the numbers are in {outcome.file}; to write them to the servos: "
+            f"sefa-edge calibrate {shlex.join(options)}"
         )
     else:
-        said = "the servos are as they were"
-    print(said, file=sys.stderr if args.json == "-" else sys.stdout)
+        line = "the servos are unchanged"
+    print(line, file=sys.stderr if args.json == "-" else sys.stdout)

@@ -1,7 +1,7 @@
-"""From joints moved by hand to a calibration, as LeRobot calibrates. Pure: readings in, findings and numbers out.
+"""From joints moved by hand to a calibration, as LeRobot computes it. Pure: readings in, findings and numbers out.
 
-Nothing is written to a servo on the way. LeRobot (0.4.4) clears the old offset in the servos first and reads their
-positions anew; here the old offset is added to what they report, which gives the same encoder ticks.
+Nothing is written to a servo meanwhile. LeRobot (0.4.4) first clears the old offset in the servos and reads their
+positions again; here the old offset is added to the positions that they report, which gives the same encoder ticks.
 
     readings of the middle pose -> `begin` -> readings of the sweep -> `observe` … -> `findings` -> `result`
 """
@@ -24,28 +24,28 @@ from sefa_edge.profiles.schema import ArmProfile, JointProfile
 from sefa_edge.profiles.units import SERVO_TICKS_PER_TURN
 
 MIDDLE_TICKS = ENCODER_MAX_TICKS // 2
-"""What a servo reports in the middle pose afterwards: 2047, as LeRobot's half-turn homing."""
+"""Position that a calibrated servo reports in the middle pose: 2047, as after LeRobot's half-turn homing."""
 
 JUMP_TICKS = 1024
-"""A quarter turn between two readings is no hand, but the encoder's end (0/4095) or a gap in the readings."""
+"""A quarter turn between two readings is not a hand's motion, but the encoder's end (0/4095) or missing readings."""
 
 EDGE_TICKS = 16
-"""A range that comes so near to the encoder's end has most likely passed it."""
+"""A range that ends this close to the encoder's end has most likely crossed it."""
 
 
 @dataclass(frozen=True, slots=True)
 class JointSweep:
-    """What one joint has shown since the middle pose, in ticks as its servo will report them with the new offset."""
+    """The motion of one joint since the middle pose, in ticks as its servo will report them with the new offset."""
 
     homing_offset: int
     position_ticks: int
     lowest_ticks: int
     highest_ticks: int
     jumped: bool = False
-    """It went over the encoder's end, or was not heard for long: its range is worthless."""
+    """It crossed the encoder's end, or did not answer for too long: its range is invalid."""
 
     def at(self, encoder_ticks: int) -> JointSweep:
-        """The same, one reading later."""
+        """The sweep after one more reading."""
         position = (encoder_ticks - self.homing_offset) % SERVO_TICKS_PER_TURN
         if self.jumped or abs(position - self.position_ticks) > JUMP_TICKS:
             return replace(self, position_ticks=position, jumped=True)
@@ -59,13 +59,13 @@ class JointSweep:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is still wrong with one joint, and what to do."""
+    """What is still missing or wrong for one joint, and what to do."""
 
     joint: str
     problem: str
     advice: str
-    middle_anew: bool
-    """Going on with the sweep does not help: the middle pose must be taken again."""
+    restart: bool
+    """Continuing the sweep does not help: the middle pose must be taken again."""
 
 
 Sweep = tuple[JointSweep, ...]
@@ -81,27 +81,27 @@ def homing_offset_of(encoder_ticks: int) -> int:
 
 
 def begin(encoder_ticks: Sequence[int]) -> Sweep:
-    """Take this reading of all joints as the middle pose."""
+    """Start a sweep with this reading of all joints as the middle pose."""
     return tuple(_still(homing_offset_of(ticks), ticks) for ticks in encoder_ticks)
 
 
 def observe(sweep: Sweep, encoder_ticks: Sequence[int | None]) -> Sweep:
-    """Take in one reading of all joints; None: that servo kept silent."""
+    """Add one reading of all joints; None: that servo did not answer."""
     return tuple(joint if ticks is None else joint.at(ticks) for joint, ticks in zip(sweep, encoder_ticks, strict=True))
 
 
 def findings(profile: ArmProfile, sweep: Sweep) -> tuple[Finding, ...]:
-    """What keeps this sweep from being a calibration; empty: nothing."""
+    """What is missing before this sweep makes a calibration; empty: nothing."""
     found = (_finding(joint, seen) for joint, seen in zip(profile.joints, sweep, strict=True) if not joint.turns_freely)
     return tuple(finding for finding in found if finding is not None)
 
 
 def result(profile: ArmProfile, sweep: Sweep) -> Calibration:
-    """The calibration that the sweep has shown. Raises InputError: it has not."""
+    """The calibration from a complete sweep. Raises InputError if the sweep is not complete."""
     wrong = findings(profile, sweep)
     if wrong:
-        words = "; ".join(f"{finding.joint} {finding.problem}" for finding in wrong)
-        raise InputError(f"no calibration: {words}", wrong[0].advice, exit_code=ExitCode.FAILED)
+        problems = "; ".join(f"{finding.joint} {finding.problem}" for finding in wrong)
+        raise InputError(f"no calibration: {problems}", wrong[0].advice, exit_code=ExitCode.FAILED)
     return Calibration(
         tuple(_calibrated(joint, seen) for joint, seen in zip(profile.joints, sweep, strict=True)),
     )
@@ -116,9 +116,9 @@ def _finding(joint: JointProfile, seen: JointSweep) -> Finding | None:
     if seen.jumped or seen.lowest_ticks < EDGE_TICKS or seen.highest_ticks > ENCODER_MAX_TICKS - EDGE_TICKS:
         return Finding(
             joint.name,
-            "went over its encoder's end (0/4095), or jumped while it was not heard",
-            "bring every joint nearer to the middle of its travel, take the middle pose again, and move slowly",
-            middle_anew=True,
+            "crossed its encoder's end (0/4095), or jumped while its servo did not answer",
+            "bring every joint closer to the middle of its travel, take the middle pose again, and move slowly",
+            restart=True,
         )
     swept = seen.highest_ticks - seen.lowest_ticks
     usual = joint.range_max_ticks - joint.range_min_ticks
@@ -127,7 +127,7 @@ def _finding(joint: JointProfile, seen: JointSweep) -> Finding | None:
             joint.name,
             f"was moved over {swept} of about {usual} ticks",
             "move every joint from one end to the other",
-            middle_anew=False,
+            restart=False,
         )
     return None
 

@@ -1,4 +1,4 @@
-"""A guided calibration: torque off, middle pose, sweep. Reads servos and terminal; writes only torque off."""
+"""A guided calibration: torque off, middle pose, sweep. The only write to a servo is torque off."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from sefa_edge.firmware_bridge.host.calibration import Calibration
 from sefa_edge.firmware_bridge.host.feetech.calibration_registers import CalibrationRegisters
 from sefa_edge.firmware_bridge.service.calibrating import Sweep, begin, findings, observe, result
-from sefa_edge.firmware_bridge.service.calibration_listener import Listener
 from sefa_edge.firmware_bridge.service.calibration_terminal import CalibrationTerminal, position_table, sweep_table
+from sefa_edge.firmware_bridge.service.joint_reader import JointReader
 from sefa_edge.profiles.schema import ArmProfile
 
 
@@ -19,16 +19,16 @@ class Guided:
         self._registers = registers
         self._profile = profile
         self._terminal = terminal
-        self._listener = Listener(registers)
-        self._heard: Sequence[int | None] = ()
+        self._reader = JointReader(registers)
+        self._ticks: Sequence[int | None] = ()
         self._sweep: Sweep = ()
 
     def run(self) -> Calibration:
-        """Lead the operator through it.
+        """Guide the operator through it.
 
         Raises:
-            ArmFault: a servo keeps silent, or its torque does not go off.
-            KeyboardInterrupt: the operator gave up.
+            ArmFault: a servo does not answer, or its torque stays on.
+            KeyboardInterrupt: the operator stopped it.
         """
         self._release()
         while True:
@@ -39,38 +39,38 @@ class Guided:
     def _release(self) -> None:
         holding = self._registers.holding()
         if not holding:
-            self._terminal.say("The torque of all servos is off.")
+            self._terminal.print("The torque of all servos is off.")
             return
-        self._terminal.say(
+        self._terminal.print(
             f"The torque is on: {', '.join(holding)}.",
             "The arm will SAG as soon as it goes off: hold the arm now.",
         )
         self._terminal.watch(lambda: ("ENTER switches the torque off, Ctrl-C leaves it on.",))
         self._registers.release()
-        self._terminal.say("The torque of all servos is off, read back.")
+        self._terminal.print("The torque of all servos is off, read back.")
 
     def _take_middle(self) -> None:
-        self._terminal.say(
+        self._terminal.print(
             "", "1. Bring every joint to the middle of its travel, the wrist upright, and keep it there: ENTER."
         )
-        self._terminal.watch(lambda: position_table(self._profile, self._listener.read()))
-        self._sweep = begin(self._registers.every_encoder())
+        self._terminal.watch(lambda: position_table(self._profile, self._reader.read()))
+        self._sweep = begin(self._registers.all_encoder_ticks())
 
     def _move_joints(self) -> bool:
-        """Whether the sweep became a calibration; otherwise the middle pose must be taken again."""
-        self._terminal.say("", "2. Move every joint slowly from one end to the other, one after another, then ENTER.")
+        """Whether the sweep is complete; otherwise the middle pose must be taken again."""
+        self._terminal.print("", "2. Move every joint slowly from one end to the other, one after another, then ENTER.")
         while True:
-            self._terminal.watch(self._look)
+            self._terminal.watch(self._observe)
             wrong = findings(self._profile, self._sweep)
             if not wrong:
                 return True
-            self._terminal.say(*(f"{finding.joint} {finding.problem}" for finding in wrong))
-            anew = [finding for finding in wrong if finding.middle_anew]
-            self._terminal.say(f"Not yet: {(anew or wrong)[0].advice}.")
-            if anew:
+            self._terminal.print(*(f"{finding.joint} {finding.problem}" for finding in wrong))
+            restart = [finding for finding in wrong if finding.restart]
+            self._terminal.print(f"Not yet: {(restart or wrong)[0].advice}.")
+            if restart:
                 return False
 
-    def _look(self) -> list[str]:
-        self._heard = self._listener.read()
-        self._sweep = observe(self._sweep, self._heard)
-        return sweep_table(self._profile, self._sweep, self._heard, findings(self._profile, self._sweep))
+    def _observe(self) -> list[str]:
+        self._ticks = self._reader.read()
+        self._sweep = observe(self._sweep, self._ticks)
+        return sweep_table(self._profile, self._sweep, self._ticks, findings(self._profile, self._sweep))

@@ -1,4 +1,4 @@
-"""A calibration without anybody at the terminal: ranges from a timed sweep, or from a file. Nothing is asked."""
+"""A calibration without a terminal: ranges from a timed sweep, or from a file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import Field, create_model
 from sefa_edge.firmware_bridge.host.calibration import ENCODER_MAX_TICKS
 from sefa_edge.firmware_bridge.host.feetech.calibration_registers import CalibrationRegisters
 from sefa_edge.firmware_bridge.service.calibrating import Sweep, begin, observe
-from sefa_edge.firmware_bridge.service.calibration_listener import Listener
+from sefa_edge.firmware_bridge.service.joint_reader import JointReader
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.progress import Progress
 from sefa_edge.profiles.schema import ArmProfile
@@ -27,28 +27,28 @@ Range = Annotated[list[EncoderTicks], Field(min_length=2, max_length=2)]
 
 
 def timed_sweep(registers: CalibrationRegisters, seconds: float) -> Sweep:
-    """Take the middle pose now, then watch the joints for so long, while somebody moves them.
+    """Take the present pose as the middle, then read the joints for `seconds` while a person moves them.
 
     Raises:
-        ArmTimeout: a servo keeps silent.
+        ArmTimeout: a servo does not answer.
         ArmDisconnected: the port is gone.
     """
-    sweep, listener = begin(registers.every_encoder()), Listener(registers)
+    sweep, reader = begin(registers.all_encoder_ticks()), JointReader(registers)
     start_s = time.monotonic()
     with Progress("watching the joints", PROGRESS_PARTS, sys.stderr) as progress:
         while (share := (time.monotonic() - start_s) / seconds) < 1:
-            sweep = observe(sweep, listener.read())
+            sweep = observe(sweep, reader.read())
             progress.update(int(share * PROGRESS_PARTS), "move every joint from end to end")
             time.sleep(READING_S)
     return sweep
 
 
 def given_sweep(registers: CalibrationRegisters, profile: ArmProfile, ranges: Path) -> Sweep:
-    """Take the middle pose now, and the ranges from a file: `{"shoulder_pan": [796, 3299], …}`, 2047 in the middle.
+    """Take the present pose as the middle, 2047, and the ranges from a file: `{"shoulder_pan": [796, 3299], …}`.
 
     Raises:
         InputError: absent or broken file, or a range whose ends are in the wrong order.
-        ArmTimeout: a servo keeps silent.
+        ArmTimeout: a servo does not answer.
         ArmDisconnected: the port is gone.
     """
     fields = {joint.name: (Range, ...) for joint in profile.joints}
@@ -59,5 +59,5 @@ def given_sweep(registers: CalibrationRegisters, profile: ArmProfile, ranges: Pa
             raise InputError(f"{ranges}: {name}: {low} must be below {high}", "write [lowest, highest] in ticks")
     return tuple(
         replace(joint, lowest_ticks=low, highest_ticks=high)
-        for joint, (_, low, high) in zip(begin(registers.every_encoder()), pairs, strict=True)
+        for joint, (_, low, high) in zip(begin(registers.all_encoder_ticks()), pairs, strict=True)
     )

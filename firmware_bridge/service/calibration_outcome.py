@@ -1,4 +1,4 @@
-"""What becomes of a calibration: into the servos, into LeRobot's file, into a report; nothing old is lost."""
+"""Write a calibration to the servos, to LeRobot's file and to a report; the old numbers are always kept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sefa_edge.profiles.stopping import STOPPING, StopSignals
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Where the numbers are now."""
+    """What was calibrated, and where the numbers are now."""
 
     arm: str
     port: str
@@ -29,7 +29,7 @@ class Outcome:
     written_to_servos: bool
     file: str | None
     backup: str | None
-    """File with the numbers that the servos carried before."""
+    """File with the numbers that the servos had before."""
 
     def as_json(self) -> str:
         fields = {name: getattr(self, name) for name in self.__slots__}
@@ -46,24 +46,24 @@ class CalibrationTarget:
         self._before = registers.carried
 
     def write(self, wanted: Calibration, file: Path | None) -> Outcome:
-        """First the old numbers into a file of their own, then the new ones into the servos, then into `file`.
+        """Write the old numbers to a backup file, then the new ones to the servos, then to `file`.
 
-        Ctrl-C waits for the end of it.
+        Ctrl-C is deferred until the end.
 
         Raises:
-            SefaError: it failed; the message tells what the servos carry.
-            KeyboardInterrupt: it is done, and somebody wanted to stop meanwhile.
+            SefaError: it failed; the message says which numbers the servos have.
+            KeyboardInterrupt: everything was written, and a stop was requested meanwhile.
         """
         backup = spare_path(f"{self._profile.name}-{_now()}-before")
         save_calibration(backup, self._profile, self._before)
-        _say(f"the numbers that the servos carry now are kept in {backup}")
+        _print(f"the present numbers of the servos are kept in {backup}")
         with StopSignals() as signals:
             self._write_servos(wanted)
             if file is not None:
                 self._replace(file, wanted)
             stopped = signals.take()
         if stopped:
-            _say(f"{STOPPING[stopped[0]]} came too late: the servos carry the new numbers, all of them")
+            _print(f"{STOPPING[stopped[0]]} came too late: all servos have the new numbers")
             raise KeyboardInterrupt
         return self._outcome(wanted, file, backup)
 
@@ -74,28 +74,28 @@ class CalibrationTarget:
         return self._outcome(calibration, file, None)
 
     def _write_servos(self, wanted: Calibration) -> None:
-        """Raises SefaError; the new numbers, which took a person's time, are kept."""
+        """Raises SefaError; the new numbers are then saved, because measuring them took a person's time."""
         try:
             self._registers.write(wanted)
         except SefaError:
             kept = spare_path(f"{self._profile.name}-{_now()}-new")
             save_calibration(kept, self._profile, wanted)
-            _say(f"the new numbers are kept in {kept}: --restore {kept} --write-eeprom tries again")
+            _print(f"the new numbers are kept in {kept}: --restore {kept} --write-eeprom tries again")
             raise
 
     def _replace(self, file: Path, wanted: Calibration) -> None:
-        """Raises InputError; the servos carry the new numbers already, which is said."""
+        """Raises InputError, which says that the servos already have the new numbers."""
         try:
             with suppress(FileNotFoundError):
                 old = file.read_bytes()
                 kept = spare_path(f"{file.stem}-{_now()}-replaced")
                 write_atomic(kept, old)
-                _say(f"the file that was there before is kept in {kept}")
+                _print(f"the old file is kept in {kept}")
             save_calibration(file, self._profile, wanted)
         except (OSError, InputError) as error:
             raise InputError(
-                f"the servos carry the new numbers, but {file} was not written: {error}",
-                "make room, then take them from the servos: run without --calibration, or calibrate again",
+                f"the servos have the new numbers, but {file} was not written: {error}",
+                "make room, then use the numbers in the servos: run without --calibration, or calibrate again",
             ) from None
 
     def _outcome(self, calibration: Calibration, file: Path | None, backup: Path | None) -> Outcome:
@@ -111,7 +111,7 @@ class CalibrationTarget:
 
 
 def comparison_table(profile: ArmProfile, before: Calibration, after: Calibration) -> list[str]:
-    """Both calibrations side by side: offset, and range."""
+    """Offset and range of both calibrations side by side."""
     rows = [f"{'joint':<16}{'offset':>7}{'range':>12}   {'in the servos now':>18}"]
     for name, old, new in zip(profile.joint_names, before.joints, after.joints, strict=True):
         new_range = f"{new.range_min_ticks}..{new.range_max_ticks}"
@@ -124,5 +124,5 @@ def _now() -> str:
     return time.strftime("%Y%m%d-%H%M%S")
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     print(line, file=sys.stderr)

@@ -23,10 +23,10 @@ USUAL_COLUMNS = 80
 
 
 class CalibrationTerminal:
-    """What the operator sees and answers. The end of the input counts as Ctrl-C."""
+    """The operator's screen and keyboard. End of input counts as Ctrl-C."""
 
     def __init__(self, keyboard: TextIO, screen: TextIO) -> None:
-        """Raises InputError when either is not a terminal."""
+        """Raises InputError if either is not a terminal."""
         if not keyboard.isatty() or not screen.isatty():
             raise InputError(
                 "a guided calibration needs a terminal", "without one: --headless --middle-now --sweep-seconds S"
@@ -34,14 +34,14 @@ class CalibrationTerminal:
         self._keyboard = keyboard.fileno()
         self._screen = screen
 
-    def say(self, *lines: str) -> None:
-        """Print lines that stay."""
+    def print(self, *lines: str) -> None:
+        """Print lines that are not redrawn."""
         self._screen.write("".join(f"{line}\n" for line in lines))
         self._screen.flush()
 
     def watch(self, lines: Callable[[], Sequence[str]]) -> None:
         """Redraw these lines in place until ENTER; earlier key presses are discarded."""
-        self._forget_keys()
+        self._discard_keys()
         drawn: Sequence[str] = ()
         while True:
             newest = lines()
@@ -53,7 +53,7 @@ class CalibrationTerminal:
 
     def ask(self, question: str) -> str:
         """Ask, and return the typed answer without surrounding spaces."""
-        self._forget_keys()
+        self._discard_keys()
         self._screen.write(question)
         self._screen.flush()
         while True:
@@ -66,7 +66,7 @@ class CalibrationTerminal:
         up = f"\x1b[{over}A\x1b[J" if over else ""
         write_controls(self._screen, up + "".join(f"{printable(line)[:width]}\n" for line in lines))
 
-    def _forget_keys(self) -> None:
+    def _discard_keys(self) -> None:
         termios.tcflush(self._keyboard, termios.TCIFLUSH)
 
     def _line_within(self, seconds: float | None) -> str | None:
@@ -80,16 +80,16 @@ class CalibrationTerminal:
 
 
 def position_table(profile: ArmProfile, ticks: Sequence[int | None]) -> list[str]:
-    """Where the joints are, in encoder ticks."""
+    """Positions of the joints, in encoder ticks."""
     pairs = zip(profile.joint_names, ticks, strict=True)
     return [f"{'joint':<16}{'encoder':>9}", *(f"{name:<16}{_shown(at):>9}" for name, at in pairs)]
 
 
-def sweep_table(profile: ArmProfile, sweep: Sweep, heard: Sequence[int | None], wrong: Sequence[Finding]) -> list[str]:
+def sweep_table(profile: ArmProfile, sweep: Sweep, newest: Sequence[int | None], wrong: Sequence[Finding]) -> list[str]:
     """Position and range of every joint, and what is still missing."""
     problems = {finding.joint: finding for finding in wrong}
     rows = [f"{'joint':<16}{'position':>9}{'lowest':>8}{'highest':>9}{'moved':>7}"]
-    for joint, seen, ticks in zip(profile.joints, sweep, heard, strict=True):
+    for joint, seen, ticks in zip(profile.joints, sweep, newest, strict=True):
         shown = _shown(None if ticks is None else seen.position_ticks)
         moved = seen.highest_ticks - seen.lowest_ticks
         row = f"{joint.name:<16}{shown:>9}{seen.lowest_ticks:>8}{seen.highest_ticks:>9}{moved:>7}"
@@ -103,7 +103,7 @@ def _state(problem: Finding | None, turns_freely: bool, usual_ticks: int) -> str
         return "need not be moved"
     if problem is None:
         return "ok"
-    return "OVER THE ENCODER'S END" if problem.middle_anew else f"move it on, about {usual_ticks}"
+    return "OVER THE ENCODER'S END" if problem.restart else f"keep moving, about {usual_ticks}"
 
 
 def _shown(ticks: int | None) -> str:

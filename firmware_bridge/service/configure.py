@@ -1,4 +1,4 @@
-"""`sefa-edge arm configure`: compare the servos' settings with the arm's profile, and write what differs if allowed."""
+"""`sefa-edge arm configure`: compare the servos' settings with the arm profile, and write differences if allowed."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ HEADINGS = ("setting", "joint", "servo", "profile", "kept")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Compare, and write if asked to; 1 when the EEPROM differs and was not written.
+    """Compare, and write if allowed; returns 1 if the EEPROM differs and was not written.
 
     Raises:
-        InputError: the EEPROM differs, is to be written, and the arm holds.
-        SefaError: a servo is silent or unwilling, or the port cannot be used.
+        InputError: the EEPROM must be written, but torque is on.
+        SefaError: a servo does not answer or confirm, or the port cannot be used.
     """
     profile = profile_of(args)
     with open_bus(args.port, profile.feetech.baud) as bus:
@@ -32,20 +32,20 @@ def main(args: argparse.Namespace) -> int:
             _write(bus, profile, comparison)
             return 0
     if comparison.kept:
-        print("nothing was written; --write-eeprom writes it, while the torque is off", file=sys.stderr)
+        print("nothing was written; --write-eeprom writes the differences, while torque is off", file=sys.stderr)
     elif comparison.differences:
-        print("nothing was written; a run writes it by itself", file=sys.stderr)
+        print("nothing was written; a run writes these automatically", file=sys.stderr)
     return ExitCode.FAILED if comparison.kept else ExitCode.DONE
 
 
 def _write(bus: ServoBus, profile: ArmProfile, comparison: Comparison) -> None:
-    """All of it, then compared once more."""
+    """Write all differences, then compare again."""
     write_volatile(bus, comparison.volatile)
     write_eeprom(bus, comparison)
     left = compare(bus, profile).differences
     if left:
         names = ", ".join(f"{difference.setting.name} of {difference.servo.joint}" for difference in left)
-        raise InputError(f"written, but it did not stay: {names}", "is the servo sound? do it again")
+        raise InputError(f"written, but not kept by the servo: {names}", "repeat it; is the servo damaged?")
     if comparison.differences:
         print(f"{len(comparison.differences)} settings written and read back; every EEPROM is locked")
 
@@ -59,11 +59,11 @@ def _print_table(profile: ArmProfile, comparison: Comparison) -> None:
     rows = [HEADINGS, *(_row(difference) for difference in comparison.differences)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
     for row in rows:
-        print("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip())
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _row(difference: Difference) -> Sequence[str]:
     setting = difference.setting
-    found, wanted = setting.words(difference.found), setting.words(difference.wanted)
+    found, wanted = setting.text(difference.found), setting.text(difference.wanted)
     where = "until power-off" if setting.volatile else "EEPROM"
     return setting.name, difference.servo.joint, found, wanted, where

@@ -10,17 +10,17 @@ from sefa_edge.firmware_bridge.service.opening import open_bus, profile_of
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.exit_codes import ExitCode
 
-WORDS_OF_CONSENT = ("y", "yes")
+YES_ANSWERS = ("y", "yes")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Do it; 0, or 1 when a person said no.
+    """Run the verb; returns 0, or 1 if a person declined.
 
     Raises:
-        InputError: nobody there to ask, and no --yes.
+        InputError: no terminal to ask on, and no --yes.
         ArmTimeout: no servo answers.
-        ArmUnconfirmed: a servo still holds, or is silent; the others are free.
-        MissingError: no such port, no permission, or another program has it.
+        ArmUnconfirmed: a servo still holds, or does not answer; the others are released.
+        MissingError: no such port, no permission, or another program uses it.
     """
     profile = profile_of(args)
     with open_bus(args.port, profile.feetech.baud) as bus:
@@ -35,8 +35,8 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _consents(holding: list[str]) -> bool:
-    warning = f"{', '.join(holding)} will let go: THE ARM DROPS. Support it."
+    warning = f"{', '.join(holding)} will be released: THE ARM DROPS. Support it."
     if not sys.stdin.isatty():
-        raise InputError(f"the arm would drop: {', '.join(holding)} let go", "support it, then add --yes")
-    print(f"{warning} Let go? [y/N] ", end="", flush=True)
-    return sys.stdin.readline().strip().lower() in WORDS_OF_CONSENT
+        raise InputError(f"the arm would drop: {', '.join(holding)} hold it", "support it, then add --yes")
+    print(f"{warning} Release? [y/N] ", end="", flush=True)
+    return sys.stdin.readline().strip().lower() in YES_ANSWERS

@@ -1,4 +1,4 @@
-"""The health of an arm at one moment: every joint's reading, judged by the limits of its profile."""
+"""The health of an arm: one reading of every joint, checked against the limits of its profile."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from dataclasses import dataclass, replace
 from sefa_edge.firmware_bridge.host.calibration import JointScale
 from sefa_edge.firmware_bridge.host.feetech.identity import model_hint
 from sefa_edge.firmware_bridge.host.feetech.registers import MODE_POSITION, OPERATING_MODE, mode_name
-from sefa_edge.firmware_bridge.host.status_words import status_words
-from sefa_edge.firmware_bridge.service.servo_reading import ServoMake, ServoReading
+from sefa_edge.firmware_bridge.host.status_text import status_text
+from sefa_edge.firmware_bridge.service.servo_reading import ServoKind, ServoReading
 from sefa_edge.profiles.schema import ArmProfile, JointProfile, LimitTable
 from sefa_edge.profiles.servo_models import model_numbers, servo_model
 
 
 @dataclass(frozen=True, slots=True)
 class JointHealth:
-    """One joint. `reading` None: its servo is silent. `scale` None: its zero is not known."""
+    """One joint. `reading` None: its servo does not answer. `scale` None: its zero is unknown."""
 
     joint: JointProfile
     reading: ServoReading | None
     scale: JointScale | None
-    make: ServoMake | None
-    """None: its servo did not tell."""
+    kind: ServoKind | None
+    """None: not read."""
     trouble: tuple[str, ...]
-    """Names of the columns whose value is beyond the profile's limits, `mode` (not position) and `model` (not one that
-    the profile allows); `silent` stands alone."""
+    """Names of the columns beyond the profile's limits, and `mode` (not position) or `model` (not allowed by the
+    profile); or `silent` alone."""
     warm: bool
 
     def in_joint_units(self, ticks: int) -> float | None:
@@ -41,11 +41,11 @@ class JointHealth:
             "answers": reading is not None,
             "trouble": list(self.trouble),
         }
-        if self.make is not None:
+        if self.kind is not None:
             plain |= {
-                "model": self.make.model,
-                "model_name": servo_model(self.make.model).name,
-                "operating_mode": self.make.operating_mode,
+                "model": self.kind.model,
+                "model_name": servo_model(self.kind.model).name,
+                "operating_mode": self.kind.operating_mode,
             }
         if reading is None:
             return plain
@@ -60,20 +60,20 @@ class JointHealth:
             "load_pct": round(reading.load_pct, 1),
             "current_ma": round(reading.current_ma, 1),
             "status_bits": reading.status_bits,
-            "status": status_words(reading.status_bits),
+            "status": status_text(reading.status_bits),
         }
 
     @property
-    def words(self) -> str:
-        """The status column: status bits, and a mode or a model in which the joint cannot be used."""
+    def status(self) -> str:
+        """The status column: status bits, and a mode or model that kinds the joint unusable."""
         if self.reading is None:
             return "SILENT"
-        words = [status_words(self.reading.status_bits)] if self.reading.status_bits else []
-        if self.make is not None and "mode" in self.trouble:
-            words.append(f"{mode_name(self.make.operating_mode)} mode")
-        if self.make is not None and "model" in self.trouble:
-            words.append(f"{servo_model(self.make.model).name}, not allowed")
-        return ", ".join(words) or "ok"
+        parts = [status_text(self.reading.status_bits)] if self.reading.status_bits else []
+        if self.kind is not None and "mode" in self.trouble:
+            parts.append(f"{mode_name(self.kind.operating_mode)} mode")
+        if self.kind is not None and "model" in self.trouble:
+            parts.append(f"{servo_model(self.kind.model).name}, not allowed")
+        return ", ".join(parts) or "ok"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,29 +89,29 @@ class ArmHealth:
         return all(joint.reading is None for joint in self.joints)
 
     @property
-    def is_well(self) -> bool:
+    def is_healthy(self) -> bool:
         return not any(joint.trouble for joint in self.joints)
 
     def remedies(self) -> list[str]:
-        """One line for each servo that cannot be used as it is: what is wrong, and what to do."""
+        """One line for each unusable servo: what is wrong, and what to do."""
         lines = []
         for health in self.joints:
-            make, joint = health.make, health.joint
-            if make is None:
+            kind, joint = health.kind, health.joint
+            if kind is None:
                 continue
             if "mode" in health.trouble:
                 lines.append(
-                    f"{joint.name}: {mode_name(make.operating_mode)} mode (register {OPERATING_MODE.address} is "
-                    f"{make.operating_mode}, {MODE_POSITION} is position): sefa-edge arm configure --arm {self.arm} "
+                    f"{joint.name}: {mode_name(kind.operating_mode)} mode (register {OPERATING_MODE.address} is "
+                    f"{kind.operating_mode}, {MODE_POSITION} is position): sefa-edge arm configure --arm {self.arm} "
                     f"--port {self.port} --write-eeprom"
                 )
             if "model" in health.trouble:
-                lines.append(f"{joint.name}: {model_hint(make.model, joint.name)}")
+                lines.append(f"{joint.name}: {model_hint(kind.model, joint.name)}")
         return lines
 
     def as_json(self) -> str:
         joints = [joint.as_plain() for joint in self.joints]
-        content = {"arm": self.arm, "port": self.port, "well": self.is_well, "joints": joints}
+        content = {"arm": self.arm, "port": self.port, "well": self.is_healthy, "joints": joints}
         return json.dumps(content, indent=2) + "\n"
 
 
@@ -120,14 +120,14 @@ def judge_health(
     port: str,
     readings: Sequence[ServoReading | None],
     scales: Sequence[JointScale | None],
-    makes: Sequence[ServoMake | None],
+    kinds: Sequence[ServoKind | None],
 ) -> ArmHealth:
-    """What the profile says about one reading; the guard of a run waits for several in a row."""
+    """Check one reading against the profile; the guard of a run waits for several consecutive ones."""
     limits = profile.limit_table()
     joints = []
-    for index, (joint, reading, scale, make) in enumerate(zip(profile.joints, readings, scales, makes, strict=True)):
-        unfit = _unfit(profile, joint, make)
-        joints.append(_judge(JointHealth(joint, reading, scale, make, unfit, warm=False), index, limits))
+    for index, (joint, reading, scale, kind) in enumerate(zip(profile.joints, readings, scales, kinds, strict=True)):
+        unfit = _unfit(profile, joint, kind)
+        joints.append(_judge(JointHealth(joint, reading, scale, kind, unfit, warm=False), index, limits))
     return ArmHealth(profile.name, port, tuple(joints))
 
 
@@ -147,12 +147,12 @@ def _judge(unjudged: JointHealth, index: int, limits: LimitTable) -> JointHealth
     return replace(unjudged, trouble=trouble + unjudged.trouble, warm=warm)
 
 
-def _unfit(profile: ArmProfile, joint: JointProfile, make: ServoMake | None) -> tuple[str, ...]:
-    if make is None:
+def _unfit(profile: ArmProfile, joint: JointProfile, kind: ServoKind | None) -> tuple[str, ...]:
+    if kind is None:
         return ()
     wrong = {
-        "mode": make.operating_mode != MODE_POSITION,
-        "model": make.model not in model_numbers(profile.models_of(joint)),
+        "mode": kind.operating_mode != MODE_POSITION,
+        "model": kind.model not in model_numbers(profile.models_of(joint)),
     }
     return tuple(name for name, is_wrong in wrong.items() if is_wrong)
 

@@ -1,4 +1,4 @@
-"""The health of an arm as a table for a person, in colour where the reader has colours."""
+"""The health of an arm as a table for a person, coloured on a terminal."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ RED, YELLOW, BOLD, PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[1m", "\x1b[0m"
 HEADINGS = ("joint", "id", "position", "goal", "torque", "temperature", "supply", "load", "current", "status")
 GAP = "  "
 UNUSABLE = {"silent", "mode", "model"}
-"""Trouble that the status column tells."""
+"""Trouble that is shown in the status column."""
 
 Paint = Callable[[str, str], str]
-"""Text and colour to text."""
+"""From a text and a colour to the text to print."""
 
 
 def paint_for(stream: TextIO) -> Paint:
-    """Colours on a terminal, and none where NO_COLOR is set (no-color.org) or nobody sees them."""
+    """Colours on a terminal, unless NO_COLOR is set (no-color.org)."""
     if stream.isatty() and not os.environ.get("NO_COLOR"):
         return lambda text, colour: f"{colour}{text}{PLAIN}" if colour else text
     return lambda text, _: text
 
 
 def table_lines(health: ArmHealth, paint: Paint) -> list[str]:
-    """One line per joint under a line of headings, and what to do about servos that cannot be used as they are."""
+    """A line of headings, one line per joint, and what to do about unusable servos."""
     rows = [_cells(joint) for joint in health.joints]
     widths = [max(len(row[column]) for row in [HEADINGS, *rows]) for column in range(len(HEADINGS))]
     lines = [paint(_aligned(HEADINGS, widths), BOLD)]
@@ -42,23 +42,23 @@ def _cells(health: JointHealth) -> tuple[str, ...]:
     reading, joint = health.reading, health.joint
     name = printable(joint.name)
     if reading is None:
-        return (name, str(joint.servo_id), *[""] * (len(HEADINGS) - 3), health.words)
+        return (name, str(joint.servo_id), *[""] * (len(HEADINGS) - 3), health.status)
     return (
         name,
         str(joint.servo_id),
-        _place(health, reading.position_ticks),
-        _place(health, reading.goal_ticks),
+        _position(health, reading.position_ticks),
+        _position(health, reading.goal_ticks),
         "on" if reading.torque == 1 else "off" if reading.torque == 0 else str(reading.torque),
         f"{reading.temperature_c} C",
         f"{reading.supply_mv / 1000:.1f} V",
         f"{reading.load_pct:.0f} %",
         f"{reading.current_ma:.0f} mA",
-        health.words,
+        health.status,
     )
 
 
-def _place(health: JointHealth, ticks: int) -> str:
-    """Ticks, and the same in degrees or percent where the zero is known."""
+def _position(health: JointHealth, ticks: int) -> str:
+    """Ticks, and the same in degrees or percent if the zero is known."""
     value = health.in_joint_units(ticks)
     unit = "deg" if health.joint.unit == "degrees" else "%  "
     return f"{ticks:4}     -- {unit}" if value is None else f"{ticks:4} {value:6.1f} {unit}"
@@ -70,7 +70,7 @@ def _aligned(cells: tuple[str, ...], widths: list[int]) -> str:
 
 
 def _pad(cell: str, width: int, column: int) -> str:
-    """Names and words begin alike, numbers end alike."""
+    """Text is left-aligned, numbers are right-aligned."""
     return cell.ljust(width) if column in (0, len(HEADINGS) - 1) else cell.rjust(width)
 
 

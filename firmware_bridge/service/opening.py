@@ -1,4 +1,4 @@
-"""From the words of a command to an arm: its profile, its port, its bus. Nothing here writes to a servo."""
+"""From the arguments of a command to an arm: its profile, its port, its bus. Nothing here writes to a servo."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sefa_edge.firmware_bridge.host.feetech.link import Link
 from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
 from sefa_edge.firmware_bridge.host.open_arm import open_arm
 from sefa_edge.firmware_bridge.host.port_access import require_access
-from sefa_edge.firmware_bridge.host.port_choice import require_told_apart
+from sefa_edge.firmware_bridge.host.port_choice import require_identified_arm
 from sefa_edge.firmware_bridge.host.port_lock import require_free
 from sefa_edge.firmware_bridge.host.same_arm import SameArm
 from sefa_edge.profiles.arms import load_arm_profile
@@ -32,14 +32,14 @@ def profile_of(args: argparse.Namespace) -> ArmProfile:
 
 
 def calibration_of(args: argparse.Namespace, profile: ArmProfile) -> Calibration | None:
-    """What `--calibration` says; None: what the servos carry counts. Raises InputError."""
+    """The calibration of `--calibration`; None: the one in the servos is used. Raises InputError."""
     if args.calibration is None:
         return None
-    return told_calibration(find_calibration(args.calibration, profile), profile)
+    return load_with_notes(find_calibration(args.calibration, profile), profile)
 
 
-def told_calibration(path: Path, profile: ArmProfile) -> Calibration:
-    """The calibration in a file; notes about the file go to standard error. Raises InputError."""
+def load_with_notes(path: Path, profile: ArmProfile) -> Calibration:
+    """The calibration in a file; prints notes about the file to standard error. Raises InputError."""
     found = read_calibration(path, profile)
     for note in found.notes:
         print(printable(f"note: {note}"), file=sys.stderr)
@@ -47,7 +47,7 @@ def told_calibration(path: Path, profile: ArmProfile) -> Calibration:
 
 
 def joint_named(name: str, profile: ArmProfile) -> JointProfile:
-    """A joint of the arm. Raises InputError, naming those that there are."""
+    """A joint of the arm. Raises InputError, which lists the joints."""
     for joint in profile.joints:
         if joint.name == name:
             return joint
@@ -55,18 +55,18 @@ def joint_named(name: str, profile: ArmProfile) -> JointProfile:
 
 
 def require_usable(port: str) -> None:
-    """Refuse a port that another program holds, or that this user may not open. Raises MissingError."""
+    """Refuse a port that another program uses, or that this user may not open. Raises MissingError."""
     require_free(Path(port))
     require_access(port)
 
 
 @contextmanager
 def open_bus(port: str, baud: int) -> Iterator[ServoBus]:
-    """The servos behind a port, for as long as it is entered; the port is locked meanwhile.
+    """The servos on a port; the port is open and locked inside the block.
 
     Raises:
-        MissingError: no such port, no permission, or another program has it.
-        ArmDisconnected: the port vanished meanwhile.
+        MissingError: no such port, no permission, or another program uses it.
+        ArmDisconnected: the port vanished.
     """
     require_usable(port)
     link = Link.open(port, baud)
@@ -77,14 +77,14 @@ def open_bus(port: str, baud: int) -> Iterator[ServoBus]:
 
 
 def arm_opener(args: argparse.Namespace, profile: ArmProfile, emergency: Emergency | None = None) -> Callable[[], Arm]:
-    """Opens the arm, as often as its port comes back, and refuses another one than the first.
+    """A function that opens the arm again each time its port comes back, and refuses any arm but the first.
 
     Raises:
-        InputError: the calibration is none of this arm, or is needed to tell it from others.
+        InputError: the calibration does not fit the profile, or is needed to identify the arm.
     """
     calibration = calibration_of(args, profile)
     if calibration is None:
-        require_told_apart(args.port)
+        require_identified_arm(args.port)
 
     def open_again() -> Arm:
         require_usable(args.port)

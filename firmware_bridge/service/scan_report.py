@@ -1,4 +1,4 @@
-"""What a scan found, as text for a person and as JSON for a program."""
+"""The result of a scan, as text for a person and as JSON for a program."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from sefa_edge.firmware_bridge.host.port_lock import Holder
 from sefa_edge.firmware_bridge.host.serial_adapter import chip_of
 from sefa_edge.firmware_bridge.host.serial_ports import SerialPort
-from sefa_edge.firmware_bridge.host.status_words import status_words
-from sefa_edge.firmware_bridge.service.census import FoundServo
+from sefa_edge.firmware_bridge.host.status_text import status_text
+from sefa_edge.firmware_bridge.service.found_servos import FoundServo
 from sefa_edge.profiles.diagnosis import Diagnosis, Weight
 
 
 @dataclass(frozen=True, slots=True)
 class Bus:
-    """The servos that answered at one speed, and the arms that they may be."""
+    """The servos that answered at one speed, and the arms that they may form."""
 
     baud: int
     servos: tuple[FoundServo, ...]
@@ -37,16 +37,16 @@ class Bus:
 
 @dataclass(frozen=True, slots=True)
 class PortReport:
-    """A port and what is behind it."""
+    """A port and the servos on it."""
 
     port: SerialPort
     opened_by: tuple[Holder, ...]
     diagnoses: tuple[Diagnosis, ...]
     buses: tuple[Bus, ...] | None = None
-    """None: no servo was asked."""
+    """None: the port was not scanned."""
     problem: str = ""
     keeps_low_latency: bool | None = None
-    """Whether the driver keeps the low-latency flag; None: it knows none, or was not asked."""
+    """Whether the driver keeps the low-latency flag; None: unsupported, or not scanned."""
 
     def lines(self) -> list[str]:
         lines = [self._title()]
@@ -56,7 +56,7 @@ class PortReport:
         if self.problem:
             lines.append(f"  {self.problem}")
         elif self.buses is None and not self.opened_by and not self.diagnoses:
-            lines.append(f"  no servo adapter; ask on it with --port {self.port.name}")
+            lines.append(f"  not a servo adapter; scan it with --port {self.port.name}")
         return lines + [line for bus in self.buses or () for line in bus.lines()]
 
     def as_plain(self) -> dict[str, object]:
@@ -98,7 +98,7 @@ class PortReport:
 
 @dataclass(frozen=True, slots=True)
 class ScanReport:
-    """All ports, and what is wrong with this machine besides."""
+    """All ports, and problems of this machine as a whole."""
 
     ports: tuple[PortReport, ...]
     diagnoses: tuple[Diagnosis, ...]
@@ -110,9 +110,9 @@ class ScanReport:
     def lines(self) -> list[str]:
         lines = [line for port in self.ports for line in port.lines()]
         lines += [line for diagnosis in self.diagnoses for line in _diagnosis_lines(diagnosis, "")]
-        asked = any(port.buses is not None for port in self.ports)
-        if asked and not self.has_servos:
-            lines.append("is the arm's power supply on? a servo set to another speed answers to --all-bauds")
+        was_scanned = any(port.buses is not None for port in self.ports)
+        if was_scanned and not self.has_servos:
+            lines.append("is the arm's power supply on? --all-bauds finds a servo that is set to another speed")
         return lines
 
     def as_json(self) -> str:
@@ -131,15 +131,15 @@ def _diagnosis_lines(diagnosis: Diagnosis, indent: str) -> list[str]:
 
 def _servo_line(servo: FoundServo) -> str:
     if servo.clash:
-        return f"id {servo.servo_id:3}  SEVERAL SERVOS seem to answer to this id: connect one alone, `arm set-id`"
+        return f"id {servo.servo_id:3}  SEVERAL SERVOS seem to have this id: connect one alone, then `arm set-id`"
     if servo.model is None:
-        return f"id {servo.servo_id:3}  answers a ping, but not a sync read: no STS servo"
+        return f"id {servo.servo_id:3}  answers a ping, but not a sync read: not an STS servo"
     assert servo.supply_mv is not None
     assert servo.status_bits is not None
     torque = "torque on" if servo.torque else "torque off"
     return (
         f"id {servo.servo_id:3}  {servo.model_name}, firmware {servo.firmware}, {servo.supply_mv / 1000:.1f} V, "
-        f"{servo.temperature_c} C, {torque}, {status_words(servo.status_bits)}"
+        f"{servo.temperature_c} C, {torque}, {status_text(servo.status_bits)}"
     )
 
 
@@ -154,5 +154,5 @@ def _servo_as_plain(servo: FoundServo) -> dict[str, object]:
         "supply_mv": servo.supply_mv,
         "temperature_c": servo.temperature_c,
         "status_bits": servo.status_bits,
-        "status": None if servo.status_bits is None else status_words(servo.status_bits),
+        "status": None if servo.status_bits is None else status_text(servo.status_bits),
     }

@@ -1,6 +1,6 @@
-"""Everything about every servo of an arm in one sync read, healthy or not. Reads only.
+"""The state of every servo of an arm in one sync read. Reads only.
 
-Unlike `FeetechArm` this minds neither a silent servo nor one that is not calibrated: a sick arm must be looked at.
+Unlike `FeetechArm` it accepts silent and uncalibrated servos, because a faulty arm must be inspectable.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from sefa_edge.profiles.schema import ArmProfile, JointProfile
 READING_BLOCK = Block(TORQUE_ENABLE.address, struct.Struct("<BxH12xHxxHBBxBxxxH"))
 """40..70: torque, goal, position, load, voltage, temperature, status, current (raw)."""
 LIMITS_BLOCK = Block(MIN_POSITION.address, struct.Struct("<HH"))
-"""9..12: lowest and highest position, where LeRobot keeps the range of a joint."""
-MAKE_BLOCK = Block(MODEL_NUMBER.address, struct.Struct("<H28xB"))
+"""9..12: lowest and highest position, in which LeRobot keeps the range of a joint."""
+KIND_BLOCK = Block(MODEL_NUMBER.address, struct.Struct("<H28xB"))
 """3..33: model number and operating mode."""
 ATTEMPTS = 3
 
@@ -58,43 +58,43 @@ class ServoReading:
 
 
 @dataclass(frozen=True, slots=True)
-class ServoMake:
-    """What a servo is and how it is meant to turn."""
+class ServoKind:
+    """A servo's model number and operating mode."""
 
     model: int
     operating_mode: int
 
 
-def read_makes(bus: ServoBus, profile: ArmProfile) -> list[ServoMake | None]:
-    """Model and operating mode per joint, in the profile's order; None: silent. Raises ArmDisconnected."""
-    answers = _insist(bus, profile, MAKE_BLOCK)
-    found = {servo_id: ServoMake(*MAKE_BLOCK.layout.unpack(answer.parameters)) for servo_id, answer in answers.items()}
+def read_kinds(bus: ServoBus, profile: ArmProfile) -> list[ServoKind | None]:
+    """Model and operating mode per joint, in the profile's order; None: no answer. Raises ArmDisconnected."""
+    answers = _read_with_retries(bus, profile, KIND_BLOCK)
+    found = {servo_id: ServoKind(*KIND_BLOCK.layout.unpack(answer.parameters)) for servo_id, answer in answers.items()}
     return [found.get(joint.servo_id) for joint in profile.joints]
 
 
 def read_servos(bus: ServoBus, profile: ArmProfile) -> list[ServoReading | None]:
-    """One reading per joint, in the profile's order; None: silent. Raises ArmDisconnected."""
-    answers = _insist(bus, profile, READING_BLOCK)
+    """One reading per joint, in the profile's order; None: no answer. Raises ArmDisconnected."""
+    answers = _read_with_retries(bus, profile, READING_BLOCK)
     return [_reading(answers[joint.servo_id]) if joint.servo_id in answers else None for joint in profile.joints]
 
 
 def read_scales(bus: ServoBus, profile: ArmProfile, calibration: Calibration | None) -> list[JointScale | None]:
-    """How ticks and joint units belong together, in the profile's order; None: silent, or never calibrated.
+    """The map between ticks and joint units per joint, in the profile's order; None: no answer, or never calibrated.
 
     Args:
-        calibration: from a file; None: what the servos carry counts.
+        calibration: from a file; None: use the one in the servos.
 
     Raises:
         ArmDisconnected: the port is gone.
     """
     if calibration is not None:
         return [joint_scale(*pair) for pair in zip(profile.joints, calibration.joints, strict=True)]
-    answers = _insist(bus, profile, LIMITS_BLOCK)
+    answers = _read_with_retries(bus, profile, LIMITS_BLOCK)
     return [_scale(joint, answers.get(joint.servo_id)) for joint in profile.joints]
 
 
-def _insist(bus: ServoBus, profile: ArmProfile, block: Block) -> dict[int, Packet]:
-    """Answers of all; whoever is silent is asked again, because one disturbed packet is no silence."""
+def _read_with_retries(bus: ServoBus, profile: ArmProfile, block: Block) -> dict[int, Packet]:
+    """Answers by id; servos that do not answer are read again, because a packet may be damaged."""
     missing: Sequence[int] = [joint.servo_id for joint in profile.joints]
     answers: dict[int, Packet] = {}
     for _ in range(ATTEMPTS):

@@ -13,10 +13,10 @@ from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
 from sefa_edge.firmware_bridge.service.health import ArmHealth, judge_health
 from sefa_edge.firmware_bridge.service.health_table import paint_for, table_lines
 from sefa_edge.firmware_bridge.service.opening import calibration_of, open_bus, profile_of
-from sefa_edge.firmware_bridge.service.servo_reading import read_makes, read_scales, read_servos
+from sefa_edge.firmware_bridge.service.servo_reading import read_kinds, read_scales, read_servos
 from sefa_edge.profiles.console import write_controls
 from sefa_edge.profiles.exit_codes import ExitCode
-from sefa_edge.profiles.files import check_report_word, write_report
+from sefa_edge.profiles.files import check_report_argument, write_report
 from sefa_edge.profiles.schema import ArmProfile
 
 REFRESH_S = 0.2
@@ -25,29 +25,29 @@ CUT_LINES, WRAP_LINES = "\x1b[?7l", "\x1b[?7h"
 
 
 def main(args: argparse.Namespace) -> int:
-    """Print it. 0: all is well, or a person watched; 1: a servo is silent or beyond a limit.
+    """Print the health; returns 0 if the arm is healthy or was watched live, 1 if a servo is silent or beyond a limit.
 
     Raises:
         ArmTimeout: no servo answers.
-        ArmDisconnected: the port vanished meanwhile.
-        MissingError: no such port, no permission, or another program has it.
+        ArmDisconnected: the port vanished.
+        MissingError: no such port, no permission, or another program uses it.
     """
     profile = profile_of(args)
     calibration = calibration_of(args, profile)
-    check_report_word(args.json)
+    check_report_argument(args.json)
     stream = sys.stderr if args.json == "-" else sys.stdout
     with open_bus(args.port, profile.feetech.baud) as bus:
-        scales, makes = read_scales(bus, profile, calibration), read_makes(bus, profile)
+        scales, kinds = read_scales(bus, profile, calibration), read_kinds(bus, profile)
 
-        def look() -> ArmHealth:
-            return judge_health(profile, args.port, read_servos(bus, profile), scales, makes)
+        def read() -> ArmHealth:
+            return judge_health(profile, args.port, read_servos(bus, profile), scales, kinds)
 
-        first = look()
+        first = read()
         _require_any(first, bus, profile)
         is_live = args.watch and stream.isatty()
-        health = _watch(first, look, stream) if is_live else _show(first, stream)
+        health = _watch(first, read, stream) if is_live else _show(first, stream)
     write_report(args.json, health.as_json())
-    return ExitCode.DONE if is_live or health.is_well else ExitCode.FAILED
+    return ExitCode.DONE if is_live or health.is_healthy else ExitCode.FAILED
 
 
 def _show(health: ArmHealth, stream: TextIO) -> ArmHealth:
@@ -55,8 +55,8 @@ def _show(health: ArmHealth, stream: TextIO) -> ArmHealth:
     return health
 
 
-def _watch(health: ArmHealth, look: Callable[[], ArmHealth], stream: TextIO) -> ArmHealth:
-    """Refresh in place until Ctrl-C, which is how watching ends. Returns the last reading. Raises ArmDisconnected."""
+def _watch(health: ArmHealth, read: Callable[[], ArmHealth], stream: TextIO) -> ArmHealth:
+    """Refresh in place until Ctrl-C. Returns the last reading. Raises ArmDisconnected."""
     paint = paint_for(stream)
     back = HIDE_CURSOR + CUT_LINES
     try:
@@ -64,7 +64,7 @@ def _watch(health: ArmHealth, look: Callable[[], ArmHealth], stream: TextIO) -> 
             lines = [*table_lines(health, paint), "Ctrl-C ends it"]
             write_controls(stream, back + "".join(f"{line}{CLEAR_TO_END}\n" for line in lines))
             time.sleep(REFRESH_S)
-            health = look()
+            health = read()
             back = UP.format(len(lines))
     except KeyboardInterrupt:
         return health

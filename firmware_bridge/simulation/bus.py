@@ -1,4 +1,4 @@
-"""The wire with all servos on it: request bytes in, reply bytes with their time of arrival out. Pure."""
+"""The servo bus: request bytes in, reply bytes with their arrival times out. Pure."""
 
 from __future__ import annotations
 
@@ -25,38 +25,37 @@ from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.units import ms_to_ns
 
 SILENCE_NS = ms_to_ns(10)
-"""After this long without a byte, a packet that was begun is given up."""
+"""After this long without a byte, an incomplete packet is dropped."""
 
 SUPPLY_MOHM = 50
 """Power supply, its cable and the chain of servo cables together (estimate): all six stalled lose 0.7 V."""
 
 NEVER_OVERLOADED = 254
-"""Register 36 of a gripper, per cent of the stall torque: what it grips may stall it for as long as it likes."""
+"""Register 36 of a gripper, percent of the stall torque: an object in its jaws may stall it indefinitely."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What comes back for one request, complete at `due_ns`. Adapters hand bytes over in batches, not one by
-    one."""
+    """The answer to one request, complete at `due_ns`: adapters deliver bytes in batches."""
 
     data: bytes
     due_ns: int
 
 
 class WireTap(Protocol):
-    """Listens on the wire of a simulated bus, at the servos: nothing of it is lost, late or damaged there."""
+    """Receives all bytes on a simulated bus as they are at the servos: never lost, late or damaged."""
 
     def to_servos(self, data: bytes, stamp_ns: int) -> None:
         """Bytes of the host, as sent, before the servos act on them."""
         ...
 
     def from_servos(self, data: bytes, stamp_ns: int) -> None:
-        """Bytes that a servo answers, before the line and the adapter do anything to them."""
+        """Bytes of a servo's answer, before the line and the adapter disturb or delay them."""
         ...
 
 
 class SimulatedBus:
-    """Servos on one half-duplex line of a given speed. Time comes in with every call."""
+    """Servos on one half-duplex line of a given speed. The time is an argument of every call."""
 
     def __init__(self, servos: Sequence[SimulatedServo], baud: int) -> None:
         self.servos = list(servos)
@@ -64,28 +63,28 @@ class SimulatedBus:
         self.echoes = False
         """True: the adapter returns what the host sends, as single-wire adapters may."""
         self.disturb: Callable[[bytes], bytes] = _undisturbed
-        """What the line does to reply bytes; a test may drop or flip some."""
+        """Applied to reply bytes; a test may drop or flip some."""
         self.disturb_request: Callable[[bytes], bytes] = _undisturbed
-        """The same for what the host sends."""
+        """Applied to bytes of the host."""
         self.line = DisturbedLine(Disturbances())
-        """What goes wrong by chance."""
+        """Random disturbances."""
         self.supply_mohm = SUPPLY_MOHM
         """Resistance between the servos and an ideal supply of their `supply_mv`; one supply feeds all."""
-        self.held_back_ns = 0
-        """How long the adapter keeps replies before it hands them over; FTDI chips do so for up to 16 ms."""
+        self.adapter_delay_ns = 0
+        """How long the adapter delays replies; FTDI chips do so for up to 16 ms."""
         self.request_delay_ns = 0
-        """How much later than it was sent a request reaches the servos."""
+        """Time between sending a request and its arrival at the servos."""
         self.stalled_until_ns = 0
-        """Until then nothing that the host sends leaves the adapter; then all of it does, one after the other."""
+        """Until then the adapter sends nothing; afterwards it sends everything, one request after the other."""
         self.answers_lost_until_ns = 0
-        """Until then the host hears nothing of what the servos answer."""
+        """Until then the host receives no answers."""
         self.tap: WireTap | None = None
-        """Told of every byte in either direction, with the time at which it reaches the servos or leaves them."""
+        """Gets every byte in either direction, with the time at which it reaches or leaves the servos."""
         self._decoder = PacketDecoder()
-        self._heard_ns = 0
+        self._received_ns = 0
         self._line_free_ns = 0
         self._supplied_ns: int | None = None
-        self._held_up: deque[tuple[int, bytes]] = deque()
+        self._delayed: deque[tuple[int, bytes]] = deque()
 
     @classmethod
     def of_arm(cls, profile: ArmProfile, plant: Plant) -> SimulatedBus:
@@ -110,32 +109,32 @@ class SimulatedBus:
         raise KeyError(servo_id)
 
     def receive(self, data: bytes, now_ns: int) -> list[Reply]:
-        """Take in bytes that the host sent at `now_ns`; replies in the order in which they arrive.
+        """Add bytes that the host sent at `now_ns`; returns replies in the order in which they arrive.
 
-        What the line holds up is answered by `catch_up`, which the owner of the port calls as time passes.
+        Delayed requests are answered by `catch_up`, which the owner of the port calls as time passes.
         """
         arrival_ns = max(now_ns + self.request_delay_ns, self.stalled_until_ns)
-        if arrival_ns > now_ns or self._held_up:
-            self._held_up.append((arrival_ns, data))
+        if arrival_ns > now_ns or self._delayed:
+            self._delayed.append((arrival_ns, data))
             return self.catch_up(now_ns)
-        return self._take_in(data, now_ns)
+        return self._process(data, now_ns)
 
     @property
     def next_arrival_ns(self) -> int | None:
-        """When the next request that the line holds up reaches the servos; None: it holds none up."""
-        return max(self._held_up[0][0], self._line_free_ns) if self._held_up else None
+        """When the next delayed request reaches the servos; None: none is delayed."""
+        return max(self._delayed[0][0], self._line_free_ns) if self._delayed else None
 
     def catch_up(self, now_ns: int) -> list[Reply]:
-        """Replies to requests that were held up and have reached the servos by now."""
+        """Replies to delayed requests that have reached the servos."""
         replies: list[Reply] = []
         while (arrival_ns := self.next_arrival_ns) is not None and arrival_ns <= now_ns:
-            replies += self._take_in(self._held_up.popleft()[1], arrival_ns)
+            replies += self._process(self._delayed.popleft()[1], arrival_ns)
         return replies
 
-    def _take_in(self, data: bytes, now_ns: int) -> list[Reply]:
-        if now_ns - self._heard_ns > SILENCE_NS:
+    def _process(self, data: bytes, now_ns: int) -> list[Reply]:
+        if now_ns - self._received_ns > SILENCE_NS:
             self._decoder.reset()
-        self._heard_ns = now_ns
+        self._received_ns = now_ns
         self.advance(now_ns)
         sent_ns = max(now_ns, self._line_free_ns) + wire_time_ns(len(data), self.baud)
         self._line_free_ns = sent_ns
@@ -147,13 +146,13 @@ class SimulatedBus:
         return replies
 
     def hang_up(self) -> None:
-        """The host's end was pulled: what was under way in either direction is lost."""
+        """The host's end was unplugged: bytes under way in either direction are lost."""
         self._decoder.reset()
-        self._held_up.clear()
+        self._delayed.clear()
         self._line_free_ns = 0
 
     def advance(self, now_ns: int) -> None:
-        """Let time pass for servos that walk to their goals, and for the supply that feeds them."""
+        """Let time pass for servos that move to their goals, and for their supply."""
         if self._supplied_ns is None or now_ns - self._supplied_ns >= MOTOR_PERIOD_NS:
             self._supplied_ns = now_ns
             self._supply()
@@ -167,14 +166,14 @@ class SimulatedBus:
 
     def _reply(self, packet: Packet) -> list[Reply]:
         answers = self._answers(packet)
-        heard = b""
+        received = b""
         for answer in _collided(answers):
             if self.tap is not None:
                 self.tap.from_servos(answer.data, self._line_free_ns)
-            heard += self.line.answer(answer.data)
+            received += self.line.answer(answer.data)
             self._line_free_ns += answer.delay_ns + wire_time_ns(len(answer.data), self.baud)
-        heard = self.disturb(heard) if answers and self._line_free_ns >= self.answers_lost_until_ns else b""
-        return [Reply(heard, self._line_free_ns + self.held_back_ns + self.line.delay_ns())] if heard else []
+        received = self.disturb(received) if answers and self._line_free_ns >= self.answers_lost_until_ns else b""
+        return [Reply(received, self._line_free_ns + self.adapter_delay_ns + self.line.delay_ns())] if received else []
 
     def _answers(self, packet: Packet) -> list[_Answer]:
         listening = [servo for servo in self.servos if servo.listens and servo.baud == self.baud]
@@ -184,12 +183,12 @@ class SimulatedBus:
             _sync_write(listening, packet.parameters)
             return []
         addressed = [servo for servo in listening if packet.servo_id in (servo.servo_id, BROADCAST_ID)]
-        answers = [answer for servo in addressed if (answer := _obey(servo, packet)) is not None]
+        answers = [answer for servo in addressed if (answer := _execute(servo, packet)) is not None]
         return answers if packet.servo_id != BROADCAST_ID or packet.code == Instruction.PING else []
 
 
 class _Answer(NamedTuple):
-    """What one servo puts on the wire, and how long after the question."""
+    """The answer of one servo, and its delay after the request."""
 
     servo_id: int
     data: bytes
@@ -203,22 +202,22 @@ class _Answer(NamedTuple):
 
 
 def _collided(answers: list[_Answer]) -> list[_Answer]:
-    """What is heard: servos with the same id answer at once, the others one after the other."""
-    heard: dict[int, _Answer] = {}
+    """The answers on the wire: servos with the same id answer at once, the others one after the other."""
+    merged: dict[int, _Answer] = {}
     for answer in answers:
-        before = heard.get(answer.servo_id)
-        heard[answer.servo_id] = answer if before is None else _at_once(before, answer)
-    return list(heard.values())
+        before = merged.get(answer.servo_id)
+        merged[answer.servo_id] = answer if before is None else _at_once(before, answer)
+    return list(merged.values())
 
 
 def _at_once(one: _Answer, other: _Answer) -> _Answer:
-    """A low bit wins over a high one, and over silence."""
+    """A low bit overrides a high one, and an idle line."""
     pairs = zip_longest(one.data, other.data, fillvalue=0xFF)
     data = bytes(first & second for first, second in pairs)
     return _Answer(one.servo_id, data, max(one.delay_ns, other.delay_ns))
 
 
-def _obey(servo: SimulatedServo, packet: Packet) -> _Answer | None:
+def _execute(servo: SimulatedServo, packet: Packet) -> _Answer | None:
     code, parameters = packet.code, packet.parameters
     if code == Instruction.PING:
         return _Answer.of(servo, b"")

@@ -14,7 +14,7 @@ PORT_NAME = "simulated"
 
 
 class Clock(Protocol):
-    """Whose time passes on the wire; the loop that talks over it goes by the same one."""
+    """The clock of the wire and of the loop that uses it."""
 
     def now_ns(self) -> int: ...
 
@@ -22,7 +22,7 @@ class Clock(Protocol):
 
 
 class BusPort:
-    """Where a bus can be plugged in; the counterpart of `PtyPort`, in this very process::
+    """A port for a bus in this process; the counterpart of `PtyPort`::
 
     clock, port = ManualClock(), BusPort(bus, clock)
     arm = connect_feetech_arm(profile, port.open(), None)     # every transaction moves the clock
@@ -35,7 +35,7 @@ class BusPort:
         self._wire: BusWire | None = None
 
     def open(self) -> Link:
-        """A link to the servos. Raises MissingError when the cable is out or another link is open."""
+        """A link to the servos. Raises MissingError if the cable is unplugged or another link is open."""
         if not self.plugged:
             raise MissingError(f"there is no port {PORT_NAME}", "its cable was pulled")
         if self._wire is not None and self._wire.is_open:
@@ -44,14 +44,14 @@ class BusPort:
         return Link(self._wire)
 
     def unplug(self) -> None:
-        """Pull the cable: whoever has the port open sees it vanish. The servos keep their state."""
+        """Unplug the cable: an open link sees the port vanish. The servos keep their state."""
         self.plugged = False
         self._bus.hang_up()
         if self._wire is not None:
             self._wire.is_gone = True
 
     def replug(self) -> None:
-        """Put the cable back: it must be opened anew."""
+        """Plug the cable in: the port must be opened again."""
         self.plugged = True
 
 
@@ -79,7 +79,7 @@ class BusWire:
             self._replies.popleft()
 
     def discard_output(self) -> None:
-        """Nothing waits on this side of the wire: what the line holds up has left."""
+        """Nothing to drop: everything written has left this side of the wire."""
         self._require()
 
     def write(self, data: bytes) -> None:
@@ -99,7 +99,7 @@ class BusWire:
         self.is_open = False
 
     def _catch_up(self, deadline_ns: int) -> None:
-        """Wait for requests that the line holds up, while no reply comes earlier."""
+        """Wait for delayed requests, unless a reply arrives earlier."""
         while (arrival_ns := self._bus.next_arrival_ns) is not None and arrival_ns <= deadline_ns:
             if self._replies and self._replies[0].due_ns <= arrival_ns:
                 return

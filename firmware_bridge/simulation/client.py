@@ -1,6 +1,6 @@
-"""Talking to a running simulated world: place the cube, ask how it stands, pull the cable.
+"""Client of a running simulated world: place the cube, read the status, unplug the cable.
 
-One JSON object per record on the socket `PATH.ctl`; `PATH` itself is the arm's serial port.
+One JSON object per packet on the socket `PATH.ctl`; `PATH` itself is the arm's serial port.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class WorldError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class WorldPaths:
-    """Where a simulated world can be met, all derived from the path of its serial port."""
+    """The paths of a simulated world, all derived from that of its serial port."""
 
     port: Path
 
@@ -38,7 +38,7 @@ class WorldPaths:
 
 
 class WorldStatus(StrictModel):
-    """How the simulated world stands. `torque`: per servo, whether it holds."""
+    """Status of the simulated world. `torque`: per servo, whether it holds."""
 
     task: str
     seed: int
@@ -55,7 +55,7 @@ class WorldClient:
     """A connection to the control socket. Every call waits for the answer, for at most five seconds."""
 
     def __init__(self, port: Path) -> None:
-        """Raises MissingError when no simulated world runs there."""
+        """Raises MissingError if no simulated world runs there."""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.settimeout(REPLY_TIMEOUT_S)
         try:
@@ -69,31 +69,31 @@ class WorldClient:
             ) from None
 
     def reset(self, seed: int) -> None:
-        """Start episode `seed` from scratch: arm at home, cube and goal laid out."""
-        self._ask({"do": "reset", "seed": seed})
+        """Start episode `seed` from scratch: arm at its park pose, cube and goal placed."""
+        self._request({"do": "reset", "seed": seed})
 
     def place(self, seed: int) -> None:
-        """Lay out cube and goal of episode `seed`; the arm stays where it is."""
-        self._ask({"do": "place", "seed": seed})
+        """Place cube and goal of episode `seed`; the arm stays where it is."""
+        self._request({"do": "place", "seed": seed})
 
     def status(self) -> WorldStatus:
-        return WorldStatus.model_validate_json(json.dumps(self._ask({"do": "status"})))
+        return WorldStatus.model_validate_json(json.dumps(self._request({"do": "status"})))
 
     def unplug(self) -> None:
-        """Pull the cable: the port disappears under whoever has it open."""
-        self._ask({"do": "unplug"})
+        """Unplug the cable: the port vanishes for the program that has it open."""
+        self._request({"do": "unplug"})
 
     def replug(self) -> None:
-        self._ask({"do": "replug"})
+        self._request({"do": "replug"})
 
     def quit(self) -> None:
         """End the simulated world."""
-        self._ask({"do": "quit"})
+        self._request({"do": "quit"})
 
     def close(self) -> None:
         self._socket.close()
 
-    def _ask(self, request: dict[str, object]) -> dict[str, object]:
+    def _request(self, request: dict[str, object]) -> dict[str, object]:
         try:
             self._socket.send(json.dumps(request).encode())
             answer = self._socket.recv(MAX_RECORD_BYTES)

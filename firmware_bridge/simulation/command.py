@@ -1,4 +1,4 @@
-"""`sefa-edge sim`: the simulated world on its own, for any program that can talk to a real arm."""
+"""`sefa-edge sim`: the simulated world on its own, for any program that can drive a real arm."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from sefa_edge.profiles.quantities import SEED
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The words of `sefa-edge sim`."""
+    """Add the arguments of `sefa-edge sim`."""
     parser.add_argument("--task", default="lift", metavar="T", help="lift or place")
-    parser.add_argument("--seed", type=SEED.parse, default=0, metavar="N", help="where the cube lies at the start")
+    parser.add_argument("--seed", type=SEED.parse, default=0, metavar="N", help="seed of the cube's position")
     parser.add_argument(
         "--disturb",
         default="",
         metavar="WHAT",
-        help="what goes wrong on the servos' wire, as in dropped=0.01,bit_errors=1e-5",
+        help="disturbances on the servos' wire, for example dropped=0.01,bit_errors=1e-5",
     )
     parser.add_argument(
         "--wire-log",
@@ -39,11 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C, SIGTERM or a client's `quit`. Raises MissingError without MuJoCo or OpenGL."""
-    disturbances = Disturbances.from_words(args.disturb) if args.disturb else Disturbances()
+    disturbances = Disturbances.from_text(args.disturb) if args.disturb else Disturbances()
     from sefa_edge.firmware_bridge.simulation.scene import Renderer
     from sefa_edge.firmware_bridge.simulation.server import WorldPlan, run_server
 
-    Renderer(16, 16).close()  # a world that no camera can see is of no use: say so now
+    Renderer(16, 16).close()  # without OpenGL there are no camera images: fail now
     with _folder_of(args.link) as paths:
         plan = WorldPlan(args.task, args.seed, disturbances, args.wire_log)
         run_server(plan, paths, on_ready=lambda: _say_how_to_attach(paths))

@@ -1,4 +1,4 @@
-"""What goes wrong on the wire, as a share of what passes over it; drawn with a seed, so that it goes wrong again.
+"""Random disturbances on the wire, as shares of its traffic, reproducible by their seed.
 
 bus.line = DisturbedLine(Disturbances(dropped=0.01, bit_errors=1e-5))
 sefa-edge sim --disturb dropped=0.01,bit_errors=1e-5
@@ -14,7 +14,7 @@ from sefa_edge.profiles.quantities import FRACTION, SEED, NumberError, Quantity,
 from sefa_edge.profiles.units import ms_to_ns
 
 QUANTITIES: dict[str, Quantity] = {"late_ms": Real("a time", 0.0, 1000.0, "ms"), "seed": SEED}
-"""What is not a share."""
+"""Fields that are not shares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +22,15 @@ class Disturbances:
     """Shares are 0..1, of bits or of answers. The default is a perfect line."""
 
     bit_errors: float = 0.0
-    """Of the bits of answers."""
+    """Share of the bits of answers."""
     request_bit_errors: float = 0.0
-    """Of the bits that the host sends."""
+    """Share of the bits that the host sends."""
     dropped: float = 0.0
-    """Of the answers, servo by servo."""
+    """Share of the answers of single servos."""
     duplicated: float = 0.0
-    """Of the answers, servo by servo."""
+    """Share of the answers of single servos."""
     late: float = 0.0
-    """Of the transactions; `late_ms` is by how much."""
+    """Share of the transactions that are late, by `late_ms`."""
     late_ms: float = 5.0
     seed: int = 0
 
@@ -42,18 +42,18 @@ class Disturbances:
                 raise InputError(f"{name}: {error}", f"write for example {name}=0.01") from None
 
     @classmethod
-    def from_words(cls, words: str) -> Disturbances:
-        """Out of `name=value,name=value`. Raises InputError."""
+    def from_text(cls, text: str) -> Disturbances:
+        """From `name=value,name=value`. Raises InputError."""
         known = {field.name: parse_whole if type(field.default) is int else parse_real for field in fields(cls)}
         found = cls()
-        for word in words.split(","):
-            name, _, value = word.strip().partition("=")
+        for entry in text.split(","):
+            name, _, value = entry.strip().partition("=")
             if name not in known:
-                raise InputError(f"'{name}' is no disturbance", f"known: {', '.join(known)}")
+                raise InputError(f"'{name}' is not a disturbance", f"known: {', '.join(known)}")
             try:
                 number = known[name](value)
             except NumberError:
-                expected = QUANTITIES.get(name, FRACTION).range_words()
+                expected = QUANTITIES.get(name, FRACTION).range_text()
                 raise InputError(
                     f"{name}: expected {expected}, got {shown(value)}", f"write for example {name}=0.01"
                 ) from None
@@ -62,38 +62,38 @@ class Disturbances:
 
 
 class DisturbedLine:
-    """Spoils what it carries, as `Disturbances` say."""
+    """Applies `Disturbances` to the bytes that it carries."""
 
     def __init__(self, disturbances: Disturbances) -> None:
         self._shares = disturbances
-        self._dice = random.Random(disturbances.seed)
+        self._random = random.Random(disturbances.seed)
         self._is_perfect = replace(disturbances, seed=0, late_ms=Disturbances().late_ms) == Disturbances()
 
     def request(self, data: bytes) -> bytes:
-        """What the servos hear of what the host sends."""
+        """What the servos receive of the bytes from the host."""
         return self._flipped(data, self._shares.request_bit_errors)
 
     def answer(self, data: bytes) -> bytes:
-        """What the host hears of one servo's answer: it may be nothing, or more than once."""
+        """What the host receives of one servo's answer: possibly nothing, or the answer twice."""
         if self._is_perfect:
             return data
-        if self._happens(self._shares.dropped):
+        if self._occurs(self._shares.dropped):
             return b""
-        heard = self._flipped(data, self._shares.bit_errors)
-        return heard + heard if self._happens(self._shares.duplicated) else heard
+        received = self._flipped(data, self._shares.bit_errors)
+        return received + received if self._occurs(self._shares.duplicated) else received
 
     def delay_ns(self) -> int:
-        """How much later than its time on the wire one transaction's answer comes."""
-        return ms_to_ns(self._shares.late_ms) if self._happens(self._shares.late) else 0
+        """Delay of one transaction's answer beyond its time on the wire."""
+        return ms_to_ns(self._shares.late_ms) if self._occurs(self._shares.late) else 0
 
-    def _happens(self, share: float) -> bool:
-        return share > 0 and self._dice.random() < share
+    def _occurs(self, share: float) -> bool:
+        return share > 0 and self._random.random() < share
 
     def _flipped(self, data: bytes, share: float) -> bytes:
         if share <= 0:
             return data
-        heard = bytearray(data)
+        flipped = bytearray(data)
         for bit in range(8 * len(data)):
-            if self._dice.random() < share:
-                heard[bit >> 3] ^= 1 << (bit & 7)
-        return bytes(heard)
+            if self._random.random() < share:
+                flipped[bit >> 3] ^= 1 << (bit & 7)
+        return bytes(flipped)

@@ -1,11 +1,11 @@
-"""The output stage of a servo: what its motor may give, and when the servo cuts or weakens it.
+"""The output stage of a servo: the torque that its motor may produce, and when the servo cuts or reduces it.
 
 Registers: torque limits (16, 48), overload (34, 35, 36), over-current (28, 38), over-temperature (13), voltage
-(14, 15), and the mask that says which of them unload (19).
+(14, 15), and the mask that selects which of them unload the motor (19).
 
-Measured on real servos, as the notes of the program `arm101` say: the load that is shown stops at the torque limit;
-torque off clears an overload. Not known, and chosen here: a goal away from the obstacle clears an overload, too;
-over-current and heat cut the motor until its torque is switched anew.
+Measured on real servos, according to the notes of the program `arm101`: the reported load stops at the torque limit;
+torque off clears an overload. Unknown, and assumed here: a goal away from the obstacle also clears an overload;
+over-current and heat cut the motor until its torque is switched again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sefa_edge.firmware_bridge.simulation.register_memory import RegisterMemory
 from sefa_edge.profiles.units import ms_to_ns
 
 CUTS = StatusBits.VOLTAGE | StatusBits.TEMPERATURE | StatusBits.CURRENT
-"""Faults that cut the motor, where register 19 says so; OVERLOAD only weakens it."""
+"""Faults that cut the motor, if register 19 selects them; OVERLOAD only reduces its torque."""
 
 FULL_TORQUE = 1000
 """Registers 16 and 48: counts of the stall torque. One count of 34 and 36 is a hundredth of it."""
@@ -40,20 +40,20 @@ class Drive:
 
     @property
     def load(self) -> float:
-        """Share of the stall torque that the motor gives, -1..1."""
+        """Torque of the motor as a share of its stall torque, -1..1."""
         if self._is_cut or not self._memory.content[reg.TORQUE_ENABLE.address]:
             return 0.0
         return self._plant.load_fraction(self._index)
 
     def switch(self, on: bool) -> None:
-        """Torque on or off; either clears what has tripped."""
+        """Torque on or off; both clear tripped protections."""
         self.motor.rearm()
         self._is_cut = False
         self.limit_torque()
         self._plant.set_torque(self._index, on)
 
     def faults(self, terminal_mv: int) -> StatusBits:
-        """What the servo finds wrong at this voltage. Part of every answer, so it takes no detour."""
+        """The servo's faults at this voltage. Part of every answer, so it reads the registers directly."""
         content, bits = self._memory.content, self.motor.tripped
         voltage = terminal_mv / reg.VOLTAGE_MV
         if not content[reg.MIN_VOLTAGE.address] <= voltage <= content[reg.MAX_VOLTAGE.address]:
@@ -63,7 +63,7 @@ class Drive:
         return bits
 
     def advance(self, now_ns: int, terminal_mv: int) -> None:
-        """Let time pass; cut or weaken the motor when that is due."""
+        """Let time pass; cut the motor or reduce its torque when a protection trips."""
         self._pushed = self.load
         self.motor.advance(self._pushed, self._protection_limits(), now_ns)
         faults = self.faults(terminal_mv)
@@ -72,13 +72,13 @@ class Drive:
             self._plant.set_torque(self._index, False)
         self.limit_torque()
 
-    def aimed(self, way_ticks: float) -> None:
-        """A goal was set, so far away: one away from what the motor pushed against ends an overload."""
-        if self.motor.tripped & StatusBits.OVERLOAD and self._pushed * way_ticks < 0:
+    def goal_set(self, distance_ticks: float) -> None:
+        """A goal was set at this distance: one away from the obstacle ends an overload."""
+        if self.motor.tripped & StatusBits.OVERLOAD and self._pushed * distance_ticks < 0:
             self.motor.rearm()
 
     def limit_torque(self) -> None:
-        """Make the plant obey the registers and the protection."""
+        """Apply the torque limits of registers and protections to the plant."""
         memory = self._memory
         limit = min(memory[reg.TORQUE_LIMIT], memory[reg.MAX_TORQUE], FULL_TORQUE) / FULL_TORQUE
         if self.motor.tripped and self.motor.tripped & memory[reg.UNLOAD_CONDITION] & StatusBits.OVERLOAD:

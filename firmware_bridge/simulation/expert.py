@@ -1,7 +1,7 @@
-"""The scripted expert of `lerobot-env-so101`, asked for joint targets instead of Cartesian steps.
+"""The scripted expert of `lerobot-env-so101`, giving joint targets instead of Cartesian steps.
 
 The package's controller decides where the grasp point goes next; its inverse kinematics turns that into joint angles.
-What is recorded is those angles: the command that a real SO-101 would get.
+These angles are recorded: the command that a real SO-101 would get.
 """
 
 # MuJoCo keeps its names in compiled modules without stubs.
@@ -24,9 +24,9 @@ ROLL_INDEX = ARM_JOINTS.index("wrist_roll")
 APPROACH_AXIS, JAW_AXIS = 0, 2
 JAW_DIRECTION = np.array([0.0, 1.0, 0.0])
 CLEARANCE_M = 0.004
-"""The cube is as wide as the grasp; without this gap the fixed jaw comes down on its edge at the slightest error."""
+"""The cube is as wide as the grasp; without this gap the fixed jaw hits its edge at the slightest error."""
 RESPONSE = 0.7
-"""Share of the way to its command that the arm covers in one 10 Hz step."""
+"""Share of the distance to its command that the arm covers in one 10 Hz step."""
 LIFTING_PHASES = (Phase.HOVER, Phase.DESCEND, Phase.CLOSE, Phase.LIFT)
 HELD_PHASES = (Phase.LIFT, Phase.TRAVERSE, Phase.LOWER)
 
@@ -34,9 +34,9 @@ HELD_PHASES = (Phase.LIFT, Phase.TRAVERSE, Phase.LOWER)
 class Expert:
     """One episode of the scripted expert at 10 Hz.
 
-    The runtime interpolates commands, so the arm arrives later than the controller was written for, which would make
-    it overshoot. It is shown where the arm will have come to rest: the measured point plus what a model of the lag
-    still expects (a Smith predictor), so that standing errors such as sag are seen and motion under way is not.
+    The runtime interpolates commands, so the arm arrives later than the controller expects, which would make it
+    overshoot. The controller therefore gets the point at which the arm will come to rest: the measured point plus the
+    remaining motion of a model of the lag (a Smith predictor). It sees steady errors such as sag, but not the lag.
     """
 
     def __init__(self, world: World) -> None:

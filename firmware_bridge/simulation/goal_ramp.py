@@ -1,4 +1,4 @@
-"""How a servo walks to its goal: at most so fast, at most so quickly faster or slower."""
+"""How a servo moves to its goal within limits of speed and acceleration."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sefa_edge.profiles.units import NS_PER_S
 
 
 class GoalRamp:
-    """Trapezoidal speed towards a goal. With both limits infinite the goal is reached at once."""
+    """Trapezoidal speed profile towards a goal. With both limits infinite the goal is reached at once."""
 
     def __init__(self) -> None:
         self.position_ticks = 0.0
@@ -27,12 +27,12 @@ class GoalRamp:
         return self.position_ticks != self._goal_ticks
 
     def restart(self, position_ticks: float) -> None:
-        """Stand still here."""
+        """Stop at this position."""
         self.position_ticks = self._goal_ticks = position_ticks
         self._speed_ticks_s = 0.0
 
     def aim(self, goal_ticks: float, max_speed_ticks_s: float, acceleration_ticks_s2: float) -> None:
-        """Walk to a goal from wherever it is now."""
+        """Move to a goal from the present position."""
         self._goal_ticks = goal_ticks
         self._max_speed_ticks_s = max_speed_ticks_s
         self._acceleration_ticks_s2 = acceleration_ticks_s2
@@ -40,25 +40,25 @@ class GoalRamp:
             self.restart(goal_ticks)
 
     def advance(self, now_ns: int) -> bool:
-        """Let time pass; whether the position changed."""
+        """Let time pass; returns whether the position changed."""
         elapsed_s = (now_ns - self._now_ns) / NS_PER_S
         self._now_ns = now_ns
         if not self.moving or elapsed_s <= 0:
             return False
-        way = self._goal_ticks - self.position_ticks
-        self._speed_ticks_s = self._speed_towards(way, elapsed_s)
+        distance = self._goal_ticks - self.position_ticks
+        self._speed_ticks_s = self._speed_towards(distance, elapsed_s)
         step = self._speed_ticks_s * elapsed_s
-        if step * way > 0 and abs(step) >= abs(way):
+        if step * distance > 0 and abs(step) >= abs(distance):
             self.restart(self._goal_ticks)
         else:
             self.position_ticks += step
         return True
 
-    def _speed_towards(self, way: float, elapsed_s: float) -> float:
+    def _speed_towards(self, distance: float, elapsed_s: float) -> float:
         if math.isinf(self._acceleration_ticks_s2):
-            return math.copysign(self._max_speed_ticks_s, way)
-        # No faster than what still allows stopping at the goal.
-        braking = math.sqrt(2 * self._acceleration_ticks_s2 * abs(way))
-        wanted = math.copysign(min(braking, self._max_speed_ticks_s), way)
+            return math.copysign(self._max_speed_ticks_s, distance)
+        # No faster than still allows stopping at the goal.
+        braking = math.sqrt(2 * self._acceleration_ticks_s2 * abs(distance))
+        wanted = math.copysign(min(braking, self._max_speed_ticks_s), distance)
         change = self._acceleration_ticks_s2 * elapsed_s
         return min(max(wanted, self._speed_ticks_s - change), self._speed_ticks_s + change)

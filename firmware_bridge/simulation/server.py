@@ -2,8 +2,8 @@
 
     python -m sefa_edge.firmware_bridge.simulation.server --task lift --seed 0 --port PATH [--lifeline FD]
 
-One thread. Physics advances in slices of 2 ms; in between the serial port is served, so that a servo answers
-within microseconds of its time on the wire. On a slow machine the world falls behind, it never jumps.
+One thread. Physics advances in steps of 2 ms; in between, the serial port is served, so that a servo answers within
+microseconds of its time on the wire. On a slow machine the world runs slower, it never jumps.
 """
 
 from __future__ import annotations
@@ -48,29 +48,29 @@ LISTEN_EVERY_SLICES = 5
 REALTIME_PRIORITY = 20
 """Below the control process: it needs about a tenth of a core."""
 SERVE_AT_LEAST_NS = us_to_ns(50)
-"""Servos answer also while the physics is catching up."""
+"""Servos also answer while the physics is catching up."""
 MAX_LAG_NS = ms_to_ns(100)
-"""Physics that is later than this is not made up for: the world runs in slow motion instead."""
+"""Physics that lags by more than this does not catch up: the world runs in slow motion instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorldPlan:
-    """What is simulated: a task, where its first episode starts, and what goes wrong on the arm's wire."""
+    """What to simulate: a task, the seed of its first episode, and the disturbances on the arm's wire."""
 
     task: str
     seed: int
     disturbances: Disturbances = field(default_factory=Disturbances)
     wire_log: Path | None = None
-    """Where the bytes on the wire and the motion of the joints are recorded; None: nowhere."""
+    """File for the bytes on the wire and the motion of the joints; None: not recorded."""
 
 
 class WorldServer:
-    """One simulated arm in its world, met through three paths in one folder."""
+    """One simulated arm in its world, reached through three paths in one folder."""
 
     def __init__(self, plan: WorldPlan, paths: WorldPaths, is_over: Callable[[], bool] = lambda: False) -> None:
-        """`is_over` is asked all the time, and ends `serve`.
+        """`is_over` is checked in every step, and ends `serve`.
 
-        Raises InputError for an unknown task or a taken path, MissingError without MuJoCo's SO-101.
+        Raises InputError for an unknown task or a path in use, MissingError without MuJoCo's SO-101.
         """
         pty_port.require_replaceable(paths.port)
         state_file.require_replaceable(paths.state)
@@ -96,9 +96,9 @@ class WorldServer:
             self._publish()
             self._port = PtyPort(self._bus, paths.port)
             undo.pop_all()
-        self._orders: dict[str, Callable[[dict[str, object]], dict[str, object]]] = {
-            "reset": lambda order: self._restart(_seed_of(order)),
-            "place": lambda order: self._place(_seed_of(order)),
+        self._commands: dict[str, Callable[[dict[str, object]], dict[str, object]]] = {
+            "reset": lambda command: self._restart(_seed_of(command)),
+            "place": lambda command: self._place(_seed_of(command)),
             "status": lambda _: self._status(),
             "unplug": lambda _: _done(self._port.unplug),
             "replug": lambda _: _done(self._port.replug),
@@ -106,11 +106,11 @@ class WorldServer:
         }
 
     def stop(self) -> None:
-        """Let `serve` return."""
+        """Make `serve` return."""
         self._stopping = True
 
     def serve(self, lifeline_fd: int | None = None) -> None:
-        """Run until `stop`, a `quit` order, or the end of file on the lifeline."""
+        """Run until `stop`, a `quit` command, or end of file on the lifeline."""
         lifeline = select.poll()
         if lifeline_fd is not None:
             lifeline.register(lifeline_fd, select.POLLHUP)
@@ -130,7 +130,7 @@ class WorldServer:
                 self._stopping |= bool(lifeline.poll(0))
 
     def close(self) -> None:
-        """Remove everything that was put into the folder."""
+        """Remove everything that was created in the folder."""
         self._port.close()
         self._state.close()
         for client in self._clients:
@@ -167,7 +167,7 @@ class WorldServer:
         holds = [servo.register(registers.TORQUE_ENABLE) != registers.TORQUE_OFF for servo in servos]
         self._log.joints(ticks, holds, time.monotonic_ns())
 
-    # -- orders ---------------------------------------------------------
+    # -- commands -------------------------------------------------------
 
     def _restart(self, seed: int) -> dict[str, object]:
         self._reset(seed)
@@ -175,7 +175,7 @@ class WorldServer:
         return {}
 
     def _reset(self, seed: int) -> None:
-        """As after switching the arm's supply on: resting at its park pose, without torque."""
+        """The state after the arm's supply is switched on: at rest in its park pose, without torque."""
         self._world.reset(seed, _radians_of(self._profile, self._profile.park_pose_deg))
         for servo in self._bus.servos:
             servo.power_cycle()
@@ -184,7 +184,7 @@ class WorldServer:
     def _place(self, seed: int) -> dict[str, object]:
         self._world.place(seed)
         self._seed = seed
-        self._publish()  # whoever asked must not meet the verdict on the episode before
+        self._publish()  # the client must not read the result of the previous episode
         return {}
 
     def _status(self) -> dict[str, object]:
@@ -214,23 +214,23 @@ class WorldServer:
                 client.close()
 
     def _answer(self, client: socket.socket) -> bool:
-        """Whether the client is still there."""
+        """Whether the client is still connected."""
         try:
             record = client.recv(MAX_RECORD_BYTES)
             if record:
-                client.send(json.dumps(self._obey(record)).encode())
+                client.send(json.dumps(self._execute(record)).encode())
             return bool(record)
         except BlockingIOError:
             return True
         except OSError:
             return False
 
-    def _obey(self, record: bytes) -> dict[str, object]:
+    def _execute(self, record: bytes) -> dict[str, object]:
         try:
-            order = parse_json_text(record.decode())
-            if not isinstance(order, dict) or order.get("do") not in self._orders:
-                raise InputError(f"an order is one of {', '.join(self._orders)}")
-            return {"ok": True} | self._orders[order["do"]](order)
+            command = parse_json_text(record.decode())
+            if not isinstance(command, dict) or command.get("do") not in self._commands:
+                raise InputError(f"'do' must be one of {', '.join(self._commands)}")
+            return {"ok": True} | self._commands[command["do"]](command)
         except (SefaError, ValueError) as error:
             return {"ok": False, "error": str(error)}
 
@@ -240,9 +240,9 @@ def _done(action: Callable[[], None]) -> dict[str, object]:
     return {}
 
 
-def _seed_of(order: dict[str, object]) -> int:
+def _seed_of(command: dict[str, object]) -> int:
     try:
-        return SEED.check(order.get("seed"))
+        return SEED.check(command.get("seed"))
     except NumberError as error:
         raise InputError(f"'seed': {error}") from None
 
@@ -255,9 +255,9 @@ def _radians_of(profile: ArmProfile, pose_deg: list[float]) -> np.ndarray:
 
 
 def _listen(path: Path) -> socket.socket:
-    """A listening socket for this user only; where its path exists, it answers.
+    """A listening socket for this user only; it accepts connections as soon as its path exists.
 
-    Raises InputError when another server has the path.
+    Raises InputError if another server uses the path.
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
     unfinished = path.with_name(f"{path.name}.{os.getpid()}")
@@ -267,7 +267,7 @@ def _listen(path: Path) -> socket.socket:
         with _private_files(), socket_address(unfinished) as address:
             listener.bind(address)
         listener.listen(8)
-        os.link(unfinished, path)  # unlike a rename, never in the place of another server
+        os.link(unfinished, path)  # unlike a rename, never replaces another server's
     except OSError as error:
         listener.close()
         raise InputError(f"{path} cannot be used: {error.strerror}", "choose another path with --link") from None
@@ -296,17 +296,17 @@ def run_server(
     lifeline_fd: int | None = None,
     on_ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve until SIGTERM, SIGINT, a `quit` order or the end of the lifeline; leave nothing behind.
+    """Serve until SIGTERM, SIGINT, a `quit` command or the end of the lifeline; leave nothing behind.
 
     Raises:
-        InputError: an unknown task, or the paths are taken.
+        InputError: an unknown task, or the paths are in use.
         MissingError: MuJoCo's SO-101 model is not installed.
     """
-    asked_to_stop: list[int] = []
-    signal.signal(signal.SIGQUIT, signal.SIG_IGN)  # `pkill -QUIT`: the emergency stop of whoever moves the arm
-    for number in (signal.SIGTERM, signal.SIGINT):  # before anything is put into the folder
-        signal.signal(number, lambda number, _: asked_to_stop.append(number))
-    server = WorldServer(plan, paths, lambda: bool(asked_to_stop))
+    stop_signals: list[int] = []
+    signal.signal(signal.SIGQUIT, signal.SIG_IGN)  # `pkill -QUIT` is for the program that moves the arm
+    for number in (signal.SIGTERM, signal.SIGINT):  # before anything is created in the folder
+        signal.signal(number, lambda number, _: stop_signals.append(number))
+    server = WorldServer(plan, paths, lambda: bool(stop_signals))
     try:
         _claim_priority()
         on_ready()
@@ -316,7 +316,7 @@ def run_server(
 
 
 def _claim_priority() -> None:
-    """Servos answer however busy the computer is; where it is not permitted, these may answer late."""
+    """Use real-time priority, so that servos answer in time on a busy computer, if permitted."""
     with contextlib.suppress(PermissionError):
         policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
         os.sched_setscheduler(0, policy, os.sched_param(REALTIME_PRIORITY))
@@ -334,7 +334,7 @@ def main() -> int:
         log = os.environ.get(WIRE_LOG_VARIABLE)
         plan = WorldPlan(args.task, args.seed, wire_log=Path(log) if log else None)
         run_server(plan, WorldPaths(args.port), args.lifeline)
-        with contextlib.suppress(OSError):  # made for this world; the supervisor may be gone
+        with contextlib.suppress(OSError):  # the folder was created for this world; the supervisor may be gone
             args.port.parent.rmdir()
     except SefaError as error:
         print(f"error: {error}\nhint: {error.hint}", file=sys.stderr)

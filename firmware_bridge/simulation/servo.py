@@ -1,8 +1,8 @@
-"""One STS3215 as its registers show it: EEPROM and lock, torque, goal, offset, limits, status. The motor is outside.
+"""One STS3215 at register level: EEPROM and lock, torque, goal, offset, limits, status, without the motor.
 
-Modelled: position mode; torque limits and protection (`drive.py`); warming (`motor.py`); reset when the supply breaks
-down. Stored but without effect: the other modes, gains, goal time. Sources: `host/feetech/registers.py`; that a
-written goal energises the motor by itself was measured by `feetech-cli` on a real servo.
+Modelled: position mode; torque limits and protection (`drive.py`); heating (`motor.py`); reset on a supply drop.
+Stored but without effect: the other modes, gains, goal time. Sources: `host/feetech/registers.py`; the author of
+`feetech-cli` measured on a real servo that writing a goal energises the motor.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from sefa_edge.firmware_bridge.simulation.register_memory import RegisterMemory
 from sefa_edge.profiles.units import SERVO_TICKS_PER_TURN, ms_to_ns
 
 MOTOR_PERIOD_NS = ms_to_ns(10)
-"""How often the motor is judged: the step of the servo's own protection timers."""
+"""How often the motor's protections are evaluated: the step of the servo's own timers."""
 
 BROWN_OUT_MV = 2500
-"""Below, the servo is off, and starts anew when the voltage is back (estimate: what a 3.3 V controller stands)."""
+"""Below this the servo is off; it restarts when the voltage is back (estimate: minimum of a 3.3 V controller)."""
 
 MIDDLE_TICKS = 2048
 MOVING_TICKS_S = 50.0
@@ -32,45 +32,44 @@ PRESENT = range(reg.PRESENT_POSITION.address, reg.PRESENT_CURRENT.address + reg.
 
 
 class SimulatedServo:
-    """The registers of one servo, attached to joint `index` of a plant. Starts as after power-on, torque
-    off."""
+    """The registers of one servo, attached to joint `index` of a plant. Starts in its power-on state, torque off."""
 
     def __init__(self, servo_id: int, plant: Plant, index: int) -> None:
         self.connected = True
-        """False: its data line is cut. It keeps its registers and says nothing; see also `unplug`."""
-        self.obeys_torque = True
-        """False: it answers, but leaves its torque as it is, like one whose controller hangs."""
+        """False: its data line is cut. It keeps its registers and does not answer; see also `unplug`."""
+        self.accepts_torque = True
+        """False: it answers, but does not change its torque, as if its controller hung."""
         self.supply_mv = 7400
-        """What it is fed with, without load."""
+        """Supply voltage without load."""
         self.sag_mv = 0
-        """How much less that is under the load of all servos; the bus knows."""
+        """Voltage drop under the load of all servos; set by the bus."""
         self.torque_after_start = False
-        """True: it comes on with its torque on, at the place where its joint is."""
-        self.tell_position: Callable[[int], int] = _truly
-        """What it answers for its true position in ticks; an encoder may be at fault."""
+        """True: it starts with its torque on, at the present position of its joint."""
+        self.report_position: Callable[[int], int] = _truly
+        """Maps the true position in ticks to the reported one, to simulate a faulty encoder."""
         self.fault_bits = StatusBits(0)
-        """Faults that a test wants reported, beside those that it finds itself."""
+        """Faults that a test wants reported, in addition to those that the servo detects."""
         self.return_delay_is_reserved = False
-        """True: register 7 has no effect, as in Feetech's memory table; LeRobot takes it for the return delay."""
+        """True: register 7 has no effect, as in Feetech's memory table; LeRobot uses it as the return delay."""
         self._plant = plant
         self._index = index
         self._memory = RegisterMemory()
         self._drive = Drive(plant, index, self._memory)
         self._pending: tuple[int, bytes] | None = None
         self._ramp = GoalRamp()
-        self._judged_ns: int | None = None
+        self._checked_ns: int | None = None
         self._is_down = False
         self._memory.set(reg.SERVO_ID, servo_id)
         self.power_cycle()
 
-    # -- what instruments would see --------------------------------------------------------------------------
+    # -- state -----------------------------------------------------------------------------------------------
 
     def register(self, register: Register) -> int:
         """Value of a register, as a read over the bus would return it."""
         return register.decode(self.read(register.address, register.width))
 
     def set_register(self, register: Register, value: int) -> None:
-        """Set a register behind the bus's back: no lock, no side effect."""
+        """Set a register directly, not over the bus: no lock, no side effect."""
         self._memory.set(register, value)
 
     @property
@@ -91,17 +90,17 @@ class SimulatedServo:
 
     @property
     def listens(self) -> bool:
-        """Whether it hears and says anything."""
+        """Whether it receives and answers."""
         return self.connected and not self._is_down
 
     @property
     def terminal_mv(self) -> int:
-        """The voltage that it gets."""
+        """The voltage at its terminals."""
         return self.supply_mv - self.sag_mv
 
     @property
     def current_ma(self) -> float:
-        """What its motor draws."""
+        """Current of its motor."""
         return abs(self._drive.load) * STALL_CURRENT_MA
 
     @property
@@ -110,7 +109,7 @@ class SimulatedServo:
 
     @temperature_c.setter
     def temperature_c(self, temperature_c: float) -> None:
-        """So warm it is now; from here on its load decides."""
+        """Set the present temperature; from then on it follows the load."""
         self._drive.motor.temperature_c = float(temperature_c)
 
     def status(self) -> StatusBits:
@@ -121,30 +120,29 @@ class SimulatedServo:
     # -- power -----------------------------------------------------------------------------------------------
 
     def power_cycle(self) -> None:
-        """Switch the supply off and on: EEPROM stays, the rest starts anew, the goal where the joint is."""
+        """Switch the supply off and on: EEPROM is kept, the rest is reset, the goal becomes the joint's position."""
         self._memory.lose_power()
         self.set_register(reg.GOAL_POSITION, self._present_ticks())
         self._pending = None
         self._switch_torque(reg.TORQUE_ON if self.torque_after_start and not self._is_down else reg.TORQUE_OFF)
 
     def unplug(self) -> None:
-        """Pull its plug, which carries power and data: it is limp and silent."""
+        """Pull its plug, which carries power and data: it is limp and does not answer."""
         self.connected = False
         self.power_cycle()
 
     def plug_in(self) -> None:
-        """Put the plug back: it has started anew."""
+        """Plug it in again: it has restarted."""
         self.power_cycle()
         self.connected = True
 
     def advance(self, now_ns: int) -> None:
-        """Let time pass: move the goal that the motor follows, at the speed and acceleration of the
-        registers; judge what motor and supply do."""
+        """Let time pass: move the motor's goal at the registers' speed and acceleration; check motor and supply."""
         if self._ramp.advance(now_ns) and self._memory[reg.TORQUE_ENABLE]:
             self._plant.set_goal_ticks(self._index, self._ramp.position_ticks)
-        if self._judged_ns is not None and now_ns - self._judged_ns < MOTOR_PERIOD_NS:
+        if self._checked_ns is not None and now_ns - self._checked_ns < MOTOR_PERIOD_NS:
             return
-        self._judged_ns = now_ns
+        self._checked_ns = now_ns
         self._drive.advance(now_ns, self.terminal_mv)
         if self._is_down != (self.terminal_mv < BROWN_OUT_MV):
             self._is_down = not self._is_down
@@ -159,7 +157,7 @@ class SimulatedServo:
         return self._memory.read(address, count)
 
     def write(self, address: int, data: bytes) -> None:
-        """Write registers; what is read-only, locked or beyond the map is silently left alone."""
+        """Write registers; read-only, locked and unmapped ones are silently skipped."""
         servo_id, torque = self.servo_id, self._memory[reg.TORQUE_ENABLE]
         touched = self._memory.write(address, data)
         if self.servo_id > MAX_SERVO_ID:
@@ -169,10 +167,10 @@ class SimulatedServo:
             self.set_register(reg.TORQUE_ENABLE, torque)
             if wanted == reg.TORQUE_MAKE_MIDDLE:
                 self._make_middle()
-            elif self.obeys_torque:
+            elif self.accepts_torque:
                 self._switch_torque(wanted)
         if reg.GOAL_POSITION in touched:
-            self._take_goal()
+            self._goal_written()
         self._drive.limit_torque()
 
     def hold_write(self, address: int, data: bytes) -> None:
@@ -181,7 +179,7 @@ class SimulatedServo:
         self.set_register(reg.ASYNC_FLAG, 1)
 
     def act(self) -> None:
-        """ACTION: carry out the write that was held."""
+        """ACTION: execute the pending write."""
         if self._pending is not None:
             pending, self._pending = self._pending, None
             self.set_register(reg.ASYNC_FLAG, 0)
@@ -203,7 +201,7 @@ class SimulatedServo:
         reg.STATE_BLOCK.layout.pack_into(
             self._memory.content,
             reg.STATE_BLOCK.address,
-            self.tell_position(self._present_ticks()),
+            self.report_position(self._present_ticks()),
             _signed(speed_ticks_s / self._speed_count_ticks_s(), 0x7FFF, reg.PRESENT_SPEED),
             _signed(100 * load / reg.LOAD_PCT, 1000, reg.PRESENT_LOAD),
             _byte(self.terminal_mv // reg.VOLTAGE_MV),
@@ -230,11 +228,11 @@ class SimulatedServo:
         offset = (encoder - MIDDLE_TICKS + turn // 2) % turn - turn // 2
         self.set_register(reg.HOMING_OFFSET, max(offset, -2047))
 
-    def _take_goal(self) -> None:
-        # A written goal energises the motor by itself; torque on with an old goal makes it jump there.
+    def _goal_written(self) -> None:
+        # Writing a goal energises the motor; torque on with an old goal makes it jump there.
         if self._memory[reg.TORQUE_ENABLE]:
             self._aim()
-            self._drive.aimed(self._ramp.goal_ticks - self._plant.position_ticks(self._index))
+            self._drive.goal_set(self._ramp.goal_ticks - self._plant.position_ticks(self._index))
         else:
             self._switch_torque(reg.TORQUE_ON)
 
@@ -260,7 +258,7 @@ class SimulatedServo:
 
 
 def _signed(value: float, magnitude: int, register: Register) -> int:
-    """A measurement as its register codes it, no larger than the servo shows."""
+    """A measurement as its register encodes it, clipped to what the servo can show."""
     return reg.encode_sign_magnitude(min(max(round(value), -magnitude), magnitude), register.sign_bit)
 
 

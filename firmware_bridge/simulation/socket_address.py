@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def socket_address(path: Path) -> Iterator[str]:
-    """A short name of the path, by way of its folder's descriptor, to bind or connect to. Raises OSError."""
+    """A short name of the path, through its folder's descriptor, to bind or connect to. Raises OSError."""
     folder_fd = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{folder_fd}/{path.name}"

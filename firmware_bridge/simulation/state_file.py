@@ -1,6 +1,6 @@
-"""The state of the simulated world as other processes see it: one record in a small mapped file.
+"""The state of the simulated world for other processes: one record in a small memory-mapped file.
 
-A checksum makes a half-written record recognisable on every processor, without locks; the reader tries again.
+A checksum reveals a half-written record on every processor, without locks; the reader then tries again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PublishedState:
-    """What a camera needs to draw the world and a supervisor to judge the episode. Metres."""
+    """The state that a camera needs to draw the world, and the result of the episode. Metres."""
 
     stamp_ns: int
     placed_seed: int
@@ -39,10 +39,10 @@ class PublishedState:
 
 
 class StateWriter:
-    """Creates the file (mode 0600), in place of one that another server left, and keeps its record up to date.
+    """Creates the file (mode 0600), replacing one left by another server, and updates its record.
 
-    Raises, when made:
-        InputError: something else is there, or there is no room.
+    Raises, when created:
+        InputError: the path is something else, or there is no room.
     """
 
     def __init__(self, path: Path, qpos_count: int) -> None:
@@ -54,7 +54,7 @@ class StateWriter:
             try:
                 self._memory = _mapped(unnamed, size)
                 self._memory[: _HEADER.size] = _HEADER.pack(MAGIC, qpos_count, os.getpid(), *_life_of(os.getpid()))
-                unnamed.replace(path)  # a reader never meets a file without its header
+                unnamed.replace(path)  # a reader never sees a file without its header
             finally:
                 unnamed.unlink(missing_ok=True)
 
@@ -73,17 +73,17 @@ def _mapped(path: Path, size: int) -> mmap.mmap:
     """A new file in memory. Raises OSError."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.posix_fallocate(fd, 0, size)  # without room, a write to a page that is not there yet kills by SIGBUS
+        os.posix_fallocate(fd, 0, size)  # on a full disk, writing to an unallocated page would kill with SIGBUS
         return mmap.mmap(fd, size)
     finally:
         os.close(fd)
 
 
 class StateReader:
-    """Reads the newest state; any number of processes may."""
+    """Reads the newest state, in any number of processes."""
 
     def __init__(self, path: Path) -> None:
-        """Raises MissingError when no simulated world publishes there."""
+        """Raises MissingError if no simulated world publishes there."""
         try:
             with open_regular(path) as file:
                 self._memory = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
@@ -99,7 +99,7 @@ class StateReader:
             raise _not_a_state(path)
 
     def read(self) -> PublishedState | None:
-        """The newest whole record; None when the world has not published yet."""
+        """The newest complete record; None if the world has not published yet."""
         for _ in range(MAX_TRIES):
             content = self._memory[_HEADER.size :]
             if zlib.crc32(content[:-4]) == struct.unpack("<I", content[-4:])[0]:
@@ -124,9 +124,9 @@ class StateReader:
 
 
 def _life_of(pid: int) -> tuple[int, bytes]:
-    """What tells a process from every other with its number: when it was started, and the boot of this computer.
+    """Distinguishes a process from others with its PID: its start time, and the boot id of this computer.
 
-    Source: proc(5), field 22 of /proc/PID/stat; -1 when there is no such process.
+    Source: proc(5), field 22 of /proc/PID/stat; -1 if there is no such process.
     """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -141,7 +141,7 @@ def _not_a_state(path: Path) -> InputError:
 
 
 def require_replaceable(path: Path) -> None:
-    """Raises InputError when there is something that no server made."""
+    """Refuse a path that exists and was not created by a server. Raises InputError."""
     if not os.path.lexists(path):
         return
     try:

@@ -1,4 +1,4 @@
-"""Cube tasks of the simulated world: where things start, when it is done, when it is lost."""
+"""Cube tasks of the simulated world: the start of an episode, and when it succeeds or is lost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sefa_edge.profiles.errors import InputError
 
 CUBE_HALF_M = 0.02
 CUBE_AREA_M = np.array([[0.15, -0.10], [0.30, 0.10]])
-"""Corners x, y of where cubes and goals appear: beyond x = 0.30 m the gripper can no longer point straight down."""
+"""Corners x, y of the area for cubes and goals: beyond x = 0.30 m the gripper can no longer point straight down."""
 WORKSPACE_M = np.array([[0.08, -0.20], [0.40, 0.20]])
 MIN_GOAL_DISTANCE_M = 0.08
 HIDDEN_GOAL_M = (0.0, 0.0, -1.0)
@@ -26,7 +26,7 @@ OPEN_JAW_PERCENT = 50.0
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where an episode starts: cube centre and goal on the table, metres."""
+    """The start of an episode: cube centre and goal on the table, metres."""
 
     cube_xy_m: tuple[float, float]
     goal_position_m: tuple[float, float, float]
@@ -34,7 +34,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What a judge looks at."""
+    """The state that decides about success."""
 
     cube_position_m: np.ndarray
     cube_speed_m_s: float
@@ -45,7 +45,7 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task by name; `time_limit_s` is from the first action to giving up."""
+    """A task. An episode fails `time_limit_s` after its first action."""
 
     name: str
     summary: str
@@ -67,20 +67,20 @@ TASKS = {
     task.name: task
     for task in (
         Task("lift", "grasp the cube, lift it by 4 cm and hold it for half a second", 8.0, has_goal=False),
-        Task("place", "carry the cube to the green marker, put it down and let go", 12.0, has_goal=True),
+        Task("place", "carry the cube to the green marker, put it down and release it", 12.0, has_goal=True),
     )
 }
 
 
 def task_named(name: str) -> Task:
-    """Raises InputError when there is no such task."""
+    """Raises InputError if there is no such task."""
     if name not in TASKS:
         raise InputError(f"no task is called '{name}'", f"known tasks: {', '.join(TASKS)}")
     return TASKS[name]
 
 
 class Judge:
-    """Follows one episode and says when it is done or lost. Nobody can win by flicking or pushing the cube."""
+    """Follows one episode and decides when it succeeds or is lost. Flicking or pushing the cube is not a success."""
 
     def __init__(self, task: Task) -> None:
         self._task = task
@@ -90,7 +90,7 @@ class Judge:
         self.lost = False
 
     def observe(self, scene: Scene, elapsed_s: float) -> None:
-        """Take in the scene, `elapsed_s` after the last call."""
+        """Evaluate the scene, `elapsed_s` after the last call."""
         rise_m = float(scene.cube_position_m[2]) - CUBE_HALF_M
         grasped = float(np.linalg.norm(scene.cube_position_m - scene.grasp_position_m)) < GRASP_RADIUS_M
         self._was_carried |= rise_m > CARRY_RISE_M

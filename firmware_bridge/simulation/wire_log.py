@@ -1,13 +1,13 @@
-"""What passed on the wire of a simulated arm, and how its joints moved, in a file: `sefa-edge sim --wire-log FILE`.
+"""A file with the bytes on the wire of a simulated arm and the motion of its joints: `sefa-edge sim --wire-log FILE`.
 
-A record is a head of 11 bytes and its content, little-endian::
+A record is a header of 11 bytes and its content, little-endian::
 
     uint8 kind, int64 stamp_ns (CLOCK_MONOTONIC), uint16 bytes of content
     1  bytes of the host, as they reach the servos
     2  bytes of one servo's answer, as they leave it
     3  uint8 torque (bit i: servo i holds), then float32 encoder ticks of every joint
 
-Each record is written at once, so that a log ends with what happened last even when its process is killed.
+Each record is written at once, so that the log is complete even if its process is killed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sefa_edge.profiles.errors import InputError
 HEAD = struct.Struct("<BqH")
 
 WIRE_LOG_VARIABLE = "SEFA_EDGE_SIM_WIRE_LOG"
-"""Environment variable with the path of the log of a world that `sefa-edge run --arm sim` starts by itself."""
+"""Environment variable with the log file of a world that `sefa-edge run --arm sim` starts."""
 
 
 class Recorded(IntEnum):
@@ -35,10 +35,10 @@ class Recorded(IntEnum):
 
 
 class WireLog:
-    """Owns a log file. Implements `WireTap`. A log that cannot be written on ends; the world does not."""
+    """Owns a log file. Implements `WireTap`. A write error ends the log, but not the world."""
 
     def __init__(self, path: Path) -> None:
-        """Raises InputError when the file cannot be made."""
+        """Raises InputError if the file cannot be created."""
         self.trouble = ""
         """Why the log ends early, if it does."""
         try:
@@ -53,7 +53,7 @@ class WireLog:
         self._write(Recorded.FROM_SERVOS, stamp_ns, data)
 
     def joints(self, position_ticks: Sequence[float], holds: Sequence[bool], stamp_ns: int) -> None:
-        """Where the joints are, and which servos hold."""
+        """Record the positions of the joints, and which servos hold."""
         torque = sum(1 << index for index, on in enumerate(holds) if on)
         content = struct.pack(f"<B{len(position_ticks)}f", torque, *position_ticks)
         self._write(Recorded.JOINTS, stamp_ns, content)

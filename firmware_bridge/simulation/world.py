@@ -21,13 +21,13 @@ JUDGE_EVERY_STEPS = 5
 TICKS_PER_RADIAN = SERVO_TICKS_PER_TURN / math.tau
 CENTRE_TICKS = 2048
 GRASP_JAW_RADIANS = 0.46
-"""Jaw angle at which the two pads are parallel, 40 mm apart (from the model's own notes)."""
+"""Jaw angle at which the two pads are parallel, 40 mm apart (from the model's notes)."""
 MAX_TORQUE_NM = 3.35
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WorldState:
-    """What a camera needs to draw the world, and what became of the episode."""
+    """The state that a camera needs to draw the world, and the result of the episode."""
 
     time_s: float
     qpos: np.ndarray
@@ -69,7 +69,7 @@ class World:
         self.place(seed)
 
     def place(self, seed: int) -> None:
-        """Put cube and goal where the episode `seed` has them; the arm stays where it is."""
+        """Place cube and goal of the episode `seed`; the arm stays where it is."""
         self._lay_out(self.task.layout(seed))
 
     def _lay_out(self, layout: Layout) -> None:
@@ -110,7 +110,7 @@ class World:
         )
 
     def scene(self) -> Scene:
-        """What the judge and the scripted expert look at."""
+        """The state that the judge and the scripted expert use."""
         cube, dof = self._cube_qpos, self._cube_dof
         return Scene(
             cube_position_m=self.data.qpos[cube : cube + 3].copy(),

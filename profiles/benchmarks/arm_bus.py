@@ -1,19 +1,20 @@
-"""What does a cycle on the servo bus cost, beside other clients? A program to run, not a module to import:
+"""Cost of a cycle on the servo bus, compared with other clients. A program to run, not a module to import:
 
     pip install --no-deps --target out/bus_clients rustypot==1.13.1 feetech-servo-sdk==1.0.0
     pip install --no-deps --target out/lerobot lerobot==0.4.4 draccus mergedeep pyyaml-include typing-inspect \
 mypy-extensions toml
     python profiles/benchmarks/arm_bus.py --clients out/bus_clients --lerobot out/lerobot --json out/arm_bus.json
 
-In turns, each against the same simulated servos behind a pseudo-terminal, in a process of their own, which answer no
-sooner than bytes at 1 Mbit/s allow. Each client reads registers 56..70 of six servos and writes 41..47, as fast as the
-bus lets it: the same 196 bytes for everybody (arm_bus_client.py, which says what each makes of them). A cycle cannot be
-shorter than their time on the wire. Processor time is that of the client's process: user and system, all threads.
+The clients take turns. Each runs against the same simulated servos, which live in a process of their own behind a
+pseudo-terminal and answer no sooner than bytes at 1 Mbit/s allow. Each client reads registers 56..70 of six servos and
+writes 41..47 as fast as the bus permits: the same 196 bytes for all (arm_bus_client.py says what each makes of them).
+A cycle cannot be shorter than their time on the wire. CPU time is that of the client's process: user and system, all
+threads.
 
-`rustypot` is compiled and hands out bytes. `rustypot-units` does with it what a control loop needs, numbers in units,
-and its cycle is what ours is held against; the bytes alone are printed beside it. LeRobot and `scservo_sdk` poll while
-they wait. Everybody waits for the same wire, so that cycles differ by what a client does between a reply and its next
-write. The simulated servos are the slower, the busier the computer is: run this on a quiet one.
+`rustypot` is compiled and returns bytes. `rustypot-units` converts them to units, as a control loop needs, and our
+cycle is compared with its cycle; the cycle with bytes only is printed too. LeRobot and `scservo_sdk` poll while they
+wait. All wait for the same wire, so cycles differ only by what a client does between a reply and its next write. The
+simulated servos are slower on a busy computer: run this on a quiet one.
 
 Exit code 1: a target is missed. 4: a client is not installed; `--only` leaves others out.
 """
@@ -185,7 +186,7 @@ def _content(
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="What does a cycle on the servo bus cost, beside other clients?")
+    parser = argparse.ArgumentParser(description="Cost of a cycle on the servo bus, compared with other clients")
     parser.add_argument("--cycles", type=COUNT.parse, default=1500, metavar="N", help="per client and round")
     parser.add_argument("--rounds", type=COUNT.parse, default=5, metavar="N", help="turns of each client")
     parser.add_argument("--clients", type=Path, metavar="FOLDER", help="where rustypot and feetech-servo-sdk are")

@@ -1,9 +1,9 @@
-"""One client of the servo bus, doing what a control loop does, as fast as the bus allows. `arm_bus.py` runs it:
+"""One client of the servo bus that does what a control loop does, as fast as the bus allows. `arm_bus.py` runs it:
 
     python profiles/benchmarks/arm_bus_client.py --client rustypot --port PORT --cycles 1000 --json -
 
 A cycle reads registers 56..70 of six servos by one sync read and writes 41..47 by one sync write: the same
-bytes on the wire for everybody, 56 + 14 + 126 at 1 Mbit/s. The goal is the present position: nothing moves.
+bytes on the wire for every client, 56 + 14 + 126 at 1 Mbit/s. The goal is the present position: nothing moves.
 
 What a cycle yields is not quite the same. Ours gives a `JointState` in degrees, checked and stamped, and takes
 a goal in degrees. `scservo_sdk` and LeRobot give eight integers per servo through their own accessors, LeRobot

@@ -1,10 +1,10 @@
-"""How soon does Ctrl-\\ switch the torque off? A program to run, not a module to import:
+"""Time from Ctrl-\\ until the torque is off. A program to run, not a module to import:
 
     python profiles/benchmarks/emergency_stop.py --repeats 6 --json out/emergency_stop.json
 
 Runs `sefa-edge run` on a terminal of its own (a session with a controlling pseudo-terminal), on servos behind another
 pseudo-terminal, presses Ctrl-\\ while the policy moves the arm, and times the first torque-off packet as the servos
-receive it. Beside it stands when the last goal came, and how the run ended. Situations:
+receive it. It also prints when the last goal came and how the run ended. Situations:
 
     plain      a terminal that is read
     piped      `run 2>&1 | tee log`: Ctrl-\\ ends tee, too
@@ -68,7 +68,7 @@ port = PtyPort(Bus.of_arm(profile, KinematicPlant.of_arm(profile)), Path(sys.arg
 while True:
     port.serve_until(time.monotonic_ns() + 10**9)
 """
-"""The servos, in a process of their own; tell every sync write of torque and goals, with the time of its arrival."""
+"""The servos, in a process of their own; prints every sync write of torque and goals with the time of its arrival."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Stop:
 
 
 class Wire:
-    """What the servos were told, newest last: a thread that listens to them."""
+    """What the servos received, newest last: a thread that reads their output."""
 
     def __init__(self, servos: subprocess.Popen[str]) -> None:
         self.events: list[tuple[str, int]] = []
@@ -125,7 +125,7 @@ class Terminal:
         os.write(self.master, key)
 
     def fill(self) -> None:
-        """Nobody reads any more, and there is no room left."""
+        """From now on nothing reads the terminal, and its buffer is full."""
         with self._lock:
             self.read = False
         own = os.open(os.ttyname(self.slave), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
@@ -274,7 +274,7 @@ def _verdict(stops: Sequence[Stop]) -> bool:
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="How soon does Ctrl-\\ switch the torque off?")
+    parser = argparse.ArgumentParser(description="Time from Ctrl-\\ until the torque is off")
     parser.add_argument("--repeats", type=int, default=6, help="emergency stops in each situation")
     parser.add_argument("--situations", nargs="+", default=list(LIMIT_MS), choices=list(LIMIT_MS), metavar="S")
     parser.add_argument("--engine", type=Path, default=ENGINE, metavar="E", help="model.onnx, its card beside it")

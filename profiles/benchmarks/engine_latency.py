@@ -1,11 +1,11 @@
-"""How fast is our ONNX engine beside its alternatives? A program to run, not a module to import:
+"""Latency of our ONNX engine, compared with its alternatives. A program to run, not a module to import:
 
     python profiles/benchmarks/engine_latency.py out/engines/lift --checkpoint out/checkpoints/lift/sefa
 
 Every engine of a folder is run by `open_engine(...).infer`, by plain ONNX Runtime, by OpenVINO (where installed; in
-float32 and in the precision that it takes by itself) and, given its checkpoint, by torch, eager and compiled: in one
-process, with the same inputs, in turns of random order. So all of them meet the same neighbours on a shared machine,
-and what counts is the ratio of medians. Everybody is given arrays and returns one.
+float32 and in the precision that it chooses) and, given its checkpoint, by torch, eager and compiled: in one process,
+with the same inputs, in turns of random order. So other load on a shared machine affects all of them alike, and what
+counts is the ratio of medians. Each gets arrays and returns one.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Subject:
 
     name: str
     threads: int
-    """0: as many as the library takes by itself."""
+    """0: as many as the library chooses."""
     open: Callable[[], Run]
 
 
@@ -63,7 +63,7 @@ class Row:
     threads: int
     open_ms: float
     max_difference_deg: float
-    """To our chunk, on the same inputs: everybody computes the same function."""
+    """From our chunk, on the same inputs: all compute the same function."""
     latency: Percentiles
 
 
@@ -210,7 +210,7 @@ def _measure(subjects: Iterator[Subject], calls: int) -> tuple[list[Row], dict[s
 
 
 def _take_turns(runs: Sequence[Run], calls: int) -> np.ndarray:
-    """Durations int64[len(runs), calls]; in each round, everybody has a turn, in an order drawn anew."""
+    """Durations int64[len(runs), calls]; in each round, every run has a turn, in a new random order."""
     rounds = max(calls // CALLS_PER_TURN, 1)
     samples_ns = np.zeros((len(runs), rounds * CALLS_PER_TURN), np.int64)
     random = np.random.default_rng(0)
@@ -286,7 +286,7 @@ def _versions() -> dict[str, str]:
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="How fast is our ONNX engine beside its alternatives?")
+    parser = argparse.ArgumentParser(description="Latency of our ONNX engine, compared with its alternatives")
     parser.add_argument("engine", type=Path, help="a model.onnx with its card beside it, or a folder of them")
     parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="what the engines were exported from, for torch")
     parser.add_argument(

@@ -1,20 +1,20 @@
-"""From a picture to bytes on the wire, without the inference. A program to run, not a module to import:
+"""Time from a camera frame to bytes on the wire, without the inference. A program to run, not a module to import:
 
     python profiles/benchmarks/frame_to_bytes.py --frames 250 --json out/frame_to_bytes.json
 
-The way is the real one: the camera process (pictures of 640 x 480) resizes into the ring and sends a descriptor; this
-program takes the place of the policy process, with its parts, the shipped engine among them, and plans as often as a
-run does, but as soon as a picture is there instead of on a grid; the control process, on servos behind a
-pseudo-terminal, plays the chunk.
+The path is the real one. The camera process (images of 640 x 480) resizes into the ring and sends a descriptor. This
+program takes the place of the policy process, with its parts, including the shipped engine; it plans as often as a run
+does, but as soon as a frame arrives instead of on a grid. The control process, on servos behind a pseudo-terminal,
+executes the chunk.
 
-Two waits are nobody's work: control looks for chunks once per period, and it reads the servos before that, which is
-mostly time on the wire. Without them and the inference, two numbers are given:
+Two waits are not work: control looks for chunks once per period, and before that it reads the servos, which is mostly
+time on the wire. Without them and the inference, two numbers are given:
 
     work   the sum of what is done: resize, observe, plan, choose, shape, check, send
-    wall   from the picture in memory to the bytes written, less inference and waits: work, waking up, lateness
+    wall   from the image in memory to the bytes written, less inference and waits: work, waking up, lateness
 
-Decoding a JPEG is the camera's, comes before, and stands apart: a driver that gives YUYV needs none. Exit code 1 when
-the 99th percentile of the wall time is over 2 ms.
+The camera process decodes a JPEG before that, which is measured separately: a driver that delivers YUYV needs no
+decoding. Exit code 1 when the 99th percentile of the wall time is over 2 ms.
 """
 
 from __future__ import annotations

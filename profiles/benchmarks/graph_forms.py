@@ -125,7 +125,7 @@ def _inputs(policy: FlowPolicy) -> dict[str, np.ndarray]:
 
 
 def measure(subjects: Mapping[str, Run], calls: int) -> dict[str, Percentiles]:
-    """Everybody called once per round, in an order drawn anew."""
+    """All are called once per round, in a new random order."""
     random, names = np.random.default_rng(0), list(subjects)
     durations_ns = {name: np.zeros(calls, np.int64) for name in names}
     for call in range(-WARM_UP_CALLS, calls):

@@ -33,7 +33,7 @@ from program import run_program
 
 from sefa_edge.edge.tools.bench_loop.servos import simulated_servos
 from sefa_edge.profiles.errors import FaultError, InputError
-from sefa_edge.profiles.files import check_report_word, write_report
+from sefa_edge.profiles.files import check_report_argument, write_report
 from sefa_edge.profiles.latency.environment import describe_environment
 from sefa_edge.profiles.page.axes import format_duration
 from sefa_edge.profiles.percentiles import Percentiles, percentiles
@@ -73,7 +73,7 @@ class Setting:
 
 def main(words: Sequence[str]) -> int:
     args = _parse(words)
-    check_report_word(args.json)
+    check_report_argument(args.json)
     rounds: list[Round] = []
     with _picture_stream() as camera:
         setting = Setting(args.seconds, args.rate, camera, args.engine)

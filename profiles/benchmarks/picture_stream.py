@@ -10,7 +10,7 @@ import contextlib
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from sefa_edge.edge.cameras.test_picture import VARIETY, draw_test_picture
+from sefa_edge.edge.cameras.test_picture import PICTURES, draw_test_picture
 from sefa_edge.edge.ipc.process import die_with_parent
 from sefa_edge.edge.pictures import encode_jpeg
 from sefa_edge.profiles.quantities import PICTURE_RATE_HZ
@@ -49,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The moving test picture as an HTTP stream.")
     parser.add_argument("--rate", type=PICTURE_RATE_HZ.parse, default=30.0, metavar="HZ", help="pictures per second")
     PictureStream.period_ns = period_ns(parser.parse_args().rate)
-    PictureStream.pictures = tuple(encode_jpeg(draw_test_picture(index)) for index in range(VARIETY))
+    PictureStream.pictures = tuple(encode_jpeg(draw_test_picture(index)) for index in range(PICTURES))
     die_with_parent()
     with ThreadingHTTPServer(("127.0.0.1", 0), PictureStream) as server:
         server.daemon_threads = True

@@ -1,11 +1,11 @@
-"""How soon does a run move the arm, and what does it hold? A program to run, not a module to import:
+"""Start time and memory of a run. A program to run, not a module to import:
 
     python profiles/benchmarks/runtime_start.py --repeats 10 --json out/runtime_start.json
 
-Runs `sefa-edge run` on servos behind a pseudo-terminal that are there already, with a folder of 640 x 480 JPEGs as
-camera. The start is timed from before the process exists to the moment when the servos see torque come on; beside
-it stands what the run tells of itself. The memory is that of supervisor, camera, policy and control in motion.
-Exit code 1 when a median or the memory is over its limit. A busy machine is slower: look at its load beside it.
+Runs `sefa-edge run` on servos that are already there behind a pseudo-terminal, with a folder of 640 x 480 JPEGs as
+camera. The start is timed from before the process exists until the servos receive torque on; what the run itself
+reports is printed too. The memory is that of supervisor, camera, policy and control in motion. Exit code 1 when a
+median or the memory is over its limit. A busy machine is slower, so its load is printed.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ IMPORT = "import time; began = time.perf_counter(); import {module}; print(time.
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """One start: seconds until the servos saw torque, what the run told, and the machine's load before.
+    """One start: seconds until the servos received torque on, what the run reported, and the machine's load before.
 
     `fault`: why the run ended before its time, if it did; a busy machine may not keep the loop's rate.
     """
@@ -159,7 +159,7 @@ def _content(
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="How soon does a run move the arm, and what does it hold?")
+    parser = argparse.ArgumentParser(description="Start time and memory of a run")
     parser.add_argument("--repeats", type=COUNT.parse, default=5, help="starts, and imports of every module")
     parser.add_argument("--engine", type=Path, default=ENGINE, metavar="E", help="model.onnx, its card beside it")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything as JSON")

@@ -125,7 +125,7 @@ def _wait_for(path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What one process holds. `rss_kb` counts a page for everybody who maps it, `pss_kb` shares it out."""
+    """Memory of one process. `rss_kb` counts a shared page for every process that maps it, `pss_kb` its share of it."""
 
     pid: int
     name: str

@@ -124,7 +124,7 @@ def _samples(run: subprocess.Popen[bytes], seconds: float) -> list[Sample]:
 
 
 def _require_same_processes(samples: Sequence[Sample]) -> None:
-    """A process that is replaced begins anew, and would never be seen to grow. Raises FaultError."""
+    """The memory of a process that was replaced starts again, so growth would be missed. Raises FaultError."""
     seen = {frozenset(process.pid for process in sample.processes) for sample in samples}
     if len(seen) != 1 or not next(iter(seen)):
         raise FaultError("the run was not made of the same processes throughout", "see the log of the run")

@@ -1,1 +1,1 @@
-"""LATENCY: percentiles, histograms, the machine-readable report and the page that a person reads."""
+"""Latency: the machine-readable report, and the page for a person."""

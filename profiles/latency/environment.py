@@ -1,4 +1,4 @@
-"""The machine, software and power settings that numbers were measured on."""
+"""The machine, software and power settings of a measurement."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ class Environment(StrictModel):
     python: str
     packages: dict[str, str]
     governor: str | None
-    """cpufreq governor of core 0; None where the kernel shows none (most virtual machines)."""
+    """cpufreq governor of core 0; None if the kernel has none (most virtual machines)."""
     jetson: str | None
     """Release line of the Jetson's board support package; None on any other machine."""
     power_mode: str | None
     """The Jetson's nvpmodel mode by name, e.g. `MAXN_SUPER`."""
     load_average: NotNegative
-    """One-minute load when the measurement began: other work beside it makes tails longer."""
+    """One-minute load average at the start: other load makes tails longer."""
     date_utc: str
 
 
 def describe_environment(root: Path = Path("/")) -> Environment:
-    """Describe this machine from the files under `root` (another root: a captured unit)."""
+    """Describe this machine from the files under `root` (another root: a copy of another unit's files)."""
     jetson = find_jetson(root)
     return Environment(
         machine=first_line(root / "proc/device-tree/model") or platform.machine(),
@@ -68,7 +68,7 @@ def _versions() -> dict[str, str]:
 
 
 def _value(path: Path, key: str, separator: str) -> str:
-    """Value of the first line that gives `key`; empty when there is none."""
+    """Value of the first line with `key`; empty if there is none."""
     for line in read_text(path).splitlines():
         name, found, value = line.partition(separator)
         if found and name.strip() == key:

@@ -1,4 +1,4 @@
-"""The latency report as one self-contained page: no script, no request, readable on paper and in the dark."""
+"""The latency report as one self-contained page: no scripts, no requests; for print and dark mode too."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ COLUMNS = ("stage", "p50", "p90", "p99", "p99.9", "max", "mean", "samples")
 KEY_HTML = (
     '<span class="key"><i style="background:var(--median)"></i>median&ensp;'
     '<i style="background:var(--tail)"></i>up to the 99th percentile</span>&ensp; '
-    "Each stage begins where the one before it ends in the median."
+    "Each stage starts where the median of the one before it ends."
 )
 
 
 def save_latency_page(report: LatencyReport, path: Path) -> None:
-    """Write the page, all or nothing."""
+    """Write the page atomically."""
     write_atomic(path, latency_page(report).encode())
 
 
 def latency_page(report: LatencyReport) -> str:
-    """The whole HTML document."""
+    """The HTML document."""
     subject, measured = report.subject, [*report.others, *report.stages]
     figures = "".join(_figure(stage) for stage in (*report.stages, *report.others))
     return render_page(
@@ -47,8 +47,8 @@ def latency_page(report: LatencyReport) -> str:
                 card(table(COLUMNS, map(_row, report.stages), map(_row, report.others))),
             ),
             section(
-                "How they are distributed",
-                "Each histogram has a logarithmic time axis of its own; a bar is at least two pixels high.",
+                "Distributions",
+                "Each histogram has its own logarithmic time axis; a bar is at least two pixels high.",
                 f'<div class="grid-2">{figures}</div>',
             ),
             section("Measured on", "", card(facts(_facts(subject, report.environment)))),
@@ -57,7 +57,7 @@ def latency_page(report: LatencyReport) -> str:
 
 
 def waterfall_of(stages: Sequence[StageReport]) -> Drawing:
-    """One row per stage, each beginning where the median of the one before it ends."""
+    """One row per stage, each starting where the median of the one before it ends."""
     starts = [sum(stage.p50_ns for stage in stages[:row]) for row in range(len(stages))]
     end_ns = max(1, *(start + stage.p99_ns for start, stage in zip(starts, stages, strict=True)))
     rows = [_waterfall_row(stage, start) for stage, start in zip(stages, starts, strict=True)]
@@ -80,7 +80,7 @@ def _subtitle(subject: Subject, environment: Environment) -> str:
 
 
 def _tile(stage: StageReport, budget_ns: int) -> str:
-    """The median, with the share of its budget that the 99th percentile takes."""
+    """The median, and the 99th percentile as a share of the budget."""
     value, unit = format_duration(stage.p50_ns).split(" ")
     share = stage.p99_ns / budget_ns
     spread = f"<p>p99 {format_duration(stage.p99_ns)} · max {format_duration(stage.max_ns)}</p>"

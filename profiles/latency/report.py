@@ -1,4 +1,4 @@
-"""The latency report: what `sefa-edge profile` writes as JSON and what the page shows.
+"""The latency report that `sefa-edge profile` writes as JSON and as a page.
 
 `report.schema.json` is this file as a JSON Schema for programs in other languages; a test keeps them equal.
 """
@@ -46,11 +46,11 @@ class StageReport(StrictModel):
     key: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     title: str
     process: str
-    """The process whose time it is, e.g. `camera`, `policy -> control`."""
+    """The process in which the time passes, e.g. `camera`, `policy -> control`."""
     meaning: str
-    """From what to what, in one sentence."""
+    """Start and end of the stage in one sentence."""
     budget_ns: Annotated[int, Whole("a time", 1, 2**62, "ns")] | None = None
-    """The period that the stage has to fit into, where there is one."""
+    """The period into which the stage must fit, if there is one."""
     count: Count
     mean_ns: Annotated[float, Real("a time", 0.0, 2.0**62, "ns")]
     min_ns: Nanoseconds
@@ -84,16 +84,16 @@ class LatencyReport(StrictModel):
     schema_version: Literal[1]
     subject: Subject
     stages: Annotated[list[StageReport], Field(min_length=1)]
-    """From frame to command, in order: each begins where the one before it ends."""
+    """From frame to command, in order: each starts where the one before it ends."""
     others: list[StageReport]
-    """What spans or accompanies those stages: their total, the work of a tick, the loop's lateness."""
+    """Other durations: the total of the stages, the work of a tick, the loop's lateness."""
     environment: Environment
 
 
 def summarise(
     samples_ns: np.ndarray, *, key: str, title: str, process: str, meaning: str, budget_ns: int | None = None
 ) -> StageReport:
-    """The report of one stage from int64[N] durations, N >= 1. Raises ValueError when there are none."""
+    """The report of one stage from int64[N] durations, N >= 1. Raises ValueError if there are none."""
     bins = duration_bins(samples_ns, BINS_AT_MOST) if samples_ns.size else []
     return StageReport(
         key=key,
@@ -107,12 +107,12 @@ def summarise(
 
 
 def save_report(report: LatencyReport, path: Path) -> None:
-    """Write the report as JSON, all or nothing."""
+    """Write the report as JSON atomically."""
     write_atomic(path, json.dumps(report.model_dump(mode="json"), indent=1).encode() + b"\n")
 
 
 def load_report(path: Path) -> LatencyReport:
-    """Read a report back. Raises InputError naming file and key."""
+    """Read a report. Raises InputError naming file and key."""
     return parse_json(path, LatencyReport)
 
 

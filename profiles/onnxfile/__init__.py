@@ -1,1 +1,1 @@
-"""ONNX files without the onnx package: read strictly and within bounds, and judged for the runtimes that take them."""
+"""ONNX files without the onnx package: read strictly and within bounds, and checked for the runtimes that run them."""

@@ -1,4 +1,4 @@
-"""What an ONNX file says, as plain frozen data: the model, its graphs, nodes and tensors."""
+"""The content of an ONNX file as frozen data: the model, its graphs, nodes and tensors."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ BIT_PATTERNS = {
     "float8_e5m2fnuz": "uint8",
     "float8_e8m0": "uint8",
 }
-"""Types that numpy lacks, and the integers that hold their bits."""
+"""Types that numpy lacks, and the integers used for their bits."""
 
 VALUES_PER_BYTE = {"uint4": 2, "int4": 2, "float4_e2m1": 2, "uint2": 4, "int2": 4}
-"""Types of which several lie in one byte. Those of 6 bits are stored either way."""
+"""Types of which one byte holds several values. Those of 6 bits may be stored packed or unpacked."""
 
 FLOAT8_AND_LESS = frozenset(name for name in DTYPES.values() if name.startswith(("float8_", "float6_", "float4_")))
 
@@ -61,9 +61,9 @@ FLOAT8_AND_LESS = frozenset(name for name in DTYPES.values() if name.startswith(
 class Tensor:
     """A constant.
 
-    `data` has the shape `dims`, except for types of which several lie in one byte: bytes [n], packed. It is a
-    read-only view of the file where the file holds plain bytes; bit patterns where numpy lacks the type
-    (BIT_PATTERNS); objects `bytes` for strings; None when the values lie in another file.
+    `data` has the shape `dims`, or bytes [n] for packed types. It is a read-only view of the file if the file has raw
+    bytes; bit patterns if numpy lacks the type (BIT_PATTERNS); objects `bytes` for strings; None if the values are in
+    another file.
     """
 
     name: str
@@ -73,16 +73,16 @@ class Tensor:
 
     @property
     def size(self) -> int:
-        """How many values."""
+        """Number of values."""
         return int(np.prod(self.dims, dtype=np.int64)) if self.dims else 1
 
     @property
     def byte_count(self) -> int:
-        """Bytes of its values in memory; 0 when they lie elsewhere."""
+        """Bytes of its values in memory; 0 if they are in another file."""
         return 0 if self.data is None else self.data.nbytes
 
     def floats(self) -> np.ndarray | None:
-        """Its values in float64 or their own floating type, shape `dims`; None for what is no float16 or larger."""
+        """Its values in a floating type of numpy, shape `dims`; None for integers and types smaller than float16."""
         if self.data is None:
             return None
         if self.dtype == "bfloat16":
@@ -92,7 +92,7 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class SparseTensor:
-    """A constant of which only the values that differ from zero are stored."""
+    """A constant of which only the non-zero values are stored."""
 
     values: Tensor
     indices: Tensor
@@ -100,9 +100,9 @@ class SparseTensor:
 
 @dataclass(frozen=True, slots=True)
 class ValueInfo:
-    """Name, type and shape of a value; a dimension without a number is None, and so is a shape that is not told.
+    """Name, type and shape of a value; a dimension without a number is None, and so is an unknown shape.
 
-    `dtype` is `sequence`, `map`, `optional`, `sparse_tensor` or `opaque` for what is no tensor.
+    `dtype` is `sequence`, `map`, `optional`, `sparse_tensor` or `opaque` for values that are not tensors.
     """
 
     name: str
@@ -116,7 +116,7 @@ class ValueInfo:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Graph:
-    """Nodes in an order in which they can run, and what they stand on."""
+    """Nodes in execution order, and the values that they use."""
 
     name: str
     nodes: tuple[Node, ...]
@@ -158,22 +158,22 @@ class Node:
     attributes: Mapping[str, AttributeValue]
 
     def input(self, index: int) -> str:
-        """Name of an input; empty when it has not that many."""
+        """Name of an input; empty if there are fewer."""
         return self.inputs[index] if index < len(self.inputs) else ""
 
     @property
     def output(self) -> str:
-        """Name of the first output; empty when there is none."""
+        """Name of the first output; empty if there is none."""
         return self.outputs[0] if self.outputs else ""
 
     @property
     def label(self) -> str:
-        """What a person finds it by: its name, or what it makes when it has none."""
+        """Its name, or if it has none its operator and output, for messages."""
         return self.name or f"{self.op_type} -> {next(filter(None, self.outputs), 'nothing')}"
 
     @property
     def subgraphs(self) -> tuple[Graph, ...]:
-        """Graphs inside its attributes, which control flow has."""
+        """Graphs in its attributes (control flow)."""
         return tuple(value for value in _flat(self.attributes) if isinstance(value, Graph))
 
     def integer(self, attribute: str, default: int) -> int:
@@ -184,28 +184,28 @@ class Node:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OnnxGraph(Graph):
-    """A whole file: its main graph, and what it says about itself."""
+    """A whole file: its main graph and metadata."""
 
     ir_version: int
     opsets: Mapping[str, int]
-    """By domain; that of the standard operators is the empty one."""
+    """By domain; the standard operators have the empty domain."""
     producer: str
     functions: Mapping[str, Graph]
-    """Operators that the file defines itself, by domain and name; a Graph of a function has names but no types."""
+    """Operators defined in the file, by domain and name; the graph of a function has names but no types."""
 
     @property
     def opset(self) -> int:
-        """Of the standard operators; 0 when the file does not say."""
+        """Opset of the standard operators; 0 if the file does not say."""
         return self.opsets.get("", 0)
 
     @property
     def external_tensors(self) -> tuple[str, ...]:
-        """Names of the tensors whose values lie in another file, which no checksum of this file covers."""
+        """Names of the tensors whose values are in another file, which the hash of this file does not cover."""
         return tuple(tensor.name or "unnamed" for tensor in tensors_of(self) if tensor.data is None)
 
 
 def graphs_of(model: OnnxGraph) -> Iterator[Graph]:
-    """The main graph, those inside its nodes, and the file's own functions."""
+    """The main graph, the graphs in its nodes, and the file's functions."""
     waiting: list[Graph] = [model, *model.functions.values()]
     while waiting:
         graph = waiting.pop(0)
@@ -214,7 +214,7 @@ def graphs_of(model: OnnxGraph) -> Iterator[Graph]:
 
 
 def tensors_of(model: OnnxGraph) -> Iterator[Tensor]:
-    """Every constant of a file, wherever it stands."""
+    """Every constant of a file."""
     for graph in graphs_of(model):
         yield from graph.initializers.values()
         for sparse in graph.sparse_initializers.values():

@@ -1,7 +1,7 @@
 """Whether ONNX Runtime's 8-bit integer arithmetic gives the same numbers on every processor.
 
 An x86 processor without VNNI multiplies unsigned activations with signed weights by VPMADDUBSW: two products are added
-in 16 bits, and a sum beyond 32767 is cut off there without a word. With VNNI, and on ARM, sums have 32 bits.
+in 16 bits, and a sum beyond 32767 silently saturates. With VNNI, and on ARM, sums have 32 bits.
 Source: ONNX Runtime's documentation, "Quantize ONNX models", section on data type selection.
 """
 
@@ -19,7 +19,7 @@ from sefa_edge.profiles.onnxfile.wiring import COMPUTING_OPS, SHAPING_OPS, Wirin
 LARGEST_ACTIVATION = 255
 LARGEST_PAIR_SUM = 32767
 EXACT_WEIGHT_LIMIT = LARGEST_PAIR_SUM // (2 * LARGEST_ACTIVATION)
-"""64. Two products with weights within plus and minus this never leave 16 bits, whatever the activations."""
+"""64. With weights up to this magnitude, two products never exceed 16 bits, whatever the activations."""
 WEIGHT_INPUTS = {
     "ConvInteger": 1,
     "DynamicQuantizeMatMul": 1,
@@ -30,28 +30,28 @@ WEIGHT_INPUTS = {
     "QLinearConv": 3,
     "QLinearMatMul": 3,
 }
-"""Operators that compute on integers whatever the session's settings, with the number of their weights' input."""
+"""Operators that always compute on integers, and the index of their weight input."""
 
 
 def computes_in_integers(graph: Graph) -> bool:
-    """Whether a graph with Q/DQ was made for ONNX Runtime's integer kernels: some activation is unsigned.
+    """Whether a graph with Q/DQ was made for ONNX Runtime's integer kernels: an activation is unsigned.
 
-    TensorRT's form has int8 zero points only, and our engine computes it in float32 as written.
+    TensorRT's form has only int8 zero points, and our ONNX Runtime engine computes it in float32.
     """
     zeros = {node.input(2) for node in graph.nodes if node.op_type == "QuantizeLinear"} & graph.initializers.keys()
     return any(graph.initializers[name].dtype == "uint8" for name in zeros)
 
 
 def saturating_layers(model: OnnxGraph) -> list[BrokenRule]:
-    """The layers of a file whose sums of products may be cut off on an x86 processor without VNNI.
+    """The layers of a file whose sums of products may saturate on an x86 processor without VNNI.
 
-    Judged by the weights alone, whatever the activations and however a kernel pairs them.
+    Decided by the weights alone, for any activations and any pairing in a kernel.
     """
     return [found for graph in graphs_of(model) for found in _saturating(graph)]
 
 
 def require_exact_arithmetic(model: OnnxGraph) -> None:
-    """Refuse a file that only some processors compute rightly. Raises InputError with the first layer."""
+    """Refuse a file that some processors compute wrongly. Raises InputError with the first layer."""
     if broken := saturating_layers(model):
         first, more = broken[0], f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
         raise InputError(f"'{first.node}' saturates on x86 without VNNI: {first.explanation}{more}", first.hint)
@@ -70,13 +70,13 @@ def _saturating(graph: Graph) -> Iterator[BrokenRule]:
                 node.label,
                 "saturation",
                 f"it multiplies unsigned activations with signed weights of up to {largest}; beyond "
-                f"{EXACT_WEIGHT_LIMIT} a sum of two products may leave 16 bits, and is cut off there",
+                f"{EXACT_WEIGHT_LIMIT} a sum of two products may exceed 16 bits and saturate",
                 "export again: `sefa-edge export` now keeps the weights of model.cpu.onnx within the limit",
             )
 
 
 def _integer_weight(node: Node, wiring: Wiring, fused: bool) -> np.ndarray | None:
-    """The signed weights that a node multiplies on integers; None for every other node."""
+    """The signed weights that a node multiplies as integers; None for every other node."""
     if node.op_type in WEIGHT_INPUTS:
         return _signed(node.input(WEIGHT_INPUTS[node.op_type]), wiring)
     if not fused or node.op_type not in COMPUTING_OPS:

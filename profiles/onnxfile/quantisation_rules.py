@@ -1,7 +1,7 @@
-"""What TensorRT wants of QuantizeLinear and DequantizeLinear: signed, symmetric, weights per output channel.
+"""TensorRT's requirements for QuantizeLinear and DequantizeLinear: signed, symmetric, weights per output channel.
 
 Sources: NVIDIA TensorRT documentation, "Working with Quantized Types"; the rest was measured on its parser. A uint8
-zero point is the treacherous one: the parser only warns, reads the values as int8, and the arm moves elsewhere.
+zero point is the dangerous case: the parser only warns and reads the values as int8, and the arm moves elsewhere.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from sefa_edge.profiles.onnxfile.targets import BrokenRule, Target
 from sefa_edge.profiles.onnxfile.wiring import MAX_STEPS, QUANTISERS, Wiring
 
 SMALLEST_SCALE, LARGEST_SCALE = 1e-12, 1e5
-"""Beyond them no activation of a policy lies; what does was never calibrated."""
+"""Range of plausible scales of a policy's activations; scales outside it were never calibrated."""
 HALF_SCALES_SINCE_OPSET = 19
 TRANSPARENT = QUANTISERS | {"Identity", "Cast"}
-"""Change the type of a value and nothing of its shape."""
+"""Operators that change the type of a value but not its shape."""
 INTEGER_OPS = frozenset({"QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"})
 SYMMETRIC = "quantise with signed, symmetric INT8: ActivationSymmetric, WeightSymmetric, QInt8"
 PER_CHANNEL = "quantise weights along their output channels: axis 0 of Conv and Gemm (transB=1), 1 of ConvTranspose"
@@ -27,7 +27,7 @@ PER_CHANNEL = "quantise weights along their output channels: axis 0 of Conv and 
 
 @dataclass(frozen=True, slots=True)
 class Quantiser:
-    """A QuantizeLinear or DequantizeLinear, with what can be known about it. An absent zero point is ''."""
+    """A QuantizeLinear or DequantizeLinear and its known properties. The name of an absent zero point is ''."""
 
     node: Node
     scale_name: str
@@ -35,17 +35,15 @@ class Quantiser:
     zero_point_name: str
     zero_point: Tensor | None
     dtypes: frozenset[str]
-    """Of its quantised side, by everything that tells."""
+    """Types of its quantised side, from all sources."""
     is_weight: bool
 
 
 def broken_quantisers(wiring: Wiring, opset: int, target: Target) -> Iterator[BrokenRule]:
-    """The rules of this file, over one graph."""
+    """The rules of this module for one graph."""
     for node in wiring.graph.nodes:
         if target.is_tensorrt and node.op_type in INTEGER_OPS:
-            yield BrokenRule(
-                node.label, "integer-operator", f"{node.op_type} is no part of Q/DQ", "export in the Q/DQ format"
-            )
+            yield BrokenRule(node.label, "integer-operator", f"{node.op_type} is not Q/DQ", "export in the Q/DQ format")
     for node in wiring.graph.nodes:
         if node.op_type in QUANTISERS:
             quantiser = _quantiser(wiring, node)
@@ -74,14 +72,14 @@ def _scale_values(quantiser: Quantiser) -> Iterator[BrokenRule]:
     values = None if quantiser.scale is None else quantiser.scale.floats()
     if values is None or not values.size:
         return
-    low, high = float(values.min()), float(values.max())  # NaN when one is
+    low, high = float(values.min()), float(values.max())  # NaN if any value is NaN
     if not SMALLEST_SCALE <= low <= high <= LARGEST_SCALE:
         shown = f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
         yield BrokenRule(
             quantiser.node.label,
             "scale-value",
-            f"its scale '{quantiser.scale_name}' is {shown}, beyond {SMALLEST_SCALE:g} to {LARGEST_SCALE:g}",
-            "calibrate on recordings in which this layer sees values; a float16 scale may have become 0",
+            f"its scale '{quantiser.scale_name}' is {shown}, outside {SMALLEST_SCALE:g} to {LARGEST_SCALE:g}",
+            "calibrate on data that excites this layer; a float16 scale may have become 0",
         )
 
 
@@ -99,13 +97,13 @@ def _half_scale(quantiser: Quantiser, wiring: Wiring, opset: int) -> Iterator[Br
 def _quantised_type(quantiser: Quantiser, _wiring: Wiring) -> Iterator[BrokenRule]:
     label = quantiser.node.label
     if "uint8" in quantiser.dtypes:
-        told = f"zero point '{quantiser.zero_point_name}'" if quantiser.zero_point_name else "missing zero point"
-        problem = f"its {told} means uint8, which TensorRT reads as int8: wrong numbers"
+        what = f"zero point '{quantiser.zero_point_name}'" if quantiser.zero_point_name else "missing zero point"
+        problem = f"its {what} means uint8, which TensorRT reads as int8: wrong numbers"
         yield BrokenRule(label, "uint8-zero-point", problem, SYMMETRIC)
     if "int32" in quantiser.dtypes:
-        problem = "it dequantises int32, as a quantised bias does; TensorRT takes biases in floating point"
+        problem = "it dequantises int32, as a quantised bias does; TensorRT accepts biases in floating point"
         yield BrokenRule(label, "int32-bias", problem, "quantise with QuantizeBias=False")
-    # FP8 and less have a rule of their own, as some targets allow them.
+    # FP8 and smaller types have a separate rule, because some targets allow them.
     others = quantiser.dtypes - {"int8", "uint8", "int32"} - FLOAT8_AND_LESS
     if others or quantiser.node.integer("block_size", 0):
         kind = " and ".join(sorted(others)) or "blocks"
@@ -118,7 +116,7 @@ def _zero_point(quantiser: Quantiser, _wiring: Wiring) -> Iterator[BrokenRule]:
         return
     data = None if quantiser.zero_point is None else quantiser.zero_point.data
     if data is None:
-        problem = f"its zero point '{name}' is computed or lies elsewhere, so it cannot be read"
+        problem = f"its zero point '{name}' is computed or in another file, so it cannot be read"
         yield BrokenRule(label, "zero-point-unreadable", problem, "zero points must be constants")
     elif count := int(np.count_nonzero(data)):
         problem = f"its zero point '{name}' is not 0 ({count} of {data.size})"
@@ -130,7 +128,7 @@ def _scale_constant(quantiser: Quantiser, _wiring: Wiring) -> Iterator[BrokenRul
         yield BrokenRule(
             quantiser.node.label,
             "scale-unreadable",
-            f"its scale '{quantiser.scale_name}' is computed or lies elsewhere, so it cannot be read",
+            f"its scale '{quantiser.scale_name}' is computed or in another file, so it cannot be read",
             "quantise statically: scales must be constants",
         )
 
@@ -140,31 +138,31 @@ def _activation_scale(quantiser: Quantiser, wiring: Wiring) -> Iterator[BrokenRu
         return
     source = wiring.producers.get(quantiser.node.input(0))
     if source is not None and source.op_type == "QuantizeLinear":
-        return  # told there
+        return  # reported there
     problem = f"it quantises an activation with {quantiser.scale.size} scales; TensorRT computes with one"
     hint = "calibrate activations per tensor; only weights have a scale per channel"
     yield BrokenRule(quantiser.node.label, "activation-per-channel", problem, hint)
 
 
 def _weight_axis(quantiser: Quantiser, wiring: Wiring) -> Iterator[BrokenRule]:
-    """Per-channel scales must follow the output channels of whatever multiplies with the weight."""
+    """Per-channel scales must be along the output channels of the operators that multiply with the weight."""
     if not quantiser.is_weight or quantiser.scale is None or quantiser.scale.size <= 1:
         return
     if "int32" in quantiser.dtypes or quantiser.node.integer("block_size", 0):
-        return  # told already
+        return  # already reported
     dims = _dims(wiring, quantiser.node.input(0))
     axis, label = quantiser.node.integer("axis", 1), quantiser.node.label
     if dims is None or not -len(dims) <= axis < len(dims):
         yield BrokenRule(label, "weight-axis", f"its axis {axis} cannot be checked against a shape", PER_CHANNEL)
     elif dims[axis] != quantiser.scale.size:
-        problem = f"it has {quantiser.scale.size} scales for axis {axis} of a weight of the shape {list(dims)}"
+        problem = f"it has {quantiser.scale.size} scales for axis {axis} of a weight with shape {list(dims)}"
         yield BrokenRule(label, "weight-axis", problem, PER_CHANNEL)
     else:
         yield from _follow(quantiser.node, axis % len(dims), len(dims), wiring)
 
 
 def _follow(quantiser: Node, axis: int, rank: int, wiring: Wiring) -> Iterator[BrokenRule]:
-    """From a quantiser of a weight to all that multiplies with it; `axis` moves through transpositions."""
+    """From a quantiser of a weight to all operators that multiply with it; `axis` changes with transpositions."""
     reached = {(quantiser.output, axis)}
     for _ in range(MAX_STEPS):
         passed_on: set[tuple[str, int]] = set()
@@ -173,8 +171,8 @@ def _follow(quantiser: Node, axis: int, rank: int, wiring: Wiring) -> Iterator[B
                 if (moved := _passes_on(consumer, name, at, rank)) is not None:
                     passed_on.add((consumer.output, moved))
                 elif at != (expected := _output_channels(consumer, name, rank)):
-                    problem = f"its scales lie along axis {at} of the weight of {consumer.op_type} '{consumer.label}'"
-                    wanted = "where none may vary" if expected is None else f"TensorRT takes axis {expected}"
+                    problem = f"its scales are along axis {at} of the weight of {consumer.op_type} '{consumer.label}'"
+                    wanted = "which must have a single scale" if expected is None else f"TensorRT needs axis {expected}"
                     yield BrokenRule(quantiser.label, "weight-axis", f"{problem}; {wanted}", PER_CHANNEL)
         reached = passed_on
     if reached:
@@ -183,7 +181,7 @@ def _follow(quantiser: Node, axis: int, rank: int, wiring: Wiring) -> Iterator[B
 
 
 def _passes_on(node: Node, name: str, axis: int, rank: int) -> int | None:
-    """Where the axis lies after a node that only hands a value on; None when it does more."""
+    """The axis after a node that only passes a value on; None if it does more."""
     if node.input(0) != name or node.inputs.count(name) > 1:
         return None
     if node.op_type in TRANSPARENT:
@@ -195,7 +193,7 @@ def _passes_on(node: Node, name: str, axis: int, rank: int) -> int | None:
 
 
 def _output_channels(node: Node, name: str, rank: int) -> int | None:
-    """The axis of a weight that counts output channels; None where a value is no weight."""
+    """The axis of a weight's output channels; None if the value is not a weight."""
     if node.input(1) != name or node.inputs.count(name) > 1:
         return None
     gemm = 0 if node.integer("transB", 0) else 1
@@ -203,7 +201,7 @@ def _output_channels(node: Node, name: str, rank: int) -> int | None:
 
 
 def _dims(wiring: Wiring, name: str) -> tuple[int, ...] | None:
-    """Shape of a weight, also behind its own quantiser."""
+    """Shape of a weight, even after its quantiser."""
     nodes = wiring.chain(name, TRANSPARENT)
     tensor = wiring.constant(nodes[-1].input(0) if nodes else name)
     return None if tensor is None else tensor.dims

@@ -1,7 +1,7 @@
-"""Reading ONNX files without the onnx package, on the device and from strangers: strictly, and within bounds.
+"""Reads untrusted ONNX files without the onnx package: strictly and within bounds.
 
-Field numbers: onnx.proto of ONNX 1.23. What a reader of policies has no use for (documentation, metadata, device
-configurations) is skipped; training graphs and segmented tensors, which nobody writes, are refused.
+Field numbers: onnx.proto of ONNX 1.23. Documentation, metadata and device configurations are skipped; training graphs
+and segmented tensors are refused.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ IR_VERSIONS = range(3, 100)
 MAX_OPSET = 1000
 
 ATTRIBUTE_FIELDS = {1: 2, 2: 3, 3: 4, 4: 5, 5: 6, 6: 7, 7: 8, 8: 9, 9: 10, 10: 11, 11: 22, 12: 23, 13: 14, 14: 15}
-"""AttributeProto.AttributeType, and the field of AttributeProto that holds its value."""
+"""AttributeProto.AttributeType, and the field of AttributeProto with its value."""
 
 
 @dataclass(slots=True)
 class Scope:
-    """The names that the nodes of a graph may read: those made so far here, and those of the graphs around."""
+    """The names that the nodes of a graph may use: those defined so far, and those of enclosing graphs."""
 
     outer: Scope | None
     names: set[str] = field(default_factory=set)
@@ -41,7 +41,7 @@ class Scope:
 
     def add(self, name: str) -> None:
         if name in self.names:
-            raise OnnxFormatError(f"the ONNX file makes '{name}' twice", "export again")
+            raise OnnxFormatError(f"the ONNX file defines '{name}' twice", "export again")
         self.names.add(name)
 
 
@@ -49,7 +49,7 @@ def load_onnx(path: Path) -> OnnxGraph:
     """Read an ONNX file.
 
     Raises:
-        InputError: absent, unreadable, no regular file, or too large.
+        InputError: missing, unreadable, not a regular file, or too large.
         OnnxFormatError: damaged.
     """
     try:
@@ -59,7 +59,7 @@ def load_onnx(path: Path) -> OnnxGraph:
 
 
 def read_onnx(content: bytes) -> OnnxGraph:
-    """What an ONNX file says. Its tensors are views of `content` where they can be.
+    """Parse an ONNX file. Its tensors are views of `content` where possible.
 
     Raises:
         OnnxFormatError: damaged, contradictory, or beyond the bounds of this reader.
@@ -69,9 +69,9 @@ def read_onnx(content: bytes) -> OnnxGraph:
     model = Message(memoryview(content), Allowance())
     ir_version, body = model.integer(1), model.child(7)
     if ir_version not in IR_VERSIONS or body is None:
-        raise OnnxFormatError("the file is not a valid ONNX file: it holds no graph or no version")
+        raise OnnxFormatError("the file is not a valid ONNX file: it has no graph or no version")
     if model.has(20):
-        raise OnnxFormatError("the ONNX file holds a training graph", "export for inference")
+        raise OnnxFormatError("the ONNX file has a training graph", "export for inference")
     graph = _graph(body, None)
     return OnnxGraph(
         name=graph.name,
@@ -128,7 +128,7 @@ def _graph(message: Message, outer: Scope | None) -> Graph:
     outputs = _value_infos(message, 12)
     for value in outputs:
         if not scope.knows(value.name):
-            raise OnnxFormatError(f"the ONNX file has an output '{value.name}' that nothing makes", "export again")
+            raise OnnxFormatError(f"the ONNX file has an output '{value.name}' that no node computes", "export again")
     return Graph(
         name=message.name(2),
         nodes=nodes,
@@ -164,7 +164,7 @@ def _node(message: Message, scope: Scope) -> Node:
         raise OnnxFormatError(f"the ONNX file has a node '{node.label}' without an operator", "export again")
     for name in filter(None, node.inputs):
         if not scope.knows(name):
-            raise OnnxFormatError(f"node '{node.label}' reads '{name}', which nothing before it makes", "export again")
+            raise OnnxFormatError(f"node '{node.label}' reads '{name}', which no earlier node computes", "export again")
     for name in filter(None, node.outputs):
         scope.add(name)
     return node
@@ -173,19 +173,19 @@ def _node(message: Message, scope: Scope) -> Node:
 def _attribute(message: Message, scope: Scope) -> tuple[str, AttributeValue]:
     name, kind = message.name(1), message.integer(20)
     present = [number for number in ATTRIBUTE_FIELDS.values() if message.has(number)]
-    if kind == 0 and len(present) == 1:  # files of the first years do not tell the type
+    if kind == 0 and len(present) == 1:  # very old files do not have the type
         kind = next(key for key, number in ATTRIBUTE_FIELDS.items() if number == present[0])
     if message.has(21):  # the value comes from the node that calls this function
         return name, ()
     number = ATTRIBUTE_FIELDS.get(kind)
     if number is None or not set(present) <= {number}:
-        raise OnnxFormatError(f"attribute '{name}' of the ONNX file is of no one type", "export again")
+        raise OnnxFormatError(f"attribute '{name}' of the ONNX file has no single type", "export again")
     return name, ATTRIBUTE_READERS[kind](message, number, scope)
 
 
 def _only(values: tuple[AttributeValue, ...]) -> AttributeValue:
     if len(values) != 1:
-        raise OnnxFormatError(f"an attribute of the ONNX file holds {len(values)} values where one belongs")
+        raise OnnxFormatError(f"an attribute of the ONNX file has {len(values)} values, expected one")
     return values[0]
 
 

@@ -1,4 +1,4 @@
-"""What a target would refuse, or silently get wrong, told before a build with the node's name."""
+"""Rules about what a target would refuse or silently get wrong, checked before a build and reported with the node."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ BLOCK_VALUES = 1 << 20
 
 
 def broken_rules(model: OnnxGraph, target: Target) -> list[BrokenRule]:
-    """Every rule of `target` that a file breaks; none when it may be built and will compute what it says."""
+    """Every rule of `target` that a file breaks; empty if it can be built and computes what it should."""
     wirings = [Wiring(graph) for graph in graphs_of(model)]
     broken = [found for rule in MODEL_RULES for found in rule(model, target)]
     for wiring in wirings:
         for node in wiring.graph.nodes:
-            told = [found for rule in NODE_RULES for found in rule(node, wiring, target)]
-            broken += told or list(_not_listed(node, wiring, target))
+            found_in_node = [found for rule in NODE_RULES for found in rule(node, wiring, target)]
+            broken += found_in_node or list(_not_listed(node, wiring, target))
         broken += _not_finite(wiring)
         broken += broken_quantisers(wiring, model.opset, target)
     return broken
@@ -47,33 +47,33 @@ def require_rules(model: OnnxGraph, target: Target) -> None:
     """Refuse a file that `target` would refuse or get wrong.
 
     Raises:
-        InputError: names the first node and what is wrong with it, and says how many more there are.
+        InputError: names the first node, what is wrong with it, and how many more there are.
     """
     if broken := broken_rules(model, target):
         first, more = broken[0], f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
-        raise InputError(f"{target.name} cannot take '{first.node}': {first.explanation}{more}", first.hint)
+        raise InputError(f"{target.name} cannot run '{first.node}': {first.explanation}{more}", first.hint)
 
 
 def _opset(model: OnnxGraph, target: Target) -> Iterator[BrokenRule]:
     if not OLDEST_OPSET <= model.opset <= target.newest_opset:
-        told = f"opset {model.opset}" if model.opset else "no opset"
+        found = f"opset {model.opset}" if model.opset else "no opset"
         yield BrokenRule(
             "model",
             "opset",
-            f"the file has {told}; {target.name} takes {OLDEST_OPSET} to {target.newest_opset}",
+            f"the file has {found}; {target.name} accepts {OLDEST_OPSET} to {target.newest_opset}",
             f"export with an opset of {OLDEST_OPSET} to {target.newest_opset}",
         )
 
 
 def _own_operators(model: OnnxGraph, _target: Target) -> Iterator[BrokenRule]:
     for name in model.functions:
-        yield BrokenRule(name, "function", "the file defines this operator itself", "inline its functions")
+        yield BrokenRule(name, "function", "this operator is defined in the file", "inline its functions")
 
 
 def _external_data(model: OnnxGraph, _target: Target) -> Iterator[BrokenRule]:
     for name in model.external_tensors:
-        problem = "its values lie in another file, which no checksum covers"
-        yield BrokenRule(name, "external-data", problem, "export into one file")
+        problem = "its values are in another file, which no hash covers"
+        yield BrokenRule(name, "external-data", problem, "export to one file")
 
 
 def _sparse(model: OnnxGraph, target: Target) -> Iterator[BrokenRule]:
@@ -97,8 +97,8 @@ def _static_shapes(model: OnnxGraph, _target: Target) -> Iterator[BrokenRule]:
 def _input_types(model: OnnxGraph, target: Target) -> Iterator[BrokenRule]:
     for value in model.inputs:
         if target.is_tensorrt and value.dtype not in TENSORRT_INPUTS | FLOAT8_AND_LESS:
-            problem = f"this input is {value.dtype}, which TensorRT does not take or narrows"
-            yield BrokenRule(value.name, "input-type", problem, "uint8 for pictures, float32 for all else")
+            problem = f"this input is {value.dtype}, which TensorRT refuses or narrows"
+            yield BrokenRule(value.name, "input-type", problem, "use uint8 for images, float32 for everything else")
 
 
 def _small_float_values(model: OnnxGraph, target: Target) -> Iterator[BrokenRule]:
@@ -112,16 +112,16 @@ def _domain(node: Node, _wiring: Wiring, target: Target) -> Iterator[BrokenRule]
         problem = f"{node.op_type} of {node.domain} exists in ONNX Runtime only"
         yield BrokenRule(node.label, "domain", problem, "export without ONNX Runtime's own optimisations")
     elif node.domain not in ("", ONNX_RUNTIME_DOMAIN):
-        problem = f"nobody here knows {node.op_type} of '{node.domain}'"
+        problem = f"{node.op_type} of '{node.domain}' is unknown"
         yield BrokenRule(node.label, "domain", problem, "use the standard operators of ai.onnx")
 
 
 def _operator(node: Node, _wiring: Wiring, target: Target) -> Iterator[BrokenRule]:
     if node.op_type in RANDOM_OPS:
-        problem = f"{node.op_type} draws numbers of its own; the same noise must give the same chunk"
+        problem = f"{node.op_type} draws random numbers; the same noise must give the same chunk"
         yield BrokenRule(node.label, "random", problem, "make the noise an input")
     if node.op_type in CONTROL_FLOW or node.subgraphs:
-        problem = f"{node.op_type} is control flow; an engine takes the same steps in every call, and ends"
+        problem = f"{node.op_type} is control flow; an engine must execute the same steps in every call"
         yield BrokenRule(node.label, "control-flow", problem, "unroll loops and decide at export")
     if not node.domain and node.op_type in target.missing_ops:
         problem = f"{target.name} cannot run {node.op_type} as one operator"
@@ -129,7 +129,7 @@ def _operator(node: Node, _wiring: Wiring, target: Target) -> Iterator[BrokenRul
 
 
 def _not_listed(node: Node, wiring: Wiring, target: Target) -> Iterator[BrokenRule]:
-    """The list, for what no rule with better advice has named."""
+    """The allow list, for nodes that no rule with a better hint has reported."""
     if node.op_type not in INTEGER_OPS:
         yield from not_on_the_list(node, wiring, target)
 
@@ -138,23 +138,21 @@ def _pictures(node: Node, wiring: Wiring, target: Target) -> Iterator[BrokenRule
     inputs = {value.name for value in wiring.graph.inputs if value.dtype == "uint8"}
     if target.is_tensorrt and node.op_type != "Cast" and (found := inputs & set(node.inputs)):
         problem = f"{node.op_type} reads the uint8 input '{min(found)}'; TensorRT can only cast such a tensor"
-        yield BrokenRule(node.label, "uint8-input", problem, "cast the picture before anything else")
+        yield BrokenRule(node.label, "uint8-input", problem, "cast the image before anything else")
 
 
 def _small_floats(node: Node, wiring: Wiring, target: Target) -> Iterator[BrokenRule]:
     if target.allows_fp8:
         return
-    told = {DTYPES.get(node.integer(name, 0), "") for name in ("to", "output_dtype", "dtype")}
+    declared = {DTYPES.get(node.integer(name, 0), "") for name in ("to", "output_dtype", "dtype")}
     inner = {tensor.dtype for tensor in tensors_in(node)}
     values = {wiring.dtype(name) for name in (*node.inputs, *node.outputs)}
-    if found := (told | inner | values) & FLOAT8_AND_LESS:
+    if found := (declared | inner | values) & FLOAT8_AND_LESS:
         yield _no_fp8(node.label, found, target)
 
 
 def _no_fp8(name: str, dtypes: set[str], target: Target) -> BrokenRule:
-    problem = (
-        f"it holds {' and '.join(sorted(dtypes))}; an Orin with {target.name} computes nothing below INT8 and FP16"
-    )
+    problem = f"it has {' and '.join(sorted(dtypes))}; an Orin with {target.name} supports no type below INT8 and FP16"
     return BrokenRule(name, "fp8", problem, "quantise to INT8")
 
 
@@ -165,7 +163,7 @@ def _not_finite(wiring: Wiring) -> Iterator[BrokenRule]:
             continue
         users = wiring.consumers.get(tensor.name, [])
         if any(user.op_type in QUANTISERS and user.input(1) == tensor.name for user in users):
-            continue  # told as a scale
+            continue  # reported as a scale
         node = users[0].label if users else tensor.name
         problem = f"{bad} of {values.size} values of its constant '{tensor.name}' are NaN or infinite"
         yield BrokenRule(
@@ -174,7 +172,7 @@ def _not_finite(wiring: Wiring) -> Iterator[BrokenRule]:
 
 
 def _constants_of(wiring: Wiring) -> Iterator[Tensor]:
-    """Each once, under the name by which nodes read it."""
+    """Each constant once, under the name by which nodes use it."""
     yield from wiring.graph.initializers.values()
     for sparse in wiring.graph.sparse_initializers.values():
         yield sparse.values

@@ -1,4 +1,4 @@
-"""Tensors and types as they lie in an ONNX file: TensorProto, SparseTensorProto, ValueInfoProto, TypeProto."""
+"""Tensors and types of an ONNX file: TensorProto, SparseTensorProto, ValueInfoProto, TypeProto."""
 
 from __future__ import annotations
 
@@ -25,38 +25,38 @@ TYPED_FIELDS = {
     "uint64": UINT64_DATA,
     "string": STRING_DATA,
 }
-"""Which typed field holds a type; all others lie in int32_data."""
+"""The typed field for a type; all other types use int32_data."""
 NOT_TENSORS = {4: "sequence", 5: "map", 7: "opaque", 8: "sparse_tensor", 9: "optional"}
-"""What a TypeProto may be beside a tensor (1), by field."""
+"""What a TypeProto may be instead of a tensor (1), by field."""
 
 ValueT = TypeVar("ValueT")
 
 
 def named(what: str, pairs: Iterable[tuple[str, ValueT]]) -> dict[str, ValueT]:
-    """A table of pairs whose names must differ. Raises OnnxFormatError."""
+    """A dictionary of pairs whose names must differ. Raises OnnxFormatError."""
     table: dict[str, ValueT] = {}
     for name, value in pairs:
         if name in table:
-            raise OnnxFormatError(f"the ONNX file has two things named {what} '{name}'", "export again")
+            raise OnnxFormatError(f"the ONNX file has two entries for {what} '{name}'", "export again")
         table[name] = value
     return table
 
 
 def read_tensor(message: Message) -> Tensor:
-    """A TensorProto. Raises OnnxFormatError when its values do not fill its shape."""
+    """A TensorProto. Raises OnnxFormatError if its values do not fill its shape."""
     name, dtype = message.name(8), _dtype(message.integer(2))
     dims = tuple(message.integers(1))
     if len(dims) > MAX_RANK or min(dims, default=0) < 0 or prod(max(dim, 1) for dim in dims) > MAX_VALUES:
         raise OnnxFormatError(f"tensor '{name}' of the ONNX file has the shape {list(dims)}", "export again")
     if dtype == "undefined" or message.has(3):
-        raise OnnxFormatError(f"tensor '{name}' of the ONNX file has no type, or lies in segments", "export again")
+        raise OnnxFormatError(f"tensor '{name}' of the ONNX file has no type, or is segmented", "export again")
     present = [number for number in DATA_FIELDS if message.has(number)]
     if message.integer(14) or message.has(13):
         if present:
-            raise OnnxFormatError(f"tensor '{name}' of the ONNX file lies here and in another file", "export again")
+            raise OnnxFormatError(f"tensor '{name}' of the ONNX file is here and in another file", "export again")
         return Tensor(name, dtype, dims, None)
     if len(present) > 1:
-        raise OnnxFormatError(f"tensor '{name}' of the ONNX file holds its values twice", "export again")
+        raise OnnxFormatError(f"tensor '{name}' of the ONNX file has its values twice", "export again")
     return Tensor(name, dtype, dims, _shaped(_values(message, name, dtype), name, dtype, dims))
 
 
@@ -76,10 +76,10 @@ def read_value_info(message: Message) -> ValueInfo:
 
 
 def read_type(name: str, message: Message) -> ValueInfo:
-    """A TypeProto, of the value `name`. Raises OnnxFormatError."""
+    """The TypeProto of the value `name`. Raises OnnxFormatError."""
     tensor = message.child(1)
     if tensor is None:
-        kind = next((word for number, word in NOT_TENSORS.items() if message.has(number)), "undefined")
+        kind = next((name for number, name in NOT_TENSORS.items() if message.has(number)), "undefined")
         return ValueInfo(name, kind, None)
     shape = tensor.child(2)
     dims = None if shape is None else tuple(_dimension(name, shape.open(part)) for part in shape.children(1))
@@ -87,7 +87,7 @@ def read_type(name: str, message: Message) -> ValueInfo:
 
 
 def _dimension(name: str, message: Message) -> int | None:
-    """A number, or None for one that has a name or nothing."""
+    """A number, or None for a symbolic or unknown dimension."""
     if not message.has(1):
         return None
     if (value := message.integer(1)) < 0 or message.has(2):
@@ -102,14 +102,14 @@ def _dtype(number: int) -> str:
 
 
 def _storage(dtype: str) -> np.dtype:
-    """How one value of a type, or one byte of several, lies in memory."""
+    """Storage type of one value, or of one byte of packed values."""
     if _is_packed(dtype):
         return np.dtype(np.uint8)
     return np.dtype(BIT_PATTERNS.get(dtype, dtype)).newbyteorder("<")
 
 
 def _values(message: Message, name: str, dtype: str) -> np.ndarray:
-    """Values in the order in which they lie, as `_storage`; the field must be the one of the type."""
+    """Values in file order, as `_storage`; the field must be the one for the type."""
     if dtype == "string":
         strings = message.contents(STRING_DATA)
         values = np.empty(len(strings), object)
@@ -135,16 +135,16 @@ def _shaped(values: np.ndarray, name: str, dtype: str, dims: tuple[int, ...]) ->
     expected = prod(dims)
     if values.size not in _stored_sizes(dtype, expected):
         raise OnnxFormatError(
-            f"tensor '{name}' of the ONNX file holds {values.size} {dtype} where its shape {list(dims)} says {expected}"
+            f"tensor '{name}' of the ONNX file has {values.size} {dtype}, its shape {list(dims)} needs {expected}"
         )
     if dtype == "bool" and values.size and values.view(np.uint8).max() > 1:
-        raise OnnxFormatError(f"tensor '{name}' of the ONNX file holds a truth value that is neither 0 nor 1")
+        raise OnnxFormatError(f"tensor '{name}' of the ONNX file has a bool that is neither 0 nor 1")
     values.flags.writeable = False
     return values if _is_packed(dtype) else values.reshape(dims)
 
 
 def _stored_sizes(dtype: str, count: int) -> tuple[int, ...]:
-    """How many `_storage` hold that many values; 6 bits lie one in a byte, or four in three."""
+    """Possible numbers of stored elements for `count` values; 6-bit types use one byte each, or three for four."""
     if dtype.startswith("float6_"):
         return count, -(-count * 3 // 4)
     return (-(-count // VALUES_PER_BYTE.get(dtype, 1)),)

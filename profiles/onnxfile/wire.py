@@ -1,7 +1,7 @@
-"""The protobuf wire format as ONNX uses it, read strictly and within bounds: no library, no recursion here.
+"""The protobuf wire format as used by ONNX, read strictly and within bounds, without a library or recursion.
 
-Stricter than protobuf itself, which takes the last of two values and joins two messages: whoever checked the first
-graph of a file must not be fooled by a second one. Source: protobuf.dev/programming-guides/encoding.
+Stricter than protobuf itself, which uses the last of two values and merges two messages: otherwise a second graph could
+replace the one that was checked. Source: protobuf.dev/programming-guides/encoding.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from sefa_edge.profiles.errors import InputError
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 FIXED_BYTES = {FIXED64: 8, FIXED32: 4}
 MAX_DEPTH = 64
-"""Of messages inside messages. A graph inside a node of a graph is three deeper."""
+"""Nesting of messages. A graph inside a node of a graph is three levels deeper."""
 MAX_FIELDS = 200_000
-"""Of the whole file. A network of 1000 nodes has about 25,000."""
+"""Fields of the whole file. A network of 1000 nodes has about 25,000."""
 MAX_VARINT_BYTES = 64 << 20
-"""Of packed integers in the whole file: each byte may become eight. Weights are written as plain bytes instead."""
+"""Packed integers of the whole file: each byte may become eight. Weights are written as raw bytes instead."""
 MAX_NAME_BYTES = 1024
 BLOCK_BYTES = 1 << 20
 VARINT_LIMIT_BYTES = 10
 
 
 class OnnxFormatError(InputError):
-    """Not an ONNX file, or a damaged one, or one beyond the bounds of this reader."""
+    """Not an ONNX file, damaged, or beyond the bounds of this reader."""
 
     def __init__(self, problem: str, hint: str = "was it copied completely? export again") -> None:
         super().__init__(problem, hint)
 
 
 class Allowance:
-    """What one file may still use."""
+    """The remaining resources that one file may use."""
 
     def __init__(self) -> None:
         self._fields = MAX_FIELDS
@@ -53,17 +53,17 @@ class Allowance:
             )
 
 
-class Field(NamedTuple):  # a dataclass takes three times as long to make, and there are very many
-    """One field: its wire type and its bytes; those of a varint are the varint itself."""
+class Field(NamedTuple):  # a dataclass takes three times as long to create, and there are very many
+    """One field: its wire type and its bytes; for a varint the varint itself."""
 
     wire: int
     payload: memoryview
 
 
 class Message:
-    """One message, split into its fields. What a field means is checked when it is asked for.
+    """One message, split into its fields, which are decoded on access.
 
-    Every method raises OnnxFormatError for a field of another wire type, or one that occurs twice and may not.
+    Every method raises OnnxFormatError for a field of another wire type, or one that must not occur twice.
     """
 
     def __init__(self, content: memoryview, allowance: Allowance, depth: int = 0) -> None:
@@ -91,7 +91,7 @@ class Message:
         return b"" if field is None else bytes(field.payload)
 
     def view(self, number: int) -> memoryview | None:
-        """The bytes as they lie in the file, or None."""
+        """The bytes in the file, or None."""
         field = self._single(number, BYTES)
         return None if field is None else field.payload
 
@@ -110,7 +110,7 @@ class Message:
         return None if field is None else Message(field.payload, self._allowance, self._depth + 1)
 
     def children(self, number: int) -> list[memoryview]:
-        """Undivided messages: `open` them one by one, so that only one is in memory as fields."""
+        """Unparsed messages: `open` them one by one, so that only one is in memory as fields."""
         return [field.payload for field in self._all(number, BYTES)]
 
     def open(self, content: memoryview) -> Message:
@@ -134,7 +134,7 @@ class Message:
         return decode_varints(self._repeated(number, VARINT), dtype, self._allowance)
 
     def fixed(self, number: int, dtype: np.dtype) -> np.ndarray:
-        """A long list of floats of 32 or 64 bits, packed or not; a view of the file when they lie in one piece."""
+        """A long list of floats of 32 or 64 bits, packed or not; a view of the file if they are contiguous."""
         payload = self._repeated(number, FIXED32 if dtype.itemsize == FIXED_BYTES[FIXED32] else FIXED64)
         if len(payload) % dtype.itemsize:
             raise OnnxFormatError("the ONNX file ends inside a number")
@@ -149,7 +149,7 @@ class Message:
     def _single(self, number: int, wire: int) -> Field | None:
         fields = self._all(number, wire)
         if len(fields) > 1:
-            raise OnnxFormatError("the file is not a valid ONNX file: it says the same thing twice", "export again")
+            raise OnnxFormatError("the file is not a valid ONNX file: a single field occurs twice", "export again")
         return fields[0] if fields else None
 
     def _repeated(self, number: int, wire: int) -> memoryview | bytes:
@@ -160,10 +160,10 @@ class Message:
 
 
 def decode_varints(payload: memoryview | bytes, dtype: np.dtype, allowance: Allowance) -> np.ndarray:
-    """Consecutive varints as `dtype`, in blocks, so that little more than the result is in memory.
+    """Consecutive varints as `dtype`, decoded in blocks to limit memory.
 
     Raises:
-        OnnxFormatError: the last one does not end, one is too long, or does not fit `dtype`.
+        OnnxFormatError: the last one is incomplete, or one is too long or does not fit `dtype`.
     """
     allowance.spend_varint_bytes(len(payload))
     stored = np.frombuffer(payload, np.uint8)
@@ -178,7 +178,7 @@ def decode_varints(payload: memoryview | bytes, dtype: np.dtype, allowance: Allo
         part = part if dtype == np.uint64 else part.view(np.int64)
         values[filled : filled + part.size] = part.astype(dtype)
         if not np.array_equal(values[filled : filled + part.size], part):
-            raise OnnxFormatError(f"the ONNX file holds an integer that is no {dtype.name}")
+            raise OnnxFormatError(f"the ONNX file has an integer that does not fit {dtype.name}")
         at += int(ends[-1]) + 1
         filled += part.size
     return values
@@ -219,7 +219,7 @@ def _split(message: memoryview, allowance: Allowance) -> dict[int, list[Field]]:
 
 
 def _extent(message: memoryview, at: int, wire: int) -> tuple[int, int]:
-    """Where the payload of a field begins and ends, given where its key ends."""
+    """Start and end of a field's payload, given the end of its key."""
     if wire == VARINT:
         return at, _varint(message, at)[1]
     if wire == BYTES:
@@ -231,7 +231,7 @@ def _extent(message: memoryview, at: int, wire: int) -> tuple[int, int]:
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    """An unsigned integer of 64 bits, and where it ends."""
+    """An unsigned integer of 64 bits, and the offset after it."""
     value = 0
     for index in range(VARINT_LIMIT_BYTES):
         if at >= len(message):
@@ -251,13 +251,13 @@ def _signed(value: int) -> int:
 
 
 def _name(payload: memoryview) -> str:
-    """A name as people may see it: valid UTF-8, of bounded length, without characters that command a terminal."""
+    """A name that may be printed: valid UTF-8, of bounded length, without control characters."""
     if len(payload) > MAX_NAME_BYTES:
-        raise OnnxFormatError(f"the ONNX file holds a name of {len(payload)} bytes", f"at most {MAX_NAME_BYTES}")
+        raise OnnxFormatError(f"the ONNX file has a name of {len(payload)} bytes", f"at most {MAX_NAME_BYTES}")
     try:
         name = bytes(payload).decode()
     except UnicodeDecodeError:
-        raise OnnxFormatError("the ONNX file holds a name that is not text") from None
+        raise OnnxFormatError("the ONNX file has a name that is not text") from None
     if not name.isprintable():
-        raise OnnxFormatError(f"the ONNX file holds a name with control characters: {name!r}", "export again")
+        raise OnnxFormatError(f"the ONNX file has a name with control characters: {name!r}", "export again")
     return name

@@ -1,4 +1,4 @@
-"""Who makes what in a graph, what is constant, and of which type each value is: enough to judge, not to run."""
+"""Producers, consumers, constants and types of the values in a graph: enough to check it, not to run it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ INDEX_OPS = frozenset(["Shape", "Size", "NonZero", "ArgMax", "ArgMin", "NonMaxSu
 TYPED_BY_SECOND_INPUT = frozenset({"CastLike", "Where"})
 QUANTISERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 COMPUTING_OPS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-"""What TensorRT computes in INT8 when its inputs are dequantised."""
+"""Operators that TensorRT computes in INT8 if their inputs are dequantised."""
 SHAPING_OPS = frozenset({"Identity", "Transpose", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Cast"})
-"""Change how values lie, not how many there are."""
+"""Operators that change the layout of values, not their number."""
 
 MAX_STEPS = 16
-"""Of following a value from operator to operator; nobody changes the shape of a weight more often."""
+"""Operators through which a value is followed; real exports reshape a weight less often."""
 
 
 class Wiring:
-    """Lookups in one graph. Types are those the file declares, or follow from the operators."""
+    """Lookups in one graph. Types are declared in the file or follow from the operators."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -39,19 +39,19 @@ class Wiring:
         self._ranks = _ranks(graph, self._constants)
 
     def constant(self, name: str) -> Tensor | None:
-        """A value that is in the file and that no caller can replace; None for all others."""
+        """A value that is in the file and that the caller cannot replace; None for all others."""
         return self._constants.get(name)
 
     def dtype(self, name: str) -> str:
-        """Type of a value, `undefined` when the file does not tell."""
+        """Type of a value, `undefined` if unknown."""
         return self._dtypes.get(name, "undefined")
 
     def rank(self, name: str) -> int | None:
-        """How many dimensions a value has; None when the file does not tell."""
+        """Number of dimensions of a value; None if unknown."""
         return self._ranks.get(name)
 
     def chain(self, name: str, operators: frozenset[str]) -> list[Node]:
-        """The nodes, last first, that make a value from another by nothing but `operators`."""
+        """The nodes, last first, that compute a value using only `operators`."""
         nodes: list[Node] = []
         while (node := self.producers.get(name)) is not None and node.op_type in operators and len(nodes) < MAX_STEPS:
             nodes.append(node)
@@ -59,12 +59,12 @@ class Wiring:
         return nodes
 
     def is_weight(self, name: str) -> bool:
-        """Whether a value is, in the end, a constant."""
+        """Whether a value comes from a constant."""
         nodes = self.chain(name, QUANTISERS | SHAPING_OPS)
         return (nodes[-1].input(0) if nodes else name) in self._constants
 
     def precision(self, node: Node) -> str:
-        """In what a computing node computes: the quantised type when both factors have one, else its own."""
+        """The type in which a node computes: the quantised type if both factors have one, else that of its input."""
         factors = [self._quantised_dtype(name) for name in node.inputs[:2]]
         quantised = sorted({factor for factor in factors if factor is not None})
         return quantised[0] if quantised and None not in factors else self.dtype(node.input(0))
@@ -76,7 +76,7 @@ class Wiring:
 
 
 def _constants(graph: Graph, inputs: set[str]) -> dict[str, Tensor]:
-    """Initializers without those that are defaults of inputs, Constant nodes, and other names of either."""
+    """Initializers except defaults of inputs, Constant nodes, and aliases of both."""
     table = {name: tensor for name, tensor in graph.initializers.items() if name not in inputs}
     for node in graph.nodes:
         if node.op_type == "Constant" and node.output and (tensor := _constant_value(node)) is not None:
@@ -106,7 +106,7 @@ def _dtypes(graph: Graph, constants: Mapping[str, Tensor]) -> dict[str, str]:
     table |= {name: tensor.dtype for name, tensor in (*graph.initializers.items(), *constants.items())}
     for node in graph.nodes:
         for index, name in enumerate(node.outputs):
-            # What an operator makes by its own word is believed before what the file says about it.
+            # An operator's own definition takes precedence over the type declared in the file.
             if not name or (name in table and node.op_type not in TYPE_RULES):
                 continue
             if (dtype := _output_dtype(node, index, table)) != "undefined":
@@ -116,12 +116,12 @@ def _dtypes(graph: Graph, constants: Mapping[str, Tensor]) -> dict[str, str]:
 
 def _ranks(graph: Graph, constants: Mapping[str, Tensor]) -> dict[str, int]:
     values = (*graph.value_info.values(), *graph.outputs, *graph.inputs)
-    told = {value.name: len(value.shape) for value in values if value.shape is not None}
-    return told | {name: len(tensor.dims) for name, tensor in (*graph.initializers.items(), *constants.items())}
+    declared = {value.name: len(value.shape) for value in values if value.shape is not None}
+    return declared | {name: len(tensor.dims) for name, tensor in (*graph.initializers.items(), *constants.items())}
 
 
 def _output_dtype(node: Node, index: int, table: Mapping[str, str]) -> str:
-    """By operator; most give what they take."""
+    """Output type by operator; for most it is that of the input."""
     if node.op_type in BOOLEAN_OPS:
         return "bool"
     if node.op_type in INDEX_OPS or (node.op_type == "TopK" and index == 1):
@@ -137,16 +137,16 @@ def _attribute_dtype(node: Node, attribute: str) -> str:
 
 
 def _quantised(node: Node, table: Mapping[str, str]) -> str:
-    """A QuantizeLinear without a zero point and without a word about it makes uint8: the standard says so."""
+    """According to the standard, QuantizeLinear without a zero point and `output_dtype` gives uint8."""
     if node.input(2):
         return table.get(node.input(2), "undefined")
-    told = _attribute_dtype(node, "output_dtype")
-    return "uint8" if told == "undefined" else told
+    declared = _attribute_dtype(node, "output_dtype")
+    return "uint8" if declared == "undefined" else declared
 
 
 def _dequantised(node: Node, table: Mapping[str, str]) -> str:
-    told = _attribute_dtype(node, "output_dtype")
-    return told if told != "undefined" else table.get(node.input(1), "undefined")
+    declared = _attribute_dtype(node, "output_dtype")
+    return declared if declared != "undefined" else table.get(node.input(1), "undefined")
 
 
 def _filled(node: Node, _table: Mapping[str, str]) -> str:

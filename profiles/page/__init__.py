@@ -1,1 +1,1 @@
-"""Pages and pictures of all commands: one style, and the charts that they are made of."""
+"""Pages and images of all commands: one style and the charts."""

@@ -1,4 +1,4 @@
-"""Axes: which values get a line and a label, and durations as text."""
+"""Axes: values with a grid line and a label, and durations as text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _UNITS = ((1e9, "s"), (1e6, "ms"), (1e3, "µs"))
 def format_duration(duration_ns: float) -> str:
     """Three significant digits with a unit: `842 ns`, `12.3 µs`, `8.41 ms`, `1.20 s`."""
     for unit_ns, unit in _UNITS:
-        # 999.5 of the smaller unit would already be printed as 1000 of it.
+        # From 999.5 the smaller unit would be printed as 1000.
         if duration_ns >= unit_ns * 0.9995:
             value = duration_ns / unit_ns
             decimals = 2 if value < 9.995 else 1 if value < 99.95 else 0
@@ -22,7 +22,7 @@ def format_duration(duration_ns: float) -> str:
 
 
 def format_tick(duration_ns: float) -> str:
-    """A duration without needless digits: `0`, `200 µs`, `1.5 ms`."""
+    """A duration without trailing zeros: `0`, `200 µs`, `1.5 ms`."""
     if duration_ns == 0:
         return "0"
     for unit_ns, unit in (*_UNITS, (1.0, "ns")):
@@ -33,7 +33,7 @@ def format_tick(duration_ns: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LogAxis:
-    """Durations on a logarithmic axis that reaches from `left` to `right` in pixels."""
+    """Durations on a logarithmic axis from `left` to `right` in pixels."""
 
     low_ns: float
     high_ns: float
@@ -41,12 +41,12 @@ class LogAxis:
     right: float
 
     def x_of(self, duration_ns: float) -> float:
-        """Shorter durations than the axis begins with stand at its left end."""
+        """Position of a duration; one below the axis is placed at its left end."""
         share = math.log(max(duration_ns, 1) / self.low_ns) / math.log(self.high_ns / self.low_ns)
         return self.left + (self.right - self.left) * max(share, 0.0)
 
     def ticks(self) -> list[float]:
-        """Round durations: even steps where the axis is short, 1-2-5 or decades where it is long."""
+        """Round durations: equal steps on a short axis, 1-2-5 or decades on a long one."""
         if self.high_ns / self.low_ns < 6:
             step = _nice_step((self.high_ns - self.low_ns) / 3)
             return [step * i for i in range(math.ceil(self.low_ns / step), int(self.high_ns / step) + 1)]
@@ -64,7 +64,7 @@ def linear_ticks(end: float) -> list[float]:
 
 
 def anchor_at(x: float, width: float) -> Anchor:
-    """Text near an edge of the drawing grows inwards, so that nothing is cut off."""
+    """Anchor for a text at `x`: near an edge of the drawing it extends inwards, so that nothing is cut off."""
     return "end" if x > width - 30 else "start" if x < 30 else "middle"
 
 

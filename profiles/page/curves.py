@@ -1,4 +1,4 @@
-"""Curves over the steps of something, all in one frame."""
+"""Curves over steps, in one frame."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LEGEND_HEIGHT = 22
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Where curves are drawn, in pixels, and which values its lower and upper edge stand for."""
+    """Area of the curves in pixels, and the values at its lower and upper edge."""
 
     left: float
     top: float
@@ -30,13 +30,13 @@ class Frame:
         return self.bottom - (value - self.low) / (self.high - self.low) * (self.bottom - self.top)
 
     def curve(self, kind: str, values: Sequence[float]) -> Curve:
-        """One value per step, evenly over the width."""
+        """One value per step, evenly spaced."""
         points = ((self.x_of(step, len(values)), self.y_of(value)) for step, value in enumerate(values))
         return Curve(kind, tuple(points))
 
 
 def draw_curves(title: str, curves: Mapping[str, Sequence[float]], highest: float) -> Drawing:
-    """Up to four curves of values from 0 to `highest`, one per step, with their names beside them."""
+    """Up to four curves with values from 0 to `highest`, one per step, with their names on the right."""
     frame = Frame(60, 10, WIDTH - 190, HEIGHT - 30, 0.0, highest)
     steps = len(next(iter(curves.values())))
     shapes: list[Shape] = [*_axes(frame, steps)]

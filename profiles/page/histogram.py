@@ -1,4 +1,4 @@
-"""Histograms of durations: one with its percentiles marked, or several over each other to compare them."""
+"""Histograms of durations: one with its percentiles marked, or several overlaid for comparison."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LEFT, RIGHT, CEILING, FLOOR = 70, WIDE - 24, 56, HIGH - 52
 
 
 def draw_histogram(title: str, bins: Sequence[DurationBin], marks: Mapping[str, float]) -> Drawing:
-    """One distribution on a logarithmic time axis of its own; `marks` by kind (p50, p99, max), rising, nanoseconds."""
+    """One distribution on its own logarithmic time axis; `marks` by kind (p50, p99, max), ascending, nanoseconds."""
     axis = _axis_of(bins)
     total, highest = sum(bin.count for bin in bins), max(bin.count for bin in bins)
     shapes: list[Shape] = []
@@ -33,14 +33,14 @@ def draw_histogram(title: str, bins: Sequence[DurationBin], marks: Mapping[str, 
 
 
 def _axis_of(bins: Sequence[DurationBin]) -> LogAxis:
-    """Four decades at most: what is shorter stands at the left edge."""
+    """Four decades at most: shorter durations are placed at the left edge."""
     high_ns = bins[-1].high_ns
     low_ns = max(bins[0].low_ns, high_ns / 1e4, 1.0)
     return LogAxis(low_ns, max(high_ns, low_ns * 1.02), MARGIN, WIDTH - MARGIN)
 
 
 def _bar(bin: DurationBin, axis: LogAxis, highest: int, total: int) -> Box:
-    # A single late sample matters more here than its share of the area: it stays visible.
+    # A single late sample matters more than its share of the area, so it stays visible.
     height = max(PLOT_HEIGHT * bin.count / highest, 2.0)
     left = axis.x_of(bin.low_ns)
     width = max(axis.x_of(bin.high_ns) - left - 0.8, 0.8)
@@ -49,7 +49,7 @@ def _bar(bin: DurationBin, axis: LogAxis, highest: int, total: int) -> Box:
 
 
 def _marks(marks: Mapping[str, float], axis: LogAxis) -> Iterator[Shape]:
-    """A label that would touch the one before it moves to a second line."""
+    """A label that would overlap the one before it moves to a second line."""
     ends = [-math.inf, -math.inf]
     for kind, value_ns in marks.items():
         x = axis.x_of(value_ns)
@@ -61,8 +61,8 @@ def _marks(marks: Mapping[str, float], axis: LogAxis) -> Iterator[Shape]:
 
 
 @dataclass(frozen=True, slots=True)
-class OverlayWords:
-    """What stands around overlaid histograms; `limit_ns`: the duration whose grid line is drawn darker."""
+class OverlayText:
+    """Texts of overlaid histograms; `limit_ns`: the duration whose grid line is drawn darker."""
 
     title: str
     x_axis: str
@@ -70,41 +70,41 @@ class OverlayWords:
     limit_ns: float
 
 
-def draw_overlay(series: Mapping[str, Sequence[DurationBin]], words: OverlayWords) -> Drawing:
-    """Outlines of up to four histograms with the same bins; both axes logarithmic, because what matters is rare."""
+def draw_overlay(series: Mapping[str, Sequence[DurationBin]], text: OverlayText) -> Drawing:
+    """Outlines of up to four histograms with the same bins; both axes logarithmic, to show rare samples."""
     bins = next(iter(series.values()))
     axis = LogAxis(bins[0].low_ns, bins[-1].high_ns, LEFT, RIGHT)
     highest = max(bin.count for found in series.values() for bin in found)
     top = 10 ** math.ceil(math.log10(highest + 1))
-    shapes = [*_overlay_axes(axis, top, words), Text("plain", LEFT, 22, words.title)]
+    shapes = [*_overlay_axes(axis, top, text), Text("plain", LEFT, 22, text.title)]
     for index, (name, found) in enumerate(series.items()):
         shapes += [Curve(SERIES[index], points) for points in _outlines(found, axis, top)]
         shapes.append(Text(SERIES[index], LEFT + 260 * index, 44, name))
-    return Drawing(WIDE, HIGH, words.title, tuple(shapes))
+    return Drawing(WIDE, HIGH, text.title, tuple(shapes))
 
 
-def _overlay_axes(axis: LogAxis, top: float, words: OverlayWords) -> Iterator[Shape]:
+def _overlay_axes(axis: LogAxis, top: float, text: OverlayText) -> Iterator[Shape]:
     for tick_ns in axis.ticks():
         x = axis.x_of(tick_ns)
-        yield Line("axis" if math.isclose(tick_ns, words.limit_ns) else "grid", x, FLOOR, x, CEILING)
+        yield Line("axis" if math.isclose(tick_ns, text.limit_ns) else "grid", x, FLOOR, x, CEILING)
         yield Text("tick", x, FLOOR + 20, format_tick(tick_ns), "middle")
     for decade in range(round(math.log10(top)) + 1):
         y = _height_of(10**decade, top)
         yield Line("grid", LEFT, y, RIGHT, y)
         yield Text("tick", LEFT - 10, y + 4, f"{10**decade}", "end")
     yield Line("axis", LEFT, FLOOR, RIGHT, FLOOR)
-    yield Text("plain", WIDE / 2, HIGH - 10, words.x_axis, "middle")
-    yield Text("plain", LEFT - 10, CEILING - 8, words.y_axis, "end")
+    yield Text("plain", WIDE / 2, HIGH - 10, text.x_axis, "middle")
+    yield Text("plain", LEFT - 10, CEILING - 8, text.y_axis, "end")
 
 
 def _height_of(count: float, top: float) -> float:
-    """A count of one stands well above the axis, none on it: a logarithmic axis has no zero."""
+    """Height of a count: one is clearly above the axis, zero is on it, although a logarithmic axis has no zero."""
     share = 0.0 if count < 1 else (math.log10(count) + 0.3) / (math.log10(top) + 0.3)
     return FLOOR - share * (FLOOR - CEILING)
 
 
 def _outlines(bins: Sequence[DurationBin], axis: LogAxis, top: float) -> Iterator[tuple[tuple[float, float], ...]]:
-    """One outline per run of bins that are not empty."""
+    """One outline per run of non-empty bins."""
     points: list[tuple[float, float]] = []
     for bin in (*bins, DurationBin(0, 0, 0)):
         if bin.count:

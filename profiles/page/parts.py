@@ -1,4 +1,4 @@
-"""The parts of a page as HTML. What they are given is text and is escaped, unless a parameter is called `…_html`."""
+"""The parts of a page as HTML. Arguments are text and are escaped, unless a parameter is named `…_html`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sefa_edge.profiles.page.style import page_style
 
 
 def render_page(title: str, subtitle: str, tiles_html: Iterable[str], body_html: Iterable[str]) -> str:
-    """The whole HTML document: no script, no request."""
+    """The HTML document, without scripts or requests."""
     template = resources.files("sefa_edge.profiles.page").joinpath("page.html").read_text(encoding="utf-8")
     return Template(template).substitute(
         style=page_style(),
@@ -32,13 +32,13 @@ def tile(title: str, value: str, unit: str, below_html: str) -> str:
 
 
 def meter(share: float) -> str:
-    """How much of its budget a number takes; above 1 in another colour."""
+    """A bar for a share of a budget; above 1 in another colour."""
     state = "over" if share > 1 else "within"
     return f'<div class="meter {state}"><i style="width:{min(share, 1):.1%}"></i></div>'
 
 
 def section(title: str, explanation_html: str, *cards_html: str) -> str:
-    """A heading, a sentence below it (or none), and what it is about."""
+    """A heading, an optional sentence, and its content."""
     explanation = f"<p>{explanation_html}</p>" if explanation_html else ""
     return f"<h2>{escape(title)}</h2>{explanation}{''.join(cards_html)}"
 
@@ -49,7 +49,7 @@ def card(content_html: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A cell of a table: aligned like numbers or like text, `over` where it breaks a limit."""
+    """A cell of a table: aligned as a number or as text, `over` if it exceeds a limit."""
 
     text: str
     style: str = ""
@@ -62,7 +62,7 @@ def table(head: Sequence[Cell | str], *bodies: Iterable[Sequence[Cell | str]]) -
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> str:
-    """Names with what they are."""
+    """A list of names with their values."""
     return f"<dl>{''.join(f'<dt>{escape(name)}</dt><dd>{escape(value)}</dd>' for name, value in pairs)}</dl>"
 
 

@@ -1,4 +1,4 @@
-"""Rows of horizontal bars, each with its name and its numbers: the waterfall of a pipeline, the layers of a network."""
+"""Rows of horizontal bars with names and numbers: the waterfall of a pipeline, the layers of a network."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class RowsLayout:
 
 
 def draw_waterfall(title: str, rows: Sequence[Row], layout: RowsLayout, tick: Callable[[float], str]) -> Drawing:
-    """Rows over an axis with lines and labels; `tick` writes a value of the axis."""
+    """Rows over an axis with grid lines and labels; `tick` formats a value of the axis."""
     height = layout.row_height * len(rows) + AXIS_HEIGHT
     shapes: list[Shape] = []
     for value in linear_ticks(layout.end):

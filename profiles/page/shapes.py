@@ -1,4 +1,4 @@
-"""What a chart is made of, whether it becomes SVG or pixels. Coordinates in pixels, y downwards."""
+"""The shapes of a chart, for SVG and for pixels. Coordinates in pixels, y downwards."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """One line of text of one of the `TEXT_KINDS`: (x, y) is its base line at `anchor`; `after` follows it, faint."""
+    """One line of text of one of the `TEXT_KINDS`: (x, y) is its baseline at `anchor`; `after` follows it, faint."""
 
     kind: str
     x: float
@@ -57,7 +57,7 @@ Shape: TypeAlias = "Line | Box | Curve | Text"
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """Shapes, the later over the earlier; `title` says in words what they show."""
+    """Shapes, later ones on top; `title` describes the drawing."""
 
     width: int
     height: int

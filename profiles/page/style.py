@@ -1,4 +1,4 @@
-"""Colours of pages and pictures, and the style sheet of pages: light and dark, on screen and on paper."""
+"""Colours of pages and images, and the style sheet of pages: light and dark, on screen and on paper."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ PALETTE = {
     "good": ("#3d8b5f", "#63b98a"),
     "difference": ("#c83c3c", "#f07070"),
 }
-"""Each colour on light and on dark ground."""
+"""Each colour on a light and on a dark background."""
 SERIES = ("series-1", "series-2", "series-3", "series-4")
 """Kinds of the curves of one chart, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ink:
-    """What a kind of shape is drawn with: names of the palette, line width and dashes in pixels."""
+    """How a kind of shape is drawn: names of the palette, line width and dashes in pixels."""
 
     fill: str = "none"
     stroke: str = "none"
@@ -81,13 +81,13 @@ TEXT_KINDS = {
 
 
 def page_style() -> str:
-    """CSS to stand in a page's own <style> element."""
+    """CSS for a page's <style> element."""
     sheet = resources.files("sefa_edge.profiles.page").joinpath("page.css").read_text(encoding="utf-8")
     return "\n".join((_root(0), "@media (prefers-color-scheme: dark) {", _root(1), "}", *_drawn(), sheet.rstrip("\n")))
 
 
 def light_rgb(colour: str) -> tuple[int, int, int]:
-    """A colour of the palette as 0..255 red, green and blue, for pictures on white ground."""
+    """A colour of the palette as red, green and blue 0..255, for images on a white background."""
     red, green, blue = bytes.fromhex(PALETTE[colour][0][1:])
     return red, green, blue
 

@@ -1,4 +1,4 @@
-"""A drawing as SVG inside a page, whose style sheet holds the colours."""
+"""A drawing as SVG in a page, whose style sheet has the colours."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Recordings: LeRobot datasets read, windows chosen, observations as a policy sees them."""
+"""LeRobot datasets: reading them, choosing frames, and the observations of a policy."""

@@ -1,6 +1,6 @@
-"""OWNS READING DATASETS: recordings in LeRobot's format v3.0, for training, calibration and verification.
+"""OWNS READING DATASETS: demonstrations in LeRobot's format v3.0, for training, calibration and verification.
 
-Joints and actions are read at once, pictures only where they are asked for.
+Joints and actions are read at once, images only on demand.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from sefa_edge.profiles.recording.parquet import read_numbers, read_pictures
 from sefa_edge.profiles.recording.video import VideoFile, decode_frames
 
 Decode = Callable[[bytes], np.ndarray]
-"""From the bytes of a PNG or JPEG to uint8 [H, W, 3] RGB; raises InputError. Each half has its own library for it."""
+"""From the bytes of a PNG or JPEG to uint8 [H, W, 3] RGB; raises InputError. Training and running differ in it."""
 
 MAX_FILE_INDEX = 999_999
 MAX_START_S = 1e7
@@ -48,7 +48,7 @@ DOWNLOAD_AGAIN = "was the copy complete? hf download USER/NAME --repo-type datas
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """One Parquet file and the frames `start..end - 1` that it holds."""
+    """One Parquet file and its frames `start..end - 1`."""
 
     path: Path
     start: int
@@ -57,7 +57,7 @@ class DataFile:
 
 @dataclass(frozen=True, slots=True)
 class VideoPart:
-    """Where one episode lies in one camera's videos."""
+    """The start of one episode in one camera's videos."""
 
     path: Path
     start_s: float
@@ -65,7 +65,7 @@ class VideoPart:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RecordedDataset:
-    """All frames of a dataset but their pictures. Episodes follow each other; frame i belongs to `episode[i]`."""
+    """All frames of a dataset without their images. Episodes are in order; frame i belongs to `episode[i]`."""
 
     folder: Path
     info: DatasetInfo
@@ -75,11 +75,11 @@ class RecordedDataset:
     action_deg: np.ndarray
     """float32 [N, n]: joints as commanded."""
     episode: np.ndarray
-    """int64 [N], never falling."""
+    """int64 [N], non-decreasing."""
     time_s: np.ndarray
-    """float64 [N], since the episode began."""
+    """float64 [N], since the start of the episode."""
     videos: dict[str, dict[int, VideoPart]]
-    """Per camera that is stored as video: per episode."""
+    """By camera (stored as video) and episode."""
 
     def __len__(self) -> int:
         return len(self.episode)
@@ -95,10 +95,10 @@ class RecordedDataset:
         return np.searchsorted(self.episode, self.episode, side="right")
 
     def pictures(self, camera: str, frames: np.ndarray, decode: Decode) -> np.ndarray:
-        """Pictures uint8 [K, H, W, 3] of `frames` int64 [K], in any order; no others are decoded.
+        """Images uint8 [K, H, W, 3] of `frames` int64 [K], in any order; no others are decoded.
 
         Raises:
-            InputError: no such camera, or a picture that is damaged or of another size.
+            InputError: no such camera, or an image that is damaged or of another size.
             MissingError: the camera is stored as video, and PyAV is not installed.
         """
         feature = self._feature(camera)
@@ -109,7 +109,7 @@ class RecordedDataset:
         return decoded if np.array_equal(wanted, frames) else decoded[place.reshape(-1)]
 
     def stream(self, camera: str, frames: np.ndarray, decode: Decode) -> Iterator[np.ndarray]:
-        """Pictures uint8 [H, W, 3] of `frames` int64 [K], ascending, one by one: any number fits into memory.
+        """Images uint8 [H, W, 3] of `frames` int64 [K], ascending, one by one: any number fits into memory.
 
         Raises InputError and MissingError as `pictures` does.
         """
@@ -136,7 +136,7 @@ class RecordedDataset:
 
     def _absent(self, camera: str, frame: int) -> InputError:
         episode, step = int(self.episode[frame]), frame - int(self.episode_start[frame])
-        return _camera_absent(self.folder, camera, f"episode {episode} (frame {step} of it holds no picture)")
+        return _camera_absent(self.folder, camera, f"episode {episode} (frame {step} of it has no image)")
 
     def _feature(self, camera: str) -> CameraFeature:
         if camera not in self.info.cameras:
@@ -152,10 +152,10 @@ class RecordedDataset:
 
 
 def open_dataset(folder: Path) -> RecordedDataset:
-    """Read everything but the pictures of the LeRobot v3.0 dataset in `folder`.
+    """Read everything but the images of the LeRobot v3.0 dataset in `folder`.
 
     Raises:
-        InputError: it is not such a dataset, is damaged, or holds joints that are not numbers.
+        InputError: it is not such a dataset, is damaged, or has joints that are not finite.
         MissingError: pyarrow is not installed.
     """
     info = read_info(folder)
@@ -171,7 +171,7 @@ def open_dataset(folder: Path) -> RecordedDataset:
         parts.append(part)
         start = files[-1].end
     if start != info.total_frames:
-        raise InputError(f"{folder} holds {start} frames, meta/info.json says {info.total_frames}", DOWNLOAD_AGAIN)
+        raise InputError(f"{folder} has {start} frames, meta/info.json says {info.total_frames}", DOWNLOAD_AGAIN)
     columns = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     _check_frames(folder, info, columns)
     _check_rate(folder, info, columns)
@@ -203,7 +203,7 @@ def _check_frames(folder: Path, info: DatasetInfo, columns: dict[str, np.ndarray
 
 
 def _check_rate(folder: Path, info: DatasetInfo, columns: dict[str, np.ndarray]) -> None:
-    """The time stamps must run at the declared rate: a policy is played at that rate."""
+    """The time stamps must have the declared rate, because a policy is executed at that rate."""
     same = np.diff(columns["episode_index"]) == 0
     steps_s = np.diff(columns["timestamp"])[same]
     if not len(steps_s):
@@ -211,20 +211,20 @@ def _check_rate(folder: Path, info: DatasetInfo, columns: dict[str, np.ndarray])
     if not (steps_s > 0).all():
         frame = int(np.flatnonzero(same)[np.argmin(steps_s > 0)]) + 1
         raise InputError(
-            f"{folder}: time does not go forward in episode {columns['episode_index'][frame]}, at frame {frame}",
+            f"{folder}: time stamps do not increase in episode {columns['episode_index'][frame]}, at frame {frame}",
             "record or convert it again",
         )
     rate_hz = 1 / float(np.median(steps_s))
     if abs(rate_hz / info.rate_hz - 1) > MAX_RATE_DEVIATION:
         raise InputError(
             f"{folder} declares {info.rate_hz:g} frames per second, its time stamps say {rate_hz:.2f}",
-            "a policy would move at the wrong speed: record again at a rate that the recorder keeps, or correct fps in "
-            "meta/info.json and the videos",
+            "a policy would move at the wrong speed: record again at a rate that the recorder achieves, or correct fps "
+            "in meta/info.json and the videos",
         )
 
 
 def _require_videos(folder: Path, videos: dict[str, dict[int, VideoPart]]) -> None:
-    """All files that hold the cameras' pictures, before anything long begins."""
+    """Check that all video files exist, before long work starts."""
     paths = sorted({part.path for parts in videos.values() for part in parts.values()})
     missing = [path for path in paths if not path.is_file()]
     if missing:
@@ -240,8 +240,8 @@ def _require_videos(folder: Path, videos: dict[str, dict[int, VideoPart]]) -> No
 
 def _camera_absent(folder: Path, camera: str, where: str) -> InputError:
     return InputError(
-        f"{folder}: camera '{camera}' is absent in {where}",
-        "was it unplugged then? record the episode again, or remove the episode or the camera from the dataset",
+        f"{folder}: camera '{camera}' is missing in {where}",
+        "was it unplugged? record the episode again, or remove the episode or the camera from the dataset",
     )
 
 
@@ -250,8 +250,8 @@ def _read_frames(path: Path, n: int, frames_left: int) -> dict[str, np.ndarray]:
     widths = {"observation.state": n, "action": n, "episode_index": 1, "timestamp": 1}
     part = read_numbers(path, widths, frames_left)
     if (part["episode_index"] % 1 != 0).any():
-        raise InputError(f"{path}: 'episode_index' holds fractions", "record or convert it again")
-    with np.errstate(over="ignore"):  # what float32 cannot hold is found as infinite
+        raise InputError(f"{path}: 'episode_index' has fractions", "record or convert it again")
+    with np.errstate(over="ignore"):  # values beyond float32 become infinite and are refused later
         state, action = (part[name].astype(np.float32) for name in ("observation.state", "action"))
     return {
         "observation.state": state,
@@ -262,7 +262,7 @@ def _read_frames(path: Path, n: int, frames_left: int) -> dict[str, np.ndarray]:
 
 
 def _read_videos(folder: Path, info: DatasetInfo, episodes: np.ndarray) -> dict[str, dict[int, VideoPart]]:
-    """Where each episode lies in the videos, from `meta/episodes`; empty when no camera is stored as video."""
+    """The start of each episode in the videos, from `meta/episodes`; empty if no camera is stored as video."""
     keys = [IMAGE_PREFIX + name for name, camera in info.cameras.items() if camera.storage == "video"]
     if not keys:
         return {}
@@ -279,14 +279,14 @@ def _read_videos(folder: Path, info: DatasetInfo, episodes: np.ndarray) -> dict[
 
 
 def _read_parts(folder: Path, path: Path, key: str) -> dict[int, VideoPart]:
-    """Episode by episode: which file of a camera's videos, and from which second on."""
+    """By episode: the file of a camera's video, and the start in it."""
     names = ["episode_index", *(f"videos/{key}/{name}" for name in ("chunk_index", "file_index", "from_timestamp"))]
     require_fetched(path)
     columns = read_numbers(path, dict.fromkeys(names, 1), MAX_FRAMES, may_be_null=names[1:])
     parts = {}
     for episode, chunk, file, start_s in zip(*(columns[name][:, 0].tolist() for name in names), strict=True):
         if math.isnan(chunk) or math.isnan(file):
-            continue  # the camera is absent in this episode, which is told by its name afterwards
+            continue  # the camera is missing in this episode, which is reported later
         if not (0 <= chunk <= MAX_FILE_INDEX and 0 <= file <= MAX_FILE_INDEX and 0 <= start_s <= MAX_START_S):
             raise InputError(f"{path}: the video of episode {episode} is impossible", "convert the dataset again")
         name = VIDEO_PATH.format(video_key=key, chunk_index=int(chunk), file_index=int(file))
@@ -295,25 +295,25 @@ def _read_parts(folder: Path, path: Path, key: str) -> dict[int, VideoPart]:
 
 
 def _decoded(where: str, content: bytes, feature: CameraFeature, decode: Decode) -> np.ndarray:
-    """One picture. Its size is read from its head first, so that a small file cannot ask for much memory."""
+    """One image. Its size is read from its header first, so that a small file cannot request much memory."""
     if picture_format(content) not in (PictureFormat.PNG, PictureFormat.JPEG):
-        raise InputError(f"{where}: camera picture is neither PNG nor JPEG", "record PNG or JPEG pictures, or videos")
+        raise InputError(f"{where}: the image is neither PNG nor JPEG", "record PNG or JPEG images, or videos")
     size = picture_size(content)
     if size is None:
-        raise InputError(f"{where}: the picture ends too early", "was the copy complete?")
+        raise InputError(f"{where}: the image ends too early", "was the copy complete?")
     if size != (feature.height, feature.width):
         raise InputError(
-            f"{where}: the picture is {size[1]}x{size[0]}, meta/info.json says {feature.width}x{feature.height}",
+            f"{where}: the image is {size[1]}x{size[0]}, meta/info.json says {feature.width}x{feature.height}",
             "record or convert it again",
         )
     if reason := not_8_bit_colours(content):
-        raise InputError(f"{where}: {reason}", "store colour pictures with 8 bits per sample, PNG or JPEG")
-    if not is_complete(content):  # some decoders make do with half a picture
-        raise InputError(f"{where}: the picture ends too early", "was the copy complete?")
+        raise InputError(f"{where}: {reason}", "store colour images with 8 bits per sample, PNG or JPEG")
+    if not is_complete(content):  # some decoders accept half an image
+        raise InputError(f"{where}: the image ends too early", "was the copy complete?")
     try:
         picture = decode(content)
     except InputError as error:
         raise InputError(f"{where}: {error}", error.hint) from None
     if picture.dtype != np.uint8 or picture.shape != (feature.height, feature.width, 3):
-        raise InputError(f"{where}: the picture decodes to {picture.dtype} {picture.shape}", "record it again")
+        raise InputError(f"{where}: the image decodes to {picture.dtype} {picture.shape}", "record it again")
     return picture

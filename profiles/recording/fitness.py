@@ -1,8 +1,7 @@
-"""Whether a policy that is trained on a dataset can be exported for an arm: asked by `train` before it begins, and by
-`export`.
+"""Whether a policy trained on a dataset can be exported for an arm; checked by `train` and by `export`.
 
-A dataset says what its joints are called, and nothing of their unit and zero. What can be told from names and values is
-told here, once.
+A dataset has the names of its joints, but not their unit and zero. This module checks names and values as far as
+possible.
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ from sefa_edge.profiles.recording.windows import Choice, choose_frames
 from sefa_edge.profiles.schema import ArmProfile
 
 OLD_PREFIX = "main_"
-"""LeRobot called joints so before June 2025, when zero was the stretched-out arm."""
+"""Prefix of LeRobot's joint names before June 2025, when zero was the stretched-out arm."""
 MIN_SIDE, MAX_SIDE = 16, 2048
-"""Pixels of a camera on a policy card."""
+"""Size limits of a camera on a policy card, in pixels."""
 
 
 def check_moves(joint_names: Sequence[str], lowest: Sequence[float], highest: Sequence[float], arm: ArmProfile) -> None:
     """Refuse joints that are not the arm's, or whose values `lowest..highest` cannot be in its units.
 
     Raises:
-        InputError: says which joints, and what to do.
+        InputError: names the joints, and what to do.
     """
     if tuple(joint_names) != arm.joint_names:
         require_present_zero(joint_names)
@@ -40,19 +39,19 @@ def check_moves(joint_names: Sequence[str], lowest: Sequence[float], highest: Se
 
 
 def unit_notes(lowest: Sequence[float], highest: Sequence[float], arm: ArmProfile) -> list[str]:
-    """What looks as if values `lowest..highest` were in another unit than the arm's."""
+    """Signs that values `lowest..highest` are in another unit than the arm's."""
     ranges = zip(arm.joints, lowest, highest, strict=True)
     return [doubt for joint, low, high in ranges if (doubt := unit_doubtful(joint, low, high))]
 
 
 def check_exportable(dataset: RecordedDataset, arm: ArmProfile) -> list[str]:
-    """Refuse a dataset from which no policy of this arm could be exported, or that could not calibrate and judge one.
+    """Refuse a dataset from which no policy for this arm could be exported, or which could not calibrate and test it.
 
     Returns:
-        Notes about units that are in doubt.
+        Notes about doubtful units.
 
     Raises:
-        InputError: other joints or units, cameras of different or impossible size, or one episode alone.
+        InputError: other joints or units, cameras of different or unsupported size, or only one episode.
     """
     lowest, highest = dataset.joint_deg.min(axis=0).tolist(), dataset.joint_deg.max(axis=0).tolist()
     check_moves(dataset.info.joint_names, lowest, highest, arm)
@@ -68,7 +67,7 @@ def _check_cameras(dataset: RecordedDataset) -> None:
         raise InputError(f"the cameras of the dataset differ in size: {shown}", "record them at one size")
     if not all(MIN_SIDE <= side <= MAX_SIDE for size in sizes.values() for side in size):
         raise InputError(
-            f"the pictures of the dataset are {shown}, expected {MIN_SIDE} to {MAX_SIDE} pixels a side",
+            f"the images of the dataset are {shown}, expected {MIN_SIDE} to {MAX_SIDE} pixels per side",
             "convert it to another size",
         )
 
@@ -78,9 +77,9 @@ def require_present_zero(joint_names: Sequence[str]) -> None:
     names = [name if name.isprintable() else "?" for name in joint_names]
     if any(name.startswith(OLD_PREFIX) for name in names):
         raise InputError(
-            f"the joints are called {', '.join(names)}: recorded by LeRobot before June 2025, with the old "
+            f"the joints are named {', '.join(names)}: recorded by LeRobot before June 2025, with the old "
             "calibration, whose zero is the stretched-out arm",
-            "an arm that is calibrated today would move elsewhere: record again, or convert names and values as "
+            "an arm with a present calibration would move elsewhere: record again, or convert names and values as "
             "LeRobot's page on backward compatibility says (examples/backward_compatibility/replay.py)",
         )
 
@@ -89,5 +88,5 @@ def _other_joints(joint_names: Sequence[str], arm: ArmProfile) -> InputError:
     names = [name if name.isprintable() else "?" for name in joint_names]
     return InputError(
         f"the dataset or checkpoint moves {', '.join(names)}; the arm '{arm.name}' has {', '.join(arm.joint_names)}",
-        "name the arm that it was recorded with by --arm (a profile of your own may have any joints)",
+        "give the arm that it was recorded with, --arm (your own profile may have any joints)",
     )

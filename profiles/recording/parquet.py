@@ -1,4 +1,4 @@
-"""Columns of a dataset's Parquet files as numpy. pyarrow is imported here to read, and not before a file is read."""
+"""Columns of a dataset's Parquet files as numpy. pyarrow is imported only when a file is read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 ROWS_AT_ONCE = 64
-"""A row holds a picture: few at a time keep the memory small, whatever the size of a row group."""
+"""A row has an image: reading few at a time limits memory, whatever the size of a row group."""
 
 HINT = "was the copy complete? record or convert it again"
 
@@ -27,16 +27,16 @@ def read_numbers(
 ) -> dict[str, np.ndarray]:
     """Columns of numbers, or of lists of `widths[name]` numbers per row, as arrays [rows, width].
 
-    A column in `may_be_null` (width 1) may have holes, which become NaN. Other columns of the file are not looked at.
+    A column in `may_be_null` (width 1) may have nulls, which become NaN. Other columns of the file are not read.
 
     Raises:
-        InputError: damaged, more than `max_rows` rows, a column that is absent or of another type or width.
+        InputError: damaged, more than `max_rows` rows, a column that is missing or of another type or width.
         MissingError: pyarrow is not installed.
     """
     with _opened(path) as file:
         rows = file.metadata.num_rows
         if rows > max_rows:
-            raise InputError(f"{path} holds {rows} rows, expected at most {max_rows}", HINT)
+            raise InputError(f"{path} has {rows} rows, expected at most {max_rows}", HINT)
         for name, width in widths.items():
             if name not in file.schema_arrow.names:
                 raise InputError(f"{path} has no column '{name}'", HINT)
@@ -47,12 +47,12 @@ def read_numbers(
 
 
 def read_pictures(path: Path, column: str, rows: np.ndarray) -> Iterator[tuple[int, bytes | None]]:
-    """Row number and encoded picture of `rows` int64 [K], ascending; None where the cell is null.
+    """Row number and encoded image of `rows` int64 [K], ascending; None where the cell is null.
 
-    A cell is the picture itself, or a struct with it under `bytes`. Row groups without any of the rows are not read.
+    A cell is the image itself, or a struct with it in `bytes`. Row groups without any of the rows are not read.
 
     Raises:
-        InputError: damaged, or the column is absent or holds no encoded pictures.
+        InputError: damaged, or the column is missing or has no encoded images.
         MissingError: pyarrow is not installed.
     """
     if not len(rows):
@@ -72,7 +72,7 @@ def read_pictures(path: Path, column: str, rows: np.ndarray) -> Iterator[tuple[i
 
 @contextmanager
 def _opened(path: Path) -> Iterator[pq.ParquetFile]:
-    """An open Parquet file; whatever pyarrow finds wrong with it becomes one line."""
+    """An open Parquet file; errors of pyarrow become an InputError with one line."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -91,7 +91,7 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
 
 
 def _stored_values(file: pq.ParquetFile, name: str) -> int:
-    """How many numbers a column says that it holds, before any of them is unpacked."""
+    """The number of values that a column declares, before any of them is unpacked."""
     groups = (file.metadata.row_group(index) for index in range(file.metadata.num_row_groups))
     columns = (group.column(index) for group in groups for index in range(group.num_columns))
     return sum(
@@ -111,14 +111,14 @@ def _numbers(path: Path, table: pa.Table, name: str, width: int, may_be_null: bo
         raise InputError(f"{path}: '{name}' is not {width} number(s) per row", HINT)
     numbers = values.to_numpy(zero_copy_only=False)
     if numbers.dtype.kind not in "fiu":
-        raise InputError(f"{path}: '{name}' holds {column.type}, expected numbers", HINT)
+        raise InputError(f"{path}: '{name}' is {column.type}, expected numbers", HINT)
     return numbers.reshape(-1, width)
 
 
 def _pictures(
     path: Path, batches: Iterator[pa.RecordBatch], column: str, rows: np.ndarray, group_start: int
 ) -> Iterator[tuple[int, bytes | None]]:
-    """The wanted rows of one row group, counted from its start."""
+    """The given rows of one row group, counted from its start."""
     start = 0
     for batch in batches:
         cells = batch.column(batch.schema.get_field_index(column))
@@ -129,10 +129,10 @@ def _pictures(
 
 
 def _picture(where: str, cell: object) -> bytes | None:
-    """The encoded picture in a cell: `{"bytes", "path"}` as LeRobot writes it, or the bytes themselves."""
+    """The encoded image in a cell: `{"bytes", "path"}` as LeRobot writes it, or the bytes themselves."""
     content = cell.get("bytes") if isinstance(cell, dict) else cell
     if isinstance(cell, dict) and content is None and cell.get("path"):
-        raise InputError(f"{where} holds no picture, only the path of a file", "write the dataset again with LeRobot")
+        raise InputError(f"{where} is only the path of a file, not an image", "write the dataset again with LeRobot")
     if content is not None and not isinstance(content, bytes):
-        raise InputError(f"{where} holds no picture but {type(cell).__name__}", "store PNG or JPEG, or videos")
+        raise InputError(f"{where} is {type(cell).__name__}, not an image", "store PNG or JPEG, or videos")
     return content

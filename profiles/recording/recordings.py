@@ -1,4 +1,4 @@
-"""Recordings as a policy sees them: observations at its size, history and noise, for calibrating and for judging."""
+"""A dataset's observations as inputs of a policy: at its size, with history and noise, for calibration and testing."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from sefa_edge.profiles.recording.windows import history, noises, read_windows
 from sefa_edge.profiles.resize import resize_to_policy
 
 BLOCK = 32
-"""Observations that are decoded together."""
+"""Observations decoded together."""
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyInputs:
-    """What a policy takes. `cameras` maps a name to (height, width) in pixels."""
+    """The inputs of a policy. `cameras` maps a name to (height, width) in pixels."""
 
     joint_names: tuple[str, ...]
     cameras: Mapping[str, tuple[int, int]]
@@ -40,12 +40,12 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recordings:
-    """Chosen observations of a dataset. Iterating reads the pictures anew each time; nothing is kept."""
+    """Chosen observations of a dataset. Each iteration reads the images again; nothing is kept."""
 
     dataset: RecordedDataset
     inputs: PolicyInputs
     frames: np.ndarray
-    """Frame of each sample, int64 [N], ascending; a frame that stands there twice is seen with two noises."""
+    """Frame of each sample, int64 [N], ascending; a repeated frame is used with different noise."""
     seed: int
     decode: Decode
 
@@ -67,10 +67,10 @@ class Recordings:
 
 
 def check_shows(dataset: RecordedDataset, inputs: PolicyInputs) -> None:
-    """Refuse a dataset that does not show what the policy takes.
+    """Refuse a dataset that does not have the inputs of the policy.
 
     Raises:
-        InputError: other joints, a camera that is missing, or another rate for a policy that looks back.
+        InputError: other joints, a missing camera, or another rate for a policy with a history.
     """
     info = dataset.info
     if info.joint_names != inputs.joint_names:
@@ -85,5 +85,5 @@ def check_shows(dataset: RecordedDataset, inputs: PolicyInputs) -> None:
     if inputs.n_obs_steps > 1 and info.rate_hz != inputs.rate_hz:
         raise InputError(
             f"the dataset runs at {info.rate_hz:g} Hz, the policy at {inputs.rate_hz:g} Hz",
-            "the policy looks back in time: give a dataset of its own rate",
+            "the policy uses earlier frames: give a dataset with its rate",
         )

@@ -1,4 +1,4 @@
-"""Frames of a dataset's mp4 files, by PyAV. The only file that imports av, and not before a video is read."""
+"""Frames of a dataset's mp4 files, with PyAV. The only file that imports av, and only when a video is read."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 CODECS = ("h264", "hevc", "av1", "libdav1d", "libaom-av1", "vp9", "mpeg4")
-"""Names of the decoders that we let FFmpeg use: what LeRobot writes, and what people convert to."""
+"""Decoders that FFmpeg may use: codecs that LeRobot writes, and common conversions."""
 
 SEEK_BEYOND_S = 1.0
-"""Frames nearer than this are reached by decoding what lies between."""
+"""Closer frames are reached by decoding those in between."""
 
 
 @dataclass(frozen=True, slots=True)
 class VideoFile:
-    """An mp4 file and what its frames have to be."""
+    """An mp4 file and the expected properties of its frames."""
 
     path: Path
     height: int
@@ -38,19 +38,19 @@ def decode_frames(video: VideoFile, times_s: np.ndarray) -> Iterator[np.ndarray]
 
     Raises:
         MissingError: PyAV is not installed.
-        InputError: the file is absent, damaged, of another size or kind, or has no frame within a quarter period.
+        InputError: the file is missing, damaged, of another size or kind, or has no frame within a quarter period.
     """
     try:
         import av
         from av.error import FFmpegError
     except ModuleNotFoundError:
         raise MissingError(
-            "this dataset holds videos, which need the Python package 'av'", "pip install 'sefa-edge[video]'"
+            "this dataset has videos, which need the Python package 'av'", "pip install 'sefa-edge[video]'"
         ) from None
     if not video.path.is_file():
         raise InputError(f"{video.path} does not exist", "was the copy complete?")
     try:
-        # Naming the format keeps FFmpeg from following a playlist that only calls itself mp4.
+        # With a fixed format FFmpeg does not follow a playlist that is named .mp4.
         with av.open(str(video.path.resolve()), format="mp4") as container:
             yield from _frames_at(video, container, times_s)
     except (FFmpegError, ValueError, OSError) as error:
@@ -69,7 +69,7 @@ def _frames_at(video: VideoFile, container: InputContainer, times_s: np.ndarray)
             frames = container.decode(stream)
         frame = next((f for f in frames if f.time is None or f.time >= time_s - tolerance_s), None)
         if frame is None or frame.time is None or frame.time > time_s + tolerance_s:
-            raise InputError(f"{video.path} shows no frame at {time_s:.3f} s", "video and data do not belong together")
+            raise InputError(f"{video.path} has no frame at {time_s:.3f} s", "video and data do not belong together")
         if frame.is_corrupt:
             raise InputError(f"{video.path} is damaged at {time_s:.3f} s", "was the copy complete?")
         _check_size(video, frame.height, frame.width)
@@ -79,15 +79,15 @@ def _frames_at(video: VideoFile, container: InputContainer, times_s: np.ndarray)
 
 def _checked_stream(video: VideoFile, container: InputContainer) -> VideoStream:
     if not container.streams.video:
-        raise InputError(f"{video.path} holds no video", "was the copy complete?")
+        raise InputError(f"{video.path} has no video", "was the copy complete?")
     stream = container.streams.video[0]
     context = stream.codec_context
     if context is None or context.codec.name not in CODECS:
         name = "an unknown codec" if context is None else context.codec.name
-        raise InputError(f"{video.path} is coded as {name}", f"use one of {', '.join(CODECS)}")
+        raise InputError(f"{video.path} is encoded as {name}", f"use one of {', '.join(CODECS)}")
     _check_size(video, context.height, context.width)
     context.thread_type = "AUTO"
-    context.options = {"err_detect": "explode"}  # else FFmpeg paints over what it cannot read
+    context.options = {"err_detect": "explode"}  # otherwise FFmpeg conceals damaged parts
     return stream
 
 

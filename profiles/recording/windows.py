@@ -1,4 +1,4 @@
-"""Which observations of a dataset calibrate an engine and which ones judge it, and how much of the world they show."""
+"""Choose the observations of a dataset that calibrate an engine and those that test it, and measure their coverage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COVERAGE_BINS = 20
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which frames to choose. The same choice from the same episodes is the same frames."""
+    """Which frames to choose. The same choice from the same episodes gives the same frames."""
 
     part: Part
     count: int
@@ -28,7 +28,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Windows:
-    """K observations: joints float32 [K, n_obs, n], pictures uint8 [K, n_obs, H, W, 3] per camera, oldest first."""
+    """K observations: joints float32 [K, n_obs, n], images uint8 [K, n_obs, H, W, 3] per camera, oldest first."""
 
     joint_deg: np.ndarray
     images: Mapping[str, np.ndarray]
@@ -38,15 +38,15 @@ class Windows:
 
 
 def choose_frames(episode: np.ndarray, choice: Choice) -> np.ndarray:
-    """Frames int64 [K], ascending, spread evenly over the episodes of one part and over each of these episodes.
+    """Frames int64 [K], ascending, spread evenly over the episodes of one part and within each of these episodes.
 
-    Parts share no episode: neighbouring frames are nearly the same picture, and would make a judge of a witness.
+    The parts share no episode: consecutive frames are nearly identical, so the test would not be independent.
 
     Args:
-        episode: int64 [N], the episode of every frame, never falling.
+        episode: int64 [N], the episode of every frame, non-decreasing.
 
     Returns:
-        `choice.count` frames, or all of the part when there are fewer.
+        `choice.count` frames, or all of the part if there are fewer.
 
     Raises:
         InputError: fewer than two episodes.
@@ -54,7 +54,7 @@ def choose_frames(episode: np.ndarray, choice: Choice) -> np.ndarray:
     _, start, length = np.unique(episode, return_index=True, return_counts=True)
     if len(start) < 2:
         raise InputError(
-            "the dataset has one episode", "two at least are needed: one to calibrate with, another one to judge by"
+            "the dataset has one episode", "at least two are needed: one for calibration, another one for testing"
         )
     shuffled = np.random.default_rng(choice.seed).permutation(len(start))
     held_out = max(1, round(HELD_OUT_SHARE * len(start)))
@@ -74,7 +74,7 @@ def history(dataset: RecordedDataset, frames: np.ndarray, n_obs_steps: int, spac
 
 
 def read_windows(dataset: RecordedDataset, frames: np.ndarray, cameras: Sequence[str], decode: Decode) -> Windows:
-    """The observations made of `frames` int64 [K, n_obs], as `history` gives them. Raises InputError, MissingError."""
+    """The observations of `frames` int64 [K, n_obs], as returned by `history`. Raises InputError, MissingError."""
     images = {
         camera: (pictures := dataset.pictures(camera, frames.reshape(-1), decode)).reshape(
             *frames.shape, *pictures.shape[1:]
@@ -90,7 +90,7 @@ def noises(count: int, horizon: int, joints: int, seed: int) -> np.ndarray:
 
 
 def coverage(joint_deg: np.ndarray, minimum_deg: np.ndarray, maximum_deg: np.ndarray) -> np.ndarray:
-    """Share [n] of each joint's range that the samples visit: of 20 equal bins, those with a sample in them.
+    """Share [n] of each joint's range that the samples cover: the share of 20 equal bins that contain a sample.
 
     Args:
         joint_deg: float [K, n], K >= 1.
@@ -105,7 +105,7 @@ def coverage(joint_deg: np.ndarray, minimum_deg: np.ndarray, maximum_deg: np.nda
 
 
 def _quotas(lengths: np.ndarray, count: int) -> np.ndarray:
-    """How many frames to take of each episode: equally many, but never more than it has."""
+    """Number of frames from each episode: equal, but never more than it has."""
     quotas = np.zeros_like(lengths)
     while count > 0 and len(unfilled := np.flatnonzero(quotas < lengths)):
         share = count // len(unfilled)
@@ -117,6 +117,6 @@ def _quotas(lengths: np.ndarray, count: int) -> np.ndarray:
 
 
 def _spread(length: int, count: int, random: np.random.Generator) -> np.ndarray:
-    """`count` different frames of `length`: one from each of as many equal parts, anywhere in it."""
+    """`count` different frames of `length`: a random one from each of `count` equal parts."""
     edges = np.arange(count + 1) * length // max(count, 1)
     return random.integers(edges[:-1], edges[1:])

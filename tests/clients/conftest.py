@@ -1,4 +1,4 @@
-"""An arm of simulated servos on a pseudo-terminal, and a way to let a client of others at it."""
+"""An arm of simulated servos on a pseudo-terminal, to which other projects' clients connect."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ PATIENCE_S = 120
 
 
 class Stand(SimulatedArm[KinematicPlant]):
-    """The arm, and what was said to it."""
+    """The arm, and the bytes that it received."""
 
     def __init__(self, port_path: Path) -> None:
         super().__init__(PROFILE, port_path, KinematicPlant.of_arm(PROFILE))
         self.sent = b""
-        """All that the host said."""
+        """All bytes that the host sent."""
         self.bus.disturb_request = self._hear
 
     def visit(self, client: str, script: str, task: str) -> dict[str, object]:
-        """Let a script loose on the arm in the client's environment; what it saw."""
+        """Run a script on the arm in the client's environment; returns its result."""
         return json.loads(self.output(client, script, task))
 
     def output(self, client: str, script: str, task: str) -> str:
@@ -39,7 +39,7 @@ class Stand(SimulatedArm[KinematicPlant]):
         return self.run([str(python), str(HERE / script), self.port.path, task]).stdout
 
     def run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
-        """A program to its end. Fails when the program does."""
+        """Run a program to its end. Fails when the program does."""
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done

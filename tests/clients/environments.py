@@ -1,4 +1,4 @@
-"""Programs of others that talk to a real arm, each in an environment of its own under `.cache/clients`.
+"""Other projects' programs for real arms, each in a separate environment under `.cache/clients`.
 
 They are installed once, with the Python that runs the tests. Without PyPI the tests fail; `WITHOUT_PYPI=1` skips them.
 """
@@ -24,14 +24,14 @@ CLIENTS = {
 
 
 def client_environment(name: str) -> Path:
-    """The folder `bin` of the environment of one of CLIENTS; made when it is not there yet."""
+    """The folder `bin` of the environment of one of CLIENTS; created if it does not exist."""
     requirements = CLIENTS[name]
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     digest = sha256(" ".join(requirements).encode()).hexdigest()[:8]
     environment = CACHE / f"{name}-{version}-{digest}"
     environment.mkdir(parents=True, exist_ok=True)
     with (environment / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs may want it at once
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs may need it at the same time
         if not (environment / "complete").exists():
             if os.environ.get("WITHOUT_PYPI"):
                 pytest.skip(f"{name} is not installed yet, and WITHOUT_PYPI is set")

@@ -1,8 +1,8 @@
-"""Run with LeRobot's Python: a network camera as LeRobot's `zmq` camera takes it; noise that is never the same.
+"""Run with LeRobot's Python: a network camera for LeRobot's `zmq` camera; sends noise that never repeats.
 
     python lerobot_camera_server.py NAME WIDTH HEIGHT
 
-Prints its port, and serves until it is ended.
+Prints its port, and serves until it is terminated.
 """
 
 # pyright: reportMissingImports=false

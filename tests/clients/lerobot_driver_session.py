@@ -26,22 +26,22 @@ def main() -> None:
     )
     robot = SO101Follower(config)
     robot.connect()
-    told = {"calibrated": robot.is_calibrated, "before": robot.get_observation()}
+    output = {"calibrated": robot.is_calibrated, "before": robot.get_observation()}
     target = {key: GRIPPER if key == "gripper.pos" else TARGETS[unit] for key in robot.action_features}
-    told["sent"] = robot.send_action(target)
-    told["after"] = watch(robot, target)
-    told["temperature"] = robot.bus.sync_read("Present_Temperature")
-    told["voltage"] = robot.bus.sync_read("Present_Voltage", normalize=False)
-    told["torque"] = robot.bus.sync_read("Torque_Enable", normalize=False)
-    told["load"] = robot.bus.sync_read("Present_Load", normalize=False)
-    told["firmware"] = robot.bus.ping("elbow_flex")
-    told["all"] = robot.bus.broadcast_ping()
+    output["sent"] = robot.send_action(target)
+    output["after"] = watch(robot, target)
+    output["temperature"] = robot.bus.sync_read("Present_Temperature")
+    output["voltage"] = robot.bus.sync_read("Present_Voltage", normalize=False)
+    output["torque"] = robot.bus.sync_read("Torque_Enable", normalize=False)
+    output["load"] = robot.bus.sync_read("Present_Load", normalize=False)
+    output["firmware"] = robot.bus.ping("elbow_flex")
+    output["all"] = robot.bus.broadcast_ping()
     robot.disconnect()
-    print(json.dumps(told))
+    print(json.dumps(output))
 
 
 def watch(robot: SO101Follower, target: dict[str, float]) -> dict[str, float]:
-    """The pose once the arm is there, or the last one seen."""
+    """The pose once the arm has arrived, or the last one read."""
     seen: dict[str, float] = {}
     for _ in range(MAX_READS):
         seen = robot.get_observation()

@@ -1,4 +1,4 @@
-"""Run with LeRobot's Python: the plugin's robot, made as LeRobot's programs make it, from words to class.
+"""Run with LeRobot's Python: the plugin's robot, created from the command line as in LeRobot's programs.
 
     python lerobot_plugin_session.py STEPS --robot.type=sefa_so_follower --robot.port=… …
 
@@ -32,9 +32,9 @@ class SessionConfig:
 @parser.wrap()
 def session(config: SessionConfig) -> list[Any]:
     robot = make_robot_from_config(config.robot)
-    told: list[Any] = [{"name": robot.name, "features": sorted(robot.observation_features)}]
-    told += [take(robot, *step) for step in STEPS]
-    return told
+    output: list[Any] = [{"name": robot.name, "features": sorted(robot.observation_features)}]
+    output += [take(robot, *step) for step in STEPS]
+    return output
 
 
 def take(robot: Robot, what: str, action: dict[str, float] | None = None) -> Any:
@@ -49,7 +49,7 @@ def take(robot: Robot, what: str, action: dict[str, float] | None = None) -> Any
 
 
 def lead(robot: Robot, action: dict[str, float]) -> dict[str, float]:
-    """Send an action again and again until the arm is there; returns the pose that it was seen in last."""
+    """Send an action repeatedly until the arm has arrived; returns the last pose."""
     seen: dict[str, float] = {}
     for _ in range(MAX_READS):
         sent = robot.send_action(action)

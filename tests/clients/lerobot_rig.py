@@ -34,10 +34,10 @@ PATIENCE_S = 600
 """LeRobot takes 5 to 10 s to be imported alone, longer on a busy machine."""
 
 PROFILE = load_arm_profile("so101_sim").model_copy(update={"control_rate_hz": 50.0, "goal_timeout_ms": 5000.0})
-"""A slower rate, and more patience, for a busy machine."""
+"""A lower rate and longer timeouts, for a busy machine."""
 N = len(PROFILE.joints)
 OFFSETS_TICKS = (0, 300, -250, 17, 0, -1100)
-"""Homing offsets, as an arm has that was put together by hand."""
+"""Homing offsets like those of an arm assembled by hand."""
 
 needs_lerobot = pytest.mark.skipif(
     not LEROBOT_PYTHON.exists(), reason=f"{LEROBOT_PYTHON} is not there: `make test-lerobot` makes it"
@@ -45,7 +45,7 @@ needs_lerobot = pytest.mark.skipif(
 
 
 class ServedArm(SimulatedArm["RecordingPlant"]):
-    """Six servos. Their goals and torques may be looked at under `port.lock`."""
+    """Six servos. Hold `port.lock` to access their goals and torques."""
 
     def joint_deg(self) -> np.ndarray:
         """Where the joints are, as LeRobot's calibration counts."""
@@ -59,7 +59,7 @@ class ServedArm(SimulatedArm["RecordingPlant"]):
         )
 
     def place(self, joint_deg: np.ndarray) -> None:
-        """Somebody moves limp joints by hand."""
+        """Move limp joints by hand."""
         entries = calibration_of_arm()
         with self.port.lock:
             for index, (joint, entry) in enumerate(zip(PROFILE.joints, entries, strict=True)):
@@ -68,7 +68,7 @@ class ServedArm(SimulatedArm["RecordingPlant"]):
 
 
 class RecordingPlant(KinematicPlant):
-    """Remembers how long every step was that a motor was sent."""
+    """Records the length of every step between goals sent to a motor."""
 
     def __init__(self) -> None:
         entries = calibration_of_arm()
@@ -99,7 +99,7 @@ def calibration_of_arm() -> list[JointCalibration]:
 
 @contextmanager
 def served_arm(link: Path) -> Iterator[ServedArm]:
-    """An arm at the middle of its ranges, torque off."""
+    """An arm in the middle of its ranges, torque off."""
     arm = ServedArm(PROFILE, link, RecordingPlant())
     for servo, entry in zip(arm.bus.servos, calibration_of_arm(), strict=True):
         servo.set_register(reg.HOMING_OFFSET, entry.homing_offset)
@@ -109,7 +109,7 @@ def served_arm(link: Path) -> Iterator[ServedArm]:
 
 
 def write_profile(home: Path) -> Path:
-    """`PROFILE` as a person's own file."""
+    """`PROFILE` as a user's file."""
     path = home / "patient.yaml"
     path.write_text(yaml.safe_dump(PROFILE.model_dump()))
     return path
@@ -135,7 +135,7 @@ def write_calibration(home: Path, where: str, arm_id: str) -> Path:
 
 @dataclass(frozen=True)
 class LeRobot:
-    """LeRobot's Python with a home of its own; nothing is asked of any hub, and nobody is there to press a key."""
+    """LeRobot's Python with a separate home folder, without network access and without key presses."""
 
     home: Path
 
@@ -145,8 +145,8 @@ class LeRobot:
         """Run `python words…`; `meanwhile` is called once, with the process, while it runs; `writes` is a folder that
         must not be there before.
 
-        LeRobot gives a servo 50 ms for its answer and gives up on the first that is late. On a busy machine the
-        simulated servos may be late: then it is started anew.
+        LeRobot waits 50 ms for a servo's answer and gives up at the first late one. On a busy machine the
+        simulated servos may be late: then it is restarted.
         """
         finished = Finished(-1, "never started")
         for _ in range(ATTEMPTS):
@@ -166,7 +166,7 @@ class LeRobot:
             "PYTHONFAULTHANDLER": "1",
             "PYTHONPATH": str(STAND_IN) if needs_stand_in() else "",
         }
-        with tempfile.TemporaryFile("w+") as printed:  # not a pipe: nobody reads while `meanwhile` runs
+        with tempfile.TemporaryFile("w+") as printed:  # not a pipe, which would not be read while `meanwhile` runs
             process = subprocess.Popen(
                 [str(LEROBOT_PYTHON), *words],
                 cwd=self.home,
@@ -181,7 +181,7 @@ class LeRobot:
                     meanwhile(process)
                 process.wait(timeout=PATIENCE_S)
             except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGABRT)  # it says where it hangs
+                process.send_signal(signal.SIGABRT)  # prints where it hangs
                 process.wait()
             finally:
                 process.kill()
@@ -192,12 +192,12 @@ class LeRobot:
 
 @dataclass(frozen=True)
 class Finished:
-    """How a program of LeRobot ended, and all that it printed."""
+    """Exit code and output of a LeRobot program."""
 
     exit_code: int
     output: str
 
 
 def needs_stand_in() -> bool:
-    """Whether the environment is the one of run.sh, whose torchvision misses its compiled half."""
+    """Whether the environment is that of run.sh, whose torchvision lacks its compiled part."""
     return "LEROBOT_PYTHON" not in os.environ

@@ -1,6 +1,6 @@
 """What a program on rustypot does with an arm: `python rustypot_client.py PORT set_up|work|listen|speak`.
 
-Runs in an environment with `rustypot` and prints one JSON object of what it saw. Angles are radians, 0 at tick 2048.
+Runs in an environment with `rustypot` and prints its results as a JSON object. Angles are radians, 0 at tick 2048.
 """
 
 # pyright: reportMissingImports=false
@@ -38,7 +38,7 @@ def set_up() -> dict[str, object]:
 
 
 def work() -> dict[str, object]:
-    """Read all, move all at once, and let go."""
+    """Read all, move all at once, and release."""
     before = {name: getattr(arm, f"sync_read_{name}")(IDS) for name in STATE_REGISTERS}
     raw = [list(block) for block in arm.sync_read_raw_data(IDS, STATE, STATE_BYTES)]
     arm.sync_write_goal_position(IDS, before["present_position"])
@@ -55,22 +55,22 @@ def work() -> dict[str, object]:
 
 
 def listen() -> dict[str, object]:
-    """One position, however it ends."""
+    """Read one position; returns the error if it fails."""
     try:
         return {"position": arm.read_present_position(6)[0]}
-    except BaseException as error:  # rustypot panics with one that is no Exception
+    except BaseException as error:  # rustypot panics with one that is not an Exception
         return {"error": f"{type(error).__name__}: {error}"}
 
 
 def speak() -> list[list[object]]:
-    """One packet of every kind, each named by what makes the same one here."""
+    """One packet of every kind, each named by the call that creates the same one here."""
     arm.ping(3)
     arm.read_raw_data(2, 56, 2)
     arm.write_raw_data(5, 42, [0x34, 0x08])
     arm.sync_read_raw_data(IDS, STATE, STATE_BYTES)
     arm.sync_write_raw_data([1, 2], 42, [[0x08, 0x07], [0x34, 0x08]])
     arm.sync_write_raw_data([6], 41, [[0x14, 0x08, 0x07, 0, 0, 0xE8, 0x03]])
-    arm.read_raw_data(1, 40, 1)  # once this is answered, everything has been heard
+    arm.read_raw_data(1, 40, 1)  # once this is answered, everything has been received
     return [
         ["encode_ping", 3],
         ["encode_read", 2, 56, 2],

@@ -1,6 +1,6 @@
 """What a program on Feetech's own SDK does with an arm: `python scservo_client.py PORT set_up|work|listen|speak`.
 
-Runs in an environment with `feetech-servo-sdk` and prints one JSON object of what it saw.
+Runs in an environment with `feetech-servo-sdk` and prints its results as a JSON object.
 """
 
 # pyright: reportMissingImports=false
@@ -24,7 +24,7 @@ STATE_REGISTERS = {"position": (56, 2), "speed": (58, 2), "load": (60, 2), "volt
 
 
 class PatientPort(PortHandler):
-    """On a busy machine an answer may come late, and the SDK would take it for the next one: it never purges."""
+    """On a busy machine an answer may arrive late, and the SDK, which never purges, would take it for the next one."""
 
     def setPacketTimeout(self, packet_length: int) -> None:
         self.packet_start_time = self.getCurrentTime()
@@ -36,7 +36,7 @@ packet = PacketHandler(0)
 
 
 def require(result: tuple[int, ...]) -> int:
-    """The value of an answer that came and reports no fault."""
+    """The value of an answer that arrived and reports no fault."""
     *values, outcome, error = result
     assert outcome == COMM_SUCCESS, packet.getTxRxResult(outcome)
     assert error == 0, packet.getRxPacketError(error)
@@ -44,7 +44,7 @@ def require(result: tuple[int, ...]) -> int:
 
 
 def scan() -> dict[int, int]:
-    """Ids 1 to 7: model numbers of those who answer."""
+    """Ids 1 to 7: model numbers of the servos that answer."""
     found = {servo_id: packet.ping(port, servo_id) for servo_id in range(1, 8)}
     return {servo_id: model for servo_id, (model, outcome, _) in found.items() if outcome == COMM_SUCCESS}
 
@@ -56,7 +56,7 @@ def state_of(servo_id: int) -> dict[str, int]:
 
 
 def set_up() -> dict[str, object]:
-    """As one sets up a new servo: EEPROM locked, then open, a gain, another id, locked again."""
+    """Set up a new servo: EEPROM locked, then open, a gain, another id, locked again."""
     found = scan()
     require(packet.write1ByteTxRx(port, 1, P_GAIN, 16))
     gain_while_locked = require(packet.read1ByteTxRx(port, 1, P_GAIN))
@@ -70,7 +70,7 @@ def set_up() -> dict[str, object]:
 
 
 def work() -> dict[str, object]:
-    """Read all, move all at once, one with REG_WRITE and ACTION, and let go."""
+    """Read all, move all at once, one with REG_WRITE and ACTION, and release."""
     before = {servo_id: state_of(servo_id) for servo_id in IDS}
     goals = {servo_id: before[servo_id]["position"] + 100 for servo_id in IDS}
     for servo_id in IDS:
@@ -106,7 +106,7 @@ def wait_for(goals: dict[int, int]) -> dict[int, int]:
 
 
 def listen() -> dict[str, object]:
-    """A ping and a read, however they end."""
+    """A ping and a read, and their results."""
     try:
         model, outcome, error = packet.ping(port, 1)
     except IndexError as crash:
@@ -115,7 +115,7 @@ def listen() -> dict[str, object]:
 
 
 def speak() -> list[list[object]]:
-    """One packet of every kind, each named by what makes the same one here."""
+    """One packet of every kind, each named by the call that creates the same one here."""
     packet.ping(port, 3)  # asks for the model, too
     packet.read2ByteTxRx(port, 2, 56)
     packet.write1ByteTxRx(port, 4, TORQUE, 1)
@@ -130,7 +130,7 @@ def speak() -> list[list[object]]:
         writer.addParam(servo_id, [servo_id, 8])
     reader.txRxPacket()
     writer.txPacket()
-    packet.read1ByteTxRx(port, 1, TORQUE)  # once this is answered, everything has been heard
+    packet.read1ByteTxRx(port, 1, TORQUE)  # once this is answered, everything has been received
     return [
         ["encode_ping", 3],
         ["encode_read", 3, 3, 2],

@@ -1,4 +1,4 @@
-"""The simulated arm is accepted by programs that were written for real ones, by others."""
+"""Other projects' programs for real arms accept the simulated arm."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_makers_sdk_sets_up_a_servo(stand: Stand) -> None:
     assert stand.bus.servo(7).register(reg.LOCK) == 1
 
 
-def test_the_makers_sdk_reads_moves_and_lets_go(stand: Stand) -> None:
+def test_the_makers_sdk_reads_moves_and_releases(stand: Stand) -> None:
     start = values(stand, reg.PRESENT_POSITION)
     seen = stand.visit(*SCSERVO, "work")
     before = cast("dict[str, dict[str, int]]", seen["before"])
@@ -80,7 +80,7 @@ def test_rustypot_sets_up_a_servo(stand: Stand) -> None:
     assert stand.bus.servo(1).register(reg.LOCK) == 1
 
 
-def test_rustypot_reads_moves_and_lets_go(stand: Stand) -> None:
+def test_rustypot_reads_moves_and_releases(stand: Stand) -> None:
     start = values(stand, reg.PRESENT_POSITION)
     seen = stand.visit(*RUSTYPOT, "work")
     before = cast("dict[str, list[float]]", seen["before"])
@@ -96,7 +96,7 @@ def test_rustypot_reads_moves_and_lets_go(stand: Stand) -> None:
 
 
 def test_rustypot_takes_an_echo_for_an_answer(stand: Stand) -> None:
-    """It returns a position that is none, without an error: the reason why our own link looks for echoes."""
+    """It returns an invalid position without an error: the reason why our own link detects echoes."""
     truth = radians_of(stand.bus.servo(6).register(reg.PRESENT_POSITION))
     assert stand.visit(*RUSTYPOT, "listen")["position"] == pytest.approx(truth, abs=0.01)
     stand.bus.echoes = True
@@ -139,7 +139,7 @@ def test_feetech_cli_reads_every_register(stand: Stand) -> None:
     assert read == {register.address: stand.bus.servo(2).register(register) for register in known}
 
 
-def test_feetech_cli_sets_up_moves_and_lets_go(stand: Stand) -> None:
+def test_feetech_cli_sets_up_moves_and_releases(stand: Stand) -> None:
     feetech_cli(stand, "write", "1", "p_coefficient", "16")
     feetech_cli(stand, "set-id", "1", "7", "--yes")
     servo = stand.bus.servo(7)

@@ -1,4 +1,4 @@
-"""LeRobot's own SO-101 follower driver, not a line of ours in it, on the simulated servos."""
+"""LeRobot's own SO-101 follower driver, unmodified, on the simulated servos."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ def arm(tmp_path: Path) -> Iterator[ServedArm]:
 @pytest.mark.parametrize("unit", ["degrees", "percent"])
 def test_it_connects_configures_reads_writes_and_moves_the_arm(tmp_path: Path, arm: ServedArm, unit: str) -> None:
     write_calibration(tmp_path, "robots/so_follower", "bench")
-    told = session(LeRobot(tmp_path), arm, unit, "hold")
-    assert told["calibrated"] is True
-    np.testing.assert_allclose(list(told["before"].values()), [0.0] * GRIPPER + [50.0], atol=0.2)
-    assert told["after"] == pytest.approx(told["sent"], abs=1.0)
+    printed = session(LeRobot(tmp_path), arm, unit, "hold")
+    assert printed["calibrated"] is True
+    np.testing.assert_allclose(list(printed["before"].values()), [0.0] * GRIPPER + [50.0], atol=0.2)
+    assert printed["after"] == pytest.approx(printed["sent"], abs=1.0)
     np.testing.assert_allclose(arm.joint_deg(), goal_deg(unit), atol=1.0)
-    assert set(told["temperature"].values()) == {30}
-    assert set(told["voltage"].values()) <= {73, 74}  # motors that hold pull it down
-    assert set(told["torque"].values()) == {1}
-    assert told["firmware"] == 777
-    assert told["all"] == {str(joint.servo_id): 777 for joint in PROFILE.joints}
+    assert set(printed["temperature"].values()) == {30}
+    assert set(printed["voltage"].values()) <= {73, 74}  # holding motors pull it down
+    assert set(printed["torque"].values()) == {1}
+    assert printed["firmware"] == 777
+    assert printed["all"] == {str(joint.servo_id): 777 for joint in PROFILE.joints}
     assert arm.each(reg.TORQUE_ENABLE) == [reg.TORQUE_ON] * N
 
 

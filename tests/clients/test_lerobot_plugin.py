@@ -66,12 +66,12 @@ def lerobot(tmp_path: Path) -> LeRobot:
 # -- the robot -------------------------------------------------------------------------------------------------
 
 
-def test_it_is_found_led_and_left_holding(lerobot: LeRobot, arm: ServedArm) -> None:
+def test_it_is_found_moved_and_left_holding(lerobot: LeRobot, arm: ServedArm) -> None:
     steps = [["connect"], ["observe"], ["lead", POSE], ["disconnect"]]
-    told = answers(session(lerobot, arm, steps))
-    assert told[0] == {"name": "so_follower", "features": sorted(KEYS)}
-    assert told[2] == pytest.approx(dict.fromkeys(KEYS, 0.0) | {"gripper.pos": 50.0}, abs=0.2)
-    assert told[3] == pytest.approx(POSE, abs=1.0)
+    printed = answers(session(lerobot, arm, steps))
+    assert printed[0] == {"name": "so_follower", "features": sorted(KEYS)}
+    assert printed[2] == pytest.approx(dict.fromkeys(KEYS, 0.0) | {"gripper.pos": 50.0}, abs=0.2)
+    assert printed[3] == pytest.approx(POSE, abs=1.0)
     np.testing.assert_allclose(arm.joint_deg(), list(POSE.values()), atol=1.5)
     assert arm.each(reg.TORQUE_ENABLE) == ON
     assert steps_deg(arm).max() <= longest_step_deg() + TICK_DEG
@@ -85,8 +85,8 @@ def test_it_writes_nothing_to_the_eeprom(lerobot: LeRobot, arm: ServedArm) -> No
 
 def test_an_arm_that_stands_stays_standing_between_two_sessions(lerobot: LeRobot, arm: ServedArm) -> None:
     answers(session(lerobot, arm, [["connect"], ["lead", POSE], ["disconnect"]]))
-    told = answers(session(lerobot, arm, [["connect"], ["observe"], ["disconnect"]]))
-    assert told[2] == pytest.approx(POSE, abs=1.5)
+    printed = answers(session(lerobot, arm, [["connect"], ["observe"], ["disconnect"]]))
+    assert printed[2] == pytest.approx(POSE, abs=1.5)
     for switched in arm.plant.torques:
         assert all(switched[switched.index(True) :])
 
@@ -102,17 +102,17 @@ def test_other_endings(lerobot: LeRobot, arm: ServedArm, ending: str, torque: li
 
 def test_percent_of_the_range(lerobot: LeRobot, arm: ServedArm) -> None:
     steps = [["connect"], ["lead", dict.fromkeys(KEYS, 30.0)], ["disconnect"]]
-    told = answers(session(lerobot, arm, steps, "--robot.use_degrees=false"))
-    assert told[2] == pytest.approx(dict.fromkeys(KEYS, 30.0), abs=1.0)
+    printed = answers(session(lerobot, arm, steps, "--robot.use_degrees=false"))
+    assert printed[2] == pytest.approx(dict.fromkeys(KEYS, 30.0), abs=1.0)
     half_range_deg = [(entry.range_max_ticks - entry.range_min_ticks) / 2 * TICK_DEG for entry in calibration_of_arm()]
     np.testing.assert_allclose(arm.joint_deg(), [*(0.3 * half for half in half_range_deg[:GRIPPER]), 30.0], atol=1.5)
 
 
 def test_what_is_outside_the_limits_is_not_sent(lerobot: LeRobot, arm: ServedArm) -> None:
     far = dict.fromkeys(KEYS, 1000.0)
-    told = answers(session(lerobot, arm, [["connect"], ["send", far], ["lead", far], ["disconnect"]]))
+    printed = answers(session(lerobot, arm, [["connect"], ["send", far], ["lead", far], ["disconnect"]]))
     limits = [joint.max_deg for joint in PROFILE.joints]
-    assert list(told[2].values()) == pytest.approx(limits)
+    assert list(printed[2].values()) == pytest.approx(limits)
     np.testing.assert_allclose(arm.joint_deg(), limits, atol=1.5)
 
 
@@ -120,16 +120,14 @@ def test_what_is_outside_the_limits_is_not_sent(lerobot: LeRobot, arm: ServedArm
     ("action", "words"),
     [({"elbow_flex.pos": math.nan}, "finite"), ({"elbow.pos": 1.0}, "the joints of this arm are shoulder_pan.pos")],
 )
-def test_an_action_that_is_none_is_refused(
-    lerobot: LeRobot, arm: ServedArm, action: dict[str, float], words: str
-) -> None:
+def test_an_unknown_action_is_refused(lerobot: LeRobot, arm: ServedArm, action: dict[str, float], words: str) -> None:
     done = session(lerobot, arm, [["connect"], ["send", action]])
     assert done.exit_code != 0
     assert words in done.output
     assert arm.each(reg.TORQUE_ENABLE) == ON
 
 
-def test_a_servo_in_trouble_ends_it_with_the_joint_and_a_hint(lerobot: LeRobot, arm: ServedArm) -> None:
+def test_a_servo_fault_ends_it_with_the_joint_and_a_hint(lerobot: LeRobot, arm: ServedArm) -> None:
     arm.bus.servos[2].temperature_c = 80
     done = session(lerobot, arm, [["connect"], ["lead", POSE], ["lead", POSE]])
     assert done.exit_code != 0
@@ -149,9 +147,9 @@ def test_another_calibration_is_refused(lerobot: LeRobot, arm: ServedArm) -> Non
     assert arm.each(reg.TORQUE_ENABLE) == OFF
 
 
-def test_without_a_file_the_servos_own_calibration_counts(tmp_path: Path, arm: ServedArm) -> None:
-    told = answers(session(LeRobot(tmp_path), arm, [["connect"], ["observe"], ["disconnect"]]))
-    assert told[2] == pytest.approx(dict.fromkeys(KEYS, 0.0) | {"gripper.pos": 50.0}, abs=0.2)
+def test_without_a_file_the_servos_calibration_is_used(tmp_path: Path, arm: ServedArm) -> None:
+    printed = answers(session(LeRobot(tmp_path), arm, [["connect"], ["observe"], ["disconnect"]]))
+    assert printed[2] == pytest.approx(dict.fromkeys(KEYS, 0.0) | {"gripper.pos": 50.0}, abs=0.2)
 
 
 def test_percent_without_a_file_is_refused(tmp_path: Path, arm: ServedArm) -> None:
@@ -160,7 +158,7 @@ def test_percent_without_a_file_is_refused(tmp_path: Path, arm: ServedArm) -> No
     assert "use_degrees=false needs the arm's calibration" in done.output
 
 
-def test_it_does_not_calibrate_but_says_what_does(lerobot: LeRobot, arm: ServedArm) -> None:
+def test_it_does_not_calibrate_but_says_which_program_does(lerobot: LeRobot, arm: ServedArm) -> None:
     done = session(lerobot, arm, [["calibrate"]])
     assert done.exit_code != 0
     assert "lerobot-calibrate --robot.type=so101_follower" in done.output
@@ -170,7 +168,7 @@ def test_it_does_not_calibrate_but_says_what_does(lerobot: LeRobot, arm: ServedA
 
 
 def test_teleoperate(lerobot: LeRobot, arm: ServedArm, leader: ServedArm) -> None:
-    """LeRobot's own leader arm leads ours, until Ctrl-C."""
+    """LeRobot's own leader arm moves ours, until Ctrl-C."""
     goal_deg = np.array([30.0, -20.0, 15.0, -25.0, 40.0, 80.0])
 
     def lead_and_stop(process: subprocess.Popen[str]) -> None:
@@ -275,7 +273,7 @@ def network_camera(lerobot: LeRobot, name: str, width: int, height: int) -> Iter
 
 @contextmanager
 def swinging(leader: ServedArm) -> Iterator[None]:
-    """Somebody moves the leader to and fro for as long as this lasts."""
+    """Move the leader back and forth in the background."""
     ended = threading.Event()
 
     def swing() -> None:
@@ -293,7 +291,7 @@ def swinging(leader: ServedArm) -> Iterator[None]:
 
 
 def steps_deg(arm: ServedArm) -> np.ndarray:
-    """Longest way [n] between two goals in a row that reached each motor."""
+    """Longest step [n] between consecutive goals that reached each motor."""
     return np.array([np.abs(np.diff(goals)).max() * TICK_DEG for goals in arm.plant.goals_ticks[:GRIPPER]])
 
 

@@ -1,6 +1,6 @@
-"""Packets as clients of others send them, kept in `tests/data/feetech_vectors.json`.
+"""Packets as other projects' clients send them, stored in `tests/data/feetech_vectors.json`.
 
-`python -m tests.clients.vectors` listens to the clients and writes the file anew.
+`python -m tests.clients.vectors` records the clients and rewrites the file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SPEAKERS = {"scservo": "scservo_client.py", "rustypot": "rustypot_client.py"}
 
 
 def overheard(client: str) -> list[dict[str, object]]:
-    """Each request of a client: who sent it, what makes the same one here, its bytes."""
+    """Each request of a client: its sender, the call that creates the same one here, its bytes."""
     with tempfile.TemporaryDirectory() as folder:
         stand = Stand(Path(folder) / "arm")
         with stand.port:

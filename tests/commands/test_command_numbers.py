@@ -53,7 +53,7 @@ NO_SEED_RANGES = (
 
 @dataclass(frozen=True)
 class Option:
-    """An option that takes numbers, and the words that lead to its parser."""
+    """An option that takes numbers, and the arguments that select its parser."""
 
     command: tuple[str, ...]
     name: str
@@ -68,7 +68,7 @@ def is_importable(command: str) -> bool:
 
 
 def parsers() -> Iterator[tuple[tuple[str, ...], argparse.ArgumentParser]]:
-    """Every parser of every command whose libraries are here, verbs included."""
+    """Every parser of every command whose libraries are installed, verbs included."""
     for name, (path, _) in COMMANDS.items():
         if is_importable(name):
             parser = CommandLine(prog=name)
@@ -99,7 +99,7 @@ def number_options() -> list[Option]:
 OPTIONS = number_options()
 
 
-def test_no_option_reads_its_number_in_another_way() -> None:
+def test_every_option_parses_its_number_alike() -> None:
     """A bare int or float takes NaN, 1_000, digits of other scripts and whatever the help does not say."""
     known = {None, "path_argument", "seed_range", "closed_loop_seeds", "engine_at"}
     for command, parser in parsers():
@@ -124,7 +124,7 @@ def test_every_default_is_one_that_may_be_given() -> None:
 
 
 def one_line(capsys: pytest.CaptureFixture[str], words: list[str]) -> str:
-    """The one line with which a command line is refused."""
+    """The one error line for a command line."""
     assert main(words) == 2
     shown = capsys.readouterr()
     error, hint = shown.err.splitlines()
@@ -136,24 +136,24 @@ def one_line(capsys: pytest.CaptureFixture[str], words: list[str]) -> str:
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=str)
-def test_a_word_that_is_no_number_is_refused(option: Option, capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_that_is_not_a_number_is_refused(option: Option, capsys: pytest.CaptureFixture[str]) -> None:
     for word in NO_NUMBERS:
         error = one_line(capsys, [*option.command, f"{option.name}={word}"])
         assert option.name in error, word
-        assert option.quantity.range_words() in error, word
+        assert option.quantity.range_text() in error, word
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=str)
 def test_a_number_out_of_range_is_refused(option: Option, capsys: pytest.CaptureFixture[str]) -> None:
     negatives_allowed = option.quantity.lowest < 0
     for word in BEYOND[2:] if negatives_allowed else BEYOND:
-        assert option.quantity.range_words() in one_line(capsys, [*option.command, f"{option.name}={word}"]), word
-        # as a word of its own, -0.5 may look like an option to argparse: refused all the same
+        assert option.quantity.range_text() in one_line(capsys, [*option.command, f"{option.name}={word}"]), word
+        # as a separate argument, -0.5 may look like an option to argparse: refused as well
         assert option.name in one_line(capsys, [*option.command, option.name, word]), word
 
 
 @pytest.mark.parametrize("words", [("eval", "--seeds"), ("export", "--closed-loop")], ids=" ".join)
-def test_seeds_that_are_no_range_are_refused(words: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_seed_ranges_are_refused(words: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     if not is_importable(words[0]):
         pytest.skip(f"{words[0]} needs {' and '.join(NEEDS[words[0]])}")
     command, option = words

@@ -51,7 +51,7 @@ def full(tmp_path: Path) -> Iterator[Path]:
 
 
 def assert_full(words: Sequence[str], folder: Path) -> None:
-    """A command that finds no room ends with one line, and leaves nothing."""
+    """A command on a full disk ends with one line, and leaves nothing."""
     command = [sys.executable, "-m", "sefa_edge", *words]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
@@ -63,8 +63,8 @@ def assert_full(words: Sequence[str], folder: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [("scan",), ("status", "--arm", ARM), ("configure", "--arm", ARM)], ids=" ".join)
-def test_what_an_arm_says(words: tuple[str, ...], full: Path, tmp_path: Path) -> None:
-    """`configure` has no report but standard output."""
+def test_arm_status(words: tuple[str, ...], full: Path, tmp_path: Path) -> None:
+    """The only report of `configure` is standard output."""
     with arm_on_the_bench(tmp_path) as bench:
         words = ("arm", *words, "--port", bench.port.path)
         if "configure" not in words:
@@ -91,8 +91,8 @@ def test_a_calibration(full: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.sim
-def test_a_simulated_world_has_no_room_for_its_state(full: Path) -> None:
-    """Written to through a mapping, a file without room would kill by SIGBUS."""
+def test_a_full_disk_stops_the_simulated_world(full: Path) -> None:
+    """Written to through a mapping, a file on a full disk would kill the process by SIGBUS."""
     assert_full(["sim", "--link", "arm"], full)
 
 
@@ -183,9 +183,9 @@ def test_a_file_system_without_room(tmp_path: Path) -> None:
         filler = folder / "report.json"
         filler.write_bytes(b"x" * ROOM_BYTES)
         words = [sys.executable, "-m", "sefa_edge", "inspect", str(SHIPPED), "--json", str(filler)]
-        told = subprocess.run(words, capture_output=True, text=True)
-        assert told.returncode == 2
-        assert "report.json cannot be written: No space left on device" in told.stderr
+        printed = subprocess.run(words, capture_output=True, text=True)
+        assert printed.returncode == 2
+        assert "report.json cannot be written: No space left on device" in printed.stderr
         assert filler.read_bytes() == b"x" * ROOM_BYTES
         assert [path.name for path in folder.iterdir()] == ["report.json"]
     finally:
@@ -193,7 +193,7 @@ def test_a_file_system_without_room(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", [".mp4", ".avi", ".webm"])
-def test_a_video_that_lacks_pictures_is_told(ending: str, tmp_path: Path) -> None:
+def test_a_video_with_missing_pictures_is_reported(ending: str, tmp_path: Path) -> None:
     import numpy as np
 
     dice = np.random.default_rng(0)
@@ -210,7 +210,7 @@ def test_a_video_that_lacks_pictures_is_told(ending: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("ending", [".mp4", ".avi", ".webm"])
-def test_a_whole_video_is_whole(ending: str, tmp_path: Path) -> None:
+def test_a_complete_video_is_accepted(ending: str, tmp_path: Path) -> None:
     import numpy as np
 
     video = VideoFile(tmp_path / f"run{ending}", 10.0, 96, 96)

@@ -22,7 +22,7 @@ sys.stdout.flush()
 from sefa_edge.__main__ import main
 sys.exit(main())
 """
-"""The command as its script starts it, with a word as soon as it handles signals: from there on the delay counts."""
+"""The command as its script starts it, with output as soon as it handles signals: the delay counts from there."""
 
 
 def interrupted(
@@ -65,7 +65,7 @@ def test_a_simulator(delay_s: float, tmp_path: Path) -> None:
 
 @pytest.mark.once
 @pytest.mark.parametrize("delay_s", DELAYS_S[:3])
-def test_a_look_at_an_engine(delay_s: float, tmp_path: Path, reach_engine: Path) -> None:
+def test_inspecting_an_engine(delay_s: float, tmp_path: Path, reach_engine: Path) -> None:
     code, errors = interrupted(["inspect", str(reach_engine)], delay_s, tmp_path)
     assert "Traceback" not in errors
     assert code in (0, 130), errors
@@ -76,7 +76,7 @@ def test_a_look_at_an_engine(delay_s: float, tmp_path: Path, reach_engine: Path)
 @pytest.mark.parametrize(("number", "word"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "the terminal's end")])
 @pytest.mark.parametrize("delay_s", [*DELAYS_S, 0.3, 0.5, 0.6])
 def test_an_evaluation(delay_s: float, number: signal.Signals, word: str, tmp_path: Path, reach_engine: Path) -> None:
-    """MuJoCo and OpenGL made errors of their own of a signal that came while they were loaded."""
+    """MuJoCo and OpenGL turned a signal that arrived while they were loading into their own errors."""
     words = ["eval", "--engine", str(reach_engine), "--seeds", "0:500", "--json", "report.json"]
     code, errors = interrupted(words, delay_s, tmp_path, number)
     assert "Traceback" not in errors

@@ -1,4 +1,4 @@
-"""Words of the command line that are no path, name or text: one `error:` line, exit code 2 or 4, and no waiting."""
+"""Arguments that are not a valid path, name or text: one `error:` line, exit code 2 or 4, and no waiting."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ READING = (
     ("dataset", "from-runs", "-o", "out"),
     ("cameras",),
 )
-"""Commands whose last word is something to read."""
+"""Commands whose last argument is something to read."""
 WRITING = (
     ("inspect", SHIPPED, "--json"),
     ("run", "--engine", SHIPPED, "--record"),
@@ -38,7 +38,7 @@ WRITING = (
 
 
 def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line with which a command line is refused."""
+    """The one error line for a command line."""
     assert main(words) in (2, 4)
     shown = capsys.readouterr()
     lines = shown.err.splitlines()
@@ -62,14 +62,14 @@ def test_a_name_that_is_too_long(
 def test_an_empty_text_is_not_the_working_folder(
     command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As of `-o "$UNSET"`: Python takes an empty path for the folder that it stands in."""
+    """As from `-o "$UNSET"`: to Python an empty path is the working folder."""
     monkeypatch.chdir(tmp_path)
     refused([*command, ""], capsys)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("command", [*READING, *WRITING], ids=" ".join)
-def test_a_word_that_is_not_utf_8(
+def test_an_argument_that_is_not_utf_8(
     command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -105,7 +105,7 @@ def test_a_view_that_the_simulator_lacks(
     monkeypatch.chdir(tmp_path)
     for view in ("top", "", "front\x1b[31m", "9" * 5000):
         error = refused(["record", "--expert", "lift", "-o", "out/dataset", f"--camera={view}"], capsys)
-        assert "the simulator draws no view" in error
+        assert "the simulator has no view" in error
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,4 +1,4 @@
-"""SIGTERM and a closed terminal end a command with a word, the signal's exit code, and nothing left behind."""
+"""SIGTERM and a closed terminal end a command with a message and the signal's exit code, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ def test_a_stopped_command_leaves_nothing(
         assert time.monotonic() < give_up
         time.sleep(0.05)
     process.send_signal(number)
-    _, told = process.communicate(timeout=PATIENCE_S)
+    _, output = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 128 + number
-    assert told.decode().endswith(f"stopped by {word}\n")
-    assert b"Traceback" not in told
+    assert output.decode().endswith(f"stopped by {word}\n")
+    assert b"Traceback" not in output
     assert list(folder.iterdir()) == []
 
 
 @dataclass(frozen=True)
 class Work:
-    """A command that lasts, and a sign that its work has begun: text on this descriptor, or a folder of this ending."""
+    """A long command, and the sign that its work has begun: text on this descriptor, or a folder with this suffix."""
 
     words: tuple[str, ...]
     sign: int | str
@@ -106,10 +106,10 @@ def test_stopped_at_work(
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(number)
-    _, told = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 128 + number, told
-    assert told.decode().splitlines()[-1].startswith(f"stopped by {word}")
-    assert b"Traceback" not in told
+    _, output = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 128 + number, output
+    assert output.decode().splitlines()[-1].startswith(f"stopped by {word}")
+    assert b"Traceback" not in output
     assert list(folder.iterdir()) == []
     assert [path for path in spare.iterdir() if not path.name.startswith("torchinductor_")] == []  # torch's own cache
     with pytest.raises(ProcessLookupError):
@@ -117,7 +117,7 @@ def test_stopped_at_work(
 
 
 def _has_begun(process: subprocess.Popen[bytes], folder: Path, begun: str) -> bool:
-    """A command that writes has made its folder; one that does not handles the signal, as /proc tells."""
+    """A command that writes has created its folder; another one handles the signal, according to /proc."""
     if begun:
         return any(begun in name for _, names, _ in os.walk(folder) for name in names)
     caught = Path(f"/proc/{process.pid}/status").read_text().partition("SigCgt:")[2].split()[0]

@@ -90,7 +90,7 @@ def test_the_weak_flavour_where_there_is_no_typed_one(export: list[Source]) -> N
 
 
 def test_a_typed_file_is_refused_by_a_library_that_cannot_type(export: list[Source]) -> None:
-    with pytest.raises(InputError, match=r"8\.6\.1 can build nothing of model\.typed\.onnx, not int8") as refused:
+    with pytest.raises(InputError, match=r"8\.6\.1 can build nothing from model\.typed\.onnx, not int8") as refused:
         choose_plan_recipe(export[1:2], TRT_8, None)
     assert "opset 17" in refused.value.hint
 
@@ -260,7 +260,7 @@ def test_without_a_monitor_the_log_tells_how_far_it_is(capfd: pytest.CaptureFixt
 
 def test_the_reason_of_a_failure_is_the_last_error_in_one_line() -> None:
     watcher = BuildWatcher(lambda event: None)
-    assert watcher.reason() == "it gives no reason"
+    assert watcher.reason() == "it reports no reason"
     for severity, message in [("ERROR", "first"), ("INTERNAL_ERROR", "second\n  line"), ("INFO", "third")]:
         watcher.log(severity, message)
     assert watcher.reason() == "second line"

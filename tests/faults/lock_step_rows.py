@@ -341,7 +341,7 @@ def goal_changes_while_silent(bench: Bench) -> None:
 
 
 def random_positions(bench: Bench) -> None:
-    bench.bus.servos[bench.joint].tell_position = lambda _: int(bench.dice.integers(0, 4096))
+    bench.bus.servos[bench.joint].report_position = lambda _: int(bench.dice.integers(0, 4096))
     bench.play(6.0)
 
 
@@ -349,9 +349,9 @@ def position_jumps_once(bench: Bench) -> None:
     """In one answer, again and again, and is true in the next."""
     servo = bench.bus.servos[bench.joint]
     for _ in range(int(bench.dice.integers(1, 8))):
-        servo.tell_position = lambda ticks: (ticks + int(bench.dice.integers(300, 3800))) % 4096
+        servo.report_position = lambda ticks: (ticks + int(bench.dice.integers(300, 3800))) % 4096
         bench.tick()
-        servo.tell_position = lambda ticks: ticks
+        servo.report_position = lambda ticks: ticks
         bench.play(bench.dice.uniform(0.02, 0.2))
 
 
@@ -359,13 +359,13 @@ def position_jumps_for_good(bench: Bench) -> None:
     """The magnet of the encoder slips."""
     bench.joint = int(bench.dice.integers(GRIPPER))
     slip = int(bench.dice.integers(400, 3700))
-    bench.bus.servos[bench.joint].tell_position = lambda ticks: (ticks + slip) % 4096
+    bench.bus.servos[bench.joint].report_position = lambda ticks: (ticks + slip) % 4096
 
 
 def position_is_frozen(bench: Bench) -> None:
     bench.joint = SHOULDER  # it has far to go
     here_ticks = bench.bus.servos[SHOULDER].register(reg.PRESENT_POSITION)
-    bench.bus.servos[SHOULDER].tell_position = lambda _: here_ticks
+    bench.bus.servos[SHOULDER].report_position = lambda _: here_ticks
     target_deg = bench.reports[-1].joint_deg[SHOULDER] + 60
     bench.lead_joint(SHOULDER, float(target_deg if target_deg < 90 else target_deg - 120))
 
@@ -490,7 +490,7 @@ def emergency(bench: Bench) -> None:
 
 def emergency_at_a_stubborn_servo(bench: Bench) -> None:
     """It answers and keeps its torque."""
-    bench.bus.servos[bench.joint].obeys_torque = False
+    bench.bus.servos[bench.joint].accepts_torque = False
     emergency(bench)
 
 
@@ -498,7 +498,7 @@ def emergency_at_a_slow_servo(bench: Bench) -> None:
     emergency_at_a_stubborn_servo(bench)
     bench.play(bench.dice.uniform(0.1, 2.5))
     assert bench.mode is Mode.EMERGENCY
-    bench.bus.servos[bench.joint].obeys_torque = True
+    bench.bus.servos[bench.joint].accepts_torque = True
 
 
 def emergency_at_a_silent_servo(bench: Bench) -> None:
@@ -644,12 +644,12 @@ def much_noise(bench: Bench) -> None:
 
 def late_answers(bench: Bench) -> None:
     """Later than the loop waits for them, and thrown away before the next tick asks."""
-    bench.bus.held_back_ns = bench.periods(0.55, 0.8)
+    bench.bus.adapter_delay_ns = bench.periods(0.55, 0.8)
 
 
 def answers_of_the_last_tick(bench: Bench) -> None:
     """So late that they answer the next question."""
-    bench.bus.held_back_ns = bench.periods(1.1, 1.4)
+    bench.bus.adapter_delay_ns = bench.periods(1.1, 1.4)
 
 
 def line_stalls(bench: Bench) -> None:
@@ -683,11 +683,11 @@ def answers_lost_for_a_while(bench: Bench) -> None:
 
 def answers_from_long_ago(bench: Bench) -> None:
     """Every question is answered, 300 ms later."""
-    bench.bus.held_back_ns = ms_to_ns(300)
+    bench.bus.adapter_delay_ns = ms_to_ns(300)
 
 
 def slow_answers(bench: Bench) -> None:
-    bench.bus.held_back_ns = bench.periods(0.01, 0.3)
+    bench.bus.adapter_delay_ns = bench.periods(0.01, 0.3)
 
 
 def echo(bench: Bench) -> None:

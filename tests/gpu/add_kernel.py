@@ -1,6 +1,6 @@
-"""One kernel, `to[i] = from[i] + added` in float32, for tests that need a GPU to have done something.
+"""One kernel, `to[i] = from[i] + added` in float32, for tests that need some computation on a GPU.
 
-It is PTX, which the driver itself compiles for the GPU that it finds: no compiler and no CUDA toolkit is needed.
+It is PTX, which the driver compiles for the GPU: neither a compiler nor a CUDA toolkit is needed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Every back end on every engine of a folder: is it right, how fast is it? One JSON. See README.md beside this file.
+"""Checks correctness and speed of every back end on every engine of a folder, as one JSON. See README.md.
 
-Exit codes: 0 done; 1 a back end that is here failed or is outside the error budget; 2 wrong use; 4 no GPU.
+Exit codes: 0 done; 1 an available back end failed or exceeds the error budget; 2 wrong use; 4 no GPU.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Pass:
     no_gpu: str
     """Why there is no GPU; empty when there is one."""
     until_s: float
-    """Of time.monotonic: what has not begun by then is left out."""
+    """As time.monotonic: nothing is started after this."""
 
 
 def main() -> int:
@@ -110,7 +110,7 @@ def find_engines(folder: Path) -> list[Path]:
 
 
 def measure(name: str, engine: Path, pass_: Pass) -> Outcome:
-    """One contender on one engine, in its own process; what cannot be measured says why."""
+    """One contender on one engine, in a separate process; includes the reason if it cannot be measured."""
     card = load_card(engine)
     contender = CONTENDERS[name]
     reason = ""
@@ -141,8 +141,8 @@ def _run(name: str, engine: Path, card: PolicyCard, pass_: Pass) -> Outcome:
         words = " ".join(done.stderr.split())[-LAST_WORDS:]
         return _without(name, card, "failed", f"its process ended with {done.returncode}: {words or 'no last words'}")
     notes = [line.removeprefix("note: ") for line in done.stderr.splitlines() if line.startswith("note: ")]
-    told = parse_json(outcome, Outcome)
-    return told.model_copy(update={"notes": [*told.notes, *notes]})
+    checked = parse_json(outcome, Outcome)
+    return checked.model_copy(update={"notes": [*checked.notes, *notes]})
 
 
 def _without(name: str, card: PolicyCard, status: str, reason: str) -> Outcome:

@@ -24,18 +24,18 @@ from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.gpu import search_gpu
 
 LibraryObject: TypeAlias = Any
-"""Of a library that need not be installed."""
+"""An object of an optional library."""
 BUILD_SECONDS = 300
 UNSUITABLE = (2, 4)
 """Exit codes of `sefa-edge build` that say: not this model, not this machine."""
 DEVICE_RUNS = 200
 RUNS_BEFORE_CAPTURE = 10
 CUDA_LIBRARIES = ("cublasLt", "cublas", "nvrtc", "curand", "cufft", "cudart", "cudnn")
-"""What ONNX Runtime needs, each after those that it needs itself."""
+"""Libraries that ONNX Runtime needs, in order of their dependencies."""
 
 
 class Absent(Exception):
-    """This back end is not here, or does not take this engine; the reason is its text."""
+    """This back end is missing, or does not accept this engine; the message is the reason."""
 
 
 class Runner(Protocol):
@@ -48,7 +48,7 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a contender is given."""
+    """The input of a contender."""
 
     engine: Path
     checkpoint: Path | None
@@ -58,7 +58,7 @@ class Task:
 
 @dataclass(slots=True)
 class Ready:
-    """A runner, and what should be known about it."""
+    """A runner, and a note about it."""
 
     runner: Runner
     notes: list[str] = field(default_factory=list)
@@ -96,7 +96,7 @@ def _onnxruntime_on_cuda(task: Task, options: Mapping[str, str]) -> Ready:
         raise Absent("this onnxruntime has no CUDA (pip install onnxruntime-gpu)")
     _load_cuda_libraries()
     if hasattr(onnxruntime, "preload_dlls"):
-        onnxruntime.preload_dlls()  # what is still missing, and a provider that needed it when it was imported
+        onnxruntime.preload_dlls()  # still missing, or a provider that needed it at import
     # Without TF32 float32 is float32, as on the CPU that it is compared with.
     providers = [("CUDAExecutionProvider", {"use_tf32": "0", **options}), "CPUExecutionProvider"]
     try:
@@ -104,9 +104,9 @@ def _onnxruntime_on_cuda(task: Task, options: Mapping[str, str]) -> Ready:
         if session.get_providers()[0] != "CUDAExecutionProvider":
             raise Absent("ONNX Runtime cannot load its CUDA provider (are cuDNN and cuBLAS installed?)")
         runner = _OnnxCuda(session, load_card(task.engine))
-        for _ in range(RUNS_BEFORE_CAPTURE):  # one of the first is captured, and may turn out not to be possible
+        for _ in range(RUNS_BEFORE_CAPTURE):  # one of the first is captured, which may fail
             runner.run()
-    except Exception as error:  # a library of someone else may raise anything
+    except Exception as error:  # another library may raise anything
         if isinstance(error, Absent) or not options:
             raise
         raise Absent(f"ONNX Runtime makes no CUDA graph of it: {' '.join(str(error).split())[:300]}") from None
@@ -127,7 +127,7 @@ def _load_cuda_libraries() -> None:
 class _OnnxCuda:
     """Inputs and output in memory of the device that stays where it is, as a CUDA graph needs it.
 
-    Host memory will not do as an input: it is copied once, when it is bound, and never looked at again.
+    Host memory does not work as an input: it is copied once, when it is bound, and never read again.
     """
 
     def __init__(self, session: LibraryObject, card: PolicyCard) -> None:
@@ -188,8 +188,8 @@ def torch_cuda_layer(task: Task) -> Ready:
 
 
 class _TorchOnCudaLayer:
-    """The way of a TensorRT plan (page-locked buffers, copies and kernels as one graph, a spinning wait), with torch's
-    kernels in the place of TensorRT's."""
+    """Launched like a TensorRT plan (page-locked buffers, copies and kernels as one graph, spinning), with torch's
+    kernels instead of TensorRT's."""
 
     def __init__(self, torch: LibraryObject, network: LibraryObject, card: PolicyCard) -> None:
         self._torch, self._network, self._card = torch, network, card
@@ -200,7 +200,7 @@ class _TorchOnCudaLayer:
         self._inputs = [_as_tensor(torch, buffer) for buffer in buffers.values()]
         self._output = _as_tensor(torch, self._chunk)
         self._torch_stream = torch.cuda.ExternalStream(self._device.stream.handle)
-        for _ in range(RUNS_BEFORE_CAPTURE):  # torch keeps the memory, and asks for none while the graph is captured
+        for _ in range(RUNS_BEFORE_CAPTURE):  # torch keeps the memory, and allocates none while the graph is captured
             self._enqueue()
             self._device.stream.finish()
         self._graph = self._device.stream.capture(self._enqueue)
@@ -300,7 +300,7 @@ def _plan(task: Task, library: Literal["tensorrt", "tensorrt_rtx"], launch: Lite
 
 
 def _check_rtx_takes_this_gpu(module: str) -> None:
-    """TensorRT-RTX knows the chips it compiles for by name, and an H100 or an Orin is none of them."""
+    """TensorRT-RTX compiles for a list of chips, which contains neither an H100 nor an Orin."""
     capabilities = importlib.import_module(module).ComputeCapability.__members__
     gpu = search_gpu().gpu
     name = f"SM{gpu.compute_capability.replace('.', '')}" if gpu else "no GPU"

@@ -1,4 +1,4 @@
-"""The report of `tests/gpu/run.sh`: what ran on a GPU, how far it is from the CPU's answer, and how long it takes."""
+"""The report of `tests/gpu/run.sh`: what ran on a GPU, its difference from the CPU's result, and its duration."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class GpuFacts(StrictModel):
     memory_mib: CountOrZero
     driver_version: str | None
     cuda_version: str
-    """Newest that the driver runs."""
+    """Newest version that the driver supports."""
 
 
 class ChunkError(StrictModel):
@@ -64,7 +64,7 @@ class Latency(StrictModel):
     p999_ms: NotNegative
     max_ms: NotNegative
     device_p50_ms: NotNegative | None = None
-    """The same run on the GPU's own clock, where the back end tells it."""
+    """The same run on the GPU's own clock, if the back end reports it."""
 
 
 class Outcome(StrictModel):
@@ -91,7 +91,7 @@ class Outcome(StrictModel):
 
     @property
     def is_failure(self) -> bool:
-        """It should have run and did not, or acts differently. What is absent is no failure."""
+        """It should have run and did not, or acts differently. A missing back end is not a failure."""
         return self.status == "failed" or (self.error is not None and not self.error.is_within_budget)
 
 
@@ -109,15 +109,15 @@ class GpuReport(StrictModel):
 
     schema_version: Literal[1]
     gpu: GpuFacts | None
-    """None when it was run without one, on purpose."""
+    """None when it was run without one on purpose."""
     environment: Environment
     libraries: dict[str, str]
     engines: Annotated[list[EngineFacts], Field(min_length=1)]
     seed: Seed
     dataset_sha256: Sha256 | None = None
-    """Of the recordings that the inputs come from; None: they are made up."""
+    """Dataset of the inputs; None: they are random."""
     reference: str | None = None
-    """Engine whose chunks are right by definition; None: each file's own."""
+    """Engine whose chunks are the reference; None: each file's own."""
     seconds: NotNegative
     outcomes: Annotated[list[Outcome], Field(min_length=1)]
     passed: bool
@@ -145,14 +145,14 @@ def compare_chunks(chunks: np.ndarray, reference: np.ndarray, budget_p99_deg: fl
 
 def summarise_latency(samples_ns: np.ndarray, device_p50_ms: float | None = None) -> Latency:
     """From int64[N] nanoseconds, N >= 1."""
-    told = percentiles(samples_ns)
+    spread = percentiles(samples_ns)
     return Latency(
-        runs=told.count,
-        mean_ms=told.mean_ns / 1e6,
-        p50_ms=told.p50_ns / 1e6,
-        p99_ms=told.p99_ns / 1e6,
-        p999_ms=told.p999_ns / 1e6,
-        max_ms=told.max_ns / 1e6,
+        runs=spread.count,
+        mean_ms=spread.mean_ns / 1e6,
+        p50_ms=spread.p50_ns / 1e6,
+        p99_ms=spread.p99_ns / 1e6,
+        p999_ms=spread.p999_ns / 1e6,
+        max_ms=spread.max_ns / 1e6,
         device_p50_ms=device_p50_ms,
     )
 
@@ -169,7 +169,7 @@ def driver_version(root: Path = Path("/")) -> str | None:
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of what may take part, as far as it is installed as a Python package."""
+    """Versions of the libraries that are installed as Python packages."""
     versions = {}
     for name in LIBRARIES:
         try:

@@ -1,4 +1,4 @@
-"""One contender on one engine, in a process of its own, since a driver or library that fails may end it.
+"""One contender on one engine, in a separate process, because a failing driver or library may crash it.
 
     python tests/gpu/measure_one.py --contender NAME --engine FILE --work DIR --runs N --outcome OUT.json
 
@@ -31,13 +31,13 @@ WARM_UP_RUNS, WARM_UP_S = 20, 0.5
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What contenders are measured with."""
+    """The measurement settings."""
 
     runs: int
     dataset: Path | None = None
-    """Recordings that the inputs come from."""
+    """Dataset of the inputs."""
     reference: Path | None = None
-    """Engine that is right by definition; None: the contender's own."""
+    """Reference engine; None: the contender's own."""
 
 
 def main() -> int:
@@ -60,14 +60,14 @@ def main() -> int:
 def run(name: str, task: Task, measure: Measure) -> Outcome:
     """Whatever the contender does becomes an outcome; only a crash of the whole process does not."""
     card = load_card(task.engine)
-    told: dict[str, object] = {"contender": name, "engine": task.engine.name, "precision": card.precision}
+    fields: dict[str, object] = {"contender": name, "engine": task.engine.name, "precision": card.precision}
     try:
-        told |= {"status": "measured", **_measure(CONTENDERS[name].open(task), task.engine, measure)}
+        fields |= {"status": "measured", **_measure(CONTENDERS[name].open(task), task.engine, measure)}
     except Absent as reason:
-        told |= {"status": "absent", "reason": str(reason)}
-    except Exception as error:  # a library of someone else may raise anything, and it belongs in the report
-        told |= {"status": "failed", "reason": f"{type(error).__name__}: {error}"[:1000]}
-    return Outcome.model_validate(told)
+        fields |= {"status": "absent", "reason": str(reason)}
+    except Exception as error:  # another library may raise anything, and it belongs in the report
+        fields |= {"status": "failed", "reason": f"{type(error).__name__}: {error}"[:1000]}
+    return Outcome.model_validate(fields)
 
 
 def _measure(ready: Ready, engine: Path, measure: Measure) -> dict[str, object]:

@@ -1,6 +1,6 @@
-"""Inputs that every contender gets: recorded ones, or made up: smooth as pictures are, joints within what was trained.
+"""Inputs for every contender: recorded ones, or random ones with smooth pictures and joints inside the trained range.
 
-A policy answers what it has never seen less steadily: on made-up inputs rounding moves the action further.
+A policy is less smooth on unseen inputs: on random ones, rounding changes the action more.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sefa_edge.profiles.recording.recordings import Sample
 from sefa_edge.profiles.recording.windows import Choice
 
 PATCHES = 8
-"""A picture is this many random patches in a square, blown up and blended."""
+"""A picture is this many random patches in a square, enlarged and blended."""
 
 
 def recorded_samples(folder: Path, card: PolicyCard, count: int, seed: int) -> list[Sample]:

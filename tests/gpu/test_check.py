@@ -1,4 +1,4 @@
-"""The GPU check where there is no GPU: it says so, and what needs none really runs and is reported."""
+"""The GPU check without a GPU: it reports that, and runs and reports the back ends that need none."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reas
 
 def run_check(report: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """`tests/gpu/run.sh`, with any GPU of this machine hidden."""
-    told = {"PYTHON": sys.executable, "OUT": str(report), "CUDA_VISIBLE_DEVICES": ""}
+    variables = {"PYTHON": sys.executable, "OUT": str(report), "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(
         [str(ROOT / "tests" / "gpu" / "run.sh"), *options],
-        env=os.environ | told | environment,
+        env=os.environ | variables | environment,
         capture_output=True,
         text=True,
         check=False,
     )
 
 
-def test_without_a_gpu_it_says_so_and_ends_with_4(tmp_path: Path) -> None:
+def test_without_a_gpu_it_exits_with_4_and_the_reason(tmp_path: Path) -> None:
     done = run_check(tmp_path / "gpu.json")
     assert done.returncode == 4, done.stderr
     assert done.stderr.splitlines()[0].startswith("error: no NVIDIA GPU: ")
@@ -44,7 +44,7 @@ def test_without_a_gpu_it_says_so_and_ends_with_4(tmp_path: Path) -> None:
 
 @pytest.mark.learn
 @needs_torch
-def test_what_needs_no_gpu_is_measured_and_the_rest_listed_with_its_reason(tmp_path: Path) -> None:
+def test_back_ends_without_a_gpu_are_measured_and_the_others_listed_with_the_reason(tmp_path: Path) -> None:
     done = run_check(tmp_path / "gpu.json", "--allow-no-gpu", "--runs", "1000")
     assert done.returncode == 0, done.stderr + done.stdout
     report = load_gpu_report(tmp_path / "gpu.json")
@@ -89,7 +89,7 @@ def test_an_engine_of_another_checkpoint_is_not_compared_with_it(
     assert outcomes["torch_cpu"].status == "absent"
 
 
-def test_another_engine_can_be_what_is_right(tmp_path: Path, make_reach_engine: Callable[[Path], Path]) -> None:
+def test_another_engine_can_be_the_reference(tmp_path: Path, make_reach_engine: Callable[[Path], Path]) -> None:
     make_reach_engine(tmp_path)
     shipped = ROOT / "edge" / "shipped" / "lift" / "model.onnx"
     options = ("--allow-no-gpu", "--runs", "1000", "--only", "onnxruntime_cpu", "--reference", str(shipped))

@@ -1,6 +1,6 @@
-"""The CUDA layer on the GPU of this machine, whichever it is: no TensorRT, no torch, no CUDA toolkit is needed.
+"""The CUDA layer on the GPU of this machine: needs neither TensorRT nor torch nor a CUDA toolkit.
 
-The same layer on a stand-in driver, with every failure that it can be told: tests/edge/engines/test_cuda_device.py.
+The same layer on a stand-in driver, with every failure: tests/edge/engines/test_cuda_device.py.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PICTURE = (1, 96, 96, 3)
 MIB = 1 << 20
 FAR_TOO_MUCH = 1 << 46
 NOWHERE = 8
-"""A pointer that no driver gives."""
+"""A pointer that no driver returns."""
 PLAN_HEADER = b"ftrt" + bytes(20) + bytes([10, 3, 0, 0]) + bytes(36)
 PLAN_TENSORS = {
     "image_front": ("INPUT", "UINT8", list(PICTURE)),
@@ -60,9 +60,9 @@ differences = []
 for seed in range(100):
     noise = np.random.default_rng(seed).standard_normal((16, 6), np.float32)
     differences.append(float(np.abs(engine.infer(pictures, joints, noise) - (noise + np.float32(0.5))).max()))
-told = {"largest": max(differences), "is_graph": engine._graph is not None, "device_ms": engine.device_ms()}
+output = {"largest": max(differences), "is_graph": engine._graph is not None, "device_ms": engine.device_ms()}
 engine.close()
-print(json.dumps(told))
+print(json.dumps(output))
 """
 MAKE_A_FAULT = """
 import json, sys
@@ -72,21 +72,21 @@ from sefa_edge.edge.engines.cuda.device import CudaDevice, CudaOptions
 from sefa_edge.edge.engines.cuda.driver import CudaError
 device = CudaDevice(CudaOptions(context_owner="driver"))
 assert load_add()(8, 8, 4, 1.0, device.stream.handle) == 0
-told = {}
+output = {}
 for name, step in (("finish", device.stream.finish), ("close", device.close)):
     try:
         step()
-        told[name] = ""
+        output[name] = ""
     except CudaError as error:
-        told[name] = str(error)
-print(json.dumps(told))
+        output[name] = str(error)
+print(json.dumps(output))
 """
 
 pytestmark = pytest.mark.skipif(SEARCH.gpu is None, reason=f"no NVIDIA GPU: {SEARCH.reason}")
 
 
 class Gpu:
-    """A device under test, the driver beside it to ask, and one kernel."""
+    """A device under test, the driver, and one kernel."""
 
     def __init__(self, synchronise: Synchronise = "spin") -> None:
         self.device = CudaDevice(CudaOptions(synchronise, context_owner="driver"))
@@ -135,7 +135,7 @@ def _noise(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape, np.float32)
 
 
-def test_the_search_tells_what_the_driver_tells() -> None:
+def test_the_search_returns_what_the_driver_reports() -> None:
     found = SEARCH.gpu
     assert found is not None
     assert re.fullmatch(r"\d+\.\d", found.compute_capability)
@@ -145,8 +145,8 @@ def test_the_search_tells_what_the_driver_tells() -> None:
     if found.is_integrated or shutil.which("nvidia-smi") is None:
         return
     query = ["nvidia-smi", "--id=0", "--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader"]
-    told = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip().split(", ")
-    assert [found.name, found.compute_capability, driver_version()] == told
+    output = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip().split(", ")
+    assert [found.name, found.compute_capability, driver_version()] == output
 
 
 def test_all_devices_hidden_is_told(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_all_devices_hidden_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size_bytes", [1, 4097, 96 * 96 * 3, 64 * MIB])
-def test_bytes_come_back_as_they_went(gpu: Gpu, size_bytes: int) -> None:
+def test_copied_bytes_are_unchanged(gpu: Gpu, size_bytes: int) -> None:
     sent = np.random.default_rng(size_bytes).integers(0, 256, size_bytes, np.uint8)
     buffer = gpu.buffer(sent)
     gpu.device.stream.upload(buffer)
@@ -214,7 +214,7 @@ def test_graph_replays_with_new_inputs(gpu: Gpu) -> None:
     graph.close()
 
 
-def test_the_devices_clock_tells_more_work_from_less(gpu: Gpu) -> None:
+def test_the_devices_clock_distinguishes_more_work_from_less(gpu: Gpu) -> None:
     source, target = gpu.buffer(_noise(MIB)), gpu.buffer(np.zeros(MIB, np.float32))
     work = gpu.add(source, target, 1.0)
 
@@ -255,7 +255,7 @@ def test_after_a_failed_capture_the_stream_is_ready_and_can_capture(gpu: Gpu) ->
     graph.close()
 
 
-def test_what_the_driver_refuses_is_named_and_the_device_goes_on(gpu: Gpu) -> None:
+def test_driver_errors_are_reported_and_the_device_remains_usable(gpu: Gpu) -> None:
     with pytest.raises(CudaError, match=r"cuMemHostAlloc: CUDA_ERROR_\w+"):
         gpu.device.buffer((FAR_TOO_MUCH,), "uint8")
     buffer = gpu.buffer(_noise(16, 6))
@@ -269,12 +269,12 @@ def test_what_the_driver_refuses_is_named_and_the_device_goes_on(gpu: Gpu) -> No
     np.testing.assert_array_equal(target.host, buffer.host + np.float32(1.0))
 
 
-def test_a_kernel_that_goes_astray_is_a_fault_at_the_next_wait(tmp_path: Path) -> None:
-    """In a process of its own: CUDA lets no context go on after that, and closing it must end all the same."""
+def test_an_invalid_memory_access_is_a_fault_at_the_next_wait(tmp_path: Path) -> None:
+    """In a separate process: CUDA makes the context unusable after that, and closing it must still work."""
     done = _run(MAKE_A_FAULT, str(HERE), folder=tmp_path)
-    told = json.loads(done.stdout)
-    assert "cuEventSynchronize: CUDA_ERROR_ILLEGAL_ADDRESS" in told["finish"]
-    assert "CUDA_ERROR_ILLEGAL_ADDRESS" in told["close"]
+    output = json.loads(done.stdout)
+    assert "cuEventSynchronize: CUDA_ERROR_ILLEGAL_ADDRESS" in output["finish"]
+    assert "CUDA_ERROR_ILLEGAL_ADDRESS" in output["close"]
 
 
 def test_closing_gives_the_memory_back(gpu: Gpu) -> None:
@@ -296,10 +296,10 @@ def test_the_plan_runner_computes_here(launch: str, make_reach_engine: Callable[
     """All of it but TensorRT, in whose place a stand-in enqueues one kernel."""
     plan = _write_plan(make_reach_engine(tmp_path))
     done = _run(RUN_A_PLAN, str(plan), launch, folder=tmp_path, path=[STAND_IN_LIBRARY, HERE])
-    told = json.loads(done.stdout)
-    assert told["largest"] == 0
-    assert told["is_graph"] == (launch == "graph")
-    assert told["device_ms"] > 0
+    output = json.loads(done.stdout)
+    assert output["largest"] == 0
+    assert output["is_graph"] == (launch == "graph")
+    assert output["device_ms"] > 0
     assert done.stderr == ""
 
 
@@ -321,8 +321,13 @@ def _write_plan(engine: Path) -> Path:
         optimisation_level=3,
         build_seconds=1.0,
     )
-    told = {"engine_file": plan.name, "engine_sha256": sha256_of(plan), "format": "tensorrt", "plan": spec.model_dump()}
-    card_path(plan).write_text(json.dumps(json.loads(card_path(engine).read_text()) | told))
+    facts = {
+        "engine_file": plan.name,
+        "engine_sha256": sha256_of(plan),
+        "format": "tensorrt",
+        "plan": spec.model_dump(),
+    }
+    card_path(plan).write_text(json.dumps(json.loads(card_path(engine).read_text()) | facts))
     return plan
 
 

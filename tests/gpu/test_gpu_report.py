@@ -1,4 +1,4 @@
-"""The report of the GPU check: what it refuses to say, and how it counts."""
+"""The report of the GPU check: validation and counting."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ FAR = NEAR.model_copy(update={"p99_deg": 0.006})
 
 
 def outcome(**changes: object) -> Outcome:
-    told = {"contender": "tensorrt_graph", "engine": "model.onnx", "precision": "fp16", "status": "measured"}
-    return Outcome.model_validate({**told, "error": NEAR, "latency": LATENCY, **changes})
+    kept = {"contender": "tensorrt_graph", "engine": "model.onnx", "precision": "fp16", "status": "measured"}
+    return Outcome.model_validate({**kept, "error": NEAR, "latency": LATENCY, **changes})
 
 
 def report(*outcomes: Outcome, passed: bool) -> GpuReport:
@@ -96,16 +96,16 @@ def test_passed_cannot_contradict_the_outcomes(tmp_path: Path) -> None:
         report(outcome(error=FAR), passed=True)
     with pytest.raises(ValidationError, match="passed"):
         report(outcome(), passed=False)
-    told = report(outcome(), passed=True)
-    save_gpu_report(told, tmp_path / "gpu.json")
-    assert load_gpu_report(tmp_path / "gpu.json") == told
+    kept = report(outcome(), passed=True)
+    save_gpu_report(kept, tmp_path / "gpu.json")
+    assert load_gpu_report(tmp_path / "gpu.json") == kept
 
 
 def test_driver_version_comes_from_the_kernel(tmp_path: Path) -> None:
     assert driver_version(tmp_path) is None
-    told = tmp_path / "proc" / "driver" / "nvidia" / "version"
-    told.parent.mkdir(parents=True)
-    told.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 22:23:56 UTC 2024\n")
+    kept = tmp_path / "proc" / "driver" / "nvidia" / "version"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 22:23:56 UTC 2024\n")
     assert driver_version(tmp_path) == "550.54.15"
-    told.write_text("NVRM version: NVIDIA UNIX Open Kernel Module for aarch64  540.4.0  Release Build\n")
+    kept.write_text("NVRM version: NVIDIA UNIX Open Kernel Module for aarch64  540.4.0  Release Build\n")
     assert driver_version(tmp_path) == "540.4.0"

@@ -72,7 +72,7 @@ def test_metadata_is_what_lerobot_expects(dataset: Path) -> None:
 
 
 def test_an_existing_folder_is_not_overwritten(dataset: Path) -> None:
-    with pytest.raises(InputError, match="exists already"):
+    with pytest.raises(InputError, match="already exists"):
         DatasetWriter(dataset, DatasetInfo("lift", "so101_follower", 10, NAMES, {}))
 
 

@@ -184,7 +184,7 @@ def test_a_base_flow_with_its_steps_unrolled(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["--precision", "int8"], "INT8 needs recordings"),
+        (["--precision", "int8"], "INT8 needs demonstrations"),
         (["--calibration", "/nowhere"], "/nowhere"),
         (["--closed-loop", "5"], "--closed-loop: expected seeds A:B"),
         (["--network-calls", "0"], "--network-calls"),

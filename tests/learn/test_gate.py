@@ -13,13 +13,13 @@ from safetensors.numpy import load_file, save_file
 
 from sefa_edge.cli import main
 from sefa_edge.edge.tools.inspection.command import inspect_path
-from sefa_edge.export.closed_loop import play_both
+from sefa_edge.export.closed_loop import evaluate_both
 from sefa_edge.export.flavours import Flavour
 from sefa_edge.export.gate import (
     GateError,
     LostSuccess,
     Trial,
-    judge,
+    measure,
     require_passed,
     unproven,
     why_unproven,
@@ -92,11 +92,11 @@ def copying_flavour() -> Flavour:
 
 def test_an_action_error_that_a_constant_would_pass_proves_nothing() -> None:
     flavour = copying_flavour()
-    moving, _ = judge(flavour, trial(np.random.default_rng(0).normal(size=(8, 4, 6)).astype(np.float32)))
+    moving, _ = measure(flavour, trial(np.random.default_rng(0).normal(size=(8, 4, 6)).astype(np.float32)))
     assert (moving.passed, moving.unproven) == (True, None)
     constant = np.ones((8, 4, 6), np.float32)
     for reference in (constant, constant[:1]):
-        still, _ = judge(flavour, trial(reference))
+        still, _ = measure(flavour, trial(reference))
         assert not still.passed
         assert f"gives the same chunk for all {len(reference)} sample(s)" in str(still.unproven)
         with pytest.raises(GateError, match=r"model\.onnx: the action error proves nothing: an engine that") as refusal:
@@ -108,8 +108,8 @@ def test_an_action_error_that_a_constant_would_pass_proves_nothing() -> None:
 
 
 def test_each_failure_has_an_allowance_of_its_own() -> None:
-    too_large, proves_nothing = gate(p99_deg=0.6), unproven(gate(), "not played: no such task")
-    both, good = unproven(gate(p99_deg=0.6), "not played: no such task"), gate()
+    too_large, proves_nothing = gate(p99_deg=0.6), unproven(gate(), "not evaluated: no such task")
+    both, good = unproven(gate(p99_deg=0.6), "not evaluated: no such task"), gate()
     lost = gate().model_copy(update={"passed": False})
     for judged, worse, unproven_, overridden in (
         (too_large, False, True, False), (too_large, True, False, True), (lost, False, True, False),
@@ -138,9 +138,9 @@ def test_one_value_that_is_no_number_is_over_every_budget(wrong: float) -> None:
     assert Judge([{"x": x}], reference).p99_deg(model) == NOT_FINITE_DEG
 
 
-def test_engines_that_cannot_be_played_are_no_result(tmp_path: Path) -> None:
+def test_engines_that_cannot_be_evaluated_give_no_result(tmp_path: Path) -> None:
     with pytest.raises(SefaError):
-        play_both(tmp_path / "none.onnx", tmp_path / "neither.onnx", "0:2")
+        evaluate_both(tmp_path / "none.onnx", tmp_path / "neither.onnx", "0:2")
 
 
 def changed_checkpoint(folder: Path, *, task: str = "lift", moves: bool = True) -> Path:
@@ -176,7 +176,7 @@ def test_a_task_that_the_simulator_lacks_proves_nothing(tmp_path: Path, capsys: 
     words = ["export", str(other), "-o", str(out), "--precision", "fp16"]
     assert main([*words, "--allow-worse"]) == 1
     error = capsys.readouterr().err
-    assert "model.onnx: the closed loop proves nothing: not played" in error
+    assert "model.onnx: the closed loop proves nothing: not evaluated" in error
     assert "lift5" in error
     assert not (out / "model.onnx").exists()
 

@@ -1,4 +1,4 @@
-"""What may import what, proven by running it; and that the contracts would notice a breach."""
+"""What may import what, tested by running it; and that the contracts detect a violation."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_contracts_are_kept() -> None:
         ("firmware_bridge/host/arm.py", "from sefa_edge.edge.control import safety"),
         ("edge/ipc/transport.py", "from sefa_edge.edge.control import loop"),  # a room above
         ("edge/control/loop.py", "from sefa_edge.edge.run import watch"),
-        ("edge/cameras/camera.py", "from sefa_edge.edge.cameras import opening"),  # a circle inside a room
+        ("edge/cameras/camera.py", "from sefa_edge.edge.cameras import opening"),  # a cycle inside a room
         ("firmware_bridge/host/arm.py", "from sefa_edge.firmware_bridge.service import scan"),
         ("firmware_bridge/simulation/bus.py", "from sefa_edge.firmware_bridge.service import scan"),
         ("profiles/errors.py", "from sefa_edge.profiles import schema"),

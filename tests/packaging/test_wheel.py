@@ -1,4 +1,4 @@
-"""The wheel holds the package and nothing else, and works from anywhere without the checkout."""
+"""The wheel contains the package and nothing else, and works anywhere without the checkout."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_no_top_level_name_leaks(site: Path, name: str) -> None:
 
 
 def test_lerobot_plugin_is_a_distribution_of_its_own(tmp_path: Path) -> None:
-    """LeRobot looks for distributions by name, and imports what is called the same: underscores must survive."""
+    """LeRobot finds distributions by name and imports the module of the same name: underscores must be kept."""
     shutil.copytree(ROOT / PLUGIN, tmp_path / "plugin", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path), str(tmp_path / "plugin"))
     (built,) = tmp_path.glob("*.whl")
@@ -111,8 +111,8 @@ def test_lerobot_plugin_is_a_distribution_of_its_own(tmp_path: Path) -> None:
 
 
 def _expected_code() -> set[str]:
-    """Every module of every package folder; `profiles/benchmarks` holds programs, which are not installed, and the
-    LeRobot plugin is a distribution of its own."""
+    """Every module of every package folder; `profiles/benchmarks` contains programs, which are not installed, and the
+    LeRobot plugin is a separate distribution."""
     root = {f"sefa_edge/{path.name}" for path in (ROOT / "edge" / "_root").glob("*.py")}
     modules = {
         f"sefa_edge/{path.relative_to(ROOT).as_posix()}"

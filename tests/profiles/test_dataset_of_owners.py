@@ -157,7 +157,7 @@ def test_a_jpeg_without_its_end_is_refused_with_its_row(folder: Path) -> None:
     contents = [jpeg(frame) for frame in range(FRAMES)]
     contents[2] = contents[2][:-2]
     replace_column(folder, CAMERA, [{"bytes": content, "path": None} for content in contents])
-    with pytest.raises(InputError, match="row 2: the picture ends too early"):
+    with pytest.raises(InputError, match="row 2: the image ends too early"):
         shades(folder)
 
 
@@ -165,14 +165,14 @@ def test_pictures_that_are_only_paths_are_told(folder: Path) -> None:
     replace_column(folder, CAMERA, [{"bytes": None, "path": "images/0.png"}] * FRAMES, pa.struct(
         {"bytes": pa.binary(), "path": pa.string()}
     ))  # fmt: skip
-    with pytest.raises(InputError, match="holds no picture, only the path of a file"):
+    with pytest.raises(InputError, match="is only the path of a file, not an image"):
         shades(folder)
 
 
 def test_a_camera_that_is_absent_in_one_episode_is_named_with_it(folder: Path) -> None:
     cells = [{"bytes": encode_png(picture(frame)), "path": "x"} if frame < 4 else None for frame in range(FRAMES)]
     replace_column(folder, CAMERA, cells)
-    with pytest.raises(InputError, match=r"camera 'front' is absent in episode 1 \(frame 0 of it"):
+    with pytest.raises(InputError, match=r"camera 'front' is missing in episode 1 \(frame 0 of it"):
         shades(folder)
 
 
@@ -185,7 +185,7 @@ def test_a_video_camera_that_is_absent_in_one_episode_is_named_with_it(
     for key in ("chunk_index", "file_index", "from_timestamp", "to_timestamp"):
         rows[1][f"videos/{CAMERA}/{key}"] = None
     pq.write_table(pa.Table.from_pylist(rows), path)
-    with pytest.raises(InputError, match="camera 'front' is absent in episode 1: meta/episodes names no video"):
+    with pytest.raises(InputError, match="camera 'front' is missing in episode 1: meta/episodes names no video"):
         open_dataset(folder)
 
 
@@ -265,17 +265,17 @@ def test_depth_in_three_channels_is_left_out(tmp_path: Path, word: str) -> None:
     edit_info(folder, lambda info: info["features"]["observation.images.depth"].update(info={word: True}))
     info = open_dataset(folder).info
     assert list(info.cameras) == ["front"]
-    assert info.notes == ("left out: observation.images.depth holds depth, expected colours",)
+    assert info.notes == ("left out: observation.images.depth is a depth map, expected colours",)
 
 
 def test_numbers_that_no_arm_gives_are_refused_before_training(folder: Path) -> None:
     ticks = [[2048.0 + 10 * frame] * 6 for frame in range(FRAMES)]
     replace_column(folder, "observation.state", ticks, pa.list_(pa.float32()))
-    with pytest.raises(InputError, match=r"shoulder_pan: values of 2048\.\.2108 are no degrees.*raw encoder readings"):
+    with pytest.raises(InputError, match=r"shoulder_pan: values of 2048\.\.2108 are not degrees.*raw encoder readings"):
         check_exportable(open_dataset(folder), ARM)
     gripper = [[0.0] * 5 + [2048.0]] * FRAMES
     replace_column(folder, "observation.state", gripper, pa.list_(pa.float32()))
-    with pytest.raises(InputError, match=r"gripper: values of 2048\.\.2048 are no percent"):
+    with pytest.raises(InputError, match=r"gripper: values of 2048\.\.2048 are not percent"):
         check_exportable(open_dataset(folder), ARM)
     replace_column(folder, "observation.state", [[1e300] * 6] * FRAMES, pa.list_(pa.float64()))
     with pytest.raises(InputError, match=r"observation\.state of shoulder_pan at frame 0 is inf"):
@@ -284,7 +284,7 @@ def test_numbers_that_no_arm_gives_are_refused_before_training(folder: Path) -> 
 
 def test_numbers_of_episodes_are_whole(folder: Path) -> None:
     replace_column(folder, "episode_index", [0.5] * 4 + [1.5] * 3)
-    with pytest.raises(InputError, match="'episode_index' holds fractions"):
+    with pytest.raises(InputError, match="'episode_index' has fractions"):
         open_dataset(folder)
 
 
@@ -294,7 +294,7 @@ def test_time_stamps_that_run_at_another_rate_than_declared_are_refused(folder: 
         open_dataset(folder)
     edit_info(folder, lambda info: info.update(fps=10))
     replace_column(folder, "timestamp", [0.0, 0.1, 0.1, 0.2, 0.0, 0.1, 0.2], pa.float32())
-    with pytest.raises(InputError, match="time does not go forward in episode 0, at frame 2"):
+    with pytest.raises(InputError, match="time stamps do not increase in episode 0, at frame 2"):
         open_dataset(folder)
 
 

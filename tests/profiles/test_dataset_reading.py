@@ -198,7 +198,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no frames": (lambda f: edit_info(f, total_frames=0), "total_frames"),
     "absurdly many frames": (lambda f: edit_info(f, total_frames=10**12), "total_frames"),
     "too many frames": (lambda f: edit_info(f, total_frames=75), "expected at most 75"),
-    "too few frames": (lambda f: edit_info(f, total_frames=77), "holds 76 frames, meta/info.json says 77"),
+    "too few frames": (lambda f: edit_info(f, total_frames=77), "has 76 frames, meta/info.json says 77"),
     "no action": (lambda f: rename_feature(f, "action", "actions"), "'action' is missing"),
     "other joints in state": (
         lambda f: edit_feature(f, "observation.state", names=["gripper.pos", "shoulder_pan.pos"]),
@@ -207,8 +207,8 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "dimension": (lambda f: edit_feature(f, "observation.state", shape=[3]), "contradicts itself"),
     "the same joint twice": (lambda f: edit_feature(f, "action", names=["a.pos", "a.pos"]), "different words"),
     "control characters": (lambda f: edit_feature(f, "action", names=["a", "\x1b[2J"]), "different words"),
-    "no camera": (lambda f: rename_feature(f, CAMERA, "image"), "has no pictures"),
-    "camera leaves the folder": (lambda f: rename_feature(f, CAMERA, "observation.images.../../x"), "names no camera"),
+    "no camera": (lambda f: rename_feature(f, CAMERA, "image"), "has no images"),
+    "camera leaves the folder": (lambda f: rename_feature(f, CAMERA, "observation.images.../../x"), "not a camera"),
     "camera of another type": (lambda f: edit_feature(f, CAMERA, dtype="depth"), "of type 'depth'"),
     "absurd picture size": (lambda f: edit_feature(f, CAMERA, shape=[10**9, 32, 3]), "up to 4096"),
     "grey pictures": (lambda f: edit_feature(f, CAMERA, shape=[24, 32, 1]), "expected \\[height, width, 3\\]"),
@@ -234,17 +234,20 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 }  # fmt: skip
 PICTURE_DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "column missing": (lambda f: drop_column(f, CAMERA), "no column 'observation.images.front'"),
-    "kept elsewhere": (lambda f: edit_column(f, CAMERA, put(3, {"bytes": None, "path": "/etc/passwd"})), "no picture"),
+    "kept elsewhere": (
+        lambda f: edit_column(f, CAMERA, put(3, {"bytes": None, "path": "/etc/passwd"})),
+        "not an image",
+    ),
     "numbers": (
         lambda f: edit_column(f, CAMERA, put_all([7]), pa.int64()),
-        "no picture",
+        "not an image",
     ),
-    "JPEG": (put_picture(b"\xff\xd8\xff\xe0" + bytes(100)), "row 3: the picture ends too early"),
-    "empty": (put_picture(b""), "row 3: camera picture is neither PNG nor JPEG"),
+    "JPEG": (put_picture(b"\xff\xd8\xff\xe0" + bytes(100)), "row 3: the image ends too early"),
+    "empty": (put_picture(b""), "row 3: the image is neither PNG nor JPEG"),
     "bomb": (put_picture(png_that_claims(60_000, 60_000)), "is 60000x60000, meta/info.json says 32x24"),
-    "head only": (put_picture(png_that_claims(24, 32)), "row 3: the picture ends too early"),
+    "head only": (put_picture(png_that_claims(24, 32)), "row 3: the image ends too early"),
     "another size": (put_picture(encode_png(np.zeros((32, 24, 3), np.uint8))), "is 24x32"),
-    "truncated": (put_picture(GOOD[:-20]), "row 3: the picture ends too early"),
+    "truncated": (put_picture(GOOD[:-20]), "row 3: the image ends too early"),
     "head only, closed": (put_picture(png_that_claims(24, 32) + GOOD[-12:]), "row 3: the picture is damaged"),
     "a byte flipped": (put_picture(GOOD[:60] + bytes([GOOD[60] ^ 255]) + GOOD[61:]), "row 3: the picture is damaged"),
 }

@@ -106,12 +106,12 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "zeros inside": (lambda f: blank_middle(f / FIRST), r"file-000\.mp4"),
     "a playlist": (lambda f: overwrite(f / FIRST, PLAYLIST), r"file-000\.mp4 cannot be read"),
     "another size": (shrink_feature, "is 64x48, meta/info.json says 32x24"),
-    "episode too late": (lambda f: edit_episodes(f, from_timestamp=[0.0, 0.5, 90.0]), "shows no frame at 90.000 s"),
-    "between frames": (lambda f: edit_episodes(f, from_timestamp=[0.05, 0.55, 0.0]), "shows no frame at 0.050 s"),
-    "the wrong file": (lambda f: edit_episodes(f, file_index=[1, 1, 1]), "shows no frame at 0.600 s"),
+    "episode too late": (lambda f: edit_episodes(f, from_timestamp=[0.0, 0.5, 90.0]), "has no frame at 90.000 s"),
+    "between frames": (lambda f: edit_episodes(f, from_timestamp=[0.05, 0.55, 0.0]), "has no frame at 0.050 s"),
+    "the wrong file": (lambda f: edit_episodes(f, file_index=[1, 1, 1]), "has no frame at 0.600 s"),
 }
 TABLE_DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no episodes": (lambda f: shutil.rmtree(f / "meta/episodes"), "camera 'front' is absent in episode 0 and 2 more"),
+    "no episodes": (lambda f: shutil.rmtree(f / "meta/episodes"), "camera 'front' is missing in episode 0 and 2 more"),
     "negative file": (lambda f: edit_episodes(f, file_index=[0, -1, 0]), "episode 1 is impossible"),
     "absurd file": (lambda f: edit_episodes(f, chunk_index=[0, 0, 10**15]), "episode 2 is impossible"),
     "time is no number": (lambda f: edit_episodes(f, from_timestamp=[0.0, float("nan"), 0.0]), "is impossible"),

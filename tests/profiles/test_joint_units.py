@@ -67,7 +67,7 @@ def test_values_beyond_100_are_not_percent() -> None:
     assert unit_impossible("degrees", -360.0, 360.0) == "", "a whole turn either way"
     assert "raw encoder readings" in unit_impossible("degrees", 1000.0, 3000.0)
     assert "raw encoder readings" in unit_impossible("percent", 0.0, 2048.0)
-    with pytest.raises(ValueError, match="never left"):
+    with pytest.raises(ValueError, match="to which it clips"):
         JointSpec(name="a", unit="range_percent", zero="range_middle", trained_min_deg=-140, trained_max_deg=100)
 
 
@@ -80,6 +80,6 @@ def test_degrees_that_look_clipped_at_100_are_doubted() -> None:
 
 
 def test_an_engine_in_the_other_unit_is_refused(reach_engine: Path) -> None:
-    with pytest.raises(CardError, match="the engine speaks degrees, arm 'so101_percent' range_percent") as caught:
+    with pytest.raises(CardError, match="the engine uses degrees, arm 'so101_percent' range_percent") as caught:
         check_card(load_card(reach_engine), World(PERCENT, 100.0))
     assert "so101_percent" in caught.value.hint

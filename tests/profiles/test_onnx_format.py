@@ -51,30 +51,30 @@ def change(text: str) -> Callable[[Any], None]:
         ("p.ir_version = 0", "no version"),
         ("p.training_info.add()", "training graph"),
         ("p.opset_import[0].version = -1", "opset -1"),
-        ("p.opset_import.add(domain='', version=18)", "two things named opset of ''"),
+        ("p.opset_import.add(domain='', version=18)", "two entries for opset of ''"),
         ("p.graph.node[0].op_type = ''", "node 'add' without an operator"),
-        ("p.graph.node[0].input[1] = 'later'", "node 'add' reads 'later', which nothing before it makes"),
+        ("p.graph.node[0].input[1] = 'later'", "node 'add' reads 'later', which no earlier node computes"),
         ("p.graph.node.reverse()", "node 'relu' reads 'sum'"),
-        ("p.graph.node[1].output[0] = 'sum'", "makes 'sum' twice"),
-        ("p.graph.output[0].name = 'z'", "an output 'z' that nothing makes"),
-        ("p.graph.input.append(p.graph.input[0])", "two things named input 'x'"),
-        ("p.graph.initializer.append(p.graph.initializer[0])", "two things named initializer 'w'"),
+        ("p.graph.node[1].output[0] = 'sum'", "defines 'sum' twice"),
+        ("p.graph.output[0].name = 'z'", "an output 'z' that no node computes"),
+        ("p.graph.input.append(p.graph.input[0])", "two entries for input 'x'"),
+        ("p.graph.initializer.append(p.graph.initializer[0])", "two entries for initializer 'w'"),
         ("p.graph.node[0].name = 'a\\x1b[31m'", "control characters"),
         ("p.graph.node[0].name = 'a' * 1025", "a name of 1025 bytes"),
-        ("p.graph.initializer[0].dims[0] = 3", r"'w' .* holds 2 float32 where its shape \[3\] says 3"),
+        ("p.graph.initializer[0].dims[0] = 3", r"'w' .* has 2 float32, its shape \[3\] needs 3"),
         ("p.graph.initializer[0].dims[0] = -2", r"shape \[-2\]"),
         ("p.graph.initializer[0].dims[:] = [1] * 17", "shape"),
         ("p.graph.initializer[0].dims[:] = [2**40, 2**40]", "shape"),
         ("p.graph.initializer[0].data_type = 99", "unknown type, number 99"),
         ("p.graph.initializer[0].data_type = 0", "'w' of the ONNX file has no type"),
-        ("p.graph.initializer[0].float_data[:] = [1, 2]", "holds its values twice"),
-        ("p.graph.initializer[0].external_data.add(key='location', value='x')", "lies here and in another file"),
+        ("p.graph.initializer[0].float_data[:] = [1, 2]", "has its values twice"),
+        ("p.graph.initializer[0].external_data.add(key='location', value='x')", "is here and in another file"),
         ("p.graph.initializer[0].raw_data = b'1234567'", "ends inside a value"),
-        ("p.graph.initializer[0].segment.begin = 1", "lies in segments"),
+        ("p.graph.initializer[0].segment.begin = 1", "is segmented"),
         ("p.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -1", "a dimension of -1"),
-        ("p.graph.node[0].attribute.add(name='a', type=2, f=1.0)", "attribute 'a' of the ONNX file is of no one type"),
+        ("p.graph.node[0].attribute.add(name='a', type=2, f=1.0)", "attribute 'a' of the ONNX file has no single type"),
         ("p.graph.node[0].attribute.add(name='a', f=1.0, i=2)", "attribute 'a'"),
-        ("p.graph.node[0].attribute.extend([h.make_attribute('a', 1)] * 2)", "two things named attribute 'a'"),
+        ("p.graph.node[0].attribute.extend([h.make_attribute('a', 1)] * 2)", "two entries for attribute 'a'"),
     ],
 )
 def test_contradictions_are_refused(statement: str, words: str) -> None:
@@ -88,7 +88,7 @@ def test_a_second_graph_cannot_hide_behind_the_first() -> None:
     """Protobuf joins the two; whoever looks at one of them sees another network than the one that runs."""
     twice = proto().SerializeToString() + proto().SerializeToString()
     assert len(onnx.load_from_string(twice).graph.node) == 4
-    with pytest.raises(OnnxFormatError, match="the same thing twice"):
+    with pytest.raises(OnnxFormatError, match="a single field occurs twice"):
         read_onnx(twice)
 
 

@@ -412,5 +412,5 @@ def test_sparse_tensors_are_for_onnx_runtime() -> None:
 def test_says_how_many_more_there_are() -> None:
     broken = draft()
     uint8_zero_point(broken)
-    with pytest.raises(InputError, match=r"cannot take 'quantise': .* \(and 1 more\)"):
+    with pytest.raises(InputError, match=r"cannot run 'quantise': .* \(and 1 more\)"):
         require_rules(broken.graph(), TENSORRT_11)

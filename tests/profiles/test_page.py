@@ -13,7 +13,7 @@ import pytest
 from sefa_edge.edge.tools.painting import paint
 from sefa_edge.profiles.page.axes import LogAxis, format_tick
 from sefa_edge.profiles.page.curves import draw_curves
-from sefa_edge.profiles.page.histogram import OverlayWords, draw_histogram, draw_overlay
+from sefa_edge.profiles.page.histogram import OverlayText, draw_histogram, draw_overlay
 from sefa_edge.profiles.page.parts import Cell, facts, meter, render_page, section, table, tile
 from sefa_edge.profiles.page.rows import Bar, Row, RowsLayout, draw_rows, draw_waterfall
 from sefa_edge.profiles.page.shapes import Box, Drawing, Line, Text
@@ -33,7 +33,7 @@ def drawings() -> Iterator[Drawing]:
     """One of each chart."""
     bins = duration_bins(SAMPLES_NS, 60)
     yield draw_histogram("a stage", bins, {"p50": 4e4, "p99": 1.1e6, "max": 2e7})
-    yield draw_overlay(dict.fromkeys("abcd", bins), OverlayWords("lateness", "time", "ticks", 1e6))
+    yield draw_overlay(dict.fromkeys("abcd", bins), OverlayText("lateness", "time", "ticks", 1e6))
     rows = [Row("a row", (Bar("tail", 1, 3, 7, 20, 3), Bar("median", 1, 2, 7, 20, 3)), "2 ms", " · 3 ms", "a hint")]
     yield draw_waterfall("stages", rows, RowsLayout(34, 190, 150, 5), format_tick)
     yield draw_rows("layers", rows, RowsLayout(26, 230, 190, 5), 4)

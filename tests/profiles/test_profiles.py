@@ -45,7 +45,7 @@ def test_the_hash_tells_limits_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("servo_id: 3", "servo_id: 2", "share the same servo_id"),
+        ("servo_id: 3", "servo_id: 2", "have the same servo_id"),
         ("servo_id: 3", "servo_id: 254", "servo_id"),
         ("baud: 1000000", "baud: 1000001", "baud"),
         ("range_max_ticks: 3299", "range_max_ticks: 4096", "range_max_ticks"),
@@ -63,7 +63,7 @@ def test_the_hash_tells_limits_apart(tmp_path: Path) -> None:
         ("p_gain: 32", "{p_gain: 32", "not valid YAML"),
         ("[temperature, current, overload]", "[temperature, load]", "unload_on"),
         ("p_gain: 32", "torque_limit_pct: 60.0\n  max_torque_pct: 50.0", "torque_limit_pct 60.0 is above"),
-        ("p_gain: 32", "overload_torque_pct: 20\n  protective_torque_pct: 30", "an overload would last for ever"),
+        ("p_gain: 32", "overload_torque_pct: 20\n  protective_torque_pct: 30", "an overload would never end"),
         ("baud: 1000000", "baud: fast", "baud"),
         ("baud: 1000000", "boud: 1000000", "boud"),
         ("max_deg: 110.0", "max_deg: -120.0", "must be below"),
@@ -105,7 +105,7 @@ def test_a_profile_names_the_servo_models_that_it_allows(tmp_path: Path) -> None
     assert load_arm_profile("so101").models_of(profile.joints[0]) == ("STS3215",)
     for wrong in ("SCS0009", "STS9999", "777", "STS3046"):
         mine.write_text(GOOD.read_text().replace("servo_models: [STS3215]", f"servo_models: ['{wrong}']"))
-        with pytest.raises(InputError, match=f"'{wrong}' is no servo model that can be used"):
+        with pytest.raises(InputError, match=f"'{wrong}' is not a usable servo model"):
             load_arm_profile(str(mine))
 
 

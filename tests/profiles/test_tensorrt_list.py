@@ -52,9 +52,9 @@ def odd(op_type: str, inputs: Any = None, outputs: Any = None, **attributes: Any
 
 KERNEL: dict[str, Any] = {"kernel_shape": [2, 2]}
 REFUSED_ATTRIBUTES = {
-    "dilated pooling": (odd("MaxPool", dilations=[2, 2], **KERNEL), {}, 17, "dilations of 1 alone"),
+    "dilated pooling": (odd("MaxPool", dilations=[2, 2], **KERNEL), {}, 17, "dilations of only 1"),
     "storage order": (odd("MaxPool", storage_order=1, **KERNEL), {}, 17, "storage_order 0, not 1"),
-    "indices of a pooling": (odd("MaxPool", outputs=["y", "i"], **KERNEL), {}, 17, "its first 1 outputs alone"),
+    "indices of a pooling": (odd("MaxPool", outputs=["y", "i"], **KERNEL), {}, 17, "its first 1 outputs"),
     "pooling in four dimensions": (odd("AveragePool", kernel_shape=[1, 1, 1, 1]), {}, 17, "for 2 or 3 axes, not for 4"),
     "an unknown padding": (odd("MaxPool", auto_pad="SAME", **KERNEL), {}, 17, "NOTSET or SAME_UPPER"),
     "L3 pooling": (odd("LpPool", p=3, **KERNEL), {}, 17, "with p 1 or 2, not 3"),
@@ -121,15 +121,15 @@ REFUSED_ATTRIBUTES = {
         17,
         "stash_type 1 or 10",
     ),
-    "computed scales": (odd("Resize", ["x", "", "a"]), {}, 17, "a constant 'a', and this one is computed"),
-    "limits left empty": (odd("Clip", ["x", ""]), {}, 17, "no Clip whose limits are named and left empty"),
+    "computed scales": (odd("Resize", ["x", "", "a"]), {}, 17, "a constant 'a', but this one is computed"),
+    "limits left empty": (odd("Clip", ["x", ""]), {}, 17, "no Clip whose limits are present but empty"),
     "a vector and a tensor": (
         odd("MatMul", ["v", "x"]),
         {"v": np.ones(8, np.float32)},
         17,
-        "no MatMul of a vector with a tensor of 4",
+        "no MatMul of a vector and a tensor of 4",
     ),
-    "computed axes": (odd("ReduceSum", ["x", "a"]), {}, 17, "a constant 'a', and this one is computed"),
+    "computed axes": (odd("ReduceSum", ["x", "a"]), {}, 17, "a constant 'a', but this one is computed"),
 }
 
 
@@ -167,10 +167,15 @@ DIMENSIONS = {
     "a value": (odd("Relu"), {"x": NINE}, {}, "'x' has 9 dimensions, TensorRT"),
     "a shape": (odd("Reshape", ["x", "s"]), FLOATS, {"s": np.array(NINE)}, "'y' has 9 dimensions"),
     "a repetition": (odd("Expand", ["x", "s"]), FLOATS, {"s": np.array(NINE)}, "'y' has 9 dimensions"),
-    "a convolution": (odd("Conv", ["x", "x"]), {"x": [1, 3, 2, 2, 2, 2]}, {}, "takes Conv of 3 or 4 or 5 dimensions"),
+    "a convolution": (odd("Conv", ["x", "x"]), {"x": [1, 3, 2, 2, 2, 2]}, {}, "accepts Conv of 3 or 4 or 5 dimensions"),
     "its kernel": (odd("Conv", ["x", "w"], kernel_shape=[1, 1, 1, 1]), FLOATS, {}, "for 1 or 2 or 3 axes, not for 4"),
-    "a pooling": (odd("MaxPool", kernel_shape=[2, 2]), {"x": [1, 3, 8]}, {}, "takes MaxPool of 4 or 5 dimensions"),
-    "a grid": (odd("GridSample", ["x", "x"]), {"x": [1, 3, 4, 8, 8]}, {}, "takes GridSample of 4 dimensions, not of 5"),
+    "a pooling": (odd("MaxPool", kernel_shape=[2, 2]), {"x": [1, 3, 8]}, {}, "accepts MaxPool of 4 or 5 dimensions"),
+    "a grid": (
+        odd("GridSample", ["x", "x"]),
+        {"x": [1, 3, 4, 8, 8]},
+        {},
+        "accepts GridSample of 4 dimensions, not of 5",
+    ),
 }
 
 
@@ -185,7 +190,7 @@ def test_numbers_of_dimensions(node: Any, inputs: Any, constants: Any, told: str
 def test_products_that_8_6_does_not_take(equation: str) -> None:
     inputs = ["x"] * (equation.count(",") + 1)
     content = model_of(odd("Einsum", inputs, equation=equation))
-    assert "Einsum without ellipsis and diagonals" in verdict(content, TENSORRT_8_6)[0].explanation
+    assert "Einsum only without ellipsis and diagonals" in verdict(content, TENSORRT_8_6)[0].explanation
     assert verdict(content, TENSORRT_10_3) == []
     assert verdict(model_of(odd("Einsum", ["x", "x"], equation="abij,abjk -> abik")), TENSORRT_8_6) == []
 
@@ -234,7 +239,7 @@ def test_a_type_that_is_not_on_the_list(node: Any, dtype: int, target: Target, t
 def test_an_operator_that_is_not_on_the_list(op_type: str, target: Target) -> None:
     found = verdict(model_of(odd(op_type)), target)
     assert [(rule.rule, rule.node) for rule in found] == [("operator", "odd")]
-    assert found[0].explanation == f"{op_type} is not on the list of operators that {target.name} takes"
+    assert found[0].explanation == f"{op_type} is not on the list of operators that {target.name} accepts"
 
 
 def test_what_came_later_is_refused_before() -> None:
@@ -257,7 +262,7 @@ def test_files_of_operators_without_an_importer(capsys: pytest.CaptureFixture[st
             found = [rule for rule in broken_rules(load_onnx(file), target) if rule.rule == "operator"]
             assert target.name in found[0].explanation
         assert main(["inspect", str(file), "--target", "orin"]) == 1
-        assert "is not on the list of operators that TensorRT 10.3 takes" in capsys.readouterr().out
+        assert "is not on the list of operators that TensorRT 10.3 accepts" in capsys.readouterr().out
 
 
 def test_the_list_is_about_every_version_and_about_operators_that_exist() -> None:

@@ -79,7 +79,7 @@ def _try_pieces(stream: bytes, dice: Random) -> None:
 
 def _try_table(stream: bytes, expected: list[bytes]) -> None:
     table = StateTable(IDS, [SCALE] * len(IDS), [1] * len(IDS))
-    valid = table.take(stream, 1)
+    valid = table.update(stream, 1)
     newest = {frame[2]: frame for frame in expected if len(frame) == FRAME_BYTES}
     assert valid.tolist() == [servo_id in newest for servo_id in IDS]
     state = table.joint_state(1, 1, valid)

@@ -56,7 +56,7 @@ def test_the_range_is_where_the_hand_went_or_it_is_refused(middle: int, steps: l
         assert not sweep[0].jumped
     else:
         (finding,) = findings(ARM, sweep)
-        assert finding.middle_anew
+        assert finding.restart
 
 
 @given(encoders, st.integers(-2047, 2047), st.lists(st.one_of(st.none(), st.integers(-500, 500)), max_size=40))
@@ -78,7 +78,7 @@ def test_a_gap_in_which_the_joint_went_far_is_not_trusted() -> None:
 def test_a_joint_that_was_hardly_moved_says_how_far_and_how_far_it_should() -> None:
     sweep, _ = swept(1000, [-300, 500])
     (finding,) = findings(ARM, sweep)
-    assert (finding.problem, finding.middle_anew) == ("was moved over 500 of about 2503 ticks", False)
+    assert (finding.problem, finding.restart) == ("was moved over 500 of about 2503 ticks", False)
     with pytest.raises(InputError, match="shoulder_pan was moved over 500 of about 2503 ticks") as caught:
         result(ARM, sweep)
     assert caught.value.exit_code == 1

@@ -43,7 +43,7 @@ def test_pictures_within_their_limits_are_no_trouble(rounds: list[tuple[int, int
         assert judge.trouble(now_ns + gap_ns) is None
         now_ns += gap_ns
         for camera in CAMERAS:
-            judge.hear(camera, seen(now_ns, still_ns, dark_ns))
+            judge.add(camera, seen(now_ns, still_ns, dark_ns))
     assert judge.trouble(now_ns + wait_ns) is None
     assert judge.together is bool(rounds)
 
@@ -53,7 +53,7 @@ def test_the_camera_that_grows_old_is_named(late: str, beyond_ns: int) -> None:
     judge = watch()
     now_ns = START_NS + AGE_NS + beyond_ns
     for camera in CAMERAS:
-        judge.hear(camera, seen(START_NS if camera == late else now_ns))
+        judge.add(camera, seen(START_NS if camera == late else now_ns))
     trouble = judge.trouble(now_ns)
     assert fault_of(trouble) is Fault.CAMERA_STALE
     assert str(trouble.about if trouble else "").startswith(f"{late}, ")
@@ -64,7 +64,7 @@ def test_the_first_picture_of_an_episode_may_be_late(silent: str, around_ns: int
     judge = watch()
     now_ns = max(START_NS, START_NS + FIRST_PICTURE_NS + around_ns)
     for camera in CAMERAS:
-        judge.hear(camera, seen(START_NS - 1 if camera == silent else now_ns))
+        judge.add(camera, seen(START_NS - 1 if camera == silent else now_ns))
     assert fault_of(judge.trouble(now_ns)) is (Fault.CAMERA_STALE if around_ns > 0 else Fault.NONE)
     assert not judge.together
 
@@ -74,8 +74,8 @@ def test_blind_cameras_are_named_and_the_dark_ones_first(blind: str, still_ns: i
     judge, patient = watch(), watch(Patience())
     for camera in CAMERAS:
         picture = seen(START_NS, still_ns, dark_ns) if camera == blind else seen(START_NS)
-        judge.hear(camera, picture)
-        patient.hear(camera, picture)
+        judge.add(camera, picture)
+        patient.add(camera, picture)
     trouble = judge.trouble(START_NS)
     frozen = Fault.CAMERA_FROZEN if still_ns >= FROZEN_NS else Fault.NONE
     assert fault_of(trouble) is (Fault.CAMERA_DARK if dark_ns >= DARK_NS else frozen)
@@ -90,7 +90,7 @@ def test_cameras_that_are_never_together_are_trouble_and_are_not_acted_upon(skew
     for index in range(1, rounds):
         now_ns = START_NS + index * period_ns
         for camera in CAMERAS:
-            judge.hear(camera, seen(now_ns - (skew_ns if camera == "side" else 0)))
+            judge.add(camera, seen(now_ns - (skew_ns if camera == "side" else 0)))
         found = found or fault_of(judge.trouble(now_ns))
         if judge.together:
             assert skew_ns <= SKEW_NS

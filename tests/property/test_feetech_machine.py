@@ -82,16 +82,16 @@ class DriverMachine(RuleBasedStateMachine):
 
     @rule(share=st.floats(0, 0.35))
     def answers_are_late_in_time(self, share: float) -> None:
-        self.bus.held_back_ns = round(share * PERIOD_NS)
+        self.bus.adapter_delay_ns = round(share * PERIOD_NS)
         self.cycle_must_be_whole()
-        self.bus.held_back_ns = 0
+        self.bus.adapter_delay_ns = 0
 
     @rule(periods=st.floats(0.7, 1.3))
     def answers_are_too_late(self, periods: float) -> None:
         """They answer the next question; after that everybody is up to date again."""
-        self.bus.held_back_ns = round(periods * PERIOD_NS)
+        self.bus.adapter_delay_ns = round(periods * PERIOD_NS)
         assert self.read() is None
-        self.bus.held_back_ns, self.late = 0, self.arrived
+        self.bus.adapter_delay_ns, self.late = 0, self.arrived
         self.rest()
         self.read()
         self.rest()

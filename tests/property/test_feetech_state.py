@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sefa_edge.firmware_bridge.host.calibration import JointScale
 from sefa_edge.firmware_bridge.host.feetech import registers as reg
-from sefa_edge.firmware_bridge.host.feetech.goal_frame import GoalFrame, speed_wall_counts
+from sefa_edge.firmware_bridge.host.feetech.goal_packet import GoalPacket, speed_limit_counts
 from sefa_edge.firmware_bridge.host.feetech.protocol import Instruction, decode, encode
 from sefa_edge.firmware_bridge.host.feetech.servo_state import FRAME_BYTES, StateTable
 from sefa_edge.firmware_bridge.host.messages import JointState
@@ -51,7 +51,7 @@ def frames(answered: tuple[tuple[int, bytes], ...]) -> list[bytes]:
 
 def read(received: bytes, table: StateTable | None = None, stamp_ns: int = 1) -> JointState:
     table = table or StateTable(IDS, SCALES, UNITS)
-    return table.joint_state(1, stamp_ns, table.take(received, stamp_ns))
+    return table.joint_state(1, stamp_ns, table.update(received, stamp_ns))
 
 
 def value_of(register: reg.Register, data: bytes) -> int:
@@ -128,9 +128,9 @@ speeds = st.lists(st.integers(1, 0x7FFF), min_size=len(IDS), max_size=len(IDS))
 
 @given(st.lists(positions, min_size=1, max_size=3), speeds)
 def test_a_goal_is_one_sync_write_of_ticks_with_their_speeds(goals: list[list[float]], counts: list[int]) -> None:
-    frame = GoalFrame(IDS, SCALES, counts)
+    frame = GoalPacket(IDS, SCALES, counts)
     for joint_deg in goals:
-        (packet,) = decode(frame.filled(joint_deg))
+        (packet,) = decode(frame.encode(joint_deg))
         assert packet.code == Instruction.SYNC_WRITE
         assert packet.parameters[:2] == bytes((reg.COMMAND_BLOCK.address, reg.COMMAND_BLOCK.count))
         entries = [packet.parameters[i : i + 8] for i in range(2, len(packet.parameters), 8)]
@@ -141,18 +141,18 @@ def test_a_goal_is_one_sync_write_of_ticks_with_their_speeds(goals: list[list[fl
 
 def test_a_goal_of_another_arm_is_refused() -> None:
     with pytest.raises(ValueError, match="3 positions for 4 joints"):
-        GoalFrame(IDS, SCALES, [1] * len(IDS)).filled([0.0] * 3)
+        GoalPacket(IDS, SCALES, [1] * len(IDS)).encode([0.0] * 3)
 
 
 def test_a_goal_for_six_servos_is_56_bytes() -> None:
-    assert len(GoalFrame(range(1, 7), [SCALES[0]] * 6, [1] * 6).filled([0.0] * 6)) == 56
+    assert len(GoalPacket(range(1, 7), [SCALES[0]] * 6, [1] * 6).encode([0.0] * 6)) == 56
 
 
 @given(st.floats(1, 1e5), st.sampled_from(SCALES), st.sampled_from([1, 50]))
 def test_the_speed_of_a_goal_is_never_stop_and_never_below_the_limit(
     velocity: float, scale: JointScale, unit: int
 ) -> None:
-    counts = speed_wall_counts(velocity, scale, unit)
+    counts = speed_limit_counts(velocity, scale, unit)
     wanted_ticks_s = velocity / abs(scale.joint_per_tick)
     assert 1 <= counts <= reg.MAX_SPEED_COUNTS
     assert (
@@ -167,7 +167,7 @@ ticks_of_a_run = st.lists(st.tuples(st.floats(-1, 1), st.integers(0, 4)), min_si
 def test_the_speed_of_a_goal_does_not_hold_back_a_healthy_run(run: list[tuple[float, int]]) -> None:
     """Goals every 10 ms, each at most the fastest step from the last, some late: no joint is further behind."""
     limit_deg_s, scale, period_ns = 240.0, SCALES[0], ms_to_ns(10)
-    speed_ticks_s = speed_wall_counts(limit_deg_s, scale, 1)
+    speed_ticks_s = speed_limit_counts(limit_deg_s, scale, 1)
     ramp, goal_deg, latest_ms = GoalRamp(), 0.0, 0
     ramp.restart(scale.to_ticks(goal_deg))
     for tick, (step, late_ms) in enumerate(run):

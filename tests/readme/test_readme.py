@@ -1,4 +1,4 @@
-"""What the documents tell people to type exists, what is marked `<!-- run -->` runs, what they link to is there."""
+"""Commands and options in the documents exist, blocks marked `<!-- run -->` run, and links work."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_make_target_exists(path: Path, words: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("path", "words"), [*every("python"), *every("python3"), *every("pytest")], ids=name_of)
-def test_files_that_are_run_exist(path: Path, words: list[str]) -> None:
+def test_files_in_commands_exist(path: Path, words: list[str]) -> None:
     named = [word for word in words[1:] if word.endswith(".py") or word.startswith("tests/")]
     assert all((ROOT / word).exists() for word in named)
 
@@ -92,7 +92,7 @@ def marked_programs() -> list[tuple[Path, str, str]]:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A place that looks like the checkout, where what a program writes is not left in the real one."""
+    """A copy of the checkout made of links, so that programs do not write to the real one."""
     for entry in ROOT.iterdir():
         if entry.name != "out":
             (tmp_path / entry.name).symlink_to(entry)

@@ -1,4 +1,4 @@
-"""Recorded runs in lock-step: loop, policy, taps and recorder of `sefa-edge run`, in one process, without real time."""
+"""Recorded runs in lock-step: loop, policy, taps and recorder of `sefa-edge run`, in one process, not in real time."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ NEARBY = {"park_pose_deg": [0.0, -20.0, 20.0, 10.0, 0.0, 10.0], "move_velocity_d
 
 
 class MoodyArm(PlantArm):
-    """Keeps silent in some readings, and loses its port in one goal."""
+    """Does not answer some readings, and loses its port in one goal."""
 
     silent = frozenset({40, 41, 120})
     unplugged = 150
@@ -132,7 +132,7 @@ class LockStep:
             if tick % chunk_ticks == PICTURE_TICKS:
                 observation = self.frames.observe(self.joints)
                 chunk = self.policy.plan(observation)
-                self.tap.tell(observation, chunk)
+                self.tap.record(observation, chunk)
                 self.links.waiting_chunks.append(chunk)
             self.tick()
         self._note(RunStage.EPISODE_END, episode, "success")
@@ -154,7 +154,7 @@ class LockStep:
 
 
 def perform(run: LockStep) -> Path:
-    """Two episodes, then home."""
+    """Two episodes, then park."""
     run.play(1, 130)
     run.play(2, 100)
     run.park()
@@ -165,19 +165,19 @@ def perform(run: LockStep) -> Path:
 
 @pytest.fixture(scope="session")
 def recorded(reach_engine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole recording."""
+    """A complete recording."""
     return perform(LockStep(reach_engine, tmp_path_factory.mktemp("recorded") / "run.mcap"))
 
 
 @pytest.fixture
 def lock_step(reach_engine: Path, tmp_path: Path) -> LockStep:
-    """A run that a test performs itself."""
+    """A run that the test steps itself."""
     return LockStep(reach_engine, tmp_path / "run.mcap")
 
 
 @pytest.fixture
 def recorded_moody(reach_engine: Path, tmp_path: Path) -> Path:
-    """A whole recording of an arm that falls silent and is unplugged."""
+    """A complete recording of an arm that stops answering and is unplugged."""
     return perform(LockStep(reach_engine, tmp_path / "run.mcap", MoodyArm))
 
 
@@ -191,7 +191,7 @@ def write_changed(path: Path, to: Path, change: Change, attach: Callable[[Stored
     channels: dict[str, int] = {}
     for stored in read_mcap(path):
         if isinstance(stored, StoredMetadata):
-            writer.describe(stored.name, stored.words)
+            writer.describe(stored.name, stored.entries)
         elif isinstance(stored, StoredAttachment):
             writer.attach(stored.name, attach(stored), 0)
         elif isinstance(stored, StoredMessage):

@@ -1,4 +1,4 @@
-"""Recorded runs as a dataset: which picture, reading and goal a frame holds, and what is left out."""
+"""Recordings as a dataset: the picture, reading and goal of each frame, and which episodes are skipped."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_two_runs_make_one_dataset(recorded: Path, tmp_path: Path) -> None:
     assert len(set(open_dataset(tmp_path / "data").episode.tolist())) == 4
 
 
-def test_an_episode_with_a_hole_is_left_out(
+def test_an_episode_with_a_gap_is_skipped(
     recorded: Path, tmp_path: Path, rewrite: Rewrite, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first_end = next(event["stamp_ns"] for event in parsed(recorded, EVENT) if event["stage"] == "EPISODE_END")
@@ -74,11 +74,11 @@ def test_an_episode_with_a_hole_is_left_out(
 
     path = rewrite(recorded, tmp_path / "blind.mcap", blind)
     assert main(["dataset", "from-runs", str(path), "-o", str(tmp_path / "data")]) == 0
-    assert "episode 1 is left out: no picture of front" in capsys.readouterr().out
+    assert "episode 1 is skipped: no picture of front" in capsys.readouterr().out
     assert len(set(open_dataset(tmp_path / "data").episode.tolist())) == 1
 
 
-def test_a_recording_that_was_cut_gives_its_whole_episodes(recorded: Path, tmp_path: Path, rewrite: Rewrite) -> None:
+def test_a_truncated_recording_yields_its_complete_episodes(recorded: Path, tmp_path: Path, rewrite: Rewrite) -> None:
     ends = [event["stamp_ns"] for event in parsed(recorded, EVENT) if event["stage"] == "EPISODE_END"]
 
     def cut(stored: StoredMessage) -> Iterator[bytes]:
@@ -97,8 +97,8 @@ def test_a_recording_that_was_cut_gives_its_whole_episodes(recorded: Path, tmp_p
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (("--only", "failure"), "there is no whole episode in these runs"),
-        (("--task-name", "reach", "--only", "timeout"), "there is no whole episode"),
+        (("--only", "failure"), "these runs contain no complete episode"),
+        (("--task-name", "reach", "--only", "timeout"), "these runs contain no complete episode"),
     ],
 )
 def test_without_episodes_nothing_is_left_behind(

@@ -1,4 +1,4 @@
-"""`sefa-edge run --record` with its real processes: recorded, replayed, and carried on without its recorder."""
+"""`sefa-edge run --record` with its real processes: recorded, replayed, and continued without its recorder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sefa_edge.cli import main
-from sefa_edge.edge.recording.mcap_file import CutShort, read_mcap
+from sefa_edge.edge.recording.mcap_file import Truncated, read_mcap
 from sefa_edge.edge.recording.names import PARTIAL
 from sefa_edge.profiles.recording.dataset import open_dataset
 
@@ -42,7 +42,7 @@ def test_a_run_is_recorded_replayed_and_made_a_dataset(
     assert len(open_dataset(tmp_path / "data")) > 5
 
 
-def test_a_run_goes_on_when_its_recorder_is_killed(
+def test_a_run_continues_when_its_recorder_is_killed(
     reach_engine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with start(reach_engine, tmp_path, "--seconds", "2") as process:
@@ -57,7 +57,7 @@ def test_a_run_goes_on_when_its_recorder_is_killed(
     assert "arm parked and released" in words
     (left,) = tmp_path.iterdir()
     assert left.name.endswith(".mcap" + PARTIAL)
-    assert any(isinstance(part, CutShort) for part in read_mcap(left))
+    assert any(isinstance(part, Truncated) for part in read_mcap(left))
     assert main(["replay", str(left), "--part", "commands"]) == 0
     assert "note: the recording is not complete" in capsys.readouterr().out
 
@@ -67,7 +67,7 @@ def test_a_folder_that_cannot_be_made_is_refused_at_once(reach_engine: Path, tmp
     with start(reach_engine, tmp_path / "file" / "runs", "--seconds", "2") as process:
         words, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2
-    assert "cannot be made" in words
+    assert "cannot be created" in words
 
 
 def _wait_for_recorder(process: subprocess.Popen[str]) -> int:

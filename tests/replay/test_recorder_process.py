@@ -1,4 +1,4 @@
-"""The recorder as a process: fed by hand, killed, filled up, and with its file taken away."""
+"""The recorder as a process: with records sent by the test, killed, at its limit, and with its file removed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sefa_edge.edge.ipc.ring_reader import RingInput
 from sefa_edge.edge.ipc.run_event import RunEvent, RunStage
 from sefa_edge.edge.ipc.transport import ChannelClosed, FrameDescriptor, FrameRing, channel_pair
 from sefa_edge.edge.pictures import decode_picture
-from sefa_edge.edge.recording.mcap_file import CutShort, StoredMessage, read_mcap
+from sefa_edge.edge.recording.mcap_file import StoredMessage, Truncated, read_mcap
 from sefa_edge.edge.recording.names import PARTIAL
 from sefa_edge.edge.recording.recorder_config import RecorderConfig
 from sefa_edge.edge.recording.topics import EVENT, LOSSES, Losses, Picture, picture_topic
@@ -28,7 +28,7 @@ HEIGHT, WIDTH = 48, 64
 
 
 class Bench:
-    """A recorder with one camera, and everybody who talks to it."""
+    """A recorder with one camera, and all its senders."""
 
     def __init__(self, path: Path, limit_bytes: int = 100 << 20) -> None:
         self.path = path
@@ -61,7 +61,7 @@ class Bench:
         return self.path.with_name(self.path.name + PARTIAL)
 
     def show(self) -> None:
-        """One picture that does not compress, and time for the recorder to take it."""
+        """Send a picture that does not compress, and wait until the recorder has received it."""
         sequence = len(self.shown)
         self.shown.append(self.random.integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8))
         slot = self.ring.write(sequence, self.shown[-1])
@@ -96,7 +96,7 @@ def wait_for_start(bench: Bench) -> None:
         assert bench.child.wait(0.02) is None, bench.child.stderr_tail()
 
 
-def test_pictures_are_lossless_and_the_end_is_waited_for(bench: Bench) -> None:
+def test_pictures_are_lossless_and_written_before_the_end(bench: Bench) -> None:
     wait_for_start(bench)
     bench.say(RunStage.EPISODE_BEGIN)
     for _ in range(5):
@@ -111,10 +111,10 @@ def test_pictures_are_lossless_and_the_end_is_waited_for(bench: Bench) -> None:
     events = [from_json(part.content, RunEvent, EVENT) for part in stored(bench.path, EVENT)]
     expected = [(RunStage.EPISODE_BEGIN, ""), (RunStage.END, "arm parked")]
     assert [(event.stage, event.text) for event in events] == expected
-    assert not any(isinstance(part, CutShort) for part in read_mcap(bench.path))
+    assert not any(isinstance(part, Truncated) for part in read_mcap(bench.path))
 
 
-def test_what_cannot_be_understood_or_caught_is_counted(bench: Bench) -> None:
+def test_invalid_records_and_lost_pictures_are_counted(bench: Bench) -> None:
     wait_for_start(bench)
     bench.control.send(b"nonsense")
     bench.control.send(bytes(100))
@@ -135,7 +135,7 @@ def test_a_killed_recorder_leaves_what_it_had(bench: Bench) -> None:
     assert not bench.path.exists()
     kept = stored(bench.partial, picture_topic("front"))
     assert 20 < len(kept) <= len(bench.shown)
-    assert any(isinstance(part, CutShort) for part in read_mcap(bench.partial))
+    assert any(isinstance(part, Truncated) for part in read_mcap(bench.partial))
 
 
 def test_a_full_recording_ends_with_its_reason(tmp_path: Path) -> None:
@@ -144,9 +144,9 @@ def test_a_full_recording_ends_with_its_reason(tmp_path: Path) -> None:
         wait_for_start(bench)
         give_up_s = time.monotonic() + PATIENCE_S
         while bench.child.exit_code is None and time.monotonic() < give_up_s:
-            with suppress(ChannelClosed):  # it may end any moment
+            with suppress(ChannelClosed):  # it may exit at any time
                 bench.show()
-            time.sleep(0.001)  # of pictures that come faster than it can write, it keeps few
+            time.sleep(0.001)  # it keeps few of the pictures that arrive faster than it can write
         assert bench.child.exit_code == 1
         assert str(bench.child.failure()) == "it has reached its limit of 1 MB"
         assert len(stored(bench.path, picture_topic("front"))) > 50
@@ -162,7 +162,7 @@ def test_a_vanished_file_ends_with_its_reason(bench: Bench) -> None:
     assert "removed" in str(bench.child.failure())
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "nowhere" / "run.mcap")
     try:
         assert bench.child.wait(PATIENCE_S) == 2

@@ -1,4 +1,4 @@
-"""What a recording holds, that it survives being cut anywhere, and that it never grows beyond its bounds."""
+"""The contents of a recording, reading it when it is truncated anywhere, and its size limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sefa_edge.edge.ipc.records import JointSample
 from sefa_edge.edge.ipc.tick_trace import Operation, TickTrace
 from sefa_edge.edge.ipc.transport import FrameDescriptor
 from sefa_edge.edge.ipc.vocabulary import Command, Mode
-from sefa_edge.edge.recording.mcap_file import CutShort, McapWriter, StoredMessage, StoredMetadata, read_mcap
+from sefa_edge.edge.recording.mcap_file import McapWriter, StoredMessage, StoredMetadata, Truncated, read_mcap
 from sefa_edge.edge.recording.names import PARTIAL, free_path
 from sefa_edge.edge.recording.recorded_run import open_run
 from sefa_edge.edge.recording.recording import Recording, RecordingFull, RunFacts
@@ -60,18 +60,20 @@ def test_schemas_hold_only_what_foxglove_plots() -> None:
 
 def test_the_run_is_described(recorded: Path, reach_engine: Path) -> None:
     run = open_run(recorded)
-    assert run.words["engine"] == str(reach_engine)
-    assert run.words["numpy"] == np.__version__
-    assert run.words["processor"] == processor_name()
+    assert run.metadata["engine"] == str(reach_engine)
+    assert run.metadata["numpy"] == np.__version__
+    assert run.metadata["processor"] == processor_name()
     assert run.card.name == "reach"
     assert run.arm.joint_names == run.card.joint_names
-    assert run.cut_short() == ""
+    assert run.truncation() == ""
     assert open_run(recorded.parent).path == recorded
 
 
-def test_pictures_carry_the_time_of_their_light(recorded: Path) -> None:
+def test_frames_have_their_capture_time(recorded: Path) -> None:
     offset_ns = next(
-        int(stored.words["realtime_offset_ns"]) for stored in read_mcap(recorded) if isinstance(stored, StoredMetadata)
+        int(stored.entries["realtime_offset_ns"])
+        for stored in read_mcap(recorded)
+        if isinstance(stored, StoredMetadata)
     )
     for stored in stored_messages(recorded):
         if stored.topic == picture_topic("front"):
@@ -88,7 +90,7 @@ def test_numbers_that_are_not_finite_come_back() -> None:
     assert back.tobytes() == sample.joint_deg.tobytes()
 
 
-def test_cut_anywhere_the_complete_chunks_are_read(recorded: Path, tmp_path: Path) -> None:
+def test_a_file_truncated_anywhere_yields_its_complete_chunks(recorded: Path, tmp_path: Path) -> None:
     content = recorded.read_bytes()
     whole = stored_messages(recorded)
     random = np.random.default_rng(1)
@@ -100,7 +102,7 @@ def test_cut_anywhere_the_complete_chunks_are_read(recorded: Path, tmp_path: Pat
         parts = list(read_mcap(path))
         found = [part for part in parts if isinstance(part, StoredMessage)]
         assert found == whole[: len(found)]
-        assert any(isinstance(part, CutShort) for part in parts)
+        assert any(isinstance(part, Truncated) for part in parts)
         read.append(len(found))
     assert read == sorted(read)
     assert read[-1] == len(whole)  # the index at the end is not needed
@@ -120,7 +122,7 @@ def test_damaged_bytes_never_crash_a_reader(recorded: Path, tmp_path: Path, seed
         assert len(stored_messages(run.path)) <= len(stored_messages(recorded))
 
 
-def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_recording_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.mcap").write_text("nothing of the kind")
     for path, words in (
         (tmp_path / "text.mcap", "is not a recording"),
@@ -130,7 +132,7 @@ def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=words):
             open_run(path)
     (tmp_path / "text.mcap").unlink()
-    with pytest.raises(InputError, match="holds no recordings"):
+    with pytest.raises(InputError, match="contains no recordings"):
         open_run(tmp_path)
 
 
@@ -177,7 +179,7 @@ def test_a_removed_file_is_noticed(tmp_path: Path) -> None:
         recording.close()
 
 
-def test_strangers_are_not_recorded(tmp_path: Path) -> None:
+def test_unknown_records_are_not_recorded(tmp_path: Path) -> None:
     recording = Recording(tmp_path / "run.mcap", 1 << 20, NO_FACTS)
     for record in (b"", b"\x01", bytes(64)):
         with pytest.raises(RecordError):

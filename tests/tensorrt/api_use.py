@@ -1,9 +1,9 @@
-"""What our source uses of TensorRT, checked against the genuine bindings: `python api_use.py [--misspell] FILE...`.
+"""Our uses of TensorRT, checked against the real bindings: `python api_use.py [--misspell] FILE...`.
 
 Run with the bindings on the path. Reads the sources with `ast` and follows the library's objects through them: a name
 leads to a class, a call to what the binding's own docstring says that it returns, an argument to the parameter of our
 function. Reports as JSON what is used, and every use that this version of the library would refuse. With --misspell,
-each attribute is misspelt in turn, and the report names those that nobody would have noticed.
+each attribute is misspelt in turn, and the report lists those that were not noticed.
 """
 
 from __future__ import annotations
@@ -248,7 +248,7 @@ class Checker(ast.NodeVisitor):
                 self.parameters[function.name, name] = known
 
     def check_arguments(self, node: ast.Call, function: object) -> str | None:
-        """Does an overload of the docstring take these arguments? What it returns."""
+        """The return type of the overload in the docstring that accepts these arguments."""
         overloads = [found for found in SIGNATURE.findall(function.__doc__ or "") if "*args" not in found[1]]
         if not overloads or any(isinstance(argument, ast.Starred) for argument in node.args):
             return None
@@ -263,7 +263,7 @@ class Checker(ast.NodeVisitor):
         return None
 
     def unknown(self, node: ast.Attribute) -> None:
-        """A word of the library on something that inference cannot follow would go unchecked."""
+        """A name of the library on an object of unknown type would not be checked."""
         if node.attr in self.library.words and node.attr not in self.own_words and node.attr not in self.functions:
             self.problem(node, f"cannot tell what '{ast.unparse(node.value)}' of '.{node.attr}' is")
 

@@ -1,4 +1,4 @@
-"""Genuine bindings and libraries of NVIDIA, fetched once into .cache/, and C stubs for what needs a GPU."""
+"""NVIDIA's real bindings and libraries, downloaded once into .cache/, and C stubs for what needs a GPU."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def package() -> Package:
 
 @pytest.fixture(scope="session")
 def rtx(package: Package) -> Path:
-    """A folder to put on PYTHONPATH, holding TensorRT-RTX: parser, compiler and bindings."""
+    """A folder for PYTHONPATH with TensorRT-RTX: parser, compiler and bindings."""
     site = CACHE / f"rtx-{RTX[0][1]}-cp{sys.version_info[0]}{sys.version_info[1]}"
     if not site.exists():
         partial = site.with_name(site.name + ".partial")
@@ -59,7 +59,7 @@ def stub_libraries() -> Callable[[int], Path]:
 
 @pytest.fixture(scope="session")
 def stub_cuda(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that holds libcuda.so.1 of an Orin."""
+    """A folder with the libcuda.so.1 of an Orin."""
     folder = tmp_path_factory.mktemp("cuda")
     _compile(HERE / "stub_cuda.c", folder / "libcuda.so.1")
     return folder

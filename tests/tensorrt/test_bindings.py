@@ -1,4 +1,4 @@
-"""Every call of our builder and of our runner exists, with that signature, in every TensorRT that we claim."""
+"""Every call of our builder and our runner exists, with that signature, in every supported TensorRT."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ BREAKS = [
     ('"FP16", ', "", "BuilderFlag has no 'FP16'"),
     ("network = builder.create_network(", "network = unknowable().create_network(", "cannot tell what"),
 ]
-"""Mistakes to make in the builder on purpose, and what must be said about them with TensorRT 11.4."""
+"""Deliberate mistakes in the builder, and the expected messages with TensorRT 11.4."""
 
 available = [
     version for version in VERSIONS if sys.version_info[:2] <= NEWEST_PYTHON_OF.get(version, sys.version_info[:2])
@@ -87,7 +87,7 @@ def test_the_check_follows_the_builder_to_its_end(check: Check, version: str) ->
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
-def test_what_is_called_optional_is_in_some_versions_and_not_in_others(
+def test_optional_features_are_in_some_versions_and_not_in_others(
     check: Check, rtx: Path, with_paths: Callable[..., dict[str, str]], source: Path
 ) -> None:
     reports = [check(version, *SOURCES)[source.name] for version in available]
@@ -158,7 +158,7 @@ def test_the_command_runs_up_to_the_missing_gpu(
     tmp_path: Path,
     version: str,
 ) -> None:
-    """The whole command with genuine bindings: the driver is a stub, so TensorRT has to refuse, in one line."""
+    """The whole command with real bindings: the driver is a stub, so TensorRT must fail, with one line."""
     done = sefa_edge(
         "build", reach_engine.parent, "-o", tmp_path / "model.plan",
         python=(package(VERSIONS[version], version),),
@@ -166,7 +166,7 @@ def test_the_command_runs_up_to_the_missing_gpu(
     )  # fmt: skip
     if version == "8.6.1":  # reads opset 17 at most, and this engine has 18: refused before anything is built
         assert done.returncode == 2
-        assert "error: TensorRT 8.6.1 can build nothing of model.onnx, not fp32" in done.stderr
+        assert "error: TensorRT 8.6.1 can build nothing from model.onnx, not fp32" in done.stderr
         assert "opset 17" in done.stderr
     else:
         assert done.returncode == 4

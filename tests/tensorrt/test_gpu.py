@@ -1,4 +1,4 @@
-"""The GPU that the driver shows, on a stub driver of an Orin and on what is no driver at all."""
+"""The GPU that the driver reports, on a stub driver of an Orin and on a file that is not a driver."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_driver_without_device(ask: Callable[[str], list[object]]) -> None:
 
 
 def test_all_devices_hidden(ask: Callable[[str], list[object]]) -> None:
-    assert ask("hidden") == [None, "the NVIDIA driver shows no device"]
+    assert ask("hidden") == [None, "the NVIDIA driver lists no device"]
 
 
 def test_no_driver() -> None:
@@ -59,7 +59,7 @@ def test_no_driver() -> None:
     assert search.reason == "the NVIDIA driver is not installed (libcuda-of-nobody.so.1 cannot be loaded)"
 
 
-def test_a_library_that_is_no_driver() -> None:
+def test_a_library_that_is_not_a_driver() -> None:
     search = search_gpu("libc.so.6")
     assert search.gpu is None
     assert "libc.so.6 is not a CUDA driver" in search.reason

@@ -1,4 +1,4 @@
-"""What the runner does with an engine once TensorRT has given it one: a stand-in library on the stand-in driver."""
+"""The runner with an opened engine: a stand-in library on the stand-in driver."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ device = CudaOptions(library=driver, context_owner="driver")
 options = EngineOptions(plan=PlanOptions(device=device, launch=launch, warm_up_runs=3, warm_up_s=0.0))
 stub = ctypes.CDLL(driver)
 calls = lambda name: stub.stub_calls(name.encode())
-told = {"error": "", "hint": ""}
+printed = {"error": "", "hint": ""}
 try:
     engine = open_engine(Path(plan), options)
     enqueued, launched = calls("stub_enqueue_add"), calls("cuGraphLaunch")
@@ -60,7 +60,7 @@ try:
         noise = np.random.default_rng(seed).standard_normal((16, 6), np.float32)
         answers.append(engine.infer(pictures, joints, noise))
         differences.append(float(np.abs(answers[-1] - (noise + np.float32(0.5))).max()))
-    told |= {
+    printed |= {
         "largest": max(differences),
         "same_array": all(answer is answers[0] for answer in answers),
         "enqueued": calls("stub_enqueue_add") - enqueued,
@@ -70,26 +70,26 @@ try:
     try:
         engine.infer(pictures, joints.astype(np.float64), noise)
     except SefaError as error:
-        told["wrong_input"] = str(error)
+        printed["wrong_input"] = str(error)
     engine.close()
-    told["after_close"] = float(answers[0].sum())  # still the caller's to read
+    printed["after_close"] = float(answers[0].sum())  # still the caller's to read
 except SefaError as error:
-    told |= {"error": type(error).__name__ + ": " + str(error), "hint": error.hint}
-print(json.dumps({**told, "live": stub.stub_live(None)}))
+    printed |= {"error": type(error).__name__ + ": " + str(error), "hint": error.hint}
+print(json.dumps({**printed, "live": stub.stub_live(None)}))
 """
 Run = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
 def run(stand_in_driver: Path, make_reach_engine: Callable[[Path], Path], tmp_path: Path) -> Run:
-    """Opens a plan in a process of its own, infers four times and closes it."""
+    """Opens a plan in a separate process, infers four times and closes it."""
 
     def opened(launch: str = "graph", fails: str = "", tensors: dict = TENSORS, **variables: str) -> dict[str, Any]:
         card = json.loads(card_path(make_reach_engine(tmp_path)).read_text())
         plan = tmp_path / "model.plan"
         plan.write_bytes(HEADER + json.dumps({"tensors": tensors, "fails": fails}).encode())
-        told = {"engine_file": plan.name, "engine_sha256": sha256_of(plan), "format": "tensorrt"}
-        card_path(plan).write_text(json.dumps(card | told | {"plan": SPEC.model_dump()}))
+        printed = {"engine_file": plan.name, "engine_sha256": sha256_of(plan), "format": "tensorrt"}
+        card_path(plan).write_text(json.dumps(card | printed | {"plan": SPEC.model_dump()}))
         paths = os.pathsep.join([str(Path(__file__).parent / "stand_in"), os.environ.get("PYTHONPATH", "")])
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM, str(plan), launch],
@@ -105,37 +105,37 @@ def run(stand_in_driver: Path, make_reach_engine: Callable[[Path], Path], tmp_pa
 @pytest.mark.parametrize("integrated", ["1", ""], ids=["integrated", "discrete"])
 @pytest.mark.parametrize("launch", ["graph", "enqueue"])
 def test_every_call_answers_its_own_noise(run: Run, launch: str, integrated: str) -> None:
-    told = run(launch, **({"STUB_CUDA_INTEGRATED": integrated} if integrated else {}))
-    assert told["error"] == ""
-    assert told["largest"] == 0
-    assert told["same_array"]
-    assert (told["launched"], told["enqueued"]) == ((4, 0) if launch == "graph" else (0, 4))
-    assert "joints: float64" in told["wrong_input"]
-    assert told["live"] == 0  # nothing of the driver's is left after close
-    assert told["notes"] == ""
+    printed = run(launch, **({"STUB_CUDA_INTEGRATED": integrated} if integrated else {}))
+    assert printed["error"] == ""
+    assert printed["largest"] == 0
+    assert printed["same_array"]
+    assert (printed["launched"], printed["enqueued"]) == ((4, 0) if launch == "graph" else (0, 4))
+    assert "joints: got float64" in printed["wrong_input"]
+    assert printed["live"] == 0  # nothing of the driver is left after close
+    assert printed["notes"] == ""
 
 
 @pytest.mark.parametrize("function", ["cuStreamBeginCapture_v2", "cuStreamEndCapture", "cuGraphInstantiateWithFlags"])
-def test_where_capture_fails_kernels_are_enqueued_and_it_is_told(run: Run, function: str) -> None:
-    told = run(STUB_CUDA_FAIL=f"{function}:900")
-    assert (told["error"], told["largest"], told["launched"], told["enqueued"]) == ("", 0, 0, 4)
-    assert told["notes"].startswith("note: no CUDA graph, every run is enqueued kernel by kernel")
-    assert told["live"] == 0
+def test_a_failed_capture_is_reported_and_kernels_are_enqueued(run: Run, function: str) -> None:
+    printed = run(STUB_CUDA_FAIL=f"{function}:900")
+    assert (printed["error"], printed["largest"], printed["launched"], printed["enqueued"]) == ("", 0, 0, 4)
+    assert printed["notes"].startswith("note: no CUDA graph, every inference is enqueued kernel by kernel")
+    assert printed["live"] == 0
 
 
 @pytest.mark.parametrize(
     ("fails", "error"),
     [
-        ("deserialise", "EngineError: TensorRT refuses .*Version tag does not match"),
+        ("deserialise", "EngineError: TensorRT rejects .*Version tag does not match"),
         ("context", "FaultError: TensorRT cannot prepare"),
-        ("address", "FaultError: TensorRT does not take the address of"),
+        ("address", "FaultError: TensorRT rejects the address of"),
         ("run 2", "FaultError: TensorRT does not run the plan: an illegal memory access"),
     ],
 )
-def test_what_the_library_refuses_is_told_and_everything_released(run: Run, fails: str, error: str) -> None:
-    told = run(fails=fails)
-    assert re.match(error, told["error"]), told["error"]
-    assert told["live"] == 0
+def test_library_errors_are_reported_and_everything_is_released(run: Run, fails: str, error: str) -> None:
+    printed = run(fails=fails)
+    assert re.match(error, printed["error"]), printed["error"]
+    assert printed["live"] == 0
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_what_the_library_refuses_is_told_and_everything_released(run: Run, fail
     ],
 )
 def test_a_plan_of_other_tensors_is_refused(run: Run, change: dict, words: str) -> None:
-    told = run(tensors=TENSORS | change)
-    assert words in told["error"]
-    assert "build it again" in told["hint"]
-    assert told["live"] == 0
+    printed = run(tensors=TENSORS | change)
+    assert words in printed["error"]
+    assert "build it again" in printed["hint"]
+    assert printed["live"] == 0

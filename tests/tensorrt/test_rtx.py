@@ -179,7 +179,7 @@ def test_every_typing_builds(build: SefaEdge, write_flavour: WriteFlavour, tmp_p
 
 
 @pytest.mark.parametrize(("precision", "flavour"), [("auto", "typed"), ("fp16", "fp16"), ("fp32", "fp32")])
-def test_the_typed_flavour_of_a_folder_is_taken(
+def test_the_typed_flavour_of_a_folder_is_used(
     build: SefaEdge, write_flavour: WriteFlavour, tmp_path: Path, precision: str, flavour: str
 ) -> None:
     folder = _export_folder(tmp_path / "export", write_flavour)
@@ -200,7 +200,7 @@ def test_a_folder_of_two_checkpoints_is_refused(build: SefaEdge, write_flavour: 
 @pytest.mark.parametrize(
     ("kind", "reason"), [("uint8", "means uint8, which TensorRT reads as int8"), ("shifted", "is not 0")]
 )
-def test_what_would_compute_wrong_numbers_is_refused(
+def test_files_that_would_be_computed_incorrectly_are_refused(
     build: SefaEdge, write_flavour: WriteFlavour, tmp_path: Path, kind: str, reason: str
 ) -> None:
     engine = write_flavour(tmp_path / "model.onnx", kind)
@@ -210,7 +210,7 @@ def test_what_would_compute_wrong_numbers_is_refused(
 @pytest.mark.parametrize(
     ("kind", "reason"), [("uint8", "UINT8 zero_point"), ("shifted", "Non-zero zero point is not supported")]
 )
-def test_the_library_itself_has_the_last_word(
+def test_the_library_itself_decides(
     rtx: Path,
     with_paths: Callable[..., dict[str, str]],
     write_flavour: WriteFlavour,
@@ -218,7 +218,7 @@ def test_the_library_itself_has_the_last_word(
     kind: str,
     reason: str,
 ) -> None:
-    """What the rules would let through, the child still refuses: also where the parser merely warns (uint8)."""
+    """The child refuses even what the rules accept, also where the parser only warns (uint8)."""
     engine = write_flavour(tmp_path / "model.onnx", kind)
     program = f"""
 from pathlib import Path
@@ -256,10 +256,10 @@ def test_truncated_model_is_refused(build: SefaEdge, write_flavour: WriteFlavour
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["-o", "OUT/model.engine"], "is no name for a plan"),
+        (["-o", "OUT/model.engine"], "does not end in .plan"),
         (["-o", "OUT/nowhere/model.plan"], "does not exist"),
         (["-o", "OUT/model.plan", "--compute-capability", "SM87"], "does not build for SM87"),
-        (["-o", "OUT/model.plan", "--precision", "int8"], "can build fp32 of model.onnx, not int8"),
+        (["-o", "OUT/model.plan", "--precision", "int8"], "can build fp32 from model.onnx, not int8"),
         (["-o", "OUT/model.plan", "--choose", "fastest"], "--choose fastest and --dataset belong together"),
         (["-o", "OUT/model.plan", "--workspace-mib", "0"], "--workspace-mib: expected a size"),
     ],
@@ -401,7 +401,7 @@ def start(
 
 
 def _building_child(command: subprocess.Popen[str]) -> int:
-    """The second child, the one that builds (the first tells what the library can do): stopped before it can end."""
+    """The second child, which builds (the first reports the library's features): stopped before it can exit."""
     seen: list[int] = []
     listing = Path(f"/proc/{command.pid}/task/{command.pid}/children")
     while command.poll() is None:

@@ -1,4 +1,4 @@
-"""The list of what TensorRT takes against a parser of NVIDIA's: what the list lets through, TensorRT-RTX parses."""
+"""The list of what TensorRT accepts, compared with NVIDIA's parser: TensorRT-RTX parses what the list accepts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ for path in sys.stdin.read().split():
 
 @pytest.fixture(scope="session")
 def parse(rtx: Path, with_paths: Callable[..., dict[str, str]]) -> Callable[[list[Path]], dict[Path, str]]:
-    """Why TensorRT-RTX's parser refuses each file; empty when it takes it."""
+    """Why TensorRT-RTX's parser refuses each file; empty when it accepts it."""
 
     def run(files: list[Path]) -> dict[Path, str]:
         done = subprocess.run(
@@ -73,7 +73,7 @@ def is_let_through(path: Path) -> bool:
         return False
 
 
-def test_what_the_list_lets_through_is_parsed(
+def test_files_that_the_list_accepts_are_parsed(
     parse: Callable[[list[Path]], dict[Path, str]], node_models: list[Path]
 ) -> None:
     chosen = [path for path in node_models if is_let_through(path)]

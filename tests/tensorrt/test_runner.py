@@ -1,6 +1,6 @@
-"""The runner with the genuine TensorRT-RTX, on a stand-in driver: what NVIDIA's library refuses is told, and released.
+"""The runner with the real TensorRT-RTX on a stand-in driver: errors of NVIDIA's library are reported, and released.
 
-The library wants more of a driver than the stand-in has and says so itself, which is as far as one gets without a GPU.
+The library needs more of a driver than the stand-in has and reports that; more is not possible without a GPU.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ device = CudaOptions(library=driver, context_owner="driver")
 try:
     open_engine(Path(plan), EngineOptions(plan=PlanOptions(device=device)))
 except SefaError as error:
-    told = {"kind": type(error).__name__, "message": str(error), "hint": error.hint, "exit_code": error.exit_code}
+    output = {"kind": type(error).__name__, "message": str(error), "hint": error.hint, "exit_code": error.exit_code}
 try:
-    told["live"] = ctypes.CDLL(driver).stub_live(None)
+    output["live"] = ctypes.CDLL(driver).stub_live(None)
 except OSError:
-    told["live"] = 0
-print(json.dumps(told))
+    output["live"] = 0
+print(json.dumps(output))
 """
 Open = Callable[[Path, Path], dict[str, object]]
 
@@ -48,7 +48,7 @@ def plan(
     options = ("--backend", "tensorrt-rtx", "--compute-capability", "SM86")
     done = sefa_edge("build", make_reach_engine(tmp_path), "-o", built, *options, python=(rtx,))
     assert done.returncode == 0, done.stderr
-    card = load_card(built)  # of the stand-in's GPU, for which TensorRT-RTX cannot build, so that it is asked at all
+    card = load_card(built)  # of the stand-in's GPU, for which TensorRT-RTX cannot build, so that it is called at all
     assert card.plan is not None
     save_card(card.model_copy(update={"plan": card.plan.model_copy(update={"gpu_name": "SM87"})}), built)
     return built
@@ -67,20 +67,20 @@ def open_plan(rtx: Path, with_paths: Callable[..., dict[str, str]]) -> Open:
     return run
 
 
-def test_the_librarys_own_reason_is_told_and_everything_released(
+def test_the_librarys_reason_is_reported_and_everything_released(
     open_plan: Open, plan: Path, stand_in_driver: Path
 ) -> None:
-    told = open_plan(plan, stand_in_driver)
-    assert (told["kind"], told["exit_code"], told["live"]) == ("EngineError", 2, 0)
-    assert "TensorRT refuses" in str(told["message"])
-    assert "CUDA driver version is insufficient" in str(told["message"])
-    assert "sefa-edge build" in str(told["hint"])
+    output = open_plan(plan, stand_in_driver)
+    assert (output["kind"], output["exit_code"], output["live"]) == ("EngineError", 2, 0)
+    assert "TensorRT rejects" in str(output["message"])
+    assert "CUDA driver version is insufficient" in str(output["message"])
+    assert "sefa-edge build" in str(output["hint"])
 
 
-def test_without_a_driver_the_library_is_never_asked(open_plan: Open, plan: Path) -> None:
-    told = open_plan(plan, Path("libcuda-absent.so.1"))
-    assert (told["kind"], told["exit_code"]) == ("MissingError", 4)
-    assert "no NVIDIA GPU: the NVIDIA driver is not installed" in str(told["message"])
+def test_without_a_driver_the_library_is_never_called(open_plan: Open, plan: Path) -> None:
+    output = open_plan(plan, Path("libcuda-absent.so.1"))
+    assert (output["kind"], output["exit_code"]) == ("MissingError", 4)
+    assert "no NVIDIA GPU: the NVIDIA driver is not installed" in str(output["message"])
 
 
 def test_another_version_and_another_card_are_refused_before_the_library(

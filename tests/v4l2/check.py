@@ -1,7 +1,7 @@
 """Runs in the emulated machine of run.sh, on three devices of the kernel's `vivid`: the third is multi-planar.
 
-Prints one line per check with what was measured, and ends with 1 if one failed. Waits are generous, since the machine
-is emulated; what is judged is what the driver says, and the order of events.
+Prints one line per check with its measurement, and exits with 1 if one failed. Timeouts are long, since the machine
+is emulated; the driver's answers and the order of events are checked.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ def main() -> int:
 def passes(check: Callable[[], str]) -> bool:
     began = time.monotonic()
     try:
-        told = check()
+        output = check()
     except (AssertionError, OSError, SefaError):
         print(f"FAIL {check.__name__}\n{traceback.format_exc()}", flush=True)
         return False
-    print(f"ok   {check.__name__}: {told} ({time.monotonic() - began:.1f} s)", flush=True)
+    print(f"ok   {check.__name__}: {output} ({time.monotonic() - began:.1f} s)", flush=True)
     return True
 
 
-# -- the bench ---------------------------------------------------------
+# -- setup ---------------------------------------------------------
 
 
 def plug_in() -> None:
@@ -111,7 +111,7 @@ def frames(source: V4l2Camera, count: int) -> list[Frame]:
 
 
 def refusal(word: str, kind: type[SefaError]) -> str:
-    """The line with which opening is refused."""
+    """The error message of opening."""
     try:
         with camera(word):
             pass
@@ -128,7 +128,7 @@ def control_named(device: Device, name: str) -> int:
 
 
 def finds_devices() -> str:
-    """By path, index, name and part of a name; what is ambiguous or absent is named with what there is."""
+    """By path, index, name and part of a name; ambiguous and missing names list the candidates."""
     for word in ("/dev/video0", "v4l2:0", "v4l2:by-id/usb-Vivid_Camera_000-video-index0", "v4l2:Camera_000"):
         found = negotiate(camera_request(word))
         found.device.close()
@@ -142,9 +142,9 @@ def finds_devices() -> str:
 def refuses_what_is_no_camera() -> str:
     assert "is not a V4L2 device" in refusal("/dev/null", InputError)
     assert "does not exist" in refusal("/dev/video9", MissingError)
-    told = refusal("/dev/video2", InputError)
-    assert "multi-planar" in told
-    return told
+    output = refusal("/dev/video2", InputError)
+    assert "multi-planar" in output
+    return output
 
 
 def lists_modes() -> str:
@@ -160,7 +160,7 @@ def chooses_without_profile() -> str:
     found = negotiate(camera_request("/dev/video0"))
     found.device.close()
     assert (found.mode.fourcc, found.mode.width, found.mode.height) == ("YUYV", 640, 480)
-    return f"{found.mode}; told: {found.note}"
+    return f"{found.mode}; output: {found.note}"
 
 
 def obeys_a_profile() -> str:
@@ -206,7 +206,7 @@ def two_at_once() -> str:
 
 
 def formats_show_the_same_picture() -> str:
-    """The same colour bars as YUYV and as UYVY; vivid's 100 % bars begin white, yellow, cyan, green."""
+    """The same colour bars as YUYV and as UYVY; vivid's 100 % bars start with white, yellow, cyan, green."""
     pictures = {}
     for fourcc in ("YUYV", "UYVY"):
         device = Device("/dev/video0")
@@ -230,7 +230,7 @@ def formats_show_the_same_picture() -> str:
 
 
 def gives_the_newest() -> str:
-    """After a pause in which the driver ran out of buffers, no old picture comes out."""
+    """After a pause in which the driver ran out of buffers, no old frame is returned."""
     ages_ms: list[float] = []
     with camera("/dev/video0@" + profile("small")) as source:
         frames(source, 3)
@@ -279,7 +279,7 @@ def refuses_controls() -> str:
 
 
 def skips_damaged_pictures() -> str:
-    """vivid marks the next buffer as damaged on demand; that one never comes out."""
+    """vivid marks the next buffer as damaged on request; that one is never returned."""
     with camera(f"/dev/video0@{profile('small')}") as source:
         before = frames(source, 2)[-1]
         device = Device("/dev/video0")
@@ -315,13 +315,13 @@ def says_where_stamps_come_from() -> str:
 
 def is_refused_while_in_use() -> str:
     with camera("/dev/video0"):
-        told = refusal("/dev/video0", MissingError)
-    assert "fuser" in told
-    return told
+        output = refusal("/dev/video0", MissingError)
+    assert "fuser" in output
+    return output
 
 
 def ends_when_the_stream_fails() -> str:
-    """vivid's fatal streaming error stands for a driver that gave up."""
+    """vivid's fatal streaming error stands for a driver that failed."""
     with camera(f"/dev/video0@{profile('small')}") as source:
         frames(source, 2)
         device = Device("/dev/video0")
@@ -344,7 +344,7 @@ def loss(source: V4l2Camera) -> CameraLost:
 def unplugged_while_reading() -> str:
     """The driver is unbound during the read; then the camera returns under the same name, twice."""
     word = f"v4l2:by-id/usb-Vivid_Camera_000-video-index0@{profile('small')}"
-    told: list[str] = []
+    output: list[str] = []
     for _ in range(2):
         gone_at: list[float] = []
         with camera(word) as source:
@@ -360,17 +360,17 @@ def unplugged_while_reading() -> str:
         with camera(word) as source:
             back = frames(source, 3)
         assert len(back) == 3
-        told.append(f"{noticed - gone_at[0]:.2f} s")
-    return f"noticed after {' and '.join(told)}; came back under the same name"
+        output.append(f"{noticed - gone_at[0]:.2f} s")
+    return f"noticed after {' and '.join(output)}; came back under the same name"
 
 
 def looks_before_the_run() -> str:
-    """What `sefa-edge run` does before it starts anything."""
+    """The check of `sefa-edge run` before it starts anything."""
     words = ("v4l2:Camera_000", f"v4l2:Camera_001@{profile('small')}")
     first, second = (note_of(CameraRequest("front", parse_address(word), 200.0, 96, 96)) for word in words)
     assert second is None, second
     assert first is not None
-    assert first.startswith("asked for YUYV 640x480 at 200 Hz, the camera gives YUYV 640x480 at")
+    assert first.startswith("YUYV 640x480 at 200 Hz was requested, but the camera delivers YUYV 640x480 at")
     return first
 
 
@@ -387,7 +387,7 @@ def command_describes_cameras() -> str:
 
 
 def camera_process_survives_unplugging() -> str:
-    """The process of a real run: pictures of the policy's size, and again after the camera was away for a second."""
+    """The process of a real run: frames of the policy's size, and again after it was disconnected for a second."""
     ring = FrameRing.create(96, 96)
     near, far = channel_pair()
     config = CameraConfig(
@@ -422,7 +422,7 @@ def camera_process_survives_unplugging() -> str:
 
 
 def descriptors(channel: Channel, child: Child, since_ns: int) -> list[FrameDescriptor]:
-    """Twenty pictures that were caught after that time, or fewer if they do not come."""
+    """Twenty frames that were captured after that time, or fewer if they do not arrive."""
     found: list[FrameDescriptor] = []
     give_up = time.monotonic() + 60
     while len(found) < 20 and time.monotonic() < give_up and child.exit_code is None:

@@ -1,1 +1,1 @@
-"""V4L2 cameras (USB, CSI bridges): ioctls by hand, so that nothing about a frame is hidden."""
+"""V4L2 cameras (USB, CSI bridges) through their ioctls, which give a frame's flags and time stamp."""

@@ -1,4 +1,4 @@
-"""Locks a camera's controls as its profile says: written, read back, and never left half done in silence."""
+"""Sets a camera's controls as its profile says and reads them back; any difference is an error."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ FOCUS_AUTO = 0x009A_090C
 
 EXPOSURE_MANUAL = 1
 EXPOSURE_AUTOMATIC = (3, 0)
-"""Aperture priority, which is what UVC cameras call automatic; else fully automatic."""
+"""Aperture priority, the automatic mode of UVC cameras; otherwise fully automatic."""
 POWER_LINE = {"off": 0, 50: 1, 60: 2}
 
 
 class Controls(Protocol):
-    """The part of a device that this file needs."""
+    """The part of a device that this module needs."""
 
     @property
     def path(self) -> str: ...
@@ -42,17 +42,17 @@ class Controls(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A key of the profile and what to write for it: the first of `values` that the driver takes."""
+    """A key of the profile and the values for it: the first of `values` that the driver accepts is written."""
 
     key: str
     number: int
     values: tuple[int, ...]
     optional: bool = False
-    """A switch between automatic and by hand, which a camera that can only do the one does not have."""
+    """A switch between automatic and manual, which cameras with only one of them do not have."""
 
 
 def keys_of() -> dict[str, int]:
-    """The control of each key of a camera profile."""
+    """The control number of each key of a camera profile."""
     return {
         "exposure_100us": EXPOSURE_ABSOLUTE,
         "keep_rate_in_the_dark": EXPOSURE_AUTO_PRIORITY,
@@ -64,7 +64,7 @@ def keys_of() -> dict[str, int]:
 
 
 def settings_of(profile: CameraProfile) -> list[Setting]:
-    """What a profile means, in the order in which it must be written: a value is refused while its automatic is on."""
+    """The settings of a profile in the order of writing: drivers refuse a value while its automatic mode is on."""
     settings: list[Setting] = []
     pairs = (
         ("exposure_100us", EXPOSURE_AUTO, EXPOSURE_ABSOLUTE, (EXPOSURE_MANUAL,), EXPOSURE_AUTOMATIC),
@@ -72,12 +72,12 @@ def settings_of(profile: CameraProfile) -> list[Setting]:
         ("white_balance_k", AUTO_WHITE_BALANCE, WHITE_BALANCE_TEMPERATURE, (0,), (1,)),
         ("focus", FOCUS_AUTO, FOCUS_ABSOLUTE, (0,), (1,)),
     )
-    for key, switch, number, by_hand, automatic in pairs:
+    for key, switch, number, manual, automatic in pairs:
         value = getattr(profile, key)
         if value == "auto":
             settings.append(Setting(key, switch, automatic))
         elif value is not None:
-            settings += [Setting(key, switch, by_hand, optional=True), Setting(key, number, (value,))]
+            settings += [Setting(key, switch, manual, optional=True), Setting(key, number, (value,))]
     if profile.keep_rate_in_the_dark is not None:
         setting = (int(not profile.keep_rate_in_the_dark),)
         settings.append(Setting("keep_rate_in_the_dark", EXPOSURE_AUTO_PRIORITY, setting))
@@ -87,10 +87,10 @@ def settings_of(profile: CameraProfile) -> list[Setting]:
 
 
 def lock_controls(device: Controls, profile: CameraProfile) -> None:
-    """Write what the profile says, then read all of it back.
+    """Write all settings of the profile, then read all of them back.
 
     Raises:
-        InputError: the camera lacks a control, refuses a value, or keeps another one.
+        InputError: the camera lacks a control, refuses a value, or reports another one.
     """
     ranges = device.controls()
     settings = [setting for setting in settings_of(profile) if setting.number in ranges or not setting.optional]
@@ -100,7 +100,7 @@ def lock_controls(device: Controls, profile: CameraProfile) -> None:
                 f"camera {device.path} has no control for {setting.key}", f"remove it from profile {profile.name}"
             )
         _write(device, setting, ranges[setting.number])
-    for setting in settings:  # once more, since one control may move another
+    for setting in settings:  # after all writes, since one control may change another
         _check(device, setting, ranges[setting.number])
 
 
@@ -115,7 +115,7 @@ def _write(device: Controls, setting: Setting, offered: ControlRange) -> None:
         return
     asked = " or ".join(str(value) for value in setting.values)
     raise InputError(
-        f"camera {device.path} refuses {setting.key}: '{offered.name}' does not take {asked}", _values(offered)
+        f"camera {device.path} refuses {setting.key}: '{offered.name}' does not accept {asked}", _values(offered)
     )
 
 
@@ -127,10 +127,10 @@ def _check(device: Controls, setting: Setting, offered: ControlRange) -> None:
     if kept not in setting.values:
         asked = " or ".join(str(value) for value in setting.values)
         raise InputError(
-            f"camera {device.path} does not keep {setting.key}: '{offered.name}' was set to {asked} and is {kept}",
+            f"camera {device.path} did not keep {setting.key}: '{offered.name}' was set to {asked} and reads {kept}",
             _values(offered),
         )
 
 
 def _values(offered: ControlRange) -> str:
-    return f"it takes {offered.minimum} to {offered.maximum} in steps of {offered.step}"
+    return f"it accepts {offered.minimum} to {offered.maximum} in steps of {offered.step}"

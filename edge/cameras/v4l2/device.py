@@ -29,9 +29,9 @@ from sefa_edge.profiles.errors import InputError, MissingError
 from sefa_edge.profiles.units import us_to_ns
 
 MAX_ENUMERATED = 256
-"""A driver that never says that its list is over is not believed for longer."""
+"""Limit for a driver whose list never ends."""
 GONE = (errno.ENODEV, errno.EIO, errno.ENXIO)
-"""What ioctls of an unplugged device answer; EIO also ends a stream that the driver gave up."""
+"""Errors of ioctls on an unplugged device; the driver also ends a failed stream with EIO."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,10 +49,10 @@ class Filled:
 
 
 class Device:
-    """An open capture device. Every method raises CameraLost once it was unplugged."""
+    """An open capture device. Every method raises CameraLost once it has been unplugged."""
 
     def __init__(self, path: str) -> None:
-        """Raises MissingError when there is no such device, or it may not be opened; InputError when it is none."""
+        """Raises MissingError when the device is missing or cannot be opened, InputError when it is not a camera."""
         self.path = path
         self.stride = 0
         """Bytes from one row to the next of an uncompressed picture; 0 for a compressed one."""
@@ -74,17 +74,17 @@ class Device:
             raise InputError(f"{self.path} is not a V4L2 device", "`ls /dev/video*` lists devices") from None
         if not captures(capability):
             raise InputError(
-                f"{self.path} gives no pictures ({_uses(capability)})",
-                "a camera has several nodes: take the other one, or its name in /dev/v4l/by-id",
+                f"{self.path} delivers no pictures ({_uses(capability)})",
+                "a camera has several nodes: use the other one, or its name in /dev/v4l/by-id",
             )
 
-    # -- what it offers ---------------------------------------------------------
+    # -- formats ---------------------------------------------------------
 
     def modes(self, near: tuple[int, int]) -> tuple[Mode, ...]:
         """Every format, size and rate that the driver lists; empty where it lists nothing.
 
-        A range of sizes is told by its ends and by what in it is nearest to `near` (width, height), a range of rates by
-        its ends; a rate of 0 is one that the driver does not tell.
+        A range of sizes is listed as its ends and the size nearest to `near` (width, height), a range of rates as its
+        ends. A rate of 0 means that the driver does not report it.
         """
         return tuple(
             Mode(fourcc, width, height, rate_hz)
@@ -120,24 +120,24 @@ class Device:
                 yield rate_of(entry.numbers[2], entry.numbers[3])
                 return
 
-    # -- how pictures come ---------------------------------------------------------
+    # -- mode ---------------------------------------------------------
 
     def set_mode(self, mode: Mode) -> Mode:
-        """Ask for a mode; returns the one that the driver chose, which may differ in everything.
+        """Request a mode; returns the one that the driver chose, which may differ in every respect.
 
         Raises:
             MissingError: another program uses the device, or the driver refuses.
         """
         form = v4l2.Format(type=v4l2.BUF_TYPE_VIDEO_CAPTURE, width=mode.width, height=mode.height)
         form.pixelformat, form.field = code_of(mode.fourcc), v4l2.FIELD_NONE
-        with self._in_words(f"does not accept {mode}"):
+        with self._missing_error_if(f"does not accept {mode}"):
             self._ioctl(v4l2.S_FMT, form)
         self.stride = form.bytesperline
         rate_hz = self._set_rate(mode.rate_hz)
         return Mode(letters_of(form.pixelformat), form.width, form.height, rate_hz)
 
     def _set_rate(self, rate_hz: float) -> float:
-        """The rate that the driver will keep; 0 where it does not tell."""
+        """The rate that the driver set; 0 where it does not report one."""
         wanted = v4l2.StreamParameters(type=v4l2.BUF_TYPE_VIDEO_CAPTURE, numerator=1000)
         wanted.denominator = round(rate_hz * 1000)
         given = v4l2.StreamParameters(type=v4l2.BUF_TYPE_VIDEO_CAPTURE)
@@ -148,7 +148,7 @@ class Device:
     # -- controls ---------------------------------------------------------
 
     def controls(self) -> dict[int, ControlRange]:
-        """The controls that the device has, by their number."""
+        """The controls of the device, by number."""
         found: dict[int, ControlRange] = {}
         number = 0
         for _ in range(MAX_ENUMERATED):
@@ -162,7 +162,7 @@ class Device:
         return found
 
     def read_control(self, number: int) -> int:
-        """Raises OSError when the driver does not tell."""
+        """Raises OSError when the driver does not report the value."""
         control = v4l2.Control(id=number)
         self._ioctl(v4l2.G_CTRL, control)
         return control.value
@@ -174,13 +174,13 @@ class Device:
     # -- pictures ---------------------------------------------------------
 
     def start(self, buffer_count: int) -> int:
-        """Map buffers, hand them to the driver, start the stream; returns how many there are.
+        """Map buffers, queue them, start the stream; returns the number of buffers.
 
         Raises:
-            MissingError: another program uses it, or the USB bus has no bandwidth left.
+            MissingError: another program uses the device, or the USB bus has no bandwidth left.
         """
         request = v4l2.RequestBuffers(count=buffer_count, type=v4l2.BUF_TYPE_VIDEO_CAPTURE, memory=v4l2.MEMORY_MMAP)
-        with self._in_words("gives no pictures"):
+        with self._missing_error_if("delivers no pictures"):
             self._ioctl(v4l2.REQBUFS, request)
             for index in range(request.count):
                 buffer = self._buffer(index)
@@ -191,16 +191,16 @@ class Device:
         return request.count
 
     def wait(self, timeout_s: float) -> bool:
-        """Whether a picture is there, after waiting at most `timeout_s` for it."""
+        """Wait up to `timeout_s` for a picture; returns whether there is one."""
         poller = select.poll()
         poller.register(self._fd, select.POLLIN)
         events = poller.poll(timeout_s * 1000)
         if not events:
-            self._ioctl(v4l2.QUERYCAP, v4l2.Capability())  # a device that has gone says so here
+            self._ioctl(v4l2.QUERYCAP, v4l2.Capability())  # fails when the device has been unplugged
             return False
         if not events[0][1] & select.POLLIN:
             with contextlib.suppress(OSError):
-                self.take()  # it knows why
+                self.take()  # raises CameraLost with the reason
             raise self._lost(errno.ENODEV)
         return True
 
@@ -216,15 +216,15 @@ class Device:
         return Filled(buffer.index, content, stamp_ns, buffer.flags)
 
     def queue(self, index: int) -> None:
-        """Give a buffer back to the driver."""
+        """Return a buffer to the driver."""
         self._ioctl(v4l2.QBUF, self._buffer(index))
 
     def close(self) -> None:
-        """Stop the stream and let the device go."""
+        """Stop the stream and close the device."""
         none = v4l2.RequestBuffers(count=0, type=v4l2.BUF_TYPE_VIDEO_CAPTURE, memory=v4l2.MEMORY_MMAP)
         with contextlib.suppress(OSError, CameraLost):
             self._ioctl(v4l2.STREAMOFF, c_int32(v4l2.BUF_TYPE_VIDEO_CAPTURE))
-            self._ioctl(v4l2.REQBUFS, none)  # or a picture that somebody still holds keeps the device busy
+            self._ioctl(v4l2.REQBUFS, none)  # otherwise a picture that is still referenced keeps the device busy
         self._maps.clear()
         os.close(self._fd)
 
@@ -246,7 +246,7 @@ class Device:
                 raise
 
     def _listed(self, request: int, entry: Structure) -> bool:
-        """Whether the driver knows it: EINVAL ends a list, ENOTTY says that there is none."""
+        """Whether the driver filled the entry: EINVAL ends a list, ENOTTY means that it is not supported."""
         try:
             self._ioctl(request, entry)
         except OSError:
@@ -254,28 +254,28 @@ class Device:
         return True
 
     @contextlib.contextmanager
-    def _in_words(self, what: str) -> Iterator[None]:
+    def _missing_error_if(self, what: str) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             hint = f"is it in use? `fuser {self.path}`" if error.errno == errno.EBUSY else ""
             if error.errno == errno.ENOSPC:
-                hint = "the USB bus has no bandwidth left: MJPG, a smaller size, a lower rate, or another port"
+                hint = "the USB bus has no bandwidth left: use MJPG, a smaller size, a lower rate, or another port"
             raise MissingError(f"camera {self.path} {what}: {os.strerror(error.errno or 0)}", hint) from None
 
     def _lost(self, number: int) -> CameraLost:
         what = "its driver gave up" if number == errno.EIO else "was it unplugged?"
-        return CameraLost(f"camera {self.path} gives no more pictures: {what}", "check its cable and hub")
+        return CameraLost(f"camera {self.path} delivers no more pictures: {what}", "check its cable and hub")
 
 
 def captures(capability: v4l2.Capability) -> bool:
-    """Whether a node gives pictures through single-planar, memory-mapped streaming."""
+    """Whether a node delivers pictures through single-planar, memory-mapped streaming."""
     uses = _capabilities(capability)
     return bool(uses & v4l2.CAP_VIDEO_CAPTURE) and bool(uses & v4l2.CAP_STREAMING)
 
 
 def _capabilities(capability: v4l2.Capability) -> int:
-    """Of this node, where the driver tells it (any since Linux 3.19), else of the whole device."""
+    """Capabilities of this node, where the driver reports them (since Linux 3.19), else of the whole device."""
     whole = capability.capabilities
     return capability.device_caps if whole & v4l2.CAP_DEVICE_CAPS else whole
 
@@ -292,10 +292,10 @@ def _opened(path: str) -> int:
         raise MissingError(f"camera {path} does not exist", "plug it in; `ls /dev/video*` lists cameras") from None
     except PermissionError:
         raise MissingError(
-            f"camera {path} may not be opened", "sudo usermod -aG video $USER, then log in anew"
+            f"no permission to open camera {path}", "sudo usermod -aG video $USER, then log in again"
         ) from None
     except OSError as error:
         if error.errno in GONE:
-            raise MissingError(f"camera {path} is not there", "plug it in") from None
+            raise MissingError(f"camera {path} is not connected", "plug it in") from None
         hint = f"is it in use? `fuser {path}`"
         raise MissingError(f"camera {path} cannot be opened: {os.strerror(error.errno or 0)}", hint) from None

@@ -1,6 +1,6 @@
-"""Which device a camera word means: a path, an index, or part of the name that udev gives a camera.
+"""Finds the device that a camera address names: a path, an index, or part of a udev name.
 
-Another `root` than `/` describes a captured machine.
+A `root` other than `/` is a captured file tree of another machine.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ MAX_NUMBER_LETTERS = 32
 
 @dataclass(frozen=True, slots=True)
 class CameraWord:
-    """What stands after `v4l2:`, taken apart: DEVICE or DEVICE@PROFILE."""
+    """The part of an address after `v4l2:`: DEVICE or DEVICE@PROFILE."""
 
     device: str
     profile: str | None
 
 
 def parse_word(word: str, root: Path = Path("/")) -> CameraWord:
-    """A name by udev may itself hold an @: what exists as a whole has no profile."""
+    """A udev name may itself contain an @: if the whole text exists as a path, there is no profile."""
     device, at, profile = word.rpartition("@")
     if not at or not profile or not device or (root / word.lstrip("/")).exists():
         return CameraWord(word, None)
@@ -36,10 +36,10 @@ def parse_word(word: str, root: Path = Path("/")) -> CameraWord:
 def find_device(device: str, root: Path = Path("/")) -> str:
     """The path to open, for `/dev/video0`, `0`, `by-id/NAME`, `by-path/NAME`, or a part of such a name.
 
-    A path is given back as it stands, so that a camera which returns under the same name is found again.
+    A path is returned unchanged, so that a camera which reconnects under the same name is found again.
 
     Raises:
-        MissingError: nothing is called so, or more than one; says what there is.
+        MissingError: no device has that name, or several have; lists the candidates.
     """
     if device.startswith("/"):
         return device
@@ -49,18 +49,18 @@ def find_device(device: str, root: Path = Path("/")) -> str:
     if "/" not in part and (root / folder / part).exists():
         return str(root / folder / part)
     names = capture_names(root / folder)
-    fitting = [name for name in names if part in name]
-    if len(fitting) == 1:
-        return str(root / folder / fitting[0])
-    if fitting:
-        raise MissingError(f"'{device}' fits {len(fitting)} cameras: {', '.join(fitting)}", "write more of the name")
-    raise MissingError(f"no camera is called '{device}'", _what_there_is(root, folder, names))
+    matches = [name for name in names if part in name]
+    if len(matches) == 1:
+        return str(root / folder / matches[0])
+    if matches:
+        raise MissingError(f"'{device}' matches {len(matches)} cameras: {', '.join(matches)}", "write more of the name")
+    raise MissingError(f"no camera is named '{device}'", _candidates(root, folder, names))
 
 
 def capture_names(folder: Path) -> list[str]:
-    """The names in a folder of udev's that lead to pictures.
+    """The names in a udev folder that belong to capture nodes.
 
-    A UVC camera has a second node, for metadata; udev numbers them, and pictures come first.
+    A UVC camera has a second node, for metadata; udev numbers them, and the capture node has index 0.
     """
     try:
         names = sorted(entry.name for entry in folder.iterdir())
@@ -70,13 +70,13 @@ def capture_names(folder: Path) -> list[str]:
 
 
 def names_of(path: str, root: Path = Path("/")) -> list[str]:
-    """The names in /dev/v4l/by-id that lead to a device, as a camera word takes them."""
+    """The names in /dev/v4l/by-id that link to a device, as a camera address takes them."""
     names = capture_names(root / BY_ID)
     return [f"by-id/{name}" for name in names if os.path.realpath(root / BY_ID / name) == os.path.realpath(path)]
 
 
 def video_nodes(root: Path = Path("/")) -> list[str]:
-    """Every `/dev/videoN`, in the order of its number."""
+    """Every `/dev/videoN`, in numerical order."""
     nodes = [path for path in (root / "dev").glob("video*") if path.name[5:].isdecimal()]
     return [str(path) for path in sorted(nodes, key=lambda path: int(path.name[5:]))]
 
@@ -91,7 +91,7 @@ class UsbPort:
 
 
 def usb_port_of(path: str, root: Path = Path("/")) -> UsbPort | None:
-    """Where the device behind `/dev/videoN`, or a link to it, is plugged in; None when it is not on USB."""
+    """The USB port of the device `/dev/videoN`, or of a link to it; None when it is not on USB."""
     node = os.path.basename(os.path.realpath(path))
     folder = (root / "sys/class/video4linux" / node / "device").resolve()
     for place in (folder, *folder.parents):
@@ -101,7 +101,7 @@ def usb_port_of(path: str, root: Path = Path("/")) -> UsbPort | None:
 
 
 def _number(path: Path) -> float:
-    """`speed` may be 1.5; what is no number counts as 0."""
+    """`speed` may be 1.5; anything that is not a number counts as 0."""
     try:
         with path.open("rb") as file:
             return float(file.read(MAX_NUMBER_LETTERS))
@@ -115,8 +115,8 @@ def _folder(device: str) -> tuple[str, str]:
     return BY_ID, device.removeprefix("by-id/")
 
 
-def _what_there_is(root: Path, folder: str, names: list[str]) -> str:
+def _candidates(root: Path, folder: str, names: list[str]) -> str:
     if names:
         return f"in /{folder}: {', '.join(names)}"
     nodes = video_nodes(root)
-    return f"there are only {', '.join(nodes)}" if nodes else "no camera is plugged in"
+    return f"devices: {', '.join(nodes)}" if nodes else "no camera is plugged in"

@@ -1,4 +1,4 @@
-"""What a device offers, in words and numbers: modes, ranges of controls, and the kernel's codes for them."""
+"""What a device offers: modes, ranges of controls, and the kernel's codes for them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """How pictures come: `fourcc` as four letters (`MJPG`, `YUYV`), their size and their rate."""
+    """Format of a stream: `fourcc` as four letters (`MJPG`, `YUYV`), size and rate."""
 
     fourcc: str
     width: int
@@ -21,7 +21,7 @@ class Mode:
 
 @dataclass(frozen=True, slots=True)
 class ControlRange:
-    """What a control is called by its driver, and which values it takes."""
+    """The driver's name for a control, and the values that it accepts."""
 
     name: str
     minimum: int
@@ -32,9 +32,9 @@ class ControlRange:
         return f"{self.minimum} to {self.maximum} in steps of {self.step} ('{self.name}')"
 
 
-def printable(word: str) -> str:
-    """A word that came from a device, which may hold what commands a terminal."""
-    return "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in word)
+def printable(text: str) -> str:
+    """Text from a device with control characters, which could be terminal commands, replaced."""
+    return "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in text)
 
 
 def letters_of(code: int) -> str:
@@ -47,7 +47,7 @@ def code_of(fourcc: str) -> int:
 
 
 def sizes_of_range(numbers: list[int], near: tuple[int, int]) -> Iterator[tuple[int, int]]:
-    """Of the least, the greatest and the step of the width, then of the height."""
+    """Sizes of a range given as minimum, maximum and step of the width, then of the height."""
     (width_least, width_most, width_step), (height_least, height_most, height_step) = numbers[:3], numbers[3:]
     yield width_least, height_least
     yield (
@@ -58,11 +58,11 @@ def sizes_of_range(numbers: list[int], near: tuple[int, int]) -> Iterator[tuple[
 
 
 def _in_range(wanted: int, least: int, most: int, step: int) -> int:
-    """The value of a stepped range that is nearest to the wanted one from below."""
+    """The greatest value of a stepped range that is not above the wanted one."""
     inside = min(max(wanted, least), most)
     return inside - (inside - least) % max(1, step)
 
 
 def rate_of(numerator: int, denominator: int) -> float:
-    """Of an interval in seconds; 0 where the driver left it out."""
+    """The rate in Hz of an interval in seconds; 0 where the driver left it out."""
     return denominator / numerator if numerator else 0.0

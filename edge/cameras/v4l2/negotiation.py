@@ -1,4 +1,4 @@
-"""Which of the modes that a camera offers is asked for, and what the driver made of it."""
+"""Chooses one of the modes that a camera offers, and checks what the driver set."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from sefa_edge.profiles.errors import InputError
 COMPRESSED = ("MJPG", "JPEG")
 RAW = ("YUYV", "UYVY")
 DECODED = (*COMPRESSED, *RAW)
-"""What pictures.py makes RGB of."""
+"""The formats that pictures.py can decode."""
 USUAL_SIZE = (640, 480)
-"""Asked for without a profile; a policy's pictures are smaller, and larger ones only cost decoding."""
+"""Requested without a profile: a policy's input is smaller, and larger pictures only take longer to decode."""
 USB_2_MBIT_S = 480
 RATE_TOLERANCE = 0.01
 
 
 def choose_mode(offered: Sequence[Mode], wanted_hz: float, usb_mbit_s: int | None) -> Mode:
-    """The mode to ask for where no profile says it: nearest to 640x480, fast enough, then the better format.
+    """The mode to request without a profile: nearest to 640x480, then fast enough, then the better format.
 
-    Raw pictures have no JPEG artefacts and need no decoding, but do not fit twice on a USB 2 bus: there MJPG is taken
-    first. `usb_mbit_s` None: not on USB.
+    Raw pictures have no JPEG artefacts and need no decoding, but two such streams do not fit on a USB 2 bus: there MJPG
+    is preferred. `usb_mbit_s` None: not on USB.
 
     Raises:
-        InputError: the camera has no format that can be decoded; says which it has.
+        InputError: the camera has no format that can be decoded; lists its formats.
     """
     known = [mode for mode in offered if mode.fourcc in DECODED]
     narrow = usb_mbit_s is not None and usb_mbit_s <= USB_2_MBIT_S
@@ -45,34 +45,35 @@ def profile_mode(offered: Sequence[Mode], profile: CameraProfile) -> Mode:
     """The mode of a camera profile.
 
     Raises:
-        InputError: the camera lists its modes, and this one is not among them; says what there is.
+        InputError: the camera lists its formats, and the profile's is not among them.
     """
     wanted = Mode(profile.fourcc, profile.width, profile.height, profile.rate_hz)
     if offered and wanted.fourcc not in {mode.fourcc for mode in offered}:
         has = _formats(offered)
-        raise InputError(f"the camera has no {wanted.fourcc}, which profile {profile.name} asks for", f"it has {has}")
+        raise InputError(f"the camera has no {wanted.fourcc}, which profile {profile.name} requests", f"it has {has}")
     return wanted
 
 
 def check_given(wanted: Mode, given: Mode, profile: CameraProfile | None) -> str | None:
-    """What the driver changed, as a line to tell; None when it did as asked.
+    """A message about what the driver changed; None when it set what was requested.
 
     Raises:
-        InputError: the pictures could not be decoded, or are not those of the profile.
+        InputError: the format cannot be decoded, or differs from the profile's.
     """
     if given.fourcc not in DECODED:
         raise InputError(
-            f"the camera gives {printable(given.fourcc)}, which is not decoded", f"known: {', '.join(DECODED)}"
+            f"the camera delivers {printable(given.fourcc)}, which is not supported", f"supported: {', '.join(DECODED)}"
         )
     if given.fourcc in RAW and given.width % 2:
-        raise InputError(f"the camera gives {given}", "raw pictures need an even width: choose another size")
+        raise InputError(f"the camera delivers {given}", "raw pictures need an even width: choose another size")
     same_pictures = (wanted.fourcc, wanted.width, wanted.height) == (given.fourcc, given.width, given.height)
     if profile is not None and not same_pictures:
         raise InputError(
-            f"asked for {wanted}, the camera gives {given}", f"change profile {profile.name} to what the camera has"
+            f"{wanted} was requested, but the camera delivers {given}",
+            f"change profile {profile.name} to a mode that the camera has",
         )
     slow = given.rate_hz != 0 and abs(given.rate_hz / wanted.rate_hz - 1) > RATE_TOLERANCE
-    return f"asked for {wanted}, the camera gives {given}" if slow or not same_pictures else None
+    return f"{wanted} was requested, but the camera delivers {given}" if slow or not same_pictures else None
 
 
 def describe(offered: Sequence[Mode]) -> list[str]:
@@ -86,7 +87,7 @@ def describe(offered: Sequence[Mode]) -> list[str]:
 def _unlisted(offered: Sequence[Mode], fourcc: str, wanted_hz: float) -> Mode:
     if offered:
         has = _formats(offered)
-        raise InputError(f"the camera gives {has}, none of which is decoded", f"known: {', '.join(DECODED)}")
+        raise InputError(f"the camera delivers {has}, none of which is supported", f"supported: {', '.join(DECODED)}")
     return Mode(fourcc, *USUAL_SIZE, wanted_hz)
 
 
@@ -95,7 +96,7 @@ def _formats(offered: Sequence[Mode]) -> str:
 
 
 def _size_distance(mode: Mode) -> float:
-    """Too small is worse than too large: what is not there cannot be shown."""
+    """Too small is worse than too large: missing detail cannot be restored."""
     width, height = USUAL_SIZE
     missing = max(0, width - mode.width) / width + max(0, height - mode.height) / height
     spare = max(0, mode.width - width) / width + max(0, mode.height - height) / height

@@ -1,4 +1,4 @@
-"""From a camera word to an open device that has agreed on format, size and rate."""
+"""Opens the device of a camera address and sets format, size and rate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sefa_edge.profiles.camera_profile import CameraProfile, load_camera_profile
 
 @dataclass(frozen=True, slots=True)
 class Negotiated:
-    """What a camera was asked for and what it gives. `note`: what the driver changed, in words."""
+    """An open device and the mode that it set. `note`: a message about what the driver changed."""
 
     device: Device
     mode: Mode
@@ -27,7 +27,7 @@ def negotiate(request: CameraRequest) -> Negotiated:
 
     Raises:
         MissingError: no such device, or it is in use.
-        InputError: it does not do what its profile says, or gives pictures that nobody can decode.
+        InputError: it cannot do what its profile says, or its format cannot be decoded.
     """
     word = parse_word(request.address.target)
     profile = None if word.profile is None else load_camera_profile(word.profile)
@@ -48,7 +48,7 @@ def negotiate(request: CameraRequest) -> Negotiated:
 
 
 def note_of(request: CameraRequest) -> str | None:
-    """What the driver of a camera changes of what it is asked for; the camera is let go again.
+    """A message about what the driver changes of the requested mode; the camera is closed again.
 
     Raises:
         MissingError, InputError: as `negotiate`.

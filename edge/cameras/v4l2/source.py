@@ -1,4 +1,4 @@
-"""A V4L2 camera as a source of frames: the newest picture only, stamped by the kernel, gone at once when unplugged."""
+"""A V4L2 camera as a source of frames: only the newest, stamped by the kernel; unplugging is noticed at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ READ_TIMEOUT_NS = s_to_ns(1.0)
 
 
 class V4l2Camera:
-    """Frames of one device. Pictures that waited while another was newer are given back without being decoded."""
+    """Frames of one device. Older pictures in the queue are returned to the driver without being decoded."""
 
     def __init__(self, request: CameraRequest) -> None:
         self._request = request
@@ -30,7 +30,7 @@ class V4l2Camera:
         self._device, self._mode = negotiated.device, negotiated.mode
         try:
             buffers = self._device.start(BUFFERS)
-            if negotiated.profile is not None:  # with the stream on, because some cameras forget at its start
+            if negotiated.profile is not None:  # while streaming: some cameras reset at its start
                 lock_controls(self._device, negotiated.profile)
         except BaseException:
             self._device.close()
@@ -38,14 +38,14 @@ class V4l2Camera:
         self._queue_ns = buffers * period_ns(self._mode.rate_hz or self._request.rate_hz)
         self._layout = PictureLayout(self._mode.fourcc, self._mode.height, self._mode.width, self._device.stride)
         self._stamps = StampRule()
-        self._looked_ns = time.monotonic_ns()
+        self._last_wait_ns = time.monotonic_ns()
 
     def read(self) -> Frame | None:
         give_up_ns = time.monotonic_ns() + READ_TIMEOUT_NS
-        self._forget_what_waited()
+        self._drop_stale_queue()
         while time.monotonic_ns() < give_up_ns:
             frame = self._next_frame() if self._device.wait(WAIT_S) else None
-            self._looked_ns = time.monotonic_ns()
+            self._last_wait_ns = time.monotonic_ns()
             if frame is not None:
                 return frame
         return None
@@ -53,9 +53,9 @@ class V4l2Camera:
     def close(self) -> None:
         self._device.close()
 
-    def _forget_what_waited(self) -> None:
-        """After a pause longer than the queue, all of it is old: the driver had no buffer for what came later."""
-        if time.monotonic_ns() - self._looked_ns > self._queue_ns:
+    def _drop_stale_queue(self) -> None:
+        """After a pause longer than the queue, all queued pictures are old: the driver had no buffer for newer ones."""
+        if time.monotonic_ns() - self._last_wait_ns > self._queue_ns:
             filled = self._newest()
             if filled is not None:
                 self._device.queue(filled.index)

@@ -1,4 +1,4 @@
-"""When the light of a picture was caught, by what the driver says about its own stamp."""
+"""The capture time of a picture, depending on what the driver says about its time stamp."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ PLAUSIBLE_AGE_NS = s_to_ns(1.0)
 
 
 class StampRule:
-    """The rule for one stream: the kernel's stamp where it is one of CLOCK_MONOTONIC, else the time of arrival.
+    """The rule for one stream: the kernel's time stamp if it is from CLOCK_MONOTONIC, else the time of arrival.
 
-    A driver that claims CLOCK_MONOTONIC is believed for the whole stream when its first stamp is plausible, also about
-    pictures that are old by then, so that stale shows as stale.
+    A driver that claims CLOCK_MONOTONIC is trusted for the whole stream if its first stamp is plausible. Later stamps
+    are then used however old they are, so that a stale picture shows as stale.
 
-    A stamp is taken at the start of the exposure (flag TSTAMP_SRC_SOE, which uvcvideo sets) or when the last row has
-    arrived; then the light is older by exposure and transfer, which the driver does not tell.
+    A stamp is taken at the start of the exposure (flag TSTAMP_SRC_SOE, set by uvcvideo) or when the last row has
+    arrived; in the second case the light is older by exposure and transfer, which the driver does not report.
     """
 
     def __init__(self) -> None:
-        self._believed: bool | None = None
+        self._trusted: bool | None = None
 
     def capture_ns(self, stamp_ns: int, flags: int, received_ns: int) -> int:
         """The capture time of a picture; never later than its arrival."""
@@ -29,7 +29,7 @@ class StampRule:
         if source == v4l2.BUF_FLAG_TIMESTAMP_COPY:
             return received_ns
         if source == v4l2.BUF_FLAG_TIMESTAMP_MONOTONIC:
-            if self._believed is None:
-                self._believed = plausible
-            return stamp_ns if self._believed and age_ns >= 0 else received_ns
+            if self._trusted is None:
+                self._trusted = plausible
+            return stamp_ns if self._trusted and age_ns >= 0 else received_ns
         return stamp_ns if plausible else received_ns

@@ -1,4 +1,4 @@
-"""The kernel's V4L2 structures and request numbers on 64-bit Linux (linux/videodev2.h; a test asks the C compiler)."""
+"""The kernel's V4L2 structures and request numbers on 64-bit Linux (linux/videodev2.h; a test asks a C compiler)."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class FormatDescription(Structure):
 
 
 class FrameSize(Structure):
-    """`numbers`: width and height; or the least, greatest and step of the width, then those of the height."""
+    """`numbers`: width and height; or minimum, maximum and step of the width, then those of the height."""
 
     index: int
     pixel_format: int
@@ -75,7 +75,7 @@ class FrameSize(Structure):
 
 
 class FrameInterval(Structure):
-    """`numbers`: numerator and denominator in seconds; or those of the least, the greatest and the step."""
+    """`numbers`: numerator and denominator in seconds; or those of the minimum, the maximum and the step."""
 
     index: int
     pixel_format: int

@@ -1,1 +1,1 @@
-"""The GPU as the TensorRT runner needs it: context, buffers, one stream, its events and its graph."""
+"""The parts of CUDA that the TensorRT runner needs: context, buffers, one stream, its events and its graph."""

@@ -17,17 +17,17 @@ from sefa_edge.profiles.gpu import Gpu, search_gpu
 
 @dataclass(frozen=True, slots=True)
 class CudaOptions:
-    """How the GPU is reached and waited for."""
+    """How to access the GPU and wait for it."""
 
     synchronise: Synchronise = "spin"
-    """`spin` answers soonest and keeps a core busy; `block` sleeps meanwhile."""
+    """`spin` returns soonest and keeps a core busy; `block` sleeps while waiting."""
     library: str = DRIVER
     context_owner: ContextOwner = "auto"
-    """`auto` is pycuda where it is installed."""
+    """`auto`: pycuda where it is installed."""
 
 
 class CudaDevice:
-    """The first GPU. Used by the thread that opened it; closing it releases everything that came from it."""
+    """The first GPU. Used by the thread that opened it; closing it releases everything obtained from it."""
 
     def __init__(self, options: CudaOptions) -> None:
         """Raises MissingError without driver or GPU, CudaError when it cannot be used."""

@@ -1,6 +1,6 @@
-"""The CUDA driver, libcuda.so.1, through ctypes: which functions, with which types, and every status checked.
+"""The CUDA driver, libcuda.so.1, through ctypes: function signatures and the check of every status.
 
-Names and types: CUDA driver API (cuda.h), the versions that every driver since CUDA 11.4 exports.
+Names and types are those of the CUDA driver API (cuda.h) that every driver since CUDA 11.4 exports.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ _FUNCTIONS: dict[str, tuple[type, ...]] = {
 
 
 class CudaError(FaultError):
-    """A call that CUDA refused; the message holds CUDA's own name of the error."""
+    """A failed CUDA call; the message contains CUDA's name of the error."""
 
 
 class CudaDriver:
-    """The functions of the driver library. Needs no context of its own."""
+    """The functions of the driver library. Needs no context."""
 
     def __init__(self, library: str = DRIVER) -> None:
         """Raises MissingError when the library cannot be loaded or lacks a function."""
@@ -67,13 +67,15 @@ class CudaDriver:
         self.call("cuInit", 0)
 
     def call(self, function: str, *arguments: object) -> None:
-        """Call a function. Raises CudaError unless it answers CUDA_SUCCESS."""
+        """Call a function. Raises CudaError unless it returns CUDA_SUCCESS."""
         status = self._functions[function](*arguments)
         if status != 0:
-            raise CudaError(f"CUDA refuses {function}: {self._error_name(status)}", "see `dmesg` for the driver's side")
+            raise CudaError(
+                f"CUDA refuses {function}: {self._error_name(status)}", "`dmesg` may show the driver's reason"
+            )
 
     def make(self, kind: type[ValueT], function: str, *arguments: object) -> ValueT:
-        """What a function writes to its first argument, of the ctypes type `kind`. Raises CudaError."""
+        """The value of ctypes type `kind` that a function writes to its first argument. Raises CudaError."""
         value = kind()
         self.call(function, ctypes.byref(value), *arguments)
         return value

@@ -1,8 +1,8 @@
-"""Context and memory: from pycuda where it is installed, else from the driver itself.
+"""Context and memory: from pycuda where it is installed, else from the driver.
 
-pycuda keeps its own account of contexts per thread, so where it is installed the context is made known to it and other
-pycuda code in the process goes on working. It offers neither graphs nor stream priorities; streams therefore are the
-driver's in both cases (stream.py).
+pycuda tracks contexts per thread. Where it is installed, the context is created through it, so that other pycuda code
+in the process continues to work. It offers neither graphs nor stream priorities, so streams come from the driver in
+both cases (stream.py).
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from sefa_edge.edge.engines.cuda.driver import CudaDriver, CudaError
 ResultT = TypeVar("ResultT")
 ContextOwner = Literal["auto", "pycuda", "driver"]
 MAPPED = 0x02
-"""CU_MEMHOSTALLOC_DEVICEMAP: page-locked, and in the device's address space too."""
+"""CU_MEMHOSTALLOC_DEVICEMAP: page-locked and mapped into the device's address space."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HostMemory:
-    """Page-locked memory of the host: bytes uint8 [N], and where the device sees them."""
+    """Page-locked host memory: bytes uint8 [N], and their address on the device."""
 
     bytes: np.ndarray
     device_pointer: int
 
 
 class CudaContext(Protocol):
-    """The primary context of device 0, current in the thread that made it. Its memory lives as long as it does."""
+    """The primary context of device 0, current in the thread that created it. Its memory is freed with it."""
 
     owner: str
 
@@ -45,7 +45,7 @@ class CudaContext(Protocol):
         ...
 
     def device_memory(self, size_bytes: int) -> int:
-        """Pointer to memory of the device alone. Raises CudaError."""
+        """Pointer to memory that only the device can access. Raises CudaError."""
         ...
 
     def close(self) -> None: ...
@@ -62,7 +62,7 @@ def open_context(driver: CudaDriver, owner: ContextOwner) -> CudaContext:
 
 
 class DriverContext:
-    """Context and memory by the driver alone."""
+    """Context and memory from the driver."""
 
     owner = "driver"
 
@@ -81,7 +81,7 @@ class DriverContext:
         address = self._driver.make(c_void_p, "cuMemHostAlloc", size_bytes, MAPPED)
         self._release.callback(self._driver.call, "cuMemFreeHost", address)
         pointer = self._driver.make(c_uint64, "cuMemHostGetDevicePointer_v2", address, 0).value
-        assert address.value is not None  # the call has succeeded
+        assert address.value is not None  # set when the call succeeds
         raw = (ctypes.c_uint8 * size_bytes).from_address(address.value)
         return HostMemory(np.ctypeslib.as_array(raw), pointer)
 
@@ -95,7 +95,7 @@ class DriverContext:
 
 
 class PycudaContext:
-    """Context and memory by pycuda. Names as in pycuda 2022.1 to 2026.1."""
+    """Context and memory from pycuda. Names as in pycuda 2022.1 to 2026.1."""
 
     owner = "pycuda"
 
@@ -125,7 +125,7 @@ class PycudaContext:
     def _leave(self) -> None:
         self._pycuda.Context.pop()
         self._context.detach()
-        # pycuda makes a context current in order to let go of it, and leaves a primary one on the thread's stack.
+        # To release a primary context, pycuda pushes it on the thread's stack and leaves it there.
         with suppress(CudaError):
             self._driver.make(c_void_p, "cuCtxPopCurrent_v2")
 
@@ -133,11 +133,11 @@ class PycudaContext:
         try:
             return work()
         except self._pycuda.Error as error:
-            raise CudaError(f"CUDA refuses: {error}", "see `dmesg` for the driver's side") from None
+            raise CudaError(f"CUDA error: {error}", "`dmesg` may show the driver's reason") from None
 
 
 def _pycuda_driver() -> ModuleType | None:
-    """pycuda.driver; None where it is not installed, or is and cannot be loaded."""
+    """pycuda.driver; None where it is not installed or cannot be loaded."""
     if importlib.util.find_spec("pycuda") is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""One stream: copies, waiting, timing, and its work captured as a graph. The same for every owner of the context."""
+"""One stream: copies, waiting, timing, and capturing its work as a graph. Independent of the context's owner."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ CAPTURE_THREAD_LOCAL = 1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Buffer:
-    """One tensor for both sides: `host` is page-locked, `device_pointer` is what the engine is given.
+    """One tensor on host and device: `host` is page-locked, `device_pointer` is passed to the engine.
 
-    Where the GPU shares the host's memory both are the same bytes, and nothing is ever copied.
+    Where the GPU shares the host's memory, both are the same bytes and nothing is copied.
     """
 
     host: np.ndarray
@@ -34,7 +34,7 @@ class Buffer:
 
 
 class Stream:
-    """A stream of its own, of the greatest priority, that never waits for the default stream."""
+    """A separate stream of the highest priority that never waits for the default stream."""
 
     def __init__(self, driver: CudaDriver, synchronise: Synchronise) -> None:
         """Raises CudaError."""
@@ -53,7 +53,7 @@ class Stream:
 
     @property
     def handle(self) -> int:
-        """The CUstream, as other libraries take it."""
+        """The CUstream for other libraries."""
         return self._stream.value or 0
 
     def upload(self, buffer: Buffer) -> None:
@@ -69,15 +69,15 @@ class Stream:
             self._driver.call("cuMemcpyDtoHAsync_v2", address, buffer.device_pointer, size_bytes, self._stream)
 
     def finish(self) -> None:
-        """Wait until everything enqueued is done, spinning or asleep as was asked for. Raises CudaError.
+        """Wait until everything enqueued is done, spinning or blocking as configured. Raises CudaError.
 
-        An event is waited for and not the stream: how a stream waits is a property of the whole context.
+        Waits for an event, not for the stream: how a stream waits is a property of the whole context.
         """
         self._driver.call("cuEventRecord", self._finished, self._stream)
         self._driver.call("cuEventSynchronize", self._finished)
 
     def device_ms(self, work: Callable[[], None]) -> float:
-        """Milliseconds between the beginning and the end of what `work` enqueues, on the device's clock."""
+        """Milliseconds that the work enqueued by `work` takes, on the device's clock."""
         self._driver.call("cuEventRecord", self._began, self._stream)
         work()
         self._driver.call("cuEventRecord", self._ended, self._stream)
@@ -85,19 +85,19 @@ class Stream:
         return self._driver.make(c_float, "cuEventElapsedTime", self._began, self._ended).value
 
     def capture(self, work: Callable[[], None]) -> Graph:
-        """What `work` enqueues, as one graph; it is recorded and does not run.
+        """Capture what `work` enqueues as one graph, without running it.
 
         Raises:
-            CudaError: it cannot be captured. The stream is as it was, ready for plain work.
+            CudaError: it cannot be captured. The stream remains usable.
         """
         self._driver.call("cuStreamBeginCapture_v2", self._stream, CAPTURE_THREAD_LOCAL)
         graph = c_void_p()
         with ExitStack() as undo:
-            undo.callback(self._forget, graph)
+            undo.callback(self._destroy, graph)
             try:
                 work()
             except BaseException:
-                with suppress(CudaError):  # a stream that still captures takes no other work
+                with suppress(CudaError):  # a stream that is still capturing accepts no other work
                     self._driver.call("cuStreamEndCapture", self._stream, ctypes.byref(graph))
                 raise
             self._driver.call("cuStreamEndCapture", self._stream, ctypes.byref(graph))
@@ -105,7 +105,7 @@ class Stream:
         return Graph(self._driver, self._stream, launchable)
 
     def close(self) -> None:
-        """Wait for what is under way, then release. Graphs must be closed before."""
+        """Wait for enqueued work, then release. Graphs must be closed before."""
         self._release.callback(self._driver.call, "cuStreamSynchronize", self._stream)
         self._release.close()
 
@@ -114,13 +114,13 @@ class Stream:
         undo.callback(self._driver.call, "cuEventDestroy_v2", event)
         return event
 
-    def _forget(self, graph: c_void_p) -> None:
+    def _destroy(self, graph: c_void_p) -> None:
         if graph.value:
             self._driver.call("cuGraphDestroy", graph)
 
 
 class Graph:
-    """Captured work, launched as one."""
+    """Captured work, launched as a whole."""
 
     def __init__(self, driver: CudaDriver, stream: c_void_p, launchable: c_void_p) -> None:
         self._driver = driver

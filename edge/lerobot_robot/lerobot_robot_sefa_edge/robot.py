@@ -26,7 +26,7 @@ from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity
 from sefa_edge.firmware_bridge.host.calibration import Calibration, load_calibration
 from sefa_edge.firmware_bridge.host.emergency import Emergency
 from sefa_edge.firmware_bridge.host.open_arm import open_arm
-from sefa_edge.firmware_bridge.host.port_choice import require_told_apart
+from sefa_edge.firmware_bridge.host.port_choice import require_identified_arm
 from sefa_edge.firmware_bridge.host.same_arm import SameArm
 from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError, SefaError
@@ -96,7 +96,7 @@ class SefaSOFollower(Robot):
                 undo.callback(camera.disconnect)
             calibration = self._load_calibration_file()
             if calibration is None:
-                require_told_apart(self.config.port)
+                require_identified_arm(self.config.port)
                 logger.info("%s does not exist: the calibration in the servos counts", self.calibration_fpath)
             emergency = Emergency()
             open_same = SameArm(lambda: open_arm(self._profile, self.config.port, calibration, emergency), self._arm)

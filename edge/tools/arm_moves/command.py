@@ -7,8 +7,8 @@ import argparse
 from sefa_edge.firmware_bridge.service.command import (
     SERVICE_VERBS,
     Verb,
-    add_arm_words,
-    add_calibration_word,
+    add_arm_arguments,
+    add_calibration_argument,
     add_verbs,
     run_verb,
 )
@@ -20,31 +20,31 @@ DEFAULT_SPEED_DEG_S = 20.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The words of `sefa-edge arm`."""
+    """Add the arguments of `sefa-edge arm`."""
     add_verbs(parser, VERBS)
 
 
 def main(args: argparse.Namespace) -> int:
-    """Do what the chosen verb says; the exit code."""
+    """Run the chosen verb; returns the exit code."""
     return run_verb(args, VERBS)
 
 
-def _add_center_words(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("joint", nargs="?", metavar="JOINT", help="move this joint alone (default: all)")
-    add_arm_words(parser)
-    add_calibration_word(parser)
+def _add_center_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("joint", nargs="?", metavar="JOINT", help="move only this joint (default: all)")
+    add_arm_arguments(parser)
+    add_calibration_argument(parser)
     parser.add_argument("--pose", choices=("middle", "start"), default="middle", help="where to")
     parser.add_argument("--then", choices=("hold", "park", "release"), default="hold", help="what follows")
-    _add_speed_word(parser)
+    _add_speed_argument(parser)
 
 
-def _add_park_words(parser: argparse.ArgumentParser) -> None:
-    add_arm_words(parser)
-    add_calibration_word(parser)
-    _add_speed_word(parser)
+def _add_park_arguments(parser: argparse.ArgumentParser) -> None:
+    add_arm_arguments(parser)
+    add_calibration_argument(parser)
+    _add_speed_argument(parser)
 
 
-def _add_speed_word(parser: argparse.ArgumentParser) -> None:
+def _add_speed_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--speed",
         type=SPEED_DEG_S.parse,
@@ -56,7 +56,7 @@ def _add_speed_word(parser: argparse.ArgumentParser) -> None:
 
 VERBS = SERVICE_VERBS | {
     "center": Verb(
-        f"{ROOM}.center", "move slowly to the middle of the joints' ranges, or to the start pose", _add_center_words
+        f"{ROOM}.center", "move slowly to the middle of the joints' ranges, or to the start pose", _add_center_arguments
     ),
-    "park": Verb(f"{ROOM}.park", "move slowly to the park pose, then switch the torque off", _add_park_words),
+    "park": Verb(f"{ROOM}.park", "move slowly to the park pose, then switch off the torque", _add_park_arguments),
 }

@@ -132,7 +132,7 @@ class SlowMove:
 
     def _until(self, arrived: Callable[[TickReport], bool]) -> Stopped | None:
         """Tick until it has arrived, or has come to a stand for another reason."""
-        while not self._loop.state.finished or self._emergency.asked:
+        while not self._loop.state.finished or self._emergency.requested:
             self._take_signals()
             report = self._loop.tick(self._pacer.wait())
             if self._halted(report) or (arrived(report) and not self._halting):
@@ -144,7 +144,7 @@ class SlowMove:
         return torque_note(self._loop.arm.read_torque(), self._names) if untouched else ""
 
     def _take_signals(self) -> None:
-        self._emergency.take()  # the wire is usable again: EMERGENCY follows
+        self._emergency.take_request()  # the wire is usable again: EMERGENCY follows
         for number in self._signals.take():
             self._halting, self._stopped_by = True, number
             self._links.waiting_events.append(Command.EMERGENCY if number is EMERGENCY else Command.HOLD)

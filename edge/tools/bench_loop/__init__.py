@@ -1,1 +1,1 @@
-"""`sefa-edge bench-loop`: proves the control loop on this very unit."""
+"""`sefa-edge bench-loop`: measures the control loop on this device."""

@@ -1,8 +1,8 @@
-"""`sefa-edge bench-loop`: measures the control loop on this unit, with camera and inference running.
+"""`sefa-edge bench-loop`: measures the control loop on this device, with camera and inference running.
 
-What is measured is a run: the processes, priorities, cores, sockets and limits of `sefa-edge run`, the policy
-inferring from pictures, the arm read (and, when it is simulated, moved) in every tick. On the same core at the
-same time runs a loop in C that does nothing: its lateness is that of the machine. A real arm is only read.
+It measures a real run: the processes, priorities, cores, sockets and limits of `sefa-edge run`, with the policy
+inferring from frames and the arm being read (and, when simulated, moved) in every tick. An idle loop in C runs on the
+same core at the same time: its lateness is that of the machine. A real arm is only read.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from sefa_edge.profiles.card import load_card
 from sefa_edge.profiles.console import limit_waiting
 from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.exit_codes import ExitCode, is_of_signal
-from sefa_edge.profiles.files import check_report_word, path_argument, writable, write_atomic, write_report
+from sefa_edge.profiles.files import check_report_argument, path_argument, writable, write_atomic, write_report
 from sefa_edge.profiles.latency.environment import describe_environment
 from sefa_edge.profiles.quantities import CONTROL_RATE_HZ, PICTURE_RATE_HZ, THREADS, Real
 from sefa_edge.profiles.simulated_arm import SIMULATED, SIMULATED_ARM
@@ -51,27 +51,29 @@ BAR_CELLS = 24
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The words of `sefa-edge bench-loop`."""
+    """The arguments of `sefa-edge bench-loop`."""
     parser.add_argument("--seconds", type=MEASURED_S.parse, default=30.0, metavar="S", help="how long to measure")
     parser.add_argument(
         "--rate", type=CONTROL_RATE_HZ.parse, metavar="HZ", help="control rate (default: the arm profile's)"
     )
-    parser.add_argument("--engine", type=engine_at, metavar="E", help="engine that infers (default: the shipped one)")
+    parser.add_argument("--engine", type=engine_at, metavar="E", help="engine to run (default: the shipped one)")
     parser.add_argument("--camera", action="append", metavar="[NAME=]C", help="as in `run` (default: a test picture)")
     parser.add_argument(
-        "--camera-rate", type=PICTURE_RATE_HZ.parse, default=30.0, metavar="HZ", help="pictures per second"
+        "--camera-rate", type=PICTURE_RATE_HZ.parse, default=30.0, metavar="HZ", help="frames per second"
     )
-    parser.add_argument("--threads", type=THREADS.parse, default=1, metavar="N", help="threads of the inference")
-    parser.add_argument("--arm", metavar="ARM", help="a real arm, which is read and never switched on (default: none)")
+    parser.add_argument("--threads", type=THREADS.parse, default=1, metavar="N", help="threads for inference")
+    parser.add_argument(
+        "--arm", metavar="ARM", help="a real arm, which is read but never energised (default: simulated servos)"
+    )
     parser.add_argument("--port", metavar="P", help="serial port of that arm")
     parser.add_argument("--calibration", metavar="FILE|ID", help="LeRobot calibration of that arm")
-    parser.add_argument("--json", metavar="F", help="write the measurement as JSON; - is standard output")
-    parser.add_argument("--picture", type=path_argument, metavar="F", help="draw the histogram of the lateness (.png)")
+    parser.add_argument("--json", metavar="F", help="write the measurement as JSON; - means standard output")
+    parser.add_argument("--picture", type=path_argument, metavar="F", help="draw a histogram of the lateness (.png)")
     add_realtime_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> int:
-    """Measure and report; 1 when a criterion is missed. Raises SefaError when the run was cut short."""
+    """Measure and report; returns 1 when a criterion is missed. Raises SefaError when the run ended early."""
     _check(args)
     limit_waiting()
     environment = describe_environment()
@@ -91,7 +93,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 class Bench:
-    """One measured run, and what is measured beside it."""
+    """One measured run, and the measurements alongside it."""
 
     def __init__(self, plan: RunPlan, seconds: float) -> None:
         self._plan = plan
@@ -103,7 +105,7 @@ class Bench:
         self._supervisor = Supervisor(plan, ProgressLine(self._records, seconds), self._records)
 
     def measure(self) -> tuple[Ending, Findings | None]:
-        """Perform the run. None: a person stopped it. Raises SefaError when it ended too early."""
+        """Run and measure; no findings when the user stopped it. Raises SefaError when the run ended early."""
         with timer_control(self._timer_request()) as self._timer:
             ending = self._supervisor.run()
         if is_of_signal(ending.exit_code):
@@ -131,7 +133,7 @@ class Bench:
     def _timer_request(self) -> TimerRequest:
         realtime = self._plan.realtime
         cores, _ = split_cores(os.sched_getaffinity(0), realtime.cpu)
-        # One above the loop: what delays it is the machine, not the loop.
+        # One above the loop, so that only the machine can delay it.
         priority = min(99, realtime.priority + 1) if realtime.priority else 0
         return TimerRequest(period_ns(self._plan.control_rate_hz), min(cores, default=None), priority)
 
@@ -148,7 +150,7 @@ class Bench:
 
 
 class ProgressLine(StatusLine):
-    """The status line of a run, led by how much of the measurement is done."""
+    """The status line of a run, preceded by the progress of the measurement."""
 
     def __init__(self, records: RunRecords, seconds: float) -> None:
         super().__init__(sys.stderr)
@@ -163,10 +165,12 @@ class ProgressLine(StatusLine):
 
 def _check(args: argparse.Namespace) -> None:
     if (args.arm is None) != (args.port is None) or args.arm == SIMULATED:
-        raise InputError("a real arm needs --arm and --port", "--arm so101 --port /dev/ttyACM0; neither: simulated")
-    check_report_word(args.json)
+        raise InputError(
+            "a real arm needs both --arm and --port", "--arm so101 --port /dev/ttyACM0; without both, it is simulated"
+        )
+    check_report_argument(args.json)
     if args.picture is not None and args.picture.suffix != ".png":
-        raise InputError(f"--picture {args.picture}: unknown ending", "use .png")
+        raise InputError(f"--picture {args.picture}: unsupported extension", "use .png")
     if args.picture is not None:
         writable(args.picture)
 
@@ -184,7 +188,7 @@ def _plan(args: argparse.Namespace, arm: str, port: str) -> RunPlan:
 
 @contextlib.contextmanager
 def _arm(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
-    """Name and port of the arm: the real one that was asked for, else simulated servos that end with this."""
+    """Name and port of the arm: the real one if given, else simulated servos that stop with this context."""
     if args.arm is not None:
         yield args.arm, args.port
         return
@@ -200,5 +204,5 @@ def _draw(findings: Findings, path: Path) -> None:
     series = {"control loop": findings.loop.lateness_ns}
     if findings.control is not None:
         series[findings.control.subject] = findings.control.lateness_ns
-    title = f"how late each tick woke up, {findings.asked_rate_hz:g} Hz, {len(findings.loop.lateness_ns)} ticks"
+    title = f"lateness of each tick, {findings.asked_rate_hz:g} Hz, {len(findings.loop.lateness_ns)} ticks"
     write_atomic(path, encode_png(draw_lateness(series, title)))

@@ -1,4 +1,4 @@
-"""The histogram of the lateness as a picture."""
+"""Draws the histogram of the lateness."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Mapping
 import numpy as np
 
 from sefa_edge.edge.tools.painting import paint
-from sefa_edge.profiles.page.histogram import OverlayWords, draw_overlay
+from sefa_edge.profiles.page.histogram import OverlayText, draw_overlay
 from sefa_edge.profiles.percentiles import DurationBin
 
 EDGES_NS = np.geomspace(1e2, 1e8, 73)
-"""100 ns to 100 ms, twelve bins per decade; what is earlier or later counts at the edge."""
+"""100 ns to 100 ms, twelve bins per decade; values outside count in the first or last bin."""
 LIMIT_NS = 1e6
 
 
 def draw_lateness(series: Mapping[str, np.ndarray], title: str) -> np.ndarray:
-    """Picture uint8 [H, W, 3] of up to four series of lateness int64[N], nanoseconds, in one set of axes."""
-    words = OverlayWords(title, "lateness of a tick", "ticks", LIMIT_NS)
-    return paint(draw_overlay({name: _bins(lateness_ns) for name, lateness_ns in series.items()}, words))
+    """Picture uint8 [H, W, 3] of up to four series of lateness int64[N] in nanoseconds, in one plot."""
+    text = OverlayText(title, "lateness of a tick", "ticks", LIMIT_NS)
+    return paint(draw_overlay({name: _bins(lateness_ns) for name, lateness_ns in series.items()}, text))
 
 
 def _bins(lateness_ns: np.ndarray) -> list[DurationBin]:

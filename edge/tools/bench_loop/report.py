@@ -1,4 +1,4 @@
-"""The result of bench-loop: its criteria, as a table and as JSON."""
+"""The result of bench-loop: criteria, table and JSON."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COLUMNS = ("p50_ns", "p99_ns", "p999_ns", "max_ns")
 
 @dataclass(frozen=True, slots=True)
 class Criterion:
-    """One condition; it is met when `value` is at most `limit`. `words` gives both for a person."""
+    """A condition, met when `value` is at most `limit`. `words`: both as text."""
 
     name: str
     value: float
@@ -43,7 +43,7 @@ class Criterion:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Findings:
-    """One measurement. `grown`: what the kernel counted for the control process during it."""
+    """One measurement. `grown`: change of the control process's kernel counters during it."""
 
     loop: LoopMeasurement
     control: TimerResult | None
@@ -54,7 +54,7 @@ class Findings:
 
 
 def judge(findings: Findings) -> list[Criterion]:
-    """The criteria of a steady loop."""
+    """The criteria for a steady loop."""
     loop, control = percentiles(findings.loop.lateness_ns), _of_control(findings.control)
     p999_limit_ns = max(MAX_P999_NS, MAX_P999_RATIO * control.p999_ns) if control else MAX_P999_NS
     rate_error, rate_limit = rate_error_of(findings), max(MAX_RATE_ERROR, _control_rate_error(findings.control))
@@ -67,27 +67,27 @@ def judge(findings: Findings) -> list[Criterion]:
 
 
 def require_load(beside: Beside) -> None:
-    """Refuse a measurement without load: bench-loop measures the loop beside a camera and inference.
+    """Check that camera and inference ran during the measurement.
 
     Raises:
-        SefaError: no frame or no inference came during the measurement.
+        SefaError: there was no frame or no inference.
     """
     missing = [what for what, count in (("picture", beside.pictures), ("inference", beside.chunks)) if not count]
     if missing:
         raise SefaError(
-            f"no {' and no '.join(missing)} ran beside the loop while it was measured: this proves nothing",
-            "measure for longer (--seconds), or see why the camera or the policy gives nothing",
+            f"no {' and no '.join(missing)} during the measurement: it was made without load and proves nothing",
+            "measure for longer (--seconds), or find out why the camera or the policy delivers nothing",
             ExitCode.FAILED,
         )
 
 
 def rate_error_of(findings: Findings) -> float:
-    """Relative error of the loop's rate; skipped ticks count as missing."""
+    """Relative error of the loop's rate; skipped ticks lower the rate."""
     return findings.loop.rate_hz / findings.asked_rate_hz - 1.0
 
 
 def table(findings: Findings) -> Iterator[str]:
-    """The measurement for a person, line by line."""
+    """The lines of the printed table."""
     yield f"{'lateness':28}{'p50':>10}{'p99':>10}{'p99.9':>10}{'max':>10}{'skipped':>9}{'ticks':>8}"
     loop, control = percentiles(findings.loop.lateness_ns), _of_control(findings.control)
     yield _row("control loop", loop, findings.loop.skipped)
@@ -96,7 +96,7 @@ def table(findings: Findings) -> Iterator[str]:
         ratios = [getattr(loop, key) / max(getattr(control, key), 1) for key in COLUMNS]
         yield f"{'ratio':28}" + "".join(f"{f'{ratio:.2g} x':>10}" for ratio in ratios)
     else:
-        yield "no control beside it: neither a C compiler nor cyclictest (`apt-get install rt-tests`) here"
+        yield "no comparison loop: neither a C compiler nor cyclictest (`apt-get install rt-tests`) is installed"
     yield _row("period error", percentiles(findings.loop.period_error_ns), None)
     yield _row("work of a tick", percentiles(findings.loop.work_ns), None)
     for stage, durations_ns in findings.loop.stage_ns.items():
@@ -110,7 +110,7 @@ def verdict(criteria: list[Criterion]) -> Iterator[str]:
 
 
 def as_json(findings: Findings, criteria: list[Criterion], plan: RunPlan, environment: Environment) -> str:
-    """The whole measurement for a program."""
+    """The complete measurement as JSON."""
     control = findings.control
     content = {
         "schema_version": 1,
@@ -156,16 +156,16 @@ def _surroundings(findings: Findings) -> Iterator[str]:
     beside = findings.beside
     inference = f", {format_duration(float(np.median(beside.inference_ns)))} each" if beside.inference_ns else ""
     yield (
-        f"beside it: {beside.pictures / seconds:.1f} pictures and {beside.chunks / seconds:.1f} inferences a second"
+        f"load: {beside.pictures / seconds:.1f} frames and {beside.chunks / seconds:.1f} inferences per second"
         f"{inference}"
     )
     if (grown := findings.grown) is not None:
         yield (
             f"control process during the measurement: {grown.page_faults} page faults, {grown.resident_kb:+d} kB, "
-            f"switched out {grown.involuntary_switches} times"
+            f"preempted {grown.involuntary_switches} times"
         )
     if loop.lost_reports:
-        yield f"{loop.lost_reports} reports of ticks were lost: their lateness is not known"
+        yield f"{loop.lost_reports} tick reports were lost: their lateness is unknown"
 
 
 def _lateness(name: str, value_ns: int, limit_ns: float) -> Criterion:
@@ -177,7 +177,7 @@ def _of_control(control: TimerResult | None) -> Percentiles | None:
 
 
 def _control_rate_error(control: TimerResult | None) -> float:
-    """The share of grid points that the C loop missed: no loop does better on this machine."""
+    """The share of periods that the C loop missed: no loop can do better on this machine."""
     if control is None or not control.skipped:
         return 0.0
     return control.skipped / (control.skipped + len(control.lateness_ns))

@@ -1,4 +1,4 @@
-"""How steady the loop of a run was: lateness, work, skipped ticks, page faults, and what ran beside it."""
+"""Samples of a run's control loop: lateness, work, skipped ticks, page faults, and the load alongside it."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.units import NS_PER_S, period_ns, s_to_ns
 
 WARM_UP_NS = s_to_ns(2.0)
-"""Not counted: until then caches fill, and the first chunks arrive."""
+"""Not measured, because caches fill and the first chunks arrive."""
 
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What the kernel counts of a process."""
+    """Kernel counters of a process."""
 
     page_faults: int
     involuntary_switches: int
     resident_kb: int
 
     def since(self, before: Footprint) -> Footprint:
-        """What has been added since then."""
+        """The difference to an earlier reading."""
         return Footprint(
             self.page_faults - before.page_faults,
             self.involuntary_switches - before.involuntary_switches,
@@ -37,7 +37,7 @@ class Footprint:
 
 
 def footprint_of(pid: int) -> Footprint | None:
-    """The counters of a process; None once it is gone."""
+    """The counters of a process; None once it has exited."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
@@ -50,7 +50,7 @@ def footprint_of(pid: int) -> Footprint | None:
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What went on beside the loop while it was measured."""
+    """The load alongside the loop while it was measured."""
 
     pictures: int = 0
     chunks: int = 0
@@ -58,30 +58,30 @@ class Beside:
 
     @classmethod
     def of(cls, records: RunRecords) -> Beside:
-        """What was heard of the other processes while the ticks were measured."""
+        """Count the frames and inferences that arrived while the ticks were measured."""
         inference_ns = [chunk.record.inference_ns for chunk in records.chunks if chunk.measured]
         return cls(sum(frame.measured for frame in records.frames), len(inference_ns), inference_ns)
 
 
 class Companion(Protocol):
-    """Measures beside the loop, over the same time."""
+    """Measures alongside the loop, over the same time."""
 
     def begin(self) -> None:
-        """The first tick that counts has been heard."""
+        """The first measured tick has arrived."""
         ...
 
     def end(self) -> None:
-        """The last one has."""
+        """The last measured tick has arrived."""
         ...
 
 
 def elapsed_ns(records: RunRecords) -> int:
-    """From the first measured tick to the newest."""
+    """Time from the first measured tick to the newest."""
     return records.ticks[-1].start_ns - records.ticks[0].start_ns if records.ticks else 0
 
 
 def record_ticks(mode: Mode, seconds: float, companion: Companion) -> RunRecords:
-    """A supervisor's observer that is satisfied by `seconds` of ticks in `mode`, after a warm-up."""
+    """An observer for the supervisor that measures `seconds` of ticks in `mode` after a warm-up."""
 
     begun = False
 
@@ -100,29 +100,29 @@ def record_ticks(mode: Mode, seconds: float, companion: Companion) -> RunRecords
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoopMeasurement:
-    """The loop over the whole measurement; arrays int64."""
+    """The samples of a whole measurement; arrays int64."""
 
     lateness_ns: np.ndarray
     period_error_ns: np.ndarray
-    """How far the time [N - 1] between two wake-ups is from a period: what a loop without a grid can be judged by."""
+    """Deviation [N - 1] of the time between two wake-ups from a period; comparable with loops without a fixed grid."""
     work_ns: np.ndarray
-    """Time [N] from the wake-up of a tick to its last stamp; most of it is the wait for the servos."""
+    """Time [N] from the wake-up of a tick to its end; most of it is waiting for the servos."""
     stage_ns: dict[str, np.ndarray]
     skipped: int
     lost_reports: int
-    """Ticks that happened, but whose report this process was too slow to take."""
+    """Ticks whose report this process was too slow to receive."""
     rate_hz: float
-    """Ticks that happened, per second."""
+    """Executed ticks per second."""
 
     @classmethod
     def of(cls, ticks: Sequence[TickReport], asked_rate_hz: float) -> LoopMeasurement:
         """Raises InputError when there are fewer than two ticks."""
         if len(ticks) < 2:
-            raise InputError("the run gave nothing to measure", "measure for longer: --seconds")
+            raise InputError("the run produced nothing to measure", "measure for longer: --seconds")
         first, last = ticks[0], ticks[-1]
         skipped = last.skipped_ticks - first.skipped_ticks
-        happened = last.tick - first.tick - skipped
-        # From grid point to grid point: how late the first and the last tick woke up is no error of the rate.
+        executed = last.tick - first.tick - skipped
+        # Between due times: the lateness of the first and the last tick is not an error of the rate.
         grid_ns = (last.start_ns - last.lateness_ns) - (first.start_ns - first.lateness_ns)
         starts_ns = np.array([tick.start_ns for tick in ticks], np.int64)
         stages = np.array([tick.stage_ns for tick in ticks], np.int64)
@@ -132,6 +132,6 @@ class LoopMeasurement:
             work_ns=stages.sum(axis=1),
             stage_ns=dict(zip(STAGES, stages.T, strict=True)),
             skipped=skipped,
-            lost_reports=happened + 1 - len(ticks),
-            rate_hz=happened * NS_PER_S / grid_ns,
+            lost_reports=executed + 1 - len(ticks),
+            rate_hz=executed * NS_PER_S / grid_ns,
         )

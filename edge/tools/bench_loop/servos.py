@@ -1,8 +1,8 @@
-"""Simulated servos on a serial port, in a process of their own as real ones are hardware of their own.
+"""Simulated servos on a serial port, in a separate process, as real servos are separate hardware.
 
     python -m sefa_edge.edge.tools.bench_loop.servos --config FD
 
-No world around them and no physics engine: every joint follows its goal like a first-order lag.
+There is no world and no physics engine: every joint follows its goal with a first-order lag.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from sefa_edge.profiles.strict import StrictModel
 from sefa_edge.profiles.units import s_to_ns
 
 REALTIME_PRIORITY = 40
-"""Below the control process: where it is permitted, no load makes the servos answer late."""
+"""Below the control process. Where permitted, it keeps the servos' replies on time under load."""
 
 START_TIMEOUT_S = 20.0
 POLL_S = 0.02
 
 
 class ServosConfig(StrictModel):
-    """What the process is told: an arm profile, and where its serial port is to appear."""
+    """Configuration of the process: an arm profile, and the path for its serial port."""
 
     arm: str
     port: str
 
 
 def main(content: bytes) -> int:
-    """Serve until killed. Raises InputError when the port cannot be made."""
+    """Serve until killed. Raises InputError when the port cannot be created."""
     config = ServosConfig.model_validate_json(content)
     profile = load_arm_profile(config.arm)
     port = PtyPort(SimulatedBus.of_arm(profile, KinematicPlant.of_arm(profile)), Path(config.port))
@@ -50,10 +50,10 @@ def main(content: bytes) -> int:
 
 @contextlib.contextmanager
 def simulated_servos(arm: str, cpus: frozenset[int]) -> Iterator[Path]:
-    """The serial port of the servos of an arm profile, in a process on these cores (empty: any) that ends with this.
+    """Start servos of an arm profile in a process on these cores (empty: any) and yield their serial port.
 
     Raises:
-        SefaError: they do not start.
+        SefaError: the servos do not start.
     """
     with tempfile.TemporaryDirectory(prefix="sefa-edge-") as folder:
         port = Path(folder) / "arm"

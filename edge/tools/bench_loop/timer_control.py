@@ -1,7 +1,7 @@
-"""The control of the measurement: a loop in C on the same core at the same time, or Debian's cyclictest.
+"""The reference for the measurement: a loop in C on the same core at the same time, or Debian's cyclictest.
 
-Both are programs that wait for points of CLOCK_MONOTONIC and do nothing else. What they are late, this machine
-is late; what the control loop is late beyond that, is its own.
+Both wait for points in time of CLOCK_MONOTONIC and do nothing else. Their lateness is caused by the machine; any
+additional lateness of the control loop is its own.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ COMPILE_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 10.0
 CYCLICTEST_BINS = 1_000_000
 CYCLICTEST_AT_MOST_S = 2 * 3600
-"""It ends by itself at last, when the one who should have ended it was killed; ours sees that death."""
+"""Limit for cyclictest in case this process is killed; our loop in C notices that and exits."""
 MAX_SAMPLES = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class TimerRequest:
-    """At which pace, on which core (None: any), with which SCHED_FIFO priority (0: none) the control runs."""
+    """Period, core (None: any) and SCHED_FIFO priority (0: none) of the reference loop."""
 
     period_ns: int
     cpu: int | None
@@ -42,21 +42,21 @@ class TimerRequest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TimerResult:
-    """What the control measured: lateness_ns int64[N], one per tick, in steps of a microsecond."""
+    """The measurement: lateness_ns int64[N], one per tick, in steps of a microsecond."""
 
     subject: str
     fifo: bool | None
-    """Whether it had SCHED_FIFO; None: it does not tell."""
+    """Whether it had SCHED_FIFO; None: unknown."""
     lateness_ns: np.ndarray
     skipped: int | None
-    """Points of the grid that it missed; None: it does not tell."""
+    """Periods that it missed; None: unknown."""
 
 
 class TimerControl:
     """A program that measures from `start` to `finish`."""
 
     def __init__(self, subject: str, command: list[str], report: Path | None) -> None:
-        """Made by `timer_control`; `report` None: it reports on its standard output."""
+        """Created by `timer_control`; `report` None: the program prints its result to standard output."""
         self.subject = subject
         self._command = command
         self._report = report
@@ -69,17 +69,17 @@ class TimerControl:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            start_new_session=True,  # Ctrl-C is not meant for it
+            start_new_session=True,  # not interrupted by Ctrl-C
         )
 
     def finish(self) -> TimerResult:
-        """End it and take its result. Raises SefaError when it gives none."""
+        """Stop it and return its result. Raises SefaError when there is none."""
         assert self._process is not None
         self._process.terminate()
         try:
             output, _ = self._process.communicate(timeout=END_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            raise SefaError(f"{self.subject} does not end", "is this machine overloaded?", ExitCode.FAULT) from None
+            raise SefaError(f"{self.subject} does not stop", "is this machine overloaded?", ExitCode.FAULT) from None
         if self._process.returncode != 0:
             raise SefaError(
                 f"{self.subject} ended with exit code {self._process.returncode}", "run it by hand", ExitCode.FAULT
@@ -87,7 +87,7 @@ class TimerControl:
         return _of_cyclictest(self._report) if self._report else parse_timer_loop(output)
 
     def kill(self) -> None:
-        """End it, whatever it does."""
+        """Kill it if it is still running."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
         if self._process is not None:
@@ -96,8 +96,10 @@ class TimerControl:
 
 @contextmanager
 def timer_control(request: TimerRequest) -> Iterator[TimerControl | None]:
-    """The best control that this machine offers, not started yet: ours in C where there is a compiler, else
-    cyclictest, else None. Nothing of it is left behind."""
+    """The best reference loop available, not started yet: ours if there is a C compiler, else cyclictest, else None.
+
+    Its files and process are removed at the end.
+    """
     with tempfile.TemporaryDirectory(prefix="sefa-edge-") as folder:
         control = _timer_loop(request, Path(folder)) or _cyclictest(request, Path(folder))
         try:
@@ -108,24 +110,23 @@ def timer_control(request: TimerRequest) -> Iterator[TimerControl | None]:
 
 
 def _timer_loop(request: TimerRequest, folder: Path) -> TimerControl | None:
-    # Compiled for every measurement, which takes a tenth of a second: a program kept between runs is one that
-    # somebody else may have put there.
+    # Compiled for every measurement, which takes 0.1 s: a stored program could have been replaced by another user.
     program = folder / "timer_loop"
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None or not _compile(compiler, program):
         return None
     cpu = -1 if request.cpu is None else request.cpu
-    words = [str(program), str(request.period_ns), str(cpu), str(request.priority)]
-    return TimerControl("timer loop in C", words, None)
+    command = [str(program), str(request.period_ns), str(cpu), str(request.priority)]
+    return TimerControl("timer loop in C", command, None)
 
 
 def _compile(compiler: str, program: Path) -> bool:
     source = program.with_suffix(".c")
     source.write_bytes((resources.files("sefa_edge.edge.tools.bench_loop") / "timer_loop.c").read_bytes())
     try:
-        words = [compiler, "-std=c11", "-O2", "-o", str(program), str(source)]
-        done = subprocess.run(words, capture_output=True, timeout=COMPILE_TIMEOUT_S, check=False)
-        # A compiler without the C library's headers is none; nor is one whose programs may not be run here.
+        command = [compiler, "-std=c11", "-O2", "-o", str(program), str(source)]
+        done = subprocess.run(command, capture_output=True, timeout=COMPILE_TIMEOUT_S, check=False)
+        # The compiler may lack the C library's headers, or its programs may not be executable in this folder.
         return done.returncode == 0 and subprocess.run([str(program)], capture_output=True, check=False).returncode == 2
     except (OSError, subprocess.TimeoutExpired):
         return False
@@ -135,18 +136,18 @@ def _cyclictest(request: TimerRequest, folder: Path) -> TimerControl | None:
     program, report = shutil.which("cyclictest"), folder / "cyclictest.json"
     if program is None:
         return None
-    words = [program, "--quiet", "--mlockall", f"--histogram={CYCLICTEST_BINS}", f"--json={report}"]
-    words.append(f"--duration={CYCLICTEST_AT_MOST_S}")
-    words.append(f"--interval={round(ns_to_us(request.period_ns))}")
+    command = [program, "--quiet", "--mlockall", f"--histogram={CYCLICTEST_BINS}", f"--json={report}"]
+    command.append(f"--duration={CYCLICTEST_AT_MOST_S}")
+    command.append(f"--interval={round(ns_to_us(request.period_ns))}")
     if request.priority:
-        words.append(f"--priority={request.priority}")
+        command.append(f"--priority={request.priority}")
     if request.cpu is not None:
-        words.append(f"--affinity={request.cpu}")
-    return TimerControl("cyclictest", words, report)
+        command.append(f"--affinity={request.cpu}")
+    return TimerControl("cyclictest", command, report)
 
 
 def parse_timer_loop(output: str) -> TimerResult:
-    """The result in what `timer_loop` prints. Raises SefaError when it is none."""
+    """Parse the output of `timer_loop`. Raises SefaError when it is invalid."""
     try:
         rows = [line.split() for line in output.splitlines()]
         facts = {row[0]: int(row[1]) for row in rows[:5]}
@@ -172,7 +173,7 @@ def _of_cyclictest(report: Path) -> TimerResult:
 
 
 def _samples(latency_us: list[int], counts: list[int]) -> np.ndarray:
-    """Samples int64[N], rising, of a histogram."""
+    """The samples int64[N] of a histogram, in rising order."""
     if min(counts, default=0) < 0 or sum(counts) > MAX_SAMPLES:
-        raise ValueError("counts that cannot be")
+        raise ValueError("impossible counts")
     return np.repeat(np.array(latency_us, np.int64) * NS_PER_US, counts)

@@ -1,6 +1,6 @@
 """`sefa-edge dataset from-runs`: recorded runs as a LeRobot v3.0 dataset.
 
-It serves wherever a dataset does: training, `sefa-edge export --calibration`, `sefa-edge verify --dataset`.
+The result works wherever a dataset does: training, `sefa-edge export --calibration`, `sefa-edge verify --dataset`.
 """
 
 from __future__ import annotations
@@ -16,35 +16,41 @@ from sefa_edge.profiles.files import path_argument
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=("from-runs",), help="episodes of recorded runs, at the policy's rate")
     parser.add_argument(
-        "runs", type=path_argument, nargs="+", metavar="RUN", help="a recording (.mcap), or a folder: its newest"
+        "action", choices=("from-runs",), help="from-runs: convert the episodes of recorded runs, at the policy's rate"
+    )
+    parser.add_argument(
+        "runs",
+        type=path_argument,
+        nargs="+",
+        metavar="RUN",
+        help="a recording (.mcap), or a folder, whose newest recording is used",
     )
     parser.add_argument("-o", "--output", type=path_argument, required=True, metavar="DATASET", help="folder to create")
-    parser.add_argument("--task-name", metavar="WORDS", help="what the arm does (default: the engine's task)")
-    parser.add_argument("--only", metavar="OUTCOME", help="only episodes that ended so, for example success")
+    parser.add_argument("--task-name", metavar="TEXT", help="description of the task (default: the engine's task)")
+    parser.add_argument("--only", metavar="OUTCOME", help="only episodes with this outcome, for example success")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Raises InputError: the runs do not belong together, or there is no whole episode in them."""
+    """Raises InputError when the runs do not match each other, or contain no complete episode."""
     runs = [open_run(path) for path in arguments.runs]
     info = _common_info(runs, arguments.task_name)
     writer = DatasetWriter(arguments.output, info)
     episodes = frames = 0
     try:
         for run in runs:
-            if cut_short := run.cut_short():
-                print(f"note: {run.path} is not complete: {cut_short}", file=sys.stderr)
+            if truncation := run.truncation():
+                print(f"note: {run.path} is not complete: {truncation}", file=sys.stderr)
             for found in resample(run):
                 unwanted = arguments.only is not None and found.outcome != arguments.only
-                reason = f"its outcome is '{found.outcome}'" if unwanted else found.left_out
+                reason = f"its outcome is '{found.outcome}'" if unwanted else found.skipped
                 if found.episode is None or reason:
-                    print(f"{run.path} episode {found.number} is left out: {reason}")
+                    print(f"{run.path} episode {found.number} is skipped: {reason}")
                     continue
                 writer.add(found.episode)
                 episodes, frames = episodes + 1, frames + len(found.episode)
         if not episodes:
-            raise InputError("there is no whole episode in these runs", "record longer, or with --episodes")
+            raise InputError("these runs contain no complete episode", "record longer, or with --episodes")
         writer.close()
     except BaseException:
         writer.abandon()
@@ -61,7 +67,7 @@ def _common_info(runs: list[RecordedRun], task: str | None) -> DatasetInfo:
             if here != first:
                 raise InputError(
                     f"{run.path}: {name} is {here}, in {runs[0].path} it is {first}",
-                    "make one dataset of each" if name != "task" else "give --task-name",
+                    "create one dataset for each" if name != "task" else "set --task-name",
                 )
     return infos[0]
 
@@ -69,7 +75,7 @@ def _common_info(runs: list[RecordedRun], task: str | None) -> DatasetInfo:
 def _info(run: RecordedRun, task: str | None) -> DatasetInfo:
     rate_hz = run.card.timing.policy_rate_hz
     if rate_hz != round(rate_hz):
-        raise InputError(f"{run.path}: a LeRobot dataset has whole frames a second, not {rate_hz:g}")
+        raise InputError(f"{run.path}: a LeRobot dataset needs a whole number of frames per second, not {rate_hz:g}")
     return DatasetInfo(
         task=task or run.card.task,
         robot_type=f"{run.arm.name.removesuffix('_sim')}_follower",

@@ -1,8 +1,8 @@
-"""Episodes of a recorded run at the policy's rate, by the nearest-before rule.
+"""Episodes of a recording, resampled to the policy's rate without looking ahead.
 
-Frame k lies at t(k) = t(0) + k / rate, where t(0) is the first tick that the policy moved. It holds what was known
-then: the newest picture and reading that are not younger than t(k). Its action is the goal that was in force at
-t(k + 1): the place where the arm was sent until the next frame, as `sefa-edge record` writes it.
+Frame k is at t(k) = t(0) + k / rate, where t(0) is the first tick in which the policy moved the arm. It contains what
+was known then: the newest picture and reading not later than t(k). Its action is the goal in force at t(k + 1), that
+is, the position to which the arm was sent until the next frame, as in `sefa-edge record`.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.units import ms_to_ns, period_ns
 
 MAX_AGE_NS = ms_to_ns(250)
-"""A frame whose picture, reading or goal is older has a hole: its episode is left out."""
+"""A frame whose picture, reading or goal is older has a gap, and its episode is skipped."""
 
 
 @dataclass(slots=True)
 class Track:
-    """Joints over time: `stamps_ns` rise."""
+    """Joints over time; `stamps_ns` are rising."""
 
     stamps_ns: list[int] = field(default_factory=list)
     joint_deg: list[np.ndarray] = field(default_factory=list)
@@ -42,7 +42,7 @@ class Track:
             self.joint_deg.append(joint_deg)
 
     def at(self, stamp_ns: int) -> np.ndarray | None:
-        """The newest entry that is not younger; None when there is none, or it is too old."""
+        """The newest entry not later than this; None when there is none, or it is too old."""
         index = int(np.searchsorted(np.array(self.stamps_ns, np.int64), stamp_ns, side="right")) - 1
         if index < 0 or stamp_ns - self.stamps_ns[index] > MAX_AGE_NS:
             return None
@@ -51,14 +51,14 @@ class Track:
 
 @dataclass(slots=True)
 class Take:
-    """One episode while it is put together."""
+    """One episode while it is assembled."""
 
     episode: int
     outcome: str = "cut short"
     readings: Track = field(default_factory=Track)
     goals: Track = field(default_factory=Track)
     moved_ns: int | None = None
-    """When the policy first moved the arm."""
+    """The time when the policy first moved the arm."""
 
     def frame_times(self, step_ns: int) -> list[int]:
         if self.moved_ns is None:
@@ -68,26 +68,26 @@ class Take:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Resampled:
-    """One episode of a run, or why it is left out."""
+    """One episode of a run, or the reason why it is skipped."""
 
     number: int
     outcome: str
     episode: Episode | None
-    left_out: str = ""
+    skipped: str = ""
 
 
 def resample(run: RecordedRun) -> Iterator[Resampled]:
-    """Every episode of a run, in order. Raises InputError for messages that are none."""
+    """Every episode of a run, in order. Raises InputError for invalid messages."""
     step_ns = period_ns(run.card.timing.policy_rate_hz)
     takes = _takes(run)
     times = [take.frame_times(step_ns) for take in takes]
     for take, moments, images in zip(takes, times, _pictures(run, times), strict=True):
-        episode, hole = _episode(take, moments, images, step_ns)
-        yield Resampled(take.episode, take.outcome, None if hole else episode, hole)
+        episode, gap = _episode(take, moments, images, step_ns)
+        yield Resampled(take.episode, take.outcome, None if gap else episode, gap)
 
 
 def _takes(run: RecordedRun) -> list[Take]:
-    """What control told, cut into episodes."""
+    """The ticks of control, split into episodes."""
     takes: list[Take] = []
     is_open = False
     for stored in run.messages(frozenset({EVENT, TICK})):
@@ -120,7 +120,7 @@ def _checked(report: TickReport, joint_deg: np.ndarray) -> np.ndarray:
 
 
 class Moments:
-    """The pictures of the moments of all episodes, filled camera by camera; whole episodes are handed out in order."""
+    """Collects the picture of every camera for each frame time, and returns complete episodes in order."""
 
     def __init__(self, cameras: list[str], times: list[list[int]]) -> None:
         self._lengths = [len(moments) for moments in times]
@@ -128,13 +128,13 @@ class Moments:
         self._newest: dict[str, Picture] = {}
         self._filled: dict[str, list[bytes | None]] = {camera: [] for camera in cameras}
 
-    def see(self, camera: str, picture: Picture) -> None:
-        """The moments before a new picture saw the one before it."""
+    def add(self, camera: str, picture: Picture) -> None:
+        """Add a picture: frame times before it get the previous one."""
         self.fill(camera, picture.capture_ns)
         self._newest[camera] = picture
 
     def fill(self, camera: str, until_ns: int | None) -> None:
-        """`until_ns` None: no picture will follow."""
+        """Fill the frame times before `until_ns`, or all remaining ones when it is None."""
         moments, newest = self._open[camera], self._newest.get(camera)
         while moments and (until_ns is None or moments[0] < until_ns):
             moment = moments.popleft()
@@ -142,7 +142,7 @@ class Moments:
             self._filled[camera].append(newest.data if newest is not None and fresh else None)
 
     def take(self) -> Iterator[dict[str, list[bytes | None]]]:
-        """The episodes that are complete."""
+        """The episodes that are complete, which are then removed."""
         while self._lengths and all(len(column) >= self._lengths[0] for column in self._filled.values()):
             count = self._lengths.pop(0)
             yield {camera: column[:count] for camera, column in self._filled.items()}
@@ -150,11 +150,11 @@ class Moments:
 
 
 def _pictures(run: RecordedRun, times: list[list[int]]) -> Iterator[dict[str, list[bytes | None]]]:
-    """Per episode: for each camera, the PNG of every moment. No more than one episode is kept in memory."""
+    """Per episode and camera, the PNG for every frame time. At most one episode is kept in memory."""
     names = {picture_topic(camera.name): camera.name for camera in run.card.cameras}
     moments = Moments(list(names.values()), times)
     for stored in run.messages(frozenset(names)):
-        moments.see(names[stored.topic], from_json(stored.content, Picture, stored.topic))
+        moments.add(names[stored.topic], from_json(stored.content, Picture, stored.topic))
         yield from moments.take()
     for name in names.values():
         moments.fill(name, None)
@@ -164,15 +164,15 @@ def _pictures(run: RecordedRun, times: list[list[int]]) -> Iterator[dict[str, li
 def _episode(
     take: Take, moments: list[int], images: dict[str, list[bytes | None]], step_ns: int
 ) -> tuple[Episode, str]:
-    """The frames, and what is missing in them."""
+    """The frames, and a description of the first gap."""
     episode = Episode()
     for index, moment in enumerate(moments):
         state, action = take.readings.at(moment), take.goals.at(moment + step_ns)
         pngs = {name: column[index] for name, column in images.items()}
         if state is None or action is None:
-            return episode, f"no joints {(moment - moments[0]) / 1e9:.1f} s after its begin"
+            return episode, f"no joints {(moment - moments[0]) / 1e9:.1f} s after its start"
         missing = [name for name, png in pngs.items() if png is None]
         if missing:
-            return episode, f"no picture of {missing[0]} {(moment - moments[0]) / 1e9:.1f} s after its begin"
+            return episode, f"no picture of {missing[0]} {(moment - moments[0]) / 1e9:.1f} s after its start"
         episode.append(state, action, {name: decode_picture(png) for name, png in pngs.items() if png is not None})
     return episode, "" if moments else "the policy did not move the arm for a whole step"

@@ -1,1 +1,1 @@
-"""`sefa-edge record`: demonstrations of a scripted expert."""
+"""`sefa-edge record`: demonstrations by a scripted expert."""

@@ -1,8 +1,8 @@
-"""`sefa-edge record`: demonstrations of the scripted expert, as a LeRobot v3 dataset.
+"""`sefa-edge record`: demonstrations by the scripted expert, as a LeRobot v3 dataset.
 
-The arm is commanded exactly as the runtime commands it (100 Hz interpolation between 10 Hz targets), so that action k,
-chosen at frame k, is reached at frame k + 1. A share of small, smooth disturbances is added to what is executed but not
-to what is recorded: the dataset then shows how to come back.
+The arm is commanded exactly as in a run (100 Hz interpolation between 10 Hz targets), so that action k, chosen at frame
+k, is reached at frame k + 1. Small, smooth disturbances are added to the executed targets but not to the recorded ones,
+so that the dataset shows how to recover from errors.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ STEPS_PER_TICK = round(1 / (RATE_HZ * CONTROL_TICKS * PHYSICS_STEP_S))
 DISTURBANCE_MEMORY = 0.8
 START_SPREAD_DEG = 3.0
 TAIL_FRAMES = 6
-"""Frames recorded after success, so that the policy has seen how to stay."""
+"""Frames recorded after success, so that the policy learns to stay there."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordSettings:
-    """What to record; the same settings give the same dataset."""
+    """Settings of a recording session; the same settings produce the same dataset."""
 
     task: str
     episodes: int
@@ -53,7 +53,7 @@ class RecordSettings:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--expert", required=True, metavar="TASK", help=f"whose expert: {', '.join(TASKS)}")
+    parser.add_argument("--expert", required=True, metavar="TASK", help=f"the expert's task: {', '.join(TASKS)}")
     parser.add_argument("--episodes", type=EPISODES.parse, default=200, help="successful demonstrations to record")
     parser.add_argument("-o", "--output", type=path_argument, required=True, metavar="DATASET", help="folder to create")
     parser.add_argument(
@@ -81,15 +81,15 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def record(settings: RecordSettings, output: Path) -> int:
-    """Record a dataset; failed demonstrations are dropped. Returns how many seeds were tried.
+    """Record a dataset; failed demonstrations are discarded. Returns the number of seeds tried.
 
     Raises:
-        InputError: a view that the simulator does not draw, or a dataset that cannot be written.
+        InputError: the simulator has no such view, or the dataset cannot be written.
     """
     for name in settings.cameras:
         if name not in SIMULATED_VIEWS.names:
             raise InputError(
-                f"the simulator draws no view {shown(name)}", f"it draws {', '.join(SIMULATED_VIEWS.names)}"
+                f"the simulator has no view {shown(name)}", f"its views are {', '.join(SIMULATED_VIEWS.names)}"
             )
     info = DatasetInfo(
         task=task_named(settings.task).summary,
@@ -155,7 +155,7 @@ def _demonstrate(world: World, renderers: dict[str, Renderer], seed: int, distur
 
 
 def follow_target(world: World, start: np.ndarray, end: np.ndarray) -> None:
-    """One policy step of 100 ms: the straight line from `start` to `end`, radians [6], as the runtime plays it."""
+    """One policy step of 100 ms: a straight line from `start` to `end`, radians [6], as in a run."""
     for tick in range(1, CONTROL_TICKS + 1):
         goal_ticks = goal_ticks_of_radians(start + (end - start) * (tick / CONTROL_TICKS))
         for index, ticks in enumerate(goal_ticks):

@@ -1,7 +1,7 @@
-"""Writes a LeRobot v3.0 dataset: one Parquet file per group of episodes, pictures lossless inside.
+"""Writes a LeRobot v3.0 dataset: one Parquet file per group of episodes, containing lossless pictures.
 
-Layout and field names follow LeRobot's format v3.0 (`codebase_version`), the one that LeRobot 0.4 introduced. Pictures
-are PNG (feature type `image`): LeRobot's default video (AV1, CRF 30) leaves 28 dB of PSNR at 96 pixels.
+Layout and field names follow LeRobot's format v3.0 (`codebase_version`), introduced by LeRobot 0.4. Pictures are PNG
+(feature type `image`), because LeRobot's default video (AV1, CRF 30) has a PSNR of only 28 dB at 96 pixels.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sefa_edge.profiles.files import make_folder, missing_folders, naming_failur
 
 EPISODES_PER_FILE = 100
 LOCAL = LocalFileSystem()
-"""Without it pyarrow takes a path with a colon for an address of another file system."""
+"""Without it, pyarrow interprets a path with a colon as the address of another file system."""
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 EPISODES_PATH = "meta/episodes/chunk-000/file-000.parquet"
@@ -33,7 +33,7 @@ EPISODES_PATH = "meta/episodes/chunk-000/file-000.parquet"
 
 @dataclass(frozen=True, slots=True)
 class DatasetInfo:
-    """What all episodes of a dataset share."""
+    """Facts that all episodes of a dataset share."""
 
     task: str
     robot_type: str
@@ -62,15 +62,15 @@ class Episode:
 
 
 class DatasetWriter:
-    """Collects episodes in a `.partial` folder beside `path` and renames it in `close`: a dataset is whole or absent.
+    """Writes episodes to a `.partial` folder beside `path` and renames it in `close`, so that no dataset is incomplete.
 
-    Nothing is made before the first episode. Every method raises InputError when the disk is full.
+    Nothing is created before the first episode. Every method raises InputError when the disk is full.
     """
 
     def __init__(self, path: Path, info: DatasetInfo) -> None:
-        """Raises InputError when `path` exists already, or cannot be made."""
+        """Raises InputError when `path` already exists or cannot be created."""
         if os.path.lexists(path):
-            raise InputError(f"{path} exists already", "choose another folder, or remove it first")
+            raise InputError(f"{path} already exists", "choose another folder, or remove it first")
         self._path, self._info = path, info
         self._missing = missing_folders(path.parent)
         self._folder = path.with_name(f".{path.name}-{os.getpid()}-{os.urandom(4).hex()}.partial")
@@ -84,7 +84,7 @@ class DatasetWriter:
         self._parquet: pq.ParquetWriter | None = None
 
     def add(self, episode: Episode) -> None:
-        """Append one episode (a row group of its own)."""
+        """Append one episode, as a separate row group."""
         index, length = len(self._rows), len(episode)
         file_index = index // EPISODES_PER_FILE
         if index % EPISODES_PER_FILE == 0:
@@ -112,7 +112,7 @@ class DatasetWriter:
             samples.append(episode.images[camera][index % length])
 
     def close(self) -> None:
-        """Write the metadata and put the dataset in its place.
+        """Write the metadata and rename the folder.
 
         Raises:
             InputError: no episode was added.
@@ -130,8 +130,8 @@ class DatasetWriter:
             self._folder.rename(self._path)
 
     def abandon(self) -> None:
-        """Drop everything that was written."""
-        with suppress(OSError):  # closing writes a footer, for which a full disk has no room
+        """Delete everything that was written."""
+        with suppress(OSError):  # closing writes a footer, which fails on a full disk
             if self._parquet is not None:
                 self._parquet.close()
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -239,7 +239,7 @@ def _stats_of(values: np.ndarray) -> dict[str, list[float]]:
 
 
 def _pandas_index(column: str) -> dict[str, str]:
-    """Schema metadata that makes pandas use `column` as the index, as LeRobot expects of tasks.parquet."""
+    """Schema metadata that makes pandas use `column` as the index, as LeRobot expects in tasks.parquet."""
     description = {
         "index_columns": [column],
         "column_indexes": [],

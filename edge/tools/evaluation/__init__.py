@@ -1,1 +1,1 @@
-"""`sefa-edge eval`: an engine in the lock-step simulated world."""
+"""`sefa-edge eval`: measures an engine's success in the lock-step simulated world."""

@@ -1,6 +1,6 @@
-"""`sefa-edge eval`: an engine in the lock-step simulated world, seed by seed.
+"""`sefa-edge eval`: measures an engine's success in the lock-step simulated world, seed by seed.
 
-The very loop, chunk hand-over and limiter of `run`, with a clock that waits for the physics instead of the wall.
+It uses the loop, chunk hand-over and limiter of `run`, with a clock that follows the physics instead of real time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from sefa_edge.edge.engines.engine import EngineOptions
-from sefa_edge.edge.engines.file_check import check_file
 from sefa_edge.edge.engines.find_engine import engine_at
 from sefa_edge.edge.engines.opening import open_engine
 from sefa_edge.edge.policy.policy import Policy
@@ -26,21 +25,21 @@ from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.card_check import World, arm_of, check_card, require_arm
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.exit_codes import ExitCode
-from sefa_edge.profiles.files import check_report_word, write_report
+from sefa_edge.profiles.files import check_report_argument, write_report
 from sefa_edge.profiles.progress import Progress
 from sefa_edge.profiles.quantities import STEPS, Real, seed_range
 from sefa_edge.profiles.units import ms_to_ns
 
 SIMULATED_ARM = "so101_sim"
-"""What the simulated world holds."""
+"""The arm in the simulated world."""
 REQUIRED = Real("a success rate", 0.0, 1.0, above_lowest=True)
-"""A rate of 0 would be reached by every engine."""
+"""Not 0, which every engine would reach."""
 DELAY_MS = Real("a time", 0.0, 1000.0, "ms")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", type=engine_at, required=True, help="model.onnx with its model.json beside it")
-    parser.add_argument("--task", choices=tuple(TASKS), help="task to judge by (default: the one on the card)")
+    parser.add_argument("--task", choices=tuple(TASKS), help="task that decides success (default: the one on the card)")
     parser.add_argument(
         "--seeds",
         type=seed_range,
@@ -49,26 +48,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="episodes A to B - 1; training uses 100000 and up",
     )
     parser.add_argument("--execute-steps", type=STEPS.parse, help="steps played of each chunk (default: the card's)")
-    parser.add_argument(
-        "--delay-ms", type=DELAY_MS.parse, default=0.0, help="age of the picture when its chunk arrives"
-    )
+    parser.add_argument("--delay-ms", type=DELAY_MS.parse, default=0.0, help="age of the frame when its chunk arrives")
     add_play_arguments(parser)
     parser.add_argument(
-        "--blank-camera", action="store_true", help="show the policy a black picture: success must collapse"
+        "--blank-camera", action="store_true", help="show the policy black frames: success should collapse"
     )
     parser.add_argument(
         "--require", type=REQUIRED.parse, metavar="RATE", help="exit with 1 when the success rate is below RATE"
     )
-    parser.add_argument("--json", metavar="F", help="write results here; - is standard output")
+    parser.add_argument("--json", metavar="F", help="write the results as JSON to F; - means standard output")
 
 
 def main(arguments: argparse.Namespace) -> int:
     card = load_card(arguments.engine)
-    check_report_word(arguments.json)
+    check_report_argument(arguments.json)
     arm = arm_of(card)
     require_arm(card, SIMULATED_ARM)
     check_card(card, World(arm, arm.control_rate_hz, SIMULATED_VIEWS))
-    check_file(arguments.engine, card)
+
     settings = Settings(
         task=task_named(arguments.task or card.task).name,
         execute_steps=_execute_steps(arguments.execute_steps, card),
@@ -106,7 +103,7 @@ def evaluate(engine_path: Path, settings: Settings, seeds: range) -> list[Episod
 
 
 def make_report(engine: Path, card: PolicyCard, settings: Settings, results: list[EpisodeResult]) -> dict[str, Any]:
-    """What `--json` writes."""
+    """The content of the JSON report."""
     successes = sum(result.success for result in results)
     return {
         "schema_version": 1,
@@ -123,10 +120,10 @@ def make_report(engine: Path, card: PolicyCard, settings: Settings, results: lis
     }
 
 
-def _execute_steps(asked: int | None, card: PolicyCard) -> int:
-    """Steps played of each chunk. Raises InputError when a chunk has fewer."""
-    if asked is None:
+def _execute_steps(requested: int | None, card: PolicyCard) -> int:
+    """Number of steps to play of each chunk. Raises InputError when a chunk has fewer."""
+    if requested is None:
         return card.timing.execute_steps
-    if asked > card.timing.horizon:
-        raise InputError(f"--execute-steps {asked}: a chunk of this engine has {card.timing.horizon} steps")
-    return asked
+    if requested > card.timing.horizon:
+        raise InputError(f"--execute-steps {requested}: a chunk of this engine has {card.timing.horizon} steps")
+    return requested

@@ -1,4 +1,4 @@
-"""Episodes in lock-step: the loop of `run` with a clock that waits for the physics instead of the wall."""
+"""Episodes in lock-step: the loop of `run` with a clock that follows the physics instead of real time."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Settings:
     task: str
     execute_steps: int
     delay_ns: int
-    """How long an inference takes in simulated time."""
+    """Duration of an inference in simulated time."""
     blank_camera: bool
     hand_over: HandOver
     noise: NoiseMode
@@ -59,16 +59,16 @@ class EpisodeResult:
     fault: str
 
 
-class Eye(Protocol):
-    """What draws the world for one camera of the policy."""
+class SimulatedView(Protocol):
+    """Renders the world for one camera of the policy."""
 
     def render(self, qpos: np.ndarray, mocap_position_m: np.ndarray) -> np.ndarray: ...
 
     def close(self) -> None: ...
 
 
-class CappedEye:
-    """A camera with its cap on: black."""
+class BlankCamera:
+    """A camera that delivers black frames."""
 
     def __init__(self, height: int, width: int) -> None:
         self._image = np.zeros((height, width, 3), np.uint8)
@@ -77,11 +77,11 @@ class CappedEye:
         return self._image
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Nothing to release."""
 
 
 class EpisodePlayer:
-    """Owns the world and the eyes of lock-step episodes."""
+    """Owns the world and the cameras of lock-step episodes."""
 
     def __init__(self, policy: Policy, card: PolicyCard, settings: Settings) -> None:
         self._policy, self._card, self._settings = policy, card, settings
@@ -89,36 +89,36 @@ class EpisodePlayer:
         self._period_ns = period_ns(self._profile.control_rate_hz)
         self._world = World(settings.task)
         self._start_radians = radians_of_degrees(np.array(self._profile.start_pose_deg))
-        self._eyes: dict[str, Eye] = {
-            camera.name: CappedEye(camera.height, camera.width)
+        self._views: dict[str, SimulatedView] = {
+            camera.name: BlankCamera(camera.height, camera.width)
             if settings.blank_camera
             else Renderer(camera.height, camera.width, camera.name)
             for camera in card.cameras
         }
 
     def close(self) -> None:
-        for eye in self._eyes.values():
-            eye.close()
+        for view in self._views.values():
+            view.close()
 
     def play(self, seed: int) -> EpisodeResult:
-        """One episode from the start pose; the same seed and engine give the same result."""
+        """Play one episode from the start pose; the same seed and engine produce the same result."""
         self._world.reset(seed, self._start_radians)
         self._policy.start_episode(seed)
         stage = Stage(self._world, self._profile, self._settings.hand_over)
         stage.enter_running()
-        self._world.place(seed)  # the judge starts now
+        self._world.place(seed)  # success is judged from here on
         return self._run(seed, stage)
 
     def _run(self, seed: int, stage: Stage) -> EpisodeResult:
         world, timing = self._world, self._card.timing
         step_ticks = round(period_ns(timing.policy_rate_hz) / self._period_ns)
-        observer = Observer(self._card, self._eyes)
-        thinker = Thinker(self._policy, InferenceSchedule(timing, self._settings.execute_steps), self._settings)
+        observer = Observer(self._card, self._views)
+        planner = LockstepPolicy(self._policy, InferenceSchedule(timing, self._settings.execute_steps), self._settings)
         clipped = tick = 0
         for tick in range(round(world.task.time_limit_s * self._profile.control_rate_hz)):
             if timing.n_obs_steps > 1 and tick % step_ticks == 0:
-                observer.look(stage)
-            thinker.think(stage, observer)
+                observer.observe(stage)
+            planner.step(stage, observer)
             clipped += stage.tick().clipped_bits != 0
             if world.success or world.lost or stage.loop.state.mode is not Mode.RUNNING:
                 break
@@ -128,7 +128,7 @@ class EpisodePlayer:
             success=world.success,
             lost=world.lost,
             seconds=(tick + 1) / self._profile.control_rate_hz,
-            chunks=thinker.chunks,
+            chunks=planner.chunks,
             clipped_ticks=clipped,
             late_steps=stage.player.late_steps,
             fault="" if fault is Fault.NONE else fault.name,
@@ -136,7 +136,7 @@ class EpisodePlayer:
 
 
 class Stage:
-    """One arm in one world under one control loop; every tick moves clock, physics and loop by one period."""
+    """One arm in one world with one control loop; every tick advances clock, physics and loop by one period."""
 
     def __init__(self, world: World, profile: ArmProfile, hand_over: HandOver) -> None:
         self.world, self.links, self._clock = world, DirectLinks(), ManualClock()
@@ -159,14 +159,14 @@ class Stage:
         return self.loop.tick(slot)
 
     def enter_running(self) -> None:
-        """Arm, go to the start pose, and begin to follow chunks."""
+        """Arm, move to the start pose, and begin to follow chunks."""
         self.links.waiting_events.extend((Command.ARM, Command.RUN))
         while self.loop.state.mode is not Mode.RUNNING:
             self.tick()
 
 
-class Thinker:
-    """The policy process of lock-step: the same schedule, and inferences that take a given time."""
+class LockstepPolicy:
+    """Stands in for the policy process: the same schedule, with inferences that take a given time."""
 
     def __init__(self, policy: Policy, schedule: InferenceSchedule, settings: Settings) -> None:
         self._policy, self._schedule, self._delay_ns = policy, schedule, settings.delay_ns
@@ -174,14 +174,14 @@ class Thinker:
         self._ready_ns = 0
         self.chunks = 0
 
-    def think(self, stage: Stage, observer: Observer) -> None:
-        """Begin an inference when one is due; hand its chunk over when it would have ended."""
+    def step(self, stage: Stage, observer: Observer) -> None:
+        """Begin an inference when one is due; send its chunk when its time is over."""
         now_ns = stage.now_ns
         if self.chunks == 0:
             self._schedule.start(now_ns)
         if self._chunk is None and now_ns >= self._schedule.due_ns:
             self._schedule.begin(now_ns)
-            observer.look(stage)
+            observer.observe(stage)
             self._chunk, self._ready_ns = self._policy.plan(observer.observation()), now_ns + self._delay_ns
             self.chunks += 1
         if self._chunk is not None and now_ns >= self._ready_ns:
@@ -191,22 +191,22 @@ class Thinker:
 
 
 class Observer:
-    """Draws what the policy sees and remembers as much of it as the policy looks back."""
+    """Renders the policy's input and keeps as much history as the policy needs."""
 
-    def __init__(self, card: PolicyCard, eyes: dict[str, Eye]) -> None:
-        self._eyes = eyes
+    def __init__(self, card: PolicyCard, views: dict[str, SimulatedView]) -> None:
+        self._views = views
         timing = card.timing
         spacing_ns = timing.observation_spacing_steps * period_ns(timing.policy_rate_hz)
-        self._frames = FrameHistory(list(eyes), timing.n_obs_steps, spacing_ns)
+        self._frames = FrameHistory(list(views), timing.n_obs_steps, spacing_ns)
         self._joints = JointHistory()
         self._sequence = 0
 
-    def look(self, stage: Stage) -> None:
-        """Take in the present moment."""
+    def observe(self, stage: Stage) -> None:
+        """Add the current frames and joints to the history."""
         self._sequence += 1
         now_ns, state = stage.now_ns, stage.world.snapshot()
-        for camera, eye in self._eyes.items():
-            image = eye.render(state.qpos, state.goal_position_m)
+        for camera, view in self._views.items():
+            image = view.render(state.qpos, state.goal_position_m)
             self._frames.add(Frame(camera, self._sequence, now_ns, now_ns, image))
         assert stage.links.state is not None
         self._joints.add(JointSample(now_ns, stage.links.state.joint_deg.astype(np.float32)))

@@ -1,1 +1,1 @@
-"""`sefa-edge inspect`: what a file holds, and which runtimes would take it."""
+"""`sefa-edge inspect`: shows the contents of a file, and which runtimes accept it."""

@@ -1,4 +1,4 @@
-"""What a policy card says, and whether it belongs to the engine beside it."""
+"""The contents of a policy card, and whether it belongs to the engine beside it."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from sefa_edge.profiles.files import sha256_of
 from sefa_edge.profiles.strict import parse_json
 
 Lines = Iterator[tuple[str, str]]
-"""A word and what there is to say about it."""
+"""A label and its text."""
 
 
 @dataclass(frozen=True, slots=True)
 class CardState:
-    """The card of an engine, as far as it can be trusted."""
+    """A policy card, and whether it belongs to its engine."""
 
     file: str
     belongs: bool
     problem: str
     """Why it does not belong; empty when it does."""
     card: PolicyCard | None
-    """None when there is none, or none that can be read."""
+    """None when it is missing or cannot be read."""
 
 
 def card_of(engine: Path) -> CardState:
-    """The card beside an engine; what is wrong with it is told, not raised."""
+    """The card beside an engine. Problems are returned, not raised."""
     path = card_path(engine)
     if not path.is_file():
-        return CardState(path.name, False, "there is none", None)
+        return CardState(path.name, False, "missing", None)
     try:
         return CardState(path.name, True, "", load_card(engine))
     except InputError as error:
@@ -39,26 +39,26 @@ def card_of(engine: Path) -> CardState:
 
 
 def state_of_card(path: Path) -> CardState:
-    """A card that was asked for by itself, with whether its engine lies beside it.
+    """A card, and whether its engine is beside it.
 
     Raises:
-        InputError: no policy card.
+        InputError: it is not a policy card.
     """
     card = parse_json(path, PolicyCard)
     engine = path.parent / card.engine_file
     if not engine.is_file():
-        problem = f"{card.engine_file} is not here"
+        problem = f"{card.engine_file} is missing"
     elif card_path(engine).name != path.name:
         problem = f"the card of {card.engine_file} would be {card_path(engine).name}"
     elif sha256_of(engine) != card.engine_sha256:
-        problem = f"{card.engine_file} is another file than the one described"
+        problem = f"{card.engine_file} is not the file that the card describes"
     else:
         problem = ""
     return CardState(path.name, not problem, problem, card)
 
 
 def card_lines(card: PolicyCard) -> Lines:
-    """What a person wants to know of a card."""
+    """The main facts of a card."""
     typing = ", strongly typed" if card.strongly_typed else ""
     yield "policy", f"{card.name}: task {card.task}, arm {card.arm}"
     yield "engine", f"{card.engine_file}: {card.format}, {card.precision}{typing}, opset {card.opset}"
@@ -67,7 +67,7 @@ def card_lines(card: PolicyCard) -> Lines:
     timing = card.timing
     yield (
         "timing",
-        f"{timing.policy_rate_hz:g} Hz; sees {timing.n_obs_steps}, plans {timing.horizon}, "
+        f"{timing.policy_rate_hz:g} Hz; observes {timing.n_obs_steps}, plans {timing.horizon}, "
         f"plays {timing.execute_steps} steps",
     )
     origin = card.provenance
@@ -108,7 +108,7 @@ def _quantisation_lines(quantisation: QuantisationSummary) -> Lines:
 
 
 def _gate(gate: GateResult) -> str:
-    verdict = "passed" if gate.passed else "failed, exported all the same" if gate.overridden else "failed"
+    verdict = "passed" if gate.passed else "failed, but exported" if gate.overridden else "failed"
     return (
         f"{verdict}: p99 {gate.p99_deg:.3g} deg of {gate.budget_p99_deg:g} allowed, mean {gate.mean_deg:.3g}, "
         f"max {gate.max_deg:.3g} ({gate.worst_joint}), {gate.samples} samples"

@@ -1,4 +1,4 @@
-"""What a checkpoint says about itself: its description alone, without the learning half that wrote it."""
+"""Reads the description of a checkpoint without importing the learning half."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DESCRIPTION, WEIGHTS = "checkpoint.json", "model.safetensors"
 
 
 class CheckpointSummary(StrictModel):
-    """What every checkpoint says, whatever else the learning half writes there."""
+    """The entries that every checkpoint has; others are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -31,24 +31,24 @@ class CheckpointSummary(StrictModel):
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Its whole description as plain JSON values, and why the weights do not belong to it; empty when they do."""
+    """The description as plain JSON values, and why the weights do not belong to it; empty when they do."""
 
     content: object
     problem: str
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
-    """Read the description of a checkpoint, and compare its weights with it.
+    """Read the description of a checkpoint and check the hash of its weights.
 
     Raises:
-        InputError: no checkpoint, or a description that is damaged.
+        InputError: it is not a checkpoint, or its description is damaged.
     """
     path, weights = folder / DESCRIPTION, folder / WEIGHTS
     if not path.is_file():
-        raise InputError(f"{folder} is a folder without a {DESCRIPTION}", "give a file, or the folder of a checkpoint")
+        raise InputError(f"{folder} is a folder without a {DESCRIPTION}", "pass a file, or the folder of a checkpoint")
     content = read_json(path)
     summary = validate(path, content, CheckpointSummary)
     if not weights.is_file():
-        return Checkpoint(content, f"{WEIGHTS} is not here")
+        return Checkpoint(content, f"{WEIGHTS} is missing")
     belongs = sha256_of(weights) == summary.weights_sha256
-    return Checkpoint(content, "" if belongs else f"{WEIGHTS} is another file than the one described")
+    return Checkpoint(content, "" if belongs else f"{WEIGHTS} is not the file that the checkpoint describes")

@@ -1,4 +1,4 @@
-"""`sefa-edge inspect`: what a file is, what it says, and what would take it. Reads only; needs no engine library."""
+"""`sefa-edge inspect`: shows a file's contents and which runtimes accept it. Reads only; needs no engine library."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sefa_edge.edge.tools.inspection.onnx_graph import summarise
 from sefa_edge.edge.tools.inspection.text import card_text, checkpoint_text, onnx_text, plan_text
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.exit_codes import ExitCode
-from sefa_edge.profiles.files import check_report_word, path_argument, read_up_to, sha256_of, write_report
+from sefa_edge.profiles.files import check_report_argument, path_argument, read_up_to, sha256_of, write_report
 from sefa_edge.profiles.onnxfile.reader import load_onnx
 from sefa_edge.profiles.onnxfile.targets import ALL_TARGETS, TARGETS
 from sefa_edge.profiles.plan_libraries import PLAN_LIBRARIES
@@ -33,32 +33,32 @@ FILES = "model.onnx, model.plan, a policy card (model.json) or the folder of a c
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What there is to say about a path: for machines and for people."""
+    """The result of an inspection: as JSON values and as text."""
 
     machine: Mapping[str, object]
     text: str
     broken: int = 0
-    """How many rules of the targets asked for are broken."""
+    """Number of broken rules of the selected targets."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Show what an engine, a policy card or a checkpoint holds. An ONNX file is judged for every target that "
-        "sefa-edge knows: what each would refuse or silently compute wrongly, by the node's name. "
-        "With --target, broken rules of that target end the command with 1."
+        "Show the contents of an engine, a policy card or a checkpoint. An ONNX file is checked for every target that "
+        "sefa-edge supports: nodes that the target would reject or silently compute incorrectly are listed by name. "
+        "With --target, the exit code is 1 when a rule of that target is broken."
     )
     parser.add_argument("file", type=path_argument, metavar="FILE", help=FILES)
     parser.add_argument(
         "--target",
         choices=tuple(TARGETS),
-        help="judge an ONNX file for this target alone; orin is JetPack 6.1 to 7.2 (TensorRT 10.3 and 10.16), "
+        help="check an ONNX file for this target only; orin is JetPack 6.1 to 7.2 (TensorRT 10.3 and 10.16), "
         "JetPack 6.0 is tensorrt-8.6",
     )
-    parser.add_argument("--json", metavar="F", help="write everything as JSON; - is standard output")
+    parser.add_argument("--json", metavar="F", help="write everything as JSON; - means standard output")
 
 
 def main(args: argparse.Namespace) -> int:
-    check_report_word(args.json)
+    check_report_argument(args.json)
     inspection = inspect_path(args.file, args.target)
     write_report(args.json, json.dumps({"schema_version": 1, **inspection.machine}, indent=2) + "\n")
     if args.json != "-":
@@ -67,30 +67,30 @@ def main(args: argparse.Namespace) -> int:
 
 
 def inspect_path(path: Path, target: str | None = None) -> Inspection:
-    """Whatever lies at `path`.
+    """Inspect the file or folder at `path`.
 
     Raises:
-        InputError: nothing that sefa-edge knows, damaged, or a `target` for something that is no ONNX file.
+        InputError: unknown kind of file, damaged, or a `target` for a file that is not ONNX.
     """
     kind = _kind(path)
     if kind == "onnx":
         return _inspect_onnx(path, target)
     if target is not None:
-        raise InputError(f"--target judges ONNX files, and {path} is a {kind}", "leave --target out")
+        raise InputError(f"--target is for ONNX files, but {path} is a {kind}", "remove --target")
     inspectors = {"card": _inspect_card, "checkpoint": _inspect_checkpoint}
     return inspectors.get(kind, _inspect_plan)(path)
 
 
 def _kind(path: Path) -> str:
-    """By what lies there; names do not matter."""
+    """The kind of file by its contents; its name does not matter."""
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             return "checkpoint"
         if not stat.S_ISREG(mode):
-            raise InputError(f"{path} is a device or a pipe, not a file", f"give {FILES}")
+            raise InputError(f"{path} is a device or a pipe, not a file", f"pass {FILES}")
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}", f"give {FILES}") from None
+        raise InputError(f"{path} cannot be read: {error.strerror}", f"pass {FILES}") from None
     head = read_up_to(path, HEADER_BYTES)
     if head.lstrip().startswith(b"{"):
         return "card"
@@ -98,7 +98,7 @@ def _kind(path: Path) -> str:
         return "plan"
     if head[:1] == bytes([ONNX_IR_VERSION_TAG]):
         return "onnx"
-    return engine_kind(path)  # says what it seems to be
+    return engine_kind(path)  # raises an error that says what it seems to be
 
 
 def _inspect_onnx(path: Path, target: str | None) -> Inspection:

@@ -1,4 +1,4 @@
-"""What an ONNX file holds, in numbers, and which targets would take it."""
+"""Summary of an ONNX file in numbers, and which targets accept it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sefa_edge.profiles.onnxfile.targets import BrokenRule, Target
 from sefa_edge.profiles.onnxfile.wiring import COMPUTING_OPS, Wiring
 
 INDEX_DTYPES = frozenset({"int32", "int64", "bool", "string"})
-"""Constants of these types are shapes, axes and indices; all others count as parameters."""
+"""Constants of these types are shapes, axes and indices; all others are counted as parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class StoredValues:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What one target would say."""
+    """The rules of one target that the file breaks."""
 
     target: str
     broken: tuple[BrokenRule, ...]
@@ -35,7 +35,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class OnnxSummary:
-    """An ONNX file at a glance."""
+    """Summary of an ONNX file."""
 
     opset: int
     ir_version: int
@@ -43,9 +43,9 @@ class OnnxSummary:
     inputs: tuple[ValueInfo, ...]
     outputs: tuple[ValueInfo, ...]
     operators: Mapping[str, int]
-    """By name, most frequent first; those of other domains with their domain."""
+    """By name, most frequent first; operators of other domains include the domain."""
     layers: Mapping[str, int]
-    """Convolutions and matrix products, by the type in which they compute."""
+    """Convolutions and matrix products by the type in which they are computed."""
     parameters: int
     stored: Mapping[str, StoredValues]
     """By type, largest first."""
@@ -53,7 +53,7 @@ class OnnxSummary:
 
 
 def summarise(model: OnnxGraph, targets: tuple[Target, ...]) -> OnnxSummary:
-    """Count everything in a file, and judge it for `targets`."""
+    """Count the contents of a file, and check it for `targets`."""
     graphs = list(graphs_of(model))
     operators = Counter(_operator(node.domain, node.op_type) for graph in graphs for node in graph.nodes)
     layers = Counter(precision for graph in graphs for precision in _precisions(graph))
@@ -73,7 +73,7 @@ def summarise(model: OnnxGraph, targets: tuple[Target, ...]) -> OnnxSummary:
 
 
 def _broken(model: OnnxGraph, target: Target) -> tuple[BrokenRule, ...]:
-    """With what ONNX Runtime computes rightly on some processors only."""
+    """The broken rules, including layers that ONNX Runtime computes correctly on some processors only."""
     saturating = () if target.is_tensorrt else saturating_layers(model)
     return (*broken_rules(model, target), *saturating)
 

@@ -1,4 +1,4 @@
-"""How `sefa-edge inspect` looks to a person: a word, then what there is to say, one under the other."""
+"""The text output of `sefa-edge inspect`: one labelled line per fact."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from sefa_edge.edge.tools.inspection.onnx_graph import OnnxSummary, Verdict
 from sefa_edge.profiles.onnxfile.graph import ValueInfo
 from sefa_edge.profiles.onnxfile.targets import BrokenRule
 
-MAX_WORD_WIDTH = 40
+MAX_LABEL_WIDTH = 40
 TEXT_WIDTH = 96
 SHOWN_NODES = 3
-"""Of one broken rule; all are in the JSON."""
+"""Nodes listed per broken rule; the JSON contains all."""
 SHOWN_CHARACTERS = 300
 
 Lines = Iterator[tuple[str, str]]
@@ -42,31 +42,31 @@ def plan_text(path: Path, library: str, card: CardState) -> str:
 
 
 def card_text(path: Path, state: CardState) -> str:
-    words = f"belongs to the {state.card.engine_file} beside it" if state.card and state.belongs else state.problem
-    said = card_lines(state.card) if state.card else ()
-    return _aligned(f"{path}: policy card; {words}", said)
+    status = f"belongs to the {state.card.engine_file} beside it" if state.card and state.belongs else state.problem
+    lines = card_lines(state.card) if state.card else ()
+    return _aligned(f"{path}: policy card; {status}", lines)
 
 
 def checkpoint_text(folder: Path, content: object, problem: str) -> str:
-    words = problem or "its weights are beside it"
-    return _aligned(f"{folder}: checkpoint; {words}", _flat("", content))
+    status = problem or "its weights are beside it"
+    return _aligned(f"{folder}: checkpoint; {status}", _flat("", content))
 
 
 def printable(text: str) -> str:
-    """Text from a file as one line that commands no terminal and does not fill it."""
+    """Text from a file as one short line without control characters, which could be terminal commands."""
     shown = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
     return shown if len(shown) <= SHOWN_CHARACTERS else shown[: SHOWN_CHARACTERS - 1] + "…"
 
 
 def _aligned(heading: str, lines: Iterable[tuple[str, str]]) -> str:
-    rows = [(printable(word), printable(text)) for word, text in lines]
-    width = min(max(len(word) for word, _ in rows) + 2, MAX_WORD_WIDTH) if rows else 0
-    return "\n".join((heading, *(f"  {word:<{width}}{text}".rstrip() for word, text in rows)))
+    rows = [(printable(label), printable(text)) for label, text in lines]
+    width = min(max(len(label) for label, _ in rows) + 2, MAX_LABEL_WIDTH) if rows else 0
+    return "\n".join((heading, *(f"  {label:<{width}}{text}".rstrip() for label, text in rows)))
 
 
-def _labelled(word: str, values: Iterable[str]) -> Lines:
+def _labelled(label: str, values: Iterable[str]) -> Lines:
     for at, value in enumerate(values):
-        yield ("" if at else word), value
+        yield ("" if at else label), value
 
 
 def _values(values: Sequence[ValueInfo]) -> list[str]:
@@ -79,13 +79,13 @@ def _shape(value: ValueInfo) -> str:
     return " x ".join("?" if dim is None else str(dim) for dim in value.shape) or "scalar"
 
 
-def _wrapped(words: Iterable[str]) -> list[str]:
-    """Words with commas between them, as lines of bounded width."""
+def _wrapped(items: Iterable[str]) -> list[str]:
+    """Items separated by commas, as lines of limited width."""
     lines = [""]
-    for word in words:
-        if lines[-1] and len(lines[-1]) + len(word) > TEXT_WIDTH:
+    for item in items:
+        if lines[-1] and len(lines[-1]) + len(item) > TEXT_WIDTH:
             lines.append("")
-        lines[-1] += f"{word}, "
+        lines[-1] += f"{item}, "
     return [line.strip() for line in lines[:-1]] + [lines[-1].rstrip(", ")]
 
 
@@ -98,7 +98,7 @@ def _stored(summary: OnnxSummary) -> list[str]:
 
 
 def _table(rows: Sequence[tuple[str, ...]], right_from: int) -> list[str]:
-    """Cells one under the other; the columns from `right_from` on end at the same place, the others begin there."""
+    """Rows as aligned columns; those from `right_from` on are right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
@@ -115,8 +115,8 @@ def _card(state: CardState) -> Lines:
         yield "card", f"{state.file}: {state.problem}"
         return
     yield "card", f"{state.file}: " + ("belongs to this file" if state.belongs else f"DOES NOT BELONG: {state.problem}")
-    for word, text in card_lines(state.card):
-        yield f"  {word}", text
+    for label, text in card_lines(state.card):
+        yield f"  {label}", text
 
 
 def _verdict(verdict: Verdict) -> str:
@@ -125,7 +125,7 @@ def _verdict(verdict: Verdict) -> str:
 
 
 def _broken(verdicts: Sequence[Verdict]) -> Lines:
-    """What is broken, once for all targets, by rule."""
+    """The broken rules of all targets, each node once."""
     rules: dict[str, dict[BrokenRule, None]] = {}
     for rule in (rule for verdict in verdicts for rule in verdict.broken):
         rules.setdefault(rule.rule, {})[rule] = None
@@ -133,7 +133,7 @@ def _broken(verdicts: Sequence[Verdict]) -> Lines:
         first = list(broken)[:SHOWN_NODES]
         yield from _labelled(name, [f"{rule.node}: {rule.explanation}" for rule in first])
         if len(broken) > SHOWN_NODES:
-            yield "", f"and {len(broken) - SHOWN_NODES} more, all of which --json tells"
+            yield "", f"and {len(broken) - SHOWN_NODES} more; --json lists all"
         yield "", f"hint: {first[0].hint}"
 
 

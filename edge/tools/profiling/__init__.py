@@ -1,1 +1,1 @@
-"""`sefa-edge profile`: the latency of every stage of the running pipeline."""
+"""`sefa-edge profile`: measures the latency of every stage of the running pipeline."""

@@ -1,8 +1,8 @@
-"""`sefa-edge profile`: percentiles of every stage of a real run.
+"""`sefa-edge profile`: percentiles of the latency of every stage of a real run.
 
-Everything runs as in `sefa-edge run`: the same processes, sockets, rings and limits, on the same arm, which
-moves. One thing differs: the policy makes a new chunk at every step instead of every few, for more samples in
-the same time. The stamps come with records that are exchanged anyway; edge/tools/profiling/samples.py joins them.
+Everything runs as in `sefa-edge run`: the same processes, sockets, rings and limits, on the same arm, which moves. The
+only difference: the policy plans a new chunk at every step instead of every few, for more samples in the same time. The
+time stamps are part of the normal records; edge/tools/profiling/samples.py combines them.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ SAMPLES = Whole("a number of samples", 1, 1_000_000)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The words of `sefa-edge profile`: those of `run` that say what runs, and what to measure."""
+    """The arguments of `sefa-edge profile`: those of `run` that select what runs, and what to measure."""
     add_setup_arguments(parser)
     parser.add_argument(
-        "--out", type=path_argument, required=True, metavar="DIR", help="folder for latency.json and .html"
+        "--out", type=path_argument, required=True, metavar="DIR", help="folder for latency.json and latency.html"
     )
     parser.add_argument(
-        "--samples", type=SAMPLES.parse, default=1000, metavar="N", help="chunks to measure; the arm moves"
+        "--samples", type=SAMPLES.parse, default=1000, metavar="N", help="number of chunks to measure; the arm moves"
     )
 
 
 def main(args: argparse.Namespace) -> int:
-    """Measure, write report and page, print the table. Raises SefaError when the run was cut short."""
+    """Measure, write report and page, print the table. Raises SefaError when the run ended early."""
     plan = make_plan(argparse.Namespace(**default_arguments(args.engine) | vars(args)))
     limit_waiting()
     with output_folder(args.out):
@@ -83,17 +83,17 @@ def _measure(args: argparse.Namespace, plan: RunPlan) -> int:
 
 
 def _listen(plan: RunPlan, samples: PipelineSamples) -> Ending:
-    """Run until everything is measured. A simulated arm that hits the table ends a run, not the measuring."""
+    """Run until everything is measured. When a simulated arm hits the table, another run continues the measurement."""
     while True:
         measured_before = len(samples.chunks)
         ending = Supervisor(plan, ProgressLine(samples), samples.begin_run()).run()
-        may_go_on = plan.world is not None and ending.exit_code == ExitCode.FAULT
-        if samples.satisfied or not may_go_on or len(samples.chunks) == measured_before:
+        may_continue = plan.world is not None and ending.exit_code == ExitCode.FAULT
+        if samples.satisfied or not may_continue or len(samples.chunks) == measured_before:
             return ending
 
 
 class ProgressLine(StatusLine):
-    """The status line of a run, led by how much of the measurement is done."""
+    """The status line of a run, preceded by the progress of the measurement."""
 
     def __init__(self, samples: PipelineSamples) -> None:
         super().__init__(sys.stderr)
@@ -108,7 +108,7 @@ class ProgressLine(StatusLine):
 
 @contextlib.contextmanager
 def _chunk_every_step(plan: RunPlan) -> Iterator[RunPlan]:
-    """The same engine behind a card that asks for an inference at every policy step."""
+    """The same engine with a card that requests an inference at every policy step."""
     timing = plan.card.timing.model_copy(update={"execute_steps": 1})
     card = plan.card.model_copy(update={"timing": timing})
     with tempfile.TemporaryDirectory(prefix="sefa-edge-") as folder:
@@ -120,7 +120,7 @@ def _chunk_every_step(plan: RunPlan) -> Iterator[RunPlan]:
 
 
 def _budgets_ns(plan: RunPlan) -> dict[str, int]:
-    """What has to fit into what: a chunk's first step is due that long after the light."""
+    """Time limits of stages. From capture to command: a chunk's first step is due that long after the capture."""
     step_ns = period_ns(plan.card.timing.policy_rate_hz)
     return {
         "frame_to_command_ns": step_ns * max(plan.card.timing.first_step_offset, 1),

@@ -1,11 +1,11 @@
-"""Puts together, chunk by chunk, how long each stage of a run took.
+"""Computes the duration of each stage of a run, chunk by chunk.
 
-No record carries all stamps from frame to command; they are joined here. A frame is known by its capture time, a
-chunk by its id, and the chunk's observation time is the capture time of the frame that it was made from.
+No record has all time stamps from frame to command, so they are combined here. A frame is identified by its capture
+time, a chunk by its id, and a chunk's observation time is the capture time of the frame that it was planned from.
 
-    FrameDescriptor   capture, received, published; arrived when this process heard of it
-    PolicyReport      the frame's age when the inference began, and how long it took
-    TickReport        the frame's age at the tick's place on the grid, lateness, and the stages of the tick
+    FrameDescriptor   captured, received, published; and the time of arrival in this process
+    PolicyReport      the frame's age when the inference began, and its duration
+    TickReport        the frame's age when the tick was due, lateness, and the stages of the tick
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from sefa_edge.edge.ipc.policy_records import PolicyReport
 from sefa_edge.edge.ipc.records import TickReport
 from sefa_edge.edge.ipc.transport import FrameDescriptor
 from sefa_edge.edge.ipc.vocabulary import Mode
-from sefa_edge.edge.tools.run_records import Heard, RunRecords
+from sefa_edge.edge.tools.run_records import Received, RunRecords
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.latency.report import StageReport, summarise
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A stage's title, the process whose time it is, and what it spans."""
+    """A stage: title, process, and the time span that it covers."""
 
     title: str
     process: str
@@ -34,21 +34,23 @@ class Row:
 
 STAGES = {
     "capture_ns": Row(
-        "Capture", "camera", "From the light (simulated: the state that is drawn) to the picture in memory."
+        "Capture", "camera", "From the exposure (simulated: the rendered state) to the picture in memory."
     ),
-    "resize_ns": Row("Resize", "camera", "To the policy's size, and into the ring in shared memory."),
+    "resize_ns": Row("Resize", "camera", "Resize for the policy, and write to the ring in shared memory."),
     "frame_hand_over_ns": Row(
-        "Frame hand-over", "camera → others", "Until another process has heard that the picture is there."
+        "Frame hand-over", "camera → others", "Until another process has received the frame's descriptor."
     ),
-    "wait_ns": Row("Wait for the step", "policy", "Until the policy's next step on its own grid of time."),
+    "wait_ns": Row("Wait for the step", "policy", "Until the policy's next step is due."),
     "inference_ns": Row("Inference", "policy", "Images, joints and noise in, chunk out."),
     "chunk_hand_over_ns": Row(
         "Chunk hand-over",
         "policy → control",
-        "Until the control loop takes it: in its next tick, after its reading.",
+        "Until the control loop receives it: in its next tick, after reading the servos.",
     ),
-    "interpolate_ns": Row("Interpolate", "control", "Take the chunk over, choose its piece, the setpoint of now."),
-    "limit_ns": Row("Limiter", "control", "Position, velocity and acceleration limits; the right to move."),
+    "interpolate_ns": Row(
+        "Interpolate", "control", "Accept the chunk, find its current steps, interpolate the setpoint."
+    ),
+    "limit_ns": Row("Limiter", "control", "Position, velocity and acceleration limits; permission to move."),
     "bus_write_ns": Row("Bus write", "control", "The goals of all joints, encoded and written to the port."),
 }
 """From frame to command, in order. The keys are fields of FrameDurations and ChunkDurations."""
@@ -57,15 +59,15 @@ OTHERS = {
     "frame_to_command_ns": Row(
         "Frame to command",
         "all",
-        "From the light to the first command that follows from it, written to the port.",
+        "From the exposure to the first command that results from it, written to the port.",
     ),
     "tick_ns": Row("Control tick", "control", "All work of a tick: read, choose, shape, check, send."),
     "servo_reply_ns": Row(
         "Servo reply",
         "control",
-        "Ask all servos for their state and have their answers; most of it is wire time.",
+        "Read the state of all servos; most of it is transfer time.",
     ),
-    "lateness_ns": Row("Loop lateness", "control", "How late a tick begins after its place on the grid of time."),
+    "lateness_ns": Row("Loop lateness", "control", "How late a tick begins after its due time."),
 }
 
 
@@ -80,7 +82,7 @@ class FrameDurations:
 
 @dataclass(frozen=True, slots=True)
 class ChunkDurations:
-    """Durations of one chunk, from the picture being there to the first command that follows from it."""
+    """Durations of one chunk, from the arrival of its frame to the first command that results from it."""
 
     wait_ns: int
     inference_ns: int
@@ -101,7 +103,7 @@ class TickDurations:
 
 
 class PipelineSamples:
-    """The durations of `wanted` chunks of which every stage is known, and of the frames and ticks beside them."""
+    """The durations of `wanted` chunks, all stages of which are known, and of the frames and ticks meanwhile."""
 
     def __init__(self, wanted: int) -> None:
         self.wanted = wanted
@@ -110,19 +112,19 @@ class PipelineSamples:
         self.ticks: list[TickDurations] = []
 
     def begin_run(self) -> RunRecords:
-        """The observer of another run, whose processes count their chunks from one again; what was measured stays."""
+        """An observer for another run, in which chunk ids start from one again; earlier measurements are kept."""
         self._arrived_ns: dict[int, int] = {}
         self._planned: dict[int, PolicyReport] = {}
         self._first_ticks: dict[int, TickReport] = {}
         self._newest_chunk_id = 0
-        return RunRecords(Mode.RUNNING, 0, self._take_in)
+        return RunRecords(Mode.RUNNING, 0, self._add_records)
 
     @property
     def satisfied(self) -> bool:
         return min(len(self.chunks), len(self.frames), len(self.ticks)) >= self.wanted
 
-    def _take_in(self, records: RunRecords) -> bool:
-        """Join what has been heard since the last call; whether that is enough."""
+    def _add_records(self, records: RunRecords) -> bool:
+        """Combine the records since the last call; returns whether there are enough."""
         while records.frames:
             self._take_frame(records.frames.popleft())
         while records.chunks:
@@ -133,10 +135,10 @@ class PipelineSamples:
             self._take_tick(records.ticks.popleft())
         return self.satisfied
 
-    def _take_frame(self, frame: Heard[FrameDescriptor]) -> None:
-        stamps, arrived_ns = frame.record, frame.heard_ns
+    def _take_frame(self, frame: Received[FrameDescriptor]) -> None:
+        stamps, arrived_ns = frame.record, frame.received_ns
         self._arrived_ns[stamps.capture_ns] = arrived_ns
-        if frame.measured:  # frames of an arm that only waits are no load on the others
+        if frame.measured:  # while the arm only waits, there is no load
             capture_ns, resize_ns = stamps.received_ns - stamps.capture_ns, stamps.published_ns - stamps.received_ns
             self.frames.append(FrameDurations(capture_ns, resize_ns, arrived_ns - stamps.published_ns))
 
@@ -148,7 +150,7 @@ class PipelineSamples:
             self._join(report.chunk_id)
 
     def _join(self, chunk_id: int) -> None:
-        """Policy and control are heard in either order; the second one completes the chunk."""
+        """Records of policy and control arrive in either order; the second one completes the chunk."""
         planned, tick = self._planned.get(chunk_id), self._first_ticks.get(chunk_id)
         if planned is None or tick is None:
             return
@@ -163,7 +165,7 @@ def _durations_of_chunk(observed_ns: int, arrived_ns: int, planned: PolicyReport
     begun_ns = observed_ns + planned.frame_age_ns
     read_ns, choose_ns, shape_ns, check_ns, send_ns = tick.stage_ns
     return ChunkDurations(
-        wait_ns=max(begun_ns - arrived_ns, 0),  # the policy may hear of a frame before this process does
+        wait_ns=max(begun_ns - arrived_ns, 0),  # the policy may receive a frame before this process does
         inference_ns=planned.inference_ns,
         chunk_hand_over_ns=tick.start_ns + read_ns - begun_ns - planned.inference_ns,
         interpolate_ns=choose_ns + shape_ns,
@@ -174,7 +176,7 @@ def _durations_of_chunk(observed_ns: int, arrived_ns: int, planned: PolicyReport
 
 
 def stage_reports(samples: PipelineSamples, budgets_ns: dict[str, int]) -> tuple[list[StageReport], list[StageReport]]:
-    """The stages from frame to command, and what spans or accompanies them.
+    """The stages from frame to command, and other durations.
 
     Raises:
         InputError: nothing was measured.
@@ -186,7 +188,7 @@ def stage_reports(samples: PipelineSamples, budgets_ns: dict[str, int]) -> tuple
         (TickDurations, samples.ticks),
     ):
         if not measured:
-            raise InputError("the run gave nothing to measure", "does `sefa-edge run` work with the same options?")
+            raise InputError("the run produced nothing to measure", "does `sefa-edge run` work with the same options?")
         for field in fields(kind):
             columns[field.name] = np.array([getattr(one, field.name) for one in measured], np.int64)
 

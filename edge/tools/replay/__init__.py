@@ -1,1 +1,1 @@
-"""`sefa-edge replay`: a recorded run computed anew, bit for bit."""
+"""`sefa-edge replay`: recomputes a recorded run and compares it bit for bit."""

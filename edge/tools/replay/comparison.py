@@ -1,4 +1,4 @@
-"""What came of a replay, and in which field two records differ."""
+"""The result of a replay, and the first field in which two records differ."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_SHOWN_LETTERS = 120
 
 @dataclass(slots=True)
 class Comparison:
-    """What came of it. `first_difference` is empty when all that could be compared agrees."""
+    """The result of a replay. `first_difference` is empty when everything that was compared agrees."""
 
     compared: int = 0
     agreed: int = 0
@@ -27,7 +27,7 @@ class Comparison:
 
     @property
     def same(self) -> bool:
-        """Whether all that there is agrees; what could not be compared at all proves nothing."""
+        """Whether everything agrees; False also when nothing could be compared, although there was something."""
         return self.agreed == self.compared and (self.compared > 0 or not self.not_comparable)
 
 
@@ -43,12 +43,12 @@ class Difference:
 def first_difference(
     recorded: WireRecord, computed: WireRecord, left_out: frozenset[str] = frozenset()
 ) -> Difference | None:
-    """The first field that differs between two records of one class, besides those `left_out`; None when none does."""
+    """The first field that differs between two records of one class, ignoring `left_out`; None when all agree."""
     return _difference("", json.loads(to_json(recorded)), json.loads(to_json(computed)), left_out)
 
 
 def _difference(place: str, recorded: object, computed: object, left_out: frozenset[str]) -> Difference | None:
-    if place in left_out or repr(recorded) == repr(computed):  # repr tells -0.0 from 0.0
+    if place in left_out or repr(recorded) == repr(computed):  # repr distinguishes -0.0 from 0.0
         return None
     if not isinstance(recorded, dict) or not isinstance(computed, dict):
         return Difference(place, _shown(recorded), _shown(computed))

@@ -1,4 +1,4 @@
-"""The inferences of a recorded run, made anew on the recorded pictures, joints and noise."""
+"""Repeats the inferences of a recorded run on the recorded pictures, joints and noise."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from sefa_edge.edge.tools.replay.comparison import Comparison, first_difference
 from sefa_edge.profiles.errors import InputError
 
 Key = tuple[str, int, int]
-"""Camera, sequence, capture_ns: one picture."""
+"""Camera, sequence, capture_ns: identifies a picture."""
 
 
 def replay_policy(run: RecordedRun, engine: Engine) -> Comparison:
-    """Pictures are decoded once, as they come, and forgotten when nobody needs them any more.
+    """Repeat all inferences. Pictures are decoded once, in order, and dropped as soon as no inference needs them.
 
     Raises:
-        InputError: messages that are none, or an engine of other shapes than the recorded one.
+        InputError: invalid messages, or an engine whose shapes differ from the recorded one's.
     """
     replay = PolicyReplay(run, engine)
     pictures = {picture_topic(camera.name) for camera in run.card.cameras}
     for stored in run.messages(frozenset(pictures)):
-        replay.see(from_json(stored.content, Picture, stored.topic))
+        replay.add(from_json(stored.content, Picture, stored.topic))
     return replay.finish()
 
 
 class PolicyReplay:
-    """Makes each inference as soon as all its pictures have been seen."""
+    """Runs each inference as soon as all its pictures have been added."""
 
     def __init__(self, run: RecordedRun, engine: Engine) -> None:
         self._engine, self._joints = engine, len(run.arm.joints)
@@ -55,8 +55,8 @@ class PolicyReplay:
         self._images: dict[Key, np.ndarray] = {}
         self._differences: dict[int, str] = {}
 
-    def see(self, picture: Picture) -> None:
-        """Take in one picture, and make the inferences that it completes."""
+    def add(self, picture: Picture) -> None:
+        """Add a picture, and run the inferences that it completes."""
         key = (picture.frame_id, picture.sequence, picture.capture_ns)
         waiting = self._wanted.get(key, set())
         if not waiting:
@@ -68,13 +68,13 @@ class PolicyReplay:
                 self._infer(self._inferences[chunk_id])
 
     def finish(self) -> Comparison:
-        """What came of it, in the order of the chunks."""
+        """The result, in the order of the chunks."""
         comparison = Comparison()
         for chunk_id in sorted(self._inferences):
             if chunk_id in self._differences:
                 comparison.note(self._differences[chunk_id])
             else:
-                comparison.not_comparable.append(f"chunk {chunk_id}: a picture that it was made of is lost")
+                comparison.not_comparable.append(f"chunk {chunk_id}: one of its pictures is lost")
         return comparison
 
     def _infer(self, inference: Inference) -> None:
@@ -90,11 +90,11 @@ class PolicyReplay:
     def _difference(self, inference: Inference, output: np.ndarray) -> str:
         name, recorded = f"chunk {inference.chunk_id}", inference.output
         if recorded.shape != output.shape:
-            return f"{name}: {recorded.shape} numbers are recorded, the engine gives {output.shape}"
+            return f"{name}: the recorded chunk has shape {recorded.shape}, the engine returns {output.shape}"
         wrong = np.argwhere(_bits(recorded) != _bits(output))
         if len(wrong):
             step, joint = wrong[0].tolist()
-            return f"{name}: step {step}, joint {joint} is {recorded[step, joint]}, computed anew {output[step, joint]}"
+            return f"{name}: step {step}, joint {joint} is {recorded[step, joint]}, recomputed {output[step, joint]}"
         received = self._received.get(inference.chunk_id)
         if received is None:  # overtaken by a newer one
             return ""
@@ -103,7 +103,9 @@ class PolicyReplay:
             inference.output, inference.inference_ns,
         )  # fmt: skip
         found = first_difference(sent, received)
-        return f"{name}: its {found.field} reached control otherwise than the policy sent it" if found else ""
+        return (
+            f"{name}: its {found.field} differs between what the policy sent and what control received" if found else ""
+        )
 
     def _key(self, frame: FrameStamp) -> Key:
         if frame.camera >= len(self._cameras):
@@ -112,5 +114,5 @@ class PolicyReplay:
 
 
 def _bits(values: np.ndarray) -> np.ndarray:
-    """Comparable bit for bit; every NaN is the same NaN."""
+    """The bit patterns of float32 values, with all NaNs made equal."""
     return np.where(np.isnan(values), np.float32(np.nan), values).astype(np.float32).view(np.uint32)

@@ -1,4 +1,4 @@
-"""What a loop is placed in when a run is computed anew: an arm that answers, and links that speak, as recorded."""
+"""The surroundings of a replayed loop: an arm that answers as recorded, and links that deliver what was recorded."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from sefa_edge.firmware_bridge.host.messages import (
 
 
 class Diverged(Exception):
-    """The loop asks what it did not ask when it was recorded. Not a SefaError: no part of the loop catches it."""
+    """The loop calls the arm differently from the recording. Not a SefaError, so that the loop does not catch it."""
 
 
 class RecordedArm:
-    """Implements `Arm` out of the calls of a tick, and `open` is how it is opened."""
+    """Implements `Arm` from the recorded calls. `open` is passed to the loop as the function that opens the arm."""
 
     def __init__(self, joint_names: tuple[str, ...], identity: ArmIdentity) -> None:
         self._names = joint_names
@@ -44,49 +44,44 @@ class RecordedArm:
         return self._identity
 
     def load(self, trace: TickTrace) -> None:
-        """Take in what the arm was asked in one more tick."""
+        """Add the recorded calls of one more tick."""
         self._calls += trace.calls
         self._readings += trace.readings
         self._commands += trace.commands
 
-    def preload(self, state: JointState) -> None:
-        """The arm is opened and read once before anything that is loaded."""
-        self._calls.extend((ArmCall(Operation.OPEN, Answer.DONE), ArmCall(Operation.READ, Answer.DONE)))
-        self._readings.append(state)
-
-    def expect_silence(self) -> None:
-        """Raises Diverged when the loop has asked less than it did."""
+    def expect_no_more_calls(self) -> None:
+        """Raises Diverged when recorded calls are left that the loop has not made."""
         if self._calls:
-            raise Diverged(f"the loop does not ask the arm to {self._calls[0].operation.name.lower()}")
+            raise Diverged(f"the loop does not call {self._calls[0].operation.name.lower()} as recorded")
 
     def open(self) -> RecordedArm:
         self._answer(Operation.OPEN)
         return self
 
     def prepare(self) -> Preparation:
-        """It was told when the run was recorded."""
+        """Printed when the run was recorded."""
         return NOT_PREPARED
 
     def read_state(self) -> JointState:
         self._answer(Operation.READ)
         if not self._readings:
-            raise Diverged("the recording holds no more readings of this tick")
+            raise Diverged("the recording has no more readings for this tick")
         return self._readings.popleft()
 
     def read_command(self) -> HeldCommand:
         self._answer(Operation.READ_COMMAND)
         if not self._commands:
-            raise Diverged("the recording holds no more commands of this tick")
+            raise Diverged("the recording has no more commands for this tick")
         return self._commands.popleft()
 
     def send(self, goal: JointGoal) -> None:
         self._answer(Operation.SEND)
 
-    def check_stance(self) -> None:
+    def check_position_limits(self) -> None:
         self._answer(Operation.CHECK_STANCE)
 
     def read_torque(self) -> TorqueReading:
-        """Not asked in a tick."""
+        """Never called in a tick."""
         return TorqueReading((), self.joint_names)
 
     def enable_torque(self) -> None:
@@ -96,13 +91,13 @@ class RecordedArm:
         self._answer(Operation.RELEASE)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Nothing to release."""
 
     def _answer(self, operation: Operation) -> None:
         recorded = self._calls.popleft() if self._calls else None
         if recorded is None or recorded.operation is not operation:
-            instead = "nothing" if recorded is None else recorded.operation.name.lower()
-            raise Diverged(f"the loop asks the arm to {operation.name.lower()}, recorded is {instead}")
+            expected = "no call" if recorded is None else recorded.operation.name.lower()
+            raise Diverged(f"the loop calls {operation.name.lower()}, the recording has {expected}")
         if recorded.answer is not Answer.DONE:
             raise error_of(recorded, self._names)
 
@@ -120,7 +115,7 @@ class RecordedLinks:
         return 0
 
     def load(self, trace: TickTrace, chunk: ActionChunk | None) -> None:
-        """Take in what arrived before one tick."""
+        """Set what arrived before one tick."""
         self._events, self._chunk = trace.events, chunk
         self.heartbeat_ns = None if trace.heartbeat_ns == NONE_NS else trace.heartbeat_ns
 
@@ -131,7 +126,7 @@ class RecordedLinks:
         return self._chunk
 
     def publish(self, state: JointState) -> None:
-        """Nobody listens."""
+        """Ignored in a replay."""
 
     def report(self, report: TickReport) -> None:
-        """Nobody listens."""
+        """Ignored in a replay."""

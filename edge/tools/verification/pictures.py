@@ -1,4 +1,4 @@
-"""A frame on which two engines differ: what the cameras saw, beside both chunks joint by joint."""
+"""Draws a frame on which two engines differ: the camera pictures beside both chunks, joint by joint."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TITLE_HEIGHT, MARGIN, LABEL_WIDTH, BARS_HEIGHT = 26, 8, 44, 30
 LEGEND = (("reference", 300), ("candidate", 210), ("difference", 110))
 """Kind of line and text, and its distance in pixels from the right edge."""
 SMALLEST_SPAN_DEG = 1.0
-"""A joint that rests is not drawn as if it trembled."""
+"""Smallest range of an axis, so that a joint at rest is not drawn as if it moved."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +32,7 @@ class Disagreement:
 
 
 def draw_disagreement(sample: Disagreement) -> np.ndarray:
-    """The picture uint8 [H, W, 3]: what the cameras saw, then a panel per joint with both chunks over their steps."""
+    """Picture uint8 [H, W, 3]: the camera pictures, then a panel per joint with both chunks over their steps."""
     plots = paint(_panels(sample))
     views = [_enlarged(image, len(plots)) for image in sample.images.values()]
     height = max(len(plots), *(len(view) for view in views))
@@ -56,7 +56,7 @@ def _panels(sample: Disagreement) -> Drawing:
 
 
 def _panel(sample: Disagreement, index: int, left: int, top: int) -> Iterator[Shape]:
-    """Chunks of one joint over their steps, and below them the difference, scaled to the largest of all joints."""
+    """Both chunks of one joint over their steps, and below them the difference, scaled to the maximum of all joints."""
     reference, candidate = sample.reference[:, index], sample.candidate[:, index]
     difference = np.abs(candidate - reference)
     low, high = _span(np.concatenate([reference, candidate]))
@@ -87,7 +87,7 @@ def _span(values: np.ndarray) -> tuple[float, float]:
 
 
 def _enlarged(image: np.ndarray, height: int) -> np.ndarray:
-    """Every pixel as a square, as many times as fit into `height`: what the policy saw, not a smoothed copy."""
+    """Enlarged by a whole factor to fit into `height`, without smoothing, to show exactly what the policy got."""
     factor = max(1, height // image.shape[0])
     return image.repeat(factor, axis=0).repeat(factor, axis=1)
 

@@ -1,1 +1,1 @@
-"""Feetech STS servos: packets, registers, the port, and the arm made of them."""
+"""Feetech STS servos: packets, registers, transactions, and the arm built from them."""

@@ -1,4 +1,4 @@
-"""Feetech servos as a kind of bus: what `open_arm` needs of it."""
+"""Feetech servos as a kind of bus for `open_arm`."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class FeetechServos:
         return open_feetech_arm(profile, port, calibration, emergency)
 
     def read_torque(self, profile: ArmProfile, port: str) -> TorqueReading:
-        """By register 40. Raises ArmDisconnected, MissingError."""
+        """From register 40. Raises ArmDisconnected, MissingError."""
         with closing(Link.open(port, profile.feetech.baud)) as link:
             return read_torque(ServoBus(link), profile)
 
     def release(self, profile: ArmProfile, port: str) -> None:
-        """Torque off is sent before anything is asked. Raises ArmUnconfirmed, ArmDisconnected, MissingError."""
+        """Torque off is sent before anything is read. Raises ArmUnconfirmed, ArmDisconnected, MissingError."""
         wire = SerialWire(port, profile.feetech.baud)
         try:
             wire.write(torque_off_packet(profile))

@@ -1,6 +1,6 @@
-"""The calibration inside the servos: reading it, and the only place that writes it.
+"""The calibration in the servos' registers: read here, and written nowhere else.
 
-A servo keeps homing offset (31) and position limits (9, 11) in EEPROM. Torque must be off: a change of the offset moves
+A servo keeps homing offset (31) and position limits (9, 11) in EEPROM. Torque must be off: changing the offset moves
 the goal of a servo that holds.
 """
 
@@ -28,17 +28,17 @@ from sefa_edge.profiles.units import SERVO_TICKS_PER_TURN
 
 HALF_TURN_TICKS = SERVO_TICKS_PER_TURN // 2
 SHIFT_SLACK_TICKS = 40
-"""How far a limp joint may drift between the readings just before and after its offset changes: 3.5 degrees."""
+"""How far a limp joint may drift between the readings just before and after its offset is written: 3.5 degrees."""
 
 
 class CalibrationRegisters:
     """Calibration registers of the servos of an arm, on an open bus."""
 
     def __init__(self, bus: ServoBus, profile: ArmProfile) -> None:
-        """Reads what the servos carry; writes nothing.
+        """Read the calibration in the servos; nothing is written.
 
         Raises:
-            ArmTimeout: a servo keeps silent.
+            ArmTimeout: a servo does not answer.
             InputError: another model of servo, or one that is not in position mode.
             ArmDisconnected: the port is gone.
         """
@@ -48,7 +48,7 @@ class CalibrationRegisters:
         self.carried = self._read()
 
     def encoder_ticks(self) -> tuple[int | None, ...]:
-        """Where the joints are, before the homing offset: 0..4095; None where a servo keeps silent.
+        """Encoder positions before the homing offset, 0..4095; None where a servo does not answer.
 
         Raises:
             ArmDisconnected: the port is gone.
@@ -59,11 +59,11 @@ class CalibrationRegisters:
             for entry in self.carried.joints
         )
 
-    def every_encoder(self) -> tuple[int, ...]:
-        """The same of all joints at once.
+    def all_encoder_ticks(self) -> tuple[int, ...]:
+        """Encoder positions of all joints in one reading.
 
         Raises:
-            ArmTimeout: a servo keeps silent.
+            ArmTimeout: a servo does not answer.
             ArmDisconnected: the port is gone.
         """
         found: tuple[int | None, ...] = ()
@@ -73,24 +73,24 @@ class CalibrationRegisters:
             if len(complete) == len(found):
                 return complete
         silent = tuple(name for name, ticks in zip(self._profile.joint_names, found, strict=True) if ticks is None)
-        raise _silent(silent, "tell its position")
+        raise _no_answer(silent, "report its position")
 
     def holding(self) -> tuple[str, ...]:
         """Joints whose torque is on.
 
         Raises:
-            ArmTimeout: a servo keeps silent.
+            ArmTimeout: a servo does not answer.
             ArmDisconnected: the port is gone.
         """
-        torque = self._ask(TORQUE_BLOCK, "tell its torque")
+        torque = self._read_block(TORQUE_BLOCK, "report its torque")
         return tuple(name for name, on in zip(self._profile.joint_names, torque, strict=True) if on[0] != TORQUE_OFF)
 
     def read_torque(self) -> TorqueReading:
-        """Which joints have their torque on, and which do not tell. Raises ArmDisconnected."""
+        """Which joints have their torque on, and which do not answer. Raises ArmDisconnected."""
         return read_torque(self._bus, self._profile)
 
     def release(self) -> None:
-        """Torque off everywhere, read back: the arm sags. Raises ArmUnconfirmed, ArmTimeout, ArmDisconnected."""
+        """Torque off in all servos, read back: the arm sags. Raises ArmUnconfirmed, ArmTimeout, ArmDisconnected."""
         off = [(servo_id, bytes((TORQUE_OFF,))) for servo_id in self._servo_ids]
         holding = self._profile.joint_names
         for _ in range(ATTEMPTS):
@@ -101,40 +101,40 @@ class CalibrationRegisters:
         raise ArmUnconfirmed(holding, "switch its torque off")
 
     def write(self, wanted: Calibration) -> None:
-        """Put a calibration into the servos; when one of them fails, the old one is put back into all.
+        """Write a calibration to the servos; when one of them fails, the old one is restored in all.
 
-        Right after its servo was written, a joint must read what the new offset makes of where it was.
+        Right after its servo was written, each joint must read its old position shifted by the change of its offset.
 
         Raises:
-            InputError: a servo holds its torque; nothing was written.
-            ArmTimeout: a servo keeps silent; nothing was written.
-            ArmFault: it failed. The message tells whether all servos carry their old numbers again.
+            InputError: the torque of a servo is on; nothing was written.
+            ArmTimeout: a servo does not answer; nothing was written.
+            ArmFault: writing failed. The message says whether all servos have their old numbers again.
         """
         holding = self.holding()
         if holding:
-            raise InputError(f"{', '.join(holding)} holds: its torque is on", "the torque must be off; hold the arm")
+            raise InputError(f"the torque is on: {', '.join(holding)}", "the torque must be off; hold the arm")
         before = self.carried
         try:
             for name, old, new in zip(self._profile.joint_names, before.joints, wanted.joints, strict=True):
                 at = self._encoder(name, old)
-                self._put(name, new)
+                self._write_joint(name, new)
                 _require_same_place(name, at, self._encoder(name, new))
             self.carried = self._read()
         except FaultError as error:
-            raise self._put_back(before, error) from None
+            raise self._restore(before, error) from None
 
-    def _put_back(self, before: Calibration, cause: FaultError) -> ArmFault:
+    def _restore(self, before: Calibration, cause: FaultError) -> ArmFault:
         try:
             for name, old in zip(self._profile.joint_names, before.joints, strict=True):
-                self._put(name, old)
+                self._write_joint(name, old)
         except FaultError as error:
             return ArmFault(
-                f"{cause}; putting the old numbers back failed too: {error}; servos may carry a mixture",
-                "when all servos answer again, put the old numbers back with --restore",
+                f"{cause}; restoring the old numbers failed too: {error}; servos may have a mixture of both",
+                "when all servos answer again, restore the old numbers with --restore",
             )
-        return ArmFault(f"{cause}; all servos carry their old numbers again", cause.hint)
+        return ArmFault(f"{cause}; all servos have their old numbers again", cause.hint)
 
-    def _put(self, name: str, entry: JointCalibration) -> None:
+    def _write_joint(self, name: str, entry: JointCalibration) -> None:
         servo = Servo(entry.servo_id, name)
         with open_eeprom(self._bus, servo):
             for field, register in REGISTER_OF_FIELD.items():
@@ -146,18 +146,18 @@ class CalibrationRegisters:
             answer = self._bus.sync_read((entry.servo_id,), PRESENT_BLOCK).get(entry.servo_id)
             if answer is not None:
                 return _encoder_ticks(answer.parameters, entry)
-        raise _silent((name,), "tell its position")
+        raise _no_answer((name,), "report its position")
 
     def _read(self) -> Calibration:
         return Calibration(tuple(entry.calibration for entry in read_identities(self._bus, self._profile)))
 
-    def _ask(self, block: Block, what: str) -> list[bytes]:
+    def _read_block(self, block: Block, what: str) -> list[bytes]:
         answers: dict[int, bytes] = {}
         for _ in range(ATTEMPTS):
             answers |= {i: packet.parameters for i, packet in self._bus.sync_read(self._servo_ids, block).items()}
             if all(servo_id in answers for servo_id in self._servo_ids):
                 return [answers[servo_id] for servo_id in self._servo_ids]
-        raise _silent(tuple(j.name for j in self._profile.joints if j.servo_id not in answers), what)
+        raise _no_answer(tuple(j.name for j in self._profile.joints if j.servo_id not in answers), what)
 
 
 def _require_same_place(name: str, before: int, after: int) -> None:
@@ -169,7 +169,7 @@ def _require_same_place(name: str, before: int, after: int) -> None:
         )
 
 
-def _silent(joints: tuple[str, ...], what: str) -> ArmTimeout:
+def _no_answer(joints: tuple[str, ...], what: str) -> ArmTimeout:
     return ArmTimeout(
         f"the servo of {', '.join(joints)} does not {what}", "is the cable seated, and the power supply on?"
     )

@@ -1,8 +1,8 @@
-"""Writing one servo's registers, each read back, and its EEPROM behind the lock.
+"""Writing one servo's registers, each read back, and locking its EEPROM again.
 
-A servo keeps what is written below register 40 only while its lock (register 55) is 0. Feetech names no number of
-writes that the EEPROM endures; memories of this kind are usually good for ten thousand and more. So: only what differs
-is written, a write is repeated only when the old value was read, and never in a loop.
+A servo keeps what is written below register 40 only while its lock (register 55) is 0. Feetech does not specify how
+many writes the EEPROM endures; ten thousand or more is usual for this kind of memory. So only values that differ are
+written, a write is repeated only after the old value was read back, and the number of attempts is bounded.
 """
 
 from __future__ import annotations
@@ -20,42 +20,41 @@ from sefa_edge.firmware_bridge.host.feetech.servo_bus import ServoBus
 from sefa_edge.profiles.units import ms_to_ns
 
 ATTEMPTS = 5
-"""How often a register is written and read back before the servo counts as unwilling."""
+"""How often a register is written and read back before it counts as failed."""
 
 LOCK_ATTEMPTS = 10
-"""The same for the lock at the end: a servo that fell silent for a moment must not stay open."""
+"""The same for the lock at the end: a servo that misses a few requests must not stay unlocked."""
 
 BURN_NS = ms_to_ns(10)
-"""Rest before a written register is read back: while a memory of this kind is burnt, it may tell its old value."""
+"""Wait before a written register is read back: during an EEPROM write the old value may still be read."""
 
 OPEN, LOCKED = 0, 1
-HELD_BACK = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+DEFERRED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
 class Servo:
-    """A servo, and what to call it."""
+    """A servo, and the joint that it drives, for messages."""
 
     servo_id: int
     joint: str
 
 
 class EepromLeftOpen(ArmFault):
-    """A servo did not confirm that its EEPROM is locked again."""
+    """A servo did not confirm that its EEPROM is locked."""
 
     def __init__(self, servo: Servo, reason: BaseException | None) -> None:
         why = "" if reason is None else f"{reason}; and "
         super().__init__(
             f"{why}servo {servo.servo_id} ({servo.joint}) did not confirm that its EEPROM is locked again",
-            "do the same again, or switch the supply of the arm off and on: either locks it",
+            "repeat the command, or switch the supply of the arm off and on: either locks it",
         )
 
 
 def read_register(bus: ServoBus, servo_id: int, register: Register) -> int | None:
-    """The raw value that the servo tells twice in a row; None: it does not. Raises ArmDisconnected.
+    """The raw value that two consecutive readings agree on; None: there is none. Raises ArmDisconnected.
 
-    Twice, because one checksum of eight bits lets a damaged answer pass now and then, and what is read here decides
-    what is written.
+    Two readings, because a damaged answer sometimes passes the 8-bit checksum, and this value decides what is written.
     """
     block, earlier = register_block(register), None
     for _ in range(ATTEMPTS):
@@ -68,10 +67,10 @@ def read_register(bus: ServoBus, servo_id: int, register: Register) -> int | Non
 
 
 def write_register(bus: ServoBus, servo: Servo, register: Register, value: int, attempts: int = ATTEMPTS) -> None:
-    """Write a raw value and read it back; nothing is written when it is there already.
+    """Write a raw value and read it back; nothing is written if the register already has it.
 
     Raises:
-        ArmUnconfirmed: the servo keeps silent, or keeps another value.
+        ArmUnconfirmed: the servo does not answer, or keeps another value.
         ArmDisconnected: the port is gone.
     """
     for _ in range(attempts):
@@ -88,15 +87,15 @@ def write_register(bus: ServoBus, servo: Servo, register: Register, value: int, 
 
 @contextmanager
 def open_eeprom(bus: ServoBus, servo: Servo) -> Iterator[None]:
-    """The EEPROM of this one servo may be written inside; afterwards it is locked, and the lock was read back.
+    """Unlock the EEPROM of this one servo inside the block, and lock it afterwards, also after an error.
 
-    It is locked also when something fails inside, and Ctrl-C and the like are held back until then.
+    The lock is read back. Ctrl-C and similar signals are deferred until then.
 
     Raises:
-        EepromLeftOpen: the lock was not confirmed, as when the port is gone; says also what failed before.
-        ArmUnconfirmed: the servo does not open its EEPROM, which is locked.
+        EepromLeftOpen: the lock was not confirmed, for example because the port is gone; also reports an earlier error.
+        ArmUnconfirmed: the servo did not unlock its EEPROM; it is locked.
     """
-    with _signals_held_back():
+    with _signals_deferred():
         failure: BaseException | None = None
         try:
             write_register(bus, servo, LOCK, OPEN)
@@ -116,21 +115,21 @@ def _lock(bus: ServoBus, servo: Servo, failure: BaseException | None) -> None:
 
 
 def register_block(register: Register) -> Block:
-    """One register, raw."""
+    """A block of one register, raw."""
     return Block(register.address, Struct(f"{register.width}s"))
 
 
 @contextmanager
-def _signals_held_back() -> Iterator[None]:
-    """What would end this program in between waits until afterwards; an error that ends it anyway goes first.
+def _signals_deferred() -> Iterator[None]:
+    """Deliver signals that would end this program after the block; an exception from the block takes precedence.
 
-    Not by a signal mask: that of one thread leaves the signal to another, and Python still raises in the main one.
+    Not done with a signal mask: a signal masked in one thread goes to another, and Python still raises in the main one.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # signals do not end this thread
         return
     caught: list[int] = []
-    before = {number: signal.signal(number, lambda got, _: caught.append(got)) for number in HELD_BACK}
+    before = {number: signal.signal(number, lambda got, _: caught.append(got)) for number in DEFERRED_SIGNALS}
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""An arm of Feetech STS3215 servos, straight on a serial port."""
+"""An arm of Feetech STS3215 servos on a serial port."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity
 from sefa_edge.firmware_bridge.host.calibration import Calibration, JointScale, joint_scale
 from sefa_edge.firmware_bridge.host.emergency import Emergency
-from sefa_edge.firmware_bridge.host.errors import ArmFault, ArmTimeout, ArmUnconfirmed
-from sefa_edge.firmware_bridge.host.feetech.goal_frame import GoalFrame, Wanted, speed_wall_counts
+from sefa_edge.firmware_bridge.host.errors import ArmFault, ArmTimeout
+from sefa_edge.firmware_bridge.host.feetech.goal_packet import GoalPacket, ServoWrite, speed_limit_counts
 from sefa_edge.firmware_bridge.host.feetech.identity import (
     ATTEMPTS,
     ServoIdentity,
@@ -22,52 +22,49 @@ from sefa_edge.firmware_bridge.host.feetech.identity import (
     require_same_calibration,
 )
 from sefa_edge.firmware_bridge.host.feetech.link import Link
-from sefa_edge.firmware_bridge.host.feetech.protocol import Packet, encode_sync_read, encode_sync_write, wire_time_ns
-from sefa_edge.firmware_bridge.host.feetech.registers import (
-    COMMAND_BLOCK,
-    GOAL_POSITION,
-    HELD_BLOCK,
-    PRESENT_BLOCK,
-    PRESENT_POSITION,
-    STATE_BLOCK,
-    TORQUE_BLOCK,
-    TORQUE_OFF,
-    TORQUE_ON,
-    Block,
-    decode_sign_magnitude,
-)
-from sefa_edge.firmware_bridge.host.feetech.servo_bus import PATIENT_MARGIN_NS, ServoBus
-from sefa_edge.firmware_bridge.host.feetech.servo_state import StateTable
-from sefa_edge.firmware_bridge.host.feetech.settings import bring_volatile, prepare, volatile_registers
-from sefa_edge.firmware_bridge.host.feetech.stance import (
-    AGREEMENT_TICKS,
+from sefa_edge.firmware_bridge.host.feetech.position_limits import (
     RETURN_TICKS_S,
     require_inside,
     ticks_outside,
 )
+from sefa_edge.firmware_bridge.host.feetech.protocol import encode_sync_read, encode_sync_write, wire_time_ns
+from sefa_edge.firmware_bridge.host.feetech.registers import (
+    COMMAND_BLOCK,
+    GOAL_POSITION,
+    HELD_BLOCK,
+    STATE_BLOCK,
+    TORQUE_BLOCK,
+    TORQUE_OFF,
+    TORQUE_ON,
+    decode_sign_magnitude,
+)
+from sefa_edge.firmware_bridge.host.feetech.servo_bus import PATIENT_MARGIN_NS, ServoBus
+from sefa_edge.firmware_bridge.host.feetech.servo_group import ServoGroup
+from sefa_edge.firmware_bridge.host.feetech.servo_state import StateTable
+from sefa_edge.firmware_bridge.host.feetech.settings import prepare, volatile_registers, write_volatile_register
 from sefa_edge.firmware_bridge.host.feetech.torque import read_torque
 from sefa_edge.firmware_bridge.host.messages import HeldCommand, JointGoal, JointState, Preparation, TorqueReading
 from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.units import ms_to_ns, period_ns
 
 REPLY_MARGIN = 0.5
-"""Share of a control period that a state read may last beyond its time on the wire. A silent servo costs this
-share in every tick; more would cost the loop its grid."""
+"""Share of a control period that a state read may take beyond its time on the wire. A silent servo costs this share in
+every tick; with more, ticks would be late."""
 
 
-SILENT_QUESTIONS = 10
-"""Questions in a row that nobody answered, after which the next ones are asked at intervals of SILENT_INTERVAL_NS."""
+MAX_UNANSWERED = 10
+"""Consecutive requests without any answer, after which requests are sent only every SILENT_INTERVAL_NS."""
 
 SILENT_INTERVAL_NS = ms_to_ns(50)
-"""A line that is stalled releases all that was written to it at once: what waits there must be little."""
+"""A line that was stalled sends everything written to it at once, so that only little may be written meanwhile."""
 
 
 class FeetechArm:
     """The arm of a profile on a serial port. Implements `Arm`.
 
-    A state read is one sync read of registers 56..70 (1.4 ms for six servos at 1 Mbit/s, and their return
-    delays), a goal one sync write of registers 41..47 (0.56 ms). Goals go out at once: `due_ns` and
-    `expires_ns` are for arms that queue.
+    A state read is one sync read of registers 56..70 (1.4 ms for six servos at 1 Mbit/s, plus their return delays), a
+    goal one sync write of registers 41..47 (0.56 ms). Goals are sent at once: `due_ns` and `expires_ns` are for arms
+    that queue them.
     """
 
     def __init__(
@@ -86,37 +83,38 @@ class FeetechArm:
         self._profile = profile
         self._volatile = volatile_registers(profile)
         self._silent: set[int] = set()
-        self._returned: set[int] = set()
-        """Servos that answer again: they may have lost their power meanwhile, and some settings with it."""
+        self._reconnected: set[int] = set()
+        """Servos that answer again: they may have lost power, and with it their volatile settings."""
         self._names = profile.joint_names
         self._servo_ids = tuple(joint.servo_id for joint in profile.joints)
         self._bus = bus
+        self._group = ServoGroup(bus, self._names, self._servo_ids)
         self._sequence = 0
         units = [identity.ticks_s_per_speed_count for identity in identities]
         self._speed_counts = [
-            speed_wall_counts(joint.max_velocity_deg_s, scale, unit)
+            speed_limit_counts(joint.max_velocity_deg_s, scale, unit)
             for joint, scale, unit in zip(profile.joints, scales, units, strict=True)
         ]
         self._identity = arm_identity(tuple(identities))
         self._return_counts = [max(1, RETURN_TICKS_S // unit) for unit in units]
-        self._goal_frame = GoalFrame(self._servo_ids, scales, self._speed_counts)
+        self._goal_packet = GoalPacket(self._servo_ids, scales, self._speed_counts)
         self._outside: set[int] = set()
-        """Rows of the joints that stand outside the position limits of their servos and are on their way in."""
+        """Rows of the joints that are outside the position limits of their servos and are moving inside."""
         self._states = StateTable(self._servo_ids, scales, units)
         self._scales = tuple(scales)
         self._state_request = encode_sync_read(self._servo_ids, STATE_BLOCK.address, STATE_BLOCK.count)
         self._asked: list[int] | None = None
-        """The order of the last question, while answers are missing; None: that of the joints."""
-        self._dice = Random(0)
+        """Order of the servos in the last request while answers are missing; None: the order of the joints."""
+        self._random = Random(0)
         self._unanswered = 0
-        """Questions in a row that nobody answered."""
+        """Consecutive requests without any answer."""
         delays_ns = sum(identity.return_delay_ns for identity in identities)
         if profile.feetech.register_7 == "reserved":
             delays_ns = 0
         transaction_bytes = len(self._state_request) + self._states.reply_bytes
         self._half_transaction_ns = (wire_time_ns(transaction_bytes, bus.link.baud) + delays_ns) // 2
         self._margin_ns = delays_ns + round(REPLY_MARGIN * period_ns(profile.control_rate_hz))
-        self._hear_everyone()
+        self._read_all_once()
 
     @property
     def joint_names(self) -> tuple[str, ...]:
@@ -127,43 +125,43 @@ class FeetechArm:
         return self._identity
 
     def prepare(self) -> Preparation:
-        """Write the settings that a power cut undoes, where they differ from the profile. See `settings.prepare`."""
+        """Write the settings that a power cut resets, where they differ from the profile. See `settings.prepare`."""
         return prepare(self._bus, self._profile)
 
     def read_state(self) -> JointState:
         """Read every joint once; `stamp_ns` is the middle of the transaction on the wire. Its arrays are read-only.
 
-        After a missing answer the servos are asked in another order each time, until all have answered: a late answer
-        to an earlier question shows by its order. While nobody answers, not every call asks.
+        After a missing answer each request lists the servos in another order, until all have answered: late answers to
+        an earlier request are recognised by their order. While no servo answers, not every call sends a request.
 
         Raises:
-            ArmTimeout: no joint answered, or was asked.
+            ArmTimeout: no joint answered, or no request was sent.
             ArmDisconnected: the port is gone.
         """
         link, states = self._bus.link, self._states
-        silent_for_long = self._unanswered >= SILENT_QUESTIONS
-        if silent_for_long and link.now_ns() - link.written_ns < SILENT_INTERVAL_NS:
+        is_silent_for_long = self._unanswered >= MAX_UNANSWERED
+        if is_silent_for_long and link.now_ns() - link.written_ns < SILENT_INTERVAL_NS:
             link.rest(self._margin_ns)
-            raise self._nobody_answered()
+            raise self._no_answer()
         received = link.exchange(self._next_request(), states.reply_bytes, self._margin_ns)
         stamp_ns = link.written_ns + self._half_transaction_ns
-        valid = states.take(received, stamp_ns, self._asked)
-        if self._silent or valid is not states.everyone:
-            self._note_silence(valid)
-        if valid is not states.everyone and not valid.any():
+        valid = states.update(received, stamp_ns, self._asked)
+        if self._silent or valid is not states.all_answered:
+            self._note_missing(valid)
+        if valid is not states.all_answered and not valid.any():
             self._unanswered += 1
-            raise self._nobody_answered()
+            raise self._no_answer()
         self._unanswered = 0
         if self._outside:
-            self._note_returned(valid)
+            self._note_inside(valid)
         self._sequence += 1
         return states.joint_state(self._sequence, stamp_ns, valid)
 
     def read_command(self) -> HeldCommand:
-        """Ask every joint for registers 40 to 47: torque, goal, and the speed that every goal carries.
+        """Read registers 40 to 47 of every joint: torque, goal, and the speed that comes with every goal.
 
-        The speed tells whether a servo has kept its power: after a start it has the factory value, whatever register
-        40 says, because some servos are set to start with their torque on.
+        The speed shows whether a servo has kept its power: after a restart it has the factory value. Register 40 does
+        not show it, because some servos are configured to start with torque on.
 
         Raises:
             ArmTimeout: no joint answered.
@@ -171,7 +169,7 @@ class FeetechArm:
         """
         answers = self._bus.sync_read(self._servo_ids, HELD_BLOCK, self._margin_ns)
         if not answers:
-            raise self._nobody_answered()
+            raise self._no_answer()
         n = len(self._servo_ids)
         valid, torque, powered, goal_deg = np.zeros(n, bool), np.zeros(n, bool), np.zeros(n, bool), np.zeros(n)
         for row, servo_id in enumerate(self._servo_ids):
@@ -183,9 +181,9 @@ class FeetechArm:
         return HeldCommand(valid, torque, powered, goal_deg)
 
     def send(self, goal: JointGoal) -> None:
-        """Send one position command to all joints, each with its speed (`speed_wall_counts` says which and why).
+        """Send one position command to all joints, each with its speed (see `speed_limit_counts`).
 
-        Joints of `goal.left_out` get none.
+        Joints in `goal.left_out` get none.
 
         Raises:
             ArmFault: a position is not a finite number; nothing is sent.
@@ -194,23 +192,22 @@ class FeetechArm:
         positions = goal.joint_deg.tolist()
         if not all(map(math.isfinite, positions)):
             raise ArmFault(f"goal {goal.sequence} holds {positions}", "a goal must pass the safety layer first")
-        if self._returned:
-            self._repeat_volatile()
-        frame = (
-            self._goal_frame.without(positions, goal.left_out) if goal.left_out else self._goal_frame.filled(positions)
-        )
-        if frame:
-            self._bus.link.send(frame)
+        if self._reconnected:
+            self._rewrite_volatile()
+        packet = self._goal_packet
+        data = packet.encode_without(positions, goal.left_out) if goal.left_out else packet.encode(positions)
+        if data:
+            self._bus.link.send(data)
 
-    def check_stance(self) -> None:
-        """Whether the torque may be switched on here: see `Arm`. Two positions that agree are read of every joint.
+    def check_position_limits(self) -> None:
+        """See `Arm`. The position of a joint counts when two consecutive readings agree.
 
         Raises:
-            JointsOutside: joints stand outside registers 9 and 11 by more than MAX_OUTSIDE_TICKS.
-            ArmFault: a servo does not answer, or its position is another one each time.
+            JointsOutside: joints are outside registers 9 and 11 by more than MAX_OUTSIDE_TICKS.
+            ArmFault: a servo does not answer, or its readings do not agree.
             ArmDisconnected: the port is gone.
         """
-        require_inside(self._names, self._agreed_ticks(), self._identity)
+        require_inside(self._names, self._group.agreed_ticks(), self._identity)
 
     def read_torque(self) -> TorqueReading:
         """Register 40 of every servo: see `Arm`."""
@@ -219,24 +216,24 @@ class FeetechArm:
     def enable_torque(self) -> None:
         """Hold the present pose: goal = present first, then torque on, each read back.
 
-        The goal is confirmed before the torque is switched on, because a servo that missed it would jump to its
-        old one. Present is where two readings agree. Acceleration, time and speed go with it, as with every goal. What
-        a power cut undoes comes before all of it (`settings.volatile_registers`), written where it differs.
+        The goal is confirmed before the torque is switched on, because a servo that missed it would jump to its old
+        one. The present position is one on which two readings agree. Settings that a power cut resets
+        (`settings.volatile_registers`) are written first, where they differ.
 
-        A joint outside the position limits of its servo is bent to them by the servo; it gets a low speed until it is
-        inside, and its readings are not clipped meanwhile, so that its goals begin where it is.
+        A servo moves a joint that is outside its position limits to them. Such a joint gets a low speed until it is
+        inside, and its readings are not clipped until then, so that its goals start at its true position.
 
         Raises:
             ArmFault: a servo does not answer or does not confirm.
             ArmDisconnected: the port is gone.
         """
         for register, wanted in self._volatile.items():
-            bring_volatile(self._bus, register, wanted)
-        present = self._agreed_ticks()
+            write_volatile_register(self._bus, register, wanted)
+        present = self._group.agreed_ticks()
         self._begin_return(present)
-        self._write_confirmed(COMMAND_BLOCK, self._first_commands(present), "take its present position as goal")
-        torque = [Wanted.torque(TORQUE_ON)] * len(present)
-        self._write_confirmed(TORQUE_BLOCK, torque, "switch its torque on")
+        self._group.write_confirmed(COMMAND_BLOCK, self._first_commands(present), "take its present position as goal")
+        torque = [ServoWrite.torque(TORQUE_ON)] * len(present)
+        self._group.write_confirmed(TORQUE_BLOCK, torque, "switch its torque on")
 
     def release_torque(self) -> None:
         """Torque off, read back.
@@ -245,70 +242,46 @@ class FeetechArm:
             ArmUnconfirmed: a servo still holds, or does not answer.
             ArmDisconnected: the port is gone.
         """
-        torque = [Wanted.torque(TORQUE_OFF)] * len(self._servo_ids)
-        self._write_confirmed(TORQUE_BLOCK, torque, "switch its torque off")
+        torque = [ServoWrite.torque(TORQUE_OFF)] * len(self._servo_ids)
+        self._group.write_confirmed(TORQUE_BLOCK, torque, "switch its torque off")
 
     def close(self) -> None:
-        """Give the port back. Torque stays as it is."""
+        """Close the port. Torque stays as it is."""
         self._bus.link.close()
 
     def _next_request(self) -> bytes:
-        """The question of this reading, in an order of its own while answers are missing."""
+        """The next state request; while answers are missing, its order differs from the one before."""
         if not self._silent:
             self._asked = None
             return self._state_request
         before = self._asked or list(self._servo_ids)
         while len(before) > 1 and (self._asked is None or self._asked == before):
-            self._asked = self._dice.sample(before, len(before))
+            self._asked = self._random.sample(before, len(before))
         return encode_sync_read(self._asked or before, STATE_BLOCK.address, STATE_BLOCK.count)
 
-    def _nobody_answered(self) -> ArmTimeout:
+    def _no_answer(self) -> ArmTimeout:
         return ArmTimeout(
             f"no servo answered on {self._bus.link.port}", "is the arm's power supply on, and the cable seated?"
         )
 
-    def _note_silence(self, valid: np.ndarray) -> None:
-        heard = {servo_id for servo_id, answered in zip(self._servo_ids, valid, strict=True) if answered}
-        self._returned |= self._silent & heard
-        self._silent = set(self._servo_ids) - heard
+    def _note_missing(self, valid: np.ndarray) -> None:
+        answering = {servo_id for servo_id, answered in zip(self._servo_ids, valid, strict=True) if answered}
+        self._reconnected |= self._silent & answering
+        self._silent = set(self._servo_ids) - answering
 
-    def _repeat_volatile(self) -> None:
-        """A goal wakes a servo up: one that may come from a power cut is told its limits first."""
+    def _rewrite_volatile(self) -> None:
+        """A goal energises a servo: one that may have lost power gets its volatile settings first."""
         for register, wanted in self._volatile.items():
-            returned = [(servo.servo_id, raw) for servo, raw in wanted.items() if servo.servo_id in self._returned]
+            returned = [(servo.servo_id, raw) for servo, raw in wanted.items() if servo.servo_id in self._reconnected]
             if returned:
                 self._bus.sync_write(register.address, [(to, register.encode(raw)) for to, raw in returned])
-        self._returned.clear()
+        self._reconnected.clear()
 
-    def _agreed_ticks(self) -> list[int]:
-        """Positions of all joints, where two readings one after the other agree. Raises ArmUnconfirmed."""
-        before, agrees = self._present_ticks(), [False] * len(self._names)
-        for _ in range(ATTEMPTS):
-            now = self._present_ticks()
-            agrees = [abs(one - other) <= AGREEMENT_TICKS for one, other in zip(before, now, strict=True)]
-            if all(agrees):
-                return now
-            before = now
-        raise self._unconfirmed("tell the same position twice", agrees)
-
-    def _present_ticks(self) -> list[int]:
-        raw = self._read_all(PRESENT_BLOCK, "tell its position")
-        return [PRESENT_POSITION.decode(data) for data in raw]
-
-    def _read_all(self, block: Block, what: str) -> list[bytes]:
-        """The same registers of every servo, in the profile's order. Raises ArmUnconfirmed, ArmDisconnected."""
-        answers: dict[int, Packet] = {}
-        for _ in range(ATTEMPTS):
-            answers |= self._bus.sync_read([i for i in self._servo_ids if i not in answers], block)
-            if len(answers) == len(self._servo_ids):
-                return [answers[i].parameters for i in self._servo_ids]
-        raise self._unconfirmed(what, [i in answers for i in self._servo_ids])
-
-    def _first_commands(self, present: Sequence[int]) -> list[Wanted]:
-        """Goal = present for every servo, and the goal that it may make of it."""
-        joints = zip(present, self._identity.joints, self._goal_frame.speed_counts, strict=True)
+    def _first_commands(self, present: Sequence[int]) -> list[ServoWrite]:
+        """Goal = present for every servo; it may also report that goal clipped to its position limits."""
+        joints = zip(present, self._identity.joints, self._goal_packet.speed_counts, strict=True)
         return [
-            Wanted.goal(ticks, min(max(ticks, limits.range_min_ticks), limits.range_max_ticks), counts)
+            ServoWrite.goal(ticks, min(max(ticks, limits.range_min_ticks), limits.range_max_ticks), counts)
             for ticks, limits, counts in joints
         ]
 
@@ -316,16 +289,16 @@ class FeetechArm:
         joints = enumerate(zip(present, self._identity.joints, strict=True))
         self._outside = {row for row, (ticks, limits) in joints if ticks_outside(ticks, limits) > 0}
         for row, counts in enumerate(self._speed_counts):
-            self._goal_frame.set_speed(row, self._return_counts[row] if row in self._outside else counts)
-            self._goal_frame.admit(row, present[row])
+            self._goal_packet.set_speed(row, self._return_counts[row] if row in self._outside else counts)
+            self._goal_packet.allow(row, present[row])
             self._clip_readings(row)
 
-    def _note_returned(self, valid: np.ndarray) -> None:
-        """Full speed again for joints that have come inside the position limits of their servos."""
+    def _note_inside(self, valid: np.ndarray) -> None:
+        """Restore full speed for joints that are now inside the position limits of their servos."""
         for row in [row for row in self._outside if valid[row]]:
             if ticks_outside(self._states.position_ticks(row), self._identity.joints[row]) == 0:
                 self._outside.discard(row)
-                self._goal_frame.set_speed(row, self._speed_counts[row])
+                self._goal_packet.set_speed(row, self._speed_counts[row])
                 self._clip_readings(row)
 
     def _clip_readings(self, row: int) -> None:
@@ -335,30 +308,13 @@ class FeetechArm:
             row, scale.lowest_reading if inside else -math.inf, scale.highest_reading if inside else math.inf
         )
 
-    def _write_confirmed(self, block: Block, wanted: Sequence[Wanted], what: str) -> None:
-        confirmed = [False] * len(wanted)
-        data = [entry.data for entry in wanted]
-        for _ in range(ATTEMPTS):
-            self._bus.sync_write(block.address, list(zip(self._servo_ids, data, strict=True)))
-            answers = self._bus.sync_read(self._servo_ids, block)
-            confirmed = [
-                servo_id in answers and entry.is_confirmed_by(answers[servo_id].parameters)
-                for servo_id, entry in zip(self._servo_ids, wanted, strict=True)
-            ]
-            if all(confirmed):
-                return
-        raise self._unconfirmed(what, confirmed)
-
-    def _unconfirmed(self, what: str, confirmed: Sequence[bool]) -> ArmUnconfirmed:
-        return ArmUnconfirmed(tuple(name for name, done in zip(self._names, confirmed, strict=True) if not done), what)
-
-    def _hear_everyone(self) -> None:
-        """One reading of every servo, so that whoever keeps silent later has a last answer."""
+    def _read_all_once(self) -> None:
+        """Read every servo at least once, so that each has a last answer."""
         missing = set(self._servo_ids)
         for _ in range(ATTEMPTS):
             received = self._bus.link.exchange(self._state_request, self._states.reply_bytes, PATIENT_MARGIN_NS)
-            valid = self._states.take(received, self._bus.link.written_ns + self._half_transaction_ns)
-            missing -= {servo_id for servo_id, heard in zip(self._servo_ids, valid, strict=True) if heard}
+            valid = self._states.update(received, self._bus.link.written_ns + self._half_transaction_ns)
+            missing -= {servo_id for servo_id, answered in zip(self._servo_ids, valid, strict=True) if answered}
             if not missing:
                 return
         raise ArmTimeout(
@@ -372,19 +328,18 @@ def open_feetech_arm(
     """Open the arm of a profile. Torque is not touched, nothing is written to a servo.
 
     Args:
-        calibration: of this arm; None takes the one that the servos carry in their registers, where LeRobot
-        puts it.
-        emergency: goes before everything that is sent to this arm.
+        calibration: of this arm; None: the one in the servos' registers, where LeRobot also stores it.
+        emergency: takes precedence over everything that is sent to this arm.
 
     Raises:
-        MissingError: no such port, no permission, or another program has it.
-        ArmTimeout: a servo keeps silent.
-        InputError: the servos are not those of the profile, or not calibrated as `calibration` says.
-        ArmDisconnected: the port vanished meanwhile.
+        MissingError: no such port, no permission, or another program uses it.
+        ArmTimeout: a servo does not answer.
+        InputError: the servos are not those of the profile, or have another calibration.
+        ArmDisconnected: the port vanished.
     """
     link = Link.open(port, profile.feetech.baud)
     if emergency is not None:
-        link.give_way_to(emergency, torque_off_packet(profile))
+        link.attach_emergency(emergency, torque_off_packet(profile))
     return connect_feetech_arm(profile, link, calibration)
 
 
@@ -395,7 +350,7 @@ def torque_off_packet(profile: ArmProfile) -> bytes:
 
 
 def connect_feetech_arm(profile: ArmProfile, link: Link, calibration: Calibration | None) -> FeetechArm:
-    """As `open_feetech_arm`, over a link that is open already; it is closed when this raises."""
+    """As `open_feetech_arm`, over an open link, which is closed if this raises."""
     try:
         return _identify(profile, ServoBus(link), calibration)
     except BaseException:

@@ -1,4 +1,4 @@
-"""Who hangs on the bus: is this the arm of the profile, and is it calibrated as the file says?"""
+"""Which servos are on the bus: is this the arm of the profile, and does it have the calibration of the file?"""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from sefa_edge.profiles.schema import ArmProfile, JointProfile
 from sefa_edge.profiles.servo_models import model_numbers, servo_model
 
 ATTEMPTS = 5
-"""How often a servo is asked, outside the loop, before it counts as silent."""
+"""How often a servo is read, outside the loop, before it counts as silent."""
 
 REGISTER_OF_FIELD = {
     "homing_offset": HOMING_OFFSET,
@@ -45,7 +45,7 @@ REGISTER_OF_FIELD = {
 
 @dataclass(frozen=True, slots=True)
 class ServoIdentity:
-    """What a servo says about itself: model, mode, unit of speed, return delay, and the calibration it carries."""
+    """What a servo reports about itself: model, mode, unit of speed, return delay, and its calibration."""
 
     model: int
     firmware: tuple[int, int]
@@ -53,20 +53,20 @@ class ServoIdentity:
     operating_mode: int
     ticks_s_per_speed_count: int
     return_delay_ns: int
-    """If register 7 is a return delay, on which sources disagree."""
+    """Valid if register 7 is a return delay, on which sources disagree."""
     calibration: JointCalibration
 
 
 def read_identities(bus: ServoBus, profile: ArmProfile) -> tuple[ServoIdentity, ...]:
-    """Ask every servo of the profile who it is, twice, and check that it can serve as that joint.
+    """Read the identity of every servo of the profile twice, and check that it can serve as that joint.
 
     Raises:
-        ArmTimeout: a servo keeps silent.
-        ArmFault: a servo does not say the same twice.
+        ArmTimeout: a servo does not answer.
+        ArmFault: two readings of a servo differ.
         InputError: another model of servo, or one that is not in position mode.
         ArmDisconnected: the port is gone.
     """
-    answers = _told_twice(bus, profile)
+    answers = _read_twice(bus, profile)
     servo_ids = [joint.servo_id for joint in profile.joints]
     identities = tuple(_identity(answers[servo_id].parameters) for servo_id in servo_ids)
     for joint, identity in zip(profile.joints, identities, strict=True):
@@ -76,7 +76,7 @@ def read_identities(bus: ServoBus, profile: ArmProfile) -> tuple[ServoIdentity, 
 
 
 def arm_identity(identities: tuple[ServoIdentity, ...]) -> ArmIdentity:
-    """What makes this arm this one and no other."""
+    """The numbers that distinguish this arm from any other."""
     return ArmIdentity(
         tuple(
             JointIdentity(
@@ -93,10 +93,10 @@ def arm_identity(identities: tuple[ServoIdentity, ...]) -> ArmIdentity:
 
 
 def calibration_of(profile: ArmProfile, identities: tuple[ServoIdentity, ...]) -> Calibration:
-    """The calibration that the servos carry in their own registers.
+    """The calibration in the servos' own registers.
 
     Raises:
-        InputError: the arm was never calibrated, or has a range that cannot be true.
+        InputError: the arm was never calibrated, or has an implausible range.
     """
     for joint, identity in zip(profile.joints, identities, strict=True):
         carried = identity.calibration
@@ -105,7 +105,7 @@ def calibration_of(profile: ArmProfile, identities: tuple[ServoIdentity, ...]) -
             raise InputError(
                 f"servo {joint.servo_id} ({joint.name}) is not calibrated: its position limits are "
                 f"{carried.range_min_ticks}..{carried.range_max_ticks} (registers 9 and 11)",
-                f"calibrate it: sefa-edge calibrate --arm {profile.name} --port PORT; or put a LeRobot file into its "
+                f"calibrate it: sefa-edge calibrate --arm {profile.name} --port PORT; or write a LeRobot file to its "
                 "servos: the same with --restore FILE --write-eeprom",
             )
     found = Calibration(tuple(identity.calibration for identity in identities))
@@ -115,7 +115,7 @@ def calibration_of(profile: ArmProfile, identities: tuple[ServoIdentity, ...]) -
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """One number on which a calibration and a servo disagree."""
+    """One number that differs between a calibration and a servo."""
 
     joint: str
     register: Register
@@ -124,7 +124,7 @@ class Mismatch:
 
 
 def mismatches(profile: ArmProfile, calibration: Calibration, carried: Calibration) -> list[Mismatch]:
-    """Every number on which a calibration and the servos' registers disagree, joint by joint."""
+    """Every number that differs between a calibration and the servos' registers, joint by joint."""
     return [
         Mismatch(joint.name, register, getattr(wanted, field), getattr(found, field))
         for joint, wanted, found in zip(profile.joints, calibration.joints, carried.joints, strict=True)
@@ -139,7 +139,7 @@ def require_same_calibration(
     """Refuse a calibration that is not the one in the servos: every position would be wrong.
 
     Raises:
-        InputError: naming the joint, the register, both values, and the two ways out.
+        InputError: names the joint, the register, both values, and both ways to resolve it.
     """
     wrong = mismatches(profile, calibration, Calibration(tuple(identity.calibration for identity in identities)))
     if not wrong:
@@ -150,28 +150,28 @@ def require_same_calibration(
     raise InputError(
         f"the calibration says {first.register.name} {first.in_calibration} for {first.joint}, "
         f"its servo says {first.in_servo} (register {first.register.address}){more}{is_other}",
-        f"without --calibration the servos' own numbers count; to put the file's into the servos: "
+        f"without --calibration the servos' own numbers are used; to write the file's to the servos: "
         f"sefa-edge calibrate --arm {profile.name} --port PORT --restore FILE --write-eeprom",
     )
 
 
-def _told_twice(bus: ServoBus, profile: ArmProfile) -> dict[int, Packet]:
-    """Answers of all servos by id, each heard twice in a row with the same registers."""
+def _read_twice(bus: ServoBus, profile: ArmProfile) -> dict[int, Packet]:
+    """Answers of all servos by id, each received twice in a row with the same registers."""
     servo_ids = [joint.servo_id for joint in profile.joints]
-    heard: dict[int, Packet] = {}
-    sure: dict[int, Packet] = {}
+    newest: dict[int, Packet] = {}
+    agreed: dict[int, Packet] = {}
     for _ in range(ATTEMPTS):
-        for servo_id, answer in bus.sync_read([i for i in servo_ids if i not in sure], IDENTITY_BLOCK).items():
-            before, heard[servo_id] = heard.get(servo_id), answer
+        for servo_id, answer in bus.sync_read([i for i in servo_ids if i not in agreed], IDENTITY_BLOCK).items():
+            before, newest[servo_id] = newest.get(servo_id), answer
             if before is not None and before.parameters == answer.parameters:
-                sure[servo_id] = answer
-        if len(sure) == len(servo_ids):
-            return sure
-    _require_all(bus, profile, heard)
-    unsure = ", ".join(f"{joint.servo_id} ({joint.name})" for joint in profile.joints if joint.servo_id not in sure)
+                agreed[servo_id] = answer
+        if len(agreed) == len(servo_ids):
+            return agreed
+    _require_all(bus, profile, newest)
+    changing = ", ".join(f"{joint.servo_id} ({joint.name})" for joint in profile.joints if joint.servo_id not in agreed)
     raise ArmFault(
-        f"servo {unsure} says something else about itself each time it is asked",
-        "do two servos have the same id, or is the cable loose? `sefa-edge arm scan` tells",
+        f"servo {changing} reports other registers each time it is read",
+        "do two servos have the same id, or is the cable loose? `sefa-edge arm scan` shows it",
     )
 
 
@@ -205,7 +205,7 @@ def _identity(registers: bytes) -> ServoIdentity:
 
 
 def require_model(joint: JointProfile, allowed: tuple[str, ...], number: int) -> None:
-    """Refuse a servo of a model that the profile does not allow in this joint. Raises InputError."""
+    """Refuse a servo whose model the profile does not allow for this joint. Raises InputError."""
     if number in model_numbers(allowed):
         return
     model = servo_model(number)
@@ -216,14 +216,16 @@ def require_model(joint: JointProfile, allowed: tuple[str, ...], number: int) ->
 
 
 def model_hint(number: int, where: str) -> str:
-    """What to do about a servo of a model that is not allowed: allow it in a profile, or fit another one."""
+    """What to do about a servo whose model is not allowed: allow it in a profile, or install another one."""
     model = servo_model(number)
     if model.is_usable:
         return (
             f"{model.name}: {model.facts}. If it belongs there, write `servo_models: [{model.name}]` for {where} in an "
             "arm profile of your own (--arm my_arm.yaml), with `supply` and limits that fit it"
         )
-    return f"{model.name}: {model.facts}; it cannot be used, fit an STS3215" if model.facts else "fit an STS3215"
+    return (
+        f"{model.name}: {model.facts}; it cannot be used, install an STS3215" if model.facts else "install an STS3215"
+    )
 
 
 def _require_position_mode(port: str, profile: ArmProfile, joint: JointProfile, identity: ServoIdentity) -> None:

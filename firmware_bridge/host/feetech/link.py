@@ -12,41 +12,40 @@ from sefa_edge.firmware_bridge.host.serial_wire import SerialWire, Wire
 from sefa_edge.profiles.units import ms_to_ns
 
 ECHO_PROBE = b"\x00\x55\x00\x55"
-"""No servo takes this for a packet, so what comes back is the adapter's own echo."""
+"""Not a packet to any servo, so what comes back is the adapter's own echo."""
 
 ECHO_MARGIN_NS = ms_to_ns(50)
 ECHO_PROBES = 3
-"""How often the probe is sent while what comes back is neither nothing nor the probe."""
+"""How often the probe is sent while neither nothing nor the probe comes back."""
 
 BACKLOG_BYTES = 4096
-"""What the operating system holds for a serial port that is still sending; what is beyond, `write` has dropped."""
+"""Transmit buffer of the operating system for a serial port; `write` drops what does not fit."""
 
 STALLED_NS = ms_to_ns(5)
-"""Bytes that have not left so long after their time on the wire are stuck."""
+"""Bytes that are not transmitted this long after their time on the wire are stuck."""
 
 SENDING_S = 0.05
 """How long an emergency stop waits for another thread to finish a write, which never blocks."""
 
 FEW_PIECES = 2
-"""Readings that a reply may take before it pays to sleep until it can be complete: a sleep costs one wake-up."""
+"""Reads that a reply may take before sleeping until it can be complete pays off: a sleep costs one wake-up."""
 
 
 class Link:
-    """Transactions on a wire on which the host asks and others answer.
+    """Transactions on a wire on which the host sends requests and servos answer.
 
-    Single-wire adapters may echo what the host sends; that is found out once, on opening, and stripped from
-    then on. (It cannot be told from the answers: a servo with a voltage fault answers a ping with the very
-    bytes of the ping.)
+    Single-wire adapters may echo what the host sends; this is detected once, on opening, and the echo is stripped from
+    then on. (The answers do not show it: a servo with a voltage fault answers a ping with the same bytes.)
 
-    Time is counted from when the line is free: a request that follows a write waits until that is out.
+    Time counts from when the line is free: the time of a request starts when the write before it has left.
     """
 
     def __init__(self, wire: Wire) -> None:
-        """Take over an open wire; closes it and raises ArmDisconnected when the port vanishes meanwhile."""
+        """Take over an open wire; closes it and raises ArmDisconnected if the port vanishes."""
         self.port = wire.port
         self.baud = wire.baud
         self.written_ns = 0
-        """When the last request began to leave, after whatever was on the line before it."""
+        """When transmission of the last request began, after earlier bytes on the line."""
         self._wire = wire
         self._line_free_ns = 0
         self._earliest_answer_ns = 0
@@ -58,7 +57,7 @@ class Link:
         self._sending = threading.RLock()  # taken again by a signal handler that interrupts its holder
         self._echoes = False
         try:
-            self._echoes = self._hears_itself()
+            self._echoes = self._detect_echo()
         except ArmDisconnected:
             self.close()
             raise
@@ -68,25 +67,25 @@ class Link:
         """Open and lock a serial port.
 
         Raises:
-            MissingError: no such port, no permission, or another program has it.
-            ArmDisconnected: the port vanished meanwhile.
+            MissingError: no such port, no permission, or another program uses it.
+            ArmDisconnected: the port vanished.
             InputError: a baud rate that the port refuses.
         """
         return cls(SerialWire(port, baud))
 
     def exchange(self, request: bytes, reply_bytes: int, margin_ns: int) -> bytes:
-        """Send a request, collect the reply: what arrived within its time on the wire plus `margin_ns`.
+        """Send a request and collect the reply: what arrived within its time on the wire plus `margin_ns`.
 
-        The reply is shorter than `reply_bytes` when somebody kept silent, and empty when nobody answered.
-        Bytes left over from before are thrown away first, and so is what arrives before the request can have reached
-        anybody: it answers an earlier one. Noise before the reply does not count as reply.
+        The reply is shorter than `reply_bytes` if a servo did not answer, and empty if none did. Earlier bytes are
+        dropped first, and so are bytes that arrive before the request can have reached a servo: they answer an earlier
+        request. Noise before the reply does not count towards its length.
 
         Args:
-            margin_ns: for the servos' return delays and for what the adapter and this computer add.
+            margin_ns: for the servos' return delays and the delays of the adapter and this computer.
 
         Raises:
             ArmDisconnected: the port is gone.
-            ArmInterrupted: an emergency stop goes before it.
+            ArmInterrupted: refused because of an emergency stop.
         """
         wire = self._wire
         wire.discard_input()
@@ -102,16 +101,16 @@ class Link:
         return self._collect(request, received, reply_bytes, reply_ns + margin_ns)
 
     def send(self, request: bytes) -> None:
-        """Send a request that nobody answers; what is stuck from before is dropped first.
+        """Send a request without an answer; stuck bytes from before are dropped first.
 
         Raises:
             ArmDisconnected: the port is gone.
-            ArmInterrupted: an emergency stop goes before it.
+            ArmInterrupted: refused because of an emergency stop.
         """
         wire, free_ns = self._wire, self._line_free_ns
         with self._sending:
-            if self._emergency is not None and self._emergency.asked:
-                raise ArmInterrupted("an emergency stop was asked for", "the request was not sent")
+            if self._emergency is not None and self._emergency.requested:
+                raise ArmInterrupted("an emergency stop was requested", "the request was not sent")
             before_ns = wire.now_ns()
             if before_ns - free_ns > STALLED_NS:
                 wire.discard_output()
@@ -122,15 +121,15 @@ class Link:
         self._line_free_ns = begun_ns + len(request) * self._byte_ns
 
     def now_ns(self) -> int:
-        """The time that the wire goes by."""
+        """The time on the wire's clock."""
         return self._wire.now_ns()
 
     def rest(self, duration_ns: int) -> None:
-        """Do nothing for so long."""
+        """Sleep for this duration on the wire's clock."""
         self._wire.rest(duration_ns)
 
-    def give_way_to(self, emergency: Emergency, packet: bytes) -> None:
-        """From now on `emergency` sends `packet` past every request; requests are refused until it was taken.
+    def attach_emergency(self, emergency: Emergency, packet: bytes) -> None:
+        """Let `emergency` send `packet` past every request; other requests are then refused until `take_request`.
 
         It may be sent while another thread is in `send`: a goal that has passed the check there must leave before the
         packet, not after it, because it would switch the torque on again.
@@ -146,18 +145,18 @@ class Link:
                     self._sending.release()
 
         self._emergency, self._urgent = emergency, send
-        emergency.reach(send)
-        if emergency.asked:
+        emergency.attach(send)
+        if emergency.requested:
             send()
 
     def close(self) -> None:
-        """Give the port back. Torque stays as it is; nothing is sent."""
+        """Close the port. Torque stays as it is; nothing is sent."""
         if self._emergency is not None and self._urgent is not None:
-            self._emergency.leave(self._urgent)
+            self._emergency.detach(self._urgent)
         self._wire.close()
 
     def _collect(self, request: bytes, received: bytes, reply_bytes: int, deadline_ns: int) -> bytes:
-        """What is still to come of a reply that began with these bytes, without the echo of its request."""
+        """The whole reply that starts with these bytes, without the echo of its request."""
         pieces = 1
         while received and self._missing(request, received, reply_bytes) > 0:
             data = self._wire.read(deadline_ns)
@@ -169,12 +168,12 @@ class Link:
         return _after_echo(request, received) if self._echoes else received
 
     def _missing(self, request: bytes, received: bytes, reply_bytes: int) -> int:
-        """Bytes still to come, counted from the first header, or from the end of the echo."""
+        """Bytes of the reply still missing, counted from the first header, or from the end of the echo."""
         if self._echoes:
             return max(received.find(request), 0) + len(request) + reply_bytes - len(received)
         return max(received.find(HEADER), 0) + reply_bytes - len(received)
 
-    def _hears_itself(self) -> bool:
+    def _detect_echo(self) -> bool:
         for _ in range(ECHO_PROBES):
             received = self.exchange(ECHO_PROBE, len(ECHO_PROBE), ECHO_MARGIN_NS)
             if not received or ECHO_PROBE in received:

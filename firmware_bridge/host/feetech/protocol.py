@@ -1,12 +1,12 @@
-"""The Feetech SCS/STS packet: bytes on the servo bus, and nothing else.
+"""The Feetech SCS/STS packet: encoding and decoding of the bytes on the servo bus.
 
-Frame (both directions, little-endian payload)::
+Packet (both directions, little-endian payload)::
 
-    FF FF  ID  LEN  CODE  PARAMETERS…  CHECK      LEN = parameters + 2      CHECK = ~(ID + LEN + CODE +
-    parameters)
+    FF FF  ID  LEN  CODE  PARAMETERS…  CHECK
+    LEN = parameters + 2      CHECK = ~(ID + LEN + CODE + parameters)
 
-CODE is an instruction when the host speaks and the status byte when a servo answers. Source: Feetech "FT-SCS"
-protocol manual; `feetech-servo-sdk` 1.0.0 agrees.
+CODE is an instruction from the host, or the status byte of a servo's answer. Source: Feetech "FT-SCS" protocol manual;
+`feetech-servo-sdk` 1.0.0 agrees.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_PACKET_BYTES = OVERHEAD_BYTES + MAX_PARAMETERS
 
 
 class Instruction(IntEnum):
-    """What the host may ask. The value is the CODE byte."""
+    """Instructions of the host. The value is the CODE byte."""
 
     PING = 0x01
     READ = 0x02
@@ -41,7 +41,7 @@ class StatusBits(IntFlag):
     """Faults that a servo reports in the CODE byte of every answer and in register 65.
 
     Sources disagree: bit 4 is an angle fault in Feetech's memory table, over-current for `feetech-cli`, nothing for
-    `feetech-servo-sdk`; bit 6 is overload for `feetech-cli` and nothing for the others. They keep their numbers here;
+    `feetech-servo-sdk`; bit 6 is overload for `feetech-cli` and nothing for the others. These two have no name here;
     any bit that is set is treated as a fault.
     """
 
@@ -54,7 +54,7 @@ class StatusBits(IntFlag):
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """One frame whose checksum is right."""
+    """One packet with a valid checksum."""
 
     servo_id: int
     code: int
@@ -67,7 +67,7 @@ def checksum(body: Iterable[int]) -> int:
 
 
 def encode(servo_id: int, code: int, parameters: bytes = b"") -> bytes:
-    """One frame.
+    """One packet.
 
     Raises:
         ValueError: an id above 0xFE, or more than 253 parameter bytes.
@@ -85,17 +85,17 @@ def encode_ping(servo_id: int) -> bytes:
 
 
 def encode_read(servo_id: int, address: int, count: int) -> bytes:
-    """Ask one servo for `count` bytes from register `address` on."""
+    """Read `count` bytes of one servo, starting at register `address`."""
     return encode(servo_id, Instruction.READ, bytes((address, count)))
 
 
 def encode_write(servo_id: int, address: int, data: bytes) -> bytes:
-    """Write `data` to one servo (or to all, by the broadcast id) from register `address` on."""
+    """Write `data` to one servo (or, with the broadcast id, to all), starting at register `address`."""
     return encode(servo_id, Instruction.WRITE, bytes((address,)) + data)
 
 
 def encode_reg_write(servo_id: int, address: int, data: bytes) -> bytes:
-    """As `encode_write`, but the servo waits for ACTION before it obeys."""
+    """As `encode_write`, but the servo waits for ACTION before it executes it."""
     return encode(servo_id, Instruction.REG_WRITE, bytes((address,)) + data)
 
 
@@ -105,12 +105,12 @@ def encode_action() -> bytes:
 
 
 def encode_sync_read(servo_ids: Sequence[int], address: int, count: int) -> bytes:
-    """Ask several servos for the same registers; they answer one after the other, in this order."""
+    """Read the same registers of several servos; they answer one after the other, in this order."""
     return encode(BROADCAST_ID, Instruction.SYNC_READ, bytes((address, count, *servo_ids)))
 
 
 def encode_sync_write(address: int, data_by_id: Sequence[tuple[int, bytes]]) -> bytes:
-    """Write the same registers of several servos at once. Nobody answers.
+    """Write the same registers of several servos at once. Servos do not answer.
 
     Raises:
         ValueError: no servo, data of different lengths, or more than fits into one packet.
@@ -133,30 +133,30 @@ def wire_time_ns(byte_count: int, baud: int) -> int:
 
 
 def decode(buffer: bytes) -> list[Packet]:
-    """All packets of a finished transaction; noise, cut and corrupted frames are skipped."""
+    """All packets of a finished transaction; noise and incomplete or corrupted packets are skipped."""
     packets, _ = _scan(buffer, stop_at_incomplete=False)
     return packets
 
 
 class PacketDecoder:
-    """Packets out of a byte stream that arrives in pieces of any size; never raises, always resynchronises.
+    """Packets from a byte stream that arrives in pieces of any size; never raises, always resynchronises.
 
-    Noise and frames with a wrong checksum are dropped one byte at a time, so that a packet that follows is
-    found. At most `MAX_PACKET_BYTES` are held back waiting for the rest of a frame.
+    Noise and packets with a wrong checksum are dropped one byte at a time, so that a packet inside them is found. At
+    most `MAX_PACKET_BYTES` are kept waiting for the rest of a packet.
     """
 
     def __init__(self) -> None:
         self._pending = b""
 
     def feed(self, data: bytes) -> list[Packet]:
-        """Take in received bytes, give out the packets that they complete."""
+        """Add received bytes; returns the packets that they complete."""
         buffer = self._pending + data
         packets, consumed = _scan(buffer, stop_at_incomplete=True)
         self._pending = buffer[consumed:]
         return packets
 
     def reset(self) -> None:
-        """Forget a frame that was begun: the line has been silent, its rest will not come."""
+        """Drop an incomplete packet: the line has been silent, and the rest will not come."""
         self._pending = b""
 
 
@@ -175,7 +175,7 @@ def _scan(buffer: bytes, *, stop_at_incomplete: bool) -> tuple[list[Packet], int
             position = stop
         else:
             position = start + 1
-    # A header may be cut in two: its first byte waits for the second.
+    # A header may be split between two pieces: keep its first byte.
     return packets, end - 1 if end > position and buffer[-1] == 0xFF else end
 
 

@@ -1,8 +1,8 @@
 """Register map of the STS3215: name, address, width, sign, factory value, source, and what one count means.
 
-Every register names the source that this file follows, and, where another source says something else, what that is
-(`dispute`). `disputed_registers` lists those. Where a dispute has an effect it can be decided otherwise: register 7
-by `register_7` in the arm profile. Status bits: see `protocol.StatusBits`.
+Every register names the source that this file follows, and what another source says where it differs (`dispute`).
+`disputed_registers` lists those. Only the dispute about register 7 has an effect; `register_7` in the arm profile
+decides it. Status bits: see `protocol.StatusBits`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sefa_edge.profiles.servo_models import STS3215
 MODEL_STS3215: Final = STS3215.number
 MEMORY_BYTES: Final = 87
 EEPROM_END: Final = 40
-"""Below: EEPROM, kept without power, written only while `LOCK` is 0."""
+"""Registers below are EEPROM: kept without power, written only while `LOCK` is 0."""
 
 BAUD_RATES: Final = (1_000_000, 500_000, 250_000, 128_000, 115_200, 76_800, 57_600, 38_400)
 """Meaning of register 6, in order. LeRobot and rustypot have 57600, 38400 and 19200 in the last three places."""
@@ -38,7 +38,7 @@ PHASE_ZERO_IS_FULL_SPEED: Final = 1 << 3
 """Phase bit 3: a goal speed of 0 means as fast as possible instead of stop."""
 
 PHASE_FULL_ANGLE: Final = 1 << 4
-"""Phase bit 4: positions count on beyond a turn instead of wrapping round."""
+"""Phase bit 4: positions continue beyond a full turn instead of wrapping."""
 
 MODE_POSITION: Final = 0
 MODE_NAMES: Final = ("position", "wheel (speed)", "PWM", "step")
@@ -46,7 +46,7 @@ MODE_NAMES: Final = ("position", "wheel (speed)", "PWM", "step")
 
 
 def mode_name(mode: int) -> str:
-    """What a value of OPERATING_MODE means."""
+    """Name of a value of OPERATING_MODE."""
     return MODE_NAMES[mode] if mode < len(MODE_NAMES) else "unknown"
 
 
@@ -60,7 +60,7 @@ TORQUE_MAKE_MIDDLE: Final = 128
 
 
 class Source(Enum):
-    """Who says so."""
+    """Where a register's description comes from."""
 
     MEMORY_TABLE = "Feetech, memory table of the magnetic encoder STS servos"
     LEROBOT = "LeRobot 0.4.4, control table of the STS and SMS series"
@@ -78,10 +78,10 @@ class Register:
     read_only: bool = False
     source: Source = Source.MEMORY_TABLE
     dispute: str = ""
-    """What another source says; empty where none disagrees."""
+    """What another source says; empty if none disagrees."""
 
     def encode(self, value: int) -> bytes:
-        """Bytes of a value. Raises ValueError when it does not fit."""
+        """Bytes of a value. Raises ValueError if it does not fit."""
         return encode_sign_magnitude(value, self.sign_bit, self.width).to_bytes(self.width, "little")
 
     def decode(self, data: bytes | bytearray) -> int:
@@ -90,7 +90,7 @@ class Register:
 
 
 def encode_sign_magnitude(value: int, sign_bit: int | None, width: int = 2) -> int:
-    """Code a signed number as magnitude plus a sign bit.
+    """Encode a signed number as magnitude plus a sign bit.
 
     Raises:
         ValueError: the magnitude does not fit, or a negative number without a sign bit.
@@ -180,7 +180,7 @@ def disputed_registers() -> tuple[Register, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Neighbouring registers that travel in one packet, with their layout."""
+    """Consecutive registers that are read or written with one packet, and their layout."""
 
     address: int
     layout: struct.Struct

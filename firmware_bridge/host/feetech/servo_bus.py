@@ -1,4 +1,4 @@
-"""Transactions with STS servos: ping, sync read, sync write. Bytes below, register blocks above."""
+"""Transactions with STS servos in terms of register blocks: ping, sync read, sync write."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from sefa_edge.firmware_bridge.host.feetech.registers import Block
 from sefa_edge.profiles.units import ms_to_ns
 
 PATIENT_MARGIN_NS = ms_to_ns(50)
-"""Time for an answer beyond its time on the wire, where no loop is waiting."""
+"""Time for an answer beyond its time on the wire, outside the control loop."""
 
 SCAN_MARGIN_NS = ms_to_ns(20)
-"""The same for one id of a scan: enough for the 16 ms that a USB adapter may hold bytes back."""
+"""The same for one id of a scan: enough for the 16 ms by which a USB adapter may delay bytes."""
 
 
 class ServoBus:
@@ -42,7 +42,7 @@ class ServoBus:
     def sync_read(
         self, servo_ids: Sequence[int], block: Block, margin_ns: int = PATIENT_MARGIN_NS
     ) -> dict[int, Packet]:
-        """The same registers of several servos; who kept silent is absent, and nobody else is there.
+        """Read the same registers of several servos; the result has exactly those that answered.
 
         Args:
             margin_ns: time for the answers beyond their time on the wire.
@@ -56,7 +56,7 @@ class ServoBus:
         return {servo_id: answers[servo_id] for servo_id in servo_ids if servo_id in answers}
 
     def sync_write(self, address: int, data_by_id: Sequence[tuple[int, bytes]]) -> None:
-        """Write the same registers of several servos; nobody confirms. Raises ArmDisconnected."""
+        """Write the same registers of several servos, unconfirmed. Raises ArmDisconnected."""
         self.link.send(encode_sync_write(address, data_by_id))
 
 

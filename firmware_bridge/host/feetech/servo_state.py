@@ -1,7 +1,7 @@
-"""The newest answers of all servos: bytes of the wire in, `JointState` out.
+"""The newest answers of all servos: bytes from the wire in, `JointState` out.
 
-Plain Python, on purpose. A loop sleeps most of its time, so every tick begins with cold caches; there a numpy call
-on six values costs as much as a Python loop over them (profiles/benchmarks/arm_bus.py measures the whole).
+Plain Python on purpose. A control loop sleeps most of the time, so every tick starts with cold caches; a numpy call on
+six values then costs as much as a Python loop over them (profiles/benchmarks/arm_bus.py measures it).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from sefa_edge.firmware_bridge.host.messages import JointState
 
 FRAME_BYTES = OVERHEAD_BYTES + STATE_BLOCK.count
 GOOD_SUM = 0xFD
-"""Sum of all bytes of a good frame, modulo 256: the checksum makes 0xFF of what it covers, the header adds 0x1FE."""
+"""Sum of all bytes of a valid packet, modulo 256: body and checksum add up to 0xFF, the header adds 0x1FE."""
 
 ANSWER = Struct("<IB" + STATE_BLOCK.layout.format.removeprefix("<"))
-"""Header, id and length as one number; status byte; registers 56..70."""
+"""Header, id and length as one number; the status byte; registers 56..70."""
 
 SIGN_15 = 1 << (PRESENT_POSITION.sign_bit or 0)
 SIGN_10 = 1 << (PRESENT_LOAD.sign_bit or 0)
@@ -36,14 +36,14 @@ SIGN_10 = 1 << (PRESENT_LOAD.sign_bit or 0)
 
 LOAD_BITS = SIGN_10 | SIGN_10 - 1
 COLUMNS = 5
-"""Position, speed, load, current, temperature: what a `JointState` has as floats."""
+"""Position, speed, load, current, temperature: the float arrays of a `JointState`."""
 
 
 class StateTable:
-    """What every servo reported last, and when. Mutable: updated in the loop; what it gives out is not."""
+    """What every servo reported last, and when. Mutable: updated in the loop; the states that it returns are not."""
 
     def __init__(self, servo_ids: Sequence[int], scales: Sequence[JointScale], ticks_s_per_count: Sequence[int]):
-        """All in the order of the joints; `ticks_s_per_count` is the servo's unit of speed."""
+        """All arguments in the order of the joints; `ticks_s_per_count` is the servo's unit of speed."""
         n = len(servo_ids)
         frames = [encode(servo_id, 0, bytes(STATE_BLOCK.count)) for servo_id in servo_ids]
         heads = [ANSWER.unpack_from(frame)[0] for frame in frames]
@@ -61,42 +61,42 @@ class StateTable:
         self._pack_values = Struct(f"{COLUMNS * n}d").pack
         self._status, self._supply_mv = bytes(n), 0
         self._stamps_ns = [0] * n
-        self.everyone = np.frombuffer(b"\1" * n, np.bool_)
-        """What `take` gives when all answered just as asked."""
+        self.all_answered = np.frombuffer(b"\1" * n, np.bool_)
+        """Returned by `update` if every servo answered in order."""
         self._no_age = np.frombuffer(bytes(8 * n), np.int64)
 
     def position_ticks(self, row: int) -> int:
-        """The newest position of one joint as its servo counts, not clipped to a range."""
+        """The newest position of one joint in its servo's ticks, not clipped to a range."""
         position = ANSWER.unpack_from(self._frames, row * FRAME_BYTES)[2]
         return position if position < SIGN_15 else SIGN_15 - position
 
     def clip_readings(self, row: int, lowest: float, highest: float) -> None:
-        """Keep the positions of one joint inside these ticks from the next reading on."""
+        """Clip the positions of one joint to these ticks, from the next reading on."""
         place, _, scale = self._joints[row]
         self._joints[row] = (place, (lowest, highest), scale)
 
     @property
     def reply_bytes(self) -> int:
-        """Length of a whole reply on the wire."""
+        """Length of a complete reply on the wire."""
         return len(self._frames)
 
-    def take(self, received: bytes, stamp_ns: int, asked: Sequence[int] | None = None) -> np.ndarray:
-        """Take in what arrived after a sync read; tells who answered, bool [n], read-only.
+    def update(self, received: bytes, stamp_ns: int, asked: Sequence[int] | None = None) -> np.ndarray:
+        """Add the bytes received after a sync read; returns which joints answered, bool [n], read-only.
 
-        Noise, foreign ids, other lengths and frames with a wrong checksum are passed over. Of two answers of
-        one servo the later one counts.
+        Noise, other ids, other lengths and packets with a wrong checksum are ignored. If a servo answers twice, the
+        later answer counts.
 
         Args:
-            asked: the order in which the servos were asked, where that is not the order of the joints. Servos answer
-            in this order; answers in another one belong to an earlier question, and none of them counts.
+            asked: order of the servos in the request, if not that of the joints. Servos answer in this order; answers
+            in another order belong to an earlier request and are ignored.
         """
         if asked is not None or len(received) != len(self._frames) or not self._accept(received):
-            return self._take_pieces(received, stamp_ns, asked)
+            return self._update_from_pieces(received, stamp_ns, asked)
         self._stamps_ns = [stamp_ns] * len(self._stamps_ns)
-        return self.everyone
+        return self.all_answered
 
     def joint_state(self, sequence: int, stamp_ns: int, valid: np.ndarray) -> JointState:
-        """The newest values of all joints in arrays that nobody can write; `valid` as `take` gave it."""
+        """The newest values of all joints in read-only arrays; `valid` as returned by `update`."""
         columns = np.frombuffer(self._pack_values(*self._values)).reshape(COLUMNS, -1)
         return JointState(
             sequence,
@@ -109,11 +109,11 @@ class StateTable:
             self._supply_mv,
             np.frombuffer(self._status, np.uint8),
             valid,
-            self._no_age if valid is self.everyone else self._ages_ns(stamp_ns),
+            self._no_age if valid is self.all_answered else self._ages_ns(stamp_ns),
         )
 
     def _accept(self, frames: bytes) -> bool:
-        """Take over the values of all joints, or of none: when a frame is not the one that belongs in its place."""
+        """Store the values of all joints, or of none if any answer is invalid or in the wrong place."""
         n = len(self._joints)
         values, status, lowest_voltage = [0.0] * (COLUMNS * n), bytearray(n), 0xFF
         for (row, start, head), (lowest, highest), (zero, per_tick, per_count) in self._joints:
@@ -140,7 +140,7 @@ class StateTable:
         self._supply_mv = lowest_voltage * VOLTAGE_MV
         return True
 
-    def _take_pieces(self, received: bytes, stamp_ns: int, asked: Sequence[int] | None) -> np.ndarray:
+    def _update_from_pieces(self, received: bytes, stamp_ns: int, asked: Sequence[int] | None) -> np.ndarray:
         frames, valid = bytearray(self._frames), bytearray(len(self._joints))
         answers = [
             packet
@@ -158,7 +158,7 @@ class StateTable:
         return np.frombuffer(bytes(valid), np.bool_)
 
     def _ages_ns(self, stamp_ns: int) -> np.ndarray:
-        ages = np.array([stamp_ns - heard_ns for heard_ns in self._stamps_ns], np.int64)
+        ages = np.array([stamp_ns - answered_ns for answered_ns in self._stamps_ns], np.int64)
         ages.setflags(write=False)
         return ages
 
@@ -168,6 +168,6 @@ def _frame(packet: Packet) -> bytes:
 
 
 def _in_order(answered: Sequence[int], asked: Sequence[int]) -> bool:
-    """Whether servos were first heard in the order in which they were asked; some may be missing."""
+    """Whether servos answered in the order in which they were asked; some may be missing."""
     places = [asked.index(servo_id) for servo_id in dict.fromkeys(answered)]
     return places == sorted(places)

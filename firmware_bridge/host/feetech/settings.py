@@ -1,13 +1,13 @@
-"""The servos' settings: read, compared with the arm's profile, and what differs written.
+"""The servos' settings: read, compared with the arm profile, and written where they differ.
 
-What may be written when:
+When a setting may be written:
 
-    lost at power-off (register 48, and the lock 55)    always: before the torque comes on, and while it is on
-    EEPROM, and register 85                                     only on demand, and only while no servo holds
+    volatile (register 48, and the lock 55)    always, with torque on or off
+    EEPROM, and register 85                    only on demand, and only while no servo holds
 
-A new gain changes how hard a holding motor pulls in the same moment, and what a servo's controller does while it burns
-its EEPROM is not documented: so the EEPROM of an arm that stands up is left alone, and the torque is never dropped for
-it. A lower torque limit is taken at once; it protects, and the next torque-on would set it anyway.
+A new gain changes at once how hard a holding motor pulls, and what a servo's controller does during an EEPROM write is
+not documented: so the EEPROM of a holding arm is not written, and the torque is never switched off for it. A lower
+torque limit is written at once; it protects, and the next torque-on would set it anyway.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from sefa_edge.firmware_bridge.host.feetech.settings_table import (
     Comparison,
     Difference,
     Setting,
-    by_words,
+    by_text,
     protections,
 )
 from sefa_edge.firmware_bridge.host.messages import Preparation
@@ -45,18 +45,18 @@ from sefa_edge.profiles.servo_settings import ServoSettings
 
 BLOCKS = (Block(reg.RETURN_DELAY.address, Struct("33s")), Block(reg.TORQUE_ENABLE.address, Struct("16s")),
           Block(reg.MAX_ACCELERATION.address, Struct("1s")))  # fmt: skip
-"""Registers 7..39, 40..55 and 85: where all settings are."""
+"""Registers 7..39, 40..55 and 85, which hold all settings."""
 
-WORDS_BYTES = 240
-"""Room for the words of one Preparation."""
+TEXT_BYTES = 240
+"""Maximum length of one text of a `Preparation`."""
 
 
 def prepare(bus: ServoBus, profile: ArmProfile) -> Preparation:
-    """What a run does before its arm is armed: write what is lost at power-off, tell what differs in the EEPROM.
+    """Prepare the arm of a run: write volatile settings that differ, report EEPROM settings that differ.
 
     Raises:
-        InputError: a servo would not protect itself as the profile wants it.
-        ArmTimeout, ArmUnconfirmed, ArmDisconnected: a servo is silent or unwilling, or the port is gone.
+        InputError: a servo lacks a protection that the profile requires.
+        ArmTimeout, ArmUnconfirmed, ArmDisconnected: a servo does not answer or confirm, or the port is gone.
     """
     comparison = compare(bus, profile)
     _require_protection(comparison)
@@ -64,7 +64,7 @@ def prepare(bus: ServoBus, profile: ArmProfile) -> Preparation:
     return Preparation(
         _sentence("servo settings written: ", comparison.volatile, comparison.joints, ""),
         _sentence(
-            "note: the servos' EEPROM is left as it is (servo -> profile): ",
+            "note: not written to the servos' EEPROM (servo -> profile): ",
             comparison.kept,
             comparison.joints,
             "; see `sefa-edge arm configure`",
@@ -76,7 +76,7 @@ def compare(bus: ServoBus, profile: ArmProfile) -> Comparison:
     """Read all settings of all servos (three sync reads) and compare. Writes nothing.
 
     Raises:
-        ArmTimeout: a servo keeps silent.
+        ArmTimeout: a servo does not answer.
         ArmDisconnected: the port is gone.
     """
     servos = [Servo(joint.servo_id, joint.name) for joint in profile.joints]
@@ -95,25 +95,25 @@ def compare(bus: ServoBus, profile: ArmProfile) -> Comparison:
 
 
 def write_volatile(bus: ServoBus, differences: Iterable[Difference]) -> None:
-    """Write settings that are lost at power-off, each read back.
+    """Write volatile settings, each read back.
 
     Raises:
-        ArmUnconfirmed: a servo keeps silent, or keeps another value.
+        ArmUnconfirmed: a servo does not answer, or keeps another value.
         ArmDisconnected: the port is gone.
     """
     for register, alike in groupby(differences, lambda difference: difference.setting.register):
-        bring_volatile(bus, register, {difference.servo: difference.wanted for difference in alike})
+        write_volatile_register(bus, register, {difference.servo: difference.wanted for difference in alike})
 
 
-def bring_volatile(bus: ServoBus, register: Register, wanted: Mapping[Servo, int]) -> None:
-    """One register that is lost at power-off, in all servos at once; written where it differs, and read back.
+def write_volatile_register(bus: ServoBus, register: Register, wanted: Mapping[Servo, int]) -> None:
+    """Write one volatile register of several servos at once, where it differs, and read it back.
 
     Raises as `write_volatile` does.
     """
     missing = dict(wanted)
     for attempt in range(ATTEMPTS + 1):
         answers = bus.sync_read([servo.servo_id for servo in missing], register_block(register))
-        found = {servo: _told(answers.get(servo.servo_id)) for servo in missing}
+        found = {servo: _raw_value(answers.get(servo.servo_id)) for servo in missing}
         missing = {servo: value for servo, value in missing.items() if found[servo] != value}
         if not missing:
             return
@@ -125,18 +125,18 @@ def bring_volatile(bus: ServoBus, register: Register, wanted: Mapping[Servo, int
 
 
 def write_eeprom(bus: ServoBus, comparison: Comparison) -> None:
-    """Write the settings that differ in the EEPROM, each read back, one servo after the other; each is locked again.
+    """Write the EEPROM settings that differ, each read back, one servo after the other; each is locked again.
 
     Raises:
         InputError: a servo holds; nothing was written.
         EepromLeftOpen: the lock of a servo was not confirmed.
-        ArmUnconfirmed: a servo keeps silent, or keeps another value; it is locked.
+        ArmUnconfirmed: a servo does not answer, or keeps another value; it is locked.
         ArmDisconnected: the port is gone.
     """
     if comparison.holding and comparison.kept:
         raise InputError(
-            f"the torque of {', '.join(comparison.holding)} is on: its EEPROM is left alone",
-            "lay the arm down and release it (`sefa-edge arm free`), then do this again",
+            f"the torque of {', '.join(comparison.holding)} is on: its EEPROM was not written",
+            "lay the arm down and release it (`sefa-edge arm free`), then repeat this",
         )
     for servo, differences in groupby(sorted(comparison.kept, key=_servo_id), lambda difference: difference.servo):
         with open_eeprom(bus, servo):
@@ -145,7 +145,7 @@ def write_eeprom(bus: ServoBus, comparison: Comparison) -> None:
 
 
 def volatile_registers(profile: ArmProfile) -> dict[Register, dict[Servo, int]]:
-    """Registers, with raw values, that a power cut leaves otherwise than the profile says."""
+    """Registers that a power cut resets, with the raw values of the profile."""
     wanted: dict[Register, dict[Servo, int]] = {}
     for joint, settings in zip(profile.joints, profile.servo_settings(), strict=True):
         for setting in (setting for setting in SETTINGS if setting.volatile):
@@ -162,7 +162,7 @@ def _servo_id(difference: Difference) -> int:
 
 def _write_kept(bus: ServoBus, difference: Difference) -> None:
     setting, wanted = difference.setting, difference.wanted
-    if setting.bits:  # the other bits as they are now
+    if setting.bits:  # keep the other bits
         found = read_register(bus, difference.servo.servo_id, setting.register)
         wanted = wanted if found is None else found & ~setting.bits | wanted & setting.bits
     write_register(bus, difference.servo, setting.register, wanted)
@@ -174,7 +174,7 @@ def _difference(servo: Servo, setting: Setting, settings: ServoSettings, memory:
     return None if wanted == found else Difference(servo, setting, found, wanted)
 
 
-def _told(answer: Packet | None) -> int | None:
+def _raw_value(answer: Packet | None) -> int | None:
     return None if answer is None else int.from_bytes(answer.parameters, "little")
 
 
@@ -195,7 +195,9 @@ def _read_memories(bus: ServoBus, servos: Sequence[Servo]) -> dict[int, bytearra
                 break
         silent = [f"{servo.servo_id} ({servo.joint})" for servo in servos if servo.servo_id in missing]
         if silent:
-            raise ArmTimeout(f"servo {', '.join(silent)} does not tell its settings", "check its cable and its supply")
+            raise ArmTimeout(
+                f"servo {', '.join(silent)} does not report its settings", "check its cable and its supply"
+            )
     return memories
 
 
@@ -206,22 +208,22 @@ def _require_protection(comparison: Comparison) -> None:
             raise InputError(
                 f"servo {difference.servo.servo_id} ({difference.servo.joint}) does not protect itself against "
                 f"{', '.join(protections(lacking))} (register {reg.UNLOAD_CONDITION.address})",
-                "`sefa-edge arm configure --write-eeprom` sets that; or change `unload_on` in the arm's profile",
+                "`sefa-edge arm configure --write-eeprom` sets that; or change `unload_on` in the arm profile",
             )
 
 
 def _sentence(begin: str, differences: Sequence[Difference], joints: int, end: str) -> str:
-    """One line of at most WORDS_BYTES for all of them; empty when there are none."""
+    """One line of at most TEXT_BYTES for all differences; empty if there are none."""
     if not differences:
         return ""
-    pieces = [f"{words} ({_joint_words(servos, joints)})" for words, servos in by_words(differences).items()]
+    pieces = [f"{text} ({_joint_text(servos, joints)})" for text, servos in by_text(differences).items()]
     for count in range(len(pieces), 0, -1):
         more = f", and {len(pieces) - count} more" if count < len(pieces) else ""
         line = begin + ", ".join(pieces[:count]) + more + end
-        if len(line.encode()) <= WORDS_BYTES:
+        if len(line.encode()) <= TEXT_BYTES:
             return line
     return f"{begin}{len(pieces)} settings{end}"
 
 
-def _joint_words(servos: Sequence[Servo], joints: int) -> str:
+def _joint_text(servos: Sequence[Servo], joints: int) -> str:
     return "all joints" if len(servos) == joints else ", ".join(servo.joint for servo in servos)

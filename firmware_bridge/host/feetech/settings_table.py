@@ -1,4 +1,4 @@
-"""Where the settings of an arm profile are in a servo: register, unit, bits; and how the two may differ."""
+"""Which register, unit and bits of a servo hold each setting of an arm profile, and how the two differ."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ Value: TypeAlias = "bool | float | tuple[str, ...]"
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A field of ServoSettings, and where it is in the servo."""
+    """A field of ServoSettings, and its place in the servo."""
 
     name: str
     register: Register
     per_count: float = 1
-    """What one count is in the field's unit."""
+    """One count in the field's unit."""
     bits: int = 0
-    """The bits of the register that are its own; 0: the whole register."""
+    """The bits of the register that belong to it; 0: the whole register."""
     required: int | None = None
-    """What every arm needs; None: the profile chooses."""
+    """Raw value that every arm needs; None: the profile chooses."""
 
     @property
     def volatile(self) -> bool:
-        """Whether it is lost at power-off, and may be written at any time."""
+        """Whether it is lost at power-off and may be written at any time."""
         return reg.EEPROM_END <= self.register.address < reg.MOVING_THRESHOLD.address
 
     def raw(self, value: Value, found: int) -> int:
-        """The register for a value of the field; `found` has the bits that are not its own."""
+        """The register's raw value for a value of the field; other bits are taken from `found`."""
         return found & ~self.bits | self._own(value) if self.bits else self._own(value)
 
     def chosen(self, settings: ServoSettings) -> Value | None:
-        """What a profile says; None: nothing."""
+        """The value that a profile chooses; None: any."""
         return self.required if self.required is not None else getattr(settings, self.name)
 
-    def words(self, raw: int) -> str:
-        """What a register holds, as the profile would write it."""
+    def text(self, raw: int) -> str:
+        """A raw register value as the profile would write it."""
         if self.register is reg.OPERATING_MODE:
             return f"{raw} {reg.mode_name(raw)}"
         if self.register is reg.UNLOAD_CONDITION:
@@ -76,17 +76,17 @@ SETTINGS: Final = (
     Setting("torque_limit_pct", reg.TORQUE_LIMIT, reg.LOAD_PCT),
 )
 LOCK: Final = Setting("lock", reg.LOCK, required=LOCKED)
-"""LeRobot leaves the EEPROM open when it lets an arm go."""
+"""LeRobot leaves the EEPROM unlocked when it disconnects from an arm."""
 OPERATING_MODE: Final = Setting("operating_mode", reg.OPERATING_MODE, required=reg.MODE_POSITION)
-"""A servo that drove a wheel before stays in mode 1: there a goal speed turns it without end, a goal position has no
+"""A servo that once drove a wheel is still in mode 1, where a goal speed turns it endlessly and a goal position has no
 effect."""
 REQUIRED: Final = (LOCK, OPERATING_MODE)
-"""No choices of a profile."""
+"""Settings that a profile cannot choose."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A servo is set otherwise than the profile says; raw register values."""
+    """A setting of a servo that differs from the profile; raw register values."""
 
     servo: Servo
     setting: Setting
@@ -94,13 +94,13 @@ class Difference:
     wanted: int
 
     @property
-    def words(self) -> str:
-        return f"{self.setting.name} {self.setting.words(self.found)} -> {self.setting.words(self.wanted)}"
+    def text(self) -> str:
+        return f"{self.setting.name} {self.setting.text(self.found)} -> {self.setting.text(self.wanted)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How the servos stand to the profile."""
+    """How the servos' settings compare with the profile."""
 
     differences: tuple[Difference, ...]
     holding: tuple[str, ...]
@@ -113,13 +113,13 @@ class Comparison:
 
     @property
     def kept(self) -> tuple[Difference, ...]:
-        """Those in the EEPROM."""
+        """Differences in the EEPROM."""
         return tuple(difference for difference in self.differences if not difference.setting.volatile)
 
 
-def by_words(differences: Iterable[Difference]) -> dict[str, list[Servo]]:
-    """Differences that read alike, and the servos that have them."""
-    alike: dict[str, list[Servo]] = {}
+def by_text(differences: Iterable[Difference]) -> dict[str, list[Servo]]:
+    """Differences with the same text, and the servos that have them."""
+    servos: dict[str, list[Servo]] = {}
     for difference in differences:
-        alike.setdefault(difference.words, []).append(difference.servo)
-    return alike
+        servos.setdefault(difference.text, []).append(difference.servo)
+    return servos

@@ -1,4 +1,4 @@
-"""The torque of all servos of an arm over its bus: which hold, and torque off, read back."""
+"""The torque of all servos of an arm: read it, and switch it off with read-back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ATTEMPTS = 5
 
 
 def release(bus: ServoBus, profile: ArmProfile) -> None:
-    """Torque off wherever it is heard, and read back. Raises ArmUnconfirmed, ArmDisconnected."""
+    """Torque off in all servos, read back. Raises ArmUnconfirmed, ArmDisconnected."""
     left = {joint.servo_id: joint.name for joint in profile.joints}
     for _ in range(ATTEMPTS):
         bus.sync_write(TORQUE_BLOCK.address, [(servo_id, bytes((TORQUE_OFF,))) for servo_id in left])
@@ -39,11 +39,11 @@ def read_torque(bus: ServoBus, profile: ArmProfile) -> TorqueReading:
 
 
 def joints_holding(bus: ServoBus, profile: ArmProfile) -> list[str]:
-    """Joints whose torque is on, or who do not say. Raises ArmTimeout: nobody answers; ArmDisconnected."""
+    """Joints whose torque is on or unknown. Raises ArmTimeout if no servo answers; ArmDisconnected."""
     torque = read_torque(bus, profile)
     if len(torque.unknown) == len(profile.joints):
         raise ArmTimeout(
             f"no servo of {profile.name} answers on {bus.link.port} at {bus.link.baud} baud",
-            "is this the right port? an arm without supply is free already",
+            "is this the right port? an arm without supply is already released",
         )
     return [name for name in profile.joint_names if name in torque.on or name in torque.unknown]

@@ -11,44 +11,44 @@
 static int camera(unsigned long request, void *argument) {
     switch (request) {
     case VIDIOC_QUERYCAP: {
-        struct v4l2_capability *told = argument;
-        strcpy((char *)told->driver, "uvcvideo");
-        strcpy((char *)told->card, "Webcam");
-        told->capabilities = told->device_caps = V4L2_CAP_VIDEO_CAPTURE | V4L2_CAP_STREAMING;
+        struct v4l2_capability *filled = argument;
+        strcpy((char *)filled->driver, "uvcvideo");
+        strcpy((char *)filled->card, "Webcam");
+        filled->capabilities = filled->device_caps = V4L2_CAP_VIDEO_CAPTURE | V4L2_CAP_STREAMING;
         return 0;
     }
     case VIDIOC_ENUM_FMT: {
-        struct v4l2_fmtdesc *told = argument;
-        told->pixelformat = V4L2_PIX_FMT_MJPEG;
-        if (told->index == 0) return 0;
+        struct v4l2_fmtdesc *filled = argument;
+        filled->pixelformat = V4L2_PIX_FMT_MJPEG;
+        if (filled->index == 0) return 0;
         break;
     }
     case VIDIOC_ENUM_FRAMESIZES: {
-        struct v4l2_frmsizeenum *told = argument;
-        told->type = V4L2_FRMSIZE_TYPE_DISCRETE;
-        told->discrete.width = 640;
-        told->discrete.height = 480;
-        if (told->index == 0) return 0;
+        struct v4l2_frmsizeenum *filled = argument;
+        filled->type = V4L2_FRMSIZE_TYPE_DISCRETE;
+        filled->discrete.width = 640;
+        filled->discrete.height = 480;
+        if (filled->index == 0) return 0;
         break;
     }
     case VIDIOC_ENUM_FRAMEINTERVALS: {
-        struct v4l2_frmivalenum *told = argument;
-        told->type = V4L2_FRMIVAL_TYPE_DISCRETE;
-        told->discrete.numerator = 1;
-        told->discrete.denominator = 30;
-        if (told->index == 0) return 0;
+        struct v4l2_frmivalenum *filled = argument;
+        filled->type = V4L2_FRMIVAL_TYPE_DISCRETE;
+        filled->discrete.numerator = 1;
+        filled->discrete.denominator = 30;
+        if (filled->index == 0) return 0;
         break;
     }
     case VIDIOC_G_PARM: {
-        struct v4l2_streamparm *told = argument;
-        told->parm.capture.timeperframe.numerator = 1;
-        told->parm.capture.timeperframe.denominator = 30;
+        struct v4l2_streamparm *filled = argument;
+        filled->parm.capture.timeperframe.numerator = 1;
+        filled->parm.capture.timeperframe.denominator = 30;
         return 0;
     }
     case VIDIOC_QUERYBUF: {
-        struct v4l2_buffer *told = argument;
-        told->length = 4096;
-        told->m.offset = 0;
+        struct v4l2_buffer *filled = argument;
+        filled->length = 4096;
+        filled->m.offset = 0;
         return 0;
     }
     case VIDIOC_S_FMT: case VIDIOC_S_PARM: case VIDIOC_REQBUFS: case VIDIOC_QBUF: case VIDIOC_STREAMOFF:

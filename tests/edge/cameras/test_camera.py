@@ -1,4 +1,4 @@
-"""Camera words, sizes, stamps, and the file back ends with real files."""
+"""Camera addresses, sizes, time stamps, and the file back ends with real files."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def request(address: CameraAddress, rate_hz: float = 1000.0) -> CameraRequest:
         ("run:runs/run-1.mcap", "run", "runs/run-1.mcap"),
     ],
 )
-def test_camera_words(word: str, kind: str, target: str) -> None:
+def test_camera_addresses(word: str, kind: str, target: str) -> None:
     assert parse_address(word) == CameraAddress(kind, target)
 
 
 @pytest.mark.parametrize("word", ["", "video0", "usb:0", "file:", "0"])
-def test_words_that_are_no_camera(word: str) -> None:
+def test_invalid_camera_addresses(word: str) -> None:
     with pytest.raises(InputError, match="is not a camera"):
         parse_address(word)
 
 
-def test_a_picture_that_fits_is_not_touched() -> None:
+def test_a_picture_of_the_right_size_is_not_changed() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
     assert resize_to_policy(picture, 96, 96) is picture
 
@@ -73,7 +73,7 @@ def test_the_brightest_picture_does_not_overflow() -> None:
     np.testing.assert_array_equal(resize_to_policy(white, 4, 4), np.full((4, 4, 3), 255))
 
 
-def test_image_folder_in_order_again_and_again(tmp_path: Path) -> None:
+def test_an_image_folder_is_played_in_order_in_a_loop(tmp_path: Path) -> None:
     colours = ([255, 0, 0], [0, 255, 0], [0, 0, 255])
     for index, colour in enumerate(colours):
         write_picture(tmp_path / f"{index}.png", np.full((8, 8, 3), colour, np.uint8))
@@ -112,14 +112,14 @@ def test_pictures_keep_their_colours_and_take_a_caption(tmp_path: Path) -> None:
 def test_absent_sources_are_named(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="/dev/video97 does not exist"):
         make_source(request(CameraAddress("v4l2", "/dev/video97"))).open()
-    with pytest.raises(InputError, match="holds no pictures"):
+    with pytest.raises(InputError, match="contains no pictures"):
         make_source(request(CameraAddress("images", str(tmp_path)))).open()
     with pytest.raises(InputError, match="cannot be opened"):
         make_source(request(CameraAddress("file", str(tmp_path / "absent.mp4")))).open()
 
 
 @pytest.mark.parametrize("ending", [".jpg", ".png"])
-def test_a_cut_picture_of_a_folder_is_no_picture_and_is_counted(tmp_path: Path, ending: str) -> None:
+def test_a_truncated_picture_in_a_folder_is_counted_as_damaged(tmp_path: Path, ending: str) -> None:
     for index, shade in enumerate((40, 90, 200)):
         write_picture(tmp_path / f"{index}{ending}", np.full((48, 64, 3), shade, np.uint8))
     middle = tmp_path / f"1{ending}"
@@ -133,7 +133,7 @@ def test_a_cut_picture_of_a_folder_is_no_picture_and_is_counted(tmp_path: Path, 
     assert source.damage.pictures == 1
 
 
-def test_a_cut_jpeg_inside_a_motion_jpeg_file_is_no_picture(tmp_path: Path) -> None:
+def test_a_truncated_jpeg_in_a_motion_jpeg_file_is_damaged(tmp_path: Path) -> None:
     path = tmp_path / "clip.avi"
     video = VideoFile(path, 500.0, 32, 48)
     noise = np.random.default_rng(0).integers(0, 256, (3, 32, 48, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""The camera process on real sources that break and come back: what is handed on, what is counted, when it gives up."""
+"""The camera process on real sources that fail and return: what is published, what is counted, when it gives up."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sefa_edge.edge.cameras.camera import CameraAddress, CameraRequest, Frame
-from sefa_edge.edge.cameras.camera_process import CameraConfig, CameraLosses, LastingCamera, Outlet
+from sefa_edge.edge.cameras.camera_process import CameraConfig, CameraLosses, FramePublisher, ReconnectingCamera
 from sefa_edge.edge.cameras.opening import make_source
 from sefa_edge.edge.ipc.process import Child, ChildSpec
 from sefa_edge.edge.ipc.transport import FrameDescriptor, FrameRing, channel_pair
@@ -81,14 +81,12 @@ def write_level(path: Path, level: int, height: int = 48, width: int = 64) -> No
     os.replace(path.with_suffix(".new.png"), path)
 
 
-def lasting(folder: Path, **give_up: int) -> LastingCamera:
+def lasting(folder: Path, **give_up: int) -> ReconnectingCamera:
     request = CameraRequest("front", CameraAddress("images", str(folder)), 1000.0, 24, 32)
-    return LastingCamera("front", make_source(request), **give_up)
+    return ReconnectingCamera("front", make_source(request), **give_up)
 
 
-def test_pictures_come_in_the_size_of_the_policy_and_a_repeated_dark_one_is_noticed(
-    start: StartBench, tmp_path: Path
-) -> None:
+def test_frames_have_the_policys_size_and_repeated_dark_ones_are_detected(start: StartBench, tmp_path: Path) -> None:
     write_level(tmp_path / "only.png", 7)
     bench = start(f"images:{tmp_path}")
     first = bench.next()
@@ -101,7 +99,7 @@ def test_pictures_come_in_the_size_of_the_policy_and_a_repeated_dark_one_is_noti
     assert first.capture_ns <= first.received_ns <= first.published_ns < later.capture_ns <= time.monotonic_ns()
 
 
-def test_a_camera_that_goes_away_and_comes_back(start: StartBench, tmp_path: Path) -> None:
+def test_a_camera_that_disconnects_and_reconnects(start: StartBench, tmp_path: Path) -> None:
     folder = tmp_path / "camera"
     folder.mkdir()
     write_level(folder / "a.png", 50)
@@ -119,7 +117,7 @@ def test_a_camera_that_goes_away_and_comes_back(start: StartBench, tmp_path: Pat
     assert bench.child.exit_code is None
 
 
-def test_a_lost_camera_that_nobody_looks_at_any_more_ends(start: StartBench, tmp_path: Path) -> None:
+def test_a_lost_camera_without_readers_exits(start: StartBench, tmp_path: Path) -> None:
     folder = tmp_path / "camera"
     folder.mkdir()
     write_level(folder / "a.png", 50)
@@ -130,13 +128,13 @@ def test_a_lost_camera_that_nobody_looks_at_any_more_ends(start: StartBench, tmp
     assert bench.child.wait(PATIENCE_S) == 0
 
 
-def test_a_camera_that_is_not_there_at_the_start_is_not_waited_for(start: StartBench, tmp_path: Path) -> None:
+def test_a_camera_missing_at_the_start_is_not_waited_for(start: StartBench, tmp_path: Path) -> None:
     bench = start(f"images:{tmp_path / 'absent'}")
     assert bench.child.wait(PATIENCE_S) == 2
     assert "absent is not a folder" in str(bench.child.failure())
 
 
-def test_a_camera_that_never_gave_a_picture_is_not_opened_again(tmp_path: Path) -> None:
+def test_a_camera_that_never_delivered_a_frame_is_not_reopened(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no picture")
     camera = lasting(tmp_path)
     camera.open()
@@ -144,7 +142,7 @@ def test_a_camera_that_never_gave_a_picture_is_not_opened_again(tmp_path: Path) 
         camera.read()
 
 
-def test_a_camera_that_does_not_come_back_is_given_up_with_its_reason(tmp_path: Path) -> None:
+def test_a_camera_that_does_not_return_is_given_up_with_the_reason(tmp_path: Path) -> None:
     write_level(tmp_path / "a.png", 50)
     camera = lasting(tmp_path, give_up_ns=0)
     camera.open()
@@ -156,7 +154,7 @@ def test_a_camera_that_does_not_come_back_is_given_up_with_its_reason(tmp_path: 
     camera.close()
 
 
-def test_pictures_of_another_size_are_not_handed_on(tmp_path: Path) -> None:
+def test_pictures_of_another_size_are_not_published(tmp_path: Path) -> None:
     for index, height in enumerate((48, 24, 48, 24, 24)):
         write_level(tmp_path / f"{index}.png", 50 + index, height)
     camera = lasting(tmp_path)
@@ -167,7 +165,7 @@ def test_pictures_of_another_size_are_not_handed_on(tmp_path: Path) -> None:
     camera.close()
 
 
-def test_a_camera_that_stays_at_another_size_is_lost_for_that_reason(tmp_path: Path) -> None:
+def test_a_camera_that_stays_at_another_size_is_lost(tmp_path: Path) -> None:
     for index, height in enumerate((48, 24, 24, 24, 24)):
         write_level(tmp_path / f"{index}.png", 50, height)
     camera = lasting(tmp_path, give_up_ns=0)
@@ -181,12 +179,12 @@ def test_a_camera_that_stays_at_another_size_is_lost_for_that_reason(tmp_path: P
 
 @pytest.mark.parametrize("policy", [(96, 96), (224, 224)])
 @pytest.mark.parametrize("source", [(480, 640), (240, 320), (720, 1280), (486, 731)])
-def test_what_lies_in_the_ring_is_the_whole_picture_averaged_by_area_as_training_sees_it(
+def test_the_ring_contains_the_whole_picture_averaged_by_area_as_in_training(
     source: tuple[int, int], policy: tuple[int, int]
 ) -> None:
     picture = np.random.default_rng(source[0]).integers(0, 256, (*source, 3), np.uint8)
     ring, (near, far) = FrameRing.create(*policy), channel_pair()
-    Outlet(ring, [near]).hand_on(Frame("front", 1, 5, 6, picture), CameraLosses())
+    FramePublisher(ring, [near]).publish(Frame("front", 1, 5, 6, picture), CameraLosses())
     published = ring.read(FrameDescriptor.unpack(far.newest() or b""))
     assert published is not None
     np.testing.assert_array_equal(published, resize_to_policy(picture, *policy))  # what calibration data goes through
@@ -215,11 +213,11 @@ def test_damaged_pictures_are_counted_up_to_the_reader(start: StartBench, tmp_pa
     assert bench.until(lambda descriptor: descriptor.damaged >= 3).reconnections == 0
 
 
-def test_a_camera_that_gives_damaged_pictures_only_says_so(tmp_path: Path) -> None:
+def test_a_camera_with_only_damaged_pictures_reports_it(tmp_path: Path) -> None:
     write_level(tmp_path / "a.png", 50)
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:-20])
     camera = lasting(tmp_path)
     camera.open()
     assert camera.read() is camera.read() is None
-    with pytest.raises(InputError, match=r"camera front gives damaged pictures only \(3 since"):
+    with pytest.raises(InputError, match=r"camera front delivers only damaged pictures \(3 since"):
         camera.read()

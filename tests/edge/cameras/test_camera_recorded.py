@@ -1,4 +1,4 @@
-"""A recorded run as a camera: the pictures that were taken, at their pace, again and again."""
+"""A recording as a camera: its pictures at their original rate, in a loop."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PERIOD_NS = ms_to_ns(10)
 
 
 def record(path: Path, engine: Path, pictures: dict[str, list[np.ndarray | bytes]]) -> None:
-    """A recording that holds nothing but pictures, taken every 10 ms."""
+    """A recording of only pictures, one every 10 ms."""
     from sefa_edge.edge.recording.mcap_file import McapWriter
     from sefa_edge.edge.recording.topics import FORMAT, Picture, picture_of, picture_topic
 
@@ -71,7 +71,7 @@ def test_the_pictures_of_that_camera_bit_for_bit_and_again(tmp_path: Path, two_c
     assert stamps[-1] <= time.monotonic_ns()
 
 
-def test_a_recording_that_was_cut_short_is_played_as_far_as_it_goes(tmp_path: Path, reach_engine: Path) -> None:
+def test_a_truncated_recording_is_played_up_to_its_end(tmp_path: Path, reach_engine: Path) -> None:
     record(tmp_path / "run.mcap", reach_engine, {"front": noise(120, 3)})
     content = (tmp_path / "run.mcap").read_bytes()
     (tmp_path / "cut.mcap").write_bytes(content[: len(content) * 2 // 3])
@@ -80,18 +80,18 @@ def test_a_recording_that_was_cut_short_is_played_as_far_as_it_goes(tmp_path: Pa
     source.close()
 
 
-def test_what_is_no_recording_of_this_camera_is_refused(tmp_path: Path, reach_engine: Path) -> None:
+def test_a_recording_without_this_camera_is_refused(tmp_path: Path, reach_engine: Path) -> None:
     record(tmp_path / "run.mcap", reach_engine, {"front": noise(1, 4)})
-    with pytest.raises(InputError, match="holds no pictures of camera 'side'") as caught:
+    with pytest.raises(InputError, match="contains no pictures of camera 'side'") as caught:
         opened(tmp_path / "run.mcap", "side")
-    assert caught.value.hint == "cameras of that run: front"
+    assert caught.value.hint == "cameras in that recording: front"
     (tmp_path / "noise.mcap").write_bytes(os.urandom(1000))
     for target, complaint in (("absent.mcap", "does not exist"), ("noise.mcap", "is not a recording")):
         with pytest.raises(InputError, match=complaint):
             opened(tmp_path / target, "front")
 
 
-def test_a_recorded_picture_that_is_cut_short_is_no_picture(tmp_path: Path, reach_engine: Path) -> None:
+def test_a_truncated_recorded_picture_is_damaged(tmp_path: Path, reach_engine: Path) -> None:
     first, second, third = noise(3, 5)
     assert isinstance(second, np.ndarray)
     record(tmp_path / "run.mcap", reach_engine, {"front": [first, encode_png(second)[:-30], third]})

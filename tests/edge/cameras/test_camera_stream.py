@@ -1,4 +1,4 @@
-"""Network cameras: real HTTP servers that behave, dawdle, fall silent, leave, come back, or are no cameras at all."""
+"""Network cameras: real HTTP servers that work, are slow, stop sending, disconnect, return, or are not cameras."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from sefa_edge.edge.cameras.camera import CameraLost, CameraRequest, CameraSource, Frame, parse_address
-from sefa_edge.edge.cameras.camera_process import LastingCamera
+from sefa_edge.edge.cameras.camera_process import ReconnectingCamera
 from sefa_edge.edge.cameras.opening import make_source
 from sefa_edge.edge.pictures import VideoFile, write_picture
 from sefa_edge.profiles.errors import InputError
@@ -27,14 +27,14 @@ MULTIPART = "multipart/x-mixed-replace; boundary=frame"
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Answers every request by `answer`; what it is doing when it closes is cut off."""
+    """Answers every request with `answer`; closing the server interrupts it."""
 
     daemon_threads = True
 
     def __init__(self, answer: Callable[[Handler], None], port: int = 0) -> None:
         class Answering(Handler):
             def do_GET(self) -> None:
-                with suppress(OSError):  # the reader is gone
+                with suppress(OSError):  # the reader has disconnected
                     answer(self)
 
             def log_message(self, format: str, *args: object) -> None:
@@ -94,7 +94,7 @@ def part(content: bytes, boundary: bytes = b"--frame", size: bytes | None = None
 
 
 def asleep(handler: Handler) -> None:
-    """Say nothing more, until the server closes."""
+    """Send nothing more until the server closes."""
     assert isinstance(handler.server, Server)
     handler.server.closing.wait(PATIENCE_S)
 
@@ -112,7 +112,7 @@ def level(frame: Frame | None) -> int:
 
 
 def until_lost(source: CameraSource) -> tuple[list[int], str]:
-    """The brightness of everything that comes, and why nothing follows."""
+    """The brightness of every picture, and the reason why none follows."""
     levels = []
     try:
         while True:
@@ -150,7 +150,7 @@ def test_pictures_until_the_stream_ends(
     assert set(levels) <= set(range(20, 220, 20))
 
 
-def test_only_the_newest_picture_is_given(serve: StartServer, jpegs: list[bytes]) -> None:
+def test_only_the_newest_frame_is_returned(serve: StartServer, jpegs: list[bytes]) -> None:
     asked, sent = threading.Event(), threading.Event()
 
     def answer(handler: Handler) -> None:
@@ -175,7 +175,7 @@ def test_only_the_newest_picture_is_given(serve: StartServer, jpegs: list[bytes]
     assert before_ns < frame.capture_ns <= time.monotonic_ns()
 
 
-def test_a_stream_that_falls_silent_is_lost(serve: StartServer, jpegs: list[bytes]) -> None:
+def test_a_stream_that_stops_sending_is_lost(serve: StartServer, jpegs: list[bytes]) -> None:
     def answer(handler: Handler) -> None:
         begin(handler)
         for _ in range(20):
@@ -185,10 +185,10 @@ def test_a_stream_that_falls_silent_is_lost(serve: StartServer, jpegs: list[byte
 
     levels, reason = until_lost(opened(serve(answer).address))
     assert set(levels) == {20}
-    assert "nothing came for 1000 ms" in reason or "timed out" in reason
+    assert "nothing arrived within 1000 ms" in reason or "timed out" in reason
 
 
-def test_a_stream_that_leaves_and_comes_back(serve: StartServer, jpegs: list[bytes]) -> None:
+def test_a_stream_that_disconnects_and_reconnects(serve: StartServer, jpegs: list[bytes]) -> None:
     def always(content: bytes) -> Callable[[Handler], None]:
         def answer(handler: Handler) -> None:
             begin(handler)
@@ -200,13 +200,13 @@ def test_a_stream_that_leaves_and_comes_back(serve: StartServer, jpegs: list[byt
 
     server = serve(always(jpegs[0]))
     source = make_source(CameraRequest("front", parse_address(server.address), 30.0, 96, 96))
-    camera = LastingCamera("front", source)
+    camera = ReconnectingCamera("front", source)
     camera.open()
     assert level(camera.read()) == 20
     server.close()
     while not camera.is_lost:
         camera.read()
-    assert camera.read() is None  # nobody listens there
+    assert camera.read() is None  # no server
     serve(always(jpegs[9]), server.server_port)
     while (frame := camera.read()) is None:
         time.sleep(0.01)
@@ -215,7 +215,7 @@ def test_a_stream_that_leaves_and_comes_back(serve: StartServer, jpegs: list[byt
     assert camera.reconnections == 1
 
 
-def test_a_damaged_picture_is_passed_over(serve: StartServer, jpegs: list[bytes]) -> None:
+def test_a_damaged_picture_is_skipped(serve: StartServer, jpegs: list[bytes]) -> None:
     def answer(handler: Handler) -> None:
         begin(handler)
         for _ in range(5):
@@ -243,7 +243,7 @@ def test_a_damaged_picture_is_passed_over(serve: StartServer, jpegs: list[bytes]
         (b"", "the stream ended"),
     ],
 )
-def test_what_is_no_stream_of_pictures_is_lost_with_the_reason(serve: StartServer, body: bytes, complaint: str) -> None:
+def test_an_invalid_stream_is_lost_with_the_reason(serve: StartServer, body: bytes, complaint: str) -> None:
     def answer(handler: Handler) -> None:
         begin(handler)
         handler.wfile.write(body)
@@ -270,11 +270,13 @@ def test_a_password_is_sent_and_never_shown(serve: StartServer, jpegs: list[byte
     source = opened(f"http://pi:rasp%2Fberry@127.0.0.1:{port}/cam")
     assert level(source.read()) == 20
     source.close()
-    with pytest.raises(InputError, match=f"stream http://127.0.0.1:{port}/cam cannot be opened: the answer is 401"):
+    with pytest.raises(
+        InputError, match=f"stream http://127.0.0.1:{port}/cam cannot be opened: the server answered 401"
+    ):
         opened(f"http://pi:apple@127.0.0.1:{port}/cam")
 
 
-def test_nobody_there(serve: StartServer) -> None:
+def test_no_server(serve: StartServer) -> None:
     server = serve(lambda handler: None)
     server.close()
     with pytest.raises(InputError, match="cannot be opened: no answer") as caught:
@@ -284,7 +286,7 @@ def test_nobody_there(serve: StartServer) -> None:
         opened("http://127.0.0.1:notaport/cam")
 
 
-def test_a_video_behind_an_address_is_read_by_ffmpeg(serve: StartServer, tmp_path: Path) -> None:
+def test_a_video_at_an_address_is_read_by_ffmpeg(serve: StartServer, tmp_path: Path) -> None:
     video = VideoFile(tmp_path / "clip.avi", 100.0, 48, 64)
     for _ in range(100):
         video.append(np.full((48, 64, 3), 120, np.uint8))
@@ -318,7 +320,9 @@ def test_empty_and_cut_parts_are_skipped_and_the_cut_ones_counted(serve: StartSe
 
 
 @pytest.mark.parametrize("size", [None, b""], ids=["sizes", "no sizes"])
-def test_a_stream_of_cut_pictures_alone_says_so(serve: StartServer, jpegs: list[bytes], size: bytes | None) -> None:
+def test_a_stream_of_only_truncated_pictures_reports_it(
+    serve: StartServer, jpegs: list[bytes], size: bytes | None
+) -> None:
     def answer(handler: Handler) -> None:
         begin(handler)
         assert isinstance(handler.server, Server)
@@ -328,13 +332,13 @@ def test_a_stream_of_cut_pictures_alone_says_so(serve: StartServer, jpegs: list[
 
     levels, reason = until_lost(opened(serve(answer).address))
     assert set(levels) <= {20}
-    assert "no whole picture came for" in reason
+    assert "no intact picture arrived within" in reason
     assert "damaged ones" in reason
 
 
 @pytest.mark.parametrize("wrong_by", [-2, -100, 2, 40])
 def test_sizes_that_are_wrong(serve: StartServer, jpegs: list[bytes], wrong_by: int) -> None:
-    """Too small by less than a picture: the rest is read. Too large: what follows is skipped, pictures go on."""
+    """Too small by less than a picture: the rest is read. Too large: the next part is skipped."""
 
     def answer(handler: Handler) -> None:
         begin(handler)
@@ -364,8 +368,8 @@ def test_a_size_of_zero_before_a_picture(serve: StartServer, jpegs: list[bytes])
 
 
 @pytest.mark.parametrize("size", [None, b""], ids=["sizes", "no sizes"])
-def test_a_stream_that_comes_in_crumbs(serve: StartServer, jpegs: list[bytes], size: bytes | None) -> None:
-    """Boundaries, headers and pictures are cut wherever the network likes."""
+def test_a_stream_that_arrives_in_small_pieces(serve: StartServer, jpegs: list[bytes], size: bytes | None) -> None:
+    """Boundaries, headers and pictures are split anywhere by the network."""
 
     def answer(handler: Handler) -> None:
         begin(handler)

@@ -1,4 +1,4 @@
-"""What devices send, made RGB: packed 4:2:2 with padded rows, JPEG with and without tables; pipelines as text."""
+"""Decoding of device formats: packed 4:2:2 with padded rows, JPEG with and without tables; pipelines as text."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_byte_order_of_the_two_raw_formats() -> None:
     np.testing.assert_allclose(pictures[0][0, 0], [255, 0, 0], atol=3)
 
 
-def test_raw_pictures_that_were_cut_short_are_damaged() -> None:
+def test_truncated_raw_pictures_are_damaged() -> None:
     content = packed(np.zeros((4, 8), np.uint8))
     assert rgb_of(content, PictureLayout("YUYV", 4, 8, 16)) is not None
     assert rgb_of(content[:-1], PictureLayout("YUYV", 4, 8, 16)) is None
@@ -92,16 +92,16 @@ def without_tables(content: bytes) -> bytes:
     return kept + content[at:]
 
 
-def test_damaged_jpegs_reach_nobody(tmp_path: Path) -> None:
+def test_damaged_jpegs_are_never_published(tmp_path: Path) -> None:
     content = jpeg(tmp_path, np.full((48, 64, 3), 90, np.uint8))
     layout = PictureLayout("MJPG", 48, 64, 0)
     assert rgb_of(content[: content.size // 2], layout) is None
     assert rgb_of(content[:10], layout) is None
     assert rgb_of(np.zeros(0, np.uint8), layout) is None
-    assert rgb_of(content, PictureLayout("MJPG", 480, 640, 0)) is None, "another size than was agreed on"
+    assert rgb_of(content, PictureLayout("MJPG", 480, 640, 0)) is None, "another size than the negotiated one"
 
 
-def test_pipelines_hand_over_only_the_newest_picture() -> None:
+def test_pipelines_deliver_only_the_newest_picture() -> None:
     csi = csi_pipeline("1", 29.97)
     assert csi.startswith("nvarguscamerasrc sensor-id=1 ! video/x-raw(memory:NVMM),format=NV12,")
     assert "framerate=30/1" in csi
@@ -112,12 +112,12 @@ def test_pipelines_hand_over_only_the_newest_picture() -> None:
 
 @pytest.mark.parametrize("target", ["", "x", "-1", "8", "0 ! filesink location=/tmp/x", "²"])
 def test_sensors_are_numbers(target: str) -> None:
-    with pytest.raises(InputError, match="is not the number of a CSI camera"):
+    with pytest.raises(InputError, match="is not a CSI camera number"):
         csi_pipeline(target, 30.0)
 
 
-def test_a_second_sink_is_refused() -> None:
-    with pytest.raises(InputError, match="sink of its own"):
+def test_a_second_appsink_is_refused() -> None:
+    with pytest.raises(InputError, match="already has an appsink"):
         user_pipeline("videotestsrc ! appsink")
 
 
@@ -130,7 +130,7 @@ def test_without_gstreamer_it_says_so(word: str) -> None:
 
 
 @pytest.mark.skipif(not has_gstreamer(), reason="this OpenCV has no GStreamer")
-def test_a_pipeline_is_played() -> None:
+def test_a_pipeline_delivers_frames() -> None:
     word = "gst:videotestsrc is-live=true pattern=red ! video/x-raw,width=320,height=240,framerate=30/1"
     source = make_source(CameraRequest("front", parse_address(word), 30.0, 96, 96))
     source.open()

@@ -1,4 +1,4 @@
-"""A camera whose stream the kernel refuses for want of USB bandwidth ends a run with advice, and no arm is touched."""
+"""A camera whose stream the kernel refuses for lack of USB bandwidth ends a run before the arm is touched."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PROFILE = load_arm_profile("so101")
 
 @pytest.fixture
 def full_bus(tmp_path: Path) -> Path:
-    """The library that stands for a kernel without USB bandwidth."""
+    """A library that simulates a kernel without USB bandwidth."""
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("needs a C compiler")
@@ -34,7 +34,9 @@ def full_bus(tmp_path: Path) -> Path:
     return library
 
 
-def test_no_usb_bandwidth_is_told_before_the_arm_is_touched(reach_engine: Path, tmp_path: Path, full_bus: Path) -> None:
+def test_missing_usb_bandwidth_is_reported_before_the_arm_is_touched(
+    reach_engine: Path, tmp_path: Path, full_bus: Path
+) -> None:
     camera = tmp_path / "video0"
     camera.write_bytes(bytes(4096))
     arm = SimulatedArm(PROFILE, tmp_path / "arm", KinematicPlant.of_arm(PROFILE))
@@ -47,6 +49,9 @@ def test_no_usb_bandwidth_is_told_before_the_arm_is_touched(reach_engine: Path, 
             env={**os.environ, "LD_PRELOAD": str(full_bus)},
         )  # fmt: skip
     assert done.returncode == ExitCode.MISSING, done.stderr
-    assert f"error: camera {camera} gives no pictures: No space left on device" in done.stderr
-    assert "hint: the USB bus has no bandwidth left: MJPG, a smaller size, a lower rate, or another port" in done.stderr
+    assert f"error: camera {camera} delivers no pictures: No space left on device" in done.stderr
+    assert (
+        "hint: the USB bus has no bandwidth left: use MJPG, a smaller size, a lower rate, or another port"
+        in done.stderr
+    )
     assert log.packets == []

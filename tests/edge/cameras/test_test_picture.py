@@ -1,4 +1,4 @@
-"""The camera without a camera: it moves, and costs what a USB camera costs."""
+"""The test picture camera: it moves, and needs as much computation as a USB camera."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 
 from sefa_edge.edge.cameras.camera import CameraAddress, CameraRequest, parse_address
 from sefa_edge.edge.cameras.opening import make_source
-from sefa_edge.edge.cameras.test_picture import VARIETY, draw_test_picture
+from sefa_edge.edge.cameras.test_picture import PICTURES, draw_test_picture
 from sefa_edge.edge.pictures import decode_picture, encode_jpeg
 
 
-def test_the_word_and_its_longer_form_mean_the_same() -> None:
-    # A camera process is told `KIND:TARGET`.
+def test_the_short_and_the_long_form_mean_the_same() -> None:
+    # A camera process gets `KIND:TARGET`.
     assert parse_address("test") == parse_address("test:") == CameraAddress("test", "")
 
 
@@ -40,7 +40,7 @@ def test_a_jpeg_of_it_is_as_large_as_a_camera_s() -> None:
     assert np.abs(decode_picture(encoded).astype(int) - draw_test_picture(3)).mean() < 9
 
 
-def test_pictures_come_back_after_a_while() -> None:
-    np.testing.assert_array_equal(draw_test_picture(1), draw_test_picture(1 + VARIETY))
-    pictures = {draw_test_picture(index).tobytes() for index in range(VARIETY)}
-    assert len(pictures) == VARIETY
+def test_frames_return_after_a_while() -> None:
+    np.testing.assert_array_equal(draw_test_picture(1), draw_test_picture(1 + PICTURES))
+    pictures = {draw_test_picture(index).tobytes() for index in range(PICTURES)}
+    assert len(pictures) == PICTURES

@@ -1,4 +1,4 @@
-"""V4L2 without a camera: the kernel's layout, words, modes, stamps, locked controls. With one: tests/v4l2."""
+"""V4L2 without a camera: structure layout, addresses, modes, time stamps, controls. With one: tests/v4l2."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def value_here(name: str) -> object:
     return sizeof(known) if isinstance(known, type) and issubclass(known, Structure) else known
 
 
-# -- words ---------------------------------------------------------
+# -- addresses ---------------------------------------------------------
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def machine(tmp_path: Path) -> Path:
         ("@front", "@front", None),
     ],
 )
-def test_word_and_profile(word: str, device: str, profile: str | None) -> None:
+def test_address_and_profile(word: str, device: str, profile: str | None) -> None:
     assert parse_word(word) == CameraWord(device, profile)
 
 
@@ -123,13 +123,13 @@ def test_devices_are_found_by_index_name_and_part(machine: Path) -> None:
     assert find_device("by-id/usb-046d_C920_B2-video-index0", machine) == whole
     assert find_device("C920_B2", machine) == whole
     assert find_device("by-id/usb-046d_C920_A1-video-index1", machine).endswith("A1-video-index1")
-    assert find_device("C920_A1", machine).endswith("A1-video-index0"), "metadata is no picture"
+    assert find_device("C920_A1", machine).endswith("A1-video-index0"), "metadata is not a capture node"
 
 
-def test_what_is_ambiguous_or_absent_is_told_with_what_there_is(machine: Path, tmp_path: Path) -> None:
-    with pytest.raises(MissingError, match="fits 2 cameras: usb-046d_C920_A1-video-index0, usb-046d_C920_B2"):
+def test_ambiguous_and_missing_names_list_the_candidates(machine: Path, tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="matches 2 cameras: usb-046d_C920_A1-video-index0, usb-046d_C920_B2"):
         find_device("C920", machine)
-    with pytest.raises(MissingError, match="no camera is called 'Brio'") as refused:
+    with pytest.raises(MissingError, match="no camera is named 'Brio'") as refused:
         find_device("Brio", machine)
     assert "usb-046d_C920_B2-video-index0" in refused.value.hint
     with pytest.raises(MissingError) as refused:
@@ -160,7 +160,7 @@ def test_where_a_camera_is_plugged_in(tmp_path: Path) -> None:
     assert usb_port_of("/dev/video5", tmp_path) is None
 
 
-def test_what_is_no_camera_is_refused(tmp_path: Path) -> None:
+def test_a_node_that_is_not_a_camera_is_refused(tmp_path: Path) -> None:
     def opening(word: str) -> None:
         make_source(CameraRequest("front", parse_address(word), 30.0, 96, 96)).open()
 
@@ -193,14 +193,14 @@ def test_larger_pictures_are_better_than_small_ones() -> None:
     assert choose_mode(offered, 30.0, None).width == 1280
 
 
-def test_a_driver_that_lists_nothing_is_asked_for_the_usual() -> None:
+def test_a_driver_that_lists_nothing_gets_the_usual_request() -> None:
     assert choose_mode((), 30.0, 480) == Mode("MJPG", 640, 480, 30.0)
 
 
-def test_formats_that_nobody_decodes_are_named() -> None:
-    with pytest.raises(InputError, match="gives BG10, none of which"):
+def test_unsupported_formats_are_reported() -> None:
+    with pytest.raises(InputError, match="delivers BG10, none of which"):
         choose_mode((Mode("BG10", 640, 480, 30.0),), 30.0, None)
-    with pytest.raises(InputError, match=r"gives R\?GB, which is not decoded"):
+    with pytest.raises(InputError, match=r"delivers R\?GB, which is not supported"):
         check_given(ANY_WEBCAM[0], Mode("R\x1bGB", 640, 480, 30.0), None)
 
 
@@ -211,39 +211,39 @@ def test_profile_must_name_a_format_of_the_camera() -> None:
     assert refused.value.hint == "it has YUYV"
 
 
-def test_what_the_driver_changed_is_told_and_with_a_profile_refused() -> None:
+def test_changes_by_the_driver_are_reported_and_with_a_profile_refused() -> None:
     wanted = Mode("MJPG", 640, 480, 30.0)
     assert check_given(wanted, Mode("MJPG", 640, 480, 30.0), None) is None
-    assert check_given(wanted, Mode("MJPG", 640, 480, 0.0), None) is None, "a rate that is not told may be right"
-    told = check_given(wanted, Mode("MJPG", 640, 480, 15.0), camera_profile())
-    assert told == "asked for MJPG 640x480 at 30 Hz, the camera gives MJPG 640x480 at 15 Hz"
+    assert check_given(wanted, Mode("MJPG", 640, 480, 0.0), None) is None, "an unreported rate may be right"
+    output = check_given(wanted, Mode("MJPG", 640, 480, 15.0), camera_profile())
+    assert output == "MJPG 640x480 at 30 Hz was requested, but the camera delivers MJPG 640x480 at 15 Hz"
     assert check_given(wanted, Mode("MJPG", 800, 600, 30.0), None) is not None
-    with pytest.raises(InputError, match="gives YUYV 333x222"):
+    with pytest.raises(InputError, match="delivers YUYV 333x222"):
         check_given(wanted, Mode("YUYV", 333, 222, 30.0), None)
-    with pytest.raises(InputError, match="the camera gives MJPG 800x600"):
+    with pytest.raises(InputError, match="the camera delivers MJPG 800x600"):
         check_given(wanted, Mode("MJPG", 800, 600, 30.0), camera_profile())
 
 
-def test_modes_in_words() -> None:
+def test_modes_as_text() -> None:
     assert describe((Mode("MJPG", 640, 480, 30.0), Mode("MJPG", 640, 480, 7.5))) == ["MJPG 640x480: 30, 7.5 Hz"]
 
 
 # -- stamps ---------------------------------------------------------
 
 
-def test_a_monotonic_stamp_is_believed_however_old_it_gets() -> None:
+def test_a_monotonic_stamp_is_trusted_however_old_it_is() -> None:
     rule = StampRule()
     assert rule.capture_ns(s_to_ns(1), MONOTONIC, s_to_ns(1.02)) == s_to_ns(1)
     assert rule.capture_ns(s_to_ns(2), MONOTONIC, s_to_ns(9)) == s_to_ns(2), "stale must show as stale"
 
 
-def test_a_broken_clock_is_never_believed() -> None:
+def test_a_broken_clock_is_never_trusted() -> None:
     rule = StampRule()
     assert rule.capture_ns(s_to_ns(1), MONOTONIC, s_to_ns(9)) == s_to_ns(9)
     assert rule.capture_ns(s_to_ns(9.01), MONOTONIC, s_to_ns(9.02)) == s_to_ns(9.02)
 
 
-def test_stamps_of_no_known_clock_are_believed_while_plausible() -> None:
+def test_stamps_of_an_unknown_clock_are_used_while_plausible() -> None:
     rule = StampRule()
     assert rule.capture_ns(ms_to_ns(1000), 0, ms_to_ns(1020)) == ms_to_ns(1000)
     assert rule.capture_ns(0, 0, s_to_ns(5)) == s_to_ns(5)
@@ -252,7 +252,7 @@ def test_stamps_of_no_known_clock_are_believed_while_plausible() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**13), st.sampled_from([0, MONOTONIC, 0x4000]), st.integers(0, 10**13))))
-def test_no_picture_is_caught_after_it_arrived(pictures: list[tuple[int, int, int]]) -> None:
+def test_no_frame_is_captured_after_its_arrival(pictures: list[tuple[int, int, int]]) -> None:
     rule = StampRule()
     for stamp_ns, flags, received_ns in pictures:
         assert rule.capture_ns(stamp_ns, flags, received_ns) <= received_ns
@@ -262,7 +262,7 @@ def test_no_picture_is_caught_after_it_arrived(pictures: list[tuple[int, int, in
 
 
 class PaperCamera:
-    """The controls of a UVC camera: a value is refused while its automatic is on, as uvcvideo does."""
+    """The controls of a UVC camera: a value is refused while its automatic mode is on, as in uvcvideo."""
 
     path = "/dev/video0"
 
@@ -296,7 +296,7 @@ class PaperCamera:
         self.values[number] = self._keeps_gain if number == GAIN and self._keeps_gain is not None else value
 
 
-def test_controls_are_locked_by_hand_before_the_value() -> None:
+def test_controls_are_set_to_manual_before_the_value() -> None:
     camera = PaperCamera()
     lock_controls(camera, camera_profile(exposure_100us=156, white_balance_k=4600, power_line_hz=50, gain=12))
     assert camera.values[EXPOSURE_AUTO] == 1
@@ -307,7 +307,7 @@ def test_controls_are_locked_by_hand_before_the_value() -> None:
     assert AUTO_GAIN not in camera.values, "a camera without automatic gain has no switch for it"
 
 
-def test_automatic_is_what_the_camera_calls_so() -> None:
+def test_automatic_uses_the_mode_that_the_camera_accepts() -> None:
     camera = PaperCamera()
     camera.values[EXPOSURE_AUTO] = 1
     lock_controls(camera, camera_profile(exposure_100us="auto"))
@@ -323,10 +323,10 @@ def test_a_profile_that_says_nothing_writes_nothing() -> None:
 def test_refusals_are_one_clear_line() -> None:
     with pytest.raises(InputError, match="has no control for focus"):
         lock_controls(PaperCamera(), camera_profile(focus=10))
-    with pytest.raises(InputError, match="refuses white_balance_k: 'a control' does not take 9000") as refused:
+    with pytest.raises(InputError, match="refuses white_balance_k: 'a control' does not accept 9000") as refused:
         lock_controls(PaperCamera(), camera_profile(white_balance_k=9000))
-    assert refused.value.hint.startswith("it takes 2800 to 6500")
-    with pytest.raises(InputError, match="does not keep gain: 'a control' was set to 12 and is 8"):
+    assert refused.value.hint.startswith("it accepts 2800 to 6500")
+    with pytest.raises(InputError, match="did not keep gain: 'a control' was set to 12 and reads 8"):
         lock_controls(PaperCamera(keeps_gain=8), camera_profile(gain=12))
     assert FOCUS_ABSOLUTE not in PaperCamera().values
 

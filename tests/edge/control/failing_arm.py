@@ -66,8 +66,8 @@ class FailingArm(PlantArm):
         self._called("send")
         super().send(goal)
 
-    def check_stance(self) -> None:
-        self._called("check_stance")
+    def check_position_limits(self) -> None:
+        self._called("check_position_limits")
 
     def read_torque(self) -> TorqueReading:
         self._called("read_torque")

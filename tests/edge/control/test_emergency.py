@@ -62,7 +62,7 @@ def alarm(stand: Stand) -> Iterator[None]:
     """SIGALRM is what SIGQUIT is in the control process."""
 
     def ask(_number: int, _frame: FrameType | None) -> None:
-        stand.emergency.ask()
+        stand.emergency.request()
 
     before = signal.signal(signal.SIGALRM, ask)
     yield
@@ -74,17 +74,17 @@ def test_torque_off_is_sent_at_once_and_the_rest_is_refused_until_it_was_taken(s
     arm = stand.open()
     arm.enable_torque()
     stand.written.clear()
-    stand.emergency.ask()
+    stand.emergency.request()
     with pytest.raises(ArmInterrupted):
         arm.send(JointGoal(1, 0, 1, np.array(PROFILE.start_pose_deg)))
     with pytest.raises(ArmInterrupted):
         arm.read_state()
-    assert stand.emergency.take()
-    assert not stand.emergency.take()
+    assert stand.emergency.take_request()
+    assert not stand.emergency.take_request()
     arm.release_torque()
     assert stand.written == ["off", "off"]
     arm.close()
-    stand.emergency.ask()  # nothing is open any more
+    stand.emergency.request()  # nothing is open any more
 
 
 @pytest.mark.usefixtures("alarm")
@@ -114,10 +114,10 @@ def test_a_tick_that_waits_for_a_silent_servo_is_cut_short(stand: Stand, command
     links.waiting_events.append(command)
     signal.setitimer(signal.ITIMER_REAL, 0.03)
     ticks = 0
-    while not stand.emergency.asked and ticks < 20:
+    while not stand.emergency.requested and ticks < 20:
         loop.tick(pacer.wait())
         ticks += 1
-    assert stand.emergency.take()
+    assert stand.emergency.take_request()
     links.waiting_events.append(Command.EMERGENCY)
     loop.tick(pacer.wait())
     assert loop.state.mode is Mode.EMERGENCY

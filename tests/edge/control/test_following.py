@@ -314,7 +314,7 @@ def test_a_servo_that_lost_its_power_is_left_out_while_the_others_hold(bench: Be
 def test_positions_that_cannot_be_true_are_a_fault_of_their_joint(bench: Bench) -> None:
     bench.follower.lead(np.full(N, 20.0))
     places = iter(range(0, 4096, 37))
-    bench.bus.servos[ELBOW].tell_position = lambda _: next(places) * 29 % 4096
+    bench.bus.servos[ELBOW].report_position = lambda _: next(places) * 29 % 4096
     bench.run(0.5)
     assert "positions that its joint cannot have reached (elbow_flex)" in str(bench.follower.fault)
     assert bench.stands

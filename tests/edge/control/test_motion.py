@@ -94,9 +94,9 @@ def test_a_setpoint_that_is_not_a_number_is_a_fault_and_not_sent() -> None:
 
 def test_an_emergency_stop_during_the_check_of_the_stance_leaves_the_torque_off() -> None:
     bench = Bench()
-    bench.arm.fail("check_stance", INTERRUPTED)
+    bench.arm.fail("check_position_limits", INTERRUPTED)
     bench.tick(Command.ARM)
-    bench.until(lambda _: "check_stance" in bench.arm.calls)
+    bench.until(lambda _: "check_position_limits" in bench.arm.calls)
     assert bench.loop.state.mode is Mode.IDLE
     assert "enable_torque" not in bench.arm.calls
     assert bench.tick(Command.EMERGENCY).mode is Mode.RELEASED
@@ -105,7 +105,7 @@ def test_an_emergency_stop_during_the_check_of_the_stance_leaves_the_torque_off(
 
 def test_a_stance_that_is_not_allowed_leaves_the_arm_untouched() -> None:
     bench = Bench()
-    bench.arm.fail("check_stance", OUTSIDE)
+    bench.arm.fail("check_position_limits", OUTSIDE)
     bench.tick(Command.ARM)
     report = bench.until(lambda report: bool(report.fault))
     assert (report.mode, report.fault, report.fault_joints) == (Mode.IDLE, Fault.OUTSIDE_RANGE, 1 << 2)
@@ -160,7 +160,7 @@ def test_an_arm_that_a_program_leads_holds_after_a_fault_and_ends() -> None:
 def test_commands_wait_for_the_checks_and_run_follows_arm() -> None:
     bench = Bench()
     bench.run()
-    assert bench.arm.calls.index("check_stance") < bench.arm.calls.index("enable_torque")
+    assert bench.arm.calls.index("check_position_limits") < bench.arm.calls.index("enable_torque")
     assert bench.motion.patience_ticks == PROFILE.goal_timeout_ms * 1_000_000 // PERIOD_NS
 
 

@@ -114,17 +114,17 @@ def test_torque_that_cannot_be_read_is_unknown(bench: Bench) -> None:
     ],
 )
 def test_what_forbids_torque_on(bench: Bench, error: None, fault: Fault | None, joints: int) -> None:
-    bench.arm.fail("check_stance", error)
-    assert bench.watched.check_stance(bench.now_ns) is fault
+    bench.arm.fail("check_position_limits", error)
+    assert bench.watched.check_position_limits(bench.now_ns) is fault
     assert bench.watched.fault_joints == joints
     assert bench.watched.fault_detail == (str(OUTSIDE) if fault is Fault.OUTSIDE_RANGE else "")
     assert bench.watched.lost == (fault is Fault.ARM_DISCONNECTED)
 
 
 def test_an_emergency_stop_goes_before_every_request(armed: Bench) -> None:
-    armed.arm.fail("check_stance", INTERRUPTED)
+    armed.arm.fail("check_position_limits", INTERRUPTED)
     with pytest.raises(ArmInterrupted):
-        armed.watched.check_stance(armed.now_ns)
+        armed.watched.check_position_limits(armed.now_ns)
     armed.arm.fail("read_state", INTERRUPTED)
     assert armed.read() is None
     assert armed.watched.heard.all()

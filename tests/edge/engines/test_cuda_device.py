@@ -26,7 +26,7 @@ CAPTURE = ("cuStreamBeginCapture_v2", "cuStreamEndCapture", "cuGraphInstantiateW
 
 
 class StandIn:
-    """The stand-in driver as the tests see it: what lives, what was called, and its one operation."""
+    """Access to the stand-in driver: what is allocated, what was called, and its one operation."""
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
@@ -148,7 +148,7 @@ def test_graph_replays_with_new_inputs_and_without_new_calls(stand_in: StandIn) 
 
 
 @pytest.mark.parametrize("step", [*CAPTURE, "stub_enqueue_add", "cuMemcpyHtoDAsync_v2"])
-def test_plain_work_goes_on_after_a_failed_capture(
+def test_plain_work_continues_after_a_failed_capture(
     stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     device = open_device(stand_in)
@@ -175,7 +175,7 @@ def test_waiting_spins_or_sleeps_as_asked(stand_in: StandIn, synchronise: Synchr
 
 
 @pytest.mark.parametrize("function", [*OPENING, "cuStreamCreateWithPriority", "cuEventCreate"])
-def test_failing_to_open_is_named_and_leaves_nothing(
+def test_a_failed_opening_is_reported_and_releases_everything(
     stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, function: str
 ) -> None:
     monkeypatch.setenv("STUB_CUDA_FAIL", f"{function}:2")
@@ -184,7 +184,7 @@ def test_failing_to_open_is_named_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("function", BUFFERS)
-def test_failing_to_allocate_is_named(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, function: str) -> None:
+def test_a_failed_allocation_is_reported(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, function: str) -> None:
     with ExitStack() as ending:
         device = open_device(stand_in)
         ending.callback(device.close)
@@ -198,7 +198,9 @@ def test_failing_to_allocate_is_named(stand_in: StandIn, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     "function", ["cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2", "cuEventRecord", "cuEventSynchronize", "cuGraphLaunch"]
 )
-def test_failing_to_run_is_a_fault_and_named(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, function: str) -> None:
+def test_a_failed_call_is_a_fault_and_is_reported(
+    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
     device = open_device(stand_in)
     source, target = device.buffer((4,), "float32"), device.buffer((4,), "float32")
     work = stand_in.add(device, source, target, 1.0)
@@ -225,7 +227,9 @@ def test_an_error_without_a_name_keeps_its_number(stand_in: StandIn, monkeypatch
         driver.call("cuInit", 0)
 
 
-def test_a_driver_without_gpu_and_no_driver_are_told(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_without_gpu_and_a_missing_driver_are_reported(
+    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("STUB_CUDA_DEVICES", "0")
     with pytest.raises(MissingError, match="CUDA_ERROR_NO_DEVICE"):
         open_device(stand_in)

@@ -1,4 +1,4 @@
-"""Opening engines: what a file is, whether it fits its card, and what is refused with which words."""
+"""Opening engines: the kind of file, whether it matches its card, and the error messages."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_refuses_inputs_of_another_shape_or_type(reach_engine: Path) -> None:
         (b"<html><body>404", "HTML page"),
     ],
 )
-def test_says_what_a_stranger_seems_to_be(tmp_path: Path, head: bytes, words: str) -> None:
+def test_says_what_an_unknown_file_seems_to_be(tmp_path: Path, head: bytes, words: str) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(head)
     with pytest.raises(EngineError, match=words):

@@ -26,7 +26,7 @@ def writer(content: bytes) -> Callable[[Path], object]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where graphs are kept, once one is."""
+    """The folder of stored graphs, once there is one."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "sefa-edge" / "onnxruntime"
 
@@ -39,11 +39,11 @@ def chunk(engine: Path, options: EngineOptions) -> np.ndarray:
     return found
 
 
-def test_gives_back_what_was_kept_and_nothing_else(folder: Path) -> None:
-    assert engine_cache.recall(KEY) is None
-    assert not folder.exists()  # looking makes nothing
-    engine_cache.keep(KEY, writer(b"a graph"))
-    assert engine_cache.recall(KEY) == b"a graph"
+def test_returns_what_was_stored_and_nothing_else(folder: Path) -> None:
+    assert engine_cache.load(KEY) is None
+    assert not folder.exists()  # loading creates nothing
+    engine_cache.store(KEY, writer(b"a graph"))
+    assert engine_cache.load(KEY) == b"a graph"
     assert folder.stat().st_mode & 0o077 == 0
     assert [file.name for file in folder.iterdir()] == [f"{KEY}.graph"]
 
@@ -57,44 +57,44 @@ def test_gives_back_what_was_kept_and_nothing_else(folder: Path) -> None:
     ],
 )
 def test_another_engine_version_or_option_is_another_key(folder: Path, facts: tuple[str, str, str]) -> None:
-    engine_cache.keep(KEY, writer(b"a graph"))
+    engine_cache.store(KEY, writer(b"a graph"))
     other = engine_cache.cache_key(*facts)
-    assert engine_cache.recall(other) is None
+    assert engine_cache.load(other) is None
     (folder / f"{KEY}.graph").rename(folder / f"{other}.graph")
-    assert engine_cache.recall(other) is None  # a file under another's name
+    assert engine_cache.load(other) is None  # a file under another key's name
 
 
 @pytest.mark.parametrize("damage", [b"", b"short", b"\0" * 32, b"\0" * 39])
 def test_damaged_file_is_ignored(folder: Path, damage: bytes) -> None:
-    engine_cache.keep(KEY, writer(b"a graph"))
+    engine_cache.store(KEY, writer(b"a graph"))
     (folder / f"{KEY}.graph").write_bytes(damage)
-    assert engine_cache.recall(KEY) is None
+    assert engine_cache.load(KEY) is None
 
 
 @pytest.mark.parametrize("position", [0, 31, 32, -1])
 def test_one_flipped_bit_is_damage(folder: Path, position: int) -> None:
-    engine_cache.keep(KEY, writer(b"a graph"))
+    engine_cache.store(KEY, writer(b"a graph"))
     path = folder / f"{KEY}.graph"
     content = bytearray(path.read_bytes())
     content[position] ^= 1
     path.write_bytes(content)
-    assert engine_cache.recall(KEY) is None
+    assert engine_cache.load(KEY) is None
 
 
-def test_folder_that_others_may_write_to_is_not_trusted(folder: Path) -> None:
-    engine_cache.keep(KEY, writer(b"a graph"))
+def test_a_folder_that_others_can_write_to_is_not_trusted(folder: Path) -> None:
+    engine_cache.store(KEY, writer(b"a graph"))
     folder.chmod(0o777)
-    assert engine_cache.recall(KEY) is None
-    engine_cache.keep(KEY, writer(b"another"))
+    assert engine_cache.load(KEY) is None
+    engine_cache.store(KEY, writer(b"another"))
     folder.chmod(0o700)
-    assert engine_cache.recall(KEY) == b"a graph"
+    assert engine_cache.load(KEY) == b"a graph"
 
 
 def test_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    engine_cache.keep(KEY, writer(b"a graph"))
-    assert engine_cache.recall(KEY) is None
+    engine_cache.store(KEY, writer(b"a graph"))
+    assert engine_cache.load(KEY) is None
 
 
 def test_writer_that_fails_leaves_nothing(folder: Path) -> None:
@@ -102,47 +102,47 @@ def test_writer_that_fails_leaves_nothing(folder: Path) -> None:
         path.write_bytes(b"half")
         raise OSError("no space left")
 
-    engine_cache.keep(KEY, full)
+    engine_cache.store(KEY, full)
     assert list(folder.iterdir()) == []
 
 
-def test_large_graph_is_not_kept(folder: Path) -> None:
+def test_a_large_graph_is_not_stored(folder: Path) -> None:
     def large(path: Path) -> None:
         path.touch()
         os.truncate(path, engine_cache.MAX_BYTES + 1)
 
-    engine_cache.keep(KEY, large)
+    engine_cache.store(KEY, large)
     assert list(folder.iterdir()) == []
 
 
 def test_oldest_graphs_are_forgotten(folder: Path) -> None:
     keys = [engine_cache.cache_key(f"{number:064x}", "", "") for number in range(engine_cache.MAX_FILES + 2)]
     for age, key in enumerate(keys):
-        engine_cache.keep(key, writer(b"a graph"))
+        engine_cache.store(key, writer(b"a graph"))
         os.utime(folder / f"{key}.graph", (age, age))
-    engine_cache.keep(KEY, writer(b"the newest"))
+    engine_cache.store(KEY, writer(b"the newest"))
     assert len(list(folder.iterdir())) == engine_cache.MAX_FILES
-    assert engine_cache.recall(keys[0]) is None
-    assert engine_cache.recall(KEY) == b"the newest"
+    assert engine_cache.load(keys[0]) is None
+    assert engine_cache.load(KEY) == b"the newest"
 
 
 def test_xdg_home_and_neither(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # the standard says to ignore it
-    engine_cache.keep(KEY, writer(b"a graph"))
+    engine_cache.store(KEY, writer(b"a graph"))
     assert (tmp_path / ".cache" / "sefa-edge" / "onnxruntime" / f"{KEY}.graph").is_file()
     monkeypatch.delenv("HOME")
     monkeypatch.delenv("XDG_CACHE_HOME")
-    engine_cache.keep(KEY, writer(b"a graph"))
-    assert engine_cache.recall(KEY) is None
+    engine_cache.store(KEY, writer(b"a graph"))
+    assert engine_cache.load(KEY) is None
 
 
 def test_writers_at_the_same_time(folder: Path) -> None:
     program = (
         "import sys; from sefa_edge.edge.engines import cache as engine_cache\n"
         "for _ in range(50):\n"
-        "    engine_cache.keep(sys.argv[1], lambda path: path.write_bytes(sys.argv[2].encode() * 20_000))\n"
-        "    content = engine_cache.recall(sys.argv[1])\n"
+        "    engine_cache.store(sys.argv[1], lambda path: path.write_bytes(sys.argv[2].encode() * 20_000))\n"
+        "    content = engine_cache.load(sys.argv[1])\n"
         "    assert content is not None and content[:1] * 20_000 == content, 'mixed'\n"
     )
     writers = [subprocess.Popen([sys.executable, "-c", program, KEY, letter]) for letter in "abc"]
@@ -160,19 +160,19 @@ def test_engine_acts_the_same_from_the_cache(folder: Path, reach_engine: Path) -
     assert kept.stat().st_mtime_ns == written_ns  # found, hence not made again
 
 
-def test_engine_mends_a_damaged_cache(folder: Path, reach_engine: Path) -> None:
+def test_a_damaged_cache_is_replaced(folder: Path, reach_engine: Path) -> None:
     expected = chunk(reach_engine, ALWAYS)
     (kept,) = folder.iterdir()
     whole = kept.read_bytes()
     kept.write_bytes(whole[:-1])
     np.testing.assert_array_equal(chunk(reach_engine, ALWAYS), expected)
-    assert engine_cache.recall(kept.stem) is not None
+    assert engine_cache.load(kept.stem) is not None
 
 
-def test_engine_survives_a_sealed_file_that_is_no_graph(folder: Path, reach_engine: Path) -> None:
+def test_a_valid_cache_file_without_a_graph_does_no_harm(folder: Path, reach_engine: Path) -> None:
     expected = chunk(reach_engine, ALWAYS)
     (kept,) = folder.iterdir()
-    engine_cache.keep(kept.stem, writer(b"whole, and nonsense"))
+    engine_cache.store(kept.stem, writer(b"whole, and nonsense"))
     np.testing.assert_array_equal(chunk(reach_engine, ALWAYS), expected)
 
 

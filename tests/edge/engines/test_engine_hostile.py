@@ -1,7 +1,7 @@
-"""Engines that mean harm, or were broken on the way: each is one clear line, in bounded memory.
+"""Malicious and damaged engines: each is one clear error line, in limited memory.
 
-Graphs that ONNX Runtime would run for ever (loops, functions that double each other) are refused by the rules that
-export, build and inspect apply; see `profiles/onnxfile/rules.py`. Here is what loading or running finds.
+Graphs that ONNX Runtime would run forever (loops, functions that double each other) are refused by the rules that
+export, build and inspect apply; see `profiles/onnxfile/rules.py`. These tests are about loading and running.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 EngineMaker = Callable[[Path], Path]
 MEMORY_BYTES = 8 << 30
-"""Address space of the process that opens the engine: a net under what the engine itself limits to 2 GB."""
+"""Address space limit of the process that opens the engine, in addition to the engine's own limit of 2 GB."""
 
 OPEN = f"""
 import resource, sys
@@ -46,7 +46,7 @@ except SefaError as error:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """What of the file is not as it should be; inputs and output always fit the card."""
+    """What is wrong in the file; inputs and output always match the card."""
 
     nodes: Sequence[NodeProto]
     initializers: Sequence[TensorProto] = ()
@@ -56,7 +56,7 @@ class Broken:
 
 
 def rebuilt(engine: Path, broken: Broken) -> Path:
-    """Replace the engine by another one, and let its card vouch for it."""
+    """Replace the engine by another one, and update the hash in its card."""
     from onnx import TensorProto, helper
 
     inputs = [
@@ -91,7 +91,7 @@ def tensor(name: str, value: np.ndarray | np.float32) -> TensorProto:
 
 
 def declared(dims: list[int]) -> TensorProto:
-    """A tensor that claims a size and brings no values."""
+    """A tensor that states a size but has no values."""
     from onnx import TensorProto
 
     proto = TensorProto(name="w", data_type=TensorProto.FLOAT)
@@ -122,7 +122,7 @@ def hostile(case: str) -> Broken:
             [
                 node("ReduceMax", ["noise"], "top", keepdims=0),
                 node("Cast", ["top"], "none", to=TensorProto.INT64),
-                node("Add", ["s", "none"], "shape"),  # known only when it runs
+                node("Add", ["s", "none"], "shape"),  # detected only when it runs
                 node("ConstantOfShape", ["shape"], "w"),
                 *largest_of_w(),
             ],
@@ -168,7 +168,7 @@ CASES = (
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_one_clear_line(tmp_path: Path, make_reach_engine: EngineMaker, case: str) -> None:
+def test_each_is_one_clear_line(tmp_path: Path, make_reach_engine: EngineMaker, case: str) -> None:
     engine = rebuilt(make_reach_engine(tmp_path), hostile(case))
     done = subprocess.run([sys.executable, "-c", OPEN, str(engine)], capture_output=True, text=True, timeout=60)
     assert done.stderr == ""

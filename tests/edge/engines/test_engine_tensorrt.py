@@ -1,4 +1,4 @@
-"""TensorRT plans: their header, whether they fit the machine, and each refusal. None of it needs a GPU or TensorRT."""
+"""TensorRT plans: header, match with the machine, and every error. Needs neither a GPU nor TensorRT."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ SPEC = PlanSpec(
 
 
 def write_plan(folder: Path, make_engine: Callable[[Path], Path], content: bytes, **changes: object) -> Path:
-    """`model.plan` with a card of its own, made from the card of the reach engine."""
+    """`model.plan` with a card derived from the reach engine's."""
     card = json.loads(card_path(make_engine(folder)).read_text())
     plan = folder / "model.plan"
     plan.write_bytes(content)
-    told = {"engine_file": plan.name, "engine_sha256": sha256_of(plan), "format": "tensorrt"}
-    card_path(plan).write_text(json.dumps(card | told | {"plan": SPEC.model_dump()} | changes))
+    facts = {"engine_file": plan.name, "engine_sha256": sha256_of(plan), "format": "tensorrt"}
+    card_path(plan).write_text(json.dumps(card | facts | {"plan": SPEC.model_dump()} | changes))
     return plan
 
 
-def test_header_tells_library_and_version(tmp_path: Path) -> None:
+def test_the_header_contains_library_and_version(tmp_path: Path) -> None:
     plan = tmp_path / "model.plan"
     plan.write_bytes(PLAN)
     assert read_plan_header(plan) == PlanHeader("tensorrt", (10, 3, 0, 26))
@@ -65,7 +65,7 @@ def test_header_tells_library_and_version(tmp_path: Path) -> None:
     ("version", "fits"),
     [
         ("10.3.0.26", True),
-        ("10.3.0", True),  # all that JetPack's module tells
+        ("10.3.0", True),  # all that JetPack's module reports
         ("10.3.0.post1", True),
         ("10.3.0.30", False),
         ("10.3.1", False),
@@ -74,14 +74,14 @@ def test_header_tells_library_and_version(tmp_path: Path) -> None:
         ("", False),
     ],
 )
-def test_versions_are_compared_as_far_as_they_are_told(version: str, fits: bool) -> None:
+def test_versions_are_compared_as_far_as_they_are_given(version: str, fits: bool) -> None:
     assert PlanHeader("tensorrt", (10, 3, 0, 26)).is_of(version) == fits
 
 
 def test_a_plan_of_another_version_is_refused_with_what_to_do() -> None:
     header = PlanHeader("tensorrt", (10, 3, 0, 26))
     check_version(Path("model.plan"), header, SPEC, "10.3.0")
-    with pytest.raises(EngineError, match=r"built by TensorRT 10\.3\.0\.26, and TensorRT 10\.16\.2 is") as caught:
+    with pytest.raises(EngineError, match=r"built by TensorRT 10\.3\.0\.26, but TensorRT 10\.16\.2 is") as caught:
         check_version(Path("model.plan"), header, SPEC, "10.16.2")
     assert "sefa-edge build" in caught.value.hint
     assert caught.value.exit_code == 2
@@ -89,7 +89,7 @@ def test_a_plan_of_another_version_is_refused_with_what_to_do() -> None:
         check_version(Path("model.plan"), header, SPEC.model_copy(update={"library_version": "8.6.2"}), "10.3.0")
 
 
-def test_the_machine_that_built_it_takes_it_without_a_word() -> None:
+def test_the_machine_that_built_it_accepts_it_without_a_note() -> None:
     assert check_unit(Path("model.plan"), SPEC, ORIN, NANO) == []
 
 
@@ -117,7 +117,7 @@ def test_a_jetsons_plan_is_refused_on_a_workstation() -> None:
 def test_another_power_mode_is_a_note() -> None:
     notes = check_unit(Path("model.plan"), SPEC.model_copy(update={"power_mode": "15W"}), ORIN, NANO)
     assert len(notes) == 1
-    assert "power mode 15W, and MAXN_SUPER is set" in notes[0]
+    assert "power mode 15W, but MAXN_SUPER is set" in notes[0]
 
 
 def test_a_plan_built_ahead_of_time_fits_the_gpus_that_it_names() -> None:
@@ -138,7 +138,7 @@ def test_a_plan_built_ahead_of_time_fits_the_gpus_that_it_names() -> None:
         ("tensorrt_rtx", RTX_PLAN, "1.7.1.116", r"TensorRT-RTX 1\.7\.1\.116 plan.*not installed"),
     ],
 )
-def test_without_the_library_it_is_told_where_it_comes_from(
+def test_a_missing_library_is_reported_with_its_source(
     tmp_path: Path, make_reach_engine: Callable[[Path], Path], library: str, content: bytes, version: str, words: str
 ) -> None:
     if importlib.util.find_spec(library) or importlib.util.find_spec(f"{library}_bindings"):
@@ -165,5 +165,5 @@ def test_a_truncated_or_bare_plan_never_reaches_tensorrt(
     with pytest.raises(InputError, match="not the file that its card describes"):
         open_engine(plan)
     card_path(plan).unlink()
-    with pytest.raises(InputError, match=r"no policy card: model\.plan\.json is not beside it"):
+    with pytest.raises(InputError, match=r"no policy card: model\.plan\.json is not in the same folder"):
         open_engine(plan)

@@ -35,18 +35,18 @@ def test_a_folder_is_its_engine(tmp_path: Path, make_reach_engine: Callable[[Pat
     assert engine_at(str(engine)) == engine
 
 
-def test_a_plan_that_does_not_belong_here_is_passed_over(
+def test_a_plan_for_another_machine_is_skipped(
     tmp_path: Path, make_reach_engine: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     engine = make_reach_engine(tmp_path)
     (tmp_path / "model.plan").write_bytes(b"ftrt")
     assert engine_at(str(tmp_path)) == engine
     assert capsys.readouterr().err == (
-        f"note: {engine} is taken, not model.plan: has no policy card: model.plan.json is not beside it\n"
+        f"note: using {engine}, not model.plan: has no policy card: model.plan.json is not in the same folder\n"
     )
 
 
-def test_a_folder_with_nothing_better_says_nothing(
+def test_a_folder_with_nothing_better_prints_no_note(
     tmp_path: Path, make_reach_engine: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_reach_engine(tmp_path)
@@ -57,13 +57,15 @@ def test_a_folder_with_nothing_better_says_nothing(
 @pytest.mark.parametrize(
     ("names", "message", "hint"),
     [
-        ([], "is a folder without an engine; it is empty", "folder of an export"),
-        (["notes.txt", "a/"], "it holds a/, notes.txt", "folder of an export"),
-        (["checkpoint.json"], "it holds checkpoint.json", "sefa-edge export"),
+        ([], "contains no engine; it is empty", "folder of an export"),
+        (["notes.txt", "a/"], "it contains a/, notes.txt", "folder of an export"),
+        (["checkpoint.json"], "it contains checkpoint.json", "sefa-edge export"),
         (["model.plan"], "no engine for this machine: model.plan: has no policy card", "build"),
     ],
 )
-def test_a_folder_without_one_says_what_it_holds(tmp_path: Path, names: list[str], message: str, hint: str) -> None:
+def test_a_folder_without_an_engine_lists_its_contents(
+    tmp_path: Path, names: list[str], message: str, hint: str
+) -> None:
     for name in names:
         (tmp_path / name).mkdir() if name.endswith("/") else (tmp_path / name).write_bytes(b"ftrt")
     with pytest.raises(InputError, match=message) as caught:
@@ -71,12 +73,12 @@ def test_a_folder_without_one_says_what_it_holds(tmp_path: Path, names: list[str
     assert hint in caught.value.hint
 
 
-def test_a_missing_card_is_told(tmp_path: Path, make_reach_engine: Callable[[Path], Path]) -> None:
+def test_a_missing_card_is_reported(tmp_path: Path, make_reach_engine: Callable[[Path], Path]) -> None:
     engine = make_reach_engine(tmp_path)
     card_path(engine).unlink()
-    with pytest.raises(InputError, match=r"has no policy card: model\.json is not beside it") as caught:
+    with pytest.raises(InputError, match=r"has no policy card: model\.json is not in the same folder") as caught:
         load_card(engine)
-    assert "an engine needs its card beside it" in caught.value.hint
+    assert "an engine needs its card in the same folder" in caught.value.hint
 
 
 def test_something_else_without_a_card_is_called_what_it_is(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""8-bit arithmetic that x86 processors without VNNI get wrong: found in a file, refused where it would be computed."""
+"""8-bit arithmetic that saturates on x86 processors without VNNI: found in a file, refused on such processors."""
 
 from __future__ import annotations
 
@@ -105,8 +105,8 @@ def int8_engine(folder: Path, card: PolicyCard, largest: int) -> Path:
     model = h.make_model(graph, opset_imports=[h.make_opsetid("", 18)], ir_version=9)
     path = folder / "model.onnx"
     path.write_bytes(model.SerializeToString())
-    told = {"engine_sha256": sha256_of(path), "precision": "int8", "quantisation": QUANTISATION}
-    save_card(card.model_copy(update=told), path)
+    facts = {"engine_sha256": sha256_of(path), "precision": "int8", "quantisation": QUANTISATION}
+    save_card(card.model_copy(update=facts), path)
     return path
 
 
@@ -119,7 +119,7 @@ def as_cpu_form(folder: Path, card: PolicyCard, largest: int) -> Path:
     return path
 
 
-def test_of_a_folder_the_file_is_taken_that_this_processor_computes_rightly(
+def test_a_folder_yields_the_file_that_this_processor_computes_correctly(
     tmp_path: Path,
     reach_engine: Path,
     make_reach_engine: Callable[[Path], Path],
@@ -132,7 +132,7 @@ def test_of_a_folder_the_file_is_taken_that_this_processor_computes_rightly(
     said = capsys.readouterr().err
     if multiplies_with_saturation():
         assert taken == other
-        assert said.startswith(f"note: {other} is taken, not model.cpu.onnx: 8-bit weights in 1 layer(s)")
+        assert said.startswith(f"note: using {other}, not model.cpu.onnx: 8-bit weights in 1 layer(s)")
         assert said.count("\n") == 1
         card_path(other).unlink()
         with pytest.raises(InputError, match=r"model\.cpu\.onnx: 8-bit .*; model\.onnx: has no"):
@@ -141,7 +141,7 @@ def test_of_a_folder_the_file_is_taken_that_this_processor_computes_rightly(
         assert (taken, said) == (old, "")
 
 
-def test_the_form_for_cpus_goes_first_where_it_is_right(
+def test_the_file_for_cpus_is_preferred_where_it_is_correct(
     tmp_path: Path, reach_engine: Path, make_reach_engine: Callable[[Path], Path]
 ) -> None:
     new = as_cpu_form(tmp_path, load_card(reach_engine), EXACT_WEIGHT_LIMIT)
@@ -173,7 +173,7 @@ def test_the_form_for_tensorrt_is_computed_in_floating_point_and_passes() -> Non
     assert saturating_layers(graph) == []
 
 
-def test_inspect_tells_it(tmp_path: Path) -> None:
+def test_inspect_reports_it(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(quantised_bytes(127))
     judged = inspect_path(path, "onnxruntime")

@@ -1,4 +1,4 @@
-"""Children that wait for their configuration, and what a process knows of its own start."""
+"""Children that wait for their configuration, and the start time of a process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ sys.stderr.write(repr((read_config(int(sys.argv[2])), sorted(os.environ.keys() &
 
 @pytest.fixture
 def echo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Child, WithheldConfig]]:
-    """A child that tells what it was told."""
+    """A child that prints its configuration."""
     (tmp_path / "echo_config.py").write_text(ECHO.replace("sys.argv[2]", "sys.argv[-1]").replace("[3:]", "[1:-2]"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
     withheld = WithheldConfig('{"a": 1}')
@@ -52,14 +52,14 @@ def test_a_child_waits_for_its_configuration(echo: tuple[Child, WithheldConfig])
     assert child.stderr_tail().endswith(repr((b'{"a": 1}', sorted(LEAN))))
 
 
-def test_a_run_that_is_called_off_tells_nothing(echo: tuple[Child, WithheldConfig]) -> None:
+def test_without_a_configuration_nothing_is_printed(echo: tuple[Child, WithheldConfig]) -> None:
     child, withheld = echo
     withheld.close()
     assert child.wait(PATIENCE_S) == 0
     assert "(b''," in child.stderr_tail()
 
 
-def test_a_child_that_has_died_is_no_surprise_to_its_briefing(echo: tuple[Child, WithheldConfig]) -> None:
+def test_sending_a_configuration_to_a_dead_child_does_not_fail(echo: tuple[Child, WithheldConfig]) -> None:
     child, withheld = echo
     child.stop(0.0)
     withheld.send()
@@ -96,8 +96,8 @@ except MissingError as error:
 """
 
 
-def test_a_program_that_cannot_be_started_is_told(tmp_path: Path) -> None:
-    # An environment like this one, out of links: its interpreter can be taken away while it runs.
+def test_a_program_that_cannot_be_started_is_reported(tmp_path: Path) -> None:
+    # A copy of this environment made of links: its interpreter can be removed while it runs.
     (tmp_path / "bin").mkdir()
     python = tmp_path / "bin" / "python"
     python.symlink_to(sys.executable)

@@ -36,7 +36,7 @@ def test_a_full_channel_drops_and_counts_instead_of_waiting() -> None:
     far.close()
 
 
-def test_death_of_the_other_end_is_seen_after_its_last_words() -> None:
+def test_the_death_of_the_other_end_is_noticed_after_its_last_records() -> None:
     near, far = channel_pair()
     near.send(b"last words")
     near.close()
@@ -66,7 +66,7 @@ def test_wait_ends_when_a_record_arrives() -> None:
     far.close()
 
 
-def test_ring_gives_back_what_was_written_and_refuses_what_was_overwritten() -> None:
+def test_the_ring_returns_what_was_written_unless_it_was_overwritten() -> None:
     ring = FrameRing.create(4, 6, slots=8)
     pictures = np.random.default_rng(1).integers(0, 256, (10, 4, 6, 3), np.uint8)
     slots = [ring.write(sequence, picture) for sequence, picture in enumerate(pictures)]
@@ -126,7 +126,7 @@ def _all_until_the_end(channel: Channel) -> list[bytes]:
     raise AssertionError("the other end stays silent without ending")
 
 
-def test_last_words_are_heard_although_the_speaker_left_without_reading_ours() -> None:
+def test_last_records_arrive_although_the_sender_exited_without_reading_ours() -> None:
     near, far = channel_pair()
     near.send(b"unread")
     far.send(b"first")

@@ -1,4 +1,4 @@
-"""When inferences begin: in time for the next chunk, whatever they take."""
+"""When inferences begin: in time for the next chunk, whatever their duration."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def timing(horizon: int) -> TimingSpec:
 
 
 def play(schedule: InferenceSchedule, horizon: int, durations_ns: list[int]) -> list[tuple[int, int, int]]:
-    """(begun, ended, its plan's end) of inferences that begin when they are due, on what is seen then."""
+    """(begin, end, last step) of inferences that begin when they are due, on the input at that time."""
     found = []
     for duration_ns in durations_ns:
         begun_ns = schedule.due_ns
@@ -31,7 +31,7 @@ def play(schedule: InferenceSchedule, horizon: int, durations_ns: list[int]) -> 
     return found
 
 
-def test_a_fast_engine_is_asked_once_per_period() -> None:
+def test_a_fast_engine_runs_once_per_period() -> None:
     schedule = InferenceSchedule(timing(16), 4)
     schedule.start(ms_to_ns(50))
     begun = [begun for begun, _, _ in play(schedule, 16, [ms_to_ns(12)] * 5)]
@@ -40,7 +40,7 @@ def test_a_fast_engine_is_asked_once_per_period() -> None:
     assert schedule.expected_ns == ms_to_ns(12)
 
 
-def test_a_whole_chunk_is_never_played_to_its_end_before_the_next_is_asked_for() -> None:
+def test_the_next_inference_begins_before_a_chunk_is_played_to_its_end() -> None:
     schedule = InferenceSchedule(timing(16), 16)
     schedule.start(0)
     played = play(schedule, 16, [ms_to_ns(150)] * 3)
@@ -48,7 +48,7 @@ def test_a_whole_chunk_is_never_played_to_its_end_before_the_next_is_asked_for()
     assert all(ended + MARGIN_NS <= plan_end for (_, _, plan_end), (_, ended, _) in pairwise(played))
 
 
-def test_an_engine_slower_than_its_period_is_asked_again_at_once() -> None:
+def test_an_engine_slower_than_its_period_runs_again_at_once() -> None:
     schedule = InferenceSchedule(timing(16), 4)
     schedule.start(0)
     played = play(schedule, 16, [ms_to_ns(630)] * 4)
@@ -57,7 +57,7 @@ def test_an_engine_slower_than_its_period_is_asked_again_at_once() -> None:
     assert schedule.skipped_steps == 4 * 2
 
 
-def test_nothing_to_look_at_is_nobodys_overrun() -> None:
+def test_missing_input_is_not_an_overrun() -> None:
     schedule = InferenceSchedule(timing(16), 4)
     schedule.start(0)
     for attempt in range(80):
@@ -67,7 +67,7 @@ def test_nothing_to_look_at_is_nobodys_overrun() -> None:
     assert schedule.due_ns == ms_to_ns(800 + 400)
 
 
-def test_one_outlier_in_a_hundred_is_forgiven() -> None:
+def test_one_outlier_in_a_hundred_is_ignored() -> None:
     estimate = DurationEstimate()
     assert estimate.high_ns == 0
     for _ in range(WINDOW - 1):
@@ -86,8 +86,8 @@ def test_one_outlier_in_a_hundred_is_forgiven() -> None:
 def test_the_arm_never_idles_when_the_next_inference_could_have_begun(
     horizon: int, execute: int, durations_ms: list[int]
 ) -> None:
-    """Either the next chunk is there before the plan ends, or it took longer than any before, or it was asked for at
-    the very end of the one before."""
+    """Either the next chunk arrives before the last step, or it took longer than any before, or it was begun at
+    the end of the one before."""
     schedule = InferenceSchedule(timing(horizon), min(execute, horizon))
     schedule.start(0)
     played = play(schedule, horizon, [ms_to_ns(duration) for duration in durations_ms])

@@ -1,4 +1,4 @@
-"""What consecutive chunks have in common."""
+"""The noise that consecutive chunks share."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def test_per_chunk_is_the_generator_of_the_seed() -> None:
         np.testing.assert_array_equal(drawn, random.standard_normal(SHAPE, np.float32))
 
 
-def test_fixed_knows_neither_seed_nor_time() -> None:
+def test_fixed_noise_depends_on_neither_seed_nor_time() -> None:
     first, second = draws("fixed", 1, 0, 4)
     np.testing.assert_array_equal(first, second)
     np.testing.assert_array_equal(first, draws("fixed", 2, 0)[0])
 
 
-def test_shared_rows_belong_to_moments() -> None:
+def test_shared_rows_belong_to_time_steps() -> None:
     first, same, later, between, far = draws("shared", 1, 0, 0, 4, 5.2, 40)
     np.testing.assert_array_equal(first, same)
     np.testing.assert_array_equal(later[:2], first[4:])

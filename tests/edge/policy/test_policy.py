@@ -45,7 +45,7 @@ def history(*samples: tuple[int, float]) -> JointHistory:
     return joints
 
 
-def test_joints_are_those_of_the_moment_of_the_picture() -> None:
+def test_joints_are_those_at_the_capture_time() -> None:
     start_ns = 3_000_000_000_000_000_000  # 95 years of uptime: float32 or naive float64 would lose the milliseconds
     joints = history((start_ns, 0.0), (start_ns + ms_to_ns(10), 10.0), (start_ns + ms_to_ns(20), 20.0))
     wanted = [start_ns - 5, start_ns + ms_to_ns(2.5), start_ns + ms_to_ns(15), start_ns + ms_to_ns(99)]
@@ -62,7 +62,7 @@ def test_joint_history_is_bounded_and_in_order() -> None:
         JointHistory().at([0])
 
 
-def test_the_past_is_filled_with_the_first_frame() -> None:
+def test_the_time_before_the_first_frame_is_filled_with_it() -> None:
     frames = FrameHistory(["front"], 3, ms_to_ns(100))
     assert frames.oldest_newest_ns is None
     frames.add(frame(ms_to_ns(100), value=1))
@@ -85,7 +85,7 @@ def test_the_camera_that_lags_most_decides_freshness() -> None:
     assert frames.observe(history((0, 0.0))).observed_ns == ms_to_ns(100)
 
 
-def test_chunks_lie_in_time_as_the_card_says(reach_engine: Path) -> None:
+def test_chunks_have_the_times_of_the_card(reach_engine: Path) -> None:
     engine = open_engine(reach_engine)
     policy = Policy(engine)
     observation = Observation(5_000, {"front": (frame(5_000),)}, np.zeros((1, 6), np.float32))
@@ -97,8 +97,8 @@ def test_chunks_lie_in_time_as_the_card_says(reach_engine: Path) -> None:
     assert not np.shares_memory(first.joint_deg, second.joint_deg)
 
 
-def test_the_past_is_chosen_by_when_it_was_seen() -> None:
-    """A camera at 30 a second that pauses, a policy that looks 100 ms and 200 ms back."""
+def test_older_frames_are_selected_by_capture_time() -> None:
+    """A camera at 30 Hz that pauses, and a policy with frames from 100 ms and 200 ms ago."""
     frames = FrameHistory(["front"], 3, ms_to_ns(100))
     for stamp_ms in (0, 33, 66, 100, 133, 166, 200, 233, 266):
         frames.add(frame(ms_to_ns(stamp_ms), value=stamp_ms % 256))
@@ -115,7 +115,7 @@ def test_the_past_is_chosen_by_when_it_was_seen() -> None:
     assert observation.frame_gap_ns == ms_to_ns(100)
 
 
-def test_a_past_before_the_episode_is_no_gap() -> None:
+def test_the_time_before_an_episode_is_not_a_gap() -> None:
     frames = FrameHistory(["front"], 2, ms_to_ns(100))
     frames.add(frame(ms_to_ns(1000)))
     assert frames.observe(history((0, 0.0))).frame_gap_ns == 0
@@ -127,7 +127,7 @@ def test_a_past_before_the_episode_is_no_gap() -> None:
 
 @pytest.fixture(scope="session")
 def failing_engine(tmp_path_factory: pytest.TempPathFactory, make_reach_engine) -> Path:
-    """An engine that works for joints near zero; beyond it looks up a row that there is not."""
+    """An engine that works for joints near zero; otherwise it looks up a row that does not exist."""
     import onnx
     from onnx import TensorProto, helper
 
@@ -150,7 +150,7 @@ def failing_engine(tmp_path_factory: pytest.TempPathFactory, make_reach_engine) 
 
 
 class Bench:
-    """The policy process with the test in the place of supervisor, control and camera."""
+    """The policy process, with the test as supervisor, control and camera."""
 
     def __init__(self, engine: Path) -> None:
         self.supervisor, far_supervisor = channel_pair()
@@ -182,7 +182,7 @@ class Bench:
         return next(report for report in iter(lambda: self._next_report(), None) if report.happening is happening)
 
     def chunk(self) -> ActionChunk:
-        """The next one, after the word that its inference has begun."""
+        """The next chunk, after the record that its inference has begun."""
         InferenceBegun.unpack(_receive(self.control))
         return ActionChunk.unpack(_receive(self.control), T=16, n=6)
 
@@ -223,7 +223,7 @@ def _receive(channel: Channel) -> bytes:
     return record
 
 
-def test_the_process_plans_on_fresh_pictures_only(start: StartBench, reach_engine: Path) -> None:
+def test_the_process_plans_only_on_fresh_frames(start: StartBench, reach_engine: Path) -> None:
     bench = start(reach_engine)
     bench.report(Happening.READY)
     bench.feel(1.0)
@@ -242,7 +242,7 @@ def test_the_process_plans_on_fresh_pictures_only(start: StartBench, reach_engin
     assert bench.child.wait(PATIENCE_S) == 0
 
 
-def test_the_process_tells_control_and_a_person_that_its_engine_failed(start: StartBench, failing_engine: Path) -> None:
+def test_an_engine_failure_is_sent_to_control_and_printed(start: StartBench, failing_engine: Path) -> None:
     bench = start(failing_engine)
     bench.report(Happening.READY)
     bench.supervisor.send(PolicyCommand(Order.RUN, 1, 0, time.monotonic_ns()).pack())

@@ -1,4 +1,4 @@
-"""The policy process with two cameras: it acts on what both see, and tells control what is wrong with one."""
+"""The policy process with two cameras: it uses the frames of both, and reports a fault of one to control."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FROZEN_NS, DARK_NS, AGE_MS = ms_to_ns(200), ms_to_ns(100), 1000.0
 
 
 class Bench:
-    """A policy process with the test in the place of supervisor, control and both cameras."""
+    """A policy process, with the test as supervisor, control and both cameras."""
 
     def __init__(self, engine: Path) -> None:
         self.supervisor, far_supervisor = channel_pair()
@@ -53,12 +53,12 @@ class Bench:
         self._episode = 0
 
     def begin(self) -> None:
-        """A new episode, from this moment on."""
+        """A new episode, from now on."""
         self._episode += 1
         self.supervisor.send(PolicyCommand(Order.RUN, self._episode, 0, time.monotonic_ns()).pack())
 
     def see(self, behind_ns: int = 0, still_ns: int = 0, dark_ns: int = 0) -> None:
-        """A good picture from `front`, and this one from `side`."""
+        """A good frame from `front`, and this one from `side`."""
         self._sequence += 1
         now_ns = time.monotonic_ns()
         self.control.send(JointSample(now_ns, np.zeros(6, np.float32)).pack())
@@ -66,7 +66,7 @@ class Bench:
         self._send("side", now_ns - behind_ns, still_ns, dark_ns)
 
     def answer(self, behind_ns: int = 0, still_ns: int = 0, dark_ns: int = 0) -> ActionChunk | Trouble:
-        """What control hears while both cameras go on like that."""
+        """What control receives while both cameras continue like that."""
         give_up = time.monotonic() + PATIENCE_S
         while (heard := self._heard(0.02)) is None:
             assert time.monotonic() < give_up
@@ -90,7 +90,7 @@ class Bench:
         return {PolicyReport.unpack(record).happening for record in self.supervisor.drain()}
 
     def _heard(self, patience_s: float) -> ActionChunk | Trouble | None:
-        """None: nothing yet, or only that an inference began."""
+        """None: nothing yet, or only the record that an inference began."""
         record = self.control.receive() if self.control.wait(patience_s) else None
         assert record is not None or patience_s < PATIENCE_S
         if record is None or kind_of(record) is Kind.INFERENCE_BEGUN:
@@ -114,7 +114,7 @@ def bench(two_camera_engine: Path) -> Iterator[Bench]:
         made.close()
 
 
-def test_it_acts_on_what_both_cameras_see_and_tells_when_one_fails(bench: Bench) -> None:
+def test_it_uses_both_cameras_and_reports_when_one_fails(bench: Bench) -> None:
     bench.begin()
     first = bench.answer()
     assert isinstance(first, ActionChunk)
@@ -134,16 +134,16 @@ def test_it_acts_on_what_both_cameras_see_and_tells_when_one_fails(bench: Bench)
 
     bench.begin()
     assert isinstance(bench.answer(), ActionChunk)
-    told = bench.answer_to_silence()
-    while isinstance(told, ActionChunk):  # of pictures that were there already
-        told = bench.answer_to_silence()
-    assert told.fault is Fault.CAMERA_STALE
-    assert told.about.startswith("front, ")
-    assert told.about.endswith(" s old")
+    received = bench.answer_to_silence()
+    while isinstance(received, ActionChunk):  # from earlier frames
+        received = bench.answer_to_silence()
+    assert received.fault is Fault.CAMERA_STALE
+    assert received.about.startswith("front, ")
+    assert received.about.endswith(" s old")
 
 
 def _after_chunks(bench: Bench, **how: int) -> Trouble:
-    """What is told, after chunks that were under way."""
-    while isinstance(told := bench.answer(**how), ActionChunk):
+    """The fault that is reported after the chunks that were already sent."""
+    while isinstance(received := bench.answer(**how), ActionChunk):
         pass
-    return told
+    return received

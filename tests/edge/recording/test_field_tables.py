@@ -14,7 +14,7 @@ def test_the_page_holds_the_tables_of_the_classes() -> None:
     assert "\n".join(table_of(TickReport)) in page
 
 
-def test_what_stands_between_the_marks_is_replaced() -> None:
+def test_the_text_between_the_markers_is_replaced() -> None:
     assert with_tables(f"before\n{BEGIN}\nold\n{END}\nafter") == f"before\n{BEGIN}\n{tables()}\n{END}\nafter"
     with pytest.raises(ValueError, match="no <!-- fields"):
         with_tables("a page without marks")

@@ -62,7 +62,7 @@ def test_it_writes_what_a_power_cut_undoes_and_says_what_it_leaves(unit: Unit, r
     done = unit.run(reach_engine, "--record", str(unit.folder / "runs"))
     assert done.returncode == 0, done.stderr
     written = "servo settings written: torque_limit_pct 100 -> 50 (gripper)"
-    left = "note: the servos' EEPROM is left as it is (servo -> profile): p_gain 32 -> 16 (all joints)"
+    left = "note: not written to the servos' EEPROM (servo -> profile): p_gain 32 -> 16 (all joints)"
     assert written in done.stderr
     assert left in done.stderr
     assert unit.bus.servos[GRIPPER].register(reg.TORQUE_LIMIT) == 500

@@ -1,4 +1,4 @@
-"""`sefa-edge bench-loop`: what it keeps, how it judges, the loop in C, the picture, and one measurement for real."""
+"""`sefa-edge bench-loop`: samples, criteria, the loop in C, the picture, and one real measurement."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_samples_leave_the_warm_up_and_other_modes_out() -> None:
     assert (companion.begun, companion.ended) == (1, 1)
 
 
-def test_a_steady_loop_has_no_rate_error_however_late_its_ends_are() -> None:
+def test_lateness_of_the_first_and_last_tick_is_not_a_rate_error() -> None:
     ticks = [tick(number, lateness_ns=9_000_000 if number == 0 else 10) for number in range(101)]
     loop = LoopMeasurement.of(ticks, 100.0)
     assert loop.rate_hz == 100.0
@@ -95,7 +95,7 @@ def test_a_skipped_tick_is_missing_from_the_rate() -> None:
     assert (loop.skipped, loop.lost_reports) == (1, 0)
 
 
-def test_a_lost_report_is_no_skipped_tick() -> None:
+def test_a_lost_report_is_not_a_skipped_tick() -> None:
     ticks = [tick(number) for number in range(101) if number not in (20, 21)]
     loop = LoopMeasurement.of(ticks, 100.0)
     assert loop.rate_hz == 100.0
@@ -134,7 +134,7 @@ def test_every_criterion_can_be_missed() -> None:
     assert missed(findings([1000] * 2000, skipped=1)) == ["rate error"]
 
 
-def test_what_the_machine_takes_from_any_loop_is_forgiven() -> None:
+def test_lateness_of_the_machine_itself_is_allowed() -> None:
     late = [1000] * 1990 + [ms_to_ns(3)] * 10
     assert missed(findings(late, control(1500))) == []
     assert missed(findings(late, control(1499))) == ["lateness p99.9"]
@@ -142,27 +142,27 @@ def test_what_the_machine_takes_from_any_loop_is_forgiven() -> None:
 
 
 @pytest.mark.parametrize(
-    ("beside", "told"),
+    ("beside", "printed"),
     [
-        (Beside(), "no picture and no inference ran"),
-        (Beside(pictures=9), "no inference ran"),
-        (Beside(chunks=9, inference_ns=[1] * 9), "no picture ran"),
+        (Beside(), "no picture and no inference during"),
+        (Beside(pictures=9), "no inference during"),
+        (Beside(chunks=9, inference_ns=[1] * 9), "no picture during"),
     ],
 )
-def test_a_loop_that_ran_alone_proves_nothing(beside: Beside, told: str) -> None:
-    with pytest.raises(SefaError, match=told) as refused:
+def test_a_loop_without_load_proves_nothing(beside: Beside, printed: str) -> None:
+    with pytest.raises(SefaError, match=printed) as refused:
         require_load(beside)
     assert refused.value.exit_code == 1
     require_load(Beside(pictures=1, chunks=1, inference_ns=[1]))
 
 
-def test_the_table_tells_what_was_measured() -> None:
+def test_the_table_contains_the_measurements() -> None:
     found = findings([us_to_ns(100)] * 2000, control(50))
-    told = "\n".join([*table(found), *verdict(judge(found))])
-    assert "2 x" in told
-    assert "0 page faults" in told
-    assert told.count("ok    ") == 4
-    assert "no control beside it" in "\n".join(table(findings([1000] * 100)))
+    printed = "\n".join([*table(found), *verdict(judge(found))])
+    assert "2 x" in printed
+    assert "0 page faults" in printed
+    assert printed.count("ok    ") == 4
+    assert "no comparison loop" in "\n".join(table(findings([1000] * 100)))
 
 
 def test_the_loop_in_c_measures_itself() -> None:
@@ -181,7 +181,7 @@ def test_the_loop_in_c_measures_itself() -> None:
 GOOD = "fifo 1\nlocked 1\nticks 3\nskipped 2\nmax_ns 81500\n10 2\n81 1\n"
 
 
-def test_what_the_loop_in_c_prints_is_read() -> None:
+def test_the_output_of_the_loop_in_c_is_parsed() -> None:
     result = parse_timer_loop(GOOD)
     assert (result.fifo, result.skipped) == (True, 2)
     assert result.lateness_ns.tolist() == [10_000, 10_000, 81_500]
@@ -191,7 +191,7 @@ def test_what_the_loop_in_c_prints_is_read() -> None:
     "output",
     ["", "fifo 1\n", GOOD.replace("ticks 3", "ticks 4"), GOOD + "x y\n", GOOD.replace("10 2", "10 -2"), GOOD[:40]],
 )
-def test_what_is_no_result_is_refused(output: str) -> None:
+def test_an_invalid_result_is_refused(output: str) -> None:
     with pytest.raises(SefaError, match="gave no result"):
         parse_timer_loop(output)
 
@@ -228,7 +228,7 @@ def servos() -> Iterator[Path]:
         yield port
 
 
-def test_a_real_arm_is_measured_and_never_switched_on(tmp_path: Path) -> None:
+def test_a_real_arm_is_measured_and_never_energised(tmp_path: Path) -> None:
     report, picture = tmp_path / "bench.json", tmp_path / "bench.png"
     with servos() as port:
         words = ["--arm", "so101_sim", "--port", str(port), "--seconds", "1", "--json", str(report)]
@@ -246,7 +246,7 @@ def test_a_real_arm_is_measured_and_never_switched_on(tmp_path: Path) -> None:
     content = json.loads(report.read_text())
     assert content["passed"] is (done.returncode == 0)
     assert len(content["criteria"]) == 4
-    # A goal would have moved a joint from the middle of its range, where these servos begin.
+    # A goal would have moved a joint from the middle of its range, where these servos start.
     assert np.abs(before[:5]).max() < 1.0
     assert content["beside"]["chunks"] > 0
     assert content["beside"]["pictures"] > 0
@@ -265,13 +265,13 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     _, rest = process.communicate(timeout=60)
     assert seen
     assert process.returncode == 130, rest
-    # Where it got to in the meantime depends on the machine.
+    # Its progress by then depends on the machine.
     assert rest.splitlines()[-1] in ("stopped by Ctrl-C: arm not touched", "stopped by Ctrl-C: arm parked and released")
     assert list(tmp_path.glob("sefa-edge*")) == []
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "printed"),
     [
         (["--seconds", "0"], "--seconds"),
         (["--seconds", "nan"], "--seconds"),
@@ -283,8 +283,8 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
         (["--camera", "nothing"], "nothing"),
     ],
 )
-def test_wrong_words_are_one_line(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_arguments_are_one_line(words: list[str], printed: str, capsys: pytest.CaptureFixture[str]) -> None:
     from sefa_edge.cli import main
 
     assert main(["bench-loop", *words]) == 2
-    assert told in capsys.readouterr().err.splitlines()[0]
+    assert printed in capsys.readouterr().err.splitlines()[0]

@@ -19,7 +19,7 @@ def evaluate(engine: Path, tmp_path: Path, *words: str) -> dict[str, Any]:
     return json.loads(report.read_text())
 
 
-def test_the_settings_are_obeyed_and_told(reach_engine: Path, tmp_path: Path) -> None:
+def test_the_settings_are_applied_and_reported(reach_engine: Path, tmp_path: Path) -> None:
     words = ("--handover", "blend", "--fade-ms", "90", "--ensemble-decay", "-0.5", "--noise", "shared")
     report = evaluate(reach_engine, tmp_path, *words, "--delay-ms", "150")
     assert report["settings"]["hand_over"] == {"mode": "blend", "fade_ms": 90.0, "decay": -0.5}

@@ -1,4 +1,4 @@
-"""`sefa-edge inspect` as a person uses it: what it says of each kind of file, and how it ends."""
+"""`sefa-edge inspect`: its output and exit code for each kind of file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RTX_PLAN = b"vtrt" + bytes(20) + bytes([1, 7, 1, 116]) + bytes(100)
 
 
 def inspect(*words: object) -> subprocess.CompletedProcess[str]:
-    """The real command; the time limit is for those that would read for ever."""
+    """The real command; the time limit is for endless reads."""
     command = [sys.executable, "-m", "sefa_edge", "inspect", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
@@ -35,7 +35,7 @@ def as_json(*words: object) -> dict[str, object]:
 
 
 def quantised(folder: Path) -> Path:
-    """A model with a uint8 zero point: TensorRT gets it wrong, ONNX Runtime does not."""
+    """A model with a uint8 zero point: TensorRT computes it incorrectly, ONNX Runtime correctly."""
     onnx = pytest.importorskip("onnx")
     h, t = onnx.helper, onnx.TensorProto
     nodes = [
@@ -105,7 +105,7 @@ def test_broken_rules_of_the_target_asked_for_end_with_1(tmp_path: Path) -> None
     assert inspect(path, "--target", "jetson").returncode == 2
 
 
-def test_tells_a_card_of_another_file(tmp_path: Path) -> None:
+def test_reports_a_card_of_another_file(tmp_path: Path) -> None:
     other = quantised(tmp_path)
     shutil.copy(card_path(SHIPPED), card_path(other))
     assert "DOES NOT BELONG" in inspect(other).stdout
@@ -121,7 +121,7 @@ def test_shows_the_version_of_a_plan(tmp_path: Path, content: bytes, words: str)
     done = inspect(path)
     assert done.returncode == 0
     assert f"plan of {words}, 128 bytes" in done.stdout
-    assert "model.plan.json: there is none" in done.stdout
+    assert "model.plan.json: missing" in done.stdout
     plan = as_json(path)["plan"]
     assert isinstance(plan, dict)
     assert f"{plan['library']} {plan['library_version']}" == words
@@ -129,7 +129,7 @@ def test_shows_the_version_of_a_plan(tmp_path: Path, content: bytes, words: str)
     cut = inspect(path)
     assert (cut.returncode, "ends inside its header" in cut.stderr) == (2, True)
     path.write_bytes(content)
-    assert "judges ONNX files" in inspect(path, "--target", "orin").stderr
+    assert "--target is for ONNX files" in inspect(path, "--target", "orin").stderr
 
 
 def test_shows_a_card_and_whether_its_engine_is_there(tmp_path: Path) -> None:
@@ -138,9 +138,9 @@ def test_shows_a_card_and_whether_its_engine_is_there(tmp_path: Path) -> None:
     assert "belongs to the model.onnx beside it" in done.stdout
     assert "shoulder_pan shoulder_lift" in done.stdout
     alone = Path(shutil.copy(card_path(SHIPPED), tmp_path))
-    assert "model.onnx is not here" in inspect(alone).stdout
+    assert "model.onnx is missing" in inspect(alone).stdout
     (tmp_path / "model.onnx").write_bytes(b"\x08\x09")
-    assert "another file than the one described" in inspect(alone).stdout
+    assert "is not the file that the card describes" in inspect(alone).stdout
     renamed = alone.rename(tmp_path / "other.json")
     assert "would be model.json" in inspect(renamed).stdout
 
@@ -182,9 +182,9 @@ def test_shows_a_checkpoint_without_the_learning_half(tmp_path: Path) -> None:
     assert "config.network.horizon" in done.stdout
     assert as_json(CHECKPOINT)["checkpoint"] == json.loads((CHECKPOINT / "checkpoint.json").read_text())
     shutil.copy(CHECKPOINT / "checkpoint.json", tmp_path)
-    assert "model.safetensors is not here" in inspect(tmp_path).stdout
+    assert "model.safetensors is missing" in inspect(tmp_path).stdout
     (tmp_path / "model.safetensors").touch()
-    assert "another file than the one described" in inspect(tmp_path).stdout
+    assert "is not the file that the checkpoint describes" in inspect(tmp_path).stdout
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_refuses_a_damaged_checkpoint(tmp_path: Path, content: str, words: str) 
 
 
 @pytest.mark.parametrize("path", ["/dev/null", "/dev/zero", "pipe", "nowhere", ".", "text", "empty", "deep", "cut"])
-def test_what_it_does_not_know_is_one_clear_line(tmp_path: Path, path: str) -> None:
+def test_unknown_files_are_one_clear_line(tmp_path: Path, path: str) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "text").write_text("hello\n")
     (tmp_path / "empty").touch()

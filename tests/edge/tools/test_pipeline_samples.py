@@ -1,4 +1,4 @@
-"""Stamps of frames, chunks and ticks are joined to the stages that they mean."""
+"""Time stamps of frames, chunks and ticks are combined into the durations of stages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STAGE_NS = (2 * MS, 100_000, 20_000, 80_000, 50_000)
 
 
 def tick(number: int, *, mode: Mode = Mode.RUNNING, chunk_id: int = NONE_NS, frame_age_ns: int = NONE_NS) -> TickReport:
-    """A tick at its place on a 10 ms grid, 1 ms late."""
+    """A tick of a loop with a period of 10 ms, 1 ms late."""
     pose = np.zeros(6, np.float32)
     return TickReport(
         tick=number,
@@ -45,7 +45,7 @@ def tick(number: int, *, mode: Mode = Mode.RUNNING, chunk_id: int = NONE_NS, fra
 
 
 @pytest.mark.parametrize("policy_first", [True, False])
-def test_the_way_of_a_chunk(policy_first: bool) -> None:
+def test_the_stages_of_a_chunk(policy_first: bool) -> None:
     samples = PipelineSamples(wanted=1)
     records = samples.begin_run()
     records.on_tick(tick(0))
@@ -67,7 +67,7 @@ def test_the_way_of_a_chunk(policy_first: bool) -> None:
     assert chunk.frame_to_command_ns == 41 * MS + sum(STAGE_NS)
 
 
-def test_the_stages_of_a_chunk_add_up_to_its_whole_way() -> None:
+def test_the_stages_of_a_chunk_add_up_to_its_total() -> None:
     samples = PipelineSamples(wanted=1)
     records = samples.begin_run()
     records.on_tick(tick(0))
@@ -81,7 +81,7 @@ def test_the_stages_of_a_chunk_add_up_to_its_whole_way() -> None:
     assert [stage.budget_ns for stage in others] == [None, 10 * MS, None, None]
 
 
-def test_a_second_run_counts_its_chunks_from_one_again() -> None:
+def test_chunk_ids_of_a_second_run_start_from_one_again() -> None:
     samples = PipelineSamples(wanted=2)
     for _ in range(2):
         records = samples.begin_run()
@@ -92,7 +92,7 @@ def test_a_second_run_counts_its_chunks_from_one_again() -> None:
     assert samples.satisfied
 
 
-def test_what_happens_before_running_is_not_measured() -> None:
+def test_ticks_before_running_are_not_measured() -> None:
     samples = PipelineSamples(wanted=1)
     records = samples.begin_run()
     records.on_tick(tick(0, mode=Mode.ARMED))
@@ -102,7 +102,7 @@ def test_what_happens_before_running_is_not_measured() -> None:
         stage_reports(samples, {})
 
 
-def test_a_chunk_of_an_unheard_frame_does_not_count() -> None:
+def test_a_chunk_whose_frame_did_not_arrive_does_not_count() -> None:
     samples = PipelineSamples(wanted=1)
     records = samples.begin_run()
     records.on_policy_report(PLANNED)

@@ -1,4 +1,4 @@
-"""Slow moves at the bench, in lock-step: through the limiter, stopped, blocked, faulty, and how the arm is left."""
+"""Slow moves in lock-step: through the limiter, stopped, blocked, with faults, and the final state of the arm."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ OFF_TICKS = 228
 """20 degrees."""
 ELBOW = 2
 HALFWAY_NS = 2_700_000_000
-"""Into a move of 5.5 s; the gripper has the longest way."""
+"""During a move of 5.5 s; the gripper moves farthest."""
 
 
 class Plant(KinematicPlant):
-    """Remembers every goal with its time; a joint may be blocked, and a signal sent at a moment."""
+    """Records every goal with its time; can block a joint, and send a signal at a given time."""
 
     def __init__(self, clock: ManualClock, ticks: list[float]) -> None:
         super().__init__(ticks, clock.now_ns)
@@ -57,7 +57,7 @@ class Plant(KinematicPlant):
         super().set_torque(index, on)
 
     def speeds_deg_s(self, index: int) -> np.ndarray:
-        """Of the goals that one motor was given."""
+        """The goals that were sent to one motor."""
         times, ticks = np.array([(time, goal) for time, joint, goal in self.goals if joint == index]).T
         new = np.diff(times) > 0
         return np.diff(ticks)[new] * 360 / 4095 / (np.diff(times)[new] / 1e9)
@@ -97,13 +97,13 @@ class Rig:
 
 @pytest.fixture
 def rig() -> Iterator[Rig]:
-    """No limit of it may be broken, whatever a test does."""
+    """No test may exceed its limits."""
     made = Rig()
     yield made
     made.judge.assert_clean()
 
 
-def test_a_look_touches_nothing_and_lasts_as_long_as_the_slowest_limit(rig: Rig) -> None:
+def test_the_check_before_a_move_sends_nothing_and_lasts_as_long_as_the_slowest_limit(rig: Rig) -> None:
     with rig.move() as move:
         began = rig.clock.now_ns()
         assert move.check_readings() is None
@@ -112,7 +112,7 @@ def test_a_look_touches_nothing_and_lasts_as_long_as_the_slowest_limit(rig: Rig)
     assert (rig.plant.goals, rig.torque()) == ([], {0})
 
 
-def test_it_arrives_slowly_and_holds(rig: Rig) -> None:
+def test_it_moves_slowly_and_holds(rig: Rig) -> None:
     with rig.move() as move:
         assert move.to_start_pose() is None
         assert np.allclose(move.joint_deg[:5], PROFILE.start_pose_deg[:5], atol=0.3)
@@ -121,9 +121,9 @@ def test_it_arrives_slowly_and_holds(rig: Rig) -> None:
         assert np.abs(rig.plant.speeds_deg_s(index)).max() < SPEED_DEG_S * 1.2  # the goals are whole ticks
 
 
-def test_torque_comes_on_where_the_arm_stands(rig: Rig) -> None:
+def test_torque_is_switched_on_at_the_present_pose(rig: Rig) -> None:
     for servo in rig.bus.servos:
-        servo.set_register(reg.GOAL_POSITION, 1000)  # of long ago
+        servo.set_register(reg.GOAL_POSITION, 1000)  # from long ago
     with rig.move() as move:
         move.to_start_pose()
     first = {index: ticks for _, index, ticks in reversed(rig.plant.goals)}
@@ -140,12 +140,12 @@ def test_a_stop_decelerates_and_holds(rig: Rig, number: signal.Signals) -> None:
     assert stopped.exit_code == 128 + number
     assert stopped.message.endswith("arm left holding its last goal, torque still on")
     assert rig.torque() == {1}
-    assert 1.0 < rig.joint_deg(ELBOW) < 19.0  # on its way
+    assert 1.0 < rig.joint_deg(ELBOW) < 19.0  # moving
     speeds = rig.plant.speeds_deg_s(ELBOW)
     assert abs(speeds[-1]) < 5.0
 
 
-def test_a_stop_before_the_torque_leaves_the_arm_alone(rig: Rig) -> None:
+def test_a_stop_before_torque_on_does_not_touch_the_arm(rig: Rig) -> None:
     with rig.move() as move:
         os.kill(os.getpid(), signal.SIGINT)
         stopped = move.check_readings()
@@ -153,7 +153,7 @@ def test_a_stop_before_the_torque_leaves_the_arm_alone(rig: Rig) -> None:
     assert (rig.plant.goals, rig.torque()) == ([], {0})
 
 
-def test_the_emergency_stop_lets_go_at_once(rig: Rig) -> None:
+def test_the_emergency_stop_releases_at_once(rig: Rig) -> None:
     rig.judge.ask_for_release()
     rig.plant.signal_halfway = signal.SIGQUIT
     with rig.move() as move, pytest.raises(FaultError, match="emergency stop: arm released where it stood"):
@@ -161,22 +161,22 @@ def test_the_emergency_stop_lets_go_at_once(rig: Rig) -> None:
     assert rig.torque() == {0}
 
 
-def test_what_blocks_the_way_is_given_way_to(rig: Rig) -> None:
+def test_the_arm_gives_way_to_an_obstacle(rig: Rig) -> None:
     rig.plant.blocked = True
-    with rig.move() as move, pytest.raises(FaultError) as told:
+    with rig.move() as move, pytest.raises(FaultError) as caught:
         move.to_start_pose()
-    assert str(told.value) == (
+    assert str(caught.value) == (
         "the arm does not follow its goal (elbow_flex): arm left holding its last goal, torque still on"
     )
-    assert told.value.exit_code == 3
-    assert "support the arm" in told.value.hint
+    assert caught.value.exit_code == 3
+    assert "support the arm" in caught.value.hint
     assert rig.torque() == {1}
     last = [ticks for _, index, ticks in rig.plant.goals if index == ELBOW][-1]
     assert abs(last - rig.plant.position_ticks(ELBOW)) < 25  # the goal came back to where the joint is
-    assert rig.joint_deg(0) > 1.0  # it went on neither to the start pose nor to the park pose
+    assert rig.joint_deg(0) > 1.0  # it moved neither to the start pose nor to the park pose
 
 
-def test_a_blocked_way_home_ends_holding(rig: Rig) -> None:
+def test_a_blocked_move_to_the_park_pose_ends_holding(rig: Rig) -> None:
     rig.plant.blocked = True
     with rig.move() as move, pytest.raises(FaultError, match=r"elbow_flex\): arm left holding"):
         move.to_park_pose()
@@ -184,18 +184,18 @@ def test_a_blocked_way_home_ends_holding(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize(
-    ("trouble", "told"),
+    ("trouble", "caught"),
     [
         ({"supply_mv": 4300}, "supply voltage is out of range: arm not touched"),
         ({"temperature_c": 68}, r"too hot \(.*\): arm not touched"),
         ({"fault_bits": 0x20}, r"overload.*: arm not touched"),
     ],
 )
-def test_an_arm_that_is_not_well_is_not_touched(rig: Rig, trouble: dict[str, int], told: str) -> None:
+def test_an_arm_with_a_fault_is_not_touched(rig: Rig, trouble: dict[str, int], caught: str) -> None:
     for servo in rig.bus.servos:
         for name, value in trouble.items():
             setattr(servo, name, value)
-    with rig.move() as move, pytest.raises(FaultError, match=told):
+    with rig.move() as move, pytest.raises(FaultError, match=caught):
         move.check_readings()
     assert (rig.plant.goals, rig.torque()) == ([], {0})
 
@@ -249,12 +249,12 @@ def test_a_move_may_be_followed_by_parking_or_release(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("speed_deg_s", [0.0, -1.0, 61.0, float("nan"), float("inf")])
-def test_a_speed_that_is_none_is_refused(speed_deg_s: float) -> None:
+def test_an_invalid_speed_is_refused(speed_deg_s: float) -> None:
     with pytest.raises(InputError, match="out of range"):
         slowed(PROFILE, speed_deg_s)
 
 
-def test_nothing_of_a_slowed_arm_is_faster() -> None:
+def test_a_slow_arm_is_nowhere_faster() -> None:
     profile = slowed(PROFILE, 15.0)
     assert max(joint.max_velocity_deg_s for joint in profile.joints) == 15.0
     assert (profile.move_velocity_deg_s, profile.safety.park_velocity_deg_s) == (15.0, 15.0)

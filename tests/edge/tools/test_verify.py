@@ -26,7 +26,7 @@ JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_ro
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight episodes of random joints and pictures, twice the size that the engines take."""
+    """Eight episodes of random joints and pictures, twice the size of the engines' input."""
     return write_dataset(tmp_path_factory.mktemp("dataset") / "demo", JOINTS)
 
 
@@ -43,7 +43,7 @@ def write_dataset(folder: Path, joints: tuple[str, ...], camera: str = "front") 
 
 
 def changed_copy(engine: Path, folder: Path, change: Callable[[str, np.ndarray], np.ndarray]) -> Path:
-    """The engine with every float weight passed through `change`, and a card that vouches for it."""
+    """The engine with every float weight passed through `change`, and a card with its hash."""
     model = onnx.load(engine)
     for tensor in model.graph.initializer:
         value = numpy_helper.to_array(tensor)
@@ -76,7 +76,7 @@ def verify(folder: Path, *words: str | Path) -> tuple[int, VerificationReport]:
 
 
 def unchanged(name: str, value: np.ndarray) -> np.ndarray:
-    """Every weight as it is; the file differs in the one that nothing depends on, the name of its graph."""
+    """All weights unchanged; the file differs only in the name of its graph, on which nothing depends."""
     return value
 
 
@@ -138,7 +138,7 @@ def test_standard_output_is_nothing_but_the_report(
 
 
 def always_the_same(name: str, value: np.ndarray) -> np.ndarray:
-    """The reach engine goes all the way in every step: it gives the same chunk, its target, whatever it sees."""
+    """The reach engine moves to its target in the first step: it returns the same chunk whatever its input."""
     return np.ones_like(value) if name == "ramp" else value
 
 
@@ -176,11 +176,11 @@ def test_the_worst_frames_are_drawn(tmp_path: Path, reach_engine: Path, dataset:
     assert red.sum() == red[0, 2]  # the others do not differ
 
 
-def test_numbers_that_are_none_fail_and_are_named(
+def test_results_that_are_not_finite_fail_and_are_reported(
     tmp_path: Path, reach_engine: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def overflow(name: str, weights: np.ndarray) -> np.ndarray:
-        return np.full_like(weights, 3e38) if name == "zero" else weights  # what multiplies the picture's brightness
+        return np.full_like(weights, 3e38) if name == "zero" else weights  # the factor of the picture's brightness
 
     changed = changed_copy(reach_engine, tmp_path / "changed", overflow)
     assert main(["verify", str(reach_engine), str(changed), "--dataset", str(dataset)]) == 1
@@ -251,7 +251,7 @@ def test_datasets_of_another_robot_are_refused(
         ("--arm", "so102"),
     ],
 )
-def test_wrong_use_is_told_before_any_work(reach_engine: Path, dataset: Path, words: tuple[str, str]) -> None:
+def test_wrong_use_is_reported_before_any_work(reach_engine: Path, dataset: Path, words: tuple[str, str]) -> None:
     assert main(["verify", str(reach_engine), str(reach_engine), "--dataset", str(dataset), *words]) == 2
 
 

@@ -64,7 +64,7 @@ def test_two_different_files_of_one_id_are_refused_with_both_paths(robots: Path)
     with pytest.raises(InputError, match="two different calibrations are called 'black'") as caught:
         find_calibration("black", PROFILE)
     assert all(str(path) in str(caught.value) for path in paths)
-    with pytest.raises(InputError, match="keeps two files for 'black'"):
+    with pytest.raises(InputError, match="has two files for 'black'"):
         file_of_id("black", PROFILE)
 
 
@@ -84,7 +84,7 @@ def test_a_missing_id_lists_those_that_there_are(robots: Path) -> None:
     (robots / "so_follower" / "evil\x1b[2J.json").write_text("{}")
     with pytest.raises(InputError, match="has no calibration 'blue'") as caught:
         find_calibration("blue", PROFILE)
-    assert caught.value.hint == "there is: black (so_follower), white (so101_follower)"
+    assert caught.value.hint == "existing: black (so_follower), white (so101_follower)"
 
 
 def test_without_any_file_the_hint_says_how_to_make_one(robots: Path) -> None:
@@ -154,5 +154,5 @@ def test_spare_places_never_overwrite(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be made"):
+    with pytest.raises(InputError, match="cannot be created"):
         save_calibration(tmp_path / "file" / "arm.json", PROFILE, nominal_calibration(PROFILE))

@@ -121,8 +121,8 @@ REFUSED: dict[str, tuple[object, str, str]] = {
     ),
     "capitals": ({name.upper(): entry for name, entry in entries().items()}, "it has SHOULDER_PAN", "meant to be 'sh"),
     "true alone": ("true", "holds true, expected an object", "make one"),
-    "wrapped": ({"joints": entries()}, "the joints stand inside 'joints'", "save the object inside 'joints'"),
-    "wrapped twice": ({"v": 1, "a": {"b": entries()}}, "the joints stand inside 'a.b'", "a file of its own"),
+    "wrapped": ({"joints": entries()}, "the joints are inside 'joints'", "save the object inside 'joints'"),
+    "wrapped twice": ({"v": 1, "a": {"b": entries()}}, "the joints are inside 'a.b'", "a file of its own"),
     "two arms": (
         entries("left_") | entries("right_"),
         r"holds 2 arms: left_\*, right_\*",

@@ -192,7 +192,7 @@ def test_torque_that_is_not_confirmed_is_a_fault(stand: Stand, arm: FeetechArm) 
     with pytest.raises(ArmFault, match="shoulder_lift did not switch its torque off"):
         arm.release_torque()
     assert stand.torque() == [0, 1, 0, 0, 0, 0]
-    with pytest.raises(ArmFault, match="shoulder_lift did not tell its position"):
+    with pytest.raises(ArmFault, match="shoulder_lift did not report its position"):
         arm.enable_torque()
     assert stand.torque() == [0, 1, 0, 0, 0, 0]
 
@@ -227,7 +227,7 @@ def test_confirmation_survives_a_lost_answer(stand: Stand, arm: FeetechArm) -> N
     assert stand.torque() == [1] * N
 
 
-def test_unplugging_is_told_apart_from_silence_and_replugging_works(stand: Stand) -> None:
+def test_unplugging_is_distinguished_from_silence_and_replugging_works(stand: Stand) -> None:
     arm = stand.open()
     arm.enable_torque()
     stand.port.unplug()

@@ -22,7 +22,7 @@ from sefa_edge.firmware_bridge.host.calibration import (
     require_plausible_ranges,
 )
 from sefa_edge.firmware_bridge.host.fitted_profile import fit_profile
-from sefa_edge.firmware_bridge.host.port_choice import require_told_apart
+from sefa_edge.firmware_bridge.host.port_choice import require_identified_arm
 from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError
 from tests.rigs.serial_machine import CH343, FTDI, GPS, Machine
@@ -71,7 +71,7 @@ def test_a_pose_that_is_a_little_outside_is_moved_and_told() -> None:
 
 def test_a_pose_that_is_out_of_reach_is_refused() -> None:
     with pytest.raises(
-        InputError, match=r"park pose of so101 is out of this arm's reach: shoulder_lift -90 is 10\.9"
+        InputError, match=r"this arm cannot reach the park pose of so101: shoulder_lift -90 is 10\.9"
     ) as told:
         fit_profile(PROFILE, with_range(LIFT, 2048 - 900, 2048 + 900))
     assert "calibrate again" in told.value.hint
@@ -127,10 +127,10 @@ def test_an_identity_travels_and_tells_arms_apart() -> None:
 
 def test_one_of_several_adapters_needs_a_calibration(tmp_path: Path) -> None:
     machine = Machine(tmp_path).plug(FTDI).plug(GPS)
-    require_told_apart("/dev/ttyUSB0", machine.root)  # the other one is no servo adapter
+    require_identified_arm("/dev/ttyUSB0", machine.root)  # the other one is no servo adapter
     machine.plug(CH343)
     for port in ("/dev/ttyUSB0", "/dev/ttyACM0"):
         with pytest.raises(InputError, match=r"2 servo adapters are plugged in \(/dev/tty.*, /dev/tty") as told:
-            require_told_apart(port, machine.root)
+            require_identified_arm(port, machine.root)
         assert "--calibration" in told.value.hint
-    require_told_apart("/tmp/simulated/arm", machine.root)
+    require_identified_arm("/tmp/simulated/arm", machine.root)

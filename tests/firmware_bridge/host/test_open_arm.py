@@ -75,7 +75,7 @@ def test_a_bus_of_another_distribution_takes_part_in_a_run(site: Path, tmp_path:
 
 def test_a_kind_that_nobody_brings_is_named(tmp_path: Path) -> None:
     profile = load_arm_profile(str(write_profile(tmp_path, "bus: {kind: can_bus}\n")))
-    with pytest.raises(MissingError, match="no bus of kind 'can_bus' is installed"):
+    with pytest.raises(MissingError, match="a bus of kind 'can_bus', which is not installed"):
         bus_of(profile)
     with pytest.raises(InputError, match="on a bus of kind 'can_bus', not on Feetech servos"):
         _ = profile.feetech

@@ -1,4 +1,4 @@
-"""Serial ports, their adapters, permissions and thieves, on captured machines."""
+"""Serial ports, their adapters, permissions and interference, on captured machines."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 
 from sefa_edge.firmware_bridge.host.port_access import (
     Ownership,
+    check_access,
     explain_refusal,
-    look_at_access,
-    look_for_thieves,
+    find_interference,
     require_access,
 )
 from sefa_edge.firmware_bridge.host.serial_adapter import (
@@ -117,7 +117,7 @@ def test_a_latency_timer_that_may_not_be_set_is_explained(machine: Machine) -> N
     timer.symlink_to("/proc/sys/kernel/ngroups_max")  # a number that nobody may write, root neither
     (told,) = shorten_latency(port, machine.root)
     assert told.weight is Weight.NOTE
-    assert "may hold answers back for 65536 ms" in told.message
+    assert "may delay answers by 65536 ms" in told.message
     assert told.remedy.startswith("echo 1 | sudo tee /sys/bus/usb-serial/devices/ttyUSB0/latency_timer;")
 
 
@@ -156,14 +156,14 @@ def test_the_group_of_the_port_is_named() -> None:
 
 def test_a_group_joined_since_the_log_in_needs_a_new_one() -> None:
     told = explain_refusal("/dev/ttyACM0", Ownership("uucp", 0o20660, "jo", ("jo",), ("jo", "uucp")))
-    assert "was not yet at this log-in" in told.message
+    assert "jo joined its group uucp after this log-in" in told.message
     assert told.remedy.startswith("log out and in again")
 
 
 @pytest.mark.parametrize(("group", "mode"), [("root", 0o20660), ("dialout", 0o20600), ("tty", 0o20620)])
 def test_a_port_of_root_alone_needs_the_rules(group: str, mode: int) -> None:
     told = explain_refusal("/dev/ttyACM0", Ownership(group, mode, "jo", ("jo",), ("jo",)))
-    assert "user root alone" in told.message
+    assert "only root may open it" in told.message
     assert "--udev-rules" in told.remedy
 
 
@@ -171,7 +171,7 @@ def test_a_port_that_may_be_opened_is_no_matter(tmp_path: Path) -> None:
     master, slave = os.openpty()
     path = os.ttyname(slave)
     require_access(path)
-    assert look_at_access(serial_port_at(path)) == []
+    assert check_access(serial_port_at(path)) == []
     os.close(master)
     os.close(slave)
     require_access(str(tmp_path / "nowhere"))
@@ -179,8 +179,8 @@ def test_a_port_that_may_be_opened_is_no_matter(tmp_path: Path) -> None:
 
 def test_a_port_without_device_file_is_told(machine: Machine) -> None:
     port = find_serial_ports(machine.plug(FTDI).root)[0]
-    (told,) = look_at_access(port)
-    assert "is not there" in told.message
+    (told,) = check_access(port)
+    assert "is missing" in told.message
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -203,36 +203,36 @@ def test_a_real_refusal_names_the_way_out(tmp_path: Path) -> None:
     os.close(slave)
 
 
-# -- thieves ---------------------------------------------------------------------------------------------------------
+# -- interference ------------------------------------------------------------------------------------------------------
 
 
-def thieves(machine: Machine) -> list[str]:
-    found = look_for_thieves(find_serial_ports(machine.root), usb_devices(machine.root), machine.root)
+def interference(machine: Machine) -> list[str]:
+    found = find_interference(find_serial_ports(machine.root), usb_devices(machine.root), machine.root)
     return [f"{diagnosis.message}|{diagnosis.remedy}" for diagnosis in found]
 
 
 def test_an_adapter_with_its_port_is_no_matter(machine: Machine) -> None:
-    assert thieves(machine.plug(CH340).plug(FTDI)) == []
+    assert interference(machine.plug(CH340).plug(FTDI)) == []
 
 
 @pytest.mark.parametrize("sign", ["rules", "process"])
 def test_brltty_is_named_where_it_took_an_adapter(machine: Machine, sign: str) -> None:
     machine.plug_without_driver(CH340)
     _ = machine.install_rules("85-brltty.rules") if sign == "rules" else machine.run(77, "brltty")
-    (told,) = thieves(machine)
+    (told,) = interference(machine)
     assert "a WCH CH340 is plugged in at USB 3-4 (1a86:7523) and has no serial port" in told
     assert "sudo apt remove brltty" in told
 
 
 def test_an_adapter_without_driver_names_the_module(machine: Machine) -> None:
     machine.plug_without_driver(FTDI)
-    (told,) = thieves(machine)
-    assert "ftdi_sio is not at work" in told
+    (told,) = interference(machine)
+    assert "ftdi_sio is not loaded" in told
     assert "sudo modprobe ftdi_sio" in told
 
 
 def test_modem_manager_is_told_until_our_rules_keep_it_off(machine: Machine) -> None:
     machine.plug(CH343).run(812, "ModemManager")
-    (told,) = thieves(machine)
+    (told,) = interference(machine)
     assert "whether it is a modem" in told
-    assert thieves(machine.install_rules("60-sefa-edge.rules")) == []
+    assert interference(machine.install_rules("60-sefa-edge.rules")) == []

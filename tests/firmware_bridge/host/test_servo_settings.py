@@ -170,7 +170,7 @@ def test_the_words_fit_into_a_record_however_much_differs(stand: Stand) -> None:
 
 def test_a_silent_servo_is_named(stand: Stand) -> None:
     stand.bus.servos[3].connected = False
-    with opened(stand) as bus, pytest.raises(ArmTimeout, match=r"servo 4 \(wrist_flex\) does not tell"):
+    with opened(stand) as bus, pytest.raises(ArmTimeout, match=r"servo 4 \(wrist_flex\) does not report"):
         prepare(bus, PROFILE)
 
 

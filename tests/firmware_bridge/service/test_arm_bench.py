@@ -181,7 +181,7 @@ def test_an_arm_that_is_free_needs_no_word(tmp_path: Path, capsys: Captured) -> 
 def test_a_servo_that_does_not_let_go_is_named(tmp_path: Path, capsys: Captured) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         bench.hold()
-        bench.bus.servo(3).obeys_torque = False
+        bench.bus.servo(3).accepts_torque = False
         assert arm(bench, "free", "--yes") == 3
         assert bench.torque() == [0, 0, 1, 0, 0, 0]
     assert "servo of elbow_flex did not confirm that its torque is off" in capsys.readouterr().err
@@ -201,7 +201,7 @@ def test_an_arm_without_supply_is_free_already(tmp_path: Path, capsys: Captured)
         for servo in bench.bus.servos:
             servo.connected = False
         assert arm(bench, "free", "--yes") == 3
-    assert "without supply is free already" in capsys.readouterr().err
+    assert "without supply is already released" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("answer", "code", "torque"), [(b"y\n", 0, 0), (b"\n", 1, 1), (b"no\n", 1, 1)])

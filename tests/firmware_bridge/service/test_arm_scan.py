@@ -13,9 +13,9 @@ from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.protocol import StatusBits
 from sefa_edge.firmware_bridge.host.port_lock import Holder
 from sefa_edge.firmware_bridge.host.serial_ports import find_serial_ports
-from sefa_edge.firmware_bridge.host.status_words import status_words
-from sefa_edge.firmware_bridge.service.census import FoundServo, fitting_arms
-from sefa_edge.firmware_bridge.service.scan import Questions
+from sefa_edge.firmware_bridge.host.status_text import status_text
+from sefa_edge.firmware_bridge.service.found_servos import FoundServo, matching_arms
+from sefa_edge.firmware_bridge.service.scan import ScanRange
 from sefa_edge.firmware_bridge.service.scan import scan as scan_ports
 from sefa_edge.firmware_bridge.service.scan_report import PortReport, ScanReport
 from sefa_edge.profiles.arms import load_arm_profile
@@ -118,7 +118,7 @@ def test_a_cable_pulled_meanwhile_is_one_line_and_exit_3(tmp_path: Path, capsys:
     [
         (["--port", "/nowhere/arm"], 4, "there is no serial port /nowhere/arm"),
         (["--port", "/dev/null"], 4, "/dev/null cannot be opened"),
-        (["--port", "P", "--baud", "9600"], 2, "no servo speaks at 9600 baud"),
+        (["--port", "P", "--baud", "9600"], 2, "9600 baud is not a speed of a servo"),
         (["--port", "P", "--max-id", "254"], 2, "--max-id: expected an id from 0 to 253, got '254'"),
         (["--port", "P", "--json", "/nowhere/x.json"], 2, "the folder /nowhere does not exist"),
     ],
@@ -159,7 +159,7 @@ def test_what_is_plugged_in_is_told_with_what_is_in_the_way(tmp_path: Path) -> N
         "  trouble: no permission",
         "    sudo usermod",
         "/dev/ttyACM1  u-blox 7 - GPS/GNSS Receiver (1546:01a7), USB 1-3, driver cdc_acm",
-        "  no servo adapter; ask on it with --port /dev/ttyACM1",
+        "  not a servo adapter; scan it with --port /dev/ttyACM1",
         "note: it may talk",
         "  our rules",
     ]
@@ -170,7 +170,7 @@ def test_what_is_plugged_in_is_told_with_what_is_in_the_way(tmp_path: Path) -> N
     assert plain["ports"][2]["buses"] is None
 
 
-NOBODY = Questions((), ())
+NOBODY = ScanRange((), ())
 """No servo is asked: the ports of a captured machine are not ours."""
 
 
@@ -179,7 +179,7 @@ def test_every_port_of_a_machine_is_looked_at(tmp_path: Path) -> None:
     machine.plug_without_driver(CH340)
     text = "\n".join(scan_ports(None, NOBODY, machine.root).lines())
     assert "/dev/ttyACM777  WCH CH343" in text
-    assert "trouble: the device file is not there" in text
+    assert "trouble: the device file is missing" in text
     assert "a WCH CH340 is plugged in at USB 3-4 (1a86:7523) and has no serial port" in text
 
 
@@ -188,15 +188,15 @@ def test_a_machine_without_ports_is_told_why(tmp_path: Path) -> None:
         scan_ports(None, NOBODY, tmp_path / "empty")
     machine = Machine(tmp_path)
     machine.plug_without_driver(CH340)
-    with pytest.raises(MissingError, match="its driver ch341-uart is not at work") as told:
+    with pytest.raises(MissingError, match="its driver ch341-uart is not loaded") as told:
         scan_ports(None, NOBODY, machine.root)
     assert told.value.hint.startswith("sudo modprobe ch341")
 
 
 def test_an_arm_that_lacks_servos_is_named_with_them() -> None:
     servos = [FoundServo(servo_id, False, model=reg.MODEL_STS3215) for servo_id in (1, 2, 4, 5, 6)]
-    assert fitting_arms([load_arm_profile("so101")], 1_000_000, servos) == ["so101 without 3"]
-    assert fitting_arms([load_arm_profile("so101")], 500_000, servos) == []
+    assert matching_arms([load_arm_profile("so101")], 1_000_000, servos) == ["so101 without 3"]
+    assert matching_arms([load_arm_profile("so101")], 500_000, servos) == []
 
 
 @pytest.mark.parametrize(
@@ -204,4 +204,4 @@ def test_an_arm_that_lacks_servos_is_named_with_them() -> None:
     [(0, "ok"), (1, "voltage"), (0x2F, "voltage, encoder, heat, over-current, overload"), (16, "bit 4")],
 )
 def test_status_in_words(bits: int, words: str) -> None:
-    assert status_words(bits) == words
+    assert status_text(bits) == words

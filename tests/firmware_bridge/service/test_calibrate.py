@@ -162,7 +162,7 @@ def test_a_restore_shows_the_differences_and_waits_for_the_flag(
     assert stand.carried() == FACTORY
     assert calibrate(stand, "--restore", str(path), "--write-eeprom") == 0
     assert calibrate(stand, "--restore", str(path)) == 0
-    assert "carry these numbers already" in capsys.readouterr().out
+    assert "already have these numbers" in capsys.readouterr().out
     (backup,) = kept(tmp_path, "before")
     assert calibrate(stand, "--restore", str(backup), "--write-eeprom") == 0
     assert stand.carried() == FACTORY
@@ -192,11 +192,11 @@ def test_an_arm_in_percent_reads_what_lerobot_would(stand: Stand) -> None:
         ((), 2, "a guided calibration needs a terminal"),
         (("--headless",), 2, "--headless needs --middle-now"),
         (("--headless", "--middle-now", "--write-eeprom"), 2, "--sweep-seconds S or --ranges FILE"),
-        (("--headless", "--middle-now", "--sweep-seconds", "5"), 2, "nothing would come of this"),
+        (("--headless", "--middle-now", "--sweep-seconds", "5"), 2, "this calibration would be written nowhere"),
         (("--headless", "--middle-now", "--sweep-seconds", "0", "--write-eeprom"), 2, "a time above 0"),
         (("--headless", "--middle-now", "--sweep-seconds", "nan", "--write-eeprom"), 2, "got 'nan'"),
-        (("--middle-now",), 2, "--middle-now belongs to --headless"),
-        (("--restore", "x.json", "--id", "black"), 2, "--restore takes the numbers as they are"),
+        (("--middle-now",), 2, "--middle-now needs --headless"),
+        (("--restore", "x.json", "--id", "black"), 2, "--restore measures nothing"),
         (("--restore", "x.json"), 2, "x.json does not exist"),
         (("--restore", "nobody"), 2, "LeRobot has no calibration 'nobody'"),
         (("--restore", "-rf"), 2, "expected one argument"),
@@ -226,7 +226,7 @@ def test_wrong_words_are_told_in_one_line(
         ({**RANGES, "gripper": [2000, 4096]}, "gripper"),
         ({**RANGES, "thumb": [1, 2]}, "thumb"),
         ({**RANGES, "elbow_flex": [2000, 2100]}, "elbow_flex was moved over 100 of about 2203"),
-        ({**RANGES, "elbow_flex": [3, 2100]}, "went over its encoder's end"),
+        ({**RANGES, "elbow_flex": [3, 2100]}, "crossed its encoder's end"),
     ],
 )
 def test_wrong_ranges_are_told(
@@ -261,7 +261,7 @@ def test_a_servo_that_takes_no_writes_gets_all_others_their_old_numbers_back(
     assert from_ranges(stand, "--write-eeprom") == 3
     said = capsys.readouterr().err
     assert "servo of wrist_flex did not keep min_position_limit 967 (register 9)" in said
-    assert "carry their old numbers again" in said
+    assert "have their old numbers again" in said
     assert stand.carried() == FACTORY
     assert stand.locked() == [1] * 6
 
@@ -281,7 +281,7 @@ def test_a_cable_pulled_in_the_middle_is_told_with_the_way_back(
     stand.bus.disturb_request = lambda data: pull(stand) if is_write_of(data, 4, reg.HOMING_OFFSET) else data
     assert from_ranges(stand, "--id", "black", "--write-eeprom") == 3
     said = capsys.readouterr().err
-    assert "servos may carry a mixture" in said
+    assert "servos may have a mixture" in said
     assert "--restore" in said
     assert not lerobot_file(tmp_path, "black").exists()
     stand.bus.disturb_request = lambda data: data
@@ -310,7 +310,7 @@ def test_a_stop_in_the_middle_of_writing_waits_for_its_end(
     assert stand.carried() == CALIBRATED
     assert stand.locked() == [1] * 6
     assert lerobot_file(tmp_path, "black").is_file()
-    assert "came too late: the servos carry the new numbers" in capsys.readouterr().err
+    assert "came too late: all servos have the new numbers" in capsys.readouterr().err
 
 
 def test_a_joint_that_is_knocked_while_it_is_written_is_noticed(
@@ -336,5 +336,5 @@ def test_a_file_that_cannot_be_written_says_what_the_servos_carry(
 ) -> None:
     (tmp_path / "lerobot").write_text("in the way")
     assert from_ranges(stand, "--write-eeprom") == 2
-    assert "the servos carry the new numbers, but" in capsys.readouterr().err
+    assert "the servos have the new numbers, but" in capsys.readouterr().err
     assert stand.carried() == CALIBRATED

@@ -195,7 +195,7 @@ def test_an_encoder_that_wraps_asks_for_the_middle_anew(stand: Stand, operator: 
         stand.move("elbow_flex", 2047 - 1200 + at)
         operator.see(rf"elbow_flex +{(2047 + at) % 4096} {'.*OVER THE' if at > 2048 else ''}")
     operator.type(ENTER)
-    operator.see(r"elbow_flex went over its encoder's end \(0/4095\)")
+    operator.see(r"elbow_flex crossed its encoder's end \(0/4095\)")
     operator.see("take the middle pose again")
     stand.move("elbow_flex", MIDDLE[2])
     take_middle(operator)
@@ -223,7 +223,7 @@ def test_giving_up_leaves_the_old_numbers_and_says_so(
         operator.see("Type 'write'.*: ")
     operator.type(keys)
     assert operator.leave() == 130
-    assert "Nothing was written: the servos carry their old numbers." in operator.screen
+    assert "Nothing was written: the servos have their old numbers." in operator.screen
     assert "Traceback" not in operator.screen
     assert stand.carried() == FACTORY
     assert not lerobot_file(tmp_path).exists()
@@ -236,5 +236,5 @@ def test_a_servo_that_falls_silent_ends_it_with_its_name(stand: Stand, operator:
         stand.bus.servos[3].connected = False
     operator.see("wrist_flex +silent")
     assert operator.leave() == 3
-    assert "error: the servo of wrist_flex does not tell its position" in operator.screen
+    assert "error: the servo of wrist_flex does not report its position" in operator.screen
     assert stand.carried() == FACTORY

@@ -87,7 +87,7 @@ def test_the_seed_decides(bench: Bench) -> None:
 
 
 def test_words_are_read() -> None:
-    found = Disturbances.from_words("dropped=0.01, bit_errors=1e-5,seed=3")
+    found = Disturbances.from_text("dropped=0.01, bit_errors=1e-5,seed=3")
     assert found == Disturbances(dropped=0.01, bit_errors=1e-5, seed=3)
 
 
@@ -105,7 +105,7 @@ def test_words_are_read() -> None:
 )
 def test_words_that_make_no_sense_are_refused(words: str, says: str) -> None:
     with pytest.raises(InputError, match=says):
-        Disturbances.from_words(words)
+        Disturbances.from_text(words)
 
 
 def test_the_program_refuses_them_in_one_line() -> None:

@@ -87,7 +87,7 @@ def test_a_file_in_the_way_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not a link"):
         PtyPort(make_bus(), tmp_path / "arm")
     assert (tmp_path / "arm").read_text() == "precious"
-    with pytest.raises(InputError, match="cannot be made"):
+    with pytest.raises(InputError, match="cannot be created"):
         PtyPort(make_bus(), tmp_path / "nowhere" / "arm")
 
 

@@ -2,7 +2,7 @@
 
 Where no STAND_IN_DRIVER is named, the GPU of the machine computes it (tests/gpu).
 
-It has what the runner uses and nothing else; that NVIDIA's bindings have it too is shown by test_bindings.py. A plan is
+It has only what the runner uses; test_bindings.py checks that NVIDIA's bindings have it too. A plan is
 the real header followed by JSON: the tensors, and which call shall fail.
 """
 
@@ -28,7 +28,7 @@ class ILogger:
         VERBOSE = 4
 
     def log(self, severity: Severity, message: str) -> None:
-        """What a program that keeps the log overrides."""
+        """The logger class that a program overrides."""
         del severity, message
 
 

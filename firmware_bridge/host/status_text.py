@@ -1,10 +1,10 @@
-"""Words for what a servo reports."""
+"""The status byte of a servo as text."""
 
 from __future__ import annotations
 
 from sefa_edge.firmware_bridge.host.feetech.protocol import StatusBits
 
-_WORDS = {
+_NAMES = {
     StatusBits.VOLTAGE: "voltage",
     StatusBits.ENCODER: "encoder",
     StatusBits.TEMPERATURE: "heat",
@@ -13,10 +13,10 @@ _WORDS = {
 }
 
 
-def status_words(status_bits: int) -> str:
-    """What a status byte says: `ok`, or its faults; a bit without an agreed meaning is told by its number."""
+def status_text(status_bits: int) -> str:
+    """`ok`, or the faults in a status byte; a bit without an agreed meaning is shown by its number."""
     if status_bits == 0:
         return "ok"
-    named = {int(bit): word for bit, word in _WORDS.items()}
+    named = {int(bit): name for bit, name in _NAMES.items()}
     bits = [1 << number for number in range(8) if status_bits >> number & 1]
     return ", ".join(named.get(bit, f"bit {bit.bit_length() - 1}") for bit in bits)

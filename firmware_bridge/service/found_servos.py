@@ -1,4 +1,4 @@
-"""Which servos answer on a bus, and what they say about themselves. Reads only."""
+"""Which servos answer on a bus, and what they report about themselves. Reads only."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from sefa_edge.profiles.schema import ArmProfile, JointProfile
 from sefa_edge.profiles.servo_models import model_numbers, servo_model
 from sefa_edge.profiles.units import ms_to_ns
 
-MAKE_BLOCK = Block(FIRMWARE_MAJOR.address, struct.Struct("<BBxH"))
+KIND_BLOCK = Block(FIRMWARE_MAJOR.address, struct.Struct("<BBxH"))
 """0..4: firmware major and minor, model (raw)."""
 TWICE = 2
-"""Where an adapter queues answers that came at once, both are waited for."""
+"""Answers to wait for from one id: an adapter may queue those of two servos that answer at once."""
 EVERY_ID = range(MAX_SERVO_ID + 1)
-CALLED = 8
-"""Answers that a call to all waits for: more than an arm has."""
+MOST_ANSWERS = 8
+"""Answers to a broadcast ping to wait for: more than an arm has."""
 BROADCAST_MARGIN_NS = ms_to_ns(60)
 ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class FoundServo:
-    """A servo that answers to an id. Everything after `clash` is None when its registers could not be read."""
+    """A servo that answers to an id. Fields after `clash` are None if its registers could not be read."""
 
     servo_id: int
     clash: bool
@@ -58,44 +58,46 @@ class FoundServo:
         return servo_model(self.model).name
 
 
-def ask(bus: ServoBus, servo_id: int) -> FoundServo | None:
-    """Ping one id, then read who it is; None: nobody answers. Raises ArmDisconnected.
+def probe(bus: ServoBus, servo_id: int) -> FoundServo | None:
+    """Ping one id, then read what it is; None: no answer. Raises ArmDisconnected.
 
-    Two servos of one id answer at once. A ping does not show it, the bits are the same; registers that differ come
-    garbled, and hardly ever do two servos stand at the very same tick.
+    Two servos with the same id answer at once. A ping does not show that, because the bits are the same; registers that
+    differ arrive garbled, and two servos are hardly ever at exactly the same tick.
     """
     received = bus.link.exchange(encode_ping(servo_id), TWICE * reply_bytes(0), SCAN_MARGIN_NS)
     if not received:
         return None
     pings = sum(packet.servo_id == servo_id for packet in decode(received))
-    make, torque, state = (_read(bus, servo_id, block) for block in (MAKE_BLOCK, TORQUE_BLOCK, STATE_BLOCK))
-    if make.data and torque.data and state.data:
-        return _described(FoundServo(servo_id, pings > 1), make.data, torque.data, state.data)
-    garbled = make.garbled or torque.garbled or state.garbled
-    return FoundServo(servo_id, garbled or pings > 1) if pings else None  # noise, or somebody else's talk
+    kind, torque, state = (_read(bus, servo_id, block) for block in (KIND_BLOCK, TORQUE_BLOCK, STATE_BLOCK))
+    if kind.data and torque.data and state.data:
+        return _described(FoundServo(servo_id, pings > 1), kind.data, torque.data, state.data)
+    garbled = kind.garbled or torque.garbled or state.garbled
+    return FoundServo(servo_id, garbled or pings > 1) if pings else None  # noise, or another device
 
 
 @dataclass(frozen=True, slots=True)
-class RollCall:
-    """Who answered when all were asked at once; `garbled`: answers collided, so some may be missing."""
+class BroadcastAnswers:
+    """The ids that answered a broadcast ping; `garbled`: answers collided, so some may be missing."""
 
     servo_ids: tuple[int, ...]
     garbled: bool
 
 
-def call_all(bus: ServoBus) -> RollCall:
-    """Ping everybody. One servo alone is understood for certain; answers of several may collide.
+def broadcast_ping(bus: ServoBus) -> BroadcastAnswers:
+    """Ping all ids at once. A single servo always answers intact; answers of several may collide.
 
     Raises:
         ArmDisconnected: the port is gone.
     """
-    received = bus.link.exchange(encode_ping(BROADCAST_ID), CALLED * reply_bytes(0), BROADCAST_MARGIN_NS)
+    received = bus.link.exchange(encode_ping(BROADCAST_ID), MOST_ANSWERS * reply_bytes(0), BROADCAST_MARGIN_NS)
     answers = decode(received)
-    return RollCall(tuple(packet.servo_id for packet in answers), len(received) != len(answers) * reply_bytes(0))
+    return BroadcastAnswers(
+        tuple(packet.servo_id for packet in answers), len(received) != len(answers) * reply_bytes(0)
+    )
 
 
-def fitting_arms(profiles: Iterable[ArmProfile], baud: int, servos: Iterable[FoundServo]) -> list[str]:
-    """Which arms these servos may be: a name, or a name and the ids that it lacks."""
+def matching_arms(profiles: Iterable[ArmProfile], baud: int, servos: Iterable[FoundServo]) -> list[str]:
+    """The arms that these servos may be: a name, or a name and the missing ids."""
     by_id = {servo.servo_id: servo for servo in servos if not servo.clash}
     fits: list[str] = []
     for profile in profiles:
@@ -113,8 +115,8 @@ def _may_be(by_id: Mapping[int, FoundServo], profile: ArmProfile, joint: JointPr
     return servo is not None and (servo.model is None or servo.model in model_numbers(profile.models_of(joint)))
 
 
-def _described(servo: FoundServo, make: bytes, torque: bytes, state: bytes) -> FoundServo:
-    major, minor, model = MAKE_BLOCK.layout.unpack(make)
+def _described(servo: FoundServo, kind: bytes, torque: bytes, state: bytes) -> FoundServo:
+    major, minor, model = KIND_BLOCK.layout.unpack(kind)
     _, _, _, voltage, temperature, _, status, _, _ = STATE_BLOCK.layout.unpack(state)
     return replace(
         servo,
@@ -129,7 +131,7 @@ def _described(servo: FoundServo, make: bytes, torque: bytes, state: bytes) -> F
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What came back for a read: data, or what no servo alone says, or nothing."""
+    """The outcome of a read: data, or garbled bytes, or nothing."""
 
     data: bytes
     garbled: bool

@@ -1,4 +1,4 @@
-"""The sync write that carries a goal: one packet for all servos, laid out once, filled in for every goal."""
+"""The sync write that carries a goal: one packet for all servos, laid out once and filled in for every goal."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ FULL_ACCELERATION = 0
 NO_GOAL_TIME = 0
 
 FIRST_ENTRY = 7
-"""Header, broadcast id, length, instruction, address and count come before the first servo's id."""
+"""Offset of the first servo's id, after header, broadcast id, length, instruction, address and count."""
 
 
-def speed_wall_counts(max_velocity: float, scale: JointScale, ticks_s_per_count: int) -> int:
+def speed_limit_counts(max_velocity: float, scale: JointScale, ticks_s_per_count: int) -> int:
     """Goal speed (register 46) of a joint whose goals move at most at `max_velocity`, joint units per second.
 
-    The host shapes the motion: every tick a goal, a small step from the last. The limit of the arm profile goes with
-    it as a second wall, in the servo itself, against what the host cannot see or take back: a damaged goal whose
-    checksum holds, a servo that rebooted and wakes up far from its goal, a joint that was held and springs free. It
-    comes with every goal because a reboot forgets it. A healthy run is not slowed: no goal moves faster than this, so
-    each is reached before the next one comes, and what a late tick leaves over is caught up at once.
+    The host shapes the motion: every tick a goal, a small step from the last one. The speed limit of the arm profile is
+    sent with it as a second limit in the servo itself, against what the host cannot see or take back: a damaged goal
+    with a valid checksum, a servo that restarted far from its goal, a joint that was blocked and springs free. It comes
+    with every goal because a restart resets it. A healthy run is not slowed: no goal moves faster than this, so each is
+    reached before the next one, and a late tick is caught up at once.
 
-    Never 0, which means full speed or stop, as phase bit 3 has it. The unit is that of phase bit 2, rounded up.
+    Never 0, which means full speed or stop, depending on phase bit 3. The unit is that of phase bit 2, rounded up.
 
-    Acceleration goes as 0, none of the servo's own: with one it plans to stand still at every goal, brakes before each
-    and lags by v / 2a, 20 ms at 60 deg/s and 1500 deg/s2. Goal time goes as 0, unused.
+    Acceleration is sent as 0, which disables the servo's own: with one, the servo plans to stop at every goal, brakes
+    before each and lags by v / 2a, 20 ms at 60 deg/s and 1500 deg/s2. Goal time is sent as 0, unused.
     """
     counts = max_velocity / abs(scale.joint_per_tick) / ticks_s_per_count
     return min(math.ceil(counts), MAX_SPEED_COUNTS)
@@ -40,17 +40,17 @@ def command(goal_ticks: int, speed_counts: int) -> bytes:
     return COMMAND_BLOCK.layout.pack(FULL_ACCELERATION, goal_ticks, NO_GOAL_TIME, speed_counts)
 
 
-class GoalFrame:
-    """A sync write of registers 41..47 of all servos, of which only the goals change."""
+class GoalPacket:
+    """A sync write of registers 41..47 of all servos, in which only the goals change."""
 
     def __init__(self, servo_ids: Sequence[int], scales: Sequence[JointScale], speed_counts: Sequence[int]):
-        """All in the order of the joints."""
+        """All arguments in the order of the joints."""
         commands = [command(0, counts) for counts in speed_counts]
         self._packet = bytearray(encode_sync_write(COMMAND_BLOCK.address, list(zip(servo_ids, commands, strict=True))))
         self._check_of_zeros = self._packet[-1]
         self._servo_ids = tuple(servo_ids)
         self.speed_counts = list(speed_counts)
-        """Goal speed (register 46) that goes with the goal of each joint."""
+        """Goal speed (register 46) of each joint."""
         first = FIRST_ENTRY + 1 + GOAL_POSITION.address - COMMAND_BLOCK.address
         entry = 1 + COMMAND_BLOCK.count
         self._joints = [
@@ -67,13 +67,13 @@ class GoalFrame:
         self._check_of_zeros = (self._check_of_zeros + before - after) & 0xFF
         self.speed_counts[row] = speed_counts
 
-    def admit(self, row: int, ticks: int) -> None:
-        """Let goals of one joint reach as far as this position, where it stands outside its range; they begin there."""
+    def allow(self, row: int, ticks: int) -> None:
+        """Widen the range of one joint's goals to include this position."""
         first, per_tick, zero, lowest, highest = self._joints[row]
         self._joints[row] = (first, per_tick, zero, min(lowest, ticks), max(highest, ticks))
 
-    def filled(self, joint_deg: Sequence[float]) -> bytes:
-        """The packet for these finite positions [n], each as `JointScale.to_ticks` has it.
+    def encode(self, joint_deg: Sequence[float]) -> bytes:
+        """The packet for these finite positions [n], each converted like `JointScale.to_ticks`.
 
         Raises:
             ValueError: not one position for every joint.
@@ -94,8 +94,8 @@ class GoalFrame:
         packet[-1] = (self._check_of_zeros - total) & 0xFF
         return bytes(packet)
 
-    def without(self, joint_deg: Sequence[float], left_out: int) -> bytes:
-        """As `filled`, without the joints whose bits are set in `left_out`; empty when no joint remains.
+    def encode_without(self, joint_deg: Sequence[float], left_out: int) -> bytes:
+        """As `encode`, without the joints whose bits are set in `left_out`; empty when no joint remains.
 
         Raises:
             ValueError: not one position for every joint.
@@ -110,22 +110,22 @@ class GoalFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What one servo is told, and what it may answer when it is asked for the same registers."""
+class ServoWrite:
+    """A write to one servo, and the values that it may report when the same registers are read back."""
 
     data: bytes
     accepted: tuple[bytes, ...]
     start: int = 0
-    """Where in the answer the accepted bytes are."""
+    """Offset of the accepted bytes in the answer."""
 
     @classmethod
-    def torque(cls, value: int) -> Wanted:
+    def torque(cls, value: int) -> ServoWrite:
         return cls(bytes((value,)), (bytes((value,)),))
 
     @classmethod
-    def goal(cls, ticks: int, bent_ticks: int, speed_counts: int) -> Wanted:
-        """Registers 41..47; the servo may keep the goal, or what its position limits make of it."""
-        accepted = tuple(GOAL_POSITION.encode(goal) for goal in (ticks, bent_ticks))
+    def goal(cls, ticks: int, clipped_ticks: int, speed_counts: int) -> ServoWrite:
+        """Registers 41..47; the servo may report the goal itself, or clipped to its position limits."""
+        accepted = tuple(GOAL_POSITION.encode(goal) for goal in (ticks, clipped_ticks))
         data = command(int.from_bytes(accepted[0], "little"), speed_counts)
         return cls(data, accepted, GOAL_POSITION.address - COMMAND_BLOCK.address)
 
