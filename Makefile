@@ -88,10 +88,12 @@ policy: .venv/with-everything
 	$(BIN)/sefa-edge export out/checkpoints/lift/sefa -o out/engines/lift --execute-steps 4
 	$(BIN)/sefa-edge eval --engine out/engines/lift/model.onnx --seeds 0:200 --json out/eval.json --require 0.75
 
-SAFETY_TESTS := tests/edge/control/test_safety.py tests/edge/control/test_guard.py tests/property/test_safety_limits.py
+SAFETY_TESTS := $(addprefix tests/edge/control/test_,safety.py guard.py modes.py motion.py watched_arm.py loop_lockstep.py) \
+	tests/property/test_safety_limits.py tests/property/test_modes_machine.py
 
 safety: .venv/with-everything
-	$(BIN)/coverage run --branch --include=edge/control/safety.py $(BIN)/pytest --quiet $(SAFETY_TESTS)
+	$(BIN)/coverage run --branch --include='edge/control/safety.py,edge/control/modes.py,edge/control/motion.py,edge/control/watched_arm.py' \
+		$(BIN)/pytest --quiet $(SAFETY_TESTS)
 	$(BIN)/coverage report --show-missing --fail-under=100
 
 mutants: .venv/with-everything

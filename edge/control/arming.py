@@ -1,7 +1,7 @@
-"""Looking before arming: an arm is switched on only after its readings have been good for a while.
+"""Checks before arming: the torque is switched on only after the readings have been good for a while.
 
-Judged are supply, status bits and heat, with the patience that the guard has for each: trouble that lasts becomes a
-fault while the arm has not been touched yet; trouble that goes away, and a silent joint, put arming off.
+Supply, status bits and temperature are checked, each for as long as the guard allows: a problem that lasts becomes a
+fault before the arm has been touched; one that goes away, and a joint that does not answer, delay arming.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sefa_edge.firmware_bridge.host.messages import JointState, TorqueReading
 from sefa_edge.firmware_bridge.host.status_text import status_text
 
 JUDGED = (Fault.SUPPLY_VOLTAGE, Fault.SERVO_STATUS, Fault.OVERHEATED)
-"""In the order in which they are told."""
+"""In the order in which they are reported."""
 
 
 class Arming(Enum):
@@ -31,26 +31,26 @@ class Arming(Enum):
 
 
 class Look:
-    """Follows the guard's state from reading to reading, and knows since when there has been nothing to complain of."""
+    """Since when all readings have been good."""
 
     def __init__(self, guard: Guard) -> None:
         self._enough_ns = max(guard.health.supply_ns, guard.health.status_ns)
         self._good_since_ns: int | None = None
 
     def take(self, guarded: GuardState, heard: np.ndarray, now_ns: int) -> None:
-        """Take in one reading as the guard has judged it; `heard` is bool [n]: the joints that answered."""
+        """Add one reading as the guard has judged it; `heard` is bool [n]: the joints that answered."""
         if suspicion(guarded) is not None or not heard.all():
             self._good_since_ns = None
         elif self._good_since_ns is None:
             self._good_since_ns = now_ns
 
     def is_over(self, now_ns: int) -> bool:
-        """Whether all readings of the last while were good."""
+        """Whether the readings have been good for long enough."""
         return self._good_since_ns is not None and now_ns - self._good_since_ns >= self._enough_ns
 
 
 def suspicion(guarded: GuardState) -> Fault | None:
-    """What the newest reading complains of, of those in JUDGED, before it has lasted long enough to be a fault."""
+    """The first fault of JUDGED that the newest reading suggests, before it has lasted long enough to be one."""
     bad = {fault for fault, row in zip(READING_FAULTS, guarded.bad_readings, strict=True) if row.any()}
     return next((fault for fault in JUDGED if fault in bad), None)
 
@@ -63,7 +63,7 @@ def first_suspicion(guard: Guard, reading: JointState) -> Fault | None:
 
 
 def _at_rest(reading: JointState, heard: np.ndarray) -> Situation:
-    """What the guard looks at in an arm that nothing was sent to."""
+    """What the guard judges before anything has been sent to the arm."""
     return Situation(
         mode=Mode.IDLE,
         reading=reading,
@@ -77,7 +77,7 @@ def _at_rest(reading: JointState, heard: np.ndarray) -> Situation:
 
 
 def details_of(fault: Fault, joints: int, arm: WatchedArm, guard: Guard) -> tuple[str, ...]:
-    """What the arm, or its servos by their status bits, say about a fault; empty: no more than which joints."""
+    """What the arm, or its servos by their status bits, report about a fault; empty: only which joints."""
     if fault in (Fault.OUTSIDE_RANGE, Fault.OTHER_ARM):
         return (arm.fault_detail,)
     if fault is not Fault.SERVO_STATUS:
@@ -87,7 +87,7 @@ def details_of(fault: Fault, joints: int, arm: WatchedArm, guard: Guard) -> tupl
 
 
 def torque_note(torque: TorqueReading, names: tuple[str, ...]) -> str:
-    """What to add to "arm not touched" where another program has left the torque on, or servos did not tell."""
+    """What to add to "arm not touched" where another program has left the torque on, or servos did not answer."""
     note = ""
     if torque.on:
         note += f"; its torque was already on in {'all joints' if torque.on == names else ', '.join(torque.on)}"

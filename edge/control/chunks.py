@@ -1,8 +1,8 @@
-"""Owns what is played next: chunks lie on one time axis, a newer one takes over, late steps are dropped.
+"""Owns what is played next: chunks share one time axis, a newer one takes over, late steps are dropped.
 
 chunk 7   o-----o-----o-----o-----o            knots at absolute times
 chunk 8         x     x-----o-----o-----o      taken over at |: steps before it are late, never played
-                         |                     what happens here is the hand-over mode (edge/control/handover.py)
+                         |                     the hand-over mode decides how (edge/control/handover.py)
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sefa_edge.edge.ipc.records import NONE_NS
 from sefa_edge.profiles.units import s_to_ns
 
 PLAN_AHEAD_NS = s_to_ns(10)
-"""No step lies further ahead than this; a chunk that says so was stamped by another clock."""
+"""No step lies further ahead than this; a chunk beyond that was stamped by another clock."""
 
 MAX_OVERLAP = 64
 """Chunks that an ensemble remembers at most."""
@@ -44,7 +44,7 @@ def is_playable(chunk: ActionChunk, now_ns: int) -> bool:
 
 
 class ChunkPlayer:
-    """Follows one way at a time, begun anew with every chunk that is taken over."""
+    """Plays one path at a time; each chunk that is taken over starts a new one."""
 
     def __init__(self, settings: HandOver | None = None) -> None:
         self._settings = settings or HandOver()
@@ -90,7 +90,7 @@ class ChunkPlayer:
         return None
 
     def accept(self, chunk: ActionChunk, now_ns: int, here: Setpoint) -> bool:
-        """Take over a chunk, from where the arm would be now if it went on as it was told.
+        """Take over a chunk, from where the arm would be now if it kept its speed.
 
         False, and nothing changes, when its id is not newer than the last one, when it observed the world
         before `start`, or when even its last step is late.
@@ -124,7 +124,7 @@ class ChunkPlayer:
         return now_ns - chunk.observed_ns, now_ns - self.accepted_ns, chunk.chunk_id
 
     def _overlap(self, chunk: ActionChunk, now_ns: int) -> None:
-        """Remember a chunk beside those that still say something. A mean is only one of chunks of the same steps."""
+        """Keep a chunk beside those that still cover the present. Only chunks with the same steps can be averaged."""
         steps = len(chunk.joint_deg), chunk.step_period_ns
         if steps != self._steps:
             self._overlapping.clear()

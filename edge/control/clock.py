@@ -18,7 +18,7 @@ _TIMER_ABSTIME = 1
 
 
 class Clock(Protocol):
-    """Where the time comes from, nanoseconds."""
+    """A source of time, nanoseconds."""
 
     def now_ns(self) -> int: ...
 
@@ -48,7 +48,7 @@ class MonotonicClock:
 
 
 class ManualClock:
-    """Time that stands until somebody moves it: replay, lock-step simulation, tests."""
+    """Time that moves only when it is set: replay, lock-step simulation, tests."""
 
     def __init__(self, now_ns: int = 0) -> None:
         self._now_ns = now_ns
@@ -57,13 +57,13 @@ class ManualClock:
         return self._now_ns
 
     def sleep_until(self, deadline_ns: int) -> None:
-        """Nobody waits: the time is set to the deadline. It never goes back."""
+        """Set the time to the deadline without waiting. It never goes back."""
         self._now_ns = max(self._now_ns, deadline_ns)
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One place on the grid. `lateness_ns` is how long after `due_ns` the wait ended."""
+    """One point of the grid. `lateness_ns` is how long after `due_ns` the wait ended."""
 
     tick: int
     due_ns: int

@@ -2,20 +2,20 @@
 
     python -m sefa_edge.edge.control.control_process --config FD
 
-Contract with whoever starts it (edge/run/supervisor.py):
+Contract with its parent (edge/run/supervisor.py):
 
 - `FD` is an inherited file descriptor (pipe, or memory file positioned at its start) that holds one
   ControlConfig as JSON; it is read to its end and closed. A pipe makes it wait, its modules loaded, and a pipe that
-  ends without a word makes it end: the run was called off.
+  closes without data makes it exit: the run was cancelled.
 - `supervisor_fd` and `policy_fd` in it are inherited ends of AF_UNIX SOCK_SEQPACKET pairs (`channel_pair()`),
   because only those keep record boundaries and show the death of the peer. All three go into `pass_fds`. The
-  parent closes its copies of the child's ends, or nobody will ever see an end of file.
+  parent closes its copies of the child's ends, or the end of file is never seen.
 - Start it with `start_new_session=True`: it ignores SIGINT, takes SIGTERM as the command STOP and SIGQUIT as
   EMERGENCY, and outlives its parent on purpose: end of file on `supervisor_fd` is the fault SUPERVISOR_LOST (hold,
   park, release).
 - The handler of SIGQUIT itself sends torque off to all servos and EmergencyHeard to the supervisor; whatever is
   being asked on the wire gives up, and the next tick switches the torque off again and reads it back.
-- Before it is ready, the servos get the settings that a power cut undoes (`Arm.prepare`); Ready tells which.
+- Before it is ready, the servos get the settings that a power cut undoes (`Arm.prepare`); Ready lists them.
 - It sends on `supervisor_fd`: one Ready (or, when the arm cannot be opened, straight away the Final), MayHold before
   the first write that can energise a servo, one TickReport per tick, one Final. A reader that is behind loses tick
   reports (they are counted), never Ready, MayHold or Final: the arm is not armed before MayHold could be sent.
@@ -24,8 +24,8 @@ Contract with whoever starts it (edge/run/supervisor.py):
 - It reads ActionChunk, InferenceBegun and Trouble records on `policy_fd` and sends one JointSample per tick there.
   Chunks count only in RUNNING, and only if they observed the world after RUNNING began.
 - Exit code: 0 after STOP, 3 after a fault (or an arm that does not answer at the start), 2 or 4 when it could
-  not start (bad input, something is missing); always equal to `Final.exit_code`. It prints only when nobody
-  is left to take the Final record: then message and hint go to standard error.
+  not start (bad input, something is missing); always equal to `Final.exit_code`. Only when the Final
+  record cannot be delivered does it print: message and hint go to standard error.
 """
 
 from __future__ import annotations
@@ -44,22 +44,21 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from sefa_edge.edge.control.arming import Arming, torque_note
+from sefa_edge.edge.control.arming import Arming
 from sefa_edge.edge.control.chunks import ChunkPlayer
 from sefa_edge.edge.control.clock import Clock, MonotonicClock, Pacer
 from sefa_edge.edge.control.control_tap import ArmTap, PatientSink, Sink, TappedLinks
+from sefa_edge.edge.control.final_record import NOTHING_HOLDS, EndContext, final_record, not_started, rescue_not_started
 from sefa_edge.edge.control.handover_settings import HandOver
 from sefa_edge.edge.control.links import Links, ProcessLinks
 from sefa_edge.edge.control.loop import ControlLoop
-from sefa_edge.edge.control.modes import describe, left_of
 from sefa_edge.edge.control.motion import Motion, MotionSettings
 from sefa_edge.edge.control.realtime import claim_privileges, quiet_collector, reserve_heap
 from sefa_edge.edge.control.realtime_settings import DEFAULT_REALTIME
-from sefa_edge.edge.ipc.faults import ArmLeft, Fault
-from sefa_edge.edge.ipc.policy_records import Trouble
+from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.process import read_config
 from sefa_edge.edge.ipc.record_header import RecordError
-from sefa_edge.edge.ipc.records import ArmOpened, Final, Privilege, Ready, Torque, names_of, one_line
+from sefa_edge.edge.ipc.records import ArmOpened, Final, Privilege, Ready, names_of, one_line
 from sefa_edge.edge.ipc.transport import Channel, ChannelClosed
 from sefa_edge.edge.ipc.vocabulary import Mode
 from sefa_edge.edge.ipc.wire_record import unpack_fields
@@ -80,13 +79,13 @@ from sefa_edge.profiles.units import ms_to_ns, period_ns, us_to_ns
 
 RESCUE_RETRY_S = 0.25
 LAST_WORDS_MS = 2000
-"""How long the Final record may wait for a supervisor that is behind."""
+"""How long the Final record may wait for a supervisor that reads late."""
 
 FileDescriptor = Annotated[int, Field(ge=0)]
 
 
 class ControlConfig(StrictModel):
-    """What the control process is told, once, as JSON."""
+    """Configuration of the control process, read once, as JSON."""
 
     arm: str
     """Name of a shipped arm profile, or the path of a .yaml file."""
@@ -118,12 +117,12 @@ class ControlConfig(StrictModel):
     """Whether an earlier process may have left the arm holding: it is then held where it is, parked and released
     without any command, whether the supervisor lives or not. An arm that does not hold is not touched."""
     recorder_fd: FileDescriptor | None = None
-    """End of a channel to the recorder, which gets a TickTrace per tick; null: nobody records."""
+    """End of a channel to the recorder, which gets a TickTrace per tick; null: the run is not recorded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a loop is placed in: a process, or a recording of one."""
+    """What a loop runs on: a process, or a recording of one."""
 
     clock: Clock
     links: Links
@@ -140,7 +139,7 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         config = parse_config(content)
     except SefaError as error:
-        _print_last_words(_not_started(error))
+        _print_last_words(not_started(error))
         return error.exit_code
     supervisor, policy = Channel.from_fd(config.supervisor_fd), Channel.from_fd(config.policy_fd)
     sink = None if config.recorder_fd is None else PatientSink(Channel.from_fd(config.recorder_fd))
@@ -158,7 +157,7 @@ def parse_config(raw: bytes) -> ControlConfig:
     try:
         content = json.loads(raw)
     except ValueError as error:
-        raise InputError(f"the control configuration is no JSON: {error}", "the supervisor writes it") from None
+        raise InputError(f"the control configuration is not JSON: {error}", "the supervisor writes it") from None
     return validate(Path("the control configuration"), content, ControlConfig)
 
 
@@ -180,7 +179,9 @@ def _expected(config: ControlConfig) -> ArmIdentity | None:
     try:
         return None if config.expected_arm is None else unpack_fields(ArmIdentity, bytes.fromhex(config.expected_arm))
     except (ValueError, RecordError):
-        raise InputError("expected_arm in the control configuration is no arm", "the supervisor writes it") from None
+        raise InputError(
+            "expected_arm in the control configuration is not an arm", "the supervisor writes it"
+        ) from None
 
 
 def control_period_ns(config: ControlConfig, profile: ArmProfile) -> int:
@@ -202,14 +203,14 @@ def _serve(config: ControlConfig, supervisor: Channel, policy: Channel, sink: Si
         surroundings = Surroundings(clock, links, _arm_opener(config, profile, emergency))
         loop = _persistently(lambda: build_loop(config, profile, surroundings, sink), config, profile, links)
     except SefaError as error:
-        return _not_started(error, config)
+        return rescue_not_started(error) if config.rescue else not_started(error)
     if config.rescue:
         links.rescue()
     with closing(loop.arm):
         try:
             preparation = _prepare(config, loop)
         except SefaError as error:
-            return _not_started(error, config)
+            return rescue_not_started(error) if config.rescue else not_started(error)
         _reserve = reserve_heap()  # held to the end of this call
         quiet_collector()  # before the priority: it takes tens of milliseconds, which others may need
         asked, granted = claim_privileges(config.realtime_priority, config.cpu)
@@ -221,7 +222,7 @@ def _serve(config: ControlConfig, supervisor: Channel, policy: Channel, sink: Si
 def _persistently(
     connect: Callable[[], ControlLoop], config: ControlConfig, profile: ArmProfile, links: ProcessLinks
 ) -> ControlLoop:
-    """The connected loop; a rescue tries again for the recovery time, nobody else can. Raises SefaError."""
+    """The connected loop; only a rescue tries again, for the recovery time. Raises SefaError."""
     give_up_ns = time.monotonic_ns() + ms_to_ns(profile.safety.recovery_ms)
     while True:
         try:
@@ -233,7 +234,7 @@ def _persistently(
 
 
 def _prepare(config: ControlConfig, loop: ControlLoop) -> Preparation:
-    """Nothing is written to an arm that complains; what it lacks is written when it is armed after all."""
+    """Nothing is written to an arm whose first reading is bad; its settings are written if it is armed later."""
     if config.servo_settings == "leave":
         return NOT_PREPARED
     if not loop.motion.first_reading_is_good:
@@ -264,54 +265,11 @@ def _run(loop: ControlLoop, links: ProcessLinks, pacer: Pacer, profile: ArmProfi
             _shout(names_of(refusing, profile.joint_names))
         if loop.state.fault is Fault.CHUNK_TIMEOUT and not waited_for:
             waited_for = links.inference_words(slot.due_ns)
-    return final_record(loop, profile, Circumstances(links.trouble, waited_for, pacer.skipped))
-
-
-@dataclass(frozen=True, slots=True)
-class Circumstances:
-    """What else there is to tell about an end."""
-
-    trouble: Trouble | None = None
-    """What the policy told, if it did."""
-    waited_for: str = ""
-    """What the policy was doing when its chunk was missed."""
-    skipped_ticks: int = 0
-
-
-def final_record(loop: ControlLoop, profile: ArmProfile, circumstances: Circumstances) -> Final:
-    """How a finished loop ended, and the words for it."""
-    state, joints = loop.state, loop.motion.fault_joints
-    message, hint = describe(state, _subjects(loop, circumstances))
-    if state.mode is Mode.IDLE:
-        message += torque_note(loop.arm.read_torque(), profile.joint_names)
-    return Final(
-        mode=state.mode,
-        fault=state.fault,
-        fault_joints=joints,
-        torque=loop.arm.torque,
-        left=left_of(state),
-        exit_code=state.exit_code,
-        ticks=loop.ticks,
-        skipped_ticks=circumstances.skipped_ticks,
-        message=message,
-        hint=hint,
-    )
-
-
-def _subjects(loop: ControlLoop, circumstances: Circumstances) -> tuple[str, ...]:
-    """What the latched fault is about."""
-    fault, trouble, waited_for = loop.state.fault, circumstances.trouble, circumstances.waited_for
-    if fault is Fault.LOOP_OVERRUN:
-        return (f"{loop.motion.patience_ticks} ticks in a row",)
-    if trouble is not None and trouble.fault is fault:
-        return (trouble.about,)
-    if fault is Fault.CHUNK_TIMEOUT and waited_for:
-        return (waited_for,)
-    return loop.motion.subjects
+    return final_record(loop, profile, EndContext(links.trouble, waited_for, pacer.skipped))
 
 
 def _shout(refusing: tuple[str, ...]) -> None:
-    """Straight to the terminal: whoever pressed the emergency stop must not wait for anybody else's words."""
+    """Straight to the terminal: this message must not wait for other output."""
     words = f"\nEMERGENCY STOP: {', '.join(refusing)} DID NOT CONFIRM: CUT THE ARM'S POWER; still trying\n"
     console.write_controls(sys.stderr, console.printable(words), patience_s=0.0)
 
@@ -327,21 +285,8 @@ def _may_hold(profile: ArmProfile, port: str) -> bool:
     return bool(torque.on or torque.unknown)
 
 
-NOTHING_HOLDS = Final(
-    Mode.IDLE, Fault.NONE, 0, Torque.OFF, ArmLeft.NOT_TOUCHED, 0, 0, 0, "no servo holds: the arm was not touched", ""
-)
-"""How a rescue ends that finds nothing to do."""
-
-
-def _not_started(error: SefaError, config: ControlConfig | None = None) -> Final:
-    rescue = config is not None and config.rescue
-    message = f"{error}: the arm may still hold" if rescue else str(error)
-    left = ArmLeft.UNKNOWN if rescue else ArmLeft.NOT_TOUCHED
-    return Final(Mode.IDLE, Fault.NONE, 0, Torque.UNTOUCHED, left, error.exit_code, 0, 0, message, error.hint)
-
-
 def _deliver(supervisor: Channel, final: Final) -> bool:
-    """The one send that may wait a moment: the loop is over."""
+    """May wait, unlike every other send: the loop is over."""
     if supervisor.fileno() < 0:
         return False
     poller = select.poll()

@@ -1,7 +1,7 @@
-"""Listens to the control loop from both sides, arm and links, and hands one record per tick to the recorder.
+"""Taps the control loop on both sides, arm and links, and sends one record per tick to the recorder.
 
 The loop does not know. A record that the recorder is too slow for waits in a short queue; when that is full it is
-lost and counted. Replay uses the same taps, on the recorded arm, so that both write the same words.
+lost and counted. Replay uses the same taps, on the recorded arm, so that both write the same records.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Sink(Protocol):
 
 
 class PatientSink:
-    """A channel to a reader that may pause for some seconds; once it is gone, nothing happens any more."""
+    """A channel to a reader that may pause for some seconds; once it is gone, records are dropped."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel: Channel | None = channel
@@ -63,7 +63,7 @@ class PatientSink:
             self._flush(FLUSH_RECORDS)
 
     def finish(self, patience_s: float) -> None:
-        """At the end, when nobody is kept waiting: hand over what still waits, for at most `patience_s`."""
+        """At the end, when waiting harms nothing: send what is left, for at most `patience_s`."""
         poller = select.poll()
         give_up_ns = time.monotonic_ns() + s_to_ns(patience_s)
         if self._channel is not None:
@@ -142,7 +142,7 @@ class TappedArm:
         return self._arm.identity
 
     def prepare(self) -> Preparation:
-        """Not noted: it is over before the first tick, and told by the supervisor."""
+        """Not recorded: it is over before the first tick, and the supervisor reports it."""
         return self._arm.prepare()
 
     def read_state(self) -> JointState:

@@ -20,7 +20,7 @@ class EmergencyOnQuit:
 
     Only in the main thread, and only where SIGQUIT has its default action: a program that handles it decides itself.
     Python runs a handler as soon as its main thread executes Python code again, so a long call into a library delays
-    it. The servos are not asked whether they have let go: watch the arm.
+    it. The servos are not asked to confirm: watch the arm.
     """
 
     def __init__(self, emergency: Emergency) -> None:

@@ -1,12 +1,12 @@
-"""How a newer chunk takes over from what the arm is doing: pure functions from chunks to the way that is played.
+"""How a newer chunk takes over from what the arm is doing: pure functions from chunks to the path that is played.
 
 replace    from the place and velocity of now to the new chunk's next step, then along the new chunk
 blend      along the new chunk at once; what lies between it and the arm now is kept as an offset and faded out
-ensemble   as blend, along the mean of all chunks that still say something about a moment (ACT, Zhao et al. 2023,
+ensemble   as blend, along the mean of all chunks that cover a moment (ACT, Zhao et al. 2023,
            section IV-A): the i-th oldest of them weighs exp(-k i)
 
-Whatever the mode, the way begins where the arm was told to be and as fast as it was told to move: a hand-over has no
-jump in place or velocity. Steps before now are never played.
+In every mode the path begins at the commanded position and velocity: a hand-over has no jump in either.
+Steps before now are never played.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from sefa_edge.edge.control.shaping import Path, Setpoint, cubic, path_through, 
 from sefa_edge.profiles.units import ms_to_ns
 
 SHORTEST_FADE_NS = ms_to_ns(1)
-"""A shorter one is none: no control period is shorter, and velocities would drown in rounding."""
+"""Shorter fades are skipped: no control period is shorter, and velocities would be lost in rounding."""
 
 TINY = float(np.finfo(np.float64).tiny)
 
 
 def hand_over(chunks: Sequence[Path], here: Setpoint, now_ns: int, settings: HandOver) -> Path:
-    """The way from now on, at least two knots. `chunks` oldest first, as many steps in each, as far apart; the last one
-    ends after `now_ns`."""
+    """The path from now on, at least two knots. `chunks`: oldest first, with equal numbers of steps at equal intervals;
+    the last one ends after `now_ns`."""
     newest = chunks[-1]
     if settings.mode == "replace":
         return _lead(newest, here, now_ns)
@@ -36,7 +36,7 @@ def hand_over(chunks: Sequence[Path], here: Setpoint, now_ns: int, settings: Han
 
 
 def average(chunks: Sequence[Path], decay: float) -> Path:
-    """The mean of all chunks at the knots of the newest, each where it says something: weights exp(-decay i).
+    """The mean of all chunks at the knots of the newest, each where it covers the time: weights exp(-decay i).
 
     Chunks of one policy: each has as many knots, as far apart.
     """
@@ -48,7 +48,7 @@ def average(chunks: Sequence[Path], decay: float) -> Path:
     weights = np.exp(exponents - exponents.max())
     places, covers = places_together(chunks, times_ns)
     shares = weights[:, None] * covers
-    shares[-1] += TINY  # the newest says something everywhere, however little it weighs
+    shares[-1] += TINY  # the newest covers all its knots, however little it weighs
     shares /= shares.sum(axis=0)
     return path_through(times_ns, (shares[:, :, None] * places).sum(axis=0))
 

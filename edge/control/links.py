@@ -1,4 +1,4 @@
-"""Who talks to the loop: supervisor and policy as processes, or a program that drives the loop itself."""
+"""What the loop exchanges with others: supervisor and policy as processes, or a program that drives the loop."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UNHEARD_NS = ms_to_ns(250)
 """A supervisor that has not beaten for so long does not read either."""
 
 MAY_HOLD_PATIENCE_S = 1.0
-"""How long the torque waits until the supervisor can be told of it."""
+"""How long arming waits until MayHold could be sent to the supervisor."""
 
 
 class Links(Protocol):
@@ -109,7 +109,7 @@ class ProcessLinks:
         self._horizon, self._joints = horizon, joints
         self._chunk: ActionChunk | None = None
         self.trouble: Trouble | None = None
-        """The last one that the policy told."""
+        """The last one that the policy reported."""
         self.heartbeat_ns: int | None = None
         self._stop_asked = False
         self._emergency = emergency or Emergency()
@@ -168,7 +168,7 @@ class ProcessLinks:
         self._offer(self._supervisor, report.pack())
 
     def _goes_unread(self, report: TickReport) -> bool:
-        """A supervisor that does not read shall find room for the Final record; one that is back hears of the rest."""
+        """Keep room in the channel for the Final record while the supervisor does not read."""
         beat_ns = self.heartbeat_ns
         return report.fault is Fault.SUPERVISOR_SILENT and (beat_ns is None or report.start_ns - beat_ns > UNHEARD_NS)
 
@@ -188,7 +188,7 @@ class ProcessLinks:
                     self.heartbeat_ns = Heartbeat.unpack(record).stamp_ns
                 else:
                     yield self._permitted(ControlCommand.unpack(record).command)
-        except (ChannelClosed, RecordError):  # one that speaks another language is as good as gone
+        except (ChannelClosed, RecordError):  # one that sends other records counts as gone
             self._supervisor.close()
             self._supervisor = None
             yield Fault.SUPERVISOR_LOST
@@ -225,5 +225,5 @@ class ProcessLinks:
 
     @staticmethod
     def _offer(channel: Channel, record: bytes) -> None:
-        with suppress(ChannelClosed):  # the next `events` meets the end of the channel and tells it
+        with suppress(ChannelClosed):  # the next `events` finds the end of the channel and reports it
             channel.send(record)

@@ -1,4 +1,4 @@
-"""What the arm is doing and what may happen next: one pure function.
+"""The mode machine: what the arm is doing and what may come next, one pure function.
 
     IDLE ──ARM──> ARMED ──RUN──> RUNNING          every powered mode ──(command or fault)──> HOLD
       │            (moves to start pose)           HOLD ──at rest──> ARMED | RUNNING | PARK | RELEASED | FAULT
@@ -7,15 +7,15 @@
     anything ──EMERGENCY──> EMERGENCY ──every servo confirmed──> RELEASED ──> the end
 
 A command does not jump; it sets a target, and the target is taken up once the arm has come to rest. Limits
-are not faults: clipping sets bits in the tick report and goes on. A fault latches and leads to the outcome
+are not faults: clipping only sets bits in the tick report. A fault latches and leads to the outcome
 that its row names; the first one keeps its name, and only a person (a new process) clears it. The emergency
-stop is the exception to all of it: it waits for nothing, moves nothing, and names itself.
+stop is the exception: it waits for nothing, moves nothing, and replaces the name of an earlier fault.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import Enum, IntEnum
+from enum import Enum, auto
 
 from sefa_edge.edge.ipc.faults import ARM_LEFT, FAULTS, OBSTRUCTIONS, ArmLeft, Fault, Outcome
 from sefa_edge.edge.ipc.vocabulary import POWERED, Command, Event, Mode, Progress
@@ -34,13 +34,13 @@ _OF_OTHER_PROCESSES = frozenset(
         Fault.BAD_CHUNK,
     }
 )
-"""Faults of supervisor, policy and cameras: an arm that is on its way home needs none of them."""
+"""Faults of supervisor, policy and cameras: an arm that is parking needs none of them."""
 
 
 _MORE_PRECISE = frozenset({Fault.OTHER_ARM})
-"""What is only found while an arm is waited for, and explains it better than the fault that it is waited for after."""
+"""Faults found while waiting for a lost arm; they replace the fault that the wait began with."""
 _EXPLAINED_BY_POWER_LOSS = frozenset({Fault.NONE, Fault.ARM_TIMEOUT, Fault.ARM_DISCONNECTED})
-"""Faults that give way to POWER_LOST, which says why the arm was silent."""
+"""Faults that POWER_LOST replaces: it is the reason why the arm did not answer."""
 
 
 class AfterFault(Enum):
@@ -55,17 +55,17 @@ class AfterFault(Enum):
         return self is AfterFault.HOLD or (self is AfterFault.HOLD_WHEN_OBSTRUCTED and fault in OBSTRUCTIONS)
 
 
-class Target(IntEnum):
-    """Where a mode goes on to once the arm has come to rest."""
+class Target(Enum):
+    """The mode to take up once the arm has come to rest."""
 
-    NONE = 0  # stay
-    ARM = 1
-    RUN = 2
-    PARK = 3
-    RELEASE = 4
-    STOP = 5  # park, release, end
-    AWAIT_ARM = 6  # wait for the arm to answer again
-    LEAVE = 7  # end with torque on
+    NONE = auto()  # stay
+    ARM = auto()
+    RUN = auto()
+    PARK = auto()
+    RELEASE = auto()
+    STOP = auto()  # park, release, end
+    AWAIT_ARM = auto()  # wait for the arm to answer again
+    LEAVE = auto()  # end with torque on
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ _AT_REST = {
     (Mode.HOLD, Target.LEAVE): (Mode.FAULT, Target.NONE),
     (Mode.PARK, Target.STOP): (Mode.RELEASED, Target.STOP),
 }
-"""What SETTLED leads to; whatever is not listed stays."""
+"""What SETTLED leads to; other states stay."""
 
 _HOLD_THEN = {
     Command.ARM: Target.ARM,
@@ -121,7 +121,7 @@ _HOLD_THEN = {
 
 
 def transition(state: ModeState, event: Event, after_fault: AfterFault = AfterFault.AS_TABLED) -> ModeState:
-    """The next state. Pure and total: an event that has no meaning in a state leaves it as it is."""
+    """The next state. Pure and total: an event that does not apply leaves the state as it is."""
     # By identity: enums compare as numbers, and a fault of the same number would pass for the command.
     if event is Command.EMERGENCY or event is Fault.EMERGENCY_STOP:
         return ModeState(Mode.EMERGENCY, fault=Fault.EMERGENCY_STOP)
@@ -141,7 +141,7 @@ def transition(state: ModeState, event: Event, after_fault: AfterFault = AfterFa
 
 
 def _in_emergency(state: ModeState, event: Event) -> ModeState:
-    """Only two things matter any more: that every servo has let go, or that one of them will not."""
+    """Only two events count: every servo has confirmed torque off, or one of them will not."""
     if event is Progress.SETTLED:
         return replace(state, mode=Mode.RELEASED, target=Target.STOP)
     return replace(state, mode=Mode.FAULT, unconfirmed=True) if event is Progress.ARM_GONE else state
@@ -226,7 +226,7 @@ def _on_fault(state: ModeState, fault: Fault, after_fault: AfterFault) -> ModeSt
 def _on_fault_while_parking(state: ModeState, fault: Fault) -> ModeState:
     if fault not in OBSTRUCTIONS:
         return replace(state, target=Target.STOP)
-    blocked = Target.LEAVE if state.target is Target.STOP else Target.NONE  # NONE: a person is there to decide
+    blocked = Target.LEAVE if state.target is Target.STOP else Target.NONE  # NONE: a person sent PARK and decides
     return replace(state, mode=Mode.HOLD, target=blocked)
 
 

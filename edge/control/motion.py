@@ -1,4 +1,4 @@
-"""What the arm does in each mode: takes events, keeps the plan, offers one setpoint per tick."""
+"""What the arm does in each mode: applies events, keeps the plan, gives one setpoint per tick."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from sefa_edge.profiles.units import ms_to_ns
 _NAMED_BY_ARM = frozenset(
     {Fault.ARM_TIMEOUT, Fault.POWER_LOST, Fault.ENCODER, Fault.OUTSIDE_RANGE, Fault.POSITION_UNSURE}
 )
-"""Faults whose joints the arm names, not the guard."""
+"""Faults whose joints come from the arm, not from the guard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Motion:
     ) -> None:
         profile = fitted.profile
         self.range_notes = fitted.notes
-        """What a person should know about the calibrated range of this arm."""
+        """Notes for the user about the calibrated range of this arm."""
         self.limits = profile.limit_table()
         self.envelope = Envelope.of(self.limits, period_ns)
         self.warm_bits = 0
@@ -77,7 +77,7 @@ class Motion:
         self._settings = settings
         self._look = Look(self._guard)
         self._commands: list[Command] = []
-        """Those that wait until the arm has been looked at: ARM, and RUN after it."""
+        """Commands that wait until the arm has been checked: ARM, and RUN after it."""
         self._asked_ns = 0
         self._arming_patience_ns = ms_to_ns(profile.safety.recovery_ms)
         self._guarded = GuardState.fresh(Mode.IDLE, len(profile.joints))
@@ -118,7 +118,7 @@ class Motion:
         return cls(fitted, period_ns, arm, source or ChunkPlayer(), settings or MotionSettings())
 
     def apply(self, event: Event, now_ns: int) -> None:
-        """Take one event in, and do what entering the new mode asks for."""
+        """Apply one event, and do what the new mode begins with."""
         before, self.state = self.state, transition(self.state, event, self._settings.after_fault)
         if self.state.fault is not before.fault:
             blamed = self.arm.fault_joints if event in _NAMED_BY_ARM else 0
@@ -130,7 +130,7 @@ class Motion:
             self._enter(before, event, now_ns)
 
     def advance(self, arm_event: Event | None, links: Links, slot: Slot) -> None:
-        """Take in all that happened since the last tick: at the arm, at the links, in the movement itself."""
+        """Apply all events since the last tick: of the arm, of the links, of the motion itself."""
         now_ns = slot.due_ns
         if self._stalled(slot):
             self.apply(Fault.LOOP_OVERRUN, now_ns)
@@ -150,7 +150,7 @@ class Motion:
 
     @property
     def subjects(self) -> tuple[str, ...]:
-        """What the latched fault is about, in words: what the arm or its servos said, or the names of joints."""
+        """What the latched fault is about, as text: what the arm or its servos reported, or the names of joints."""
         return self._details or names_of(self.fault_joints, self.limits.joint_names)
 
     @property
@@ -185,7 +185,7 @@ class Motion:
 
     @property
     def silent(self) -> bool:
-        """Whether nothing may be sent: torque is not ours, nobody answers, or the arm is waited for and stands.
+        """Whether nothing may be sent: the torque is off, no joint answers, or the arm is waited for and stands.
 
         A goal would switch the torque of a servo on that comes back from a power cut.
         """
@@ -206,7 +206,7 @@ class Motion:
         return self.state.mode is not Mode.RUNNING and self._standing()
 
     def _hear(self, event: Event, now_ns: int) -> None:
-        """Commands that move an arm wait until it has been looked at; any other command takes their place."""
+        """Commands that move an arm wait until it has been checked; any other command replaces them."""
         if event is Command.ARM and not self.state.powered and self._settings.arming is Arming.AFTER_LOOKING:
             self._commands, self._asked_ns = [Command.ARM], now_ns
         elif event is Command.RUN and self._commands:
@@ -282,7 +282,7 @@ class Motion:
         elif mode is Mode.RUNNING:
             self.source.start(now_ns)
         elif mode is Mode.HOLD:
-            # Then give way: hold where the arm is, not where it should be.
+            # Give way to an obstacle: hold where the arm is, not where it should be.
             blocked = isinstance(event, Fault) and event in OBSTRUCTIONS
             self._hold_deg = self.arm.state.joint_deg if blocked else None
         elif mode is Mode.EMERGENCY:

@@ -1,4 +1,4 @@
-"""Asks the operating system for what a punctual process needs. All of it is optional; refusals are told, with
+"""Asks the operating system for what a punctual process needs. All of it is optional; refusals are reported, with
 what to do about them."""
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def claim_privileges(priority: int, cpu: int | None) -> tuple[Privilege, Privile
 
 
 def refusal_words(refused: Privilege, priority: int, user: str) -> list[str]:
-    """What to tell `user` whose control process was refused something: one line that says so, then what to do."""
+    """Lines for a `user` whose control process was refused something: what was refused, then what to do."""
     if not refused:
         return []
     names = ", ".join(name for privilege, name in _NAMES.items() if privilege & refused)
@@ -98,7 +98,7 @@ def reserve_heap() -> list[bytes]:
     """Let the heap grow now, so that it need not grow later; keep what is returned for as long as that matters.
 
     Python gives an arena of small objects back when it is empty, so one object stays in each. The C library
-    gives the end of its heap back, and takes large blocks anew each time: told not to, it keeps what it has.
+    gives the end of its heap back, and allocates large blocks anew each time; these settings make it keep them.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):  # glibc

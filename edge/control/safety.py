@@ -1,5 +1,5 @@
 """Owns the right to move. Two pure functions: `check` is the limiter, and alone makes a JointGoal for a moving arm;
-`judge` is the guard, and tells in every tick what is wrong with the arm, or who has fallen silent.
+`judge` is the guard, and reports in every tick what is wrong with the arm, and which process is silent.
 
 The limiter. Every command obeys position, velocity and acceleration limits together, in every joint, at every tick. The
 three can contradict each other: a joint that rushes at its end stop cannot be stopped there inside its
@@ -8,7 +8,7 @@ step `s` covers
 
     s + (s - change) + (s - 2 change) + ...  =  (m + 1) s - change m (m + 1) / 2        m = floor(s / change)
 
-and a step is feasible when that way fits between the joint and its limit. Its inverse is `fastest_step`: the
+and a step is feasible when that distance fits between the joint and its limit. Its inverse is `fastest_step`: the
 longest step that can still stop within a given room. It bounds the step at the limits, and it steers: seen
 from a frame that moves with the setpoint, the joint takes the longest step that can still stop there. So
 
@@ -16,13 +16,12 @@ from a frame that moves with the setpoint, the joint takes the longest step that
 - one that does not is approached as fast as the limits allow, and not run past when it stands;
 - once feasible, always feasible: whatever the next setpoint is, there is a next step.
 
-Time advances by one period per tick even when ticks were skipped: after a stall the arm goes on and does not
+Time advances by one period per tick even when ticks were skipped: after a stall the arm continues without a
 jump.
 
-The guard. What the servos tell is judged by readings in a row, so that neither noise nor a stall of the loop makes a
-fault; what others send is judged by its age. A comparison asks whether a value is inside its limit, never whether
-it is outside: what is not a number is trouble. Limits that are passed are faults here, not bent motion; what a fault
-leads to is the table in faults.py.
+The guard. Readings of the servos count when they are bad several times in a row, so that neither noise nor a stall of
+the loop makes a fault; what other processes send is judged by its age. Comparisons ask whether a value is inside its
+limit, never whether it is outside, so that NaN counts as bad. What a fault leads to is the table in faults.py.
 """
 
 from __future__ import annotations
@@ -70,7 +69,7 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Commanded:
-    """What the arm was last told: the position [n], and the step [n] that led there."""
+    """The last command: the position [n], and the step [n] that led there."""
 
     sequence: int
     joint_deg: np.ndarray
@@ -131,13 +130,13 @@ def check(setpoint: Setpoint, commanded: Commanded, envelope: Envelope, now_ns: 
 
 
 def stopping_way(step_deg: np.ndarray, change_deg: np.ndarray) -> np.ndarray:
-    """Way [n] covered by a step >= 0 and the ever shorter ones that follow it until rest."""
+    """Distance [n] covered by a step >= 0 and the ever shorter ones that follow it until rest."""
     m = np.floor(step_deg / change_deg)
     return (m + 1) * step_deg - change_deg * m * (m + 1) / 2
 
 
 def fastest_step(room_deg: np.ndarray, change_deg: np.ndarray) -> np.ndarray:
-    """The inverse: the longest step [n] whose stopping way fits the room [n]; zero where there is none."""
+    """The inverse: the longest step [n] whose stopping distance fits the room [n]; zero without room."""
     room_deg = np.maximum(room_deg, 0.0)
     m = np.floor((np.sqrt(1 + 8 * room_deg / change_deg) - 1) / 2)
     return (room_deg + change_deg * m * (m + 1) / 2) / (m + 1)
@@ -208,7 +207,7 @@ class GuardState:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Situation:
-    """All that the guard looks at in one tick."""
+    """All that the guard judges in one tick."""
 
     mode: Mode
     reading: JointState
@@ -219,7 +218,7 @@ class Situation:
     """When a chunk last had something to play, or when RUNNING began."""
     awaits_first_chunk: bool
     heartbeat_ns: int | None
-    """When the supervisor last said that it lives; None: nobody has promised to."""
+    """When the supervisor last sent a heartbeat; None: it never has."""
     move_end_ns: int
     """When the planned move ends."""
 
@@ -268,7 +267,7 @@ def _inside_limits(seen: Situation, health: HealthLimits) -> np.ndarray:
             np.abs(reading.current_ma) <= health.max_current_ma,
             np.abs(reading.load_pct) <= health.max_load_pct,
             np.full(len(follows), supplied),
-            reading.status_bits & ~forgiven == 0,  # one trouble, one fault: the supply's own row tells it better
+            reading.status_bits & ~forgiven == 0,  # one problem, one fault: the row of the supply reports it
             follows | (mode is not Mode.RUNNING),
             follows | (mode not in (Mode.ARMED, Mode.PARK)),
         )
@@ -276,7 +275,7 @@ def _inside_limits(seen: Situation, health: HealthLimits) -> np.ndarray:
 
 
 def _silences(seen: Situation, guard: Guard, now_ns: int) -> dict[Fault, bool]:
-    """Whether something that should have come by now has not."""
+    """Whether something is overdue."""
     health = guard.health
     patience_ns = health.first_chunk_ns if seen.awaits_first_chunk else guard.command_timeout_ns
     beat_ns = seen.heartbeat_ns

@@ -1,8 +1,8 @@
-"""From chunk steps (10 to 30 a second) to one setpoint per control tick: a smooth way through knots.
+"""From chunk steps (10 to 30 a second) to one setpoint per control tick: a smooth path through knots.
 
 Between two knots lies a cubic with a given velocity at both ends (Hermite), so position and velocity are continuous
-everywhere. The velocity at a knot is the mean of the slopes beside it, as far as it keeps the way monotone (Fritsch and
-Carlson, SIAM J. Numer. Anal. 17, 1980): between two knots no joint leaves what lies between them.
+everywhere. The velocity at a knot is the mean of the slopes beside it, as far as it keeps the path monotone (Fritsch
+and Carlson, SIAM J. Numer. Anal. 17, 1980): between two knots no joint leaves what lies between them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Path:
-    """A way through knots at rising times_ns int64 [m]: joint_deg and velocity_deg_s float64 [m, n]."""
+    """A path through knots at rising times_ns int64 [m]: joint_deg and velocity_deg_s float64 [m, n]."""
 
     times_ns: np.ndarray
     joint_deg: np.ndarray
@@ -55,8 +55,8 @@ class Path:
         return Segment(int(self.times_ns[row - 1]), int(self.times_ns[row]), start, end)
 
     def point(self, moment_ns: int) -> Setpoint:
-        """Place and velocity [n] at one moment. Before the first knot and after the last one the way goes on in a
-        straight line."""
+        """Position and velocity [n] at one moment. Before the first knot and after the last one the path is a straight
+        line."""
         if moment_ns <= self.times_ns[0] or moment_ns >= self.times_ns[-1]:
             end = 0 if moment_ns <= self.times_ns[0] else -1
             outside_s, velocity_deg_s = (moment_ns - int(self.times_ns[end])) / NS_PER_S, self.velocity_deg_s[end]
@@ -65,7 +65,7 @@ class Path:
 
 
 def path_through(times_ns: np.ndarray, joint_deg: np.ndarray) -> Path:
-    """The smooth way through joint_deg float64 [m, n] at evenly spaced times int64 [m]."""
+    """The smooth path through joint_deg float64 [m, n] at evenly spaced times int64 [m]."""
     if len(times_ns) == 1:
         return Path(times_ns, joint_deg, np.zeros_like(joint_deg))
     slopes = (joint_deg[1:] - joint_deg[:-1]) * (NS_PER_S / int(times_ns[1] - times_ns[0]))

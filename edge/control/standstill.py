@@ -1,7 +1,7 @@
-"""While a part of the arm is not heard, all of it stands; afterwards it goes on from the goals that its servos hold.
+"""While a joint does not answer, the whole arm stands; afterwards it continues from the goals that its servos hold.
 
-A joint that may miss its goals gets none: it would jump once it hears again, and a servo that has lost its power would
-switch its torque on. The others brake inside their acceleration limits and wait.
+A joint that may miss goals gets none: it would jump to the next one it receives, and a servo that has lost its power
+would switch its torque on. The others brake inside their acceleration limits and wait.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from sefa_edge.profiles.units import NS_PER_S, ms_to_ns
 AT_REST_DEG = 1e-6
 
 SHORTEST_NS = ms_to_ns(100)
-"""How long all joints must have been heard before they go on: a loose contact shall not make the arm jerk."""
+"""How long all joints must have answered before the arm continues: a loose contact must not make it jerk."""
 
 
 class Standstill:
-    """Whether the arm must stand because it is not heard. Call `update` once per tick, after the arm was read."""
+    """Whether the arm must stand because a joint does not answer. Call `update` once a tick, after reading it."""
 
     def __init__(self, arm: WatchedArm, envelope: Envelope) -> None:
         self._arm = arm
@@ -34,7 +34,7 @@ class Standstill:
         return self._until_ns is not None
 
     def update(self, commanded: Commanded, now_ns: int) -> Commanded:
-        """Begin, or end, the standstill; returns what the joints are told now, by what their servos say."""
+        """Begin, or end, the standstill; returns the last command, corrected by the goals that the servos hold."""
         arm = self._arm
         if self._ends:
             self._until_ns, self._ends = None, False
@@ -56,11 +56,11 @@ class Standstill:
         return commanded
 
     def setpoint(self, commanded: Commanded) -> Setpoint:
-        """The shortest way to a stand."""
+        """Braking inside the acceleration limits."""
         rest_deg = commanded.stopping_deg(self._envelope)
         return Setpoint(rest_deg, np.zeros_like(rest_deg))
 
     def _braking_ns(self, commanded: Commanded) -> int:
-        """How long the joints take to stop, even those that can no longer be told to brake."""
+        """How long the joints take to stop, even those that no longer receive goals."""
         ticks = np.abs(commanded.step_deg) / self._envelope.change_deg
         return round(float(ticks.max()) * self._envelope.period_s * NS_PER_S)

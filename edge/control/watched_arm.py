@@ -1,7 +1,7 @@
-"""The arm as the loop sees it: silence, lost power, a vanished port become events, and it is waited for.
+"""An arm that may fail: missing answers, lost power and a vanished port become events, and the arm is waited for.
 
-A joint that has been silent is asked for its registers before it gets another goal. Nothing here switches a torque on
-but `energise`, which a person asks for: a servo that has lost its power stays limp.
+The registers of a joint that did not answer are read before it gets another goal. Only `energise` switches torque on,
+on a command: a servo that has lost its power stays limp.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
 
 import numpy as np
 
+from sefa_edge.edge.control.attempts import insist
 from sefa_edge.edge.control.safety import believable, bits
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.records import Torque
@@ -32,27 +32,22 @@ from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.units import ms_to_ns
 
 QUIET = 3
-"""Readings in a row without an answer after which nothing is driven on: one alone may be noise."""
+"""Readings in a row without an answer after which the arm stands: one alone may be noise."""
 
 ENCODER_READINGS = 5
 """Readings in a row that a joint cannot have reached, after which its encoder is at fault."""
 
-ATTEMPTS = 5
-"""How often a request outside the rhythm of the loop is made before its failure counts."""
-
 FIRST_ATTEMPTS = 40
-"""The same for the first reading, a quarter of a second: nothing waits for it, and this machine may be busy."""
+"""Attempts of the first reading, a quarter of a second: nothing waits for it, and the machine may be busy."""
 
 RETRY_NS = ms_to_ns(250)
 """Time between two attempts to reach a lost arm; an attempt may take longer than a tick."""
-
-T = TypeVar("T")
 
 
 class WatchedArm:
     """Owns a connected Arm. `open_arm` connects it, now and again after the port has vanished.
 
-    A joint may be silent for `patience` readings in a row; an arm that is lost is sought for `recovery_ns`.
+    A joint may miss `patience` readings in a row; a lost arm is waited for during `recovery_ns`.
 
     Raises, when made:
         SefaError: the arm cannot be opened, or does not answer.
@@ -64,7 +59,7 @@ class WatchedArm:
         self._recovery_ns = recovery_ns
         arm = open_arm()
         self._arm: Arm | None = arm
-        self.state = _insist(arm.read_state, FIRST_ATTEMPTS)
+        self.state = insist(arm.read_state, FIRST_ATTEMPTS)
         """The last reading; joints that did not answer keep their last values."""
         self.torque = Torque.UNTOUCHED
         self._should_hold = False
@@ -72,7 +67,7 @@ class WatchedArm:
         self.fault_joints = 0
         """Bit i: the last fault was about joint i."""
         self.fault_detail = ""
-        """What the arm itself said about its last fault; empty: nothing beyond the joints."""
+        """What the arm reported about its last fault; empty: only the joints."""
         self._prepares_when_armed = False
         self._news: deque[tuple[Event, int]] = deque()
         self._lost_since_ns: int | None = None
@@ -92,7 +87,7 @@ class WatchedArm:
 
     @property
     def left_out(self) -> np.ndarray:
-        """Boolean [n]: the joints that get no goal now, because they may not hear it.
+        """Boolean [n]: the joints that get no goal now, because they may not receive it.
 
         One that did not answer in this tick is left out, too: a stalled line would release old goals in a burst, and a
         joint that missed a goal would jump over it.
@@ -101,17 +96,17 @@ class WatchedArm:
 
     @property
     def set_down(self) -> np.ndarray:
-        """Boolean [n]: the joints that have come to rest by getting no goals, or have lost their power."""
+        """Boolean [n]: the joints that stopped because they got no goals, or have lost their power."""
         return self._in_doubt | self._missed_goals | self._unpowered
 
     @property
     def in_doubt(self) -> bool:
-        """Whether a joint has been silent, and not been asked since what became of it."""
+        """Whether a joint has been silent, and its registers have not been read since."""
         return bool(self._in_doubt.any())
 
     @property
     def unsure(self) -> bool:
-        """Whether the arm must stand: a joint is in doubt, or tells positions that cannot be true."""
+        """Whether the arm must stand: a joint is in doubt, or reports impossible positions."""
         return self.lost or self.in_doubt or bool((self._disbelieved >= QUIET).any())
 
     @property
@@ -120,7 +115,7 @@ class WatchedArm:
         return bool(self.left_out.all())
 
     def take_held_goals(self) -> np.ndarray:
-        """The goals [n] that joints were found to hold when they were asked, each told once; NaN: not asked."""
+        """The goals [n] found in the registers of joints, each returned once; NaN: not read."""
         held_deg, self._held_deg = self._held_deg, np.full_like(self._held_deg, np.nan)
         return held_deg
 
@@ -133,18 +128,18 @@ class WatchedArm:
         return self._connected().prepare()
 
     def prepare_when_armed(self) -> None:
-        """Put `prepare` off until the torque is switched on: for an arm whose first reading is not good."""
+        """Delay `prepare` until the torque is switched on: for an arm whose first reading is bad."""
         self._prepares_when_armed = True
 
     def read_torque(self) -> TorqueReading:
-        """Which joints have their torque on, as their servos say now."""
+        """Which joints have their torque on, read from the servos now."""
         try:
             return self._connected().read_torque()
         except ArmFault:
             return TorqueReading((), self.names)
 
     def check_position_limits(self, now_ns: int) -> Fault | None:
-        """What speaks against switching the torque on where the arm stands; None: nothing. Writes nothing.
+        """The fault that forbids torque on at the present pose; None: it is allowed. Writes nothing.
 
         Raises:
             ArmInterrupted: an emergency stop goes first.
@@ -167,7 +162,7 @@ class WatchedArm:
         return None
 
     def read(self, now_ns: int) -> Event | None:
-        """Read every joint once; tell what changed."""
+        """Read every joint once; returns what changed."""
         if self._lost_since_ns is not None:
             return self._seek(now_ns, self._lost_since_ns)
         try:
@@ -208,11 +203,11 @@ class WatchedArm:
         if self._prepares_when_armed:
             self._prepares_when_armed = False
             arm.prepare()
-        _insist(arm.enable_torque)
+        insist(arm.enable_torque)
         self.torque = Torque.ON
         heard = True
         try:
-            self.state = _insist(arm.read_state)
+            self.state = insist(arm.read_state)
         except ArmTimeout:  # the torque is confirmed: from here on silence is a matter of the loop
             heard = False
         self._forget()
@@ -222,7 +217,7 @@ class WatchedArm:
     def release(self) -> None:
         """Torque off, read back. Raises ArmFault."""
         self.torque, self._should_hold = Torque.UNKNOWN, False
-        _insist(self._connected().release_torque)
+        insist(self._connected().release_torque)
         self.torque = Torque.OFF
 
     def cut(self, now_ns: int) -> int:
@@ -241,7 +236,7 @@ class WatchedArm:
         return 0
 
     def close(self) -> None:
-        """Give the port back; the torque stays as it is."""
+        """Close the port; the torque stays as it is."""
         if self._arm is not None:
             self._arm.close()
             self._arm = None
@@ -258,7 +253,7 @@ class WatchedArm:
         return news
 
     def _note(self) -> None:
-        """Read the arm; a joint that does not know where it is, or cannot be there, has not answered."""
+        """Read the arm; a joint without a position, or with an impossible one, counts as not answering."""
         state = self._connected().read_state()
         answered = state.valid_mask & np.isfinite(state.joint_deg)
         elapsed_ns = state.stamp_ns - self._answered_ns
@@ -280,7 +275,7 @@ class WatchedArm:
         self._missed_goals = self._missed_goals | joints
 
     def _ask(self) -> None:
-        """Joints that were silent and answer again tell what happened to them."""
+        """Read the registers of joints that were silent and answer again."""
         returned = self._in_doubt & (self._silent == 0)
         if not returned.any():
             return
@@ -296,7 +291,7 @@ class WatchedArm:
             self._tell_of_power()
 
     def _sort_out(self, asked: np.ndarray, held: HeldCommand) -> None:
-        """Who has kept torque and power goes on from the goal that it holds; who has not gets no goal any more."""
+        """A joint that kept torque and power continues from the goal it holds; any other gets no more goals."""
         kept = asked & held.torque_on & held.powered_throughout
         self._held_deg = np.where(kept, held.goal_deg, self._held_deg)
         self._unpowered = self._unpowered | (asked & ~kept)
@@ -376,15 +371,3 @@ class WatchedArm:
         self._cut_off = False
         self._tell_of_power()
         return self._next_news() or Progress.ARM_BACK
-
-
-def _insist(request: Callable[[], T], attempts: int = ATTEMPTS) -> T:
-    """The answer to a request that may be repeated. Raises ArmFault when no attempt succeeds."""
-    for _ in range(attempts - 1):
-        try:
-            return request()
-        except (ArmDisconnected, ArmInterrupted):
-            raise
-        except ArmFault:  # one disturbed packet is no refusal
-            continue
-    return request()

@@ -1,4 +1,4 @@
-"""What may go wrong, what it leads to, and what a person is told: one table."""
+"""What may go wrong, what it leads to, and the message and hint for it: one table."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Fault(IntEnum):
 class Outcome(IntEnum):
     """What a fault leads to. Deadlines: the acceleration limit for hold; for the rest `safety` of the arm's profile."""
 
-    PARK = 1  # hold, park, release, exit; left holding when the way to the park pose is blocked
+    PARK = 1  # hold, park, release, exit; left holding when the park pose is blocked
     AWAIT_ARM = 2  # hold; when the arm is back within the recovery time as PARK, otherwise as LEAVE
     LEAVE = 3  # send nothing more, leave the torque as it is, exit
     RELEASE = 4  # torque off at once, read back, asked again until every servo confirms it, exit
@@ -51,7 +51,7 @@ class Outcome(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class FaultRow:
-    """One row of the fault table: where it leads, what a person is told, what a person can do."""
+    """One row of the fault table: the outcome, the message, and what the user can do."""
 
     outcome: Outcome
     message: str
@@ -62,12 +62,12 @@ FAULTS = {
     Fault.SUPERVISOR_LOST: FaultRow(
         Outcome.PARK,
         "the supervisor process is gone",
-        "it was killed or it crashed; its own output tells why. Start the run again",
+        "it was killed or it crashed, see its own output. Start the run again",
     ),
     Fault.POLICY_LOST: FaultRow(
         Outcome.PARK,
         "the policy process is gone",
-        "its output above tells why; out of memory is the usual reason",
+        "see its output above; out of memory is the usual reason",
     ),
     Fault.CHUNK_TIMEOUT: FaultRow(
         Outcome.PARK,
@@ -76,7 +76,7 @@ FAULTS = {
     ),
     Fault.BAD_CHUNK: FaultRow(
         Outcome.PARK,
-        "the policy sent a chunk that is no motion: not finite, or of the wrong shape",
+        "the policy sent an invalid chunk: not finite, or of the wrong shape",
         "the engine and its card do not fit each other, or its weights are broken; export again",
     ),
     Fault.ARM_TIMEOUT: FaultRow(
@@ -96,13 +96,13 @@ FAULTS = {
     ),
     Fault.SERVO_STATUS: FaultRow(
         Outcome.PARK,
-        "a servo reports trouble",
+        "a servo reports a fault",
         "let it cool down and check the load and the power supply; switching the supply off and on ends an overload",
     ),
     Fault.LOOP_OVERRUN: FaultRow(
         Outcome.PARK,
         "the control loop lost its rate",
-        "`sefa-edge bench-loop` tells whether this machine can keep it; or give another --cpu, or a lower --rate",
+        "`sefa-edge bench-loop` checks whether this machine can keep it; or give another --cpu, or a lower --rate",
     ),
     Fault.TORQUE_REFUSED: FaultRow(
         Outcome.LEAVE,
@@ -132,7 +132,7 @@ FAULTS = {
     Fault.ENGINE_FAILED: FaultRow(
         Outcome.PARK,
         "the engine failed while it ran",
-        "the GPU or its memory may be in trouble; `sefa-edge inspect` checks the file, `dmesg` the device",
+        "the GPU or its memory may be faulty; `sefa-edge inspect` checks the file, `dmesg` the device",
     ),
     Fault.OVERHEATED: FaultRow(
         Outcome.PARK,
@@ -147,7 +147,7 @@ FAULTS = {
     Fault.OVERLOADED: FaultRow(
         Outcome.PARK,
         "a joint pushes with nearly all its torque and gets nowhere",
-        "clear its way, or lighten its load; a gear that grinds makes the same picture",
+        "clear its way, or lighten its load; a grinding gear looks the same",
     ),
     Fault.SUPPLY_VOLTAGE: FaultRow(
         Outcome.PARK,
@@ -176,7 +176,7 @@ FAULTS = {
     ),
     Fault.ENCODER: FaultRow(
         Outcome.HOLD,
-        "a servo tells positions that its joint cannot have reached",
+        "a servo reports positions that its joint cannot have reached",
         "its encoder or the encoder's magnet is faulty: replace the servo",
     ),
     Fault.OTHER_ARM: FaultRow(
@@ -195,10 +195,10 @@ FAULTS = {
         "keep the arm still while it is switched on; if it was still, check the cable and the magnet of that servo",
     ),
 }
-"""THE fault table. Every fault ends with exit code 3."""
+"""The fault table. Every fault ends with exit code 3."""
 
 OBSTRUCTIONS = frozenset({Fault.FOLLOWING_ERROR, Fault.OVERCURRENT, Fault.OVERLOADED, Fault.PARK_TIMEOUT})
-"""Something is in the way: give way, and on the way to the park pose do not try again."""
+"""An obstacle: give way, and do not try again while parking."""
 
 
 class ArmLeft(IntEnum):
@@ -228,4 +228,4 @@ ARM_LEFT = {
     ArmLeft.LIMP: "no servo holds, the arm is limp",
     ArmLeft.UNKNOWN: "the arm may still hold: nothing is known about its torque",
 }
-"""The words for a person."""
+"""The same as text."""

@@ -1,4 +1,4 @@
-"""What the processes of a run say about the arm: its modes, what may be asked, what the loop observes."""
+"""What the processes of a run exchange about the arm: modes, commands, what the loop observes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Mode(IntEnum):
 
 
 class Command(IntEnum):
-    """What the supervisor may ask for."""
+    """What the supervisor may command."""
 
     ARM = 1  # torque on at the present pose, move to the start pose
     RUN = 2  # follow chunks (once the start pose is reached)
@@ -39,7 +39,7 @@ class Progress(IntEnum):
 
     SETTLED = 1  # at rest where the present mode leads
     ARM_BACK = 2  # every joint answers again, and holds the goal that it had
-    ARM_GONE = 3  # the recovery time is over, or servos do not let go
+    ARM_GONE = 3  # the recovery time is over, or servos do not confirm torque off
     STAYS = 4  # at rest at a park pose where the profile keeps the torque on
     LIMP = 5  # every joint has lost its power, and has no torque
 

@@ -217,7 +217,7 @@ def untouched(fault: Fault, says: str, rest_s: float, ending: str = UNTOUCHED) -
 
 
 def complaint(word: str, ending: str = UNTOUCHED) -> Expected:
-    return untouched(Fault.SERVO_STATUS, f"a servo reports trouble ({{joint}}: {word})", 0.5, ending)
+    return untouched(Fault.SERVO_STATUS, f"a servo reports a fault ({{joint}}: {word})", 0.5, ending)
 
 
 ROWS: list[Row[Bench]] = [

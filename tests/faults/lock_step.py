@@ -10,13 +10,8 @@ from dataclasses import replace
 import numpy as np
 
 from sefa_edge.edge.control.clock import ManualClock, Pacer
-from sefa_edge.edge.control.control_process import (
-    Circumstances,
-    ControlConfig,
-    Surroundings,
-    build_loop,
-    final_record,
-)
+from sefa_edge.edge.control.control_process import ControlConfig, Surroundings, build_loop
+from sefa_edge.edge.control.final_record import EndContext, final_record
 from sefa_edge.edge.control.links import ProcessLinks
 from sefa_edge.edge.control.loop import ControlLoop
 from sefa_edge.edge.ipc.faults import Fault
@@ -240,8 +235,8 @@ class Bench:
     def final(self) -> Final:
         """How it ended, as the control process would tell it."""
         assert self.loop is not None
-        circumstances = Circumstances(self._links.trouble, self._waited_for, self.pacer.skipped)
-        return final_record(self.loop, self.profile, circumstances)
+        context = EndContext(self._links.trouble, self._waited_for, self.pacer.skipped)
+        return final_record(self.loop, self.profile, context)
 
     def close(self) -> None:
         for channel in (self.supervisor, self.policy, self._supervisor_end, self._policy_end):

@@ -750,11 +750,11 @@ def left(fault: Fault, says: str, rest_s: float) -> Expected:
     return Expected(says, LEFT, fault, Mode.FAULT, Torque.ON, rest_s=rest_s)
 
 
-BAD_CHUNK = fault(Fault.BAD_CHUNK, "the policy sent a chunk that is no motion: not finite, or of the wrong shape", 0.5)
+BAD_CHUNK = fault(Fault.BAD_CHUNK, "the policy sent an invalid chunk: not finite, or of the wrong shape", 0.5)
 STARVED = fault(Fault.CHUNK_TIMEOUT, "the policy sent no usable action chunk in time", 3.0)
 POLICY_LOST = fault(Fault.POLICY_LOST, "the policy process is gone", 0.5)
 SUPERVISOR_LOST = fault(Fault.SUPERVISOR_LOST, "the supervisor process is gone", 0.5)
-STATUS = "a servo reports trouble"
+STATUS = "a servo reports a fault"
 COMPLAINT = fault(Fault.SERVO_STATUS, f"{STATUS} ({{joint}}: …)", 0.6)
 COMPLAINT_LEFT = left(Fault.SERVO_STATUS, f"{STATUS} ({{joint}}: …)", 0.6)
 SILENT = "servos do not answer"
@@ -783,7 +783,7 @@ REFUSED = Expected(
 )
 UNPOWERED = "a servo lost its power and was not switched on again"
 POWER = f"{UNPOWERED} ({{joint}})"
-LIES = "a servo tells positions that its joint cannot have reached ({joint})"
+LIES = "a servo reports positions that its joint cannot have reached ({joint})"
 LIMP = Expected("the arm lost its power and is limp", DROPPED, Fault.POWER_LOST, rest_s=1.0)
 SPOILT_ANSWERS = left(Fault.ARM_TIMEOUT, SILENT, 1.0)
 

@@ -332,7 +332,7 @@ ROWS: list[Row[RunRig]] = [
     Row(
         "the engine gives NaN",
         with_engine_that_moves_first(write_nan_engine),
-        ended("the policy sent a chunk that is no motion: not finite, or of the wrong shape"),
+        ended("the policy sent an invalid chunk: not finite, or of the wrong shape"),
         Start.BEFORE,
     ),
     Row(

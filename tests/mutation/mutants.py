@@ -1,9 +1,10 @@
-"""Tests of the tests: small faults are put into edge/control/safety.py, one at a time, and each must make a test fail.
+"""Tests of the tests: small faults are put into a module of edge/control, one at a time; each must make a test fail.
 
     PYTHONPATH=.typing .venv/bin/python tests/mutation/mutants.py        (`make mutants`)
 
-Prints every mutant that no test noticed and exits with 1 when there is one. Mutants run in forked processes that
-have imported everything but the module itself: most end within half a second.
+--module takes safety, modes, motion or watched_arm; the default is GATED. Prints every mutant that no test noticed and
+exits with 1 when there is one. Mutants run in forked processes that have imported everything but edge/control: those of
+safety and modes mostly end within half a second.
 """
 
 from __future__ import annotations
@@ -23,20 +24,28 @@ from types import ModuleType
 import hypothesis
 import pytest
 
-import sefa_edge.edge
-import sefa_edge.edge.control.modes
-import sefa_edge.edge.control.shaping
-import sefa_edge.firmware_bridge.host.messages
-import sefa_edge.profiles.schema  # noqa: F401  imported here once, and not in every mutant
+import sefa_edge.edge.ipc.records
+import sefa_edge.firmware_bridge.host.open_arm
+import sefa_edge.firmware_bridge.simulation.bus
+import sefa_edge.firmware_bridge.simulation.plant_arm
+import sefa_edge.profiles.arms  # noqa: F401  imported here once, and not in every mutant
 
 ROOT = Path(__file__).parents[2]
-MODULE = "sefa_edge.edge.control.safety"
-SOURCE = ROOT / "edge/control/safety.py"
-TESTS = (
-    "tests/edge/control/test_safety.py",
-    "tests/edge/control/test_guard.py",
-    "tests/property/test_safety_limits.py",
-)
+ROOM = "sefa_edge.edge.control"
+LOCK_STEP = "tests/edge/control/test_loop_lockstep.py"
+TESTS = {
+    "safety": (
+        "tests/edge/control/test_safety.py",
+        "tests/edge/control/test_guard.py",
+        "tests/property/test_safety_limits.py",
+    ),
+    "modes": ("tests/edge/control/test_modes.py", "tests/property/test_modes_machine.py"),
+    "motion": ("tests/edge/control/test_motion.py", LOCK_STEP),
+    "watched_arm": ("tests/edge/control/test_watched_arm.py", LOCK_STEP),
+}
+"""The tests of each module, the quick ones first: the others run only if those noticed nothing."""
+GATED = ("safety", "modes")
+"""Modules of which no mutant survives."""
 TIMEOUT_S = 120
 NO_TEST_FAILED = 0
 
@@ -63,20 +72,30 @@ IDENTITIES = frozenset({"abs", "clip", "copysign", "sign", "sqrt", "isfinite"})
 class Mutant:
     """A changed module, and where and how it differs."""
 
+    module: str
     line: int
     change: str
     tree: ast.Module
 
 
-def mutants(source: str) -> Iterator[Mutant]:
+def mutants(module: str) -> Iterator[Mutant]:
     """All mutants of a module, in the order of its lines."""
-    tree = ast.parse(source)
+    tree = original(module)
     for index, node in enumerate(_code(tree)):
         for variant in _variants(node):
             mutated = copy.deepcopy(tree)
             _replace(mutated, list(_code(mutated))[index], variant)
             line = getattr(node, "lineno", 0)
-            yield Mutant(line, f"{_text(node)}  ->  {_text(variant)}", ast.fix_missing_locations(mutated))
+            yield Mutant(module, line, f"{_text(node)}  ->  {_text(variant)}", ast.fix_missing_locations(mutated))
+
+
+def original(module: str) -> ast.Module:
+    """The module as it is."""
+    return ast.parse(source_of(module).read_text(encoding="utf-8"))
+
+
+def source_of(module: str) -> Path:
+    return ROOT / f"edge/control/{module}.py"
 
 
 def _code(node: ast.AST) -> Iterator[ast.AST]:
@@ -157,10 +176,10 @@ def fork(mutant: Mutant) -> int:
     os.dup2(silence, 2)
     status = 1
     try:
-        module = ModuleType(MODULE)
-        sys.modules[MODULE] = module
-        exec(compile(mutant.tree, str(SOURCE), "exec"), module.__dict__)
-        for path in TESTS:  # the quick ones first, and the others only if those noticed nothing
+        name = f"{ROOM}.{mutant.module}"
+        module = sys.modules[name] = ModuleType(name)
+        exec(compile(mutant.tree, str(source_of(mutant.module)), "exec"), module.__dict__)
+        for path in TESTS[mutant.module]:
             status = pytest.main(["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", path])
             if status != NO_TEST_FAILED:
                 break
@@ -178,7 +197,7 @@ def survivors(candidates: list[Mutant], jobs: int) -> list[Mutant]:
             finished = running.pop(pid)
             if os.waitstatus_to_exitcode(status) == NO_TEST_FAILED:
                 survived.append(finished)
-                print(f"edge/control/safety.py:{finished.line}: {finished.change}", flush=True)
+                print(f"edge/control/{finished.module}.py:{finished.line}: {finished.change}", flush=True)
         if mutant is not None:
             running[fork(mutant)] = mutant
             if sys.stderr.isatty():
@@ -189,19 +208,23 @@ def survivors(candidates: list[Mutant], jobs: int) -> list[Mutant]:
 def main() -> int:
     """Exit status 1 when a mutant survived."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--module", action="append", choices=TESTS, help="of this module alone (default: those in GATED)"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N")
     parser.add_argument("--line", type=int, metavar="L", help="only the mutants of this line")
     args = parser.parse_args()
     os.chdir(ROOT)
-    phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)  # the smallest example is nobody's interest here
+    phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)  # no shrinking: the smallest example is not needed
     hypothesis.settings.register_profile("mutants", database=None, derandomize=True, phases=phases)
     hypothesis.settings.load_profile("mutants")
-    source = SOURCE.read_text(encoding="utf-8")
-    if os.waitstatus_to_exitcode(os.waitpid(fork(Mutant(0, "unchanged", ast.parse(source))), 0)[1]) != NO_TEST_FAILED:
-        print("error: the tests fail without any mutant", file=sys.stderr)
-        return 2
+    modules = args.module or GATED
+    for module in modules:
+        if os.waitstatus_to_exitcode(os.waitpid(fork(Mutant(module, 0, "", original(module))), 0)[1]) != NO_TEST_FAILED:
+            print(f"error: the tests of {module} fail without any mutant", file=sys.stderr)
+            return 2
     began = time.monotonic()
-    candidates = [mutant for mutant in mutants(source) if args.line in (None, mutant.line)]
+    candidates = [mutant for module in modules for mutant in mutants(module) if args.line in (None, mutant.line)]
     if not candidates:
         print("error: there is no mutant to try: --line names a line without code", file=sys.stderr)
         return 2

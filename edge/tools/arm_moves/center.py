@@ -10,8 +10,8 @@ import numpy as np
 
 from sefa_edge.edge.control.clock import MonotonicClock
 from sefa_edge.edge.control.planned_move import plan_move
-from sefa_edge.edge.tools.arm_moves.errand import find_arm, perform, tell
 from sefa_edge.edge.tools.arm_moves.slow_move import SlowMove, Stopped, slowed
+from sefa_edge.edge.tools.arm_moves.steps import find_arm, perform, report_end
 from sefa_edge.firmware_bridge.host.emergency import Emergency, emergency_signals
 from sefa_edge.firmware_bridge.service.opening import arm_opener, joint_named, profile_of
 from sefa_edge.profiles.console import limit_waiting
@@ -47,9 +47,9 @@ def main(args: argparse.Namespace) -> int:
     print("\n".join(_announcement(args, profile, moved, here_deg)), flush=True)
     signals = emergency_signals(emergency)
     with signals, closing(SlowMove(profile, open_arm, MonotonicClock(), signals, emergency)) as move:
-        stopped = perform([move.look, move.to_start_pose, *_ending(move, args.then)])
+        stopped = perform([move.check_readings, move.to_start_pose, *_ending(move, args.then)])
         held = f"arm at the {args.pose} pose, torque on"
-        return tell(stopped, held if args.then == "hold" else move.words)
+        return report_end(stopped, held if args.then == "hold" else move.outcome)
 
 
 def pose_to(profile: ArmProfile, moved: Sequence[JointProfile], pose: str, here_deg: np.ndarray) -> list[float]:
@@ -80,9 +80,9 @@ def _announcement(
 ) -> list[str]:
     target_deg = np.array(profile.start_pose_deg)
     plan = plan_move(here_deg, target_deg, profile.limit_table(), args.speed, 0)
-    who = "all joints" if len(moved) == len(profile.joints) else moved[0].name
+    joints = "all joints" if len(moved) == len(profile.joints) else moved[0].name
     lines = [
-        f"{profile.name} on {args.port}: torque on where it stands, then {who} to the {args.pose} pose in "
+        f"{profile.name} on {args.port}: torque on where it stands, then {joints} to the {args.pose} pose in "
         f"{plan.end_ns / NS_PER_S:.1f} s;",
         f"{AFTERWARDS[args.then]}. Ctrl-C: stop and hold. Ctrl-\\: torque off at once, it drops.",
     ]

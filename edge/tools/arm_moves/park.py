@@ -9,8 +9,8 @@ import numpy as np
 
 from sefa_edge.edge.control.clock import MonotonicClock
 from sefa_edge.edge.control.planned_move import plan_move
-from sefa_edge.edge.tools.arm_moves.errand import find_arm, perform, tell
 from sefa_edge.edge.tools.arm_moves.slow_move import SlowMove, slowed
+from sefa_edge.edge.tools.arm_moves.steps import find_arm, perform, report_end
 from sefa_edge.firmware_bridge.host.emergency import Emergency, emergency_signals
 from sefa_edge.firmware_bridge.service.opening import arm_opener, profile_of
 from sefa_edge.profiles.console import limit_waiting
@@ -45,4 +45,4 @@ def main(args: argparse.Namespace) -> int:
     )
     signals = emergency_signals(emergency)
     with signals, closing(SlowMove(profile, open_arm, MonotonicClock(), signals, emergency)) as move:
-        return tell(perform([move.look, move.to_park_pose]), move.words)
+        return report_end(perform([move.check_readings, move.to_park_pose]), move.outcome)

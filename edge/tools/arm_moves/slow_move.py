@@ -1,8 +1,8 @@
 """A slow move of the arm at the bench: the loop of a run, its limiter and its guard, without policy and cameras.
 
-The arm is looked at first, its torque untouched, for as long as the guard needs to judge supply, heat and status. Then
+The arm is checked first, its torque untouched, for as long as the guard needs to judge supply, heat and status. Then
 goal = present, torque on, and a planned move through the limiter. Ctrl-C decelerates and holds; Ctrl-\\ switches the
-torque off at once. What blocks the way is given way to, and the arm holds where it was stopped.
+torque off at once. When a joint is blocked, the arm holds where it was stopped.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ SETTINGS = MotionSettings(after_fault=AfterFault.HOLD_WHEN_OBSTRUCTED)
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """A person stopped the move: what to say, and the exit code that goes with the signal."""
+    """A signal stopped the move: the message, and the exit code that goes with the signal."""
 
     message: str
     exit_code: int
 
 
 def slowed(profile: ArmProfile, speed_deg_s: float) -> ArmProfile:
-    """The same arm, nowhere faster than `speed_deg_s`. Raises InputError for a speed that is none, or too fast."""
+    """The same arm, nowhere faster than `speed_deg_s`. Raises InputError: it is not positive, or too high."""
     fastest = profile.move_velocity_deg_s
     if not 0 < speed_deg_s <= fastest:
         raise InputError(f"--speed {speed_deg_s:g} is out of range", f"above 0, up to {fastest:g} degrees per second")
@@ -64,7 +64,7 @@ def slowed(profile: ArmProfile, speed_deg_s: float) -> ArmProfile:
 
 
 class SlowMove:
-    """One errand of an arm. Owns the connected arm until `close`."""
+    """Slow moves of one arm. Owns the connected arm until `close`."""
 
     def __init__(
         self,
@@ -95,12 +95,12 @@ class SlowMove:
         return self._loop.arm.state.joint_deg
 
     @property
-    def words(self) -> str:
+    def outcome(self) -> str:
         """How the arm is left."""
         return describe(self._loop.state)[0] + self._torque_note()
 
-    def look(self) -> Stopped | None:
-        """Judge the arm's readings before it is touched. Raises FaultError: it is not well, and was not touched."""
+    def check_readings(self) -> Stopped | None:
+        """Check the readings before the arm is touched. Raises FaultError: one is bad; the arm was not touched."""
         health = self._limits.health
         longest_ns = max(health.temperature_ns, health.supply_ns, health.status_ns)
         end = self._loop.ticks + longest_ns // self._period_ns + 1
@@ -123,7 +123,7 @@ class SlowMove:
         return self._after((Command.RELEASE,), lambda report: report.mode is Mode.RELEASED)
 
     def close(self) -> None:
-        """Give the port back. The torque stays as it is."""
+        """Close the port. The torque stays as it is."""
         self._loop.arm.close()
 
     def _after(self, commands: tuple[Command, ...], arrived: Callable[[TickReport], bool]) -> Stopped | None:
@@ -131,7 +131,7 @@ class SlowMove:
         return self._until(arrived)
 
     def _until(self, arrived: Callable[[TickReport], bool]) -> Stopped | None:
-        """Tick until it has arrived, or has come to a stand for whatever reason."""
+        """Tick until it has arrived, or has come to a stand for another reason."""
         while not self._loop.state.finished or self._emergency.requested:
             self._take_signals()
             report = self._loop.tick(self._pacer.wait())
@@ -160,4 +160,4 @@ class SlowMove:
             raise FaultError(message + self._torque_note(), hint)
         if self._stopped_by is None:
             return None
-        return Stopped(f"stopped by {STOPPING[self._stopped_by]}: {self.words}", of_signal(self._stopped_by))
+        return Stopped(f"stopped by {STOPPING[self._stopped_by]}: {self.outcome}", of_signal(self._stopped_by))

@@ -29,7 +29,7 @@ def trouble_of(servo: SimulatedServo, trouble: dict[str, int]) -> None:
     ("trouble", "says"),
     [
         ({"supply_mv": 12_000}, "the servos' supply voltage is out of range: arm not touched"),
-        ({"fault_bits": 0x20}, r"a servo reports trouble \(elbow_flex: overload\): arm not touched"),
+        ({"fault_bits": 0x20}, r"a servo reports a fault \(elbow_flex: overload\): arm not touched"),
         ({"temperature_c": 68}, r"a servo is too hot \(elbow_flex\): arm not touched"),
     ],
 )

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from sefa_edge.edge.control.modes import ModeState, Target, describe, transition
+from sefa_edge.edge.control.modes import AfterFault, ModeState, Target, describe, transition
 from sefa_edge.edge.ipc.faults import FAULTS, OBSTRUCTIONS, Fault, Outcome
 from sefa_edge.edge.ipc.vocabulary import POWERED, Command, Event, Mode, Progress
 
@@ -254,3 +254,84 @@ def test_a_hint_says_nothing_twice(fault: Fault) -> None:
         _, hint = describe(run(*RUNNING, fault, *ending))
         parts = hint.split("; ")
         assert len(set(parts)) == len(parts), hint
+
+
+PARKING_FAULTS = [fault for fault, row in FAULTS.items() if row.outcome is Outcome.PARK]
+
+
+@pytest.mark.parametrize("fault", PARKING_FAULTS)
+@pytest.mark.parametrize("after_fault", AfterFault)
+def test_what_follows_a_fault_is_up_to_who_leads_the_arm(fault: Fault, after_fault: AfterFault) -> None:
+    after = transition(ModeState(Mode.RUNNING), fault, after_fault)
+    holds = after_fault is AfterFault.HOLD or (after_fault is AfterFault.HOLD_WHEN_OBSTRUCTED and fault in OBSTRUCTIONS)
+    assert (after.mode, after.fault) == (Mode.HOLD, fault)
+    assert after.target is (Target.LEAVE if holds else Target.STOP)
+
+
+@pytest.mark.parametrize("fault", [Fault.ARM_TIMEOUT, Fault.ARM_DISCONNECTED])
+def test_an_arm_that_a_program_leads_is_not_waited_for(fault: Fault) -> None:
+    after = transition(ModeState(Mode.RUNNING), fault, AfterFault.HOLD)
+    assert (after.mode, after.fault) == (Mode.FAULT, fault)
+    for waiting in (AfterFault.AS_TABLED, AfterFault.HOLD_WHEN_OBSTRUCTED):
+        assert transition(ModeState(Mode.RUNNING), fault, waiting).target is Target.AWAIT_ARM
+
+
+@pytest.mark.parametrize("after_fault", AfterFault)
+def test_a_fault_before_torque_on_leaves_the_arm_untouched(after_fault: AfterFault) -> None:
+    for fault in (Fault.SERVO_STATUS, Fault.ARM_TIMEOUT, Fault.OVERCURRENT):
+        after = transition(ModeState(), fault, after_fault)
+        assert (after.mode, after.fault, after.finished) == (Mode.IDLE, fault, True)
+
+
+def test_an_arm_that_was_parked_stays_so_whatever_comes_later() -> None:
+    parked = ModeState(Mode.RELEASED, parked=True)
+    for event in (Command.STOP, Command.RELEASE, Progress.SETTLED, Fault.POLICY_LOST):
+        assert transition(parked, event).parked
+
+
+@pytest.mark.parametrize("mode", [Mode.ARMED, Mode.RUNNING, Mode.HOLD, Mode.PARK])
+@pytest.mark.parametrize("event", [Progress.ARM_BACK, Progress.ARM_GONE])
+def test_an_arm_that_was_not_lost_cannot_come_back(mode: Mode, event: Progress) -> None:
+    assert transition(ModeState(mode), event) == ModeState(mode)
+
+
+@pytest.mark.parametrize("target", [Target.AWAIT_ARM, Target.LEAVE])
+@pytest.mark.parametrize(
+    "command", [Command.ARM, Command.RUN, Command.HOLD, Command.PARK, Command.RELEASE, Command.STOP]
+)
+def test_no_command_moves_an_arm_that_is_waited_for_or_left_holding(target: Target, command: Command) -> None:
+    state = ModeState(Mode.HOLD, target, Fault.ARM_TIMEOUT)
+    assert transition(state, command) == state
+
+
+@pytest.mark.parametrize(
+    ("mode", "command", "target"),
+    [
+        (Mode.ARMED, Command.RUN, Target.RUN),
+        (Mode.HOLD, Command.RUN, Target.RUN),
+        (Mode.RUNNING, Command.RUN, Target.NONE),
+        (Mode.PARK, Command.RUN, Target.NONE),
+        (Mode.PARK, Command.STOP, Target.STOP),
+        (Mode.PARK, Command.PARK, Target.NONE),
+        (Mode.ARMED, Command.ARM, Target.NONE),
+    ],
+)
+def test_a_command_for_what_the_arm_does_already_does_not_interrupt_it(
+    mode: Mode, command: Command, target: Target
+) -> None:
+    assert transition(ModeState(mode), command) == ModeState(mode, target)
+    again = ModeState(mode, Target.RUN if mode is Mode.ARMED else Target.NONE)
+    if command in (Command.ARM, Command.PARK):
+        assert transition(again, command) == ModeState(mode)
+
+
+@pytest.mark.parametrize("command", [Command.RUN, Command.HOLD, Command.PARK])
+@pytest.mark.parametrize("mode", [Mode.IDLE, Mode.RELEASED])
+def test_an_arm_without_torque_ignores_commands_that_need_it(mode: Mode, command: Command) -> None:
+    assert transition(ModeState(mode), command) == ModeState(mode)
+
+
+@pytest.mark.parametrize("target", [Target.AWAIT_ARM, Target.LEAVE])
+def test_a_later_fault_does_not_make_a_lost_or_holding_arm_park(target: Target) -> None:
+    state = ModeState(Mode.HOLD, target, Fault.ARM_TIMEOUT)
+    assert transition(state, Fault.OVERHEATED) == state

@@ -106,9 +106,9 @@ def rig() -> Iterator[Rig]:
 def test_the_check_before_a_move_sends_nothing_and_lasts_as_long_as_the_slowest_limit(rig: Rig) -> None:
     with rig.move() as move:
         began = rig.clock.now_ns()
-        assert move.look() is None
+        assert move.check_readings() is None
         assert rig.clock.now_ns() - began >= 1_000_000_000
-        assert move.words == "arm not touched"
+        assert move.outcome == "arm not touched"
     assert (rig.plant.goals, rig.torque()) == ([], {0})
 
 
@@ -148,7 +148,7 @@ def test_a_stop_decelerates_and_holds(rig: Rig, number: signal.Signals) -> None:
 def test_a_stop_before_torque_on_does_not_touch_the_arm(rig: Rig) -> None:
     with rig.move() as move:
         os.kill(os.getpid(), signal.SIGINT)
-        stopped = move.look()
+        stopped = move.check_readings()
     assert stopped == Stopped("stopped by Ctrl-C: arm not touched", 130)
     assert (rig.plant.goals, rig.torque()) == ([], {0})
 
@@ -196,7 +196,7 @@ def test_an_arm_with_a_fault_is_not_touched(rig: Rig, trouble: dict[str, int], c
         for name, value in trouble.items():
             setattr(servo, name, value)
     with rig.move() as move, pytest.raises(FaultError, match=caught):
-        move.look()
+        move.check_readings()
     assert (rig.plant.goals, rig.torque()) == ([], {0})
 
 
@@ -211,7 +211,7 @@ def test_a_servo_that_gets_hot_on_the_way_ends_as_in_a_run(rig: Rig) -> None:
 
 def test_a_port_that_vanishes_ends_holding(rig: Rig) -> None:
     with rig.move() as move:
-        move.look()
+        move.check_readings()
         rig.port.unplug()
         with pytest.raises(FaultError, match=r"port disappeared|not confirm"):
             move.to_start_pose()
@@ -219,9 +219,9 @@ def test_a_port_that_vanishes_ends_holding(rig: Rig) -> None:
 
 def test_parking_ends_released(rig: Rig) -> None:
     with rig.move() as move:
-        assert move.look() is None
+        assert move.check_readings() is None
         assert move.to_park_pose() is None
-        assert move.words == "arm parked and released"
+        assert move.outcome == "arm parked and released"
     assert rig.torque() == {0}
     assert abs(rig.joint_deg(ELBOW) - PROFILE.park_pose_deg[ELBOW]) < 0.5
 
@@ -231,7 +231,7 @@ def test_an_arm_whose_profile_says_so_stays_at_the_park_pose() -> None:
     rig = Rig(slowed(PROFILE.model_copy(update={"safety": safety}), SPEED_DEG_S))
     with rig.move() as move:
         assert move.to_park_pose() is None
-        assert move.words == "arm parked, torque still on"
+        assert move.outcome == "arm parked, torque still on"
     assert rig.torque() == {1}
 
 
@@ -240,7 +240,7 @@ def test_a_move_may_be_followed_by_parking_or_release(rig: Rig) -> None:
         assert move.to_start_pose() is None
         rig.judge.ask_for_release()
         assert move.release() is None
-        assert move.words == "arm released where it stood"
+        assert move.outcome == "arm released where it stood"
     assert rig.torque() == {0}
     with rig.move() as move:
         assert move.to_start_pose() is None

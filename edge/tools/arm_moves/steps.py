@@ -1,4 +1,4 @@
-"""What center and park have in common: a look at where the arm is, and steps that a person may cut short."""
+"""What center and park share: finding the present pose, and steps that a signal may end early."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class FoundArm:
 
 
 def find_arm(open_arm: Callable[[], Arm], profile: ArmProfile) -> FoundArm:
-    """Open the arm, read where it is, and say what a person should know about its range. Raises SefaError."""
+    """Open the arm, read its pose, and print the notes about its range. Raises SefaError."""
     with closing(open_arm()) as arm:
         fitted = fit_profile(profile, arm.identity.calibration)
         for note in fitted.notes:
@@ -33,7 +33,7 @@ def find_arm(open_arm: Callable[[], Arm], profile: ArmProfile) -> FoundArm:
 
 
 def perform(steps: Iterable[Callable[[], Stopped | None]]) -> Stopped | None:
-    """Take the steps until a person stops them. Raises FaultError."""
+    """Take the steps until a signal stops them. Raises FaultError."""
     for step in steps:
         stopped = step()
         if stopped is not None:
@@ -41,7 +41,7 @@ def perform(steps: Iterable[Callable[[], Stopped | None]]) -> Stopped | None:
     return None
 
 
-def tell(stopped: Stopped | None, arrived: str) -> int:
-    """Say how it ended; the exit code."""
+def report_end(stopped: Stopped | None, arrived: str) -> int:
+    """Print how it ended; returns the exit code."""
     print(arrived if stopped is None else stopped.message, flush=True)
     return 0 if stopped is None else stopped.exit_code
