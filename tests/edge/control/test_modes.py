@@ -244,6 +244,12 @@ def test_an_arm_that_becomes_limp_after_another_fault_says_both() -> None:
     )
 
 
+def test_the_hint_for_a_limp_arm_asks_nobody_to_support_it() -> None:
+    state = run(Command.ARM, Fault.SUPERVISOR_LOST, Progress.LIMP, Fault.TORQUE_REFUSED)
+    assert (state.mode, state.limp) == (Mode.FAULT, True)
+    assert describe(state)[1] == FAULTS[Fault.SUPERVISOR_LOST].hint
+
+
 def test_an_arm_without_torque_of_ours_is_not_called_limp() -> None:
     assert run(Progress.LIMP) == ModeState()
 
