@@ -19,6 +19,8 @@ from sefa_edge.profiles.errors import InputError
 from tests.replay.conftest import recorded
 from tests.rigs.bench_arm import ARM, arm_on_the_bench
 
+pytestmark = pytest.mark.once
+
 SHIPPED = Path(__file__).resolve().parents[2] / "edge/shipped/lift/model.onnx"
 CHECKPOINT = Path(__file__).resolve().parents[2] / "models/results/lift"
 LIMIT_BYTES = 300

@@ -292,6 +292,7 @@ def message(number: int, content: bytes) -> bytes:
     ],
     ids=["nodes", "inputs", "integers", "packed"],
 )
+@pytest.mark.once
 def test_memory_stays_bounded(graph: bytes) -> None:
     content = b"\x08\x09" + message(7, graph)
     tracemalloc.start()

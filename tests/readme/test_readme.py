@@ -16,6 +16,8 @@ import pytest
 
 from sefa_edge.cli import COMMANDS
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).resolve().parents[2]
 READMES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("[a-z]*/**/README.md"))]
 BLOCK = re.compile(r"^(?P<mark><!-- run -->\n)?```(?:sh|bash|console)\n(?P<body>.*?)^```", re.MULTILINE | re.DOTALL)

@@ -17,7 +17,7 @@ from sefa_edge.edge.recording.mcap_file import Truncated, read_mcap
 from sefa_edge.edge.recording.names import PARTIAL
 from sefa_edge.profiles.recording.dataset import open_dataset
 
-pytestmark = pytest.mark.sim
+pytestmark = [pytest.mark.once, pytest.mark.sim]
 
 PATIENCE_S = 120.0
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).resolve().parents[2]
 CHECKER = Path(__file__).with_name("api_use.py")
 SOURCES = (ROOT / "export/plan/tensorrt_builder.py", ROOT / "edge/engines/tensorrt_plan.py")

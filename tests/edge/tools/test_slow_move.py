@@ -26,6 +26,8 @@ from sefa_edge.profiles.stopping import StopSignals
 from tests.faults.arm_judge import ArmJudge
 from tests.faults.wire_limits import wire_limits
 
+pytestmark = pytest.mark.once
+
 PROFILE = load_arm_profile("so101_sim")
 SPEED_DEG_S = 20.0
 OFF_TICKS = 228

@@ -17,6 +17,8 @@ from sefa_edge.firmware_bridge.host.feetech import registers as reg
 from sefa_edge.firmware_bridge.host.feetech.protocol import Instruction
 from tests.rigs.bench_arm import Bench, servos_on_the_bench
 
+pytestmark = pytest.mark.once
+
 Captured = pytest.CaptureFixture[str]
 PATIENCE_S = 60.0
 ALLOWED = "--write-eeprom"
