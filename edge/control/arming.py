@@ -37,9 +37,9 @@ class Look:
         self._enough_ns = max(guard.health.supply_ns, guard.health.status_ns)
         self._good_since_ns: int | None = None
 
-    def take(self, guarded: GuardState, heard: np.ndarray, now_ns: int) -> None:
-        """Add one reading as the guard has judged it; `heard` is bool [n]: the joints that answered."""
-        if suspicion(guarded) is not None or not heard.all():
+    def take(self, guarded: GuardState, answered: np.ndarray, now_ns: int) -> None:
+        """Add one reading as the guard has judged it; `answered` is bool [n]: the joints that answered."""
+        if suspicion(guarded) is not None or not answered.all():
             self._good_since_ns = None
         elif self._good_since_ns is None:
             self._good_since_ns = now_ns
@@ -62,12 +62,12 @@ def first_suspicion(guard: Guard, reading: JointState) -> Fault | None:
     return suspicion(judge(guarded, _at_rest(reading, np.ones(joints, bool)), guard, 0)[0])
 
 
-def _at_rest(reading: JointState, heard: np.ndarray) -> Situation:
+def _at_rest(reading: JointState, answered: np.ndarray) -> Situation:
     """What the guard judges before anything has been sent to the arm."""
     return Situation(
         mode=Mode.IDLE,
         reading=reading,
-        heard=heard,
+        answered=answered,
         commanded_deg=reading.joint_deg,
         fed_ns=0,
         awaits_first_chunk=False,

@@ -162,7 +162,7 @@ def parse_config(raw: bytes) -> ControlConfig:
 
 
 def build_loop(config: ControlConfig, profile: ArmProfile, world: Surroundings, sink: Sink | None) -> ControlLoop:
-    """The loop as this process and replay run it, overheard where there is a sink. Raises SefaError: no arm."""
+    """The loop as this process and replay run it, recorded where there is a sink. Raises SefaError: no arm."""
     links, open_arm = world.links, SameArm(world.open_arm, _expected(config))
     if sink is not None:
         arm_tap = ArmTap()

@@ -89,7 +89,7 @@ class PatientSink:
 
 
 class ArmTap:
-    """What is heard of the arm since the last tick."""
+    """All calls to the arm since the last tick, and their results."""
 
     def __init__(self) -> None:
         self.calls: list[ArmCall] = []
@@ -99,14 +99,14 @@ class ArmTap:
         self._names: tuple[str, ...] = ()
 
     def around(self, open_arm: Callable[[], Arm]) -> Callable[[], Arm]:
-        """The same way to open an arm, overheard."""
-        return lambda: self._tapped(self.hear(Operation.OPEN, open_arm))
+        """`open_arm` with every call recorded."""
+        return lambda: self._tapped(self.record(Operation.OPEN, open_arm))
 
     def _tapped(self, arm: Arm) -> TappedArm:
         self._names = arm.joint_names
         return TappedArm(arm, self)
 
-    def hear(self, operation: Operation, call: Callable[[], T]) -> T:
+    def record(self, operation: Operation, call: Callable[[], T]) -> T:
         """Make a call and note how it went."""
         try:
             result = call()
@@ -128,7 +128,7 @@ class ArmTap:
 
 
 class TappedArm:
-    """An `Arm` that is overheard."""
+    """An `Arm` whose calls are recorded."""
 
     def __init__(self, arm: Arm, tap: ArmTap) -> None:
         self._arm, self._tap = arm, tap
@@ -146,38 +146,38 @@ class TappedArm:
         return self._arm.prepare()
 
     def read_state(self) -> JointState:
-        state = self._tap.hear(Operation.READ, self._arm.read_state)
+        state = self._tap.record(Operation.READ, self._arm.read_state)
         self._tap.readings.append(state)
         return state
 
     def read_command(self) -> HeldCommand:
-        command = self._tap.hear(Operation.READ_COMMAND, self._arm.read_command)
+        command = self._tap.record(Operation.READ_COMMAND, self._arm.read_command)
         self._tap.commands.append(command)
         return command
 
     def send(self, goal: JointGoal) -> None:
         self._tap.goal = goal
-        self._tap.hear(Operation.SEND, lambda: self._arm.send(goal))
+        self._tap.record(Operation.SEND, lambda: self._arm.send(goal))
 
     def check_position_limits(self) -> None:
-        self._tap.hear(Operation.CHECK_STANCE, self._arm.check_position_limits)
+        self._tap.record(Operation.CHECK_STANCE, self._arm.check_position_limits)
 
     def read_torque(self) -> TorqueReading:
         """Not noted: asked before the first tick or after the last."""
         return self._arm.read_torque()
 
     def enable_torque(self) -> None:
-        self._tap.hear(Operation.ENERGISE, self._arm.enable_torque)
+        self._tap.record(Operation.ENERGISE, self._arm.enable_torque)
 
     def release_torque(self) -> None:
-        self._tap.hear(Operation.RELEASE, self._arm.release_torque)
+        self._tap.record(Operation.RELEASE, self._arm.release_torque)
 
     def close(self) -> None:
         self._arm.close()
 
 
 class TappedLinks:
-    """`Links` that are overheard; the report of a tick closes its record."""
+    """`Links` whose events are recorded; the report of a tick closes its record."""
 
     def __init__(self, links: Links, arm: ArmTap, sink: Sink) -> None:
         self._links, self._arm, self._sink = links, arm, sink

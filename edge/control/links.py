@@ -20,7 +20,7 @@ from sefa_edge.firmware_bridge.host.emergency import Emergency
 from sefa_edge.firmware_bridge.host.messages import JointState
 from sefa_edge.profiles.units import ms_to_ns, ns_to_ms
 
-UNHEARD_NS = ms_to_ns(250)
+NO_BEAT_NS = ms_to_ns(250)
 """A supervisor that has not beaten for so long does not read either."""
 
 MAY_HOLD_PATIENCE_S = 1.0
@@ -113,7 +113,7 @@ class ProcessLinks:
         self.heartbeat_ns: int | None = None
         self._stop_asked = False
         self._emergency = emergency or Emergency()
-        self._may_hold_told = False
+        self._may_hold_sent = False
         self._waiting: deque[Command] = deque()
         self._inference_begun_ns: int | None = None
         self._inference_ns = self._step_ns = 0
@@ -170,7 +170,7 @@ class ProcessLinks:
     def _goes_unread(self, report: TickReport) -> bool:
         """Keep room in the channel for the Final record while the supervisor does not read."""
         beat_ns = self.heartbeat_ns
-        return report.fault is Fault.SUPERVISOR_SILENT and (beat_ns is None or report.start_ns - beat_ns > UNHEARD_NS)
+        return report.fault is Fault.SUPERVISOR_SILENT and (beat_ns is None or report.start_ns - beat_ns > NO_BEAT_NS)
 
     def inference_words(self, now_ns: int) -> str:
         """How inference explains that a chunk is missing; empty when it does not."""
@@ -195,11 +195,11 @@ class ProcessLinks:
 
     def _permitted(self, command: Command) -> Event:
         """The command; before the first ARM the supervisor learns that the arm may hold from now on."""
-        if command is not Command.ARM or self._may_hold_told or self._supervisor is None:
+        if command is not Command.ARM or self._may_hold_sent or self._supervisor is None:
             return command
         record = MayHold(time.monotonic_ns()).pack()
-        self._may_hold_told = self._supervisor.send_within(record, MAY_HOLD_PATIENCE_S)
-        return command if self._may_hold_told else Fault.SUPERVISOR_SILENT
+        self._may_hold_sent = self._supervisor.send_within(record, MAY_HOLD_PATIENCE_S)
+        return command if self._may_hold_sent else Fault.SUPERVISOR_SILENT
 
     def _from_policy(self) -> Iterator[Event]:
         if self._policy is None:

@@ -134,11 +134,11 @@ class Motion:
         now_ns = slot.due_ns
         if self._stalled(slot):
             self.apply(Fault.LOOP_OVERRUN, now_ns)
-        self._stand_where_unheard(now_ns)
+        self._stop_where_silent(now_ns)
         if arm_event is not None:
             self.apply(arm_event, now_ns)
         for event in links.events():
-            self._hear(event, now_ns)
+            self._take_event(event, now_ns)
         chunk = links.newest_chunk()
         if self.state.mode is Mode.RUNNING:
             self._update_source(chunk, now_ns)
@@ -205,7 +205,7 @@ class Motion:
             return over and arrived and self._standing() and _near(self.commanded.joint_deg, self._plan.to_deg)
         return self.state.mode is not Mode.RUNNING and self._standing()
 
-    def _hear(self, event: Event, now_ns: int) -> None:
+    def _take_event(self, event: Event, now_ns: int) -> None:
         """Commands that move an arm wait until it has been checked; any other command replaces them."""
         if event is Command.ARM and not self.state.powered and self._settings.arming is Arming.AFTER_LOOKING:
             self._commands, self._asked_ns = [Command.ARM], now_ns
@@ -242,7 +242,7 @@ class Motion:
         situation = Situation(
             mode=self.state.mode,
             reading=self.arm.state,
-            heard=self.arm.heard,
+            answered=self.arm.answered,
             commanded_deg=self.commanded.joint_deg,
             fed_ns=self.source.fed_ns,
             awaits_first_chunk=self.source.awaits_first,
@@ -250,7 +250,7 @@ class Motion:
             move_end_ns=self._park_due_ns,
         )
         self._guarded, judgement = judge(self._guarded, situation, self._guard, now_ns)
-        self._look.take(self._guarded, self.arm.heard, now_ns)
+        self._look.take(self._guarded, self.arm.answered, now_ns)
         self.warm_bits = judgement.warm
         self._blamed = {finding.fault: finding.joints for finding in judgement.findings}
         for finding in judgement.findings:
@@ -322,7 +322,7 @@ class Motion:
         rest_deg = np.clip(self._rest_deg(), self.limits.min_deg, self.limits.max_deg)
         return _near(self.commanded.joint_deg, rest_deg)
 
-    def _stand_where_unheard(self, now_ns: int) -> None:
+    def _stop_where_silent(self, now_ns: int) -> None:
         stood, self.commanded = self._standstill.active, self._standstill.update(self.commanded, now_ns)
         if stood and not self._standstill.active and self.state.mode in (Mode.ARMED, Mode.PARK):
             self._plan_anew(now_ns)

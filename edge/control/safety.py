@@ -211,7 +211,7 @@ class Situation:
 
     mode: Mode
     reading: JointState
-    heard: np.ndarray
+    answered: np.ndarray
     """Boolean [n]: the joints that answered in this very tick."""
     commanded_deg: np.ndarray
     fed_ns: int
@@ -241,9 +241,9 @@ class Judgement:
 
 def judge(state: GuardState, seen: Situation, guard: Guard, now_ns: int) -> tuple[GuardState, Judgement]:
     """Count what is bad in this reading, and find what has been bad for too long."""
-    before = state if state.mode is seen.mode else GuardState.fresh(seen.mode, len(seen.heard))
+    before = state if state.mode is seen.mode else GuardState.fresh(seen.mode, len(seen.answered))
     counted = np.where(_inside_limits(seen, guard.health), 0, before.bad_readings + 1)
-    bad_readings = np.where(seen.heard, counted, before.bad_readings)
+    bad_readings = np.where(seen.answered, counted, before.bad_readings)
     too_long = bad_readings >= guard.patience
     findings = [
         Finding(fault, 0 if fault is Fault.SUPPLY_VOLTAGE else bits(too_long[row]))  # one supply feeds them all

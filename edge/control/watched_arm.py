@@ -81,9 +81,9 @@ class WatchedArm:
         return self._lost_since_ns is not None
 
     @property
-    def heard(self) -> np.ndarray:
+    def answered(self) -> np.ndarray:
         """Boolean [n]: the joints that answered in this tick, with a position that they can have reached."""
-        return self._heard & (not self.lost)
+        return self._answered & (not self.lost)
 
     @property
     def left_out(self) -> np.ndarray:
@@ -172,7 +172,7 @@ class WatchedArm:
             return None
         except ArmTimeout:
             self._silent += 1
-            self._heard = np.zeros_like(self._heard)
+            self._answered = np.zeros_like(self._answered)
         except ArmDisconnected:
             self._disconnect(now_ns)
         self._doubt(self._silent >= QUIET)
@@ -205,13 +205,13 @@ class WatchedArm:
             arm.prepare()
         insist(arm.enable_torque)
         self.torque = Torque.ON
-        heard = True
+        arrived = True
         try:
             self.state = insist(arm.read_state)
         except ArmTimeout:  # the torque is confirmed: from here on silence is a matter of the loop
-            heard = False
+            arrived = False
         self._forget()
-        if not heard:
+        if not arrived:
             self._doubt(np.ones(len(self._silent), bool))
 
     def release(self) -> None:
@@ -262,7 +262,7 @@ class WatchedArm:
         if not believed.all():
             joint_deg = np.where(believed, state.joint_deg, self.state.joint_deg)
             state = replace(state, joint_deg=joint_deg, valid_mask=believed)
-        self.state, self._heard = state, believed
+        self.state, self._answered = state, believed
         self._answered_ns = np.where(answered, state.stamp_ns, self._answered_ns)
         self._silent = np.where(answered, 0, self._silent + 1)
         self._disbelieved = np.where(answered, np.where(believed, 0, self._disbelieved + 1), self._disbelieved)
@@ -313,7 +313,7 @@ class WatchedArm:
         n = len(self.state.joint_deg)
         self._silent, self._disbelieved = np.zeros(n, np.int64), np.zeros(n, np.int64)
         self._answered_ns = np.full(n, self.state.stamp_ns, np.int64)
-        self._heard = np.ones(n, bool)
+        self._answered = np.ones(n, bool)
         self._in_doubt, self._missed_goals = np.zeros(n, bool), np.zeros(n, bool)
         self._unpowered, self._limp = np.zeros(n, bool), np.zeros(n, bool)
         self._told_unpowered = 0
@@ -363,7 +363,7 @@ class WatchedArm:
             return None
         except SefaError:  # the port is not there yet, or a servo not awake yet: the next attempt may succeed
             return None
-        self.state, self._heard = state, everyone
+        self.state, self._answered = state, everyone
         self._answered_ns = np.full(len(everyone), state.stamp_ns, np.int64)
         self._silent, self._disbelieved = np.zeros_like(self._silent), np.zeros_like(self._silent)
         self._in_doubt = ~everyone

@@ -21,7 +21,7 @@ class Order(IntEnum):
     PAUSE = 2
 
 
-class Happening(IntEnum):
+class PolicyEvent(IntEnum):
     """What the policy may report."""
 
     READY = 1  # engine open and warm
@@ -48,7 +48,7 @@ class PolicyCommand(WireRecord):
 class PolicyReport(WireRecord):
     """One event of the policy."""
 
-    happening: Annotated[Happening, U8]
+    event: Annotated[PolicyEvent, U8]
     episode: Annotated[int, I64]
     chunk_id: Annotated[int, I64] = 0
     inference_ns: Annotated[int, I64] = 0

@@ -27,10 +27,10 @@ from sefa_edge.edge.engines.opening import open_engine
 from sefa_edge.edge.ipc.faults import FAULTS, Fault
 from sefa_edge.edge.ipc.policy_records import (
     ActionChunk,
-    Happening,
     InferenceBegun,
     Order,
     PolicyCommand,
+    PolicyEvent,
     PolicyReport,
     Trouble,
 )
@@ -128,7 +128,7 @@ class PolicyProcess:
 
     def serve(self) -> None:
         """Raises ChannelClosed when the supervisor or control has exited, FaultError when the engine fails."""
-        self._report(Happening.READY)
+        self._report(PolicyEvent.READY)
         while True:
             self._poller.poll(self._wait_ms())
             self._receive()
@@ -156,7 +156,7 @@ class PolicyProcess:
 
     def _execute(self, command: PolicyCommand) -> None:
         if command.order is Order.PAUSE:
-            self._report(Happening.PAUSED)
+            self._report(PolicyEvent.PAUSED)
             self._episode = None
             return
         self._episode, self._after_ns = command.episode, command.after_ns
@@ -190,7 +190,7 @@ class PolicyProcess:
         self._control.send(InferenceBegun(now_ns).pack())
         observation = self._frames.observe(self._joints)
         if observation.frame_gap_ns > self._max_frame_gap_ns or observation.joint_gap_ns > MAX_JOINT_GAP_NS:
-            self._report(Happening.GAP)
+            self._report(PolicyEvent.GAP)
         chunk = self._infer(observation)
         self._control.send(chunk.pack())
         sent_ns = time.monotonic_ns()
@@ -198,15 +198,15 @@ class PolicyProcess:
         self._schedule.end(sent_ns, chunk.last_step_ns)
         if self._tap is not None:
             self._tap.record(observation, chunk)
-        self._report(Happening.CHUNK, chunk.chunk_id, chunk.inference_ns, now_ns - chunk.observed_ns)
+        self._report(PolicyEvent.CHUNK, chunk.chunk_id, chunk.inference_ns, now_ns - chunk.observed_ns)
 
-    def _missing(self, now_ns: int) -> Happening | None:
+    def _missing(self, now_ns: int) -> PolicyEvent | None:
         captured_ns, joints_ns = self._frames.oldest_newest_ns, self._joints.newest_ns
         max_age_ns = self._watch.limits.max_age_ns
         if captured_ns is None or now_ns - captured_ns > max_age_ns or not self._watch.together:
-            return Happening.NO_FRAME
+            return PolicyEvent.NO_FRAME
         if joints_ns is None or now_ns - joints_ns > self._max_age_ns or captured_ns - joints_ns > MAX_JOINT_GAP_NS:
-            return Happening.NO_JOINTS
+            return PolicyEvent.NO_JOINTS
         return None
 
     def _infer(self, observation: Observation) -> ActionChunk:
@@ -218,11 +218,11 @@ class PolicyProcess:
             row = FAULTS[Fault.ENGINE_FAILED]
             raise FaultError(f"{row.message}: {what}", row.hint) from error
 
-    def _report(self, happening: Happening, chunk_id: int = 0, inference_ns: int = 0, frame_age_ns: int = 0) -> None:
+    def _report(self, event: PolicyEvent, chunk_id: int = 0, inference_ns: int = 0, frame_age_ns: int = 0) -> None:
         episode = -1 if self._episode is None else self._episode
         schedule = self._schedule
         report = PolicyReport(
-            happening, episode, chunk_id, inference_ns, frame_age_ns,
+            event, episode, chunk_id, inference_ns, frame_age_ns,
             schedule.skipped_steps, schedule.overlong, self._late_steps,
         )  # fmt: skip
         self._supervisor.send(report.pack())

@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Protocol
 
-from sefa_edge.edge.ipc.policy_records import Happening, PolicyReport
+from sefa_edge.edge.ipc.policy_records import PolicyEvent, PolicyReport
 from sefa_edge.edge.ipc.process import Child
 from sefa_edge.edge.ipc.records import (
     EmergencyHeard,
@@ -174,9 +174,9 @@ class RunMonitor:
             self._stop_receiving(channel)
 
     def _handle_policy(self, name: str, report: PolicyReport) -> None:
-        if report.happening is Happening.READY:
+        if report.event is PolicyEvent.READY:
             self._ready_rows.add(name)
-        if report.happening is Happening.CHUNK:
+        if report.event is PolicyEvent.CHUNK:
             self.policy_report = report
             self._summary.count_inference(report)
         if self._observer is not None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from sefa_edge.edge.ipc.policy_records import Happening, PolicyReport
+from sefa_edge.edge.ipc.policy_records import PolicyEvent, PolicyReport
 from sefa_edge.edge.ipc.records import TickReport
 from sefa_edge.edge.ipc.transport import FrameDescriptor
 from sefa_edge.edge.ipc.vocabulary import Mode
@@ -48,7 +48,7 @@ class RunRecords:
         self._check_enough()
 
     def on_policy_report(self, report: PolicyReport) -> None:
-        if report.happening is Happening.CHUNK:
+        if report.event is PolicyEvent.CHUNK:
             self.chunks.append(Received(report, time.monotonic_ns(), self._measuring))
             self._check_enough()
 

@@ -117,7 +117,7 @@ def test_a_loop_benchmark(full: Path, reach_engine: Path) -> None:
     assert_full([*words, "--json", "report.json", "--picture", "late.png"], full)
 
 
-def assert_told(words: Sequence[str], folder: Path, **how: Any) -> None:
+def assert_reported(words: Sequence[str], folder: Path, **how: Any) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "sefa_edge", *words],
         capture_output=True,
@@ -137,7 +137,7 @@ def assert_told(words: Sequence[str], folder: Path, **how: Any) -> None:
 def test_inspect(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
-    assert_told(["inspect", str(SHIPPED), "--json", "report.json"], folder, preexec_fn=limited)
+    assert_reported(["inspect", str(SHIPPED), "--json", "report.json"], folder, preexec_fn=limited)
 
 
 @pytest.mark.sim
@@ -152,7 +152,7 @@ def test_inspect(tmp_path: Path) -> None:
 def test_commands_with_the_simulated_world(words: tuple[str, ...], tmp_path: Path) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
-    assert_told(words, folder, preexec_fn=limited)
+    assert_reported(words, folder, preexec_fn=limited)
 
 
 @pytest.mark.sim
@@ -160,8 +160,8 @@ def test_verify(recordings: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
     words = ["verify", str(SHIPPED), str(SHIPPED), "--dataset", str(recordings), "--samples", "4"]
-    assert_told([*words, "--json", "report.json"], folder, preexec_fn=limited)
-    assert_told([*words, "--worst-pictures", "worst"], folder, preexec_fn=limited)
+    assert_reported([*words, "--json", "report.json"], folder, preexec_fn=limited)
+    assert_reported([*words, "--worst-pictures", "worst"], folder, preexec_fn=limited)
 
 
 @pytest.mark.sim
@@ -170,8 +170,10 @@ def test_train_and_export(recordings: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
     steps = ["--base-steps", "1", "--student-steps", "1"]
-    assert_told(["train", "--dataset", str(recordings), "-o", "made/checkpoint", *steps], folder, preexec_fn=limited)
-    assert_told(["export", str(CHECKPOINT), "-o", "made/export"], folder, preexec_fn=limited)
+    assert_reported(
+        ["train", "--dataset", str(recordings), "-o", "made/checkpoint", *steps], folder, preexec_fn=limited
+    )
+    assert_reported(["export", str(CHECKPOINT), "-o", "made/export"], folder, preexec_fn=limited)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")

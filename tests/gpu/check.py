@@ -80,7 +80,7 @@ def check(arguments: argparse.Namespace) -> int:
         given = (arguments.checkpoint, arguments.dataset, arguments.reference)
         pass_ = Pass(arguments.runs, *given, Path(work), search.reason, until_s)
         names = arguments.only or CONTENDERS
-        outcomes = [_told(measure(name, engine, pass_)) for engine in engines for name in names]
+        outcomes = [_printed(measure(name, engine, pass_)) for engine in engines for name in names]
     report = GpuReport(
         schema_version=1,
         gpu=_gpu_facts(search.gpu) if search.gpu else None,
@@ -150,7 +150,7 @@ def _without(name: str, card: PolicyCard, status: str, reason: str) -> Outcome:
     return Outcome.model_validate({**content, "status": status, "reason": reason})
 
 
-def _told(outcome: Outcome) -> Outcome:
+def _printed(outcome: Outcome) -> Outcome:
     subject = f"{outcome.engine:<18} {outcome.contender:<20}"
     if outcome.error is None or outcome.latency is None:
         print(f"{subject} {outcome.status}: {outcome.reason}", flush=True)

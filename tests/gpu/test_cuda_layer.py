@@ -149,7 +149,7 @@ def test_the_search_returns_what_the_driver_reports() -> None:
     assert [found.name, found.compute_capability, driver_version()] == output
 
 
-def test_all_devices_hidden_is_told(tmp_path: Path) -> None:
+def test_all_devices_hidden_is_reported(tmp_path: Path) -> None:
     program = "from sefa_edge.edge.engines.cuda.device import CudaDevice, CudaOptions\nCudaDevice(CudaOptions())"
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(

@@ -195,14 +195,14 @@ def test_a_result_waits_for_a_slow_reader(reach_engine: Path) -> None:
     assert process.returncode == 0
 
 
-def test_standard_output_on_a_full_disk_is_told(reach_engine: Path) -> None:
+def test_standard_output_on_a_full_disk_is_reported(reach_engine: Path) -> None:
     with open("/dev/full", "wb") as full:
         done = subprocess.run(sefa_edge("inspect", str(reach_engine)), stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 2
     assert done.stderr.startswith(b"error: standard output cannot be written: No space left on device\nhint: ")
 
 
-def test_a_limit_on_the_size_of_files_is_told(reach_engine: Path, tmp_path: Path) -> None:
+def test_a_limit_on_the_size_of_files_is_reported(reach_engine: Path, tmp_path: Path) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 

@@ -161,7 +161,7 @@ def test_a_jpeg_without_its_end_is_refused_with_its_row(folder: Path) -> None:
         shades(folder)
 
 
-def test_pictures_that_are_only_paths_are_told(folder: Path) -> None:
+def test_pictures_that_are_only_paths_are_reported(folder: Path) -> None:
     replace_column(folder, CAMERA, [{"bytes": None, "path": "images/0.png"}] * FRAMES, pa.struct(
         {"bytes": pa.binary(), "path": pa.string()}
     ))  # fmt: skip

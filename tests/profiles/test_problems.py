@@ -40,7 +40,7 @@ def replaced(content: Any, path: tuple[int | str, ...], value: object) -> Any:
     return changed
 
 
-def assert_every_junk_is_told(content: object, model: type[StrictModel]) -> None:
+def assert_every_damage_is_reported(content: object, model: type[StrictModel]) -> None:
     for path in paths_in(content):
         if any(isinstance(key, int) and key > 0 for key in path):
             continue  # the first of a list stands for the others
@@ -58,12 +58,12 @@ def assert_every_junk_is_told(content: object, model: type[StrictModel]) -> None
                 assert len(message) < 1000
 
 
-def test_every_damage_of_a_card_is_told(reach_engine: Path) -> None:
-    assert_every_junk_is_told(json.loads(card_path(reach_engine).read_text()), PolicyCard)
+def test_every_damage_of_a_card_is_reported(reach_engine: Path) -> None:
+    assert_every_damage_is_reported(json.loads(card_path(reach_engine).read_text()), PolicyCard)
 
 
-def test_every_damage_of_an_arm_profile_is_told() -> None:
-    assert_every_junk_is_told(load_arm_profile("so101").model_dump(mode="json"), ArmProfile)
+def test_every_damage_of_an_arm_profile_is_reported() -> None:
+    assert_every_damage_is_reported(load_arm_profile("so101").model_dump(mode="json"), ArmProfile)
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.policy_records import (
     REPORTED_BY_POLICY,
-    Happening,
     InferenceBegun,
     Order,
     PolicyCommand,
+    PolicyEvent,
     PolicyReport,
     Trouble,
 )
@@ -21,7 +21,7 @@ from sefa_edge.edge.ipc.video_command import CAPTION_BYTES, VideoAction, VideoCo
 
 int64 = st.integers(-(2**63), 2**63 - 1)
 commands = st.builds(PolicyCommand, st.sampled_from(Order), int64, int64, int64)
-reports = st.builds(PolicyReport, st.sampled_from(Happening), *[int64] * 7)
+reports = st.builds(PolicyReport, st.sampled_from(PolicyEvent), *[int64] * 7)
 captions = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=CAPTION_BYTES)
 orders = st.builds(VideoCommand, st.sampled_from(VideoAction), int64, captions)
 

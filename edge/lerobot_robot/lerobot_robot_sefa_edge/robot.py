@@ -48,7 +48,7 @@ class SefaSOFollower(Robot):
     def __init__(self, config: SefaSOFollowerConfig) -> None:
         super().__init__(config)
         self.config = config
-        with _hints_told():
+        with _hints_in_messages():
             self._profile = load_arm_profile(config.arm)
             self._calibration_file = self._find_calibration()
             calibration = self._load_calibration_file()
@@ -90,7 +90,7 @@ class SefaSOFollower(Robot):
         Raises:
             SefaArmError: the arm cannot be opened, is silent, or is not calibrated as its file says.
         """
-        with ExitStack() as undo, _hints_told():
+        with ExitStack() as undo, _hints_in_messages():
             for camera in self.cameras.values():
                 camera.connect()
                 undo.callback(camera.disconnect)
@@ -119,7 +119,7 @@ class SefaSOFollower(Robot):
     @check_if_not_connected
     def get_observation(self) -> dict[str, float | np.ndarray]:
         """Joint values of the newest reading, and the newest picture of each camera. Raises SefaArmError: a fault."""
-        with _hints_told():
+        with _hints_in_messages():
             values = self._units.to_lerobot(self._connected().state.joint_deg)
         return {**values, **{name: camera.read_latest() for name, camera in self.cameras.items()}}
 
@@ -130,7 +130,7 @@ class SefaSOFollower(Robot):
         Raises:
             SefaArmError: a fault ended the leading, the action is no number, or it names a joint that is not there.
         """
-        with _hints_told():
+        with _hints_in_messages():
             wanted_deg = self._units.to_deg(action, self._target_deg)
             self._target_deg = self._connected().lead(wanted_deg)
         return self._units.to_lerobot(self._target_deg)
@@ -139,7 +139,7 @@ class SefaSOFollower(Robot):
     def disconnect(self) -> None:
         """End as `on_disconnect` says, and give port and cameras back. Raises SefaArmError: the arm would not."""
         follower, self._follower = self._connected(), None
-        with ExitStack() as last, _hints_told():
+        with ExitStack() as last, _hints_in_messages():
             for camera in self.cameras.values():
                 last.callback(camera.disconnect)
             last.callback(follower.close)
@@ -164,8 +164,8 @@ class SefaSOFollower(Robot):
 
 
 @contextmanager
-def _hints_told() -> Iterator[None]:
-    """LeRobot prints what an exception says, and knows nothing of hints."""
+def _hints_in_messages() -> Iterator[None]:
+    """LeRobot prints the message of an exception and has no notion of hints."""
     try:
         yield
     except SefaError as error:

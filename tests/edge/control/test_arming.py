@@ -43,7 +43,7 @@ def test_a_program_that_leads_the_arm_does_not_switch_it_on(tmp_path: Path, trou
         _open(bench).close()  # its port is free again
 
 
-def test_torque_that_was_on_already_is_told(tmp_path: Path) -> None:
+def test_torque_that_was_on_already_is_reported(tmp_path: Path) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         for servo in bench.bus.servos[:2]:
             servo.write(reg.TORQUE_ENABLE.address, bytes((reg.TORQUE_ON,)))

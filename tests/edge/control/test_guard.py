@@ -48,7 +48,7 @@ def situation(mode: Mode = Mode.RUNNING, **changed: object) -> Situation:
     calm = Situation(
         mode=mode,
         reading=reading(),
-        heard=np.ones(JOINTS, bool),
+        answered=np.ones(JOINTS, bool),
         commanded_deg=np.zeros(JOINTS),
         fed_ns=NOW_NS,
         awaits_first_chunk=False,
@@ -156,10 +156,10 @@ def test_one_good_reading_begins_the_count_anew(name: str) -> None:
 @pytest.mark.parametrize("name", ROWS)
 def test_a_silent_joint_is_neither_worse_nor_better(name: str) -> None:
     row = ROWS[name]
-    heard = replace(row.outside, heard=np.ones(JOINTS, bool))
-    silent = replace(row.outside, heard=np.zeros(JOINTS, bool))
-    mute = replace(row.inside, heard=np.zeros(JOINTS, bool))
-    said = judgements([heard] * (row.patience - 1) + [silent, mute] * 40 + [heard])
+    answered = replace(row.outside, answered=np.ones(JOINTS, bool))
+    silent = replace(row.outside, answered=np.zeros(JOINTS, bool))
+    mute = replace(row.inside, answered=np.zeros(JOINTS, bool))
+    said = judgements([answered] * (row.patience - 1) + [silent, mute] * 40 + [answered])
     assert all(judgement.findings == () for judgement in said[:-1])
     assert [finding.fault for finding in said[-1].findings] == [row.fault]
 

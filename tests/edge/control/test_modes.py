@@ -202,7 +202,7 @@ def test_a_vanished_arm_that_returns_is_parked_and_released() -> None:
     assert describe(state, ("elbow_flex",))[0] == "the arm's port disappeared (elbow_flex): arm parked and released"
 
 
-def test_endings_are_told() -> None:
+def test_endings_are_reported() -> None:
     assert describe(run(Command.STOP)) == ("arm not touched", "")
     assert describe(run(*RUNNING, Command.STOP, SETTLED, SETTLED)) == ("arm parked and released", "")
     assert describe(run(*RUNNING, Command.RELEASE, SETTLED, Command.STOP)) == (

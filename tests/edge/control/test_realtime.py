@@ -49,7 +49,7 @@ def test_settings_out_of_range_are_refused(words: tuple[str, ...], told: str) ->
     assert caught.value.hint
 
 
-def test_nothing_refused_is_nothing_told() -> None:
+def test_nothing_refused_is_nothing_reported() -> None:
     assert refusal_words(Privilege.NONE, 55, "arm") == []
 
 
@@ -60,7 +60,7 @@ def test_a_user_is_told_the_lines_to_add() -> None:
     assert "LimitRTPRIO=60 LimitMEMLOCK=infinity" in unit
 
 
-def test_only_what_was_refused_is_told() -> None:
+def test_only_what_was_refused_is_reported() -> None:
     words = refusal_words(Privilege.MEMORY_LOCK, 60, "arm")
     assert not any("rtprio" in line or "RTPRIO" in line or "priority" in line for line in words)
     assert refusal_words(Privilege.AFFINITY, 60, "arm")[1].startswith("hint: a control group")

@@ -127,7 +127,7 @@ def test_an_emergency_stop_goes_before_every_request(armed: Bench) -> None:
         armed.watched.check_position_limits(armed.now_ns)
     armed.arm.fail("read_state", INTERRUPTED)
     assert armed.read() is None
-    assert armed.watched.heard.all()
+    assert armed.watched.answered.all()
     armed.arm.fail("send", INTERRUPTED)
     assert not armed.send()
     assert not armed.watched.lost
@@ -150,7 +150,7 @@ def test_a_port_that_vanishes_while_reading(armed: Bench) -> None:
     armed.arm.fail("read_state", GONE)
     assert armed.read() is Fault.ARM_DISCONNECTED
     assert armed.watched.lost
-    assert not armed.watched.heard.any()
+    assert not armed.watched.answered.any()
 
 
 def test_an_arm_that_is_back_is_read_before_it_gets_a_goal(armed: Bench) -> None:

@@ -14,10 +14,10 @@ from sefa_edge.edge.engines.opening import open_engine
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.policy_records import (
     ActionChunk,
-    Happening,
     InferenceBegun,
     Order,
     PolicyCommand,
+    PolicyEvent,
     PolicyReport,
     Trouble,
 )
@@ -178,8 +178,8 @@ class Bench:
     def feel(self, value: float) -> None:
         self.control.send(JointSample(time.monotonic_ns(), np.full(6, value, np.float32)).pack())
 
-    def report(self, happening: Happening) -> PolicyReport:
-        return next(report for report in iter(lambda: self._next_report(), None) if report.happening is happening)
+    def report(self, event: PolicyEvent) -> PolicyReport:
+        return next(report for report in iter(lambda: self._next_report(), None) if report.event is event)
 
     def chunk(self) -> ActionChunk:
         """The next chunk, after the record that its inference has begun."""
@@ -225,26 +225,26 @@ def _receive(channel: Channel) -> bytes:
 
 def test_the_process_plans_only_on_fresh_frames(start: StartBench, reach_engine: Path) -> None:
     bench = start(reach_engine)
-    bench.report(Happening.READY)
+    bench.report(PolicyEvent.READY)
     bench.feel(1.0)
     bench.see(1)
     bench.supervisor.send(PolicyCommand(Order.RUN, 7, 3, time.monotonic_ns()).pack())
-    assert bench.report(Happening.NO_FRAME).episode == 7
+    assert bench.report(PolicyEvent.NO_FRAME).episode == 7
     bench.feel(2.0)
     stamp_ns = bench.see(2)
     bench.feel(2.0)
-    chunk, report = bench.chunk(), bench.report(Happening.CHUNK)
+    chunk, report = bench.chunk(), bench.report(PolicyEvent.CHUNK)
     assert (chunk.chunk_id, chunk.observed_ns, report.chunk_id) == (1, stamp_ns, 1)
     np.testing.assert_allclose(chunk.joint_deg[0, 0], 2 + 0.03 * 18, rtol=1e-5)
     bench.supervisor.send(PolicyCommand(Order.PAUSE).pack())
-    bench.report(Happening.PAUSED)
+    bench.report(PolicyEvent.PAUSED)
     bench.hang_up()
     assert bench.child.wait(PATIENCE_S) == 0
 
 
 def test_an_engine_failure_is_sent_to_control_and_printed(start: StartBench, failing_engine: Path) -> None:
     bench = start(failing_engine)
-    bench.report(Happening.READY)
+    bench.report(PolicyEvent.READY)
     bench.supervisor.send(PolicyCommand(Order.RUN, 1, 0, time.monotonic_ns()).pack())
     bench.feel(1000.0)
     bench.see(1)

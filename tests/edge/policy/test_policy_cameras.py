@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sefa_edge.edge.ipc.faults import Fault
-from sefa_edge.edge.ipc.policy_records import ActionChunk, Happening, Order, PolicyCommand, PolicyReport, Trouble
+from sefa_edge.edge.ipc.policy_records import ActionChunk, Order, PolicyCommand, PolicyEvent, PolicyReport, Trouble
 from sefa_edge.edge.ipc.process import Child, ChildSpec
 from sefa_edge.edge.ipc.record_header import Kind, kind_of
 from sefa_edge.edge.ipc.records import JointSample
@@ -86,8 +86,8 @@ class Bench:
         for ring in self.rings.values():
             ring.close()
 
-    def happenings(self) -> set[Happening]:
-        return {PolicyReport.unpack(record).happening for record in self.supervisor.drain()}
+    def events(self) -> set[PolicyEvent]:
+        return {PolicyReport.unpack(record).event for record in self.supervisor.drain()}
 
     def _heard(self, patience_s: float) -> ActionChunk | Trouble | None:
         """None: nothing yet, or only the record that an inference began."""
@@ -108,7 +108,7 @@ def bench(two_camera_engine: Path) -> Iterator[Bench]:
     made = Bench(two_camera_engine)
     try:
         assert made.supervisor.wait(PATIENCE_S)
-        assert made.happenings() == {Happening.READY}
+        assert made.events() == {PolicyEvent.READY}
         yield made
     finally:
         made.close()
@@ -128,9 +128,9 @@ def test_it_uses_both_cameras_and_reports_when_one_fails(bench: Bench) -> None:
         assert _after_chunks(bench, still_ns=still_ns, dark_ns=dark_ns) == Trouble(fault, about)
 
     bench.begin()
-    bench.happenings()
+    bench.events()
     assert _after_chunks(bench, behind_ns=ms_to_ns(80)) == Trouble(Fault.CAMERA_SKEW, "side, 80 ms behind")
-    assert Happening.CHUNK not in bench.happenings()
+    assert PolicyEvent.CHUNK not in bench.events()
 
     bench.begin()
     assert isinstance(bench.answer(), ActionChunk)

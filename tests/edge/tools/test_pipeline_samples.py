@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sefa_edge.edge.ipc.faults import Fault
-from sefa_edge.edge.ipc.policy_records import Happening, PolicyReport
+from sefa_edge.edge.ipc.policy_records import PolicyEvent, PolicyReport
 from sefa_edge.edge.ipc.records import NONE_NS, TickReport
 from sefa_edge.edge.ipc.transport import FrameDescriptor
 from sefa_edge.edge.ipc.vocabulary import Mode
@@ -17,7 +17,7 @@ MS = 1_000_000
 CAPTURE_NS = 1_000 * MS
 FRAME = FrameDescriptor(0, 1, CAPTURE_NS, CAPTURE_NS + 4 * MS, CAPTURE_NS + 5 * MS)
 ARRIVED_NS = CAPTURE_NS + 6 * MS
-PLANNED = PolicyReport(Happening.CHUNK, 1, chunk_id=7, inference_ns=20 * MS, frame_age_ns=16 * MS)
+PLANNED = PolicyReport(PolicyEvent.CHUNK, 1, chunk_id=7, inference_ns=20 * MS, frame_age_ns=16 * MS)
 STAGE_NS = (2 * MS, 100_000, 20_000, 80_000, 50_000)
 
 

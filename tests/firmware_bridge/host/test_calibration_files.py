@@ -152,7 +152,7 @@ def test_spare_places_never_overwrite(tmp_path: Path, monkeypatch: pytest.Monkey
         path.write_text("")
 
 
-def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be created"):
         save_calibration(tmp_path / "file" / "arm.json", PROFILE, nominal_calibration(PROFILE))

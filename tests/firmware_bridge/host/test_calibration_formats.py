@@ -73,7 +73,7 @@ def write(tmp_path: Path) -> Callable[[object], Path]:
 Write = Callable[[object], Path]
 
 
-def test_the_arm_of_a_robot_with_wheels_is_used_and_the_wheels_are_told(write: Write) -> None:
+def test_the_arm_of_a_robot_with_wheels_is_used_and_the_wheels_are_reported(write: Write) -> None:
     found = read_calibration(write(entries("arm_") | wheels("base_left_wheel", "base_right_wheel")), PROFILE)
     assert [joint.servo_id for joint in found.calibration.joints] == [1, 2, 3, 4, 5, 6]
     assert [joint.homing_offset for joint in found.calibration.joints] == [-120] * 6

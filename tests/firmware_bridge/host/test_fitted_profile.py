@@ -63,7 +63,7 @@ def test_no_goal_inside_the_limits_is_a_tick_outside_the_range(
         assert low <= round(goal / scale.joint_per_tick + scale.zero_ticks) <= high
 
 
-def test_a_pose_that_is_a_little_outside_is_moved_and_told() -> None:
+def test_a_pose_that_is_a_little_outside_is_moved_and_reported() -> None:
     fitted = fit_profile(PROFILE, with_range(LIFT, 2048 - 1000, 2048 + 1000))
     assert fitted.profile.park_pose_deg[LIFT] == pytest.approx(-87.9, abs=0.1)
     assert fitted.notes == ("the park pose of shoulder_lift is -87.9 degrees instead of -90: its range ends there",)
@@ -95,7 +95,7 @@ def test_a_range_that_cannot_be_true_is_refused(joint: int, low: int, high: int,
 
 
 @pytest.mark.parametrize(("share", "notes"), [(0.61, 1), (0.79, 1), (0.81, 0), (1.29, 0), (1.31, 1)])
-def test_an_unusual_range_is_told(tmp_path: Path, share: float, notes: int) -> None:
+def test_an_unusual_range_is_reported(tmp_path: Path, share: float, notes: int) -> None:
     half = round(share * 2503 / 2)
     calibration = with_range(PAN, 2048 - half, 2048 + half)
     file = tmp_path / "arm.json"

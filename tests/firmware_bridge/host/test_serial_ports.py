@@ -177,7 +177,7 @@ def test_a_port_that_may_be_opened_is_no_matter(tmp_path: Path) -> None:
     require_access(str(tmp_path / "nowhere"))
 
 
-def test_a_port_without_device_file_is_told(machine: Machine) -> None:
+def test_a_port_without_device_file_is_reported(machine: Machine) -> None:
     port = find_serial_ports(machine.plug(FTDI).root)[0]
     (told,) = check_access(port)
     assert "is missing" in told.message

@@ -68,7 +68,7 @@ def test_servos_of_another_speed_are_found_there_and_nowhere_else(tmp_path: Path
     assert buses == {1_000_000: [], 115_200: [7]}
 
 
-def test_two_servos_of_one_id_are_told(tmp_path: Path, capsys: Captured) -> None:
+def test_two_servos_of_one_id_are_reported(tmp_path: Path, capsys: Captured) -> None:
     with servos_on_the_bench(tmp_path, (1, 1_000_000), (1, 1_000_000)) as bench:
         assert scan(bench.port.path) == 0
     assert "SEVERAL SERVOS" in capsys.readouterr().out

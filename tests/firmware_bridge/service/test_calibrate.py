@@ -229,7 +229,7 @@ def test_wrong_words_are_told_in_one_line(
         ({**RANGES, "elbow_flex": [3, 2100]}, "crossed its encoder's end"),
     ],
 )
-def test_wrong_ranges_are_told(
+def test_wrong_ranges_are_reported(
     stand: Stand, tmp_path: Path, capsys: pytest.CaptureFixture[str], ranges: dict[str, list[float]], message: str
 ) -> None:
     (tmp_path / "ranges.json").write_text(json.dumps(ranges))
@@ -238,7 +238,7 @@ def test_wrong_ranges_are_told(
     assert stand.carried() == FACTORY
 
 
-def test_a_port_in_use_or_absent_is_told(stand: Stand, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use_or_absent_is_reported(stand: Stand, capsys: pytest.CaptureFixture[str]) -> None:
     arm = None
     for servo, (_, low, high) in zip(stand.bus.servos, CALIBRATED, strict=True):
         servo.set_register(reg.MIN_POSITION, low)
