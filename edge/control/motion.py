@@ -159,7 +159,7 @@ class Motion:
         return first_suspicion(self._guard, self.arm.state) is None
 
     def conclude(self, verdict: Verdict, now_ns: int) -> None:
-        """Remember what was sent. A goal lost with the port does no harm: a returned arm is read anew."""
+        """Remember what was sent. A goal lost with the port does no harm: an arm that reconnects is read again."""
         if verdict.goal is not None:
             self.commanded = self.commanded.after(verdict.goal, self.arm.left_out)
         if verdict.fault is not None:

@@ -98,7 +98,7 @@ def reserve_heap() -> list[bytes]:
     """Let the heap grow now, so that it need not grow later; keep what is returned for as long as that matters.
 
     Python gives an arena of small objects back when it is empty, so one object stays in each. The C library
-    gives the end of its heap back, and allocates large blocks anew each time; these settings make it keep them.
+    gives the end of its heap back, and allocates large blocks again each time; these settings make it keep them.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):  # glibc

@@ -257,8 +257,8 @@ class WatchedArm:
         state = self._connected().read_state()
         answered = state.valid_mask & np.isfinite(state.joint_deg)
         elapsed_ns = state.stamp_ns - self._answered_ns
-        anew = (self._silent >= QUIET) | (not self._should_hold)  # it may have been moved by hand
-        believed = answered & (anew | believable(state.joint_deg, self.state.joint_deg, elapsed_ns))
+        fresh = (self._silent >= QUIET) | (not self._should_hold)  # it may have been moved by hand
+        believed = answered & (fresh | believable(state.joint_deg, self.state.joint_deg, elapsed_ns))
         if not believed.all():
             joint_deg = np.where(believed, state.joint_deg, self.state.joint_deg)
             state = replace(state, joint_deg=joint_deg, valid_mask=believed)

@@ -128,7 +128,7 @@ class FrameStamp:
 @wire_record(Kind.INFERENCE)
 @dataclass(frozen=True, slots=True, eq=False)
 class Inference(WireRecord):
-    """What the policy looked at and what came of it, one per inference: policy -> recorder."""
+    """The input and the result of each inference: policy -> recorder."""
 
     chunk_id: Annotated[int, I64]
     """Id of the chunk that came of it; the times are the chunk's."""

@@ -160,7 +160,7 @@ class Ready(WireRecord):
     range_note: Annotated[str, Text(TEXT_BYTES)] = ""
     """What a person should know about this arm's calibrated range."""
     identity: ArmIdentity | None = None
-    """Which arm it is, for a process that must find the same one again; None: not told."""
+    """Which arm it is, for a process that must find the same one again; None: unknown."""
 
     @property
     def refused(self) -> Privilege:

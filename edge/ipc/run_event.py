@@ -1,4 +1,4 @@
-"""What the supervisor tells the recorder: when episodes begin and end, and when the recording is over."""
+"""What the supervisor sends the recorder: when episodes begin and end, and when the recording is over."""
 
 from __future__ import annotations
 
