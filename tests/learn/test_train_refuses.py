@@ -33,7 +33,7 @@ def write_dataset(folder: Path, names: tuple[str, ...], episodes: int, sizes: di
         (("arm1_j1", "arm1_j2"), 2, {"front": (24, 32)}, "moves arm1_j1, arm1_j2; the arm"),
         (NAMES, 1, {"front": (24, 32)}, "the dataset has one episode"),
         (NAMES, 2, {"front": (24, 32), "wrist": (48, 32)}, "differ in size: front 32x24, wrist 32x48"),
-        (NAMES, 2, {"front": (8, 32)}, "expected 16 to 2048 pixels a side"),
+        (NAMES, 2, {"front": (8, 32)}, "expected 16 to 2048 pixels per side"),
     ],
 )
 def test_before_training(

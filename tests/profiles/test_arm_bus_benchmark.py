@@ -18,6 +18,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
+@pytest.mark.slow
 def test_our_driver_is_measured_against_the_wire(tmp_path: Path) -> None:
     report = tmp_path / "bus.json"
     done = run("--only", "sefa-edge", "--cycles", "20", "--rounds", "1", "--json", str(report))
@@ -29,6 +30,7 @@ def test_our_driver_is_measured_against_the_wire(tmp_path: Path) -> None:
     assert (done.returncode == 0) == all(target["met"] for target in content["targets"])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("rustypot") is not None, reason="rustypot is installed here")
 def test_a_client_that_is_not_installed_is_named() -> None:
     done = run("--only", "sefa-edge", "rustypot", "--cycles", "10", "--rounds", "1")
@@ -38,6 +40,7 @@ def test_a_client_that_is_not_installed_is_named() -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("--cycles", "1"), ("--rounds", "0"), ("--only", "rustypot")])
 def test_wrong_words_are_refused(words: tuple[str, ...]) -> None:
     done = run(*words)

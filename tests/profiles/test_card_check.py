@@ -121,6 +121,7 @@ def misfit(engine: Path, folder: Path, spoil: Callable[[Card], None]) -> Path:
     return copy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("misfitting", MISFITS)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_what_does_not_fit_is_refused_at_once(

@@ -154,6 +154,7 @@ def sefa_edge(*words: str) -> list[str]:
     return [sys.executable, "-m", "sefa_edge", *words]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("redirection", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-", "1>&- 2>&-"])
 @pytest.mark.parametrize("words", [("--help",), ("inspect", "absent.onnx"), ("arm", "status", "--port", "/dev/null")])
 def test_closed_descriptors_change_no_exit_code(redirection: str, words: tuple[str, ...], tmp_path: Path) -> None:
@@ -167,6 +168,7 @@ def test_closed_descriptors_change_no_exit_code(redirection: str, words: tuple[s
     assert b"Exception" not in done.stderr + done.stdout
 
 
+@pytest.mark.slow
 def test_files_are_not_opened_as_standard_error(reach_engine: Path, tmp_path: Path) -> None:
     """Without descriptor 2, the first file to be opened would get its number, and every message."""
     script = '"$@" 2>&- >out'
@@ -175,6 +177,7 @@ def test_files_are_not_opened_as_standard_error(reach_engine: Path, tmp_path: Pa
     assert (tmp_path / "card.json").read_text().startswith("{")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("--help",), ("run", "--help"), ("inspect",)])
 def test_a_reader_that_is_gone_changes_no_exit_code(words: tuple[str, ...], reach_engine: Path) -> None:
     reading, writing = os.pipe()
@@ -185,6 +188,7 @@ def test_a_reader_that_is_gone_changes_no_exit_code(words: tuple[str, ...], reac
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.slow
 def test_a_result_waits_for_a_slow_reader(reach_engine: Path) -> None:
     """More than a pipe holds, to a reader that is busy for longer than a moment: a pager."""
     code = "from sefa_edge.profiles import console; console.install(); print('x' * 300000)"

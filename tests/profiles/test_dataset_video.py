@@ -136,6 +136,7 @@ def test_a_damaged_table_of_episodes_is_refused(folder: Path, name: str) -> None
         open_dataset(folder)
 
 
+@pytest.mark.slow
 def test_flipped_bytes_never_end_in_a_traceback(folder: Path) -> None:
     content, random = (folder / FIRST).read_bytes(), np.random.default_rng(0)
     refused = 0
@@ -151,6 +152,7 @@ def test_flipped_bytes_never_end_in_a_traceback(folder: Path) -> None:
     assert refused > 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("library", "extra"), [("pyarrow", "dataset"), ("av", "video")])
 def test_a_missing_library_is_named_with_its_extra(folder: Path, library: str, extra: str) -> None:
     program = f"""

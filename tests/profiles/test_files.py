@@ -152,6 +152,7 @@ def inspect(engine: Path, word: str, **streams: Any) -> subprocess.CompletedProc
     return subprocess.run(command, **how)
 
 
+@pytest.mark.slow
 def test_reports_go_where_standard_output_goes(reach_engine: Path, tmp_path: Path) -> None:
     expected = inspect(reach_engine, "-").stdout
     assert expected.startswith(b"{")
@@ -166,6 +167,7 @@ def test_reports_go_where_standard_output_goes(reach_engine: Path, tmp_path: Pat
     assert done.stderr == expected
 
 
+@pytest.mark.slow
 def test_a_full_device_is_told_and_stays(reach_engine: Path) -> None:
     done = inspect(reach_engine, "/dev/full")
     assert done.returncode == 2
@@ -173,6 +175,7 @@ def test_a_full_device_is_told_and_stays(reach_engine: Path) -> None:
     assert stat.S_ISCHR(os.stat("/dev/full").st_mode)
 
 
+@pytest.mark.slow
 def test_a_directory_is_refused_before_the_work(reach_engine: Path, tmp_path: Path) -> None:
     done = inspect(reach_engine, str(tmp_path))
     assert (done.returncode, done.stdout) == (2, b"")

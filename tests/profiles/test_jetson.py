@@ -109,6 +109,7 @@ def test_the_latency_report_names_the_mode(tmp_path: Path) -> None:
     assert environment.machine.startswith("NVIDIA Jetson Orin Nano")
 
 
+@pytest.mark.slow
 @given(content=st.dictionaries(st.sampled_from(sorted(ORIN_NANO_SUPER)), st.binary(max_size=300)))
 def test_damaged_files_break_nothing(tmp_path_factory: pytest.TempPathFactory, content: dict[str, bytes]) -> None:
     root = tmp_path_factory.mktemp("unit")

@@ -37,6 +37,7 @@ def test_a_percentile_is_a_sample_that_its_share_does_not_exceed(durations: list
         assert (samples < value).mean() < quantile
 
 
+@pytest.mark.slow
 @given(DURATIONS)
 def test_percentiles_of_a_run_stay_within_one_bucket(durations_ns: list[int]) -> None:
     durations = Durations()
@@ -51,6 +52,7 @@ def test_percentiles_of_a_run_stay_within_one_bucket(durations_ns: list[int]) ->
         assert abs(streamed[name] * 1e6 - expected_ns) <= width * expected_ns + 51
 
 
+@pytest.mark.slow
 @given(DURATIONS, st.integers(1, 80))
 def test_bins_hold_every_sample_once(durations: list[int], at_most: int) -> None:
     samples = np.array(durations, np.int64)

@@ -109,6 +109,7 @@ def test_json_with_a_byte_order_mark_and_windows_lines(tmp_path: Path) -> None:
     assert read_json(path) == {"a": '"[[[', "b": [1, 0.0025, None, True]}
 
 
+@pytest.mark.slow
 @given(
     st.recursive(
         st.none()

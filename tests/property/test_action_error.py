@@ -67,7 +67,7 @@ def test_nothing_that_is_not_a_number_passes(pair: tuple[np.ndarray, np.ndarray]
     with pytest.raises(NotFiniteError, match=f"for {name} at sample {at[0]}, step {at[1]}") as caught:
         action_error(reference, candidate, [PAN, GRIPPER])
     assert caught.value.exit_code == 1
-    with pytest.raises(InputError, match="the reference gives"):
+    with pytest.raises(InputError, match="the reference returns"):
         action_error(candidate, reference, [PAN, GRIPPER])
 
 

@@ -78,14 +78,13 @@ def _verify(arguments: argparse.Namespace) -> int:
     check_cards_agree(*cards)
     arm = arm_of(cards[1]) if arguments.arm is None else load_arm_profile(arguments.arm)
     check_card(cards[1], World(arm, arm.control_rate_hz))
-
     choice = Choice("held_out", arguments.samples, arguments.seed)
-    recordings = held_out_recordings(open_dataset(arguments.dataset), cards[1], choice)
     options = EngineOptions(threads=arguments.threads)
     with (
         contextlib.closing(open_engine(arguments.reference, options)) as reference,
         contextlib.closing(open_engine(arguments.candidate, options)) as candidate,
     ):
+        recordings = held_out_recordings(open_dataset(arguments.dataset), cards[1], choice)
         chunks = compare(recordings, reference, candidate)
         error = action_error(*chunks, arm.joints)
         durations_ns = time_in_turn(recordings, reference, candidate)

@@ -99,6 +99,7 @@ def test_frames_have_the_policys_size_and_repeated_dark_ones_are_detected(start:
     assert first.capture_ns <= first.received_ns <= first.published_ns < later.capture_ns <= time.monotonic_ns()
 
 
+@pytest.mark.slow
 def test_a_camera_that_disconnects_and_reconnects(start: StartBench, tmp_path: Path) -> None:
     folder = tmp_path / "camera"
     folder.mkdir()
@@ -117,6 +118,7 @@ def test_a_camera_that_disconnects_and_reconnects(start: StartBench, tmp_path: P
     assert bench.child.exit_code is None
 
 
+@pytest.mark.slow
 def test_a_lost_camera_without_readers_exits(start: StartBench, tmp_path: Path) -> None:
     folder = tmp_path / "camera"
     folder.mkdir()
@@ -205,6 +207,7 @@ def area_weights(source: int, target: int) -> np.ndarray:
     return (covered.clip(0) * target / source).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_damaged_pictures_are_counted_up_to_the_reader(start: StartBench, tmp_path: Path) -> None:
     write_level(tmp_path / "a.png", 50)
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:-20])

@@ -57,6 +57,7 @@ def opened(target: Path, camera: str) -> CameraSource:
     return source
 
 
+@pytest.mark.slow
 def test_the_pictures_of_that_camera_bit_for_bit_and_again(tmp_path: Path, two_camera_engine: Path) -> None:
     front, side = noise(4, 1), noise(3, 2)
     record(tmp_path / "run.mcap", two_camera_engine, {"front": front, "side": side})

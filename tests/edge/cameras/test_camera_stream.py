@@ -150,6 +150,7 @@ def test_pictures_until_the_stream_ends(
     assert set(levels) <= set(range(20, 220, 20))
 
 
+@pytest.mark.slow
 def test_only_the_newest_frame_is_returned(serve: StartServer, jpegs: list[bytes]) -> None:
     asked, sent = threading.Event(), threading.Event()
 
@@ -175,6 +176,7 @@ def test_only_the_newest_frame_is_returned(serve: StartServer, jpegs: list[bytes
     assert before_ns < frame.capture_ns <= time.monotonic_ns()
 
 
+@pytest.mark.slow
 def test_a_stream_that_stops_sending_is_lost(serve: StartServer, jpegs: list[bytes]) -> None:
     def answer(handler: Handler) -> None:
         begin(handler)
@@ -286,6 +288,7 @@ def test_no_server(serve: StartServer) -> None:
         opened("http://127.0.0.1:notaport/cam")
 
 
+@pytest.mark.slow
 def test_a_video_at_an_address_is_read_by_ffmpeg(serve: StartServer, tmp_path: Path) -> None:
     video = VideoFile(tmp_path / "clip.avi", 100.0, 48, 64)
     for _ in range(100):
@@ -319,6 +322,7 @@ def test_empty_and_cut_parts_are_skipped_and_the_cut_ones_counted(serve: StartSe
     assert source.damage.pictures > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [None, b""], ids=["sizes", "no sizes"])
 def test_a_stream_of_only_truncated_pictures_reports_it(
     serve: StartServer, jpegs: list[bytes], size: bytes | None

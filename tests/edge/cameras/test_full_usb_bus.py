@@ -34,6 +34,7 @@ def full_bus(tmp_path: Path) -> Path:
     return library
 
 
+@pytest.mark.slow
 def test_missing_usb_bandwidth_is_reported_before_the_arm_is_touched(
     reach_engine: Path, tmp_path: Path, full_bus: Path
 ) -> None:

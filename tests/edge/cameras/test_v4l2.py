@@ -251,6 +251,7 @@ def test_stamps_of_an_unknown_clock_are_used_while_plausible() -> None:
     assert rule.capture_ns(ms_to_ns(1000), v4l2.BUF_FLAG_TIMESTAMP_COPY, ms_to_ns(1020)) == ms_to_ns(1020)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 10**13), st.sampled_from([0, MONOTONIC, 0x4000]), st.integers(0, 10**13))))
 def test_no_frame_is_captured_after_its_arrival(pictures: list[tuple[int, int, int]]) -> None:
     rule = StampRule()

@@ -25,6 +25,7 @@ def trouble_of(servo: SimulatedServo, trouble: dict[str, int]) -> None:
         setattr(servo, name, value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trouble", "says"),
     [
@@ -54,6 +55,7 @@ def test_torque_that_was_on_already_is_reported(tmp_path: Path) -> None:
             start_following(bench.profile, lambda: _open(bench))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["park", "center"])
 def test_a_joint_outside_its_servos_range_is_not_switched_on(tmp_path: Path, capsys: Captured, verb: str) -> None:
     with arm_on_the_bench(tmp_path) as bench:

@@ -90,6 +90,7 @@ def start_and_end(config: Mapping[str, object]) -> tuple[Final, int | None]:
         child.close()
 
 
+@pytest.mark.slow
 def test_a_missing_port_is_told_in_the_final_record() -> None:
     final, exit_code = start_and_end(VALID)
     assert (final.mode, final.fault, final.torque) == (Mode.IDLE, Fault.NONE, Torque.UNTOUCHED)
@@ -98,6 +99,7 @@ def test_a_missing_port_is_told_in_the_final_record() -> None:
     assert final.hint
 
 
+@pytest.mark.slow
 def test_an_unknown_arm_is_told_in_the_final_record(tmp_path: Path) -> None:
     final, exit_code = start_and_end(VALID | {"arm": str(tmp_path / "none.yaml")})
     assert final.exit_code == exit_code == 2

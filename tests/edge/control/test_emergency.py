@@ -100,6 +100,7 @@ def test_arming_with_a_silent_servo_gives_up_at_once(stand: Stand) -> None:
     arm.close()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("alarm")
 @pytest.mark.parametrize("command", [Command.ARM, Command.RELEASE, Command.STOP])
 def test_a_tick_that_waits_for_a_silent_servo_is_cut_short(stand: Stand, command: Command) -> None:

@@ -104,6 +104,7 @@ def test_stands_at_its_present_pose_until_it_is_led(bench: Bench) -> None:
     assert bench.torque() == [reg.TORQUE_ON] * N
 
 
+@pytest.mark.slow
 def test_a_far_target_is_reached_inside_the_limits(bench: Bench) -> None:
     goal_deg = bench.follower.lead(np.array([80.0, -60.0, 70.0, 40.0, -90.0, 90.0]))
     bench.run(2.0)
@@ -117,6 +118,7 @@ def test_a_far_target_is_reached_inside_the_limits(bench: Bench) -> None:
     np.testing.assert_allclose(bench.follower.state.joint_deg, goal_deg, atol=0.5)
 
 
+@pytest.mark.slow
 def test_a_target_outside_the_limits_is_brought_inside(bench: Bench) -> None:
     led_to = bench.follower.lead(np.full(N, 500.0))
     np.testing.assert_array_equal(led_to, LIMITS.max_deg)
@@ -141,6 +143,7 @@ def test_hold_brakes_and_stays(bench: Bench) -> None:
     assert bench.sent.goals_deg[-1][ELBOW] < 60.0
 
 
+@pytest.mark.slow
 def test_park_goes_to_the_park_pose(bench: Bench) -> None:
     begun_ns = bench.clock.now_ns()
     bench.follower.park()
@@ -220,6 +223,7 @@ def lead_to(follower: PacedFollower, target_deg: np.ndarray) -> None:
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ending", "torque"), [("hold", reg.TORQUE_ON), ("park", 0), ("release", 0)])
 def test_endings_on_a_real_port(port: tuple[PtyPort, SimulatedBus], ending: str, torque: int) -> None:
     served, bus = port
@@ -238,6 +242,7 @@ def test_endings_on_a_real_port(port: tuple[PtyPort, SimulatedBus], ending: str,
     np.testing.assert_allclose(pose_deg, expected_deg, atol=1.5)
 
 
+@pytest.mark.slow
 def test_an_arm_that_stands_stays_standing(port: tuple[PtyPort, SimulatedBus]) -> None:
     served, bus = port
     first = open_on(served.path)
@@ -253,6 +258,7 @@ def test_an_arm_that_stands_stays_standing(port: tuple[PtyPort, SimulatedBus]) -
     assert set(torques) == {reg.TORQUE_ON}
 
 
+@pytest.mark.slow
 def test_one_program_owns_the_arm(port: tuple[PtyPort, SimulatedBus]) -> None:
     served, _ = port
     first = open_on(served.path)
@@ -262,6 +268,7 @@ def test_one_program_owns_the_arm(port: tuple[PtyPort, SimulatedBus]) -> None:
     open_on(served.path).close()
 
 
+@pytest.mark.slow
 def test_a_lost_arm_ends_the_following_and_leaves_the_port_free(port: tuple[PtyPort, SimulatedBus]) -> None:
     served, _ = port
     follower = open_on(served.path)
@@ -274,6 +281,7 @@ def test_a_lost_arm_ends_the_following_and_leaves_the_port_free(port: tuple[PtyP
     open_on(served.path).close()
 
 
+@pytest.mark.slow
 def test_a_silent_servo_makes_the_whole_arm_stand_and_go_on(bench: Bench) -> None:
     bench.follower.lead(np.full(N, 60.0))
     bench.run(0.2)
@@ -358,6 +366,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("doing", "lets_go"),
     [("leading", True), ("parking", True), ("closed", False), ("thread", False), ("handling", False)],

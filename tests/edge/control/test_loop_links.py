@@ -127,6 +127,7 @@ def test_the_supervisor_learns_that_the_arm_may_hold_before_it_is_armed(ends: En
     assert supervisor.receive() is None
 
 
+@pytest.mark.slow
 def test_an_arm_whose_supervisor_cannot_be_told_is_not_armed(ends: Ends) -> None:
     links, supervisor, _ = ends
     while links.dropped == 0:  # it does not read

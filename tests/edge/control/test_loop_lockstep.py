@@ -209,6 +209,7 @@ def test_a_gripper_that_grips_is_no_obstruction(bench: Bench) -> None:
     assert bench.loop.state.exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_joint_that_does_not_follow_for_long_ends_the_run(bench: Bench) -> None:
     bench.arm_and_run()
     bench.plant.set_torque(0, False)
@@ -233,6 +234,7 @@ def test_a_bad_chunk_moves_nothing(bench: Bench, bad: float) -> None:
     assert (bench.loop.state.mode, bench.loop.state.exit_code) == (Mode.RELEASED, 3)
 
 
+@pytest.mark.slow
 def test_no_chunks_any_more_means_hold_then_park(bench: Bench) -> None:
     bench.arm_and_run()
     chunk = bench.offer(1, np.array([60.0, 40.0, -40.0, 30.0, 90.0, 80.0]))
@@ -262,6 +264,7 @@ def test_a_first_chunk_may_come_late(bench: Bench) -> None:
     assert bench.tick().chunk_id == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", HAND_OVER_MODES)
 def test_every_hand_over_keeps_the_limits(bench: Bench, mode: HandOverMode) -> None:
     bench.loop.motion.source = ChunkPlayer(HandOver(mode))
@@ -287,6 +290,7 @@ def test_long_stalls_are_skipped_and_then_a_fault(bench: Bench) -> None:
     bench.assert_limits_kept()
 
 
+@pytest.mark.slow
 def test_wild_chunks_never_break_limits(bench: Bench) -> None:
     bench.arm_and_run()
     random = np.random.default_rng(7)

@@ -72,17 +72,20 @@ def test_root_is_told_of_containers() -> None:
     assert user_name() == "root" or os.geteuid() != 0
 
 
+@pytest.mark.slow
 def test_what_is_not_asked_for_cannot_be_refused() -> None:
     asked, granted = claim_in_a_process_of_its_own(0, None)
     assert not asked & (Privilege.FIFO | Privilege.AFFINITY)
     assert granted & ~asked == Privilege.NONE
 
 
+@pytest.mark.slow
 def test_a_core_is_kept() -> None:
     asked, granted = claim_in_a_process_of_its_own(0, CORE)
     assert asked & granted & Privilege.AFFINITY
 
 
+@pytest.mark.slow
 def test_a_core_that_does_not_exist_is_refused() -> None:
     asked, granted = claim_in_a_process_of_its_own(0, 4095)
     assert asked & ~granted & Privilege.AFFINITY
@@ -97,6 +100,7 @@ def claim_in_a_process_of_its_own(priority: int, cpu: int | None) -> tuple[Privi
     return Privilege(asked), Privilege(granted)
 
 
+@pytest.mark.slow
 def test_a_reserved_heap_takes_no_page_fault() -> None:
     program = """
 import resource

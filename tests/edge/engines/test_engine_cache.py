@@ -137,6 +137,7 @@ def test_xdg_home_and_neither(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert engine_cache.load(KEY) is None
 
 
+@pytest.mark.slow
 def test_writers_at_the_same_time(folder: Path) -> None:
     program = (
         "import sys; from sefa_edge.edge.engines import cache as engine_cache\n"
@@ -176,6 +177,7 @@ def test_a_valid_cache_file_without_a_graph_does_no_harm(folder: Path, reach_eng
     np.testing.assert_array_equal(chunk(reach_engine, ALWAYS), expected)
 
 
+@pytest.mark.slow
 def test_engine_opens_on_a_full_disk(folder: Path, reach_engine: Path) -> None:
     # A limit on file sizes makes every write fail as a full disk does, in ONNX Runtime's code too.
     program = (

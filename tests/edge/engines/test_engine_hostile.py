@@ -167,6 +167,7 @@ CASES = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_each_is_one_clear_line(tmp_path: Path, make_reach_engine: EngineMaker, case: str) -> None:
     engine = rebuilt(make_reach_engine(tmp_path), hostile(case))
@@ -182,6 +183,7 @@ def test_each_is_one_clear_line(tmp_path: Path, make_reach_engine: EngineMaker, 
     assert int(peak_mb) < 400
 
 
+@pytest.mark.slow
 def test_harmless_engine_passes_the_same_way(tmp_path: Path, make_reach_engine: EngineMaker) -> None:
     engine = rebuilt(make_reach_engine(tmp_path), Broken([node("Identity", ["noise"])]))
     done = subprocess.run([sys.executable, "-c", OPEN, str(engine)], capture_output=True, text=True, timeout=60)

@@ -88,6 +88,7 @@ def test_something_else_without_a_card_is_called_what_it_is(tmp_path: Path) -> N
         load_card(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [

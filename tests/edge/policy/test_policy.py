@@ -223,6 +223,7 @@ def _receive(channel: Channel) -> bytes:
     return record
 
 
+@pytest.mark.slow
 def test_the_process_plans_only_on_fresh_frames(start: StartBench, reach_engine: Path) -> None:
     bench = start(reach_engine)
     bench.report(PolicyEvent.READY)
@@ -242,6 +243,7 @@ def test_the_process_plans_only_on_fresh_frames(start: StartBench, reach_engine:
     assert bench.child.wait(PATIENCE_S) == 0
 
 
+@pytest.mark.slow
 def test_an_engine_failure_is_sent_to_control_and_printed(start: StartBench, failing_engine: Path) -> None:
     bench = start(failing_engine)
     bench.report(PolicyEvent.READY)
@@ -259,6 +261,7 @@ def test_an_engine_failure_is_sent_to_control_and_printed(start: StartBench, fai
     assert "Traceback" not in bench.child.stderr_tail()
 
 
+@pytest.mark.slow
 def test_the_process_says_why_it_cannot_start(start: StartBench, tmp_path: Path) -> None:
     bench = start(tmp_path / "absent.onnx")
     assert bench.child.wait(PATIENCE_S) == 2

@@ -114,6 +114,7 @@ def bench(two_camera_engine: Path) -> Iterator[Bench]:
         made.close()
 
 
+@pytest.mark.slow
 def test_it_uses_both_cameras_and_reports_when_one_fails(bench: Bench) -> None:
     bench.begin()
     first = bench.answer()

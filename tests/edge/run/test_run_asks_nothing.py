@@ -21,6 +21,7 @@ PROFILE = load_arm_profile("so101")
 TYPED = b"\n\nc\nyes\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_calibrated", [False, True])
 def test_a_calibration_that_does_not_fit_ends_the_run_with_the_way_out(
     reach_engine: Path, tmp_path: Path, is_calibrated: bool
@@ -55,6 +56,7 @@ def test_a_calibration_that_does_not_fit_ends_the_run_with_the_way_out(
         assert "sefa-edge calibrate --arm so101" in done.stderr
 
 
+@pytest.mark.slow
 def test_an_unknown_id_lists_those_that_exist(reach_engine: Path, tmp_path: Path) -> None:
     save_calibration(tmp_path / "robots" / "so_follower" / "white.json", PROFILE, nominal_calibration(PROFILE))
     arguments = ["--engine", str(reach_engine), "--arm", "so101", "--port", "/dev/null", "--camera", "test"]
@@ -65,9 +67,10 @@ def test_an_unknown_id_lists_those_that_exist(reach_engine: Path, tmp_path: Path
     )  # fmt: skip
     assert done.returncode == 2
     assert f"LeRobot has no calibration 'black' below {tmp_path}" in done.stderr
-    assert "there is: white (so_follower)" in done.stderr
+    assert "existing: white (so_follower)" in done.stderr
 
 
+@pytest.mark.slow
 def test_no_file_of_the_run_names_the_keyboard() -> None:
     asking = [
         f"{path.relative_to(ROOT)}:{node.lineno}"

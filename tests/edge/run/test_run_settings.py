@@ -58,6 +58,7 @@ def unit(tmp_path: Path) -> Iterator[Unit]:
         yield made
 
 
+@pytest.mark.slow
 def test_it_writes_what_a_power_cut_undoes_and_says_what_it_leaves(unit: Unit, reach_engine: Path) -> None:
     done = unit.run(reach_engine, "--record", str(unit.folder / "runs"))
     assert done.returncode == 0, done.stderr
@@ -87,6 +88,7 @@ def settings_of(path: Path) -> list[str]:
     return [event.text for event in events if event.stage is RunStage.SETTINGS]
 
 
+@pytest.mark.slow
 def test_it_does_not_move_an_arm_that_would_not_protect_itself(unit: Unit, reach_engine: Path) -> None:
     unit.bus.servos[2].set_register(reg.UNLOAD_CONDITION, 0)
     done = unit.run(reach_engine)
@@ -98,6 +100,7 @@ def test_it_does_not_move_an_arm_that_would_not_protect_itself(unit: Unit, reach
     assert unit.bus.servos[GRIPPER].register(reg.TORQUE_LIMIT) == 1000
 
 
+@pytest.mark.slow
 def test_an_arm_that_is_only_measured_is_left_as_it_is(unit: Unit, reach_engine: Path) -> None:
     arguments = ["--engine", str(reach_engine), "--arm", str(unit.arm_file), "--port", unit.port.path, "--seconds", "1"]
     command = [sys.executable, "-m", "sefa_edge", "bench-loop", *arguments, "--realtime-priority", "0"]
@@ -107,6 +110,7 @@ def test_an_arm_that_is_only_measured_is_left_as_it_is(unit: Unit, reach_engine:
     assert unit.bus.servos[GRIPPER].register(reg.TORQUE_LIMIT) == 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -125,6 +129,7 @@ def test_a_bad_arm_file_is_one_line(unit: Unit, reach_engine: Path, old: str, ne
     assert len(done.stderr.strip().splitlines()) <= 2
 
 
+@pytest.mark.slow
 def test_an_engine_for_other_joints_is_refused_in_one_line(unit: Unit, reach_engine: Path) -> None:
     content = yaml.safe_load(unit.arm_file.read_text())
     content["joints"].pop()

@@ -122,6 +122,7 @@ def test_importing_the_command_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == b"[]"
 
 
+@pytest.mark.slow
 def test_the_supervisor_needs_no_heavy_library_either() -> None:
     code = "import sys, sefa_edge.edge.run.supervisor\n"
     code += "print(sorted({'cv2', 'onnxruntime', 'mujoco'} & set(sys.modules)))"
@@ -184,6 +185,7 @@ def test_a_run_as_a_video(tmp_path: Path, reach_engine: Path) -> None:
     video.close()
 
 
+@pytest.mark.slow
 def test_what_is_absent_ends_with_a_hint_and_before_anything_moves(tmp_path: Path, reach_engine: Path) -> None:
     run = [sys.executable, "-m", "sefa_edge", "run", "--engine"]
     for arguments, complaint in (

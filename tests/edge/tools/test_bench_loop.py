@@ -165,6 +165,7 @@ def test_the_table_contains_the_measurements() -> None:
     assert "no comparison loop" in "\n".join(table(findings([1000] * 100)))
 
 
+@pytest.mark.slow
 def test_the_loop_in_c_measures_itself() -> None:
     with timer_control(TimerRequest(ms_to_ns(2), None, 0)) as program:
         if program is None or program.subject == "cyclictest":
@@ -228,6 +229,7 @@ def servos() -> Iterator[Path]:
         yield port
 
 
+@pytest.mark.slow
 def test_a_real_arm_is_measured_and_never_energised(tmp_path: Path) -> None:
     report, picture = tmp_path / "bench.json", tmp_path / "bench.png"
     with servos() as port:
@@ -255,6 +257,7 @@ def test_a_real_arm_is_measured_and_never_energised(tmp_path: Path) -> None:
     assert "control loop" in done.stdout
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     words = [*COMMAND, "--seconds", "60", "--realtime-priority", "0"]
@@ -270,6 +273,7 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list(tmp_path.glob("sefa-edge*")) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "printed"),
     [

@@ -58,6 +58,7 @@ def quantised(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_shows_the_shipped_engine() -> None:
     done = inspect(SHIPPED)
     assert done.returncode == 0
@@ -73,6 +74,7 @@ def test_shows_the_shipped_engine() -> None:
     assert all(len(line) < 130 for line in done.stdout.splitlines()[1:])
 
 
+@pytest.mark.slow
 def test_json_says_the_same() -> None:
     report = as_json(SHIPPED)
     assert (report["schema_version"], report["kind"], report["sha256"]) == (1, "onnx", sha256_of(SHIPPED))
@@ -88,6 +90,7 @@ def test_json_says_the_same() -> None:
     assert card["card"] == json.loads(card_path(SHIPPED).read_text())
 
 
+@pytest.mark.slow
 def test_broken_rules_of_the_target_asked_for_end_with_1(tmp_path: Path) -> None:
     path = quantised(tmp_path)
     everything = inspect(path)
@@ -105,6 +108,7 @@ def test_broken_rules_of_the_target_asked_for_end_with_1(tmp_path: Path) -> None
     assert inspect(path, "--target", "jetson").returncode == 2
 
 
+@pytest.mark.slow
 def test_reports_a_card_of_another_file(tmp_path: Path) -> None:
     other = quantised(tmp_path)
     shutil.copy(card_path(SHIPPED), card_path(other))
@@ -114,6 +118,7 @@ def test_reports_a_card_of_another_file(tmp_path: Path) -> None:
     assert "schema_version: this key is missing" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("content", "words"), [(PLAN, "TensorRT 10.3.0.30"), (RTX_PLAN, "TensorRT-RTX 1.7.1.116")])
 def test_shows_the_version_of_a_plan(tmp_path: Path, content: bytes, words: str) -> None:
     path = tmp_path / "model.plan"
@@ -132,6 +137,7 @@ def test_shows_the_version_of_a_plan(tmp_path: Path, content: bytes, words: str)
     assert "--target is for ONNX files" in inspect(path, "--target", "orin").stderr
 
 
+@pytest.mark.slow
 def test_shows_a_card_and_whether_its_engine_is_there(tmp_path: Path) -> None:
     done = inspect(card_path(SHIPPED))
     assert done.returncode == 0
@@ -145,6 +151,7 @@ def test_shows_a_card_and_whether_its_engine_is_there(tmp_path: Path) -> None:
     assert "would be model.json" in inspect(renamed).stdout
 
 
+@pytest.mark.slow
 def test_shows_every_part_of_a_full_card(tmp_path: Path, make_reach_engine: Callable[[Path], Path]) -> None:
     path = card_path(make_reach_engine(tmp_path))
     sha = "0" * 64
@@ -176,6 +183,7 @@ def test_shows_every_part_of_a_full_card(tmp_path: Path, make_reach_engine: Call
     assert "evil\\x1b[2J" in text
 
 
+@pytest.mark.slow
 def test_shows_a_checkpoint_without_the_learning_half(tmp_path: Path) -> None:
     done = inspect(CHECKPOINT)
     assert done.returncode == 0
@@ -187,6 +195,7 @@ def test_shows_a_checkpoint_without_the_learning_half(tmp_path: Path) -> None:
     assert "is not the file that the checkpoint describes" in inspect(tmp_path).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -203,6 +212,7 @@ def test_refuses_a_damaged_checkpoint(tmp_path: Path, content: str, words: str) 
     assert (done.returncode, words in done.stderr) == (2, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/dev/null", "/dev/zero", "pipe", "nowhere", ".", "text", "empty", "deep", "cut"])
 def test_unknown_files_are_one_clear_line(tmp_path: Path, path: str) -> None:
     os.mkfifo(tmp_path / "pipe")
@@ -218,6 +228,7 @@ def test_unknown_files_are_one_clear_line(tmp_path: Path, path: str) -> None:
     assert [line.split()[0] for line in rest] in ([], ["hint:"])
 
 
+@pytest.mark.slow
 def test_report_is_not_begun_where_it_cannot_be_written() -> None:
     done = inspect(SHIPPED, "--json", "nowhere/report.json")
     assert (done.returncode, "does not exist" in done.stderr) == (2, True)

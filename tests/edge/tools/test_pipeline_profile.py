@@ -39,6 +39,7 @@ def test_profile_of_the_simulated_arm(reach_engine: Path, tmp_path: Path) -> Non
         assert stage.title in done.stdout
 
 
+@pytest.mark.slow
 def test_profile_of_no_engine(tmp_path: Path) -> None:
     command = [SEFA_EDGE, "profile", "--engine", str(tmp_path / "none.onnx"), "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

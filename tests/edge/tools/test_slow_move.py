@@ -114,6 +114,7 @@ def test_the_check_before_a_move_sends_nothing_and_lasts_as_long_as_the_slowest_
     assert (rig.plant.goals, rig.torque()) == ([], {0})
 
 
+@pytest.mark.slow
 def test_it_moves_slowly_and_holds(rig: Rig) -> None:
     with rig.move() as move:
         assert move.to_start_pose() is None
@@ -123,6 +124,7 @@ def test_it_moves_slowly_and_holds(rig: Rig) -> None:
         assert np.abs(rig.plant.speeds_deg_s(index)).max() < SPEED_DEG_S * 1.2  # the goals are whole ticks
 
 
+@pytest.mark.slow
 def test_torque_is_switched_on_at_the_present_pose(rig: Rig) -> None:
     for servo in rig.bus.servos:
         servo.set_register(reg.GOAL_POSITION, 1000)  # from long ago
@@ -133,6 +135,7 @@ def test_torque_is_switched_on_at_the_present_pose(rig: Rig) -> None:
     assert all(abs(first[index] - start) <= 1 for index, start in enumerate(starts))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_stop_decelerates_and_holds(rig: Rig, number: signal.Signals) -> None:
     rig.plant.signal_halfway = number
@@ -155,6 +158,7 @@ def test_a_stop_before_torque_on_does_not_touch_the_arm(rig: Rig) -> None:
     assert (rig.plant.goals, rig.torque()) == ([], {0})
 
 
+@pytest.mark.slow
 def test_the_emergency_stop_releases_at_once(rig: Rig) -> None:
     rig.judge.ask_for_release()
     rig.plant.signal_halfway = signal.SIGQUIT
@@ -163,6 +167,7 @@ def test_the_emergency_stop_releases_at_once(rig: Rig) -> None:
     assert rig.torque() == {0}
 
 
+@pytest.mark.slow
 def test_the_arm_gives_way_to_an_obstacle(rig: Rig) -> None:
     rig.plant.blocked = True
     with rig.move() as move, pytest.raises(FaultError) as caught:
@@ -178,6 +183,7 @@ def test_the_arm_gives_way_to_an_obstacle(rig: Rig) -> None:
     assert rig.joint_deg(0) > 1.0  # it moved neither to the start pose nor to the park pose
 
 
+@pytest.mark.slow
 def test_a_blocked_move_to_the_park_pose_ends_holding(rig: Rig) -> None:
     rig.plant.blocked = True
     with rig.move() as move, pytest.raises(FaultError, match=r"elbow_flex\): arm left holding"):
@@ -202,6 +208,7 @@ def test_an_arm_with_a_fault_is_not_touched(rig: Rig, trouble: dict[str, int], c
     assert (rig.plant.goals, rig.torque()) == ([], {0})
 
 
+@pytest.mark.slow
 def test_a_servo_that_gets_hot_on_the_way_ends_as_in_a_run(rig: Rig) -> None:
     with rig.move() as move:
         move.to_start_pose()
@@ -219,6 +226,7 @@ def test_a_port_that_vanishes_ends_holding(rig: Rig) -> None:
             move.to_start_pose()
 
 
+@pytest.mark.slow
 def test_parking_ends_released(rig: Rig) -> None:
     with rig.move() as move:
         assert move.check_readings() is None
@@ -228,6 +236,7 @@ def test_parking_ends_released(rig: Rig) -> None:
     assert abs(rig.joint_deg(ELBOW) - PROFILE.park_pose_deg[ELBOW]) < 0.5
 
 
+@pytest.mark.slow
 def test_an_arm_whose_profile_says_so_stays_at_the_park_pose() -> None:
     safety = PROFILE.safety.model_copy(update={"after_park": "hold"})
     rig = Rig(slowed(PROFILE.model_copy(update={"safety": safety}), SPEED_DEG_S))
@@ -237,6 +246,7 @@ def test_an_arm_whose_profile_says_so_stays_at_the_park_pose() -> None:
     assert rig.torque() == {1}
 
 
+@pytest.mark.slow
 def test_a_move_may_be_followed_by_parking_or_release(rig: Rig) -> None:
     with rig.move() as move:
         assert move.to_start_pose() is None

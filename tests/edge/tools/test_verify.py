@@ -90,6 +90,7 @@ def twin_of(engine: Path, folder: Path) -> Path:
     return twin
 
 
+@pytest.mark.slow
 def test_an_engine_equals_another_that_computes_the_same(tmp_path: Path, reach_engine: Path, dataset: Path) -> None:
     twin = twin_of(reach_engine, tmp_path / "twin")
     code, report = verify(tmp_path, reach_engine, twin, "--dataset", dataset)
@@ -103,6 +104,7 @@ def test_an_engine_equals_another_that_computes_the_same(tmp_path: Path, reach_e
     assert 0 < report.reference.p50_ns <= report.reference.p99_ns
 
 
+@pytest.mark.slow
 def test_a_known_difference_is_found_where_it_is(
     tmp_path: Path, reach_engine: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -142,6 +144,7 @@ def always_the_same(name: str, value: np.ndarray) -> np.ndarray:
     return np.ones_like(value) if name == "ramp" else value
 
 
+@pytest.mark.slow
 def test_a_comparison_that_cannot_fail_proves_nothing(
     tmp_path: Path, reach_engine: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -185,7 +188,7 @@ def test_results_that_are_not_finite_fail_and_are_reported(
     changed = changed_copy(reach_engine, tmp_path / "changed", overflow)
     assert main(["verify", str(reach_engine), str(changed), "--dataset", str(dataset)]) == 1
     error = capsys.readouterr().err.splitlines()[-2]
-    assert error.startswith("error: the candidate gives")
+    assert error.startswith("error: the candidate returns")
     assert "for shoulder_pan at sample 0, step 0" in error
     assert main(["verify", str(changed), str(reach_engine), "--dataset", str(dataset)]) == 2
 
@@ -228,6 +231,7 @@ def test_engines_of_two_policies_are_refused(
     assert len(error.splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_datasets_of_another_robot_are_refused(
     tmp_path: Path, reach_engine: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -126,6 +126,7 @@ def test_opening_and_closing_change_nothing(stand: Stand) -> None:
     assert stand.plant.goals == []
 
 
+@pytest.mark.slow
 def test_move_and_release(stand: Stand, arm: FeetechArm) -> None:
     target = np.array([10.0, -20.0, 30.0, 5.0, -40.0, 60.0])
     arm.enable_torque()
@@ -137,6 +138,7 @@ def test_move_and_release(stand: Stand, arm: FeetechArm) -> None:
     assert stand.torque() == [0] * N
 
 
+@pytest.mark.slow
 def test_enabling_makes_the_present_pose_the_goal_first(stand: Stand, arm: FeetechArm) -> None:
     arm.enable_torque()
     arm.send(goal(np.full(N, 20.0)))
@@ -186,6 +188,7 @@ def test_nobody_answering_is_a_timeout(stand: Stand, arm: FeetechArm) -> None:
         arm.read_state()
 
 
+@pytest.mark.slow
 def test_torque_that_is_not_confirmed_is_a_fault(stand: Stand, arm: FeetechArm) -> None:
     arm.enable_torque()
     stand.bus.servo(2).connected = False
@@ -246,6 +249,7 @@ def test_unplugging_is_distinguished_from_silence_and_replugging_works(stand: St
     again.close()
 
 
+@pytest.mark.slow
 def test_an_echoing_adapter_makes_no_difference(stand: Stand) -> None:
     stand.bus.echoes = True
     arm = stand.open()
@@ -271,12 +275,14 @@ def test_what_is_no_serial_port_is_refused(path: str) -> None:
         open_feetech_arm(PROFILE, path, None)
 
 
+@pytest.mark.slow
 def test_a_wrong_baud_rate_meets_silence(stand: Stand) -> None:
     slower = PROFILE.model_copy(update={"bus": FeetechBus(kind="feetech", baud=500_000)})
     with pytest.raises(ArmTimeout, match=r"no servo answers on .* at 500000 baud"):
         open_feetech_arm(slower, stand.port.path, None)
 
 
+@pytest.mark.slow
 def test_a_missing_servo_is_named(stand: Stand) -> None:
     stand.bus.servo(5).connected = False
     with pytest.raises(ArmTimeout, match=r"servo 5 \(wrist_roll\) does not answer"):
@@ -361,6 +367,7 @@ def test_speed_counts_follow_the_phase_register(stand: Stand) -> None:
     arm.close()
 
 
+@pytest.mark.slow
 def test_a_server_that_stalls_does_not_queue_old_goals(stand: Stand, arm: FeetechArm) -> None:
     with stand.port.lock:
         for step in range(STALLED_GOALS):
@@ -375,6 +382,7 @@ def test_a_server_that_stalls_does_not_queue_old_goals(stand: Stand, arm: Feetec
     np.testing.assert_allclose(read_until(arm, complete).joint_deg, 33.0, atol=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", [0, reg.PHASE_FINE_SPEED, reg.PHASE_ZERO_IS_FULL_SPEED, reg.PHASE.factory])
 def test_a_goal_carries_the_fastest_speed_of_the_profile_and_moves_every_servo(stand: Stand, phase: int) -> None:
     """Also one that takes speed 0 for stop."""

@@ -55,6 +55,7 @@ def test_an_echo_is_not_taken_for_a_servo(bus: SimulatedBus, port: PtyPort) -> N
     link.close()
 
 
+@pytest.mark.slow
 def test_what_is_left_over_from_before_is_not_taken_for_the_reply(port: PtyPort) -> None:
     link = Link.open(port.path, PROFILE.feetech.baud)
     first_answers: list[int] = []

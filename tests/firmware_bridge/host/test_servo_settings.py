@@ -168,6 +168,7 @@ def test_the_words_fit_into_a_record_however_much_differs(stand: Stand) -> None:
     assert " more; see `sefa-edge arm configure`" in words
 
 
+@pytest.mark.slow
 def test_a_silent_servo_is_named(stand: Stand) -> None:
     stand.bus.servos[3].connected = False
     with opened(stand) as bus, pytest.raises(ArmTimeout, match=r"servo 4 \(wrist_flex\) does not report"):
@@ -297,6 +298,7 @@ def test_a_servo_that_refuses_a_value_is_locked_again(stand: Stand) -> None:
     assert all(stand.locked())
 
 
+@pytest.mark.slow
 def test_lost_replies_do_no_harm(stand: Stand) -> None:
     answers = 0
 
@@ -312,6 +314,7 @@ def test_lost_replies_do_no_harm(stand: Stand) -> None:
     assert is_as_the_profile_says(stand)
 
 
+@pytest.mark.slow
 def test_a_servo_that_falls_silent_midway_is_said_to_be_open(stand: Stand) -> None:
     servo = stand.bus.servos[0]
     cut_when_open(stand, lambda: setattr(servo, "connected", False))
@@ -357,6 +360,7 @@ def five_joints() -> ArmProfile:
     return PROFILE.model_copy(update={"name": "mine", "joints": joints, **poses})
 
 
+@pytest.mark.slow
 def test_a_users_own_arm_of_five_joints_works(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(five_joints().model_dump()), encoding="utf-8")
@@ -403,6 +407,7 @@ def test_without_the_flag_it_only_looks(stand: Stand, capsys: pytest.CaptureFixt
     assert stand.log.packets == []
 
 
+@pytest.mark.slow
 def test_with_the_flag_it_writes_and_then_all_is_well(stand: Stand, capsys: pytest.CaptureFixture[str]) -> None:
     assert configure_with(stand, "--write-eeprom") == 0
     assert "settings written and read back; every EEPROM is locked" in capsys.readouterr().out
@@ -410,6 +415,7 @@ def test_with_the_flag_it_writes_and_then_all_is_well(stand: Stand, capsys: pyte
     assert "every setting is as the profile says" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_servo_left_in_wheel_mode_is_set_back(stand: Stand, capsys: pytest.CaptureFixture[str]) -> None:
     stand.as_the_profile_says()
     stand.set(reg.OPERATING_MODE, 1, 4)

@@ -57,6 +57,7 @@ def process(bench: JudgedBench, *words: str) -> Iterator[subprocess.Popen[str]]:
 # -- center and park ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_centering_says_what_it_will_do_and_holds_in_the_middle(tmp_path: Path, capsys: Captured) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         assert arm(bench, "center") == 0
@@ -69,6 +70,7 @@ def test_centering_says_what_it_will_do_and_holds_in_the_middle(tmp_path: Path, 
     assert out.splitlines()[-1] == "arm at the middle pose, torque on"
 
 
+@pytest.mark.slow
 def test_one_joint_is_centred_and_the_arm_released(tmp_path: Path, capsys: Captured) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         assert arm(bench, "center", "elbow_flex", "--then", "release") == 0
@@ -80,6 +82,7 @@ def test_one_joint_is_centred_and_the_arm_released(tmp_path: Path, capsys: Captu
     assert out.splitlines()[-1] == "arm released where it stood"
 
 
+@pytest.mark.slow
 def test_the_start_pose_and_then_the_park_pose(tmp_path: Path, capsys: Captured) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         assert arm(bench, "center", "--pose", "start", "--then", "park", "--speed", "60") == 0
@@ -88,6 +91,7 @@ def test_the_start_pose_and_then_the_park_pose(tmp_path: Path, capsys: Captured)
     assert capsys.readouterr().out.splitlines()[-1] == "arm parked and released"
 
 
+@pytest.mark.slow
 def test_parking(tmp_path: Path, capsys: Captured) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         assert arm(bench, "park", "--speed", "60") == 0
@@ -98,6 +102,7 @@ def test_parking(tmp_path: Path, capsys: Captured) -> None:
     assert lines[-1] == "arm parked and released"
 
 
+@pytest.mark.slow
 def test_an_obstacle_ends_holding_with_exit_3(tmp_path: Path, capsys: Captured) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         bench.plant.blocked = ELBOW
@@ -108,6 +113,7 @@ def test_an_obstacle_ends_holding_with_exit_3(tmp_path: Path, capsys: Captured) 
     assert "hint: " in told
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_a_real_process_that_holds(tmp_path: Path) -> None:
     with arm_on_the_bench(tmp_path) as bench, process(bench, "arm", "park", "--speed", "10") as parking:
         while bench.torque() != [1] * 6 or bench.joint_deg(ELBOW) < 6.0:
@@ -142,6 +148,7 @@ def test_wrong_words_are_one_line(words: list[str], code: int, told: str, capsys
     assert hint.startswith("hint: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["center", "park"])
 def test_an_arm_that_lacks_a_servo_is_not_touched(tmp_path: Path, verb: str, capsys: Captured) -> None:
     with arm_on_the_bench(tmp_path) as bench:
@@ -162,6 +169,7 @@ def test_an_arm_that_holds_is_let_go_with_the_word_for_it(tmp_path: Path, capsys
     assert "torque off, read back from all 6 servos (held before: shoulder_pan," in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_without_the_word_and_without_a_person_it_holds_on(tmp_path: Path) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         bench.hold()
@@ -187,6 +195,7 @@ def test_a_servo_that_does_not_let_go_is_named(tmp_path: Path, capsys: Captured)
     assert "servo of elbow_flex did not confirm that its torque is off" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_silent_servo_is_named_and_the_others_are_free(tmp_path: Path, capsys: Captured) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         bench.hold()
@@ -196,6 +205,7 @@ def test_a_silent_servo_is_named_and_the_others_are_free(tmp_path: Path, capsys:
     assert "elbow_flex" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_arm_without_supply_is_free_already(tmp_path: Path, capsys: Captured) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         for servo in bench.bus.servos:
@@ -204,6 +214,7 @@ def test_an_arm_without_supply_is_free_already(tmp_path: Path, capsys: Captured)
     assert "without supply is already released" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("answer", "code", "torque"), [(b"y\n", 0, 0), (b"\n", 1, 1), (b"no\n", 1, 1)])
 def test_a_person_is_asked(tmp_path: Path, answer: bytes, code: int, torque: int) -> None:
     with arm_on_the_bench(tmp_path) as bench:
@@ -250,6 +261,7 @@ def watching(bench: JudgedBench) -> Iterator[subprocess.Popen[bytes]]:
     os.close(master)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
@@ -279,6 +291,7 @@ def test_a_port_that_another_process_has_is_refused_with_its_name(
     assert hint == "hint: one program owns an arm; stop the other one"
 
 
+@pytest.mark.slow
 def test_a_run_and_the_bench_refuse_each_other(tmp_path: Path, reach_engine: Path, capsys: Captured) -> None:
     import numpy as np
 
@@ -304,6 +317,7 @@ def test_a_run_and_the_bench_refuse_each_other(tmp_path: Path, reach_engine: Pat
             assert running.returncode == 130
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frozen", ["not read", "Ctrl-S"])
 @pytest.mark.parametrize("verb", ["park", "center"])
 def test_a_frozen_terminal_does_not_hold_up_an_arm_that_moves(tmp_path: Path, verb: str, frozen: str) -> None:

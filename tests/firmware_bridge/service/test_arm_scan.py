@@ -31,6 +31,7 @@ def scan(port: str, *words: str) -> int:
     return main(["arm", "scan", "--port", port, "--max-id", "8", *words])
 
 
+@pytest.mark.slow
 def test_the_servos_of_an_arm_are_found_and_nothing_is_written(tmp_path: Path, capsys: Captured) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         before = bench.registers()
@@ -60,6 +61,7 @@ def test_the_servos_of_an_arm_are_found_and_nothing_is_written(tmp_path: Path, c
     }
 
 
+@pytest.mark.slow
 def test_servos_of_another_speed_are_found_there_and_nowhere_else(tmp_path: Path, capsys: Captured) -> None:
     with servos_on_the_bench(tmp_path, (7, 115_200)) as bench:
         assert scan(bench.port.path, "--baud", "1000000", "--baud", "115200", "--json", "-") == 0

@@ -35,6 +35,7 @@ def address(bench: Bench, index: int = 0) -> tuple[int, int, int]:
         return servo.servo_id, reg.BAUD_RATES[servo.register(reg.BAUD_RATE)], servo.register(reg.LOCK)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [(1, 500_000), (99, 76_800), (0, 250_000)])
 def test_a_new_servo_becomes_the_joint(tmp_path: Path, before: tuple[int, int], capsys: Captured) -> None:
     with servos_on_the_bench(tmp_path, before) as bench:
@@ -45,6 +46,7 @@ def test_a_new_servo_becomes_the_joint(tmp_path: Path, before: tuple[int, int], 
     assert capsys.readouterr().out.splitlines() == [words]
 
 
+@pytest.mark.slow
 def test_a_servo_that_is_right_is_not_written(tmp_path: Path, capsys: Captured) -> None:
     with servos_on_the_bench(tmp_path, (6, 1_000_000)) as bench:
         before = bench.registers()
@@ -61,6 +63,7 @@ def test_nothing_is_written_without_the_flag(tmp_path: Path, capsys: Captured) -
     assert "hint: add --write-eeprom" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "servos", [[(1, 1_000_000), (2, 1_000_000)], [(1, 1_000_000), (1, 500_000)], [(1, 1_000_000), (1, 1_000_000)]]
 )
@@ -74,6 +77,7 @@ def test_two_servos_are_refused(tmp_path: Path, servos: list[tuple[int, int]], c
     assert "connect one servo alone" in told
 
 
+@pytest.mark.slow
 def test_answers_that_collide_make_every_id_be_asked(tmp_path: Path, capsys: Captured) -> None:
     with servos_on_the_bench(tmp_path, (1, 1_000_000), (2, 1_000_000)) as bench:
         bench.bus.disturb = lambda answers: answers if len(answers) != 12 else b"\xff" + answers[6:]
@@ -81,6 +85,7 @@ def test_answers_that_collide_make_every_id_be_asked(tmp_path: Path, capsys: Cap
     assert "servo 1 at 1000000 baud, servo 2 at 1000000 baud" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_another_model_is_refused(tmp_path: Path, capsys: Captured) -> None:
     with servos_on_the_bench(tmp_path, (1, 1_000_000)) as bench:
         bench.bus.servos[0].set_register(reg.MODEL_NUMBER, 1284)
@@ -91,6 +96,7 @@ def test_another_model_is_refused(tmp_path: Path, capsys: Captured) -> None:
     assert "SCS servos send the high byte first" in told
 
 
+@pytest.mark.slow
 def test_a_servo_that_holds_is_refused(tmp_path: Path, capsys: Captured) -> None:
     with servos_on_the_bench(tmp_path, (1, 1_000_000)) as bench:
         bench.hold()
@@ -99,6 +105,7 @@ def test_a_servo_that_holds_is_refused(tmp_path: Path, capsys: Captured) -> None
     assert "the torque of servo 1" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("register", [reg.LOCK, reg.SERVO_ID, reg.BAUD_RATE], ids=lambda register: register.name)
 def test_a_write_that_is_lost_is_told_and_the_servo_left_locked(
     tmp_path: Path, register: reg.Register, capsys: Captured
@@ -164,6 +171,7 @@ class Guided:
         return code
 
 
+@pytest.mark.slow
 def test_six_servos_are_guided_through_from_gripper_to_shoulder(tmp_path: Path) -> None:
     joints = ["gripper", "wrist_roll", "wrist_flex", "elbow_flex", "shoulder_lift", "shoulder_pan"]
     with servos_on_the_bench(tmp_path, *[(1, 1_000_000)] * 6) as bench:
@@ -184,6 +192,7 @@ def test_six_servos_are_guided_through_from_gripper_to_shoulder(tmp_path: Path) 
         assert [address(bench, index) for index in range(6)] == [(6 - index, 1_000_000, 1) for index in range(6)]
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_it_waits_ends_it(tmp_path: Path) -> None:
     with servos_on_the_bench(tmp_path, (1, 1_000_000)) as bench:
         guided = Guided(bench)

@@ -77,6 +77,7 @@ def test_the_report_holds_every_number(tmp_path: Path, capsys: Captured) -> None
     }
 
 
+@pytest.mark.slow
 def test_trouble_is_told_and_exit_1(tmp_path: Path, capsys: Captured) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         bench.bus.servo(2).temperature_c = 66
@@ -139,6 +140,7 @@ def test_a_calibration_file_is_used(tmp_path: Path, capsys: Captured) -> None:
     assert "0.0 deg" in row(capsys.readouterr().out, "elbow_flex")
 
 
+@pytest.mark.slow
 def test_an_arm_without_supply_is_one_line_and_exit_3(tmp_path: Path, capsys: Captured) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         for servo in bench.bus.servos:
@@ -204,6 +206,7 @@ class Watcher:
         return code
 
 
+@pytest.mark.slow
 def test_watching_refreshes_in_place_and_ends_with_ctrl_c(tmp_path: Path) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         before = bench.registers()
@@ -219,6 +222,7 @@ def test_watching_refreshes_in_place_and_ends_with_ctrl_c(tmp_path: Path) -> Non
     assert b"Traceback" not in watcher.seen
 
 
+@pytest.mark.slow
 def test_watching_without_colours(tmp_path: Path) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         bench.bus.servo(3).temperature_c = 70
@@ -228,6 +232,7 @@ def test_watching_without_colours(tmp_path: Path) -> None:
     assert not re.search(rb"\x1b\[\d*m", watcher.seen)
 
 
+@pytest.mark.slow
 def test_a_cable_pulled_while_watching_is_one_line_and_exit_3(tmp_path: Path) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         watcher = Watcher(bench)

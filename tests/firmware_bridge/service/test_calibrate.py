@@ -51,6 +51,7 @@ def kept(tmp_path: Path, ending: str) -> list[Path]:
     return sorted((tmp_path / "state" / "sefa-edge" / "calibration").glob(f"*{ending}*.json"))
 
 
+@pytest.mark.slow
 def test_new_numbers_go_into_servos_and_lerobots_file(stand: Stand, tmp_path: Path) -> None:
     assert from_ranges(stand, "--id", "black", "--write-eeprom", "--json", str(tmp_path / "r.json")) == 0
     assert stand.carried() == CALIBRATED
@@ -68,11 +69,13 @@ def test_new_numbers_go_into_servos_and_lerobots_file(stand: Stand, tmp_path: Pa
     arm.close()
 
 
+@pytest.mark.slow
 def test_the_default_id_is_the_arms_name(stand: Stand, tmp_path: Path) -> None:
     assert from_ranges(stand, "--write-eeprom") == 0
     assert lerobot_file(tmp_path, "so101").is_file()
 
 
+@pytest.mark.slow
 def test_an_arm_that_was_calibrated_before_gets_the_same_numbers_again(stand: Stand) -> None:
     for servo, old in zip(stand.bus.servos, (-2000, 2000, 7, 0, -1, 1024), strict=True):
         servo.set_register(reg.HOMING_OFFSET, old)
@@ -80,6 +83,7 @@ def test_an_arm_that_was_calibrated_before_gets_the_same_numbers_again(stand: St
     assert stand.carried() == CALIBRATED
 
 
+@pytest.mark.slow
 def test_an_old_file_is_replaced_where_it_is_and_kept(stand: Stand, tmp_path: Path) -> None:
     old = lerobot_file(tmp_path, "black").parents[1] / "so101_follower" / "black.json"
     save_calibration(old, PROFILE, nominal_calibration(PROFILE))
@@ -90,6 +94,7 @@ def test_an_old_file_is_replaced_where_it_is_and_kept(stand: Stand, tmp_path: Pa
     assert not lerobot_file(tmp_path, "black").exists()
 
 
+@pytest.mark.slow
 def test_without_the_flag_no_servo_and_no_file_of_lerobot_is_touched(
     stand: Stand, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,6 +113,7 @@ def test_the_report_may_go_to_standard_output(stand: Stand, capsys: pytest.Captu
     assert list(report["calibration"]) == list(NAMES)
 
 
+@pytest.mark.slow
 def test_a_timed_sweep_takes_what_hands_did(stand: Stand, tmp_path: Path) -> None:
     done = threading.Event()
     hands = threading.Thread(target=wave, args=(stand, done))
@@ -150,6 +156,7 @@ def test_torque_that_is_on_is_never_switched_off_unasked(stand: Stand, capsys: p
     assert stand.carried() == FACTORY
 
 
+@pytest.mark.slow
 def test_a_restore_shows_the_differences_and_waits_for_the_flag(
     stand: Stand, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -174,6 +181,7 @@ def test_a_restore_by_id(stand: Stand, tmp_path: Path) -> None:
     assert stand.carried()[0] == (0, 796, 3299)
 
 
+@pytest.mark.slow
 def test_an_arm_in_percent_reads_what_lerobot_would(stand: Stand) -> None:
     assert from_ranges(stand, "--write-eeprom") == 0
     for name, position in (("shoulder_pan", 3299 + 90), ("shoulder_lift", 910 + 569), ("gripper", 1934 - 5)):
@@ -254,6 +262,7 @@ def test_a_port_in_use_or_absent_is_reported(stand: Stand, capsys: pytest.Captur
     assert from_ranges(stand, "--write-eeprom") == 4
 
 
+@pytest.mark.slow
 def test_a_servo_that_takes_no_writes_gets_all_others_their_old_numbers_back(
     stand: Stand, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -275,6 +284,7 @@ def is_write_of(data: bytes, servo_id: int, register: reg.Register) -> bool:
     return data[4] == Instruction.WRITE and (data[2], data[5]) == (servo_id, register.address)
 
 
+@pytest.mark.slow
 def test_a_cable_pulled_in_the_middle_is_told_with_the_way_back(
     stand: Stand, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -296,6 +306,7 @@ def pull(stand: Stand) -> bytes:
     return b""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_in_the_middle_of_writing_waits_for_its_end(
     stand: Stand, tmp_path: Path, capsys: pytest.CaptureFixture[str], number: signal.Signals
@@ -313,6 +324,7 @@ def test_a_stop_in_the_middle_of_writing_waits_for_its_end(
     assert "came too late: all servos have the new numbers" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_joint_that_is_knocked_while_it_is_written_is_noticed(
     stand: Stand, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -331,6 +343,7 @@ def test_a_joint_that_is_knocked_while_it_is_written_is_noticed(
     assert stand.carried() == CALIBRATED
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_written_says_what_the_servos_carry(
     stand: Stand, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -109,6 +109,7 @@ def sweep(stand: Stand, operator: Operator) -> None:
     operator.type(ENTER)
 
 
+@pytest.mark.slow
 def test_a_new_arm_is_calibrated_and_written_after_the_typed_word(
     stand: Stand, operator: Operator, tmp_path: Path
 ) -> None:
@@ -126,6 +127,7 @@ def test_a_new_arm_is_calibrated_and_written_after_the_typed_word(
     assert stand.plant.goals == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", ["", "yes write"])
 def test_any_other_word_leaves_the_servos_alone_and_keeps_the_numbers(
     stand: Stand, operator: Operator, tmp_path: Path, answer: str
@@ -142,6 +144,7 @@ def test_any_other_word_leaves_the_servos_alone_and_keeps_the_numbers(
     assert f"--restore {kept}" in operator.screen
 
 
+@pytest.mark.slow
 def test_an_arm_that_holds_is_released_only_after_the_warning(stand: Stand, tmp_path: Path) -> None:
     stand.energise("shoulder_lift", "elbow_flex")
     environment = {"HF_LEROBOT_CALIBRATION": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}
@@ -160,6 +163,7 @@ def test_an_arm_that_holds_is_released_only_after_the_warning(stand: Stand, tmp_
         operator.close()
 
 
+@pytest.mark.slow
 def test_ctrl_c_before_the_release_leaves_the_arm_holding(stand: Stand, tmp_path: Path) -> None:
     stand.energise("shoulder_lift")
     operator = Operator(["--port", stand.port.path], {"HF_LEROBOT_CALIBRATION": str(tmp_path)})
@@ -173,6 +177,7 @@ def test_ctrl_c_before_the_release_leaves_the_arm_holding(stand: Stand, tmp_path
         operator.close()
 
 
+@pytest.mark.slow
 def test_enter_before_the_ranges_are_complete_goes_on(stand: Stand, operator: Operator) -> None:
     take_middle(operator)
     operator.see(r"one end to the other[\s\S]*lowest")
@@ -187,6 +192,7 @@ def test_enter_before_the_ranges_are_complete_goes_on(stand: Stand, operator: Op
     assert [entry[0] for entry in stand.carried()] == [0] * 6
 
 
+@pytest.mark.slow
 def test_an_encoder_that_wraps_asks_for_the_middle_anew(stand: Stand, operator: Operator) -> None:
     stand.move("elbow_flex", 2047 - 1200)  # far from its middle
     take_middle(operator)
@@ -206,6 +212,7 @@ def test_an_encoder_that_wraps_asks_for_the_middle_anew(stand: Stand, operator: 
     assert stand.carried() == SWEPT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "keys"), [("middle", CTRL_D), ("middle", CTRL_C), ("sweep", CTRL_C), ("question", CTRL_C)]
 )
@@ -229,6 +236,7 @@ def test_giving_up_leaves_the_old_numbers_and_says_so(
     assert not lerobot_file(tmp_path).exists()
 
 
+@pytest.mark.slow
 def test_a_servo_that_falls_silent_ends_it_with_its_name(stand: Stand, operator: Operator) -> None:
     take_middle(operator)
     operator.see("lowest")

@@ -128,7 +128,7 @@ def test_two_worlds_do_not_share_a_path(port: Path) -> None:
     second = start_server(port)
     _, words = second.communicate(timeout=PATIENCE_S)
     assert second.returncode == 2
-    assert b"is the port of a simulated arm that runs" in words
+    assert b"is the port of a running simulated arm" in words
     assert WorldPaths(port).control.exists()
 
 

@@ -158,6 +158,7 @@ instructions = st.sampled_from([1, 2, 3, 4, 5, 6, 0x82, 0x83, 0x42])
 requests = st.builds(encode, st.integers(0, BROADCAST_ID), instructions, st.binary(max_size=24))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.one_of(requests, st.binary(max_size=30)), max_size=12))
 def test_no_request_makes_the_bus_raise(stream: list[bytes]) -> None:

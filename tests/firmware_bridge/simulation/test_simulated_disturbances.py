@@ -94,7 +94,7 @@ def test_words_are_read() -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("dropt=0.1", "'dropt' is no disturbance"),
+        ("dropt=0.1", "'dropt' is not a disturbance"),
         ("dropped", "dropped: expected a fraction from 0 to 1, got ''"),
         ("dropped=much", "dropped: expected a fraction from 0 to 1, got 'much'"),
         ("dropped=1.5", "dropped: expected a fraction from 0 to 1, got 1.5"),
@@ -108,11 +108,12 @@ def test_words_that_make_no_sense_are_refused(words: str, says: str) -> None:
         Disturbances.from_text(words)
 
 
+@pytest.mark.slow
 def test_the_program_refuses_them_in_one_line() -> None:
     command = [sys.executable, "-m", "sefa_edge", "sim", "--disturb", "dropt=0.1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: 'dropt' is no disturbance\nhint: known: bit_errors, ")
+    assert done.stderr.startswith("error: 'dropt' is not a disturbance\nhint: known: bit_errors, ")
     assert len(done.stderr.splitlines()) == 2
 
 

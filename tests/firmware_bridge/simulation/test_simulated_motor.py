@@ -219,6 +219,7 @@ def test_ten_minutes_at_half_load_do_what_was_measured() -> None:
     assert motor.temperature_c - REST_TEMPERATURE_C == pytest.approx(15, abs=1)
 
 
+@pytest.mark.slow
 def test_heat_cuts_the_motor_until_it_has_cooled_and_is_switched_on_again(bench: Bench) -> None:
     bench.servo.set_register(reg.OVERLOAD_TORQUE, 254)
     bench.push()

@@ -93,7 +93,7 @@ def test_a_file_in_the_way_is_left_alone(tmp_path: Path) -> None:
 
 def test_the_link_of_an_arm_that_runs_is_not_taken(tmp_path: Path) -> None:
     with PtyPort(make_bus(), tmp_path / "arm") as port:
-        with pytest.raises(InputError, match=f"that runs .process {os.getpid()}"):
+        with pytest.raises(InputError, match=f"running simulated arm .process {os.getpid()}"):
             PtyPort(make_bus(), tmp_path / "arm")
         assert os.path.exists(port.path)
 
