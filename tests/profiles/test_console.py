@@ -80,6 +80,7 @@ def test_the_descriptor_of_others_keeps_its_mode(pipe: tuple[int, int]) -> None:
     assert os.get_blocking(pipe[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frozen", ["not read", "Ctrl-S"])
 def test_a_frozen_terminal_is_waited_for_once(terminal: tuple[int, int], frozen: str) -> None:
     output = Output(terminal[1])
@@ -199,6 +200,7 @@ def test_a_result_waits_for_a_slow_reader(reach_engine: Path) -> None:
     assert process.returncode == 0
 
 
+@pytest.mark.slow
 def test_standard_output_on_a_full_disk_is_reported(reach_engine: Path) -> None:
     with open("/dev/full", "wb") as full:
         done = subprocess.run(sefa_edge("inspect", str(reach_engine)), stdout=full, stderr=subprocess.PIPE)
@@ -206,6 +208,7 @@ def test_standard_output_on_a_full_disk_is_reported(reach_engine: Path) -> None:
     assert done.stderr.startswith(b"error: standard output cannot be written: No space left on device\nhint: ")
 
 
+@pytest.mark.slow
 def test_a_limit_on_the_size_of_files_is_reported(reach_engine: Path, tmp_path: Path) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))

@@ -77,6 +77,7 @@ def test_only_the_pictures_asked_for_are_decoded(folder: Path) -> None:
     assert dataset.pictures("front", frames[:0], decoder).shape == (0, 24, 32, 3)
 
 
+@pytest.mark.slow
 def test_many_files_are_one_dataset(tmp_path: Path) -> None:
     writer = DatasetWriter(tmp_path / "demo", DatasetInfo("lift", "so101_follower", 10, NAMES, {"front": (24, 32)}))
     for index in range(102):
@@ -253,6 +254,7 @@ PICTURE_DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DAMAGES)
 def test_a_damaged_dataset_is_refused_in_one_line(folder: Path, name: str) -> None:
     damage, message = DAMAGES[name]
@@ -262,6 +264,7 @@ def test_a_damaged_dataset_is_refused_in_one_line(folder: Path, name: str) -> No
     assert_one_line(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PICTURE_DAMAGES)
 def test_a_damaged_picture_is_refused_in_one_line(folder: Path, name: str) -> None:
     damage, message = PICTURE_DAMAGES[name]
@@ -277,6 +280,7 @@ def test_a_camera_that_is_not_there_is_named(folder: Path) -> None:
         open_dataset(folder).pictures("wrist", np.array([0]), decode_picture)
 
 
+@pytest.mark.slow
 def test_flipped_bytes_never_end_in_a_traceback(folder: Path) -> None:
     content, random = (folder / DATA).read_bytes(), np.random.default_rng(0)
     refused = 0

@@ -36,6 +36,7 @@ def frame_numbers(pictures: np.ndarray) -> list[int]:
     return np.rint((pictures[:, :, 40:].mean(axis=(1, 2, 3)) - 20) / 8).astype(int).tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ["h264", "av1", "mpeg4"])
 def test_the_very_frame_in_any_order(tmp_path: Path, make_video_dataset: Callable[..., Path], codec: str) -> None:
     dataset = open_dataset(make_video_dataset(tmp_path / "demo", codec))

@@ -22,6 +22,7 @@ def test_known_percentiles() -> None:
     assert (result.count, result.min_ns, result.max_ns, result.mean_ns) == (1000, 1, 1000, 500.5)
 
 
+@pytest.mark.slow
 @given(DURATIONS)
 def test_a_percentile_is_a_sample_that_its_share_does_not_exceed(durations: list[int]) -> None:
     samples = np.array(durations, np.int64)

@@ -58,10 +58,12 @@ def assert_every_damage_is_reported(content: object, model: type[StrictModel]) -
                 assert len(message) < 1000
 
 
+@pytest.mark.slow
 def test_every_damage_of_a_card_is_reported(reach_engine: Path) -> None:
     assert_every_damage_is_reported(json.loads(card_path(reach_engine).read_text()), PolicyCard)
 
 
+@pytest.mark.slow
 def test_every_damage_of_an_arm_profile_is_reported() -> None:
     assert_every_damage_is_reported(load_arm_profile("so101").model_dump(mode="json"), ArmProfile)
 

@@ -191,6 +191,7 @@ def test_writing_replaces_whole_files_only(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.slow
 @given(trials=st.integers(1, 10_000), share=st.floats(0, 1))
 def test_wilson_interval_holds_the_rate(trials: int, share: float) -> None:
     successes = round(trials * share)

@@ -58,6 +58,7 @@ def test_words_that_python_writes_are_read_back(real: float, whole: int) -> None
     assert parse_whole(str(whole)) == whole
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_no_text_crashes_a_reader(text: str) -> None:
     for parse in (parse_real, parse_whole, parse_json_text, parse_yaml_text):

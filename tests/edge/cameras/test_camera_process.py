@@ -86,6 +86,7 @@ def lasting(folder: Path, **give_up: int) -> ReconnectingCamera:
     return ReconnectingCamera("front", make_source(request), **give_up)
 
 
+@pytest.mark.slow
 def test_frames_have_the_policys_size_and_repeated_dark_ones_are_detected(start: StartBench, tmp_path: Path) -> None:
     write_level(tmp_path / "only.png", 7)
     bench = start(f"images:{tmp_path}")
@@ -130,6 +131,7 @@ def test_a_lost_camera_without_readers_exits(start: StartBench, tmp_path: Path) 
     assert bench.child.wait(PATIENCE_S) == 0
 
 
+@pytest.mark.slow
 def test_a_camera_missing_at_the_start_is_not_waited_for(start: StartBench, tmp_path: Path) -> None:
     bench = start(f"images:{tmp_path / 'absent'}")
     assert bench.child.wait(PATIENCE_S) == 2
@@ -179,6 +181,7 @@ def test_a_camera_that_stays_at_another_size_is_lost(tmp_path: Path) -> None:
     assert caught.value.exit_code == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", [(96, 96), (224, 224)])
 @pytest.mark.parametrize("source", [(480, 640), (240, 320), (720, 1280), (486, 731)])
 def test_the_ring_contains_the_whole_picture_averaged_by_area_as_in_training(

@@ -92,6 +92,7 @@ def test_a_recording_without_this_camera_is_refused(tmp_path: Path, reach_engine
             opened(tmp_path / target, "front")
 
 
+@pytest.mark.slow
 def test_a_truncated_recorded_picture_is_damaged(tmp_path: Path, reach_engine: Path) -> None:
     first, second, third = noise(3, 5)
     assert isinstance(second, np.ndarray)

@@ -123,6 +123,7 @@ def until_lost(source: CameraSource) -> tuple[list[int], str]:
         source.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content_type", "size"),
     [

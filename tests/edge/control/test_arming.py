@@ -44,6 +44,7 @@ def test_a_program_that_leads_the_arm_does_not_switch_it_on(tmp_path: Path, trou
         _open(bench).close()  # its port is free again
 
 
+@pytest.mark.slow
 def test_torque_that_was_on_already_is_reported(tmp_path: Path) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         for servo in bench.bus.servos[:2]:
@@ -70,6 +71,7 @@ def test_a_joint_outside_its_servos_range_is_not_switched_on(tmp_path: Path, cap
     assert "hint: move it inside by hand" in told
 
 
+@pytest.mark.slow
 def test_the_arm_that_comes_back_is_the_arm_that_left(tmp_path: Path) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         open_arm = SameArm(lambda: _open(bench))

@@ -152,6 +152,7 @@ def test_park_goes_to_the_park_pose(bench: Bench) -> None:
     np.testing.assert_allclose(bench.sent.goals_deg[-1], PROFILE.park_pose_deg, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_heat_is_a_fault_that_names_the_joint_and_holds(bench: Bench) -> None:
     bench.follower.lead(np.full(N, 60.0))
     bench.run(0.1)
@@ -187,6 +188,7 @@ def test_a_servo_that_falls_asleep_is_sent_nothing_more(bench: Bench) -> None:
     assert len(bench.sent.goals_deg) == sent
 
 
+@pytest.mark.slow
 def test_a_damaged_answer_is_no_fault(bench: Bench) -> None:
     bench.bus.disturb = lambda data: data[:-1]
     bench.run(0.02)

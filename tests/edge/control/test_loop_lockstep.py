@@ -137,6 +137,7 @@ def test_ages_are_those_of_the_playing_chunk(bench: Bench) -> None:
     assert report.chunk_age_ns == bench.period_ns
 
 
+@pytest.mark.slow
 def test_stop_parks_releases_and_ends(bench: Bench) -> None:
     bench.arm_and_run()
     bench.offer(1, np.array([60.0, 40.0, -40.0, 30.0, 90.0, 80.0]))
@@ -152,6 +153,7 @@ def test_stop_parks_releases_and_ends(bench: Bench) -> None:
     bench.assert_limits_kept()
 
 
+@pytest.mark.slow
 def test_episodes_follow_each_other(bench: Bench) -> None:
     for episode in range(3):
         bench.arm_and_run()
@@ -176,6 +178,7 @@ def test_a_chunk_from_before_the_run_is_not_played(bench: Bench) -> None:
     np.testing.assert_allclose(bench.reports[-1].goal_deg, bench.profile.start_pose_deg, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_obstructed_planned_move_gives_way(bench: Bench) -> None:
     bench.ask(Command.ARM)
     bench.until(lambda report: report.settled)
@@ -196,6 +199,7 @@ def test_an_obstructed_planned_move_gives_way(bench: Bench) -> None:
     bench.assert_limits_kept()
 
 
+@pytest.mark.slow
 def test_a_gripper_that_grips_is_no_obstruction(bench: Bench) -> None:
     bench.ask(Command.ARM)
     bench.until(lambda report: report.settled)
@@ -222,6 +226,7 @@ def test_a_joint_that_does_not_follow_for_long_ends_the_run(bench: Bench) -> Non
     bench.assert_limits_kept()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_bad_chunk_moves_nothing(bench: Bench, bad: float) -> None:
     bench.arm_and_run()
@@ -247,6 +252,7 @@ def test_no_chunks_any_more_means_hold_then_park(bench: Bench) -> None:
     bench.assert_limits_kept()
 
 
+@pytest.mark.slow
 def test_a_run_without_a_first_chunk_stands_still_and_ends(bench: Bench) -> None:
     bench.arm_and_run()
     report = bench.until(lambda report: report.mode is not Mode.RUNNING)
@@ -278,6 +284,7 @@ def test_every_hand_over_keeps_the_limits(bench: Bench, mode: HandOverMode) -> N
     assert bench.reports[-1].chunk_id == 11
 
 
+@pytest.mark.slow
 def test_long_stalls_are_skipped_and_then_a_fault(bench: Bench) -> None:
     bench.arm_and_run()
     bench.clock.sleep_until(bench.clock.now_ns() + ms_to_ns(95))
@@ -303,6 +310,7 @@ def test_wild_chunks_never_break_limits(bench: Bench) -> None:
     bench.assert_limits_kept()
 
 
+@pytest.mark.slow
 def test_an_arm_found_outside_its_limits_is_led_back_in(bench: Bench) -> None:
     bench.plant.set_torque(0, True)
     bench.plant.set_goal_ticks(0, 3400)
@@ -348,6 +356,7 @@ def patchy_bench() -> tuple[Bench, PatchyArm]:
     return bench, arm
 
 
+@pytest.mark.slow
 def test_while_a_joint_is_silent_the_whole_arm_comes_to_a_stand() -> None:
     bench, arm = patchy_bench()
     bench.arm_and_run()

@@ -113,6 +113,7 @@ def test_a_stance_that_is_not_allowed_leaves_the_arm_untouched() -> None:
     assert bench.motion.arm.torque is Torque.UNTOUCHED
 
 
+@pytest.mark.slow
 def test_an_arm_that_never_answers_in_full_is_not_armed() -> None:
     """One answer missing now and then: no fault of its own, but the checks never end."""
     bench = Bench()
@@ -127,6 +128,7 @@ def test_an_arm_that_never_answers_in_full_is_not_armed() -> None:
     assert "enable_torque" not in bench.arm.calls
 
 
+@pytest.mark.slow
 def test_targets_move_the_arm_in_running_alone_and_never_grow_old() -> None:
     bench = Bench(MotionSettings(Arming.AT_ONCE))
     bench.targets.lead(np.full(N, 10.0))
@@ -205,6 +207,7 @@ def test_an_emergency_stop_is_repeated_until_the_retry_time_is_over() -> None:
     assert (report.fault, report.fault_joints) == (Fault.EMERGENCY_STOP, 1 << 2)
 
 
+@pytest.mark.slow
 def test_a_planned_move_continues_after_a_silence() -> None:
     bench = Bench(MotionSettings(Arming.AT_ONCE))
     bench.run()

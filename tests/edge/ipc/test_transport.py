@@ -89,6 +89,7 @@ for sequence in range(1, 6):
 """
 
 
+@pytest.mark.slow
 def test_pictures_cross_a_process_boundary() -> None:
     ring = FrameRing.create(4, 6)
     near, far = channel_pair()

@@ -81,6 +81,7 @@ def test_one_outlier_in_a_hundred_is_ignored() -> None:
     assert estimate.high_ns == 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("horizon", [2, 8, 16])
 @given(execute=st.integers(1, 16), durations_ms=st.lists(st.integers(0, 1500), min_size=2, max_size=30))
 def test_the_arm_never_idles_when_the_next_inference_could_have_begun(

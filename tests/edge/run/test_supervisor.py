@@ -98,6 +98,7 @@ def test_control_has_a_core_of_its_own_where_there_are_two() -> None:
     assert split_cores({3}) == (frozenset(), frozenset())
 
 
+@pytest.mark.slow
 def test_a_child_that_fails_is_reported() -> None:
     child = Child(ChildSpec("camera", "sefa_edge.edge.cameras.camera_process", "{}", ()))
     assert child.wait(PATIENCE_S) == 1

@@ -123,12 +123,14 @@ def test_a_known_difference_is_found_where_it_is(
     assert verify(tmp_path, *words)[1].frames == report.frames
 
 
+@pytest.mark.slow
 def test_the_budget_is_that_of_the_candidates_precision(tmp_path: Path, reach_engine: Path, dataset: Path) -> None:
     changed = changed_copy(reach_engine, tmp_path / "changed", shift_elbow)
     edit_card(changed, precision="fp16")
     assert verify(tmp_path, reach_engine, changed, "--dataset", dataset)[1].budget_p99_deg == 0.05
 
 
+@pytest.mark.slow
 def test_standard_output_is_nothing_but_the_report(
     reach_engine: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,6 +166,7 @@ def test_a_comparison_that_cannot_fail_proves_nothing(
     assert verify(tmp_path, reach_engine, constant, "--dataset", dataset, "--allow-unproven")[0] == 1
 
 
+@pytest.mark.slow
 def test_the_worst_frames_are_drawn(tmp_path: Path, reach_engine: Path, dataset: Path) -> None:
     changed = changed_copy(reach_engine, tmp_path / "changed", shift_elbow)
     folder = tmp_path / "worst"

@@ -303,6 +303,7 @@ def test_the_wrong_servo_is_refused(stand: Stand, register: reg.Register, value:
         stand.open()
 
 
+@pytest.mark.slow
 def test_another_model_is_refused_with_what_is_known_of_it_and_taken_where_the_profile_allows_it(stand: Stand) -> None:
     stand.bus.servo(2).set_register(reg.MODEL_NUMBER, 2825)
     with pytest.raises(InputError, match=r"servo 2 \(shoulder_lift\) is STS3250 \(model number 2825\)") as refused:
@@ -320,6 +321,7 @@ def test_another_model_is_refused_with_what_is_known_of_it_and_taken_where_the_p
         open_feetech_arm(profile.model_copy(update={"joints": allowing}), stand.port.path, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [521, 1289, 2569, 11272, 1029, 3338, 65535])
 def test_every_other_model_is_refused_by_its_name(stand: Stand, number: int) -> None:
     stand.bus.servo(1).set_register(reg.MODEL_NUMBER, number)

@@ -43,6 +43,7 @@ def test_the_nominal_range_changes_nothing() -> None:
     assert (fitted.profile, fitted.notes) == (PROFILE, ())
 
 
+@pytest.mark.slow
 @given(
     joint=st.integers(0, len(PROFILE.joints) - 1),
     low_share=st.floats(0.0, 0.18),

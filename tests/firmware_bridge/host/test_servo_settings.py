@@ -137,6 +137,7 @@ def test_a_servo_that_would_not_protect_itself_is_refused_before_anything_is_wri
     assert stand.log.packets == []
 
 
+@pytest.mark.slow
 def test_more_protection_than_asked_for_is_no_reason_to_refuse(stand: Stand) -> None:
     stand.as_the_profile_says()
     stand.set(reg.UNLOAD_CONDITION, 0b111111)  # bit 4 has no name, and is left alone
@@ -262,6 +263,7 @@ def test_exactly_what_differs_is_written_and_locked_again(stand: Stand) -> None:
     assert is_as_the_profile_says(stand)
 
 
+@pytest.mark.slow
 def test_only_one_servo_is_open_at_a_time(stand: Stand) -> None:
     open_ones: list[int] = []
     stand.log.on_write = lambda _: open_ones.append(stand.locked().count(False))

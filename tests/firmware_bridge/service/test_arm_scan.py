@@ -70,12 +70,14 @@ def test_servos_of_another_speed_are_found_there_and_nowhere_else(tmp_path: Path
     assert buses == {1_000_000: [], 115_200: [7]}
 
 
+@pytest.mark.slow
 def test_two_servos_of_one_id_are_reported(tmp_path: Path, capsys: Captured) -> None:
     with servos_on_the_bench(tmp_path, (1, 1_000_000), (1, 1_000_000)) as bench:
         assert scan(bench.port.path) == 0
     assert "SEVERAL SERVOS" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_servo_in_trouble_says_so_in_words(tmp_path: Path, capsys: Captured) -> None:
     with servos_on_the_bench(tmp_path, (1, 1_000_000)) as bench:
         bench.bus.servos[0].fault_bits = StatusBits.TEMPERATURE | StatusBits.OVERLOAD
@@ -83,6 +85,7 @@ def test_a_servo_in_trouble_says_so_in_words(tmp_path: Path, capsys: Captured) -
     assert "heat, overload" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_another_model_fits_no_arm(tmp_path: Path, capsys: Captured) -> None:
     with servos_on_the_bench(tmp_path, (1, 1_000_000)) as bench:
         bench.bus.servos[0].set_register(reg.MODEL_NUMBER, 2825)
@@ -92,6 +95,7 @@ def test_another_model_fits_no_arm(tmp_path: Path, capsys: Captured) -> None:
     assert "STS3250, firmware" in out
 
 
+@pytest.mark.slow
 def test_a_port_without_servos_is_exit_1_with_what_to_try(tmp_path: Path, capsys: Captured) -> None:
     with servos_on_the_bench(tmp_path) as bench:
         assert scan(bench.port.path) == 1
@@ -100,6 +104,7 @@ def test_a_port_without_servos_is_exit_1_with_what_to_try(tmp_path: Path, capsys
     assert "--all-bauds" in out
 
 
+@pytest.mark.slow
 def test_a_cable_pulled_meanwhile_is_one_line_and_exit_3(tmp_path: Path, capsys: Captured) -> None:
     with servos_on_the_bench(tmp_path, (1, 1_000_000)) as bench:
         asked: list[bytes] = []

@@ -138,6 +138,7 @@ def wave(stand: Stand, done: threading.Event) -> None:
             stand.move(name, middle + shift)
 
 
+@pytest.mark.slow
 def test_a_sweep_in_which_nothing_moved_is_none(stand: Stand, capsys: pytest.CaptureFixture[str]) -> None:
     assert calibrate(stand, "--headless", "--middle-now", "--sweep-seconds", "0.1", "--write-eeprom") == 1
     said = capsys.readouterr().err
@@ -175,6 +176,7 @@ def test_a_restore_shows_the_differences_and_waits_for_the_flag(
     assert stand.carried() == FACTORY
 
 
+@pytest.mark.slow
 def test_a_restore_by_id(stand: Stand, tmp_path: Path) -> None:
     save_calibration(lerobot_file(tmp_path, "black"), PROFILE, nominal_calibration(PROFILE))
     assert calibrate(stand, "--restore", "black", "--write-eeprom") == 0
@@ -225,6 +227,7 @@ def test_wrong_words_are_told_in_one_line(
     assert stand.carried() == FACTORY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ranges", "message"),
     [

@@ -277,6 +277,7 @@ def test_a_weak_supply_breaks_down_under_load_and_the_arm_lets_go(bench: Bench) 
 # -- the arm as it is shipped ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_gripper_may_grip_for_as_long_as_it_likes_and_stays_below_the_limit() -> None:
     now_ns = 0
     profile = load_arm_profile("so101_sim")
