@@ -26,6 +26,8 @@ STAT_STATE, STAT_START, STAT_TIMES = 3, 22, (14, 15)
 """Fields of /proc/PID/stat: the state, the start time, and the processor time used (user and system)."""
 KILL_PATIENCE_S = 5.0
 """From SIGKILL to the end of a process that is not stuck in the kernel, on a busy machine."""
+PARENT_PID = "SEFA_EDGE_PARENT_PID"
+"""Environment variable of a child: the process that started it."""
 LEAN = {
     # Otherwise every process that imports numpy keeps a pool of threads for matrix products that are never computed.
     "OPENBLAS_NUM_THREADS": "1",
@@ -107,7 +109,7 @@ class Child:
                 stderr=self._stderr_fd if spec.stderr_fd is None else spec.stderr_fd,
                 pass_fds=fds,
                 start_new_session=True,
-                env=os.environ | LEAN,
+                env=os.environ | LEAN | {PARENT_PID: str(os.getpid())},
             )
         except OSError as error:
             message = f"the {spec.name} process cannot be started: {error.strerror}"
@@ -199,7 +201,7 @@ def child_main(work: Callable[[bytes], int]) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--config", type=int, required=True)
     config_fd = parser.parse_args().config
-    die_with_parent()
+    die_with_parent(int(os.environ.get(PARENT_PID, os.getppid())))
     for number in (signal.SIGINT, signal.SIGQUIT):  # the supervisor handles Ctrl-C, and control Ctrl-\ as well
         signal.signal(number, signal.SIG_IGN)
     try:
@@ -232,11 +234,10 @@ def started_ns() -> int:
     return time.monotonic_ns() - age_ns
 
 
-def die_with_parent() -> None:
-    """Ask the kernel for SIGKILL when the parent dies, also when it has died just now."""
-    parent = os.getppid()
+def die_with_parent(parent_pid: int) -> None:
+    """Ask the kernel for SIGKILL when the parent dies. If it has died since it started this process: end now."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
+    if os.getppid() != parent_pid:
         os.kill(os.getpid(), signal.SIGKILL)
 
 

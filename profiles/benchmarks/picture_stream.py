@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -50,7 +51,7 @@ def main() -> None:
     parser.add_argument("--rate", type=PICTURE_RATE_HZ.parse, default=30.0, metavar="HZ", help="pictures per second")
     PictureStream.period_ns = period_ns(parser.parse_args().rate)
     PictureStream.pictures = tuple(encode_jpeg(draw_test_picture(index)) for index in range(PICTURES))
-    die_with_parent()
+    die_with_parent(os.getppid())
     with ThreadingHTTPServer(("127.0.0.1", 0), PictureStream) as server:
         server.daemon_threads = True
         print(f"http://127.0.0.1:{server.server_port}/test.mjpg", flush=True)

@@ -74,6 +74,27 @@ def test_a_child_is_pinned_with_all_its_threads(echo: tuple[Child, WithheldConfi
     assert os.sched_getaffinity(child.pid) == {core}
 
 
+PARENT = """
+import os, signal, sys
+from sefa_edge.edge.ipc.process import Child, ChildSpec
+from sefa_edge.edge.tools.bench_loop.servos import ServosConfig
+config = ServosConfig(arm="so101_sim", port=sys.argv[1]).model_dump_json()
+child = Child(ChildSpec("simulated servos", "sefa_edge.edge.tools.bench_loop.servos", config, ()))
+print(child.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_child_whose_parent_dies_while_it_starts_ends(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", PARENT, str(tmp_path / "arm")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    child = Path("/proc", done.stdout.strip(), "cmdline")
+    give_up_s = time.monotonic() + PATIENCE_S
+    while child.exists() and b"bench_loop.servos" in child.read_bytes():
+        assert time.monotonic() < give_up_s
+        time.sleep(0.05)
+
+
 def test_no_descriptor_is_left_open() -> None:
     before = os.listdir("/proc/self/fd")
     withheld = WithheldConfig("{}")
