@@ -135,6 +135,7 @@ def one_line(capsys: pytest.CaptureFixture[str], words: list[str]) -> str:
     return error
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("option", OPTIONS, ids=str)
 def test_text_that_is_not_a_number_is_refused(option: Option, capsys: pytest.CaptureFixture[str]) -> None:
     for word in NO_NUMBERS:
@@ -143,6 +144,7 @@ def test_text_that_is_not_a_number_is_refused(option: Option, capsys: pytest.Cap
         assert option.quantity.range_text() in error, word
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("option", OPTIONS, ids=str)
 def test_a_number_out_of_range_is_refused(option: Option, capsys: pytest.CaptureFixture[str]) -> None:
     negatives_allowed = option.quantity.lowest < 0

@@ -88,6 +88,7 @@ def test_a_closed_terminal_and_a_dead_control_process(on_terminal: Watched) -> N
     assert "arm parked and released" in report["ending"]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("frozen", ["not read", "Ctrl-S"])
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_frozen_terminal_holds_nobody_up(on_terminal: Watched, frozen: str, number: int, exit_code: int) -> None:

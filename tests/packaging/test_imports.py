@@ -94,6 +94,7 @@ def test_contracts_are_kept() -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("home", "line"),
     [

@@ -121,6 +121,7 @@ def misfit(engine: Path, folder: Path, spoil: Callable[[Card], None]) -> Path:
     return copy
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("misfitting", MISFITS)
 @pytest.mark.parametrize("command", COMMANDS)

@@ -155,6 +155,7 @@ def sefa_edge(*words: str) -> list[str]:
     return [sys.executable, "-m", "sefa_edge", *words]
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("redirection", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-", "1>&- 2>&-"])
 @pytest.mark.parametrize("words", [("--help",), ("inspect", "absent.onnx"), ("arm", "status", "--port", "/dev/null")])

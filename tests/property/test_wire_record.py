@@ -81,6 +81,7 @@ def test_a_record_comes_back_from_json(cls: type, data: st.DataObject) -> None:
     assert set(json.loads(content)) == set(schema_of(cls)["properties"])  # type: ignore[call-overload]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("cls", RECORDS)
 @given(data=st.data())
 @settings(max_examples=40)
@@ -122,6 +123,7 @@ def places_in(content: object) -> list[tuple[Any, Any]]:
     return [place for key, value in inner for place in ((content, key), *places_in(value))]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("cls", MESSAGES)
 @given(data=st.data())
 @settings(max_examples=60)

@@ -323,6 +323,7 @@ def test_empty_and_cut_parts_are_skipped_and_the_cut_ones_counted(serve: StartSe
     assert source.damage.pictures > 0
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [None, b""], ids=["sizes", "no sizes"])
 def test_a_stream_of_only_truncated_pictures_reports_it(

@@ -167,6 +167,7 @@ CASES = (
 )
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_each_is_one_clear_line(tmp_path: Path, make_reach_engine: EngineMaker, case: str) -> None:

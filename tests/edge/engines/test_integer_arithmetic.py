@@ -198,6 +198,7 @@ def test_an_engine_opens_where_it_is_right_and_is_refused_elsewhere(
         open_engine(old).close()
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.skipif(EMULATOR is None, reason="needs qemu-x86_64 (Debian: qemu-user)")
 def test_the_same_on_an_emulated_processor_without_vnni(tmp_path: Path, reach_engine: Path) -> None:

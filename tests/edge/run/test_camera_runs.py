@@ -41,6 +41,7 @@ def run(folder: Path, engine: Path, *arguments: str) -> subprocess.CompletedProc
     )
 
 
+@pytest.mark.once
 @pytest.mark.sim
 def test_an_engine_with_two_cameras(tmp_path: Path, two_camera_engine: Path) -> None:
     done = run(tmp_path, two_camera_engine, "--seconds", "1", "--max-skew-ms", "500", "--max-frame-age-ms", "5000")

@@ -111,6 +111,7 @@ def run(made: RunPlan, row: ProcessRow, screen: Screen, monkeypatch: pytest.Monk
     return ending.exit_code, f"{screen.getvalue()}{ending.message}"
 
 
+@pytest.mark.once
 @pytest.mark.sim
 def test_a_process_is_added_by_one_row(tmp_path: Path, reach_engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     row = spectator(tmp_path / "frames", tmp_path / "never")
@@ -122,6 +123,7 @@ def test_a_process_is_added_by_one_row(tmp_path: Path, reach_engine: Path, monke
         os.kill(pid, 0)
 
 
+@pytest.mark.once
 @pytest.mark.sim
 @pytest.mark.parametrize(("death", "exit_code"), [(Death.FAULT, 3), (Death.NOTE, 0)])
 def test_the_end_of_an_added_process_means_what_its_row_says(

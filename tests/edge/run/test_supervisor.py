@@ -152,6 +152,7 @@ def test_a_whole_run(tmp_path: Path, reach_engine: Path) -> None:
     assert list(tmp_path.glob("sefa-edge-*")) == []
 
 
+@pytest.mark.once
 @pytest.mark.sim
 def test_a_real_arm_is_run_with_the_same_arguments(tmp_path: Path, reach_engine: Path) -> None:
     """The simulated world in the role of a real arm and a real camera: a port, a profile file, a picture source."""
@@ -173,6 +174,7 @@ def test_a_real_arm_is_run_with_the_same_arguments(tmp_path: Path, reach_engine:
     assert read_picture(tmp_path / "run.png").shape[2] == 3
 
 
+@pytest.mark.once
 @pytest.mark.sim
 def test_a_run_as_a_video(tmp_path: Path, reach_engine: Path) -> None:
     command = [sys.executable, "-m", "sefa_edge", "run", "--engine", str(reach_engine), "--seconds", "1"]

@@ -229,6 +229,7 @@ def servos() -> Iterator[Path]:
         yield port
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_a_real_arm_is_measured_and_never_energised(tmp_path: Path) -> None:
     report, picture = tmp_path / "bench.json", tmp_path / "bench.png"
@@ -257,6 +258,7 @@ def test_a_real_arm_is_measured_and_never_energised(tmp_path: Path) -> None:
     assert "control loop" in done.stdout
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     environment = os.environ | {"TMPDIR": str(tmp_path)}

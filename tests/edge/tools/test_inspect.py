@@ -118,6 +118,7 @@ def test_reports_a_card_of_another_file(tmp_path: Path) -> None:
     assert "schema_version: this key is missing" in text
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize(("content", "words"), [(PLAN, "TensorRT 10.3.0.30"), (RTX_PLAN, "TensorRT-RTX 1.7.1.116")])
 def test_shows_the_version_of_a_plan(tmp_path: Path, content: bytes, words: str) -> None:
@@ -212,6 +213,7 @@ def test_refuses_a_damaged_checkpoint(tmp_path: Path, content: str, words: str) 
     assert (done.returncode, words in done.stderr) == (2, True)
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("path", ["/dev/null", "/dev/zero", "pipe", "nowhere", ".", "text", "empty", "deep", "cut"])
 def test_unknown_files_are_one_clear_line(tmp_path: Path, path: str) -> None:

@@ -13,6 +13,7 @@ from sefa_edge.profiles.latency.report import load_report
 SEFA_EDGE = str(Path(sys.executable).with_name("sefa-edge"))
 
 
+@pytest.mark.once
 @pytest.mark.sim
 def test_profile_of_the_simulated_arm(reach_engine: Path, tmp_path: Path) -> None:
     command = [

@@ -59,6 +59,7 @@ def write_profile(folder: Path, bus: str) -> Path:
     return path
 
 
+@pytest.mark.once
 @pytest.mark.sim
 def test_a_bus_of_another_distribution_takes_part_in_a_run(site: Path, tmp_path: Path, reach_engine: Path) -> None:
     profile = write_profile(tmp_path, "bus: {kind: outside, settings: {channel: 3}}\n")

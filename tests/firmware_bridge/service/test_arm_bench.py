@@ -291,6 +291,7 @@ def test_a_port_that_another_process_has_is_refused_with_its_name(
     assert hint == "hint: one program owns an arm; stop the other one"
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_a_run_and_the_bench_refuse_each_other(tmp_path: Path, reach_engine: Path, capsys: Captured) -> None:
     import numpy as np
@@ -317,6 +318,7 @@ def test_a_run_and_the_bench_refuse_each_other(tmp_path: Path, reach_engine: Pat
             assert running.returncode == 130
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("frozen", ["not read", "Ctrl-S"])
 @pytest.mark.parametrize("verb", ["park", "center"])

@@ -40,6 +40,7 @@ def _play_expert(world: World, seed: int) -> None:
             return
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("task", sorted(TASKS))
 def test_the_expert_succeeds(task: str) -> None:
     world = World(task)
