@@ -147,7 +147,7 @@ def plain(value: float) -> str:
 
 
 def seed_range(text: str) -> range:
-    """Argparse type for the seeds `A:B`, A to B - 1. Raises ArgumentTypeError if there are none, or too many."""
+    """Argparse type for the seeds `A:B`, A to B - 1. Raises ArgumentTypeError if the range is empty or too long."""
     first, _, last = text.partition(":")
     try:
         seeds = range(SEED.check(parse_whole(first)), SEED.check(parse_whole(last)))

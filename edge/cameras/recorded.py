@@ -72,7 +72,7 @@ class RecordedCamera:
 
 
 def _endless(run: RecordedRun, camera: str) -> Generator[Picture, None, None]:
-    """The pictures of a camera in an endless loop; ends at once when there are none."""
+    """The pictures of a camera in an endless loop. A recording without pictures yields nothing."""
     topic, found = picture_topic(camera), True
     while found:
         found = False

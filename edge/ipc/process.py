@@ -18,9 +18,9 @@ from pathlib import Path
 from sefa_edge.profiles import console
 from sefa_edge.profiles.errors import MissingError, SefaError
 from sefa_edge.profiles.exit_codes import ERRORS, ExitCode
+from sefa_edge.profiles.parent import die_with_parent
 from sefa_edge.profiles.units import NS_PER_S
 
-PR_SET_PDEATHSIG = 1
 STDERR_TAIL_BYTES = 16384
 STAT_STATE, STAT_START, STAT_TIMES = 3, 22, (14, 15)
 """Fields of /proc/PID/stat: the state, the start time, and the processor time used (user and system)."""
@@ -232,13 +232,6 @@ def started_ns() -> int:
     boot_s = int(fields[STAT_START - STAT_STATE]) / os.sysconf("SC_CLK_TCK")
     age_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - round(boot_s * NS_PER_S)
     return time.monotonic_ns() - age_ns
-
-
-def die_with_parent(parent_pid: int) -> None:
-    """Ask the kernel for SIGKILL when the parent dies. If it has died since it started this process: end now."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent_pid:
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _config_fd(config: str | WithheldConfig | None) -> int | None:

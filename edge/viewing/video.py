@@ -22,7 +22,7 @@ SpreadT = TypeVar("SpreadT")
 
 
 def write_video(path: Path, buffer: SampleBuffer[ContentT], draw: Draw[ContentT]) -> None:
-    """Draw and write all samples; writes nothing when there are none.
+    """Draw and write all samples. Without samples no file is written.
 
     Raises:
         MissingError: this OpenCV lacks the codec.

@@ -6,9 +6,7 @@ JSON on the descriptor FD; ends with the process PARENT. Standard output and err
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -28,13 +26,12 @@ from sefa_edge.export.plan.build_progress import BuildWatcher
 from sefa_edge.export.plan.tensorrt_builder import build_plan, describe_library, load_library
 from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.files import write_atomic
+from sefa_edge.profiles.parent import die_with_parent
 from sefa_edge.profiles.strict import StrictModel
-
-PR_SET_PDEATHSIG = 1
 
 
 def main() -> int:
-    _die_with_parent(int(sys.argv[2]))
+    die_with_parent(int(sys.argv[2]))  # otherwise an abandoned build would occupy the GPU for minutes
     with os.fdopen(int(sys.argv[1]), "wb", buffering=0) as events:
         request = REQUEST.validate_json(sys.stdin.buffer.read(MAX_LINE_BYTES))
         try:
@@ -61,13 +58,6 @@ def _answer(request: DescribeRequest | BuildRequest, events: BinaryIO) -> Librar
 
 def _send(events: BinaryIO, event: StrictModel) -> None:
     events.write(event.model_dump_json().encode() + b"\n")
-
-
-def _die_with_parent(parent: int) -> None:
-    """Otherwise an abandoned build would occupy the GPU for minutes."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it had already died
-        os._exit(1)
 
 
 if __name__ == "__main__":

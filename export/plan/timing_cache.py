@@ -25,7 +25,7 @@ def timing_cache_path(folder: Path, *key: str) -> Path:
 
 
 def read_timing_cache(path: Path) -> bytes:
-    """The stored times; empty if there are none, or the file is too large."""
+    """The stored times; empty if the file cannot be read or is too large."""
     try:
         return path.read_bytes() if path.stat().st_size <= MAX_BYTES else b""
     except OSError:

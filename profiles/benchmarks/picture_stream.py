@@ -12,8 +12,8 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from sefa_edge.edge.cameras.test_picture import PICTURES, draw_test_picture
-from sefa_edge.edge.ipc.process import die_with_parent
 from sefa_edge.edge.pictures import encode_jpeg
+from sefa_edge.profiles.parent import die_with_parent
 from sefa_edge.profiles.quantities import PICTURE_RATE_HZ
 from sefa_edge.profiles.units import NS_PER_S, period_ns
 

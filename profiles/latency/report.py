@@ -93,7 +93,7 @@ class LatencyReport(StrictModel):
 def summarise(
     samples_ns: np.ndarray, *, key: str, title: str, process: str, meaning: str, budget_ns: int | None = None
 ) -> StageReport:
-    """The report of one stage from int64[N] durations, N >= 1. Raises ValueError if there are none."""
+    """The report of one stage from int64[N] durations, N >= 1. Raises ValueError if N = 0."""
     bins = duration_bins(samples_ns, BINS_AT_MOST) if samples_ns.size else []
     return StageReport(
         key=key,

@@ -213,7 +213,7 @@ def _require_protection(comparison: Comparison) -> None:
 
 
 def _sentence(begin: str, differences: Sequence[Difference], joints: int, end: str) -> str:
-    """One line of at most TEXT_BYTES for all differences; empty if there are none."""
+    """All differences on one line of at most TEXT_BYTES; empty if nothing differs."""
     if not differences:
         return ""
     pieces = [f"{text} ({_joint_text(servos, joints)})" for text, servos in by_text(differences).items()]
