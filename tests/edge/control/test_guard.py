@@ -113,6 +113,15 @@ ROWS = {
     "load backwards": Row(Fault.OVERLOADED, measured(load_pct=-80), measured(load_pct=-80.1), 100),
     "low supply": Row(Fault.SUPPLY_VOLTAGE, supplied(4500), supplied(4400), 20, 0),
     "high supply": Row(Fault.SUPPLY_VOLTAGE, supplied(8400), supplied(8500), 20, 0),
+    "low supply with the voltage bit": Row(
+        Fault.SUPPLY_VOLTAGE,
+        supplied(4500),
+        situation(
+            Mode.HOLD, reading=reading(supply_mv=4400, status_bits=np.full(JOINTS, StatusBits.VOLTAGE, np.uint8))
+        ),
+        20,
+        0,
+    ),
     "status": Row(Fault.SERVO_STATUS, measured(status_bits=0), measured(status_bits=1), 10),
     "high status bit": Row(Fault.SERVO_STATUS, measured(status_bits=0), measured(status_bits=128), 10),
     "overload bit": Row(Fault.SERVO_STATUS, measured(status_bits=0), measured(status_bits=OVERLOAD), 10),

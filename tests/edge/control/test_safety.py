@@ -57,6 +57,12 @@ def test_each_clipped_joint_sets_its_own_bit() -> None:
     assert bits(np.array([True, False, True] + [False] * 28 + [True])) == 1 << 31 | 0b101
 
 
+def test_repeating_the_last_step_continues_at_its_speed() -> None:
+    continued = Commanded(0, np.array([1.0, 50.0]), np.array([0.5, -0.25])).continued(ENVELOPE)
+    np.testing.assert_allclose(continued.joint_deg, [1.5, 49.75])
+    np.testing.assert_allclose(continued.velocity_deg_s, [50.0, -25.0])
+
+
 def test_speed_builds_up_holds_and_comes_down_again() -> None:
     commanded, steps = STANDING, []
     for _ in range(60):
