@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
 import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -27,29 +29,35 @@ def package() -> Package:
     """Where a registry package of this version lies, unpacked."""
     if platform.machine() != "x86_64":
         pytest.skip("these packages are for x86_64")
-    return _unpacked
+
+    def unpacked(name: str, version: str) -> Path:
+        with _filling_cache():
+            return _unpacked(name, version)
+
+    return unpacked
 
 
 @pytest.fixture(scope="session")
 def rtx(package: Package) -> Path:
     """A folder for PYTHONPATH with TensorRT-RTX: parser, compiler and bindings."""
     site = CACHE / f"rtx-{RTX[0][1]}-cp{sys.version_info[0]}{sys.version_info[1]}"
-    if not site.exists():
-        partial = site.with_name(site.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        for name, version in RTX:
-            shutil.copytree(package(name, version), partial, dirs_exist_ok=True, copy_function=os.link)
-        partial.replace(site)
+    folders = [package(name, version) for name, version in RTX]
+    with _filling_cache():
+        if not site.exists():
+            partial = site.with_name(site.name + ".partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            for folder in folders:
+                shutil.copytree(folder, partial, dirs_exist_ok=True, copy_function=os.link)
+            partial.replace(site)
     return site
 
 
 @pytest.fixture(scope="session")
-def stub_libraries() -> Callable[[int], Path]:
+def stub_libraries(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
     """A folder of stub libraries with the soname of a major version."""
 
     def build(major: int) -> Path:
-        folder = CACHE / "stubs" / str(major)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = tmp_path_factory.mktemp(f"stubs-{major}-")
         for name in STUB_LIBRARIES:
             _compile(HERE / "stub_libraries.c", folder / f"lib{name}.so.{major}")
         return folder
@@ -71,6 +79,15 @@ def stand_in_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     library = tmp_path_factory.mktemp("driver") / "libcuda.so.1"
     _compile(ROOT / "tests/rigs/stub_libcuda.c", library)
     return library
+
+
+@contextmanager
+def _filling_cache() -> Iterator[None]:
+    """Only one of the workers of a test run downloads and unpacks."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _unpacked(name: str, version: str) -> Path:
