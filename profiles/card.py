@@ -30,9 +30,9 @@ from sefa_edge.profiles.quantities import (
     Steps,
     Whole,
     WorkspaceMib,
-    shown,
 )
 from sefa_edge.profiles.schema import JointUnit
+from sefa_edge.profiles.shown import shown
 from sefa_edge.profiles.strict import StrictModel, parse_json
 
 Size = Annotated[int, Whole("a size", 1, 2048)]

@@ -9,7 +9,8 @@ from pathlib import Path
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.file_kinds import HEAD_BYTES, seems_to_be
 from sefa_edge.profiles.files import read_bounded
-from sefa_edge.profiles.quantities import NumberError, parse_real, parse_whole, shown
+from sefa_edge.profiles.quantities import NumberError, parse_real, parse_whole
+from sefa_edge.profiles.shown import shown
 
 MAX_DEPTH = 32
 BYTE_ORDER_MARK = "\ufeff"

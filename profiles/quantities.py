@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, NoReturn, TypeAlias
 
+from sefa_edge.profiles.shown import shown
+
 if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
@@ -18,7 +20,6 @@ MAX_DIGITS = 20
 """Enough for every 64-bit integer."""
 MAX_CHARACTERS = 320
 """Longer decimal numbers are refused. Programs write up to 17 digits, and zeros before them for small numbers."""
-SHOWN_CHARACTERS = 24
 NUMBER_PROBLEM = "number"
 """Type of these errors in pydantic's error lists."""
 
@@ -45,20 +46,6 @@ def parse_real(text: str) -> float:
     if not math.isfinite(value):
         raise NumberError(f"{shown(text)} is too large for a number")
     return value
-
-
-def shown(value: object) -> str:
-    """A value from outside, short and printable, for a message."""
-    if isinstance(value, int) and value.bit_length() > 128:
-        return "a number of over 38 digits"
-    if isinstance(value, (list, tuple, dict)):
-        return "a list" if isinstance(value, (list, tuple)) else "an object"
-    if value is None or isinstance(value, bool):
-        return {None: "nothing", True: "true", False: "false"}[value]
-    text = value if isinstance(value, str) else repr(value)
-    clean = "".join(letter if letter.isprintable() else "?" for letter in text[:SHOWN_CHARACTERS])
-    cut = f"… ({len(text)} characters)" if len(text) > SHOWN_CHARACTERS else ""
-    return f"'{clean}'{cut}" if isinstance(value, str) else clean + cut
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import read_bounded
-from sefa_edge.profiles.quantities import NumberError, parse_real, parse_whole, shown
+from sefa_edge.profiles.quantities import NumberError, parse_real, parse_whole
+from sefa_edge.profiles.shown import shown
 
 if TYPE_CHECKING:
     from yaml.events import Event, ScalarEvent

@@ -16,7 +16,7 @@ from sefa_edge.profiles import console
 from sefa_edge.profiles.errors import InputError, MissingError, SefaError
 from sefa_edge.profiles.exit_codes import MEANINGS, of_signal
 from sefa_edge.profiles.files import ROOM_HINT
-from sefa_edge.profiles.quantities import shown
+from sefa_edge.profiles.shown import shown
 from sefa_edge.profiles.stopping import STOPPING
 from sefa_edge.stopping import stopped_by, unwind_when_stopped
 

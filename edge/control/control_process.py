@@ -47,7 +47,7 @@ from pydantic import Field
 from sefa_edge.edge.control.arming import Arming
 from sefa_edge.edge.control.chunks import ChunkPlayer
 from sefa_edge.edge.control.clock import Clock, MonotonicClock, Pacer
-from sefa_edge.edge.control.control_tap import ArmTap, PatientSink, Sink, TappedLinks
+from sefa_edge.edge.control.control_tap import ArmTap, TappedLinks
 from sefa_edge.edge.control.final_record import NOTHING_HOLDS, EndContext, final_record, not_started, rescue_not_started
 from sefa_edge.edge.control.handover_settings import HandOver
 from sefa_edge.edge.control.links import Links, ProcessLinks
@@ -59,6 +59,7 @@ from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.process import read_config
 from sefa_edge.edge.ipc.record_header import RecordError
 from sefa_edge.edge.ipc.records import ArmOpened, Final, Privilege, Ready, names_of, one_line
+from sefa_edge.edge.ipc.sinks import PatientSink, Sink
 from sefa_edge.edge.ipc.transport import Channel, ChannelClosed
 from sefa_edge.edge.ipc.vocabulary import Mode
 from sefa_edge.edge.ipc.wire_record import unpack_fields

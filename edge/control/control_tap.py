@@ -1,22 +1,18 @@
 """Taps the control loop on both sides, arm and links, and sends one record per tick to the recorder.
 
-The loop does not know. A record that the recorder is too slow for waits in a short queue; when that is full it is
-lost and counted. Replay uses the same taps, on the recorded arm, so that both write the same records.
+The loop does not know. Replay uses the same taps, on the recorded arm, so that both write the same records.
 """
 
 from __future__ import annotations
 
-import select
-import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from sefa_edge.edge.control.links import Links
 from sefa_edge.edge.ipc.policy_records import ActionChunk
 from sefa_edge.edge.ipc.records import NONE_NS, TickReport, names_of
+from sefa_edge.edge.ipc.sinks import Sink
 from sefa_edge.edge.ipc.tick_trace import MAX_ENTRIES, Answer, ArmCall, Operation, TickTrace
-from sefa_edge.edge.ipc.transport import MAX_RECORD_BYTES, Channel, ChannelClosed
 from sefa_edge.edge.ipc.vocabulary import Event
 from sefa_edge.firmware_bridge.host.arm import Arm
 from sefa_edge.firmware_bridge.host.arm_identity import ArmIdentity
@@ -31,61 +27,8 @@ from sefa_edge.firmware_bridge.host.errors import (
 )
 from sefa_edge.firmware_bridge.host.messages import HeldCommand, JointGoal, JointState, Preparation, TorqueReading
 from sefa_edge.profiles.errors import SefaError
-from sefa_edge.profiles.units import s_to_ns
-
-WAITING_RECORDS = 500
-"""Five seconds of ticks, half a megabyte."""
-
-FLUSH_RECORDS = 4
-"""How many waiting records are handed over in one tick, at most."""
-
-POLL_MS = 50
 
 T = TypeVar("T")
-
-
-class Sink(Protocol):
-    """Takes records and never waits."""
-
-    def put(self, record: bytes) -> None: ...
-
-
-class PatientSink:
-    """A channel to a reader that may pause for some seconds; once it is gone, records are dropped."""
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel: Channel | None = channel
-        self._waiting: deque[bytes] = deque(maxlen=WAITING_RECORDS)  # the oldest goes; a reader sees the gap
-
-    def put(self, record: bytes) -> None:
-        if self._channel is not None and len(record) <= MAX_RECORD_BYTES:
-            self._waiting.append(record)
-            self._flush(FLUSH_RECORDS)
-
-    def finish(self, patience_s: float) -> None:
-        """At the end, when waiting harms nothing: send what is left, for at most `patience_s`."""
-        poller = select.poll()
-        give_up_ns = time.monotonic_ns() + s_to_ns(patience_s)
-        if self._channel is not None:
-            poller.register(self._channel, select.POLLOUT)
-        while self._waiting and time.monotonic_ns() < give_up_ns:
-            poller.poll(POLL_MS)
-            self._flush(WAITING_RECORDS)
-
-    def _flush(self, records: int) -> None:
-        try:
-            for _ in range(min(records, len(self._waiting))):
-                if self._channel is None or not self._channel.send(self._waiting[0]):
-                    return
-                self._waiting.popleft()
-        except ChannelClosed:
-            self.close()
-
-    def close(self) -> None:
-        if self._channel is not None:
-            self._channel.close()
-            self._channel = None
-        self._waiting.clear()
 
 
 class ArmTap:

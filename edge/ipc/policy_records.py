@@ -1,7 +1,5 @@
 """Records that the policy process sends and takes, besides joints (edge/ipc/records.py)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated

@@ -1,7 +1,5 @@
 """All that went into one tick of control and all that came out, as one record: control -> recorder."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated

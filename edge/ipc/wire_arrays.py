@@ -12,7 +12,7 @@ import numpy as np
 
 from sefa_edge.edge.ipc.record_header import RecordError
 from sefa_edge.edge.ipc.wire_values import Dims, JsonMismatch, Schema, entries, range_of
-from sefa_edge.profiles.quantities import shown
+from sefa_edge.profiles.shown import shown
 from sefa_edge.profiles.wire_types import Array
 
 

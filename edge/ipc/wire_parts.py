@@ -37,8 +37,8 @@ class FixedPart:
     """
 
     def __init__(self, codecs: Mapping[str, FixedCodec]) -> None:
-        single = [name for name, codec in codecs.items() if codec.count is None]
-        tuples = [name for name, codec in codecs.items() if codec.count is not None]
+        single = [name for name, codec in codecs.items() if codec.length is None]
+        tuples = [name for name, codec in codecs.items() if codec.length is not None]
         self.names = (*single, *tuples)
         self.codes = "".join(codecs[name].code for name in self.names)
         self.struct_values = _struct_values(codecs, self.names)
@@ -49,7 +49,9 @@ def _struct_values(codecs: Mapping[str, FixedCodec], names: Sequence[str]) -> Ca
     """A function from a record to what goes into the struct."""
     convert = {f"convert_{name}": codecs[name].to_struct for name in names}
     values = (
-        f"convert_{name}(record.{name})" if codecs[name].to_struct else f"{'*' * bool(codecs[name].count)}record.{name}"
+        f"convert_{name}(record.{name})"
+        if codecs[name].to_struct
+        else f"{'*' * bool(codecs[name].length)}record.{name}"
         for name in names
     )
     return eval(f"lambda record: ({''.join(value + ', ' for value in values)})", convert)
@@ -61,10 +63,10 @@ def _field_values(codecs: Mapping[str, FixedCodec], names: Sequence[str]) -> Cal
     arguments: list[str] = []
     values: list[str] = []
     for name in names:
-        count, place = codecs[name].count, len(arguments)
-        entries = [f"value_{place + index}" for index in range(1 if count is None else count)]
+        length, place = codecs[name].length, len(arguments)
+        entries = [f"value_{place + index}" for index in range(1 if length is None else length)]
         arguments += entries
-        if count is not None:
+        if length is not None:
             values.append(f"({''.join(entry + ', ' for entry in entries)})")
         else:
             values.append(f"convert_{name}({entries[0]})" if codecs[name].from_struct else entries[0])

@@ -45,7 +45,7 @@ from sefa_edge.edge.ipc.wire_values import (
     string,
     whole,
 )
-from sefa_edge.profiles.quantities import shown
+from sefa_edge.profiles.shown import shown
 from sefa_edge.profiles.wire_types import Among, Array, Blob, Many, Scalar, Text
 
 RecordT = TypeVar("RecordT", bound="WireRecord")
@@ -137,7 +137,7 @@ class Layout:
     """The fields of a dataclass, as a Codec."""
 
     def __init__(self, cls: type) -> None:
-        hints = get_type_hints(cls, include_extras=True)
+        hints = _hints(cls)
         codecs = {field.name: _codec_for(f"{cls.__name__}.{field.name}", hints[field.name]) for field in fields(cls)}
         self._cls, self._codecs = cls, codecs
         self._optional = {f.name for f in fields(cls) if f.default is not MISSING or f.default_factory is not MISSING}
@@ -273,6 +273,14 @@ def unpack_fields(cls: type[ClassT], raw: bytes) -> ClassT:
     if end != len(raw):
         raise RecordError(f"{len(raw)} bytes, expected {end}")
     return value
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    """Annotations of the fields. Modules of records keep them as objects: to evaluate texts takes half of an import."""
+    hints = cls.__annotations__
+    if any(isinstance(hint, str) for hint in hints.values()):
+        return get_type_hints(cls, include_extras=True)
+    return hints
 
 
 def _codec_for(place: str, hint: Any) -> FixedCodec | Codec:

@@ -10,14 +10,13 @@ import base64
 import json
 import struct
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from enum import IntEnum, IntFlag
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
 from sefa_edge.edge.ipc.record_header import RecordError
-from sefa_edge.profiles.quantities import shown
+from sefa_edge.profiles.shown import shown
 from sefa_edge.profiles.wire_types import Blob, Scalar, Text
 
 Dims: TypeAlias = dict[str, int]
@@ -54,8 +53,7 @@ class Codec(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class FixedCodec:
+class FixedCodec(NamedTuple):
     """A value of fixed size, a part of a struct."""
 
     code: str
@@ -67,8 +65,8 @@ class FixedCodec:
     """Raises RecordError."""
     text: Callable[[Any], str] | None = None
     """As JSON; None: a whole number is its digits."""
-    count: int | None = None
-    """Entries of a tuple; None: it is a single value."""
+    length: int | None = None
+    """Of a tuple; None: it is a single value."""
 
 
 def whole(scalar: Scalar) -> FixedCodec:
@@ -153,7 +151,7 @@ def numbers(scalar: Scalar, count: int) -> FixedCodec:
         {"type": "array", "items": number.schema},
         read,
         text=lambda value: repr(list(value)).replace(" ", ""),
-        count=count,
+        length=count,
     )
 
 

@@ -21,7 +21,6 @@ from pydantic import Field
 
 from sefa_edge.edge.cameras.camera import Frame
 from sefa_edge.edge.cameras.watch import DEFAULT_MAX_SKEW_MS, CameraWatch, Patience, WatchLimits
-from sefa_edge.edge.control.control_tap import PatientSink
 from sefa_edge.edge.engines.engine import Engine, EngineOptions
 from sefa_edge.edge.engines.opening import open_engine
 from sefa_edge.edge.ipc.faults import FAULTS, Fault
@@ -37,6 +36,7 @@ from sefa_edge.edge.ipc.policy_records import (
 from sefa_edge.edge.ipc.process import child_main, trim_heap
 from sefa_edge.edge.ipc.records import JointSample
 from sefa_edge.edge.ipc.ring_reader import RingInput, RingReader
+from sefa_edge.edge.ipc.sinks import PatientSink
 from sefa_edge.edge.ipc.transport import RING_SLOTS, Channel, ChannelClosed, FrameDescriptor
 from sefa_edge.edge.policy.inference_schedule import InferenceSchedule
 from sefa_edge.edge.policy.noise_modes import NoiseMode

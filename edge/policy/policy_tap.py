@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sefa_edge.edge.control.control_tap import Sink
 from sefa_edge.edge.engines.engine import Engine
 from sefa_edge.edge.ipc.policy_records import ActionChunk, FrameStamp, Inference
+from sefa_edge.edge.ipc.sinks import Sink
 from sefa_edge.edge.policy.policy import Observation
 from sefa_edge.profiles.card import PolicyCard
 

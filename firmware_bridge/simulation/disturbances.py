@@ -10,7 +10,8 @@ import random
 from dataclasses import asdict, dataclass, fields, replace
 
 from sefa_edge.profiles.errors import InputError
-from sefa_edge.profiles.quantities import FRACTION, SEED, NumberError, Quantity, Real, parse_real, parse_whole, shown
+from sefa_edge.profiles.quantities import FRACTION, SEED, NumberError, Quantity, Real, parse_real, parse_whole
+from sefa_edge.profiles.shown import shown
 from sefa_edge.profiles.units import ms_to_ns
 
 QUANTITIES: dict[str, Quantity] = {"late_ms": Real("a time", 0.0, 1000.0, "ms"), "seed": SEED}

@@ -16,9 +16,9 @@ import numpy as np
 
 from sefa_edge.edge.control.clock import ManualClock, MonotonicClock, Pacer
 from sefa_edge.edge.control.control_process import ControlConfig, Surroundings, build_loop, control_period_ns
-from sefa_edge.edge.control.control_tap import PatientSink
 from sefa_edge.edge.control.links import ProcessLinks
 from sefa_edge.edge.ipc.records import ControlCommand
+from sefa_edge.edge.ipc.sinks import PatientSink
 from sefa_edge.edge.ipc.transport import channel_pair
 from sefa_edge.edge.ipc.vocabulary import Command
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant

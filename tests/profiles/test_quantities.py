@@ -19,8 +19,9 @@ from sefa_edge.profiles.card import PolicyCard, card_path, load_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.json_text import MAX_DEPTH, JsonError, parse_json_text, read_json
 from sefa_edge.profiles.latency.report import LatencyReport
-from sefa_edge.profiles.quantities import NumberError, Real, Whole, parse_real, parse_whole, seed_range, shown
+from sefa_edge.profiles.quantities import NumberError, Real, Whole, parse_real, parse_whole, seed_range
 from sefa_edge.profiles.schema import ArmProfile
+from sefa_edge.profiles.shown import shown
 from sefa_edge.profiles.verification import VerificationReport
 from sefa_edge.profiles.yaml_text import YamlError, parse_yaml_text
 from tests.gpu.gpu_report import GpuReport

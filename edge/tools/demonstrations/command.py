@@ -26,7 +26,8 @@ from sefa_edge.firmware_bridge.simulation.world import JOINTS, PHYSICS_STEP_S, W
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import path_argument
 from sefa_edge.profiles.progress import Progress
-from sefa_edge.profiles.quantities import SEED, Real, Whole, shown
+from sefa_edge.profiles.quantities import SEED, Real, Whole
+from sefa_edge.profiles.shown import shown
 
 EPISODES = Whole("a number of episodes", 1, 100_000)
 SIZE = Whole("a size", 16, 640, "pixels")
