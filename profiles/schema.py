@@ -11,25 +11,30 @@ import numpy as np
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from typing_extensions import Self
 
+from sefa_edge.profiles.ceilings import above, ceilings_of, milliseconds
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.problems import TAG_MARK
-from sefa_edge.profiles.quantities import ControlRateHz, Int64, PositionDeg, Positive, Real, SomeMilliseconds, Whole
+from sefa_edge.profiles.quantities import ControlRateHz, Int64, PositionDeg, Real, Whole
+from sefa_edge.profiles.safety_profile import STATUS_OVERLOAD, SUPPLY_RANGES_MV, PlannedVelocity, SafetyProfile
 from sefa_edge.profiles.servo_models import STS3215, USABLE_NAMES
 from sefa_edge.profiles.servo_settings import ServoSettings
 from sefa_edge.profiles.strict import StrictModel
-from sefa_edge.profiles.units import ms_to_ns
+from sefa_edge.profiles.units import SERVO_TICKS_PER_TURN, ms_to_ns
 
 Ticks = Annotated[int, Whole("a position", 0, 4095, "ticks")]
 Velocity = Annotated[float, Real("a velocity", 0.0, 10_000.0, "units/s", above_lowest=True)]
 Acceleration = Annotated[float, Real("an acceleration", 0.0, 1_000_000.0, "units/s2", above_lowest=True)]
 Milliamperes = Annotated[float, Real("a current", 0.0, 100_000.0, "mA", above_lowest=True)]
-Celsius = Annotated[float, Real("a temperature", 0.0, 200.0, "degrees Celsius", above_lowest=True)]
-LoadPercent = Annotated[float, Real("a load", 0.0, 1000.0, "%", above_lowest=True)]
+ErrorBudget = Annotated[float, Real("an error", 0.0, 5.0, "degrees", above_lowest=True)]
+SuccessPoints = Annotated[float, Real("a loss of success", 0.0, 20.0, "percentage points", above_lowest=True)]
+TrackingError = Annotated[float, Real("an error", 0.0, 45.0, "degrees", above_lowest=True)]
 
 
 JointUnit = Literal["degrees", "range_percent", "percent"]
 """Unit of a joint: degrees around the middle of its calibrated range; -100..100 over that range (what LeRobot calls
 `use_degrees` False, its default up to 0.4.3); 0..100 over it (grippers)."""
+
+WHOLE_TURN_DEG = 360.0
 
 UNIT_BOUNDS: dict[JointUnit, tuple[float, float]] = {"range_percent": (-100.0, 100.0), "percent": (0.0, 100.0)}
 """Bounds of a joint in percent."""
@@ -74,6 +79,10 @@ class JointProfile(StrictModel):
             raise ValueError(f"min_deg {self.min_deg} must be below max_deg {self.max_deg}")
         if self.range_min_ticks >= self.range_max_ticks:
             raise ValueError("range_min_ticks must be below range_max_ticks")
+        if self.max_deg - self.min_deg > WHOLE_TURN_DEG:
+            raise ValueError(
+                f"{self.min_deg}..{self.max_deg} is more than a whole turn, which no servo of an arm can make"
+            )
         lowest, highest = UNIT_BOUNDS.get(self.unit, (-math.inf, math.inf))
         if not lowest <= self.min_deg < self.max_deg <= highest:
             raise ValueError(
@@ -81,6 +90,14 @@ class JointProfile(StrictModel):
                 f"the range of a joint in {self.unit.replace('_', ' ')}"
             )
         return self
+
+    @property
+    def degrees_per_unit(self) -> float:
+        """Degrees that the servo turns per unit of the joint, by the nominal calibration."""
+        if self.unit == "degrees":
+            return 1.0
+        lowest, highest = UNIT_BOUNDS[self.unit]
+        return (self.range_max_ticks - self.range_min_ticks) * 360.0 / SERVO_TICKS_PER_TURN / (highest - lowest)
 
     @property
     def turns_freely(self) -> bool:
@@ -91,81 +108,14 @@ class JointProfile(StrictModel):
 class ActionErrorBudget(StrictModel):
     """How far an exported engine's actions may be from the network's: 99th percentile over all joints and steps."""
 
-    fp32_p99_deg: Positive = 0.005
-    fp16_p99_deg: Positive = 0.05
-    int8_p99_deg: Positive = 0.5
-    success_points: Positive = 2.0
+    fp32_p99_deg: ErrorBudget = 0.005
+    fp16_p99_deg: ErrorBudget = 0.05
+    int8_p99_deg: ErrorBudget = 0.5
+    success_points: SuccessPoints = 2.0
     """Percentage points of closed-loop success that may be lost, in addition to chance."""
 
     def p99_deg(self, precision: Literal["fp32", "fp16", "int8"]) -> float:
         return {"fp32": self.fp32_p99_deg, "fp16": self.fp16_p99_deg, "int8": self.int8_p99_deg}[precision]
-
-
-SUPPLY_RANGES_MV = {"7.4 V": (4500, 8400), "12 V": (9000, 13000)}
-"""Operating ranges of the two kinds of STS3215. A 7.4 V arm is sold with a 5 V supply and also runs on two cells; its
-servos report a fault outside 4.0 to 8.0 V (registers 15 and 14, which the maker may have changed)."""
-
-Volts = Literal["7.4 V", "12 V"]
-
-STATUS_VOLTAGE = 1 << 0
-"""Bit of an STS servo's status: its supply is outside registers 15 and 14."""
-
-STATUS_OVERLOAD = 1 << 5
-"""Bit of an STS servo's status: its load was above register 36 for the time of register 35; its torque is reduced."""
-
-
-class SafetyProfile(StrictModel):
-    """Conditions that end a run, other than limits of motion, and how the arm is parked afterwards.
-
-    A bad reading counts only after it has lasted for the given milliseconds without interruption; a single one may be
-    noise. The defaults are for STS3215 servos and act before the servo's own protection, which would drop the arm.
-    Register numbers are those of Feetech's memory table for STS servos.
-    """
-
-    warn_temperature_c: Celsius = 55.0
-    """Only prints a note on the terminal."""
-    max_temperature_c: Celsius = 65.0
-    """The servo switches its motor off at 70 (register 13)."""
-    temperature_ms: SomeMilliseconds = 1000.0
-    current_ms: SomeMilliseconds = 1000.0
-    """The servo cuts its motor after 2 s of over-current (register 38: 200 of 10 ms)."""
-    max_load_pct: LoadPercent = 80.0
-    """Share of the stall torque above which the servo starts its overload timer (register 36). Not checked for joints
-    in `percent`: a gripper is meant to be stopped by an object, and LeRobot halves its torque for that (register 16:
-    500 of 1000)."""
-    load_ms: SomeMilliseconds = 1000.0
-    """The servo reduces its torque to 20 % after 2 s (registers 35: 200 of 10 ms, and 34)."""
-    supply: Volts = "7.4 V"
-    """Key of SUPPLY_RANGES_MV. A wrong supply is detected before torque on, a voltage drop during the run."""
-    supply_ms: SomeMilliseconds = 200.0
-    status_ms: SomeMilliseconds = 100.0
-    """For status bits in the servos' answers; a voltage dip when motors start is shorter. Overload is not checked for
-    joints in `percent`: a gripper that holds for 2 s reports it, and then only grips with less torque."""
-    tracking_ms: SomeMilliseconds = 500.0
-    """How long a joint may lag by more than `tracking_error_deg` while a policy moves the arm."""
-    planned_tracking_ms: SomeMilliseconds = 30.0
-    """The same in a planned move, which joints can follow closely."""
-    first_chunk_ms: SomeMilliseconds = 5000.0
-    """How long a run waits, at rest, for its first action chunk; later ones have `goal_timeout_ms`."""
-    heartbeat_ms: SomeMilliseconds = 1000.0
-    """How long heartbeats of the supervisor may be missing; it sends one every 50 ms."""
-    settle_ms: SomeMilliseconds = 300.0
-    """Time for the joints to reach their goals after the end of a planned move."""
-    recovery_ms: SomeMilliseconds = 5000.0
-    """How long to wait, holding, for an arm whose port vanished."""
-    park_velocity_deg_s: Velocity = 60.0
-    park_timeout_ms: SomeMilliseconds = 5000.0
-    """Time beyond the planned end of the move to the park pose, after which the arm counts as obstructed."""
-    after_park: Literal["release", "hold"] = "release"
-    """At the park pose: torque off, or keep torque on, for an arm that would fall from its park pose."""
-    emergency_retry_ms: SomeMilliseconds = 30_000.0
-    """How long an emergency stop retries with a servo that answers but keeps its torque on."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.warn_temperature_c > self.max_temperature_c:
-            raise ValueError("warn_temperature_c must not be above max_temperature_c")
-        return self
 
 
 class FeetechBus(StrictModel):
@@ -210,11 +160,11 @@ class ArmProfile(StrictModel):
     bus: Bus
     """The bus that connects the arm."""
     control_rate_hz: ControlRateHz
-    goal_timeout_ms: SomeMilliseconds
+    goal_timeout_ms: Annotated[float, milliseconds(5000.0)]
     """Age at which the newest action chunk is no longer executed (hold, then park)."""
-    move_velocity_deg_s: Velocity
+    move_velocity_deg_s: PlannedVelocity
     """Speed of the planned move to the start pose."""
-    tracking_error_deg: Positive
+    tracking_error_deg: TrackingError
     """A joint that lags by more than this for longer than `safety` allows is obstructed."""
     safety: SafetyProfile = SafetyProfile()
     action_error_budget: ActionErrorBudget = ActionErrorBudget()
@@ -248,10 +198,24 @@ class ArmProfile(StrictModel):
             values = [getattr(joint, field) for joint in self.joints]
             if len(set(values)) != len(values):
                 raise ValueError(f"two joints have the same {field}")
+        for joint in self.joints:
+            if excess := self._above_ceiling(joint):
+                raise ValueError(f"{joint.name}: {excess}")
         for joint, settings in zip(self.joints, self.servo_settings(), strict=True):
             if contradiction := settings.contradiction():
                 raise ValueError(f"servo of {joint.name}: {contradiction}")
         return self
+
+    def _above_ceiling(self, joint: JointProfile) -> str:
+        """What exceeds the ceilings of the joint's servos, as text; empty: nothing does."""
+        ceilings, scale = ceilings_of(self.models_of(joint)), joint.degrees_per_unit
+        velocity, acceleration = joint.max_velocity_deg_s * scale, joint.max_acceleration_deg_s2 * scale
+        return (
+            above("max_velocity_deg_s", velocity, ceilings.velocity_deg_s, "deg/s")
+            or above("max_acceleration_deg_s2", acceleration, ceilings.acceleration_deg_s2, "deg/s2")
+            or above("max_current_ma", joint.max_current_ma, ceilings.current_ma, "mA")
+            or above("max_temperature_c", self.safety.max_temperature_c, ceilings.temperature_c, "degrees Celsius")
+        )
 
     @property
     def feetech(self) -> FeetechBus:

@@ -2,8 +2,9 @@
 
 Registers are those of Feetech's memory table for STS servos; "LeRobot" is the value that its SO follower writes on
 every connect, releases 0.4 to 0.6. Bounds are those of the registers: counts of 0 to 254 in one byte, 0 to 1000 per
-mille in two. A value between two counts is rounded to the nearest. Acceleration, time and speed (registers 41 to 47)
-are not among them: they are sent with every goal.
+mille in two. Bounds of what protects the servo after an overload are tighter: they are ceilings (profiles/ceilings.py).
+A value between two counts is rounded to the nearest. Acceleration, time and speed (registers 41 to 47) are not among
+them: they are sent with every goal.
 """
 
 from __future__ import annotations
@@ -14,10 +15,14 @@ from sefa_edge.profiles.quantities import Real, Whole
 from sefa_edge.profiles.strict import StrictModel
 
 Gain = Annotated[int, Whole("a gain", 0, 254)]
-Percent = Annotated[int, Whole("a share", 1, 100, "%")]
+OverloadPercent = Annotated[int, Whole("a share", 1, 80, "%")]
+ProtectivePercent = Annotated[int, Whole("a share", 1, 40, "%")]
 PercentInTenths = Annotated[float, Real("a share", 0.1, 100.0, "%")]
 Acceleration = Annotated[int, Whole("an acceleration", 0, 25_400, "ticks/s2", multiple_of=100)]
 Protection = Literal["voltage", "encoder", "temperature", "current", "overload"]
+
+NEEDED_PROTECTIONS: tuple[Protection, ...] = ("temperature", "overload")
+"""Faults in which every servo must unload its motor, whatever a profile says."""
 
 
 class ServoSettings(StrictModel):
@@ -41,11 +46,11 @@ class ServoSettings(StrictModel):
     protection_current_ma: Annotated[float, Real("a current", 6.5, 3321.5, "mA")] | None = None
     """Register 28, EEPROM, in steps of 6.5 mA: above it, the servo cuts its motor after the time of register 38.
     Factory 3250; LeRobot 1625 for a gripper."""
-    overload_torque_pct: Percent | None = None
+    overload_torque_pct: OverloadPercent | None = None
     """Register 36, EEPROM: load above which the overload timer runs. Factory 80; LeRobot 25 for a gripper."""
     protection_time_ms: Annotated[int, Whole("a time", 10, 2540, "ms", multiple_of=10)] | None = None
     """Register 35, EEPROM: how long an overload may last. Factory 2000."""
-    protective_torque_pct: Percent | None = None
+    protective_torque_pct: ProtectivePercent | None = None
     """Register 34, EEPROM: torque that remains after an overload. Factory 20."""
     unload_on: tuple[Protection, ...] | None = None
     """Register 19, EEPROM: faults in which the servo automatically unloads its motor. Factory 44: temperature, current,
@@ -67,6 +72,9 @@ class ServoSettings(StrictModel):
                 f"protective_torque_pct {self.protective_torque_pct} is above "
                 f"overload_torque_pct {self.overload_torque_pct}: an overload would never end"
             )
+        missing = [name for name in NEEDED_PROTECTIONS if self.unload_on is not None and name not in self.unload_on]
+        if missing:
+            return f"unload_on lacks {', '.join(missing)}: the servo could not protect itself"
         return ""
 
 

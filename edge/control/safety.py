@@ -34,7 +34,8 @@ from sefa_edge.edge.control.shaping import Setpoint
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.vocabulary import Mode
 from sefa_edge.firmware_bridge.host.messages import JointGoal, JointState
-from sefa_edge.profiles.schema import STATUS_VOLTAGE, HealthLimits, LimitTable
+from sefa_edge.profiles.safety_profile import STATUS_VOLTAGE
+from sefa_edge.profiles.schema import HealthLimits, LimitTable
 from sefa_edge.profiles.units import NS_PER_S
 
 CLIP_TOLERANCE_DEG = 1e-6

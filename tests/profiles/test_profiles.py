@@ -18,7 +18,8 @@ from sefa_edge.profiles.card import PolicyCard, load_card
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.files import MAX_BYTES, read_bounded, write_atomic
 from sefa_edge.profiles.progress import Progress
-from sefa_edge.profiles.schema import ArmProfile, JointProfile, SafetyProfile
+from sefa_edge.profiles.safety_profile import SafetyProfile
+from sefa_edge.profiles.schema import ArmProfile, JointProfile
 from sefa_edge.profiles.servo_models import MODELS, model_numbers, servo_model
 from sefa_edge.profiles.servo_settings import ServoSettings
 from sefa_edge.profiles.strict import parse_json

@@ -45,9 +45,9 @@ CHOICES = {
     "max_torque_pct": st.floats(0.1, 100),
     "torque_limit_pct": st.floats(0.1, 100),
     "protection_current_ma": st.floats(6.5, 3321.5),
-    "overload_torque_pct": st.integers(1, 100),
+    "overload_torque_pct": st.integers(1, 80),
     "protection_time_ms": st.integers(1, 254).map(lambda counts: 10 * counts),
-    "protective_torque_pct": st.integers(1, 100),
+    "protective_torque_pct": st.integers(1, 40),
     "unload_on": st.lists(st.sampled_from(PROTECTIONS), unique=True).map(tuple),
     "max_acceleration_ticks_s2": st.integers(0, 254).map(lambda counts: 100 * counts),
 }
