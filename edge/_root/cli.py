@@ -22,6 +22,7 @@ from sefa_edge.stopping import stopped_by, unwind_when_stopped
 
 COMMANDS = {
     "run": ("sefa_edge.edge.run.command", "run a policy on an arm, simulated or real"),
+    "stop": ("sefa_edge.edge.tools.stop.command", "stop a run from another terminal: park and release its arm"),
     "sim": ("sefa_edge.firmware_bridge.simulation.command", "start the simulated SO-101 world on its own"),
     "record": (
         "sefa_edge.edge.tools.demonstrations.command",

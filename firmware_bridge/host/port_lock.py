@@ -12,6 +12,7 @@ from sefa_edge.profiles.errors import MissingError
 
 LOCKS = Path("/proc/locks")
 PROCESSES = Path("/proc")
+DEVICES = Path("/dev")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +43,30 @@ def require_free(port: Path) -> None:
 def lock_holder(port: Path) -> int | None:
     """Process that holds the flock(2) on a device, from /proc/locks (proc(5)); None: not locked, or unknown."""
     status = _terminal(port)
+    return None if status is None else _holders().get(_place(status))
+
+
+def locked_ports() -> list[Path]:
+    """All terminals on which some process holds a flock(2): serial ports, and pseudo-terminals of simulated arms."""
+    holders = _holders()
+    terminals = [*sorted(DEVICES.glob("tty[A-Z]*")), *sorted(DEVICES.glob("pts/[0-9]*"))]
+    statuses = ((path, _terminal(path)) for path in terminals)
+    return [path for path, status in statuses if status is not None and _place(status) in holders]
+
+
+def _holders() -> dict[str, int]:
+    """Process id by device and inode, as /proc/locks writes them."""
     try:
         lines = LOCKS.read_text().splitlines()
     except OSError:
-        return None
-    if status is None:
-        return None
-    place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
-    for line in lines:
-        fields = line.split()  # 1: FLOCK ADVISORY WRITE 4711 00:18:5 0 EOF; a waiting one has one more, an arrow
-        if "FLOCK" in fields[1:2] and fields[-3] == place:
-            return int(fields[-4])
-    return None
+        return {}
+    # 1: FLOCK ADVISORY WRITE 4711 00:18:5 0 EOF; a waiting one has one more, an arrow
+    locks = [fields for line in lines if "FLOCK" in (fields := line.split())[1:2]]
+    return {fields[-3]: int(fields[-4]) for fields in locks}
+
+
+def _place(status: os.stat_result) -> str:
+    return f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
 
 
 def openers(port: Path) -> list[Holder]:

@@ -1,0 +1,1 @@
+"""`sefa-edge stop`: stops what moves an arm, from another terminal."""
