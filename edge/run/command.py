@@ -125,7 +125,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seconds",
         type=SECONDS.parse,
         metavar="S",
-        help="end after this time, counted from when the policy first moves the arm",
+        help="end after this time, counted from when the policy first moves the arm (default with a real arm: 60)",
     )
     parser.add_argument("--episode-seconds", type=SECONDS.parse, metavar="S", help="end an episode after this time")
     parser.add_argument(
@@ -168,8 +168,9 @@ def main(args: argparse.Namespace) -> int:
     line = StatusLine(sys.stderr)
     for note in (*check_calibration(plan), *check_cameras(plan)):
         line.say(note)
-    card = plan.card
-    line.say(f"engine {card.name} ({card.precision}, task {card.task}), arm {plan.arm_name}; Ctrl-C parks it")
+    card, total_s = plan.card, plan.schedule.total_s
+    end = "Ctrl-C parks it" if total_s is None else f"Ctrl-C or the end after {total_s:g} s parks it"
+    line.say(f"engine {card.name} ({card.precision}, task {card.task}), arm {plan.arm_name}; {end}")
     supervisor = Supervisor(plan, line)
     with supervisor.signals:  # a signal does not interrupt the report on how the run ended
         return _report(supervisor.run(), supervisor.summary, plan, args.json, line)

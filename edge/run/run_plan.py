@@ -33,6 +33,8 @@ from sefa_edge.profiles.simulated_arm import SIMULATED, arm_profile_name
 
 SIMULATED_EPISODES = 5
 REAL_EPISODE_S = 20.0
+REAL_TOTAL_S = 60.0
+"""A run on a real arm that nobody limits and nobody watches any more ends after this time."""
 NO_VIDEO = "none"
 VIDEO_SUFFIXES = (".png", ".mp4", ".webm", ".avi")
 _NAMED_CAMERA = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._-]*)=(.+)")
@@ -255,6 +257,7 @@ def _schedule(args: argparse.Namespace, card: PolicyCard, simulated: bool) -> Sc
         episode_s = episode_s or task_named(args.task or card.task).time_limit_s
         if episodes is None and args.seconds is None:
             episodes = SIMULATED_EPISODES
-    elif episodes is not None:
-        episode_s = episode_s or REAL_EPISODE_S
-    return Schedule(args.seed, episodes, episode_s, args.seconds)
+        return Schedule(args.seed, episodes, episode_s, args.seconds)
+    if episodes is not None:
+        return Schedule(args.seed, episodes, episode_s or REAL_EPISODE_S, None)
+    return Schedule(args.seed, None, episode_s, args.seconds or REAL_TOTAL_S)
