@@ -58,7 +58,7 @@ def listen() -> dict[str, object]:
     """Read one position; returns the error if it fails."""
     try:
         return {"position": arm.read_present_position(6)[0]}
-    except BaseException as error:  # rustypot panics with one that is not an Exception
+    except BaseException as error:  # a panic of rustypot is not an Exception
         return {"error": f"{type(error).__name__}: {error}"}
 
 

@@ -24,7 +24,7 @@ STATE_REGISTERS = {"position": (56, 2), "speed": (58, 2), "load": (60, 2), "volt
 
 
 class PatientPort(PortHandler):
-    """On a busy machine an answer may arrive late, and the SDK, which never purges, would take it for the next one."""
+    """Waits longer: replies may be late on a busy machine, and the SDK would take a late one for the next reply."""
 
     def setPacketTimeout(self, packet_length: int) -> None:
         self.packet_start_time = self.getCurrentTime()
@@ -92,7 +92,7 @@ def work() -> dict[str, object]:
 
 
 def wait_for(goals: dict[int, int]) -> dict[int, int]:
-    """Positions at last, by sync reads of 15 bytes."""
+    """The final positions, by sync reads of 15 bytes."""
     reader = GroupSyncRead(port, packet, STATE, 15)
     assert all(reader.addParam(servo_id) for servo_id in goals)
     give_up_s = time.monotonic() + PATIENCE_S
@@ -116,7 +116,7 @@ def listen() -> dict[str, object]:
 
 def speak() -> list[list[object]]:
     """One packet of every kind, each named by the call that creates the same one here."""
-    packet.ping(port, 3)  # asks for the model, too
+    packet.ping(port, 3)  # also asks for the model
     packet.read2ByteTxRx(port, 2, 56)
     packet.write1ByteTxRx(port, 4, TORQUE, 1)
     packet.write2ByteTxRx(port, 5, GOAL, 2100)

@@ -55,7 +55,7 @@ def test_the_makers_sdk_reads_moves_and_releases(stand: Stand) -> None:
     assert seen["torque"] == values(stand, reg.TORQUE_ENABLE) == [0] * 6
 
 
-def test_the_makers_sdk_cannot_cope_with_an_echo(stand: Stand) -> None:
+def test_the_makers_sdk_crashes_with_an_echo(stand: Stand) -> None:
     stand.bus.echoes = True
     assert stand.visit(*SCSERVO, "listen") == {"crash": "list index out of range"}
 
@@ -96,7 +96,7 @@ def test_rustypot_reads_moves_and_releases(stand: Stand) -> None:
 
 
 def test_rustypot_takes_an_echo_for_an_answer(stand: Stand) -> None:
-    """It returns an invalid position without an error: the reason why our own link detects echoes."""
+    """It returns an invalid position without an error, which is why our own link detects echoes."""
     truth = radians_of(stand.bus.servo(6).register(reg.PRESENT_POSITION))
     assert stand.visit(*RUSTYPOT, "listen")["position"] == pytest.approx(truth, abs=0.01)
     stand.bus.echoes = True
@@ -109,17 +109,17 @@ def test_rustypot_takes_an_echo_for_an_answer(stand: Stand) -> None:
 @pytest.mark.parametrize("client", vectors.SPEAKERS)
 def test_the_stored_vectors_are_what_a_client_sends(client: str) -> None:
     stored = json.loads(vectors.FILE.read_text())
-    found = vectors.overheard(client)
+    found = vectors.requests_of(client)
     assert [vector for vector in stored if vector["client"] == CLIENTS[client][0]] == found
 
 
 # -- feetech-cli ----------------------------------------------------------------------------------------------
 
 
-def feetech_cli(stand: Stand, *words: str) -> str:
+def feetech_cli(stand: Stand, *arguments: str) -> str:
     program = str(client_environment("feetech-cli") / "feetech-cli")
     line = ["--port", stand.port.path, "--baudrate", "1000000", "--timeout", "0.3", "--max-id", "7"]
-    return stand.run([program, *line, *words]).stdout
+    return stand.run([program, *line, *arguments]).stdout
 
 
 @pytest.mark.parametrize("echoes", [False, True])

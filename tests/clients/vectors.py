@@ -17,7 +17,7 @@ FILE = Path(__file__).parents[1] / "data" / "feetech_vectors.json"
 SPEAKERS = {"scservo": "scservo_client.py", "rustypot": "rustypot_client.py"}
 
 
-def overheard(client: str) -> list[dict[str, object]]:
+def requests_of(client: str) -> list[dict[str, object]]:
     """Each request of a client: its sender, the call that creates the same one here, its bytes."""
     with tempfile.TemporaryDirectory() as folder:
         stand = Stand(Path(folder) / "arm")
@@ -32,5 +32,5 @@ def overheard(client: str) -> list[dict[str, object]]:
 
 
 if __name__ == "__main__":
-    found = [vector for client in SPEAKERS for vector in overheard(client)]
+    found = [vector for client in SPEAKERS for vector in requests_of(client)]
     FILE.write_text("[\n" + ",\n".join(json.dumps(vector) for vector in found) + "\n]\n")

@@ -1,4 +1,4 @@
-"""Percentiles against their definition, those of a run against the exact ones, and bins."""
+"""Percentiles compared with their definition, those of a run compared with the exact ones, and bins."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_known_percentiles() -> None:
 
 @pytest.mark.slow
 @given(DURATIONS)
-def test_a_percentile_is_a_sample_that_its_share_does_not_exceed(durations: list[int]) -> None:
+def test_a_percentile_is_a_sample_that_its_share_of_the_samples_does_not_exceed(durations: list[int]) -> None:
     samples = np.array(durations, np.int64)
     result = percentiles(samples)
     for quantile, value in (

@@ -1,7 +1,7 @@
-"""Our uses of TensorRT, checked against the real bindings: `python api_use.py [--misspell] FILE...`.
+"""Our use of TensorRT, checked against the real bindings: `python api_use.py [--misspell] FILE...`.
 
 Run with the bindings on the path. Reads the sources with `ast` and follows the library's objects through them: a name
-leads to a class, a call to what the binding's own docstring says that it returns, an argument to the parameter of our
+leads to a class, a call to the return type in the binding's docstring, an argument to the parameter of our
 function. Reports as JSON what is used, and every use that this version of the library would refuse. With --misspell,
 each attribute is misspelt in turn, and the report lists those that were not noticed.
 """
@@ -27,7 +27,7 @@ FROM_FUNCTIONS = ("getattr", "hasattr", "setattr")
 
 @dataclass(frozen=True)
 class Known:
-    """What an expression is: the module, one of its classes, an object of one, a method; or a class of our own."""
+    """The kind of an expression: the module, one of its classes, an object of one, a method, or a class of our own."""
 
     kind: str  # module, class, object, method, own
     value: object
@@ -49,7 +49,9 @@ class Library:
         name = next(name for name in MODULES if importlib.util.find_spec(name))
         self.module = importlib.import_module(name)
         self.classes = {name: value for name, value in vars(self.module).items() if inspect.isclass(value)}
-        self.words = {word for cls in self.classes.values() for word in dir(cls) if "_" in word.strip("_")}
+        self.names_with_underscore = {
+            word for cls in self.classes.values() for word in dir(cls) if "_" in word.strip("_")
+        }
 
     def returned(self, signature: str | None) -> Known | None:
         """What a docstring's `-> tensorrt_bindings.tensorrt.ICudaEngine` is; None for plain Python values."""
@@ -66,7 +68,7 @@ class Checker(ast.NodeVisitor):
         nodes = list(ast.walk(tree))
         self.functions = {node.name: node for node in nodes if isinstance(node, ast.FunctionDef)}
         self.own = {node.name: node for node in nodes if isinstance(node, ast.ClassDef)}
-        self.own_words = {node.attr for node in nodes if isinstance(node, ast.Attribute) and _is_self(node.value)}
+        self.own_names = {node.attr for node in nodes if isinstance(node, ast.Attribute) and _is_self(node.value)}
         self.parameters: dict[tuple[str, str], Known] = {}
         self.returns: dict[str, Known] = {}
         self.fields: dict[tuple[str, str], Known] = {}
@@ -263,8 +265,12 @@ class Checker(ast.NodeVisitor):
         return None
 
     def unknown(self, node: ast.Attribute) -> None:
-        """A name of the library on an object of unknown type would not be checked."""
-        if node.attr in self.library.words and node.attr not in self.own_words and node.attr not in self.functions:
+        """Report a name of the library on an object of unknown type, which could not be checked."""
+        if (
+            node.attr in self.library.names_with_underscore
+            and node.attr not in self.own_names
+            and node.attr not in self.functions
+        ):
             self.problem(node, f"cannot tell what '{ast.unparse(node.value)}' of '.{node.attr}' is")
 
     def is_optional(self, owner: str, name: str) -> bool:

@@ -1,4 +1,4 @@
-/* libcuda.so.1 of an Orin, as far as profiles/gpu.py asks it. STUB_CUDA=no-device: cuInit fails as without a GPU;
+/* libcuda.so.1 of an Orin, with only the functions that profiles/gpu.py calls. STUB_CUDA=no-device: cuInit fails as without a GPU;
  * STUB_CUDA=hidden: there are no devices, as with an empty CUDA_VISIBLE_DEVICES. */
 #include <stdlib.h>
 #include <string.h>

@@ -352,7 +352,7 @@ def test_a_joint_that_is_knocked_while_it_is_written_is_noticed(
 def test_an_error_writing_the_file_says_which_numbers_the_servos_have(
     stand: Stand, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "lerobot").write_text("in the path_ticks")
+    (tmp_path / "lerobot").write_text("in the way")
     assert from_ranges(stand, "--write-eeprom") == 2
     assert "the servos have the new numbers, but" in capsys.readouterr().err
     assert stand.carried() == CALIBRATED
