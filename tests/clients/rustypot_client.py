@@ -45,9 +45,9 @@ def work() -> dict[str, object]:
     arm.sync_write_torque_enable(IDS, [True] * len(IDS))
     goals = [position + 0.15 for position in before["present_position"]]
     arm.sync_write_goal_position(IDS, goals)
-    give_up_s = time.monotonic() + PATIENCE_S
+    deadline_s = time.monotonic() + PATIENCE_S
     arrived = arm.sync_read_present_position(IDS)
-    while max(abs(a - b) for a, b in zip(arrived, goals, strict=True)) > NEAR_RADIANS and time.monotonic() < give_up_s:
+    while max(abs(a - b) for a, b in zip(arrived, goals, strict=True)) > NEAR_RADIANS and time.monotonic() < deadline_s:
         arrived = arm.sync_read_present_position(IDS)
     arm.sync_write_torque_enable(IDS, [False] * len(IDS))
     torque = [arm.read_torque_enable(servo_id)[0] for servo_id in IDS]

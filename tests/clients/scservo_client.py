@@ -95,9 +95,9 @@ def wait_for(goals: dict[int, int]) -> dict[int, int]:
     """The final positions, by sync reads of 15 bytes."""
     reader = GroupSyncRead(port, packet, STATE, 15)
     assert all(reader.addParam(servo_id) for servo_id in goals)
-    give_up_s = time.monotonic() + PATIENCE_S
+    deadline_s = time.monotonic() + PATIENCE_S
     positions: dict[int, int] = {}
-    while time.monotonic() < give_up_s:
+    while time.monotonic() < deadline_s:
         if reader.txRxPacket() == COMM_SUCCESS:
             positions = {servo_id: reader.getData(servo_id, STATE, 2) for servo_id in goals}
         if positions == goals:

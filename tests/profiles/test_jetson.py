@@ -96,7 +96,7 @@ def test_an_unknown_module_keeps_its_part_number(tmp_path: Path) -> None:
     assert jetson.part_number == "p3701-0099"
 
 
-def test_what_is_missing_is_none(tmp_path: Path) -> None:
+def test_missing_data_is_none(tmp_path: Path) -> None:
     capture(tmp_path, {"proc/device-tree/compatible": "nvidia,tegra234\0"})
     jetson = find_jetson(tmp_path)
     assert jetson is not None

@@ -71,8 +71,8 @@ def test_a_folder_that_cannot_be_made_is_refused_at_once(reach_engine: Path, tmp
 
 
 def _wait_for_recorder(process: subprocess.Popen[str]) -> int:
-    give_up = time.monotonic() + PATIENCE_S
-    while time.monotonic() < give_up and process.poll() is None:
+    deadline_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline_s and process.poll() is None:
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(OSError, ValueError, IndexError):
                 parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])

@@ -142,8 +142,8 @@ def test_a_full_recording_ends_with_its_reason(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "run.mcap", limit_bytes=1 << 20)
     try:
         wait_for_start(bench)
-        give_up_s = time.monotonic() + PATIENCE_S
-        while bench.child.exit_code is None and time.monotonic() < give_up_s:
+        deadline_s = time.monotonic() + PATIENCE_S
+        while bench.child.exit_code is None and time.monotonic() < deadline_s:
             with suppress(ChannelClosed):  # it may exit at any time
                 bench.send_picture()
             time.sleep(0.001)  # it drops most frames that arrive faster than it can write

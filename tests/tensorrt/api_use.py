@@ -50,7 +50,7 @@ class Library:
         self.module = importlib.import_module(name)
         self.classes = {name: value for name, value in vars(self.module).items() if inspect.isclass(value)}
         self.names_with_underscore = {
-            word for cls in self.classes.values() for word in dir(cls) if "_" in word.strip("_")
+            name for cls in self.classes.values() for name in dir(cls) if "_" in name.strip("_")
         }
 
     def returned(self, signature: str | None) -> Known | None:
@@ -236,15 +236,15 @@ class Checker(ast.NodeVisitor):
         return None
 
     def feature_test(self, node: ast.Call) -> None:
-        receiver, word = self.kind(node.args[0]), node.args[1]
-        if receiver and receiver.kind != "own" and isinstance(word, ast.Constant) and isinstance(word.value, str):
+        receiver, tested = self.kind(node.args[0]), node.args[1]
+        if receiver and receiver.kind != "own" and isinstance(tested, ast.Constant) and isinstance(tested.value, str):
             owner = _name(receiver.value)
-            if not self.is_optional(owner, word.value):
-                self.problem(node, f"{owner}.{word.value} is tested for, and OPTIONAL does not name it")
+            if not self.is_optional(owner, tested.value):
+                self.problem(node, f"{owner}.{tested.value} is tested for, but is not in OPTIONAL")
 
     def pass_arguments(self, node: ast.Call, function: ast.FunctionDef) -> None:
         names = [argument.arg for argument in function.args.args if argument.arg not in ("self", "cls")]
-        given = dict(zip(names, node.args, strict=False)) | {word.arg: word.value for word in node.keywords if word.arg}
+        given = dict(zip(names, node.args, strict=False)) | {item.arg: item.value for item in node.keywords if item.arg}
         for name, value in given.items():
             if known := self.kind(value):
                 self.parameters[function.name, name] = known
@@ -271,7 +271,7 @@ class Checker(ast.NodeVisitor):
             and node.attr not in self.own_names
             and node.attr not in self.functions
         ):
-            self.problem(node, f"cannot tell what '{ast.unparse(node.value)}' of '.{node.attr}' is")
+            self.problem(node, f"cannot determine what '{ast.unparse(node.value)}' of '.{node.attr}' is")
 
     def is_optional(self, owner: str, name: str) -> bool:
         return name in self.optional.get("tensorrt" if owner in MODULES else owner, ())
@@ -314,13 +314,13 @@ def unnoticed_misspellings(library: Library, source: str) -> list[str]:
     for use, places in Checker(library, ast.parse(source)).run().used.items():
         for place in places:
             tree = ast.parse(source)
-            word = use.rpartition(".")[2]
+            name = use.rpartition(".")[2]
             for node in ast.walk(tree):
                 if (getattr(node, "lineno", 0), getattr(node, "col_offset", 0)) != place:
                     continue
-                if isinstance(node, ast.Attribute) and node.attr == word:
+                if isinstance(node, ast.Attribute) and node.attr == name:
                     node.attr += "_misspelt"
-                elif isinstance(node, ast.FunctionDef) and node.name == word:
+                elif isinstance(node, ast.FunctionDef) and node.name == name:
                     node.name += "_misspelt"
             if not any("_misspelt" in problem for problem in Checker(library, tree).run().problems):
                 unnoticed.append(f"{use} at line {place[0]}")
@@ -329,7 +329,7 @@ def unnoticed_misspellings(library: Library, source: str) -> list[str]:
 
 def main() -> None:
     library = Library()
-    files = [Path(word) for word in sys.argv[1:] if not word.startswith("--")]
+    files = [Path(argument) for argument in sys.argv[1:] if not argument.startswith("--")]
     result: dict[str, object] = {"version": library.module.__version__}
     for path in files:
         source = path.read_text(encoding="utf-8")

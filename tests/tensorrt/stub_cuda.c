@@ -5,7 +5,7 @@
 
 enum { SUCCESS = 0, INVALID_VALUE = 1, NO_DEVICE = 100 };
 
-static int is(const char *word) { const char *set = getenv("STUB_CUDA"); return set && strcmp(set, word) == 0; }
+static int is(const char *value) { const char *set = getenv("STUB_CUDA"); return set && strcmp(set, value) == 0; }
 
 int cuInit(unsigned flags) { return is("no-device") ? NO_DEVICE : SUCCESS; }
 int cuDriverGetVersion(int *version) { *version = 12060; return SUCCESS; }

@@ -41,7 +41,7 @@ BREAKS = [
     ("parser.num_errors", "parser.num_error", "has no 'num_error'"),
     ("def step_complete(", "def step_completed(", "has no 'step_completed'"),
     ('"FP16", ', "", "BuilderFlag has no 'FP16'"),
-    ("network = builder.create_network(", "network = unknown().create_network(", "cannot tell what"),
+    ("network = builder.create_network(", "network = unknown().create_network(", "cannot determine what"),
 ]
 """Deliberate mistakes in the builder, and the expected messages with TensorRT 11.4."""
 

@@ -424,8 +424,8 @@ def camera_process_survives_unplugging() -> str:
 def descriptors(channel: Channel, child: Child, since_ns: int) -> list[FrameDescriptor]:
     """Twenty frames that were captured after that time, or fewer if they do not arrive."""
     found: list[FrameDescriptor] = []
-    give_up = time.monotonic() + 60
-    while len(found) < 20 and time.monotonic() < give_up and child.exit_code is None:
+    deadline_s = time.monotonic() + 60
+    while len(found) < 20 and time.monotonic() < deadline_s and child.exit_code is None:
         records = [FrameDescriptor.unpack(record) for record in channel.drain()]
         found += [record for record in records if record.capture_ns > since_ns]
         time.sleep(0.01)

@@ -74,8 +74,8 @@ def arm(stand: Stand) -> Iterator[FeetechArm]:
 
 def read_until(arm: Arm, wanted: Callable[[JointState], bool]) -> JointState:
     """The first reading that satisfies `wanted`; replies may be late on a busy machine."""
-    give_up = time.monotonic() + PATIENCE_S
-    while time.monotonic() < give_up:
+    deadline_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline_s:
         try:
             state = arm.read_state()
         except ArmTimeout:

@@ -272,7 +272,7 @@ def test_only_one_servo_is_open_at_a_time(stand: Stand) -> None:
     assert matches_the_profile(stand)
 
 
-def test_the_eeprom_of_a_holding_arm_is_left_alone(stand: Stand) -> None:
+def test_the_eeprom_of_a_holding_arm_is_not_written(stand: Stand) -> None:
     stand.set(reg.TORQUE_ENABLE, 1, joint=2)
     with pytest.raises(InputError, match="torque of elbow_flex is on"):
         write_everything(stand)

@@ -34,9 +34,9 @@ def start_server(port: Path, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + PATIENCE_S
+    deadline_s = time.monotonic() + PATIENCE_S
     while not condition():
-        assert time.monotonic() < give_up
+        assert time.monotonic() < deadline_s
         time.sleep(0.01)
 
 
