@@ -51,7 +51,7 @@ def test_it_connects_configures_reads_writes_and_moves_the_arm(tmp_path: Path, a
     assert arm.each(reg.TORQUE_ENABLE) == [reg.TORQUE_ON] * N
 
 
-def test_what_it_configures_is_in_the_registers(tmp_path: Path, arm: ServedArm) -> None:
+def test_its_configuration_is_in_the_registers(tmp_path: Path, arm: ServedArm) -> None:
     write_calibration(tmp_path, "robots/so_follower", "bench")
     session(LeRobot(tmp_path), arm, "degrees", "drop")
     assert arm.each(reg.P_COEFFICIENT) == [16] * N

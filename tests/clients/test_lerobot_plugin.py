@@ -92,7 +92,9 @@ def test_an_arm_keeps_its_pose_between_two_sessions(lerobot: LeRobot, arm: Serve
 
 
 @pytest.mark.parametrize(("ending", "torque"), [("park", OFF), ("release", OFF)])
-def test_other_endings(lerobot: LeRobot, arm: ServedArm, ending: str, torque: list[int]) -> None:
+def test_disconnecting_can_park_or_release_the_arm(
+    lerobot: LeRobot, arm: ServedArm, ending: str, torque: list[int]
+) -> None:
     steps = [["connect"], ["lead", POSE], ["disconnect"]]
     answers(session(lerobot, arm, steps, f"--robot.on_disconnect={ending}"))
     assert arm.each(reg.TORQUE_ENABLE) == torque
@@ -100,7 +102,7 @@ def test_other_endings(lerobot: LeRobot, arm: ServedArm, ending: str, torque: li
     np.testing.assert_allclose(arm.joint_deg(), expected, atol=1.5)
 
 
-def test_percent_of_the_range(lerobot: LeRobot, arm: ServedArm) -> None:
+def test_actions_can_be_in_percent_of_the_range(lerobot: LeRobot, arm: ServedArm) -> None:
     steps = [["connect"], ["lead", dict.fromkeys(KEYS, 30.0)], ["disconnect"]]
     printed = answers(session(lerobot, arm, steps, "--robot.use_degrees=false"))
     assert printed[2] == pytest.approx(dict.fromkeys(KEYS, 30.0), abs=1.0)
@@ -120,14 +122,14 @@ def test_goals_outside_the_limits_are_clipped(lerobot: LeRobot, arm: ServedArm) 
     ("action", "message"),
     [({"elbow_flex.pos": math.nan}, "finite"), ({"elbow.pos": 1.0}, "the joints of this arm are shoulder_pan.pos")],
 )
-def test_an_unknown_action_is_refused(lerobot: LeRobot, arm: ServedArm, action: dict[str, float], message: str) -> None:
+def test_an_invalid_action_is_refused(lerobot: LeRobot, arm: ServedArm, action: dict[str, float], message: str) -> None:
     done = session(lerobot, arm, [["connect"], ["send", action]])
     assert done.exit_code != 0
     assert message in done.output
     assert arm.each(reg.TORQUE_ENABLE) == ON
 
 
-def test_a_servo_fault_ends_it_with_the_joint_and_a_hint(lerobot: LeRobot, arm: ServedArm) -> None:
+def test_a_servo_fault_ends_the_session_with_the_joint_and_a_hint(lerobot: LeRobot, arm: ServedArm) -> None:
     arm.bus.servos[2].temperature_c = 80
     done = session(lerobot, arm, [["connect"], ["lead", POSE], ["lead", POSE]])
     assert done.exit_code != 0
@@ -156,7 +158,7 @@ def test_percent_without_a_file_is_refused(tmp_path: Path, arm: ServedArm) -> No
     assert "use_degrees=false needs the arm's calibration" in done.output
 
 
-def test_it_does_not_calibrate_but_says_which_program_does(lerobot: LeRobot, arm: ServedArm) -> None:
+def test_calibrating_is_refused_with_the_name_of_the_program_that_does_it(lerobot: LeRobot, arm: ServedArm) -> None:
     done = session(lerobot, arm, [["calibrate"]])
     assert done.exit_code != 0
     assert "lerobot-calibrate --robot.type=so101_follower" in done.output

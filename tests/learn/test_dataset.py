@@ -116,7 +116,7 @@ def _edit_info(folder: Path, **changes: object) -> None:
         (_truncated, "cannot be read"),
     ],
 )
-def test_damage_is_named(dataset: Path, damage, message: str) -> None:
+def test_damage_is_reported(dataset: Path, damage, message: str) -> None:
     damage(dataset)
     with pytest.raises(InputError, match=message):
         load_demonstrations(open_dataset(dataset))

@@ -136,7 +136,7 @@ def test_no_target_reports_a_broken_rule(everything: onnx.ModelProto, typed: boo
 
 
 @pytest.mark.parametrize("mode", ["weights", "int8"])
-def test_int8_stays_close(source: Int8Source, samples: list[Mapping[str, np.ndarray]], mode: Mode) -> None:
+def test_int8_outputs_stay_close(source: Int8Source, samples: list[Mapping[str, np.ndarray]], mode: Mode) -> None:
     expected = run_chunks(source.model, samples)
     for name in ("inner", "outer", "middle"):
         actual = run_chunks(quantise(source, {name: mode}), samples)
@@ -265,7 +265,7 @@ def test_calibration_uses_every_sample(source: Int8Source) -> None:
     assert all(calibration.scale(layer.activations[0]) > 0 for layer in core_layers(source.layers))
 
 
-def test_a_layer_is_not_crowded_out_by_the_speed_of_another(
+def test_a_layer_is_not_excluded_by_the_speed_of_another(
     source: Int8Source, samples: list[Mapping[str, np.ndarray]]
 ) -> None:
     names = ("inner", "outer", "middle")

@@ -111,12 +111,12 @@ COMMANDS = {
 }
 
 
-def misfit(engine: Path, folder: Path, spoil: Callable[[Card], None]) -> Path:
+def misfit(engine: Path, folder: Path, change: Callable[[Card], None]) -> Path:
     """The engine with a card for another world."""
     copy = folder / engine.name
     copy.write_bytes(engine.read_bytes())
     card = json.loads(card_path(engine).read_text())
-    spoil(card)
+    change(card)
     card_path(copy).write_text(json.dumps(card))
     return copy
 
@@ -137,8 +137,8 @@ def test_a_card_that_does_not_fit_is_refused_at_once(
         pytest.importorskip("mujoco")
     if command == "bench-loop" and misfitting in ("camera", "pictures"):
         return  # its cameras are test images of any name and size
-    spoil, wanted, present = MISFITS[misfitting]
-    engine = misfit(reach_engine, tmp_path, spoil)
+    change, wanted, present = MISFITS[misfitting]
+    engine = misfit(reach_engine, tmp_path, change)
     monkeypatch.chdir(tmp_path)
     name, *arguments = COMMANDS[command]
     assert main([name, "--engine", str(engine), *arguments]) == 2
@@ -154,11 +154,11 @@ ONLY_IN_THE_SIMULATOR = ("camera", "pictures", "arm")
 
 
 @pytest.mark.parametrize("misfitting", sorted(MISFITS.keys() - set(ONLY_IN_THE_SIMULATOR)))
-def test_verify_refuses_two_engines_of_another_world(
+def test_verify_refuses_two_engines_that_do_not_fit(
     misfitting: str, reach_engine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    spoil, wanted, _ = MISFITS[misfitting]
-    engine = str(misfit(reach_engine, tmp_path, spoil))
+    change, wanted, _ = MISFITS[misfitting]
+    engine = str(misfit(reach_engine, tmp_path, change))
     assert main(["verify", engine, engine, "--dataset", str(tmp_path)]) == 2
     assert wanted in capsys.readouterr().err
 

@@ -65,7 +65,7 @@ def test_output_is_dropped_when_the_reader_of_a_pipe_is_gone(pipe: tuple[int, in
     assert not output.hung_up
 
 
-def test_a_reader_that_does_not_read_is_waited_for_once(pipe: tuple[int, int]) -> None:
+def test_output_waits_only_once_for_a_reader_that_does_not_read(pipe: tuple[int, int]) -> None:
     output = Output(pipe[1])
     assert not output.write(b"x" * 100_000)
     for _ in range(3):
@@ -82,7 +82,7 @@ def test_a_shared_descriptor_stays_blocking(pipe: tuple[int, int]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("frozen", ["not read", "Ctrl-S"])
-def test_a_frozen_terminal_is_waited_for_once(terminal: tuple[int, int], frozen: str) -> None:
+def test_output_waits_only_once_for_a_frozen_terminal(terminal: tuple[int, int], frozen: str) -> None:
     output = Output(terminal[1])
     if frozen == "Ctrl-S":
         termios.tcflow(terminal[1], termios.TCOOFF)
@@ -111,7 +111,7 @@ def test_a_terminal_that_hung_up_raises_sighup_once(terminal: tuple[int, int]) -
     assert received == [signal.SIGHUP]
 
 
-def test_a_full_disk_is_remembered_and_tried_again() -> None:
+def test_a_full_disk_is_recorded_as_the_failure() -> None:
     fd = os.open("/dev/full", os.O_WRONLY)
     output = Output(fd)
     assert not output.write(b"lost")

@@ -82,7 +82,7 @@ def jpeg(frame: int) -> bytes:
 
 def shades(folder: Path, camera: str = "front") -> list[int]:
     pictures = open_dataset(folder).pictures(camera, np.arange(FRAMES), decode_picture)
-    return [round(float(shot.mean())) for shot in pictures]
+    return [round(float(image.mean())) for image in pictures]
 
 
 EXPECTED = [10 + 20 * frame for frame in range(FRAMES)]
@@ -220,7 +220,7 @@ def test_a_byte_order_mark_is_accepted(folder: Path) -> None:
         ("v1.6", "LeRobot's own scripts"),
     ],
 )
-def test_another_version_says_how_to_convert_it(folder: Path, version: str, command: str) -> None:
+def test_the_hint_for_another_version_says_how_to_convert_it(folder: Path, version: str, command: str) -> None:
     edit_info(folder, lambda info: info.update(codebase_version=version))
     with pytest.raises(InputError, match=f"format '{version}', expected 'v3.0'") as refused:
         open_dataset(folder)
@@ -256,7 +256,7 @@ def test_grey_and_transparent_images_are_the_same_for_both_decoders(folder: Path
     dataset, every = open_dataset(folder), np.arange(FRAMES)
     pictures = dataset.pictures("front", every, decode_picture)
     np.testing.assert_array_equal(pictures, dataset.pictures("front", every, decode_for_training))
-    assert [round(float(shot.mean())) for shot in pictures] == EXPECTED
+    assert [round(float(image.mean())) for image in pictures] == EXPECTED
 
 
 @pytest.mark.parametrize("key", ["is_depth_map", "video.is_depth_map"])
@@ -308,7 +308,7 @@ def test_joints_of_the_old_calibration_are_refused_before_training(tmp_path: Pat
         check_shows(open_dataset(folder), inputs)
 
 
-def test_what_export_would_refuse_is_refused_before_training(tmp_path: Path, folder: Path) -> None:
+def test_a_dataset_that_export_would_refuse_is_refused_before_training(tmp_path: Path, folder: Path) -> None:
     assert check_exportable(open_dataset(folder), ARM) == []
     other = write_dataset(tmp_path / "other", ("arm1_j1", "arm1_j2"))
     with pytest.raises(InputError, match="moves arm1_j1, arm1_j2; the arm 'so101' has shoulder_pan"):
@@ -330,7 +330,7 @@ def test_what_export_would_refuse_is_refused_before_training(tmp_path: Path, fol
         ("lerobot_v21_so100_bimanual_real", "format 'v2.1', expected 'v3.0'"),
     ],
 )
-def test_real_datasets(name: str, message: str) -> None:
+def test_real_datasets_are_refused_with_the_reason(name: str, message: str) -> None:
     folder = SHARED / "data" / name
     if not folder.is_dir():
         pytest.skip(f"{folder} is not on this machine")

@@ -100,7 +100,7 @@ def test_a_pipe_is_written_to(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("write", [lambda path: write_atomic(path, b"new"), lambda path: write_staged(path)])
-def test_devices_stay_devices(write) -> None:
+def test_devices_are_not_replaced(write) -> None:
     before = os.stat("/dev/full"), os.stat("/dev/null")
     write(Path("/dev/null"))
     with pytest.raises(InputError, match="/dev/full cannot be written: No space left on device"):

@@ -55,7 +55,7 @@ def test_percentiles_of_a_run_stay_within_one_bucket(durations_ns: list[int]) ->
 
 @pytest.mark.slow
 @given(DURATIONS, st.integers(1, 80))
-def test_bins_hold_every_sample_once(durations: list[int], at_most: int) -> None:
+def test_bins_contain_every_sample_once(durations: list[int], at_most: int) -> None:
     samples = np.array(durations, np.int64)
     bins = duration_bins(samples, at_most)
     assert len(bins) <= at_most

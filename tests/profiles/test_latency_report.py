@@ -87,7 +87,7 @@ class Page(HTMLParser):
         self.text += data
 
 
-def test_page_is_self_contained_and_holds_the_numbers(tmp_path: Path) -> None:
+def test_page_is_self_contained_and_contains_the_numbers(tmp_path: Path) -> None:
     inference = stage("Inference", [8_000_000] * 99 + [41_200_000], 100_000_000)
     report = report_of(stage("Capture", [4_120_000]), inference, others=(inference,))
     save_latency_page(report, tmp_path / "latency.html")

@@ -362,7 +362,7 @@ def test_clean_half_model_passes(target: Target) -> None:
 
 
 @pytest.mark.parametrize(("op_type", "axis"), [("Conv", 0), ("ConvTranspose", 1), ("Conv", -4)])
-def test_right_axes_pass(op_type: str, axis: int) -> None:
+def test_correct_axes_pass(op_type: str, axis: int) -> None:
     right = draft()
     convolution(right, op_type, axis)
     assert broken_rules(right.graph(), TENSORRT_10_3) == []

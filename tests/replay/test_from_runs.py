@@ -31,7 +31,7 @@ def due_ns(tick: dict) -> int:
     return tick["report"]["start_ns"] - tick["report"]["lateness_ns"]
 
 
-def test_frames_hold_the_newest_data_of_their_time(recorded: Path, tmp_path: Path) -> None:
+def test_frames_contain_the_newest_data_of_their_time(recorded: Path, tmp_path: Path) -> None:
     arguments = ["dataset", "from-runs", str(recorded), "-o", str(tmp_path / "data"), "--task-name", "reach out"]
     assert main(arguments) == 0
     data = open_dataset(tmp_path / "data")

@@ -29,7 +29,7 @@ def start(engine: Path, folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def test_a_run_is_recorded_replayed_and_made_a_dataset(
+def test_a_run_is_recorded_replayed_and_converted_to_a_dataset(
     reach_engine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with start(reach_engine, tmp_path / "runs", "--seconds", "2") as process:
@@ -62,7 +62,7 @@ def test_a_run_continues_when_its_recorder_is_killed(
     assert "note: the recording is not complete" in capsys.readouterr().out
 
 
-def test_a_folder_that_cannot_be_made_is_refused_at_once(reach_engine: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_refused_at_once(reach_engine: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with start(reach_engine, tmp_path / "file" / "runs", "--seconds", "2") as process:
         output, _ = process.communicate(timeout=PATIENCE_S)

@@ -96,7 +96,7 @@ def wait_for_start(bench: Bench) -> None:
         assert bench.child.wait(0.02) is None, bench.child.stderr_tail()
 
 
-def test_pictures_are_lossless_and_written_before_the_end(bench: Bench) -> None:
+def test_frames_are_lossless_and_written_before_the_end(bench: Bench) -> None:
     wait_for_start(bench)
     bench.send_event(RunStage.EPISODE_BEGIN)
     for _ in range(5):
@@ -114,7 +114,7 @@ def test_pictures_are_lossless_and_written_before_the_end(bench: Bench) -> None:
     assert not any(isinstance(part, Truncated) for part in read_mcap(bench.path))
 
 
-def test_invalid_records_and_lost_pictures_are_counted(bench: Bench) -> None:
+def test_invalid_records_and_lost_frames_are_counted(bench: Bench) -> None:
     wait_for_start(bench)
     bench.control.send(b"nonsense")
     bench.control.send(bytes(100))

@@ -45,7 +45,7 @@ def test_every_message_matches_its_schema(recorded: Path) -> None:
     assert seen == set(CLASSES)
 
 
-def test_schemas_hold_only_what_foxglove_plots() -> None:
+def test_schemas_contain_only_types_that_foxglove_plots() -> None:
     def check(schema: dict) -> None:
         assert schema["type"] in ("object", "array", "integer", "number", "boolean", "string")
         for part in schema.get("properties", {}).values():

@@ -184,9 +184,7 @@ def test_a_lost_chunk_is_a_gap(recorded: Path, tmp_path: Path, rewrite: Rewrite)
     assert len(comparison.not_comparable) == 1
 
 
-def test_lost_pictures_are_not_a_difference(
-    recorded: Path, reach_engine: Path, tmp_path: Path, rewrite: Rewrite
-) -> None:
+def test_lost_frames_are_not_a_difference(recorded: Path, reach_engine: Path, tmp_path: Path, rewrite: Rewrite) -> None:
     path = rewrite(
         recorded,
         tmp_path / "blind.mcap",

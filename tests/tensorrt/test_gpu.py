@@ -43,23 +43,23 @@ def test_orin(search: Callable[[str], list[object]]) -> None:
     assert search("") == [expected, ""]
 
 
-def test_driver_without_device(search: Callable[[str], list[object]]) -> None:
+def test_a_driver_without_device_is_reported(search: Callable[[str], list[object]]) -> None:
     gpu, reason = search("no-device")
     assert gpu is None
     assert reason == "the NVIDIA driver refuses cuInit: no CUDA-capable device is detected (error 100)"
 
 
-def test_all_devices_hidden(search: Callable[[str], list[object]]) -> None:
+def test_hidden_devices_are_reported(search: Callable[[str], list[object]]) -> None:
     assert search("hidden") == [None, "the NVIDIA driver lists no device"]
 
 
-def test_no_driver() -> None:
+def test_a_missing_driver_is_reported() -> None:
     search = search_gpu("libcuda-missing.so.1")
     assert search.gpu is None
     assert search.reason == "the NVIDIA driver is not installed (libcuda-missing.so.1 cannot be loaded)"
 
 
-def test_a_library_that_is_not_a_driver() -> None:
+def test_a_library_that_is_not_a_driver_is_reported() -> None:
     search = search_gpu("libc.so.6")
     assert search.gpu is None
     assert "libc.so.6 is not a CUDA driver" in search.reason

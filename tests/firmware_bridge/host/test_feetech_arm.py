@@ -105,7 +105,7 @@ def test_scan_finds_the_servos(stand: Stand) -> None:
     scan_until(stand.port.path, range(8), [1, 2, 3, 4, 5, 6])
 
 
-def test_a_reading_is_complete_and_in_units(stand: Stand, arm: FeetechArm) -> None:
+def test_a_reading_is_complete_and_in_joint_units(stand: Stand, arm: FeetechArm) -> None:
     state = read_until(arm, complete)
     assert arm.joint_names == PROFILE.joint_names
     assert state.joint_deg[0] == pytest.approx((2000 - 2047.5) * 360 / 4095)
@@ -127,7 +127,7 @@ def test_opening_and_closing_change_nothing(stand: Stand) -> None:
 
 
 @pytest.mark.slow
-def test_move_and_release(stand: Stand, arm: FeetechArm) -> None:
+def test_the_arm_moves_to_a_goal_and_releases(stand: Stand, arm: FeetechArm) -> None:
     target = np.array([10.0, -20.0, 30.0, 5.0, -40.0, 60.0])
     arm.enable_torque()
     assert stand.torque() == [1] * N

@@ -52,7 +52,7 @@ def test_a_lerobot_file_is_read_in_the_order_of_the_profile(tmp_path: Path) -> N
     assert calibration.joints[2] == JointCalibration(3, 0, -300, 703, 3203)
 
 
-def test_nominal_is_what_the_profile_says() -> None:
+def test_the_nominal_calibration_is_that_of_the_profile() -> None:
     first = nominal_calibration(PROFILE).joints[0]
     assert first.homing_offset == 0
     assert first.range_min_ticks == PROFILE.joints[0].range_min_ticks

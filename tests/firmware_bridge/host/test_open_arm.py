@@ -82,7 +82,7 @@ def test_a_kind_that_is_not_installed_is_named(tmp_path: Path) -> None:
         _ = profile.feetech
 
 
-def test_the_older_spelling_means_the_same(tmp_path: Path) -> None:
+def test_the_older_spelling_is_equivalent(tmp_path: Path) -> None:
     older = load_arm_profile(str(write_profile(tmp_path, "bus: feetech\nbaud: 500000\nregister_7: reserved\n")))
     assert older.bus == FeetechBus(kind="feetech", baud=500_000, register_7="reserved")
 
@@ -100,6 +100,6 @@ def test_the_older_spelling_means_the_same(tmp_path: Path) -> None:
         ("bus: []\n", "bus"),
     ],
 )
-def test_what_is_not_a_bus_is_refused(bus: str, message: str, tmp_path: Path) -> None:
+def test_an_invalid_bus_is_refused(bus: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
         load_arm_profile(str(write_profile(tmp_path, bus)))

@@ -51,7 +51,7 @@ def test_every_goto_leads_forwards_to_a_label() -> None:
 
 
 @pytest.mark.parametrize("attribute", ["ATTR", "ATTRS"])
-def test_the_adapters_are_those_that_the_program_knows(attribute: str) -> None:
+def test_the_rules_name_exactly_the_known_adapters(attribute: str) -> None:
     named = {
         (value_of(rule, f"{attribute}{{idVendor}}"), product)
         for rule in rules()

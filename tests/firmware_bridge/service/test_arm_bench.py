@@ -83,7 +83,7 @@ def test_one_joint_is_centred_and_the_arm_released(tmp_path: Path, capsys: Captu
 
 
 @pytest.mark.slow
-def test_the_start_pose_and_then_the_park_pose(tmp_path: Path, capsys: Captured) -> None:
+def test_the_arm_moves_to_the_start_pose_and_then_parks(tmp_path: Path, capsys: Captured) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         assert arm(bench, "center", "--pose", "start", "--then", "park", "--speed", "60") == 0
         assert bench.torque() == [0] * 6
@@ -92,7 +92,7 @@ def test_the_start_pose_and_then_the_park_pose(tmp_path: Path, capsys: Captured)
 
 
 @pytest.mark.slow
-def test_parking(tmp_path: Path, capsys: Captured) -> None:
+def test_the_arm_parks_and_releases(tmp_path: Path, capsys: Captured) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         assert arm(bench, "park", "--speed", "60") == 0
         assert bench.torque() == [0] * 6
@@ -103,7 +103,7 @@ def test_parking(tmp_path: Path, capsys: Captured) -> None:
 
 
 @pytest.mark.slow
-def test_an_obstacle_ends_holding_with_exit_3(tmp_path: Path, capsys: Captured) -> None:
+def test_an_obstacle_leaves_the_arm_holding_with_exit_3(tmp_path: Path, capsys: Captured) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         bench.plant.blocked = ELBOW
         assert arm(bench, "park", "--speed", "60") == 3
@@ -208,7 +208,7 @@ def test_a_silent_servo_is_named_and_the_others_are_free(tmp_path: Path, capsys:
 
 
 @pytest.mark.slow
-def test_an_arm_without_supply_is_free_already(tmp_path: Path, capsys: Captured) -> None:
+def test_an_arm_without_supply_is_reported_as_already_released(tmp_path: Path, capsys: Captured) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         for servo in bench.bus.servos:
             servo.connected = False

@@ -97,7 +97,7 @@ def test_another_model_is_refused(tmp_path: Path, capsys: Captured) -> None:
 
 
 @pytest.mark.slow
-def test_a_servo_that_holds_is_refused(tmp_path: Path, capsys: Captured) -> None:
+def test_a_servo_with_torque_on_is_refused(tmp_path: Path, capsys: Captured) -> None:
     with servos_on_the_bench(tmp_path, (1, 1_000_000)) as bench:
         bench.hold()
         assert set_id(bench, "gripper", ALLOWED) == 2
@@ -195,7 +195,7 @@ def test_six_servos_are_guided_through_from_gripper_to_shoulder(tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_ctrl_c_while_it_waits_ends_it(tmp_path: Path) -> None:
+def test_ctrl_c_while_waiting_ends_the_command(tmp_path: Path) -> None:
     with servos_on_the_bench(tmp_path, (1, 1_000_000)) as bench:
         guided = Guided(bench)
         guided.until("press Enter")

@@ -46,7 +46,7 @@ def test_a_healthy_arm_gives_a_table_without_colours_and_nothing_is_written(tmp_
     assert "%" in row(out, "gripper")
 
 
-def test_the_report_holds_every_number(tmp_path: Path, capsys: Captured) -> None:
+def test_the_report_contains_every_number(tmp_path: Path, capsys: Captured) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         bench.hold()
         assert status(bench, "--json", "-") == 0

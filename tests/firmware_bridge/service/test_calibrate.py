@@ -179,14 +179,14 @@ def test_a_restore_shows_the_differences_and_waits_for_the_flag(
 
 
 @pytest.mark.slow
-def test_a_restore_by_id(stand: Stand, tmp_path: Path) -> None:
+def test_a_calibration_is_restored_by_id(stand: Stand, tmp_path: Path) -> None:
     save_calibration(lerobot_file(tmp_path, "black"), PROFILE, nominal_calibration(PROFILE))
     assert calibrate(stand, "--restore", "black", "--write-eeprom") == 0
     assert stand.carried()[0] == (0, 796, 3299)
 
 
 @pytest.mark.slow
-def test_an_arm_in_percent_reads_what_lerobot_would(stand: Stand) -> None:
+def test_an_arm_in_percent_reads_the_same_values_as_lerobot(stand: Stand) -> None:
     assert from_ranges(stand, "--write-eeprom") == 0
     for name, position in (("shoulder_pan", 3299 + 90), ("shoulder_lift", 910 + 569), ("gripper", 1934 - 5)):
         stand.move(name, position + OFFSETS[NAMES.index(name)])
@@ -268,7 +268,7 @@ def test_a_port_in_use_or_absent_is_reported(stand: Stand, capsys: pytest.Captur
 
 
 @pytest.mark.slow
-def test_a_servo_that_takes_no_writes_gets_all_others_their_old_numbers_back(
+def test_all_servos_get_their_old_numbers_back_when_one_accepts_no_writes(
     stand: Stand, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stand.bus.disturb_request = lambda data: b"" if is_write_of(data, 4, reg.MIN_POSITION) else data

@@ -216,7 +216,7 @@ def test_an_encoder_that_wraps_asks_for_the_middle_again(stand: Stand, operator:
 @pytest.mark.parametrize(
     ("stage", "keys"), [("middle", CTRL_D), ("middle", CTRL_C), ("sweep", CTRL_C), ("question", CTRL_C)]
 )
-def test_giving_up_leaves_the_old_numbers_and_says_so(
+def test_aborting_leaves_the_old_numbers_and_reports_that(
     stand: Stand, operator: Operator, tmp_path: Path, stage: str, keys: str
 ) -> None:
     operator.see(r"encoder[\s\S]*gripper +\d")

@@ -54,7 +54,7 @@ def test_a_reply_takes_its_time_on_the_wire(bus: SimulatedBus) -> None:
     assert slower.due_ns - reply.due_ns == wire_time_ns(14 + 126, PROFILE.feetech.baud) + 500_000
 
 
-def test_requests_in_a_row_wait_for_the_line(bus: SimulatedBus) -> None:
+def test_consecutive_requests_wait_for_the_line(bus: SimulatedBus) -> None:
     request = protocol.encode_ping(1)
     first, second = bus.receive(request, NOW_NS) + bus.receive(request, NOW_NS)
     assert second.due_ns == first.due_ns + wire_time_ns(12, PROFILE.feetech.baud)
@@ -76,7 +76,7 @@ def test_writes_are_answered_at_level_1_only(bus: SimulatedBus) -> None:
     assert ask(bus, protocol.encode_read(1, reg.TORQUE_ENABLE.address, 1)) == [Packet(1, 0, b"\1")]
 
 
-def test_broadcast_writes_reach_all_and_are_not_answered(bus: SimulatedBus) -> None:
+def test_broadcast_writes_reach_every_servo_and_are_not_answered(bus: SimulatedBus) -> None:
     assert ask(bus, protocol.encode_write(BROADCAST_ID, reg.ACCELERATION.address, b"\7")) == []
     assert {servo.register(reg.ACCELERATION) for servo in bus.servos} == {7}
 

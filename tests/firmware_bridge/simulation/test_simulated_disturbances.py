@@ -125,7 +125,7 @@ def clash(bench: Bench) -> None:
     bench.bus.servo(2).set_register(reg.SERVO_ID, 1)
 
 
-def test_answers_of_two_servos_with_one_id_collide(bench: Bench) -> None:
+def test_replies_of_two_servos_with_one_id_collide(bench: Bench) -> None:
     clash(bench)
     bench.bus.servos[0].set_register(reg.P_COEFFICIENT, 0b0101)
     bench.bus.servos[1].set_register(reg.P_COEFFICIENT, 0b0110)
@@ -136,7 +136,7 @@ def test_answers_of_two_servos_with_one_id_collide(bench: Bench) -> None:
     assert decode(received) == []  # and the checksum does not match
 
 
-def test_the_same_answer_twice_at_once_looks_like_one(bench: Bench) -> None:
+def test_two_identical_replies_at_once_look_like_one(bench: Bench) -> None:
     clash(bench)
     assert bench.answering(protocol.encode_ping(1)) == [1]
 
