@@ -29,12 +29,12 @@ class Stand(SimulatedArm[KinematicPlant]):
         """All bytes that the host sent."""
         self.bus.disturb_request = self._record
 
-    def visit(self, client: str, script: str, task: str) -> dict[str, object]:
+    def run_client(self, client: str, script: str, task: str) -> dict[str, object]:
         """Run a script on the arm in the client's environment; returns its result."""
         return json.loads(self.output(client, script, task))
 
     def output(self, client: str, script: str, task: str) -> str:
-        """The same, as it was printed."""
+        """Like `run_client`, but returns the output as printed."""
         python = client_environment(client) / "python"
         return self.run([str(python), str(HERE / script), self.port.path, task]).stdout
 

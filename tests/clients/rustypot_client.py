@@ -1,4 +1,4 @@
-"""What a program on rustypot does with an arm: `python rustypot_client.py PORT set_up|work|listen|speak`.
+"""The calls of a program that uses rustypot on an arm: `python rustypot_client.py PORT set_up|work|read_one|send_all`.
 
 Runs in an environment with `rustypot` and prints its results as a JSON object. Angles are radians, 0 at tick 2048.
 """
@@ -54,7 +54,7 @@ def work() -> dict[str, object]:
     return {"before": before, "raw": raw, "goals": goals, "arrived": arrived, "torque": torque}
 
 
-def listen() -> dict[str, object]:
+def read_one() -> dict[str, object]:
     """Read one position; returns the error if it fails."""
     try:
         return {"position": arm.read_present_position(6)[0]}
@@ -62,7 +62,7 @@ def listen() -> dict[str, object]:
         return {"error": f"{type(error).__name__}: {error}"}
 
 
-def speak() -> list[list[object]]:
+def send_all() -> list[list[object]]:
     """One packet of every kind, each named by the call that creates the same one here."""
     arm.ping(3)
     arm.read_raw_data(2, 56, 2)
@@ -83,4 +83,4 @@ def speak() -> list[list[object]]:
 
 
 if __name__ == "__main__":
-    print(json.dumps({"set_up": set_up, "work": work, "listen": listen, "speak": speak}[sys.argv[2]]()))
+    print(json.dumps({"set_up": set_up, "work": work, "read_one": read_one, "send_all": send_all}[sys.argv[2]]()))

@@ -1,4 +1,4 @@
-"""What a program on Feetech's own SDK does with an arm: `python scservo_client.py PORT set_up|work|listen|speak`.
+"""The calls of a program that uses Feetech's SDK on an arm: `python scservo_client.py PORT set_up|work|read_one|send_all`.
 
 Runs in an environment with `feetech-servo-sdk` and prints its results as a JSON object.
 """
@@ -105,7 +105,7 @@ def wait_for(goals: dict[int, int]) -> dict[int, int]:
     return positions
 
 
-def listen() -> dict[str, object]:
+def read_one() -> dict[str, object]:
     """A ping and a read, and their results."""
     try:
         model, outcome, error = packet.ping(port, 1)
@@ -114,7 +114,7 @@ def listen() -> dict[str, object]:
     return {"model": model, "outcome": outcome, "error": error}
 
 
-def speak() -> list[list[object]]:
+def send_all() -> list[list[object]]:
     """One packet of every kind, each named by the call that creates the same one here."""
     packet.ping(port, 3)  # also asks for the model
     packet.read2ByteTxRx(port, 2, 56)
@@ -149,5 +149,5 @@ def speak() -> list[list[object]]:
 if __name__ == "__main__":
     assert port.openPort()
     assert port.setBaudRate(BAUD)
-    print(json.dumps({"set_up": set_up, "work": work, "listen": listen, "speak": speak}[sys.argv[2]]()))
+    print(json.dumps({"set_up": set_up, "work": work, "read_one": read_one, "send_all": send_all}[sys.argv[2]]()))
     port.closePort()

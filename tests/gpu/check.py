@@ -51,7 +51,7 @@ class Pass:
     no_gpu: str
     """Why there is no GPU; empty when there is one."""
     until_s: float
-    """As time.monotonic: nothing is started after this."""
+    """On the clock of time.monotonic: no measurement starts after this."""
 
 
 def main() -> int:
@@ -67,7 +67,7 @@ def check(arguments: argparse.Namespace) -> int:
     began_s = time.monotonic()
     search = search_gpu()
     if search.gpu is None and not arguments.allow_no_gpu:
-        raise MissingError(f"no NVIDIA GPU: {search.reason}", "--allow-no-gpu runs what needs none")
+        raise MissingError(f"no NVIDIA GPU: {search.reason}", "--allow-no-gpu runs the back ends that need none")
     if arguments.runs < MIN_RUNS:
         raise InputError(f"{arguments.runs} runs are too few for a p99.9", f"--runs {MIN_RUNS} or more")
     writable(arguments.json)
@@ -119,7 +119,7 @@ def measure(name: str, engine: Path, pass_: Pass) -> Outcome:
     elif contender.runs_network and card.precision != "fp32":
         reason = "the network computes in fp32, and is compared with fp32 engines"
     elif time.monotonic() > pass_.until_s:
-        reason = "the time for the whole pass was up"
+        reason = "the time for the whole pass was used up"
     if reason:
         return _without(name, card, "absent", reason)
     return _run(name, engine, card, pass_)
@@ -188,10 +188,10 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="checkpoint of these engines, for torch")
     parser.add_argument("--dataset", type=Path, metavar="DIR", help="recordings to take the inputs from")
     parser.add_argument("--reference", type=Path, metavar="ENGINE", help="compare with this one's chunks on the CPU")
-    parser.add_argument("--only", nargs="+", choices=tuple(CONTENDERS), metavar="NAME", help="these back ends alone")
+    parser.add_argument("--only", nargs="+", choices=tuple(CONTENDERS), metavar="NAME", help="only these back ends")
     parser.add_argument("--runs", type=int, default=2000, help="timed runs of each, 1000 or more")
-    parser.add_argument("--limit-s", type=float, default=330, help="begin nothing more after this many seconds")
-    parser.add_argument("--allow-no-gpu", action="store_true", help="without a GPU, run what needs none")
+    parser.add_argument("--limit-s", type=float, default=330, help="start no measurement after this many seconds")
+    parser.add_argument("--allow-no-gpu", action="store_true", help="without a GPU, run the back ends that need none")
     return parser.parse_args()
 
 

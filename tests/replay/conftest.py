@@ -60,8 +60,8 @@ class UnreliableArm(PlantArm):
 
 
 @dataclass(frozen=True)
-class Straight:
-    """A sink without a process in between."""
+class DirectSink:
+    """A sink that passes records directly to the recording."""
 
     recording: Recording
 
@@ -80,7 +80,7 @@ class LockStep:
             arm="so101_sim", port="", calibration=None, horizon=self.card.timing.horizon, supervisor_fd=0, policy_fd=0
         )
         self.recording = Recording(path, LIMIT_BYTES, self._facts(engine, config))
-        self.sink = Straight(self.recording)
+        self.sink = DirectSink(self.recording)
         self.clock, self.links = ManualClock(5 * NS_PER_S), DirectLinks()
         plant = KinematicPlant.of_arm(self.profile, self.clock.now_ns)
         arm: Arm = arm_type(self.profile, plant, self.clock.now_ns)
@@ -153,7 +153,7 @@ class LockStep:
         self.recording.add_record(RunEvent(stage, self.clock.now_ns(), episode, episode, text).pack())
 
 
-def perform(run: LockStep) -> Path:
+def record_run(run: LockStep) -> Path:
     """Two episodes, then park."""
     run.play(1, 130)
     run.play(2, 100)
@@ -166,7 +166,7 @@ def perform(run: LockStep) -> Path:
 @pytest.fixture(scope="session")
 def recorded(reach_engine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A complete recording."""
-    return perform(LockStep(reach_engine, tmp_path_factory.mktemp("recorded") / "run.mcap"))
+    return record_run(LockStep(reach_engine, tmp_path_factory.mktemp("recorded") / "run.mcap"))
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def lock_step(reach_engine: Path, tmp_path: Path) -> LockStep:
 @pytest.fixture
 def recorded_unreliable(reach_engine: Path, tmp_path: Path) -> Path:
     """A complete recording of an arm that stops answering and is unplugged."""
-    return perform(LockStep(reach_engine, tmp_path / "run.mcap", UnreliableArm))
+    return record_run(LockStep(reach_engine, tmp_path / "run.mcap", UnreliableArm))
 
 
 def unchanged(part: StoredAttachment) -> bytes:

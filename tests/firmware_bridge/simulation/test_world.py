@@ -151,7 +151,7 @@ def test_drawn_meshes_are_thinned() -> None:
     assert build_drawing_model().nmeshface < 20_000
 
 
-def test_a_machine_without_opengl_gets_a_hint_what_to_install(reach_engine: Path) -> None:
+def test_a_machine_without_opengl_gets_an_install_hint(reach_engine: Path) -> None:
     command = [sys.executable, "-m", "sefa_edge", "eval", "--engine", str(reach_engine), "--seeds", "0:1"]
     without_drivers = {**os.environ, "MUJOCO_GL": "egl", "__EGL_VENDOR_LIBRARY_FILENAMES": "/nowhere.json"}
     done = subprocess.run(command, env=without_drivers, capture_output=True, text=True)
