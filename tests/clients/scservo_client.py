@@ -1,4 +1,4 @@
-"""The calls of a program that uses Feetech's SDK on an arm: `python scservo_client.py PORT set_up|work|read_one|send_all`.
+"""The calls of a program with Feetech's SDK on an arm: `python scservo_client.py PORT set_up|work|read_one|send_all`.
 
 Runs in an environment with `feetech-servo-sdk` and prints its results as a JSON object.
 """
