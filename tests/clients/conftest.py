@@ -27,14 +27,14 @@ class Stand(SimulatedArm[KinematicPlant]):
         super().__init__(PROFILE, port_path, KinematicPlant.of_arm(PROFILE))
         self.sent = b""
         """All bytes that the host sent."""
-        self.bus.disturb_request = self._hear
+        self.bus.disturb_request = self._record
 
-    def visit(self, client: str, script: str, task: str) -> dict[str, object]:
+    def run_client(self, client: str, script: str, task: str) -> dict[str, object]:
         """Run a script on the arm in the client's environment; returns its result."""
         return json.loads(self.output(client, script, task))
 
     def output(self, client: str, script: str, task: str) -> str:
-        """The same, as it was printed."""
+        """Like `run_client`, but returns the output as printed."""
         python = client_environment(client) / "python"
         return self.run([str(python), str(HERE / script), self.port.path, task]).stdout
 
@@ -44,7 +44,7 @@ class Stand(SimulatedArm[KinematicPlant]):
         assert done.returncode == 0, done.stdout + done.stderr
         return done
 
-    def _hear(self, data: bytes) -> bytes:
+    def _record(self, data: bytes) -> bytes:
         self.sent += data
         return data
 

@@ -47,5 +47,5 @@ def _install(environment: Path, requirements: tuple[str, ...]) -> None:
         if done.returncode:
             pytest.fail(
                 f"{' '.join(command)} failed: {done.stderr.strip()[-500:]}\n"
-                "hint: is PyPI within reach? WITHOUT_PYPI=1 skips the tests with clients of others"
+                "hint: is PyPI within reach? WITHOUT_PYPI=1 skips the tests with other projects' clients"
             )

@@ -24,11 +24,11 @@ def main() -> None:
     name, width, height = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     socket = zmq.Context().socket(zmq.PUB)
     print(socket.bind_to_random_port("tcp://127.0.0.1"), flush=True)
-    dice = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     while True:
-        _, jpeg = cv2.imencode(".jpg", dice.integers(0, 256, (height, width, 3), np.uint8))
-        pictures = {name: base64.b64encode(jpeg.tobytes()).decode()}
-        socket.send_string(json.dumps({"images": pictures, "timestamps": {name: time.time()}}))
+        _, jpeg = cv2.imencode(".jpg", rng.integers(0, 256, (height, width, 3), np.uint8))
+        images = {name: base64.b64encode(jpeg.tobytes()).decode()}
+        socket.send_string(json.dumps({"images": images, "timestamps": {name: time.time()}}))
         time.sleep(PERIOD_S)
 
 

@@ -2,13 +2,13 @@
 
     python lerobot_plugin_session.py STEPS --robot.type=sefa_so_follower --robot.port=… …
 
-STEPS is a JSON list of what to do: ["connect"], ["lead", {action}], ["send", {action}], ["observe"], ["calibrate"],
+STEPS is a JSON list of steps: ["connect"], ["lead", {action}], ["send", {action}], ["observe"], ["calibrate"],
 ["disconnect"]. Prints one JSON list, an answer per step, as its last line; an error ends it, and is printed as
 LeRobot's programs print it.
 """
 
 # pyright: reportMissingImports=false
-# No postponed annotations: LeRobot reads the class itself in that of `session`.
+# No postponed annotations: LeRobot needs the class in the annotation of `session`, not its name.
 
 import json
 import sys
@@ -37,15 +37,15 @@ def session(config: SessionConfig) -> list[Any]:
     return output
 
 
-def take(robot: Robot, what: str, action: dict[str, float] | None = None) -> Any:
-    """Do one step; returns what the robot answered."""
-    if what == "lead":
+def take(robot: Robot, name: str, action: dict[str, float] | None = None) -> Any:
+    """Do one step; returns the robot's answer."""
+    if name == "lead":
         return lead(robot, action or {})
-    if what == "send":
+    if name == "send":
         return robot.send_action(action)
-    if what == "observe":
+    if name == "observe":
         return robot.get_observation()
-    return getattr(robot, what)()
+    return getattr(robot, name)()
 
 
 def lead(robot: Robot, action: dict[str, float]) -> dict[str, float]:
@@ -62,4 +62,4 @@ def lead(robot: Robot, action: dict[str, float]) -> dict[str, float]:
 
 if __name__ == "__main__":
     register_third_party_plugins()
-    print(json.dumps(session()))  # pyright: ignore[reportCallIssue]  # LeRobot makes it of the command line
+    print(json.dumps(session()))  # pyright: ignore[reportCallIssue]  # LeRobot makes the argument from the command line

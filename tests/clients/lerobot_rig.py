@@ -1,4 +1,4 @@
-"""A simulated arm for LeRobot to open, calibrated as a file in LeRobot's folder says, and LeRobot's own Python.
+"""A simulated arm for LeRobot, calibrated as in a file in LeRobot's folder, and LeRobot's own Python.
 
 The environment is made by tests/lerobot/run.sh; without it these tests are skipped.
 """
@@ -31,7 +31,7 @@ LEROBOT_PYTHON = Path(os.environ.get("LEROBOT_PYTHON", ROOT / ".venv-lerobot/bin
 STAND_IN = ROOT / "tests/lerobot/stand_in"
 ATTEMPTS = 4
 PATIENCE_S = 600
-"""LeRobot takes 5 to 10 s to be imported alone, longer on a busy machine."""
+"""Importing LeRobot alone takes 5 to 10 s, longer on a busy machine."""
 
 PROFILE = load_arm_profile("so101_sim").model_copy(update={"control_rate_hz": 50.0, "goal_timeout_ms": 5000.0})
 """A lower rate and longer timeouts, for a busy machine."""
@@ -40,7 +40,7 @@ OFFSETS_TICKS = (0, 300, -250, 17, 0, -1100)
 """Homing offsets like those of an arm assembled by hand."""
 
 needs_lerobot = pytest.mark.skipif(
-    not LEROBOT_PYTHON.exists(), reason=f"{LEROBOT_PYTHON} is not there: `make test-lerobot` makes it"
+    not LEROBOT_PYTHON.exists(), reason=f"{LEROBOT_PYTHON} does not exist: `make test-lerobot` creates it"
 )
 
 
@@ -68,7 +68,7 @@ class ServedArm(SimulatedArm["RecordingPlant"]):
 
 
 class RecordingPlant(KinematicPlant):
-    """Records the length of every step between goals sent to a motor."""
+    """Records the goals and torque switches of every motor."""
 
     def __init__(self) -> None:
         entries = calibration_of_arm()
@@ -103,7 +103,7 @@ def served_arm(link: Path) -> Iterator[ServedArm]:
     arm = ServedArm(PROFILE, link, RecordingPlant())
     for servo, entry in zip(arm.bus.servos, calibration_of_arm(), strict=True):
         servo.set_register(reg.HOMING_OFFSET, entry.homing_offset)
-        servo.power_cycle()  # its goal is where it stands
+        servo.power_cycle()  # its goal becomes its present position
     with arm:
         yield arm
 
@@ -140,10 +140,13 @@ class LeRobot:
     home: Path
 
     def run(
-        self, *words: str, meanwhile: Callable[[subprocess.Popen[str]], None] | None = None, writes: Path | None = None
+        self,
+        *arguments: str,
+        meanwhile: Callable[[subprocess.Popen[str]], None] | None = None,
+        writes: Path | None = None,
     ) -> Finished:
-        """Run `python words…`; `meanwhile` is called once, with the process, while it runs; `writes` is a folder that
-        must not be there before.
+        """Run `python arguments…`; `meanwhile` is called once, with the process, while it runs; `writes` is a folder
+        that must not exist before.
 
         LeRobot waits 50 ms for a servo's answer and gives up at the first late one. On a busy machine the
         simulated servos may be late: then it is restarted.
@@ -152,12 +155,14 @@ class LeRobot:
         for _ in range(ATTEMPTS):
             if writes is not None:
                 shutil.rmtree(writes, ignore_errors=True)
-            finished = self._run_once(words, meanwhile)
+            finished = self._run_once(arguments, meanwhile)
             if finished.exit_code == 0 or "status packet" not in finished.output:
                 break
         return finished
 
-    def _run_once(self, words: tuple[str, ...], meanwhile: Callable[[subprocess.Popen[str]], None] | None) -> Finished:
+    def _run_once(
+        self, arguments: tuple[str, ...], meanwhile: Callable[[subprocess.Popen[str]], None] | None
+    ) -> Finished:
         environment = os.environ | {
             "HF_HOME": str(self.home / "hf"),
             "HF_LEROBOT_HOME": str(self.home),
@@ -168,7 +173,7 @@ class LeRobot:
         }
         with tempfile.TemporaryFile("w+") as printed:  # not a pipe, which would not be read while `meanwhile` runs
             process = subprocess.Popen(
-                [str(LEROBOT_PYTHON), *words],
+                [str(LEROBOT_PYTHON), *arguments],
                 cwd=self.home,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -181,7 +186,7 @@ class LeRobot:
                     meanwhile(process)
                 process.wait(timeout=PATIENCE_S)
             except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGABRT)  # prints where it hangs
+                process.send_signal(signal.SIGABRT)  # prints a traceback of the hang
                 process.wait()
             finally:
                 process.kill()

@@ -1,4 +1,4 @@
-"""What a program on rustypot does with an arm: `python rustypot_client.py PORT set_up|work|listen|speak`.
+"""The calls of a program that uses rustypot on an arm: `python rustypot_client.py PORT set_up|work|read_one|send_all`.
 
 Runs in an environment with `rustypot` and prints its results as a JSON object. Angles are radians, 0 at tick 2048.
 """
@@ -45,24 +45,24 @@ def work() -> dict[str, object]:
     arm.sync_write_torque_enable(IDS, [True] * len(IDS))
     goals = [position + 0.15 for position in before["present_position"]]
     arm.sync_write_goal_position(IDS, goals)
-    give_up_s = time.monotonic() + PATIENCE_S
+    deadline_s = time.monotonic() + PATIENCE_S
     arrived = arm.sync_read_present_position(IDS)
-    while max(abs(a - b) for a, b in zip(arrived, goals, strict=True)) > NEAR_RADIANS and time.monotonic() < give_up_s:
+    while max(abs(a - b) for a, b in zip(arrived, goals, strict=True)) > NEAR_RADIANS and time.monotonic() < deadline_s:
         arrived = arm.sync_read_present_position(IDS)
     arm.sync_write_torque_enable(IDS, [False] * len(IDS))
     torque = [arm.read_torque_enable(servo_id)[0] for servo_id in IDS]
     return {"before": before, "raw": raw, "goals": goals, "arrived": arrived, "torque": torque}
 
 
-def listen() -> dict[str, object]:
+def read_one() -> dict[str, object]:
     """Read one position; returns the error if it fails."""
     try:
         return {"position": arm.read_present_position(6)[0]}
-    except BaseException as error:  # rustypot panics with one that is not an Exception
+    except BaseException as error:  # a panic of rustypot is not an Exception
         return {"error": f"{type(error).__name__}: {error}"}
 
 
-def speak() -> list[list[object]]:
+def send_all() -> list[list[object]]:
     """One packet of every kind, each named by the call that creates the same one here."""
     arm.ping(3)
     arm.read_raw_data(2, 56, 2)
@@ -83,4 +83,4 @@ def speak() -> list[list[object]]:
 
 
 if __name__ == "__main__":
-    print(json.dumps({"set_up": set_up, "work": work, "listen": listen, "speak": speak}[sys.argv[2]]()))
+    print(json.dumps({"set_up": set_up, "work": work, "read_one": read_one, "send_all": send_all}[sys.argv[2]]()))

@@ -1,4 +1,4 @@
-"""What a program on Feetech's own SDK does with an arm: `python scservo_client.py PORT set_up|work|listen|speak`.
+"""The calls of a program with Feetech's SDK on an arm: `python scservo_client.py PORT set_up|work|read_one|send_all`.
 
 Runs in an environment with `feetech-servo-sdk` and prints its results as a JSON object.
 """
@@ -24,7 +24,7 @@ STATE_REGISTERS = {"position": (56, 2), "speed": (58, 2), "load": (60, 2), "volt
 
 
 class PatientPort(PortHandler):
-    """On a busy machine an answer may arrive late, and the SDK, which never purges, would take it for the next one."""
+    """Waits longer: replies may be late on a busy machine, and the SDK would take a late one for the next reply."""
 
     def setPacketTimeout(self, packet_length: int) -> None:
         self.packet_start_time = self.getCurrentTime()
@@ -92,12 +92,12 @@ def work() -> dict[str, object]:
 
 
 def wait_for(goals: dict[int, int]) -> dict[int, int]:
-    """Positions at last, by sync reads of 15 bytes."""
+    """The final positions, by sync reads of 15 bytes."""
     reader = GroupSyncRead(port, packet, STATE, 15)
     assert all(reader.addParam(servo_id) for servo_id in goals)
-    give_up_s = time.monotonic() + PATIENCE_S
+    deadline_s = time.monotonic() + PATIENCE_S
     positions: dict[int, int] = {}
-    while time.monotonic() < give_up_s:
+    while time.monotonic() < deadline_s:
         if reader.txRxPacket() == COMM_SUCCESS:
             positions = {servo_id: reader.getData(servo_id, STATE, 2) for servo_id in goals}
         if positions == goals:
@@ -105,7 +105,7 @@ def wait_for(goals: dict[int, int]) -> dict[int, int]:
     return positions
 
 
-def listen() -> dict[str, object]:
+def read_one() -> dict[str, object]:
     """A ping and a read, and their results."""
     try:
         model, outcome, error = packet.ping(port, 1)
@@ -114,9 +114,9 @@ def listen() -> dict[str, object]:
     return {"model": model, "outcome": outcome, "error": error}
 
 
-def speak() -> list[list[object]]:
+def send_all() -> list[list[object]]:
     """One packet of every kind, each named by the call that creates the same one here."""
-    packet.ping(port, 3)  # asks for the model, too
+    packet.ping(port, 3)  # also asks for the model
     packet.read2ByteTxRx(port, 2, 56)
     packet.write1ByteTxRx(port, 4, TORQUE, 1)
     packet.write2ByteTxRx(port, 5, GOAL, 2100)
@@ -149,5 +149,5 @@ def speak() -> list[list[object]]:
 if __name__ == "__main__":
     assert port.openPort()
     assert port.setBaudRate(BAUD)
-    print(json.dumps({"set_up": set_up, "work": work, "listen": listen, "speak": speak}[sys.argv[2]]()))
+    print(json.dumps({"set_up": set_up, "work": work, "read_one": read_one, "send_all": send_all}[sys.argv[2]]()))
     port.closePort()

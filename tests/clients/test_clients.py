@@ -36,17 +36,17 @@ def values(stand: Stand, register: reg.Register) -> list[int]:
 # -- feetech-servo-sdk ----------------------------------------------------------------------------------------
 
 
-def test_the_makers_sdk_sets_up_a_servo(stand: Stand) -> None:
-    seen = stand.visit(*SCSERVO, "set_up")
+def test_feetechs_sdk_sets_up_a_servo(stand: Stand) -> None:
+    seen = stand.run_client(*SCSERVO, "set_up")
     assert seen["found"] == {str(servo_id): STS3215 for servo_id in IDS}
     assert (seen["gain_while_locked"], seen["gain"]) == (reg.P_COEFFICIENT.factory, 16)
     assert seen["found_then"] == {str(servo_id): STS3215 for servo_id in [*IDS[1:], 7]}
     assert stand.bus.servo(7).register(reg.LOCK) == 1
 
 
-def test_the_makers_sdk_reads_moves_and_releases(stand: Stand) -> None:
+def test_feetechs_sdk_reads_moves_and_releases(stand: Stand) -> None:
     start = values(stand, reg.PRESENT_POSITION)
-    seen = stand.visit(*SCSERVO, "work")
+    seen = stand.run_client(*SCSERVO, "work")
     before = cast("dict[str, dict[str, int]]", seen["before"])
     assert [before[str(servo_id)]["position"] for servo_id in IDS] == start
     assert all((state["voltage"], state["temperature"], state["status"]) == (74, 30, 0) for state in before.values())
@@ -55,26 +55,26 @@ def test_the_makers_sdk_reads_moves_and_releases(stand: Stand) -> None:
     assert seen["torque"] == values(stand, reg.TORQUE_ENABLE) == [0] * 6
 
 
-def test_the_makers_sdk_cannot_cope_with_an_echo(stand: Stand) -> None:
+def test_feetechs_sdk_crashes_with_an_echo(stand: Stand) -> None:
     stand.bus.echoes = True
-    assert stand.visit(*SCSERVO, "listen") == {"crash": "list index out of range"}
+    assert stand.run_client(*SCSERVO, "read_one") == {"crash": "list index out of range"}
 
 
-def test_the_makers_sdk_sees_silence_noise_and_faults(stand: Stand) -> None:
+def test_feetechs_sdk_detects_silence_noise_and_faults(stand: Stand) -> None:
     stand.bus.line = DisturbedLine(Disturbances(dropped=1.0))
-    assert stand.visit(*SCSERVO, "listen")["outcome"] == COMM_RX_TIMEOUT
+    assert stand.run_client(*SCSERVO, "read_one")["outcome"] == COMM_RX_TIMEOUT
     stand.bus.line = DisturbedLine(Disturbances(bit_errors=0.2))
-    assert stand.visit(*SCSERVO, "listen")["outcome"] in (COMM_RX_TIMEOUT, COMM_RX_CORRUPT)
+    assert stand.run_client(*SCSERVO, "read_one")["outcome"] in (COMM_RX_TIMEOUT, COMM_RX_CORRUPT)
     stand.bus.line = DisturbedLine(Disturbances())
     stand.bus.servo(1).supply_mv = 3500
-    assert stand.visit(*SCSERVO, "listen") == {"model": STS3215, "outcome": COMM_SUCCESS, "error": 1}
+    assert stand.run_client(*SCSERVO, "read_one") == {"model": STS3215, "outcome": COMM_SUCCESS, "error": 1}
 
 
 # -- rustypot -------------------------------------------------------------------------------------------------
 
 
 def test_rustypot_sets_up_a_servo(stand: Stand) -> None:
-    seen = stand.visit(*RUSTYPOT, "set_up")
+    seen = stand.run_client(*RUSTYPOT, "set_up")
     assert (seen["found"], seen["model"]) == (IDS, STS3215)
     assert (seen["gain_while_locked"], seen["gain"]) == (reg.P_COEFFICIENT.factory, 16)
     assert stand.bus.servo(1).register(reg.LOCK) == 1
@@ -82,7 +82,7 @@ def test_rustypot_sets_up_a_servo(stand: Stand) -> None:
 
 def test_rustypot_reads_moves_and_releases(stand: Stand) -> None:
     start = values(stand, reg.PRESENT_POSITION)
-    seen = stand.visit(*RUSTYPOT, "work")
+    seen = stand.run_client(*RUSTYPOT, "work")
     before = cast("dict[str, list[float]]", seen["before"])
     assert before["present_position"] == pytest.approx([radians_of(ticks) for ticks in start], abs=0.01)
     assert (before["present_voltage"], before["present_temperature"]) == ([74] * 6, [30] * 6)
@@ -96,30 +96,30 @@ def test_rustypot_reads_moves_and_releases(stand: Stand) -> None:
 
 
 def test_rustypot_takes_an_echo_for_an_answer(stand: Stand) -> None:
-    """It returns an invalid position without an error: the reason why our own link detects echoes."""
+    """It returns an invalid position without an error, which is why our own link detects echoes."""
     truth = radians_of(stand.bus.servo(6).register(reg.PRESENT_POSITION))
-    assert stand.visit(*RUSTYPOT, "listen")["position"] == pytest.approx(truth, abs=0.01)
+    assert stand.run_client(*RUSTYPOT, "read_one")["position"] == pytest.approx(truth, abs=0.01)
     stand.bus.echoes = True
-    assert stand.visit(*RUSTYPOT, "listen").get("position") != pytest.approx(truth, abs=0.1)
+    assert stand.run_client(*RUSTYPOT, "read_one").get("position") != pytest.approx(truth, abs=0.1)
 
 
-# -- what both send, byte for byte ----------------------------------------------------------------------------
+# -- the packets of both, byte for byte ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("client", vectors.SPEAKERS)
-def test_the_stored_vectors_are_what_a_client_sends(client: str) -> None:
+@pytest.mark.parametrize("client", vectors.SCRIPTS)
+def test_the_stored_vectors_equal_the_packets_of_a_client(client: str) -> None:
     stored = json.loads(vectors.FILE.read_text())
-    found = vectors.overheard(client)
+    found = vectors.requests_of(client)
     assert [vector for vector in stored if vector["client"] == CLIENTS[client][0]] == found
 
 
 # -- feetech-cli ----------------------------------------------------------------------------------------------
 
 
-def feetech_cli(stand: Stand, *words: str) -> str:
+def feetech_cli(stand: Stand, *arguments: str) -> str:
     program = str(client_environment("feetech-cli") / "feetech-cli")
     line = ["--port", stand.port.path, "--baudrate", "1000000", "--timeout", "0.3", "--max-id", "7"]
-    return stand.run([program, *line, *words]).stdout
+    return stand.run([program, *line, *arguments]).stdout
 
 
 @pytest.mark.parametrize("echoes", [False, True])

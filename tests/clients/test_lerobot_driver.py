@@ -44,14 +44,14 @@ def test_it_connects_configures_reads_writes_and_moves_the_arm(tmp_path: Path, a
     assert printed["after"] == pytest.approx(printed["sent"], abs=1.0)
     np.testing.assert_allclose(arm.joint_deg(), goal_deg(unit), atol=1.0)
     assert set(printed["temperature"].values()) == {30}
-    assert set(printed["voltage"].values()) <= {73, 74}  # holding motors pull it down
+    assert set(printed["voltage"].values()) <= {73, 74}  # holding motors lower it
     assert set(printed["torque"].values()) == {1}
     assert printed["firmware"] == 777
     assert printed["all"] == {str(joint.servo_id): 777 for joint in PROFILE.joints}
     assert arm.each(reg.TORQUE_ENABLE) == [reg.TORQUE_ON] * N
 
 
-def test_what_it_configures_is_in_the_registers(tmp_path: Path, arm: ServedArm) -> None:
+def test_its_configuration_is_in_the_registers(tmp_path: Path, arm: ServedArm) -> None:
     write_calibration(tmp_path, "robots/so_follower", "bench")
     session(LeRobot(tmp_path), arm, "degrees", "drop")
     assert arm.each(reg.P_COEFFICIENT) == [16] * N
@@ -62,7 +62,7 @@ def test_what_it_configures_is_in_the_registers(tmp_path: Path, arm: ServedArm) 
     assert arm.each(reg.MAX_TORQUE) == [1000] * GRIPPER + [500]
     assert arm.each(reg.PROTECTION_CURRENT) == [500] * GRIPPER + [250]
     assert arm.each(reg.OVERLOAD_TORQUE) == [80] * GRIPPER + [25]
-    assert arm.each(reg.TORQUE_ENABLE) == [reg.TORQUE_OFF] * N  # disable_torque_on_disconnect: it drops
+    assert arm.each(reg.TORQUE_ENABLE) == [reg.TORQUE_OFF] * N  # disable_torque_on_disconnect: the arm drops
 
 
 def test_without_its_file_it_asks_on_standard_input(tmp_path: Path, arm: ServedArm) -> None:

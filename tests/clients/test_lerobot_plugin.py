@@ -83,7 +83,7 @@ def test_it_writes_nothing_to_the_eeprom(lerobot: LeRobot, arm: ServedArm) -> No
     assert [servo.read(0, reg.EEPROM_END) for servo in arm.bus.servos] == before
 
 
-def test_an_arm_that_stands_stays_standing_between_two_sessions(lerobot: LeRobot, arm: ServedArm) -> None:
+def test_an_arm_keeps_its_pose_between_two_sessions(lerobot: LeRobot, arm: ServedArm) -> None:
     answers(session(lerobot, arm, [["connect"], ["lead", POSE], ["disconnect"]]))
     printed = answers(session(lerobot, arm, [["connect"], ["observe"], ["disconnect"]]))
     assert printed[2] == pytest.approx(POSE, abs=1.5)
@@ -92,7 +92,9 @@ def test_an_arm_that_stands_stays_standing_between_two_sessions(lerobot: LeRobot
 
 
 @pytest.mark.parametrize(("ending", "torque"), [("park", OFF), ("release", OFF)])
-def test_other_endings(lerobot: LeRobot, arm: ServedArm, ending: str, torque: list[int]) -> None:
+def test_disconnecting_can_park_or_release_the_arm(
+    lerobot: LeRobot, arm: ServedArm, ending: str, torque: list[int]
+) -> None:
     steps = [["connect"], ["lead", POSE], ["disconnect"]]
     answers(session(lerobot, arm, steps, f"--robot.on_disconnect={ending}"))
     assert arm.each(reg.TORQUE_ENABLE) == torque
@@ -100,7 +102,7 @@ def test_other_endings(lerobot: LeRobot, arm: ServedArm, ending: str, torque: li
     np.testing.assert_allclose(arm.joint_deg(), expected, atol=1.5)
 
 
-def test_percent_of_the_range(lerobot: LeRobot, arm: ServedArm) -> None:
+def test_actions_can_be_in_percent_of_the_range(lerobot: LeRobot, arm: ServedArm) -> None:
     steps = [["connect"], ["lead", dict.fromkeys(KEYS, 30.0)], ["disconnect"]]
     printed = answers(session(lerobot, arm, steps, "--robot.use_degrees=false"))
     assert printed[2] == pytest.approx(dict.fromkeys(KEYS, 30.0), abs=1.0)
@@ -108,7 +110,7 @@ def test_percent_of_the_range(lerobot: LeRobot, arm: ServedArm) -> None:
     np.testing.assert_allclose(arm.joint_deg(), [*(0.3 * half for half in half_range_deg[:GRIPPER]), 30.0], atol=1.5)
 
 
-def test_what_is_outside_the_limits_is_not_sent(lerobot: LeRobot, arm: ServedArm) -> None:
+def test_goals_outside_the_limits_are_clipped(lerobot: LeRobot, arm: ServedArm) -> None:
     far = dict.fromkeys(KEYS, 1000.0)
     printed = answers(session(lerobot, arm, [["connect"], ["send", far], ["lead", far], ["disconnect"]]))
     limits = [joint.max_deg for joint in PROFILE.joints]
@@ -117,17 +119,17 @@ def test_what_is_outside_the_limits_is_not_sent(lerobot: LeRobot, arm: ServedArm
 
 
 @pytest.mark.parametrize(
-    ("action", "words"),
+    ("action", "message"),
     [({"elbow_flex.pos": math.nan}, "finite"), ({"elbow.pos": 1.0}, "the joints of this arm are shoulder_pan.pos")],
 )
-def test_an_unknown_action_is_refused(lerobot: LeRobot, arm: ServedArm, action: dict[str, float], words: str) -> None:
+def test_an_invalid_action_is_refused(lerobot: LeRobot, arm: ServedArm, action: dict[str, float], message: str) -> None:
     done = session(lerobot, arm, [["connect"], ["send", action]])
     assert done.exit_code != 0
-    assert words in done.output
+    assert message in done.output
     assert arm.each(reg.TORQUE_ENABLE) == ON
 
 
-def test_a_servo_fault_ends_it_with_the_joint_and_a_hint(lerobot: LeRobot, arm: ServedArm) -> None:
+def test_a_servo_fault_ends_the_session_with_the_joint_and_a_hint(lerobot: LeRobot, arm: ServedArm) -> None:
     arm.bus.servos[2].temperature_c = 80
     done = session(lerobot, arm, [["connect"], ["lead", POSE], ["lead", POSE]])
     assert done.exit_code != 0
@@ -156,7 +158,7 @@ def test_percent_without_a_file_is_refused(tmp_path: Path, arm: ServedArm) -> No
     assert "use_degrees=false needs the arm's calibration" in done.output
 
 
-def test_it_does_not_calibrate_but_says_which_program_does(lerobot: LeRobot, arm: ServedArm) -> None:
+def test_calibrating_is_refused_with_the_name_of_the_program_that_does_it(lerobot: LeRobot, arm: ServedArm) -> None:
     done = session(lerobot, arm, [["calibrate"]])
     assert done.exit_code != 0
     assert "lerobot-calibrate --robot.type=so101_follower" in done.output
@@ -165,7 +167,7 @@ def test_it_does_not_calibrate_but_says_which_program_does(lerobot: LeRobot, arm
 # -- LeRobot's programs ----------------------------------------------------------------------------------------
 
 
-def test_teleoperate(lerobot: LeRobot, arm: ServedArm, leader: ServedArm) -> None:
+def test_teleoperation_with_a_leader_arm(lerobot: LeRobot, arm: ServedArm, leader: ServedArm) -> None:
     """LeRobot's own leader arm moves ours, until Ctrl-C."""
     goal_deg = np.array([30.0, -20.0, 15.0, -25.0, 40.0, 80.0])
 
@@ -176,25 +178,34 @@ def test_teleoperate(lerobot: LeRobot, arm: ServedArm, leader: ServedArm) -> Non
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
 
-    words = [*program("lerobot-teleoperate"), *robot_words(arm), *leader_words(leader), "--fps=60"]
-    done = lerobot.run(*words, meanwhile=lead_and_stop)
+    arguments = [*program("lerobot-teleoperate"), *robot_arguments(arm), *leader_arguments(leader), "--fps=60"]
+    done = lerobot.run(*arguments, meanwhile=lead_and_stop)
     assert done.exit_code == 0, done.output
     np.testing.assert_allclose(arm.joint_deg(), goal_deg, atol=1.5)
     assert steps_deg(arm).max() <= longest_step_deg() + TICK_DEG
     assert arm.each(reg.TORQUE_ENABLE) == ON
 
 
-def test_record(tmp_path: Path, lerobot: LeRobot, arm: ServedArm, leader: ServedArm) -> None:
-    """Two episodes with a camera; what is in the dataset is what the leader and the arm did."""
+def test_recording_with_a_camera(tmp_path: Path, lerobot: LeRobot, arm: ServedArm, leader: ServedArm) -> None:
+    """Two episodes with a camera; the dataset contains the movements of the leader and of the arm."""
     dataset = tmp_path / "dataset"
-    words = [*program("lerobot-record"), *robot_words(arm), *leader_words(leader)]
-    words += ["--dataset.repo_id=local/bench", f"--dataset.root={dataset}", "--dataset.single_task=follow the leader"]
-    words += ["--dataset.fps=30", "--dataset.num_episodes=2", "--dataset.episode_time_s=3", "--dataset.reset_time_s=1"]
-    words += ["--dataset.push_to_hub=false", "--dataset.vcodec=h264", "--play_sounds=false"]
+    arguments = [*program("lerobot-record"), *robot_arguments(arm), *leader_arguments(leader)]
+    arguments += [
+        "--dataset.repo_id=local/bench",
+        f"--dataset.root={dataset}",
+        "--dataset.single_task=follow the leader",
+    ]
+    arguments += [
+        "--dataset.fps=30",
+        "--dataset.num_episodes=2",
+        "--dataset.episode_time_s=3",
+        "--dataset.reset_time_s=1",
+    ]
+    arguments += ["--dataset.push_to_hub=false", "--dataset.vcodec=h264", "--play_sounds=false"]
     with network_camera(lerobot, "front", 64, 48) as camera_port, swinging(leader):
-        picture = f"type: zmq, server_address: 127.0.0.1, port: {camera_port}, camera_name: front"
-        words.append(f"--robot.cameras={{front: {{{picture}, width: 64, height: 48, fps: 30}}}}")
-        done = lerobot.run(*words, writes=dataset)
+        camera_config = f"type: zmq, server_address: 127.0.0.1, port: {camera_port}, camera_name: front"
+        arguments.append(f"--robot.cameras={{front: {{{camera_config}, width: 64, height: 48, fps: 30}}}}")
+        done = lerobot.run(*arguments, writes=dataset)
     assert done.exit_code == 0, done.output
     assert steps_deg(arm).max() <= longest_step_deg() + TICK_DEG
     assert arm.each(reg.TORQUE_ENABLE) == ON
@@ -225,7 +236,7 @@ def check_dataset(dataset: Path) -> None:
 # -- helpers ---------------------------------------------------------------------------------------------------
 
 
-def robot_words(arm: ServedArm) -> list[str]:
+def robot_arguments(arm: ServedArm) -> list[str]:
     return [
         "--robot.type=sefa_so_follower",
         f"--robot.port={arm.port.path}",
@@ -234,7 +245,7 @@ def robot_words(arm: ServedArm) -> list[str]:
     ]
 
 
-def leader_words(leader: ServedArm) -> list[str]:
+def leader_arguments(leader: ServedArm) -> list[str]:
     return ["--teleop.type=so101_leader", f"--teleop.port={leader.port.path}", "--teleop.id=hand"]
 
 
@@ -243,8 +254,8 @@ def program(name: str) -> list[str]:
     return [str(LEROBOT_PYTHON.with_name(name))]
 
 
-def session(lerobot: LeRobot, arm: ServedArm, steps: list, *words: str) -> Finished:
-    return lerobot.run(str(HERE / "lerobot_plugin_session.py"), json.dumps(steps), *robot_words(arm), *words)
+def session(lerobot: LeRobot, arm: ServedArm, steps: list, *arguments: str) -> Finished:
+    return lerobot.run(str(HERE / "lerobot_plugin_session.py"), json.dumps(steps), *robot_arguments(arm), *arguments)
 
 
 def answers(done: Finished) -> list:
@@ -252,9 +263,9 @@ def answers(done: Finished) -> list:
     return json.loads(done.output.splitlines()[-1])
 
 
-def wait_until(process: subprocess.Popen[str], is_so: Callable[[], bool]) -> None:
-    """Or until the process has ended."""
-    while process.poll() is None and not is_so():
+def wait_until(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
+    """Wait for the condition, or until the process has stopped."""
+    while process.poll() is None and not condition():
         time.sleep(0.02)
 
 
@@ -272,10 +283,10 @@ def network_camera(lerobot: LeRobot, name: str, width: int, height: int) -> Iter
 @contextmanager
 def swinging(leader: ServedArm) -> Iterator[None]:
     """Move the leader back and forth in the background."""
-    ended = threading.Event()
+    stopped = threading.Event()
 
     def swing() -> None:
-        while not ended.wait(0.01):
+        while not stopped.wait(0.01):
             angle = time.monotonic() * 2 * math.pi / 2.0
             leader.place(np.array([20.0 * math.sin(angle)] * GRIPPER + [50.0 + 20.0 * math.sin(angle)]))
 
@@ -284,7 +295,7 @@ def swinging(leader: ServedArm) -> Iterator[None]:
     try:
         yield
     finally:
-        ended.set()
+        stopped.set()
         hand.join()
 
 

@@ -1,4 +1,4 @@
-"""Building a plan, as far as it needs no TensorRT: which flavour, how far, which cache, which one is fastest."""
+"""Building a plan, without TensorRT: the choice of the flavour, progress, the timing cache, the fastest candidate."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ PLAN = {
 
 @pytest.fixture
 def export(reach_engine: Path) -> list[Source]:
-    """The cards of an INT8 export, in the order in which its files are found."""
+    """The cards of an INT8 export, in the order in which the files are found."""
     card = load_card(reach_engine)
 
     def source(name: str, **changed: object) -> Source:
@@ -77,19 +77,19 @@ def export(reach_engine: Path) -> list[Source]:
         (TRT_11, "fp32", "model.fp32.onnx", True),
     ],
 )
-def test_the_flavour_that_fits_the_library(
+def test_the_flavour_that_fits_the_library_is_chosen(
     export: list[Source], library: LibraryEvent, precision: str | None, file: str, typed: bool
 ) -> None:
     recipe = choose_plan_recipe(export, library, precision)  # type: ignore[arg-type]
     assert (recipe.source.onnx.name, recipe.strongly_typed) == (file, typed)
 
 
-def test_the_weak_flavour_where_there_is_no_typed_one(export: list[Source]) -> None:
+def test_the_weakly_typed_flavour_is_chosen_without_a_typed_one(export: list[Source]) -> None:
     recipe = choose_plan_recipe(export[:1], TRT_11, None)
     assert (recipe.source.onnx.name, recipe.precision, recipe.strongly_typed) == ("model.onnx", "int8", True)
 
 
-def test_a_typed_file_is_refused_by_a_library_that_cannot_type(export: list[Source]) -> None:
+def test_a_typed_file_is_refused_by_a_library_without_strong_typing(export: list[Source]) -> None:
     with pytest.raises(InputError, match=r"8\.6\.1 can build nothing from model\.typed\.onnx, not int8") as refused:
         choose_plan_recipe(export[1:2], TRT_8, None)
     assert "opset 17" in refused.value.hint
@@ -122,7 +122,7 @@ def _candidate(export: list[Source], p99_deg: float | None, p50_ns: int) -> Cand
 
 
 def _report(p99_deg: float, p50_ns: int) -> VerificationReport:
-    """What `sefa-edge verify` says of a plan with this error and this median latency; the budget is 0.5 degrees."""
+    """The report of `sefa-edge verify` on a plan with this error and median latency; the budget is 0.5 degrees."""
     spread = {"mean": p99_deg / 2, "p99": p99_deg, "max": p99_deg}
     joint = {"name": "gripper", "unit": "percent", "ticks_per_unit": 10.0, "joint": spread, "ticks": spread}
     engine = {"file": "x", "sha256": "0" * 64, "format": "tensorrt", "precision": "int8", "calls": 9}
@@ -157,7 +157,7 @@ measurements = st.tuples(st.none() | st.floats(0, 2), st.integers(1, 10**8))
 
 
 @given(done=st.lists(measurements, max_size=6))
-def test_the_fastest_is_within_its_budget_and_none_within_it_is_faster(
+def test_the_fastest_candidate_within_the_budget_is_chosen(
     reach_engine: Path, done: list[tuple[float | None, int]]
 ) -> None:
     source = [Source(reach_engine, load_card(reach_engine))]
@@ -173,7 +173,7 @@ def test_the_fastest_is_within_its_budget_and_none_within_it_is_faster(
     assert len(table(candidates, best).splitlines()) == 1 + len(done)
 
 
-def test_table_tells_errors_latencies_and_problems(export: list[Source]) -> None:
+def test_the_table_lists_errors_latencies_and_problems(export: list[Source]) -> None:
     rows = [_candidate(export, 0.3, 1_500_000), _candidate(export, 0.9, 900_000), _candidate(export, None, 1)]
     head, good, bad, broken = table(rows, fastest(rows)).splitlines()
     assert head.split() == ["flavour", "p99", "error", "budget", "p50", "p99"]
@@ -183,7 +183,7 @@ def test_table_tells_errors_latencies_and_problems(export: list[Source]) -> None
     assert broken.split()[-2:] == ["it", "crashed"]
 
 
-def test_the_kept_plan_is_whole_and_its_card_describes_it(export: list[Source], tmp_path: Path) -> None:
+def test_the_kept_plan_has_its_card_and_its_log(export: list[Source], tmp_path: Path) -> None:
     plan = tmp_path / "0-int8.plan"
     plan.write_bytes(b"a plan")
     plan.with_name("0-int8.plan.log").write_text("log")
@@ -202,7 +202,7 @@ def test_the_kept_plan_is_whole_and_its_card_describes_it(export: list[Source], 
     assert (tmp_path / "model.plan.log").read_text() == "log"
 
 
-def _shown(callbacks: list[tuple[object, ...]]) -> list[ProgressEvent]:
+def _events_of(callbacks: list[tuple[object, ...]]) -> list[ProgressEvent]:
     events: list[ProgressEvent] = []
     watcher = BuildWatcher(events.append)
     for name, *arguments in callbacks:
@@ -210,8 +210,8 @@ def _shown(callbacks: list[tuple[object, ...]]) -> list[ProgressEvent]:
     return events
 
 
-def test_nested_phases_fill_the_step_that_they_are_in() -> None:
-    events = _shown(
+def test_nested_phases_advance_the_step_that_contains_them() -> None:
+    events = _events_of(
         [
             ("phase_start", "Building engine", None, 4),
             ("step_complete", "Building engine", 0),
@@ -241,12 +241,12 @@ callbacks = st.one_of(
 
 @given(calls=st.lists(callbacks, max_size=30))
 def test_progress_never_goes_backwards(calls: list[tuple[object, ...]]) -> None:
-    permille = [event.permille for event in _shown(calls)]
+    permille = [event.permille for event in _events_of(calls)]
     assert permille == sorted(set(permille))
 
 
-def test_without_a_monitor_the_log_tells_how_far_it_is(capfd: pytest.CaptureFixture[str]) -> None:
-    events = _shown(
+def test_without_a_monitor_the_log_gives_the_progress(capfd: pytest.CaptureFixture[str]) -> None:
+    events = _events_of(
         [
             ("log", "INFO", "Graph optimization time: 0.02 seconds."),
             ("log", "INFO", "Local timing cache in use. Profiling results will not be stored."),
@@ -295,7 +295,7 @@ def test_timing_caches_are_bounded(tmp_path: Path) -> None:
     assert not (tmp_path / "file").exists()
 
 
-def test_the_command_needs_nothing_of_the_learning_half() -> None:
+def test_the_command_imports_nothing_of_the_learning_half() -> None:
     heavy = ("torch", "onnx", "safetensors", "numpy", "onnxruntime", "tensorrt", "cv2")
     program = f"""
 import sys

@@ -47,7 +47,7 @@ Add = Callable[[int, int, int, float, int], int]
 
 
 def load_add(library: str = "libcuda.so.1") -> Add:
-    """Compile the kernel for the context that is current in this thread, and keep it for as long as that lives."""
+    """Compile the kernel for the current context of this thread; the kernel lives as long as the context."""
     driver = ctypes.CDLL(library)
     driver.cuModuleLoadData.argtypes = (POINTER(c_void_p), c_char_p)
     driver.cuModuleGetFunction.argtypes = (POINTER(c_void_p), c_void_p, c_char_p)

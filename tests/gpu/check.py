@@ -1,4 +1,4 @@
-"""Checks correctness and speed of every back end on every engine of a folder, as one JSON. See README.md.
+"""Check correctness and speed of every back end on every engine of a folder, in one JSON file. See README.md.
 
 Exit codes: 0 done; 1 an available back end failed or exceeds the error budget; 2 wrong use; 4 no GPU.
 """
@@ -34,8 +34,8 @@ from sefa_edge.profiles.recording.dataset import open_dataset
 from sefa_edge.profiles.strict import parse_json
 
 CONTENDER_SECONDS = 240
-RUNS_AT_LEAST = 1000
-LAST_WORDS = 400
+MIN_RUNS = 1000
+STDERR_LETTERS = 400
 ONE = Path(__file__).with_name("measure_one.py")
 
 
@@ -51,7 +51,7 @@ class Pass:
     no_gpu: str
     """Why there is no GPU; empty when there is one."""
     until_s: float
-    """As time.monotonic: nothing is started after this."""
+    """On the clock of time.monotonic: no measurement starts after this."""
 
 
 def main() -> int:
@@ -63,13 +63,13 @@ def main() -> int:
 
 
 def check(arguments: argparse.Namespace) -> int:
-    """Measure, print a line for each, write the report; the exit code. Raises SefaError before any work."""
+    """Measure, print a line for each, write the report, return the exit code. Raises SefaError before any work."""
     began_s = time.monotonic()
     search = search_gpu()
     if search.gpu is None and not arguments.allow_no_gpu:
-        raise MissingError(f"no NVIDIA GPU: {search.reason}", "--allow-no-gpu runs what needs none")
-    if arguments.runs < RUNS_AT_LEAST:
-        raise InputError(f"{arguments.runs} runs tell no p99.9", f"--runs {RUNS_AT_LEAST} or more")
+        raise MissingError(f"no NVIDIA GPU: {search.reason}", "--allow-no-gpu runs the back ends that need none")
+    if arguments.runs < MIN_RUNS:
+        raise InputError(f"{arguments.runs} runs are too few for a p99.9", f"--runs {MIN_RUNS} or more")
     writable(arguments.json)
     engines = find_engines(arguments.engines)
     dataset = open_dataset(arguments.dataset) if arguments.dataset else None
@@ -119,7 +119,7 @@ def measure(name: str, engine: Path, pass_: Pass) -> Outcome:
     elif contender.runs_network and card.precision != "fp32":
         reason = "the network computes in fp32, and is compared with fp32 engines"
     elif time.monotonic() > pass_.until_s:
-        reason = "the time for the whole pass was up"
+        reason = "the time for the whole pass was used up"
     if reason:
         return _without(name, card, "absent", reason)
     return _run(name, engine, card, pass_)
@@ -130,16 +130,18 @@ def _run(name: str, engine: Path, card: PolicyCard, pass_: Pass) -> Outcome:
     outcome.unlink(missing_ok=True)
     command = [sys.executable, str(ONE), "--contender", name, "--engine", str(engine), "--work", str(pass_.work)]
     command += ["--runs", str(pass_.runs), "--outcome", str(outcome)]
-    for word in ("checkpoint", "dataset", "reference"):
-        if (path := getattr(pass_, word)) is not None:
-            command += [f"--{word}", str(path)]
+    for option in ("checkpoint", "dataset", "reference"):
+        if (path := getattr(pass_, option)) is not None:
+            command += [f"--{option}", str(path)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=CONTENDER_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         return _without(name, card, "failed", f"took longer than {CONTENDER_SECONDS} s")
     if not outcome.exists():
-        words = " ".join(done.stderr.split())[-LAST_WORDS:]
-        return _without(name, card, "failed", f"its process ended with {done.returncode}: {words or 'no last words'}")
+        errors = " ".join(done.stderr.split())[-STDERR_LETTERS:]
+        return _without(
+            name, card, "failed", f"its process ended with {done.returncode}: {errors or 'no error output'}"
+        )
     notes = [line.removeprefix("note: ") for line in done.stderr.splitlines() if line.startswith("note: ")]
     checked = parse_json(outcome, Outcome)
     return checked.model_copy(update={"notes": [*checked.notes, *notes]})
@@ -186,10 +188,10 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="checkpoint of these engines, for torch")
     parser.add_argument("--dataset", type=Path, metavar="DIR", help="recordings to take the inputs from")
     parser.add_argument("--reference", type=Path, metavar="ENGINE", help="compare with this one's chunks on the CPU")
-    parser.add_argument("--only", nargs="+", choices=tuple(CONTENDERS), metavar="NAME", help="these back ends alone")
+    parser.add_argument("--only", nargs="+", choices=tuple(CONTENDERS), metavar="NAME", help="only these back ends")
     parser.add_argument("--runs", type=int, default=2000, help="timed runs of each, 1000 or more")
-    parser.add_argument("--limit-s", type=float, default=330, help="begin nothing more after this many seconds")
-    parser.add_argument("--allow-no-gpu", action="store_true", help="without a GPU, run what needs none")
+    parser.add_argument("--limit-s", type=float, default=330, help="start no measurement after this many seconds")
+    parser.add_argument("--allow-no-gpu", action="store_true", help="without a GPU, run the back ends that need none")
     return parser.parse_args()
 
 

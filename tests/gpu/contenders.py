@@ -1,4 +1,4 @@
-"""The back ends that are compared, each as one function (engine file, folder for its plans) -> something that runs."""
+"""The back ends that are compared, each as one function from a `Task` to a runner."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LibraryObject: TypeAlias = Any
 """An object of an optional library."""
 BUILD_SECONDS = 300
 UNSUITABLE = (2, 4)
-"""Exit codes of `sefa-edge build` that say: not this model, not this machine."""
+"""Exit codes of `sefa-edge build` for an unsuitable model or machine."""
 DEVICE_RUNS = 200
 RUNS_BEFORE_CAPTURE = 10
 CUDA_LIBRARIES = ("cublasLt", "cublas", "nvrtc", "curand", "cufft", "cudart", "cudnn")
@@ -35,7 +35,7 @@ CUDA_LIBRARIES = ("cublasLt", "cublas", "nvrtc", "curand", "cufft", "cudart", "c
 
 
 class Absent(Exception):
-    """This back end is missing, or does not accept this engine; the message is the reason."""
+    """The back end is missing, or does not accept this engine; the message is the reason."""
 
 
 class Runner(Protocol):
@@ -96,7 +96,7 @@ def _onnxruntime_on_cuda(task: Task, options: Mapping[str, str]) -> Ready:
         raise Absent("this onnxruntime has no CUDA (pip install onnxruntime-gpu)")
     _load_cuda_libraries()
     if hasattr(onnxruntime, "preload_dlls"):
-        onnxruntime.preload_dlls()  # still missing, or a provider that needed it at import
+        onnxruntime.preload_dlls()  # the remaining ones, which a provider may need at import
     # Without TF32 float32 is float32, as on the CPU that it is compared with.
     providers = [("CUDAExecutionProvider", {"use_tf32": "0", **options}), "CPUExecutionProvider"]
     try:
@@ -104,7 +104,7 @@ def _onnxruntime_on_cuda(task: Task, options: Mapping[str, str]) -> Ready:
         if session.get_providers()[0] != "CUDAExecutionProvider":
             raise Absent("ONNX Runtime cannot load its CUDA provider (are cuDNN and cuBLAS installed?)")
         runner = _OnnxCuda(session, load_card(task.engine))
-        for _ in range(RUNS_BEFORE_CAPTURE):  # one of the first is captured, which may fail
+        for _ in range(RUNS_BEFORE_CAPTURE):  # one of the first runs is captured, which may fail
             runner.run()
     except Exception as error:  # another library may raise anything
         if isinstance(error, Absent) or not options:
@@ -114,8 +114,8 @@ def _onnxruntime_on_cuda(task: Task, options: Mapping[str, str]) -> Ready:
 
 
 def _load_cuda_libraries() -> None:
-    """From NVIDIA's Python packages, wherever they are: ONNX Runtime itself looks for them beside its own folder only,
-    and a carried wheel lies elsewhere. What is not there is left to the loader."""
+    """Load them from NVIDIA's Python packages, wherever these are: ONNX Runtime looks only beside its own folder, and a
+    supplied wheel is elsewhere. Missing ones are left to the loader."""
     spec = importlib.util.find_spec("nvidia")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         for name in CUDA_LIBRARIES:
@@ -125,7 +125,7 @@ def _load_cuda_libraries() -> None:
 
 
 class _OnnxCuda:
-    """Inputs and output in memory of the device that stays where it is, as a CUDA graph needs it.
+    """Inputs and output in device memory at fixed addresses, as a CUDA graph needs it.
 
     Host memory does not work as an input: it is copied once, when it is bound, and never read again.
     """
@@ -152,7 +152,7 @@ class _OnnxCuda:
         return self.run()
 
     def run(self) -> np.ndarray:
-        """On the inputs that are there."""
+        """Run on the inputs already in device memory."""
         self._session.run_with_iobinding(self._binding)
         return self._values[self._card.chunk_tensor.name].numpy()
 
@@ -200,7 +200,7 @@ class _TorchOnCudaLayer:
         self._inputs = [_as_tensor(torch, buffer) for buffer in buffers.values()]
         self._output = _as_tensor(torch, self._chunk)
         self._torch_stream = torch.cuda.ExternalStream(self._device.stream.handle)
-        for _ in range(RUNS_BEFORE_CAPTURE):  # torch keeps the memory, and allocates none while the graph is captured
+        for _ in range(RUNS_BEFORE_CAPTURE):  # torch keeps this memory and allocates none during capture
             self._enqueue()
             self._device.stream.finish()
         self._graph = self._device.stream.capture(self._enqueue)
@@ -289,7 +289,7 @@ def _plan(task: Task, library: Literal["tensorrt", "tensorrt_rtx"], launch: Lite
     if not names:
         raise Absent(f"the Python module {library} is not installed")
     if library == "tensorrt_rtx":
-        _check_rtx_takes_this_gpu(names[0])
+        _check_rtx_supports_this_gpu(names[0])
     plan = task.work / f"{task.engine.stem}.{library}.plan"
     if not plan.exists():
         _build(task.engine, plan, library)
@@ -299,13 +299,13 @@ def _plan(task: Task, library: Literal["tensorrt", "tensorrt_rtx"], launch: Lite
     return Ready(engine, notes, lambda: float(np.median([engine.device_ms() for _ in range(DEVICE_RUNS)])))
 
 
-def _check_rtx_takes_this_gpu(module: str) -> None:
+def _check_rtx_supports_this_gpu(module: str) -> None:
     """TensorRT-RTX compiles for a list of chips, which contains neither an H100 nor an Orin."""
     capabilities = importlib.import_module(module).ComputeCapability.__members__
     gpu = search_gpu().gpu
     name = f"SM{gpu.compute_capability.replace('.', '')}" if gpu else "no GPU"
     if name not in capabilities:
-        raise Absent(f"TensorRT-RTX does not take {name}; it takes {' '.join(sorted(capabilities))}")
+        raise Absent(f"TensorRT-RTX does not support {name}; it supports {' '.join(sorted(capabilities))}")
 
 
 def _build(engine: Path, plan: Path, library: str) -> None:
@@ -327,7 +327,7 @@ def _torch() -> LibraryObject:
 def _torch_with_cuda() -> LibraryObject:
     torch = _torch()
     if not torch.cuda.is_available():
-        raise Absent(f"torch {torch.__version__} has no CUDA here")
+        raise Absent(f"torch {torch.__version__} has no CUDA")
     return torch
 
 

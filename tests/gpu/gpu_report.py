@@ -81,17 +81,17 @@ class Outcome(StrictModel):
     notes: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")
-    def _says_what_it_is(self) -> Self:
+    def _status_matches_contents(self) -> Self:
         is_measured = self.error is not None and self.latency is not None
         if is_measured != (self.status == "measured"):
             raise ValueError(f"status is {self.status}, and error and latency say otherwise")
         if (self.status != "measured") != bool(self.reason):
-            raise ValueError("a reason belongs to what was not measured, and only to that")
+            raise ValueError("a reason is for an outcome that was not measured, and only for that")
         return self
 
     @property
     def is_failure(self) -> bool:
-        """It should have run and did not, or acts differently. A missing back end is not a failure."""
+        """Whether it failed to run, or exceeds the error budget. A missing back end is not a failure."""
         return self.status == "failed" or (self.error is not None and not self.error.is_within_budget)
 
 
@@ -158,7 +158,7 @@ def summarise_latency(samples_ns: np.ndarray, device_p50_ms: float | None = None
 
 
 def driver_version(root: Path = Path("/")) -> str | None:
-    """Version of the NVIDIA kernel driver, e.g. `550.54.15`; None where the kernel shows none."""
+    """Version of the NVIDIA kernel driver, e.g. `550.54.15`; None if the kernel reports none."""
     try:
         with (root / DRIVER_VERSION).open("rb") as file:
             text = file.read(MAX_VERSION_BYTES).decode(errors="replace")

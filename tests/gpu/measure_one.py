@@ -2,7 +2,7 @@
 
     python tests/gpu/measure_one.py --contender NAME --engine FILE --work DIR --runs N --outcome OUT.json
 
-Writes an `Outcome`; ends with 0 whenever it could.
+Writes an `Outcome`; exits with 0 whenever it could.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ def main() -> int:
 
 
 def run(name: str, task: Task, measure: Measure) -> Outcome:
-    """Whatever the contender does becomes an outcome; only a crash of the whole process does not."""
+    """Measure one contender. Errors become part of the outcome, except a crash of the whole process."""
     card = load_card(task.engine)
     fields: dict[str, object] = {"contender": name, "engine": task.engine.name, "precision": card.precision}
     try:
         fields |= {"status": "measured", **_measure(CONTENDERS[name].open(task), task.engine, measure)}
     except Absent as reason:
         fields |= {"status": "absent", "reason": str(reason)}
-    except Exception as error:  # another library may raise anything, and it belongs in the report
+    except Exception as error:  # a library may raise anything, and the report includes it
         fields |= {"status": "failed", "reason": f"{type(error).__name__}: {error}"[:1000]}
     return Outcome.model_validate(fields)
 

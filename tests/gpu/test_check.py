@@ -101,9 +101,9 @@ def test_another_engine_can_be_the_reference(tmp_path: Path, make_reach_engine: 
     assert len(report.outcomes) == 1
 
 
-def test_wrong_use_is_one_line(tmp_path: Path) -> None:
+def test_wrong_arguments_are_reported_in_one_line(tmp_path: Path) -> None:
     few = run_check(tmp_path / "gpu.json", "--allow-no-gpu", "--runs", "10")
-    assert (few.returncode, few.stderr.splitlines()[0]) == (2, "error: 10 runs tell no p99.9")
+    assert (few.returncode, few.stderr.splitlines()[0]) == (2, "error: 10 runs are too few for a p99.9")
     empty = run_check(tmp_path / "gpu.json", "--allow-no-gpu", ENGINES=str(tmp_path))
     assert empty.returncode == 2
     assert "holds no engine with its card" in empty.stderr

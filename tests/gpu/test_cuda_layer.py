@@ -35,8 +35,8 @@ STAND_IN_LIBRARY = HERE.parent / "tensorrt" / "stand_in"
 SEARCH = search_gpu()
 PICTURE = (1, 96, 96, 3)
 MIB = 1 << 20
-FAR_TOO_MUCH = 1 << 46
-NOWHERE = 8
+TOO_MANY_BYTES = 1 << 46
+INVALID_POINTER = 8
 """A pointer that no driver returns."""
 PLAN_HEADER = b"ftrt" + bytes(20) + bytes([10, 3, 0, 0]) + bytes(36)
 PLAN_TENSORS = {
@@ -180,7 +180,7 @@ def test_buffers_are_page_locked_and_shared_only_where_memory_is(gpu: Gpu) -> No
     assert gpu.driver.cuMemHostGetFlags(ctypes.byref(flags), c_void_p(pageable.ctypes.data)) != 0
 
 
-def test_stream_is_of_greatest_priority_and_does_not_wait_for_the_default_one(gpu: Gpu) -> None:
+def test_the_stream_has_the_greatest_priority_and_does_not_wait_for_the_default_stream(gpu: Gpu) -> None:
     least, greatest, priority, flags = c_int(), c_int(), c_int(), c_uint()
     stream = c_void_p(gpu.device.stream.handle)
     gpu.driver.cuCtxGetStreamPriorityRange(ctypes.byref(least), ctypes.byref(greatest))
@@ -190,7 +190,7 @@ def test_stream_is_of_greatest_priority_and_does_not_wait_for_the_default_one(gp
 
 
 @pytest.mark.parametrize("synchronise", ["spin", "block"])
-def test_a_kernel_runs_on_what_the_host_wrote(synchronise: Synchronise) -> None:
+def test_a_kernel_reads_what_the_host_wrote(synchronise: Synchronise) -> None:
     gpu = Gpu(synchronise)
     source, target = gpu.buffer(_noise(16, 6)), gpu.buffer(np.zeros((16, 6), np.float32))
     for seed in range(100):
@@ -234,7 +234,7 @@ def test_after_a_failed_capture_the_stream_is_ready_and_can_capture(gpu: Gpu) ->
 
     def waits() -> None:
         work()
-        gpu.device.stream.finish()  # no graph can hold a wait of the host
+        gpu.device.stream.finish()  # a graph cannot contain a wait of the host
 
     def raises() -> None:
         work()
@@ -257,10 +257,10 @@ def test_after_a_failed_capture_the_stream_is_ready_and_can_capture(gpu: Gpu) ->
 
 def test_driver_errors_are_reported_and_the_device_remains_usable(gpu: Gpu) -> None:
     with pytest.raises(CudaError, match=r"cuMemHostAlloc: CUDA_ERROR_\w+"):
-        gpu.device.buffer((FAR_TOO_MUCH,), "uint8")
+        gpu.device.buffer((TOO_MANY_BYTES,), "uint8")
     buffer = gpu.buffer(_noise(16, 6))
     if not buffer.is_shared:
-        lost = Buffer(buffer.host, buffer.host_address, NOWHERE, False)
+        lost = Buffer(buffer.host, buffer.host_address, INVALID_POINTER, False)
         with pytest.raises(CudaError, match="cuMemcpyHtoDAsync_v2: CUDA_ERROR_INVALID_VALUE"):
             gpu.device.stream.upload(lost)
     target = gpu.buffer(np.zeros((16, 6), np.float32))
@@ -277,7 +277,7 @@ def test_an_invalid_memory_access_is_a_fault_at_the_next_wait(tmp_path: Path) ->
     assert "CUDA_ERROR_ILLEGAL_ADDRESS" in output["close"]
 
 
-def test_closing_gives_the_memory_back(gpu: Gpu) -> None:
+def test_closing_releases_the_memory(gpu: Gpu) -> None:
     def open_and_close() -> None:
         other = CudaDevice(CudaOptions(context_owner="driver"))
         for _ in range(4):
@@ -292,8 +292,10 @@ def test_closing_gives_the_memory_back(gpu: Gpu) -> None:
 
 
 @pytest.mark.parametrize("launch", ["graph", "enqueue"])
-def test_the_plan_runner_computes_here(launch: str, make_reach_engine: Callable[[Path], Path], tmp_path: Path) -> None:
-    """All of it but TensorRT, in whose place a stand-in enqueues one kernel."""
+def test_the_plan_runner_computes_on_this_gpu(
+    launch: str, make_reach_engine: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    """The complete runner, except that a stand-in for TensorRT enqueues one kernel."""
     plan = _write_plan(make_reach_engine(tmp_path))
     done = _run(RUN_A_PLAN, str(plan), launch, folder=tmp_path, path=[STAND_IN_LIBRARY, HERE])
     output = json.loads(done.stdout)
@@ -331,11 +333,13 @@ def _write_plan(engine: Path) -> Path:
     return plan
 
 
-def _run(program: str, *words: str, folder: Path, path: list[Path] | None = None) -> subprocess.CompletedProcess[str]:
+def _run(
+    program: str, *arguments: str, folder: Path, path: list[Path] | None = None
+) -> subprocess.CompletedProcess[str]:
     paths = os.pathsep.join([*map(str, path or []), os.environ.get("PYTHONPATH", "")])
     environment = {name: value for name, value in os.environ.items() if name != "STAND_IN_DRIVER"}
     done = subprocess.run(
-        [sys.executable, "-c", program, *words],
+        [sys.executable, "-c", program, *arguments],
         env={**environment, "PYTHONPATH": paths},
         cwd=folder, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip

@@ -48,7 +48,7 @@ def report(*outcomes: Outcome, passed: bool) -> GpuReport:
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.stem)
-def test_kept_results_can_be_read_and_are_of_a_gpu(path: Path) -> None:
+def test_stored_results_can_be_read_and_come_from_a_gpu(path: Path) -> None:
     assert load_gpu_report(path).gpu is not None
 
 
@@ -69,7 +69,7 @@ def test_chunks_are_compared_over_all_joints_and_steps() -> None:
         compare_chunks(chunks, reference, 0.05)
 
 
-def test_failed_is_what_is_outside_the_budget_or_did_not_run() -> None:
+def test_an_outcome_fails_outside_the_budget_or_if_it_did_not_run() -> None:
     assert not outcome().is_failure
     assert outcome(error=FAR).is_failure
     without = {"error": None, "latency": None, "reason": "not installed"}

@@ -1,7 +1,7 @@
 """The largest sum of two products in each layer of a CPU's INT8 file, in exact integers, from the weights themselves.
 
-x86 processors without VNNI add two products of an unsigned and a signed 8-bit integer in 16 bits. Which two is up to
-the kernel, so any two of one output channel count, with the activations that make their sum largest.
+x86 processors without VNNI add two products of an unsigned and a signed 8-bit integer in 16 bits. The kernel
+chooses the two, so any two of one output channel count, with the activations that make their sum largest.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ LAYERS = ("Conv", "Gemm", "MatMul")
 
 
 def worst_pair_sums(model: onnx.ModelProto) -> dict[str, int]:
-    """Per layer that computes on unsigned and signed integers, by the name of its output: the largest magnitude."""
+    """The largest magnitude per layer with unsigned data and signed weights, by the name of the layer's output."""
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     makers = {output: node for node in model.graph.node for output in node.output}
     found = {}
@@ -32,7 +32,7 @@ def worst_pair_sums(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def _channels(node: onnx.NodeProto, weight: np.ndarray) -> np.ndarray:
-    """Rows of what one output value is summed from, [output channels, products]."""
+    """The weights of the products in one output value, [output channels, products]."""
     transposed = node.op_type == "Conv" or any(entry.name == "transB" and entry.i for entry in node.attribute)
     return weight.reshape(len(weight), -1) if transposed else weight.T
 

@@ -1,4 +1,4 @@
-"""Checkpoints: exact round trip, no pickle, tampering refused."""
+"""Checkpoints: exact round trip, no pickle, damage refused."""
 
 from __future__ import annotations
 

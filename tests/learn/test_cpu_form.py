@@ -19,8 +19,8 @@ INPUT_MAX, HIDDEN_MAX = 3.0, 6.0
 
 
 def int8_graph() -> onnx.ModelProto:
-    """As TensorRT wants it: Conv, ReLU, Conv, Gemm, all quantised, float biases, no zero point but 0."""
-    random = np.random.default_rng(0)
+    """In the form that TensorRT needs: Conv, ReLU, Conv, Gemm, all quantised, float biases, every zero point 0."""
+    rng = np.random.default_rng(0)
     tensors = {"zero": np.array(0, np.int8), "shape": np.array([1, -1], np.int64)}
     nodes = []
 
@@ -31,12 +31,12 @@ def int8_graph() -> onnx.ModelProto:
         return f"{name}.dq"
 
     def layer(operator: str, data: str, output: str, shape: tuple[int, ...]) -> None:
-        weights = random.standard_normal(shape).astype(np.float32) / np.sqrt(np.prod(shape[1:]))
+        weights = rng.standard_normal(shape).astype(np.float32) / np.sqrt(np.prod(shape[1:]))
         scale = np.abs(weights.reshape(shape[0], -1)).max(1) / 127
         steps = np.rint(weights / scale.reshape(-1, *[1] * (len(shape) - 1))).astype(np.int8)
         tensors[f"{output}.w"], tensors[f"{output}.ws"] = steps, scale.astype(np.float32)
         tensors[f"{output}.wz"] = np.zeros(shape[0], np.int8)
-        tensors[f"{output}.b"] = random.standard_normal(shape[0]).astype(np.float32)
+        tensors[f"{output}.b"] = rng.standard_normal(shape[0]).astype(np.float32)
         inputs = [f"{output}.w", f"{output}.ws", f"{output}.wz"]
         nodes.append(helper.make_node("DequantizeLinear", inputs, [f"{output}.wdq"], axis=0))
         node = helper.make_node(operator, [data, f"{output}.wdq", f"{output}.b"], [output])
@@ -64,7 +64,7 @@ def run(model: onnx.ModelProto, x: np.ndarray, kernels: Kernels = "integer") -> 
 
 
 def operators(model: onnx.ModelProto, folder: Path) -> list[str]:
-    """What ONNX Runtime makes of it."""
+    """The operators of the graph after ONNX Runtime's optimisation."""
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 3
     settings.optimized_model_filepath = str(folder / "optimised.onnx")
@@ -72,14 +72,14 @@ def operators(model: onnx.ModelProto, folder: Path) -> list[str]:
     return [node.op_type for node in onnx.load(folder / "optimised.onnx").graph.node]
 
 
-def test_same_function_within_its_rounding() -> None:
+def test_the_cpu_form_is_the_same_function_within_its_rounding() -> None:
     model = int8_graph()
     form = to_cpu_form(model)
     checker.check_model(form, full_check=True)
-    random = np.random.default_rng(1)
+    rng = np.random.default_rng(1)
     for _ in range(20):
-        x = random.uniform(-INPUT_MAX, INPUT_MAX, (1, 8, 8, 8)).astype(np.float32)
-        # As written: by itself ONNX Runtime takes integer kernels for some layers, which without VNNI are wrong.
+        x = rng.uniform(-INPUT_MAX, INPUT_MAX, (1, 8, 8, 8)).astype(np.float32)
+        # As written: otherwise ONNX Runtime chooses integer kernels for some layers, which are wrong without VNNI.
         np.testing.assert_allclose(run(form, x), run(model, x, "as_written"), atol=4 * HIDDEN_MAX / 127)
         np.testing.assert_allclose(run(form, x), run(form, x, "as_written"), atol=HIDDEN_MAX / 127)
 
@@ -90,7 +90,7 @@ def test_no_sum_of_two_products_can_leave_16_bits() -> None:
     assert 25_000 < max(sums.values()) <= LARGEST_16_BITS
 
 
-def test_weights_within_the_limit_are_left_as_they_are() -> None:
+def test_weights_within_the_limit_are_unchanged() -> None:
     model = rescaled(int8_graph(), 64)
     before, after = (
         {tensor.name: numpy_helper.to_array(tensor) for tensor in m.graph.initializer}
@@ -133,7 +133,7 @@ def test_the_largest_sums_are_exact_on_this_processor(operator: str, sign: int) 
 
 
 def rescaled(model: onnx.ModelProto, largest: int) -> onnx.ModelProto:
-    """The same graph with weights within plus and minus `largest`, and other values."""
+    """The same graph with weights within plus and minus `largest`, which changes its values."""
     for tensor in model.graph.initializer:
         if tensor.name.endswith(".w"):
             values = numpy_helper.to_array(tensor).astype(np.float64)
@@ -141,7 +141,7 @@ def rescaled(model: onnx.ModelProto, largest: int) -> onnx.ModelProto:
     return model
 
 
-def test_source_is_left_alone_and_float_graphs_come_back_as_they_were() -> None:
+def test_the_source_and_float_graphs_are_unchanged() -> None:
     model = int8_graph()
     before = model.SerializeToString()
     to_cpu_form(model)
@@ -151,7 +151,7 @@ def test_source_is_left_alone_and_float_graphs_come_back_as_they_were() -> None:
     assert to_cpu_form(shipped).graph.initializer == shipped.graph.initializer
 
 
-def test_activations_unsigned_biases_integers_weights_signed() -> None:
+def test_activations_are_unsigned_biases_int32_and_weights_signed() -> None:
     form = to_cpu_form(int8_graph())
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in form.graph.initializer}
     zeros = {node.input[0]: values[node.input[2]] for node in form.graph.node if node.op_type == "QuantizeLinear"}

@@ -1,4 +1,4 @@
-"""What `record` writes is what `train` reads, and damaged datasets are refused with one clear error."""
+"""`train` reads exactly what `record` writes, and damaged datasets are refused with one clear error."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def dataset(tmp_path: Path) -> Path:
 
 
 def _episode(index: int, length: int) -> Episode:
-    random, episode = np.random.default_rng(index), Episode()
+    rng, episode = np.random.default_rng(index), Episode()
     for _ in range(length):
-        image = random.integers(0, 256, (24, 32, 3), np.uint8)
-        episode.append(random.normal(size=2), random.normal(size=2), {"front": image})
+        image = rng.integers(0, 256, (24, 32, 3), np.uint8)
+        episode.append(rng.normal(size=2), rng.normal(size=2), {"front": image})
     return episode
 
 
@@ -61,7 +61,7 @@ def test_windows_never_leave_their_episode(dataset: Path) -> None:
     assert (history >= data.episode_start[:, None]).all()
 
 
-def test_metadata_is_what_lerobot_expects(dataset: Path) -> None:
+def test_metadata_is_in_lerobots_format(dataset: Path) -> None:
     info = json.loads((dataset / "meta/info.json").read_text())
     assert info["codebase_version"] == "v3.0"
     assert (info["total_episodes"], info["total_frames"], info["fps"]) == (3, 13, 10)
@@ -116,14 +116,14 @@ def _edit_info(folder: Path, **changes: object) -> None:
         (_truncated, "cannot be read"),
     ],
 )
-def test_damage_is_named(dataset: Path, damage, message: str) -> None:
+def test_damage_is_reported(dataset: Path, damage, message: str) -> None:
     damage(dataset)
     with pytest.raises(InputError, match=message):
         load_demonstrations(open_dataset(dataset))
 
 
-def test_the_fingerprint_of_a_dataset_stays(dataset: Path) -> None:
-    """Checkpoints and cards carry it: what was trained must still be recognised."""
+def test_the_fingerprint_of_a_dataset_does_not_change(dataset: Path) -> None:
+    """Checkpoints and cards store it: the dataset of an earlier training must still be recognised."""
     assert (
         load_demonstrations(open_dataset(dataset)).sha256
         == "f95a2cd54245c4d1924b74e7b4b6fcfddba5ec3a81319ae4603cfe9c69a43757"
@@ -140,7 +140,7 @@ def test_several_files_are_read_and_fingerprinted_in_order(tmp_path: Path) -> No
     np.testing.assert_array_equal(data.images["front"][204:206], np.stack(_episode(102, 2).images["front"]))
 
 
-def test_videos_train_as_well(tmp_path: Path, make_video_dataset: Callable[..., Path]) -> None:
+def test_video_datasets_can_be_loaded_for_training(tmp_path: Path, make_video_dataset: Callable[..., Path]) -> None:
     data = load_demonstrations(open_dataset(make_video_dataset(tmp_path / "demo")))
     assert (len(data), data.joint_names, data.rate_hz) == (15, NAMES, 10.0)
     assert data.images["front"].shape == (15, 48, 64, 3)
@@ -149,7 +149,7 @@ def test_videos_train_as_well(tmp_path: Path, make_video_dataset: Callable[..., 
     assert data.joint_deg[:, 0].tolist() == list(range(15))
 
 
-def test_pillow_and_opencv_see_the_same_picture() -> None:
+def test_pillow_and_opencv_decode_the_same_image() -> None:
     picture = _episode(0, 1).images["front"][0]
     np.testing.assert_array_equal(decode_picture(encode_png(picture)), picture)
     with pytest.raises(InputError, match="damaged"):

@@ -1,4 +1,4 @@
-"""`sefa-edge export`, as a person runs it: the shipped checkpoint in every precision, judged, refused when worse."""
+"""`sefa-edge export` from the command line: the shipped checkpoint in every precision, tested, refused if worse."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ INT8_FILES = ["model.cpu.onnx", "model.fp16.onnx", "model.fp32.onnx", "model.onn
 QUICK = ["--samples", "48", "--closed-loop", "none"]
 
 
-def test_every_flavour_lies_there_with_its_card_and_passed(int8_export: Path) -> None:
+def test_every_flavour_is_written_with_its_card_and_passed_the_gate(int8_export: Path) -> None:
     assert sorted(path.name for path in int8_export.glob("model*.onnx")) == INT8_FILES
     cards = {name: load_card(int8_export / name) for name in INT8_FILES}
     assert [(c.precision, c.strongly_typed) for c in cards.values()] == [
@@ -55,7 +55,7 @@ def test_every_flavour_lies_there_with_its_card_and_passed(int8_export: Path) ->
     assert set(quantisation.kept_layers) == {"encoders.0.trunk.0", "velocity.enter", "velocity.leave.1"}
 
 
-def test_int8_files_are_about_a_quarter(int8_export: Path) -> None:
+def test_int8_files_have_about_a_quarter_of_the_size(int8_export: Path) -> None:
     full = (int8_export / "model.fp32.onnx").stat().st_size
     assert (int8_export / "model.onnx").stat().st_size <= 0.27 * full
     assert (int8_export / "model.typed.onnx").stat().st_size <= 0.27 * full
@@ -68,7 +68,7 @@ def test_both_typings_hold_the_same_integers(int8_export: Path) -> None:
     assert integers[0] == integers[1]
 
 
-def test_the_report_says_it_all(int8_export: Path) -> None:
+def test_the_report_is_complete(int8_export: Path) -> None:
     report = parse_json(int8_export / "report.json", ExportReport)
     assert [flavour.file for flavour in report.flavours] == [
         "model.onnx", "model.typed.onnx", "model.cpu.onnx", "model.fp16.onnx", "model.fp32.onnx",
@@ -105,17 +105,17 @@ def test_the_file_for_cpus_holds_more_int8(int8_export: Path) -> None:
     assert not cpu.int8_weight_layers
 
 
-def test_parts_integrate_to_what_the_engine_does(int8_export: Path) -> None:
+def test_the_integrated_parts_give_the_chunk_of_the_engine(int8_export: Path) -> None:
     parts = parse_json(int8_export / "parts.json", Parts)
     encoder, velocity = (onnx.load(int8_export / part.file) for part in (parts.encoder, parts.velocity))
     assert sha256_of(int8_export / parts.velocity.file) == parts.velocity.sha256
     policy, _ = load_checkpoint(CHECKPOINT)
-    random = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     seen = {
-        "image_front": random.integers(0, 256, (1, 96, 96, 3), np.uint8),
-        "joints": random.normal(size=(1, 6)).astype(np.float32),
+        "image_front": rng.integers(0, 256, (1, 96, 96, 3), np.uint8),
+        "joints": rng.normal(size=(1, 6)).astype(np.float32),
     }
-    noise = random.normal(size=(16, 6)).astype(np.float32)
+    noise = rng.normal(size=(16, 6)).astype(np.float32)
     condition = run_chunks(encoder, [seen])[0]
     flow = run_chunks(velocity, [{"x": noise, "t": np.zeros(1, np.float32), "condition": condition}])[0]
     chunk = _restored(policy, noise + flow)
@@ -132,19 +132,19 @@ def _restored(policy: FlowPolicy, chunk: np.ndarray) -> np.ndarray:
 def test_a_file_that_acts_worse_is_not_kept(
     recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [*_strict(tmp_path), "--calibration", str(recordings), *QUICK]
-    assert main(["export", str(CHECKPOINT), "-o", str(tmp_path / "out"), "--precision", "fp16", *words]) == 1
+    arguments = [*_strict(tmp_path), "--calibration", str(recordings), *QUICK]
+    assert main(["export", str(CHECKPOINT), "-o", str(tmp_path / "out"), "--precision", "fp16", *arguments]) == 1
     error = capsys.readouterr().err
     assert "model.onnx: 99 % of the actions are within" in error
     assert "hint: export with --precision fp32" in error
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report.html", "report.json"]
 
 
-def test_a_file_that_acts_worse_is_kept_on_request_and_says_so(
+def test_a_file_that_acts_worse_is_kept_on_request_and_marked(
     recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [*_strict(tmp_path), "--calibration", str(recordings), *QUICK, "--allow-worse"]
-    assert main(["export", str(CHECKPOINT), "-o", str(tmp_path / "out"), "--precision", "fp16", *words]) == 0
+    arguments = [*_strict(tmp_path), "--calibration", str(recordings), *QUICK, "--allow-worse"]
+    assert main(["export", str(CHECKPOINT), "-o", str(tmp_path / "out"), "--precision", "fp16", *arguments]) == 0
     assert "OVER, kept on request" in capsys.readouterr().out
     gate = load_card(tmp_path / "out/model.onnx").gate
     assert gate is not None
@@ -152,7 +152,7 @@ def test_a_file_that_acts_worse_is_kept_on_request_and_says_so(
 
 
 def _strict(folder: Path) -> list[str]:
-    """An arm that forgives nothing."""
+    """An arm with an error budget that no fp16 file meets."""
     profile = load_arm_profile("so101_sim").model_dump()
     profile["action_error_budget"] |= {"fp16_p99_deg": 1e-4}
     path = folder / "strict.yaml"
@@ -160,7 +160,9 @@ def _strict(folder: Path) -> list[str]:
     return ["--arm", str(path)]
 
 
-def test_without_recordings_the_judge_sees_noise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_recordings_the_gate_uses_random_observations(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["export", str(CHECKPOINT), "-o", str(tmp_path), "--precision", "fp16", "--closed-loop", "none"]) == 0
     assert "random observations" in capsys.readouterr().out
     gate = load_card(tmp_path / "model.onnx").gate
@@ -168,21 +170,21 @@ def test_without_recordings_the_judge_sees_noise(tmp_path: Path, capsys: pytest.
     assert gate.dataset_sha256 is None
 
 
-def test_files_of_an_earlier_export_go(tmp_path: Path) -> None:
-    words = ["export", str(CHECKPOINT), "-o", str(tmp_path), "--closed-loop", "none"]
-    assert main([*words, "--precision", "fp16"]) == 0
+def test_files_of_an_earlier_export_are_removed(tmp_path: Path) -> None:
+    arguments = ["export", str(CHECKPOINT), "-o", str(tmp_path), "--closed-loop", "none"]
+    assert main([*arguments, "--precision", "fp16"]) == 0
     assert (tmp_path / "model.fp32.json").exists()
-    assert main(words) == 0
+    assert main(arguments) == 0
     assert sorted(path.name for path in tmp_path.glob("model*")) == ["model.json", "model.onnx"]
 
 
-def test_a_base_flow_with_its_steps_unrolled(tmp_path: Path) -> None:
+def test_a_base_flow_is_exported_with_unrolled_steps(tmp_path: Path) -> None:
     assert main(["export", str(CHECKPOINT), "-o", str(tmp_path), "--network-calls", "3", "--film", "separate"]) == 0
     assert load_card(tmp_path / "model.onnx").provenance.network_calls == 3
 
 
 @pytest.mark.parametrize(
-    ("words", "complaint"),
+    ("arguments", "message"),
     [
         (["--precision", "int8"], "INT8 needs demonstrations"),
         (["--calibration", "/nowhere"], "/nowhere"),
@@ -194,12 +196,12 @@ def test_a_base_flow_with_its_steps_unrolled(tmp_path: Path) -> None:
         (["--arm", "nobody"], "no arm is called"),
     ],
 )
-def test_wrong_use_is_one_line(
-    words: list[str], complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_wrong_arguments_are_reported_in_one_line(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["export", str(CHECKPOINT), "-o", str(tmp_path / "out"), *words]) == 2
+    assert main(["export", str(CHECKPOINT), "-o", str(tmp_path / "out"), *arguments]) == 2
     error = capsys.readouterr().err
-    assert complaint in error
+    assert message in error
     assert error.startswith("error: ")
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 
@@ -219,21 +221,30 @@ def test_weights_that_are_not_finite_are_refused_by_name(tmp_path: Path, capsys:
 
 
 def test_ctrl_c_leaves_nothing_behind(recordings: Path, tmp_path: Path) -> None:
-    words = ["export", str(CHECKPOINT), "-o", str(tmp_path), "--precision", "int8", "--calibration", str(recordings)]
+    arguments = [
+        "export",
+        str(CHECKPOINT),
+        "-o",
+        str(tmp_path),
+        "--precision",
+        "int8",
+        "--calibration",
+        str(recordings),
+    ]
     process = subprocess.Popen(
-        [sys.executable, "-m", "sefa_edge", *words], stderr=subprocess.PIPE, text=True, env=dict(os.environ)
+        [sys.executable, "-m", "sefa_edge", *arguments], stderr=subprocess.PIPE, text=True, env=dict(os.environ)
     )
     while process.poll() is None and not list(tmp_path.glob(".staged-*")):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    _, words_at_the_end = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Traceback" not in words_at_the_end
+    assert "Traceback" not in errors
     assert list(tmp_path.iterdir()) == []
 
 
-def test_lost_success_is_judged_seed_by_seed() -> None:
+def test_lost_success_is_compared_seed_by_seed() -> None:
     assert LostSuccess(200, 0, 0).surely_points == 0
     assert LostSuccess(200, 6, 4).points == 1
-    assert LostSuccess(200, 6, 4).surely_points < 0  # chance alone explains that
+    assert LostSuccess(200, 6, 4).surely_points < 0  # chance alone can explain that
     assert LostSuccess(200, 30, 0).surely_points > 10

@@ -45,9 +45,9 @@ def test_euler_visits_the_start_of_each_step_and_never_the_end() -> None:
 @settings(max_examples=50, deadline=None)
 @given(seed=st.integers(0, 2**31), quantile=st.floats(0, 1), count=st.integers(2, 60))
 def test_alignment_moves_only_the_nearest_chunks(seed: int, quantile: float, count: int) -> None:
-    random = torch.Generator().manual_seed(seed)
-    demonstrated = torch.randn(count, 16, 6, generator=random)
-    generated = demonstrated + torch.rand(count, 1, 1, generator=random)
+    generator = torch.Generator().manual_seed(seed)
+    demonstrated = torch.randn(count, 16, 6, generator=generator)
+    generated = demonstrated + torch.rand(count, 1, 1, generator=generator)
     result = align(generated, demonstrated, quantile)
     torch.testing.assert_close(result.chunk[result.replaced], demonstrated[result.replaced])
     torch.testing.assert_close(result.chunk[~result.replaced], generated[~result.replaced])

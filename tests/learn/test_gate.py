@@ -1,4 +1,4 @@
-"""A gate that could not have failed is no proof: exports say so and end with 1, unless that was allowed."""
+"""A gate that could not have failed proves nothing: exports report that and exit with 1, unless it is allowed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from sefa_edge.profiles.files import sha256_of
 CHECKPOINT = Path(__file__).resolve().parents[2] / "models/results/lift"
 ALLOWED_POINTS = 2.0
 FEWEST_SEEDS_THAT_PROVE = 3
-"""With fewer, losing all of them may be chance."""
+"""With fewer seeds, losing all of them may be chance."""
 
 
 def gate(p99_deg: float = 0.1) -> GateResult:
@@ -53,7 +53,7 @@ def played(seeds: int, reference: int, candidate: int) -> ClosedLoop:
 
 
 @pytest.mark.parametrize("seeds", [1, 3, 40, 200])
-def test_without_a_success_to_lose_nothing_is_proven(seeds: int) -> None:
+def test_nothing_is_proven_without_a_success_to_lose(seeds: int) -> None:
     reason = why_unproven(played(seeds, 0, 0), ALLOWED_POINTS)
     assert reason is not None
     assert f"0 of {seeds} seeds" in reason
@@ -61,8 +61,8 @@ def test_without_a_success_to_lose_nothing_is_proven(seeds: int) -> None:
 
 
 @pytest.mark.parametrize("seeds", [1, 2, 3, 20, 40, 200])
-def test_what_is_proven_is_what_could_have_failed(seeds: int) -> None:
-    """For every count of successes: unproven exactly when a file that never succeeds would pass."""
+def test_a_gate_proves_something_only_if_it_could_have_failed(seeds: int) -> None:
+    """For every number of successes: unproven exactly if a file that never succeeds would pass."""
     arm = load_arm_profile("so101_sim")
     for successes in range(seeds + 1):
         never = with_closed_loop(gate(), played(seeds, successes, 0), LostSuccess(seeds, successes, 0), arm)
@@ -75,7 +75,7 @@ def test_what_is_proven_is_what_could_have_failed(seeds: int) -> None:
 
 
 def trial(reference: np.ndarray) -> Trial:
-    """The samples of a network that gives the chunks `reference` [N, T, n]: the file below copies its input."""
+    """Samples whose reference chunks are `reference` [N, T, n]; `copying_flavour` returns its input."""
     return Trial(load_arm_profile("so101_sim"), [{"x": chunk} for chunk in reference], reference, None)
 
 
@@ -107,7 +107,7 @@ def test_an_action_error_that_a_constant_would_pass_proves_nothing() -> None:
         assert (after.passed, after.unproven) == (False, still.unproven)
 
 
-def test_each_failure_has_an_allowance_of_its_own() -> None:
+def test_each_failure_has_its_own_allowance() -> None:
     too_large, proves_nothing = gate(p99_deg=0.6), unproven(gate(), "closed loop", "not evaluated: no such task")
     both, good = unproven(gate(p99_deg=0.6), "closed loop", "not evaluated: no such task"), gate()
     lost = gate().model_copy(update={"passed": False})
@@ -122,8 +122,8 @@ def test_each_failure_has_an_allowance_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
-def test_one_value_that_is_no_number_is_over_every_budget(wrong: float) -> None:
-    """It is one of 200, which a 99th percentile would leave out."""
+def test_one_value_that_is_not_finite_exceeds_every_budget(wrong: float) -> None:
+    """It is one of 200, which a 99th percentile would ignore."""
     graph = helper.make_graph(
         [helper.make_node("Identity", ["x"], ["y"])],
         "same",
@@ -144,7 +144,7 @@ def test_engines_that_cannot_be_evaluated_give_no_result(tmp_path: Path) -> None
 
 
 def changed_checkpoint(folder: Path, *, task: str = "lift", moves: bool = True) -> Path:
-    """The shipped checkpoint under another task's name, or with a last layer that ignores everything."""
+    """The shipped checkpoint under another task's name, or with a last layer of zeros."""
     shutil.copytree(CHECKPOINT, folder, ignore=shutil.ignore_patterns("eval_*", "export_*"))
     weights = load_file(folder / "model.safetensors")
     if not moves:
@@ -159,12 +159,12 @@ def changed_checkpoint(folder: Path, *, task: str = "lift", moves: bool = True) 
 @pytest.mark.sim
 def test_a_policy_that_never_succeeds_proves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     still = changed_checkpoint(tmp_path / "still", moves=False)
-    words = ["export", str(still), "-o", str(tmp_path / "out"), "--precision", "fp16", "--closed-loop", "0:2"]
-    assert main(words) == 1
-    told = capsys.readouterr()
-    assert "the closed loop proves nothing: the fp32 engine itself succeeds in 0 of 2 seeds" in told.err
-    assert "--allow-unproven" in told.err
-    assert "PROVES NOTHING" in told.out
+    arguments = ["export", str(still), "-o", str(tmp_path / "out"), "--precision", "fp16", "--closed-loop", "0:2"]
+    assert main(arguments) == 1
+    printed = capsys.readouterr()
+    assert "the closed loop proves nothing: the fp32 engine itself succeeds in 0 of 2 seeds" in printed.err
+    assert "--allow-unproven" in printed.err
+    assert "PROVES NOTHING" in printed.out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report.html", "report.json"]
     assert "proves nothing" in (tmp_path / "out/report.html").read_text(encoding="utf-8")
 
@@ -173,14 +173,14 @@ def test_a_policy_that_never_succeeds_proves_nothing(tmp_path: Path, capsys: pyt
 def test_a_task_that_the_simulator_lacks_proves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = changed_checkpoint(tmp_path / "other", task="lift5")
     out = tmp_path / "out"
-    words = ["export", str(other), "-o", str(out), "--precision", "fp16"]
-    assert main([*words, "--allow-worse"]) == 1
+    arguments = ["export", str(other), "-o", str(out), "--precision", "fp16"]
+    assert main([*arguments, "--allow-worse"]) == 1
     error = capsys.readouterr().err
     assert "model.onnx: the closed loop proves nothing: not evaluated" in error
     assert "lift5" in error
     assert not (out / "model.onnx").exists()
 
-    assert main([*words, "--allow-unproven"]) == 0
+    assert main([*arguments, "--allow-unproven"]) == 0
     assert "PROVES NOTHING, kept on request" in capsys.readouterr().out
     card = load_card(out / "model.onnx")
     assert card.schema_version == 3
@@ -190,6 +190,6 @@ def test_a_task_that_the_simulator_lacks_proves_nothing(tmp_path: Path, capsys: 
     assert "proves nothing" in inspect_path(out / "model.onnx").text
     assert load_card(out / "model.fp32.onnx").schema_version == 2
 
-    assert main([*words, "--closed-loop", "none"]) == 0
+    assert main([*arguments, "--closed-loop", "none"]) == 0
     assert load_card(out / "model.onnx").schema_version == 2
     assert "unproven" not in json.loads(card_path(out / "model.onnx").read_text())["gate"]

@@ -1,4 +1,4 @@
-"""What is exported computes what was trained, in every form of the graph, for every number of Euler steps."""
+"""The exported graph computes the trained network, in every form and for every number of Euler steps."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _policy(config: NetworkConfig) -> FlowPolicy:
     policy = FlowPolicy(config).eval()
     policy.joint_range.fit(torch.tensor([[-40.0] * 6, [60.0] * 6]))
     policy.action_range.fit(torch.tensor([[-50.0] * 6, [70.0] * 6]))
-    for parameter in policy.parameters():  # fresh biases are zero, and would hide one that is lost
+    for parameter in policy.parameters():  # initial biases are zero, which would hide a lost one
         parameter.data += 0.02 * torch.randn_like(parameter)
     return policy
 
@@ -62,18 +62,18 @@ def _largest_difference(policy: FlowPolicy, calls: int, model: onnx.ModelProto) 
 
 @pytest.mark.parametrize("calls", [1, 3])
 @pytest.mark.parametrize("form", [GraphForm(), GraphForm(film="separate")], ids=["fused", "separate"])
-def test_the_small_network_is_the_same(form: GraphForm, calls: int) -> None:
+def test_the_graph_of_the_small_network_is_equivalent(form: GraphForm, calls: int) -> None:
     policy = _policy(MLP)
     assert _largest_difference(policy, calls, policy_graph(policy, calls, form)) < 1e-3
 
 
 @pytest.mark.parametrize(("form", "calls"), [*((form, 1) for form in FORMS), (GraphForm(), 2)])
-def test_the_papers_network_is_the_same(form: GraphForm, calls: int) -> None:
+def test_the_graph_of_the_papers_network_is_equivalent(form: GraphForm, calls: int) -> None:
     policy = _policy(PAPER)
     assert _largest_difference(policy, calls, policy_graph(policy, calls, form)) < 1e-3
 
 
-def test_forms_are_what_they_say() -> None:
+def test_every_form_has_its_operators() -> None:
     policy = _policy(PAPER)
 
     def operators(form: GraphForm) -> list[str]:
@@ -82,7 +82,7 @@ def test_forms_are_what_they_say() -> None:
     assert operators(GraphForm()).count("Gemm") < operators(GraphForm(film="separate")).count("Gemm")
     assert "InstanceNormalization" not in operators(GraphForm(group_norm="reduce"))
     ranks = {form: _kernel_ranks(policy, GraphForm(conv1d=form)) for form in ("conv2d", "conv1d")}
-    assert ranks == {"conv2d": {4}, "conv1d": {3, 4}}  # the encoder's are 2-D anyway
+    assert ranks == {"conv2d": {4}, "conv1d": {3, 4}}  # the encoder's are 2-D in both
 
 
 def _kernel_ranks(policy: FlowPolicy, form: GraphForm) -> set[int]:
@@ -92,16 +92,16 @@ def _kernel_ranks(policy: FlowPolicy, form: GraphForm) -> set[int]:
 
 
 @pytest.mark.parametrize("config", [MLP, PAPER], ids=["small", "paper"])
-def test_the_graph_is_static_and_holds_nothing_to_compute_twice(config: NetworkConfig) -> None:
+def test_the_graph_is_static_and_without_redundant_operators(config: NetworkConfig) -> None:
     policy = _policy(config)
     graph = policy_graph(policy, 2, GraphForm()).graph
     assert not {node.op_type for node in graph.node} & NEVER
     for value in (*graph.input, *graph.value_info, *graph.output):
         assert all(dimension.dim_value > 0 for dimension in value.type.tensor_type.shape.dim), value.name
-    pictures = {value.name for value in graph.input if value.type.tensor_type.elem_type == onnx.TensorProto.UINT8}
-    assert len(pictures) == len(config.cameras)
-    readers = [node.op_type for node in graph.node if pictures & set(node.input)]
-    assert set(readers) == {"Cast"}  # TensorRT can do nothing else with uint8
+    images = {value.name for value in graph.input if value.type.tensor_type.elem_type == onnx.TensorProto.UINT8}
+    assert len(images) == len(config.cameras)
+    readers = [node.op_type for node in graph.node if images & set(node.input)]
+    assert set(readers) == {"Cast"}  # TensorRT supports nothing else with uint8
 
 
 def test_steps_share_encoder_and_condition() -> None:

@@ -1,4 +1,4 @@
-"""The networks: shapes, the paper's sizes to the last parameter, and the ranges of joints."""
+"""The networks: shapes, the paper's exact numbers of parameters, and the ranges of joints."""
 
 from __future__ import annotations
 
@@ -66,5 +66,5 @@ def test_range_maps_the_data_to_one_and_back() -> None:
     ranges.fit(values)
     normalised = ranges.normalise(values)
     torch.testing.assert_close(normalised[:, 0], torch.tensor([-1.0, 1.0]))
-    assert normalised[:, 1].abs().max() < 0.21  # a joint that hardly moves is not blown up
+    assert normalised[:, 1].abs().max() < 0.21  # the noise of a joint that hardly moves is not amplified
     torch.testing.assert_close(ranges.restore(normalised), values)

@@ -1,4 +1,4 @@
-"""Record, train three stages, export, evaluate: the whole learning half through the command line, in small."""
+"""Record, train three stages, export, evaluate: the whole learning half through the command line, on a small scale."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_an_engine_that_was_changed_is_refused(
     assert "not the file that its card describes" in capsys.readouterr().err
 
 
-def test_pictures_in_the_dataset_are_lossless_renders(dataset: Path) -> None:
+def test_images_in_the_dataset_are_lossless_renders(dataset: Path) -> None:
     from sefa_edge.models.dataset import load_demonstrations
 
     data = load_demonstrations(open_dataset(dataset))

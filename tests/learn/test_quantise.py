@@ -1,4 +1,4 @@
-"""INT8 as TensorRT wants it: where Q/DQ stand, what they hold, and that the numbers stay close."""
+"""INT8 as TensorRT needs it: the places of Q/DQ, their values, and that the outputs stay close."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SAMPLES = 24
 
 
 class Tower(nn.Module):
-    """Everything that a rule is about: first and last layer, ReLU pairs, a residual, a matrix behind a softmax."""
+    """A network with every case of the rules: first and last layer, ReLU pair, residual, matrix after a softmax."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,15 +62,15 @@ class Tower(nn.Module):
 
 @pytest.fixture(scope="module")
 def samples() -> list[Mapping[str, np.ndarray]]:
-    random = np.random.default_rng(0)
-    return [{"x": random.normal(size=(1, 3, 6, 6)).astype(np.float32)} for _ in range(SAMPLES)]
+    rng = np.random.default_rng(0)
+    return [{"x": rng.normal(size=(1, 3, 6, 6)).astype(np.float32)} for _ in range(SAMPLES)]
 
 
 @pytest.fixture(scope="module")
 def model() -> onnx.ModelProto:
     torch.manual_seed(1)
     tower = Tower()
-    tower.inner.weight.data[2] *= 20  # an uneven channel, as training makes them
+    tower.inner.weight.data[2] *= 20  # an uneven channel, as training produces
     return trace(tower, {"x": torch.zeros(1, 3, 6, 6)}, ("y",))
 
 
@@ -124,11 +124,11 @@ def test_the_identity_side_of_a_residual_is_quantised_and_the_other_is_not(every
     add = next(n for n in everything.graph.node if n.op_type == "Add" and all(i in graph.producer for i in n.input))
     assert sorted(graph.producer[name].op_type for name in add.input) == ["Conv", "DequantizeLinear"]
     quantisers = [n.input[0] for n in everything.graph.node if n.op_type == "QuantizeLinear"]
-    assert len(quantisers) == len(set(quantisers))  # one per tensor, however many read it
+    assert len(quantisers) == len(set(quantisers))  # one per tensor, however many nodes read it
 
 
 @pytest.mark.parametrize("typed", [False, True], ids=["weak", "typed"])
-def test_no_target_finds_fault(everything: onnx.ModelProto, typed: bool) -> None:
+def test_no_target_reports_a_broken_rule(everything: onnx.ModelProto, typed: bool) -> None:
     model = to_half(everything) if typed else everything
     graph = read_onnx(model.SerializeToString())
     targets = (TENSORRT_10_3, TENSORRT_11) if typed else (TENSORRT_8_6, TENSORRT_10_3)
@@ -136,7 +136,7 @@ def test_no_target_finds_fault(everything: onnx.ModelProto, typed: bool) -> None
 
 
 @pytest.mark.parametrize("mode", ["weights", "int8"])
-def test_int8_stays_close(source: Int8Source, samples: list[Mapping[str, np.ndarray]], mode: Mode) -> None:
+def test_int8_outputs_stay_close(source: Int8Source, samples: list[Mapping[str, np.ndarray]], mode: Mode) -> None:
     expected = run_chunks(source.model, samples)
     for name in ("inner", "outer", "middle"):
         actual = run_chunks(quantise(source, {name: mode}), samples)
@@ -153,15 +153,13 @@ def test_the_recipe_keeps_to_the_budget(source: Int8Source, samples: list[Mappin
     everything = judge.p99_deg(quantise(source, dict.fromkeys(("inner", "outer", "middle"), "int8")))
     generous = choose_recipe(form, found, judge, 10 * everything)
     assert layers_in(generous, "int8") == ["inner", "outer", "middle"]
-    tight = choose_recipe(form, found, judge, everything)  # less than all of it has to do
+    tight = choose_recipe(form, found, judge, everything)  # fewer than all layers must suffice
     assert 0 < len(layers_in(tight, "int8")) < 3
     assert judge.p99_deg(quantise(source, tight)) <= everything
     assert not layers_in(choose_recipe(form, found, judge, 1e-9), "int8")
 
 
-def test_equalising_changes_ranges_and_nothing_else(
-    model: onnx.ModelProto, samples: list[Mapping[str, np.ndarray]]
-) -> None:
+def test_equalising_changes_only_ranges(model: onnx.ModelProto, samples: list[Mapping[str, np.ndarray]]) -> None:
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
     assert equalise(changed, samples) == 1  # inner -> outer; the stem feeds two
@@ -174,10 +172,10 @@ def test_equalising_changes_ranges_and_nothing_else(
     assert unevenness(changed) < unevenness(model) / 2
 
 
-def test_rounding_makes_up_for_its_errors() -> None:
-    random = np.random.default_rng(0)
-    inputs = random.normal(size=(400, 40)) @ random.normal(size=(40, 40))  # correlated, as activations are
-    weight = random.normal(size=(16, 40)).astype(np.float32)
+def test_rounding_compensates_for_its_errors() -> None:
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(400, 40)) @ rng.normal(size=(40, 40))  # correlated, as activations are
+    weight = rng.normal(size=(16, 40)).astype(np.float32)
     moments = Moments()
     moments.add(inputs.astype(np.float32))
     rounded = round_weight(weight, moments.mean())
@@ -191,7 +189,7 @@ def test_rounding_makes_up_for_its_errors() -> None:
 
 
 @given(st.lists(st.floats(2**-10, 1000, width=32), min_size=1, max_size=40))
-def test_ranges_hold_what_they_saw(values: list[float]) -> None:
+def test_ranges_count_every_value(values: list[float]) -> None:
     histogram = RangeHistogram()
     for value in values:
         histogram.add(np.array([value, -value / 2], np.float32))
@@ -201,13 +199,13 @@ def test_ranges_hold_what_they_saw(values: list[float]) -> None:
         assert 0 < histogram.limit(method) <= np.float32(max(values))
 
 
-def test_entropy_and_percentile_give_up_a_lonely_outlier() -> None:
+def test_entropy_and_percentile_ignore_a_single_outlier() -> None:
     histogram = RangeHistogram()
     histogram.add(np.random.default_rng(0).normal(size=1_000_000).astype(np.float32))
     histogram.add(np.array([100.0], np.float32))
     assert histogram.limit("minmax") == 100
     assert 3 < histogram.limit("percentile") < 6
-    assert 2 < histogram.limit("entropy") < 10  # 128 bins are the least that it can choose
+    assert 2 < histogram.limit("entropy") < 10  # 128 bins are the fewest that it can choose
 
 
 def test_an_activation_that_is_not_finite_is_refused() -> None:
@@ -243,7 +241,7 @@ def test_a_weight_beyond_float16_is_refused(model: onnx.ModelProto) -> None:
         to_half(broken)
 
 
-def test_kept_matrices_lie_in_the_file_as_float16(
+def test_kept_matrices_are_stored_as_float16(
     everything: onnx.ModelProto, samples: list[Mapping[str, np.ndarray]]
 ) -> None:
     smaller = onnx.ModelProto()
@@ -260,14 +258,14 @@ def test_scales_are_normal_float16_numbers() -> None:
     np.testing.assert_array_equal(scales, scales.astype(np.float16).astype(np.float32))
 
 
-def test_calibration_looks_at_every_sample(source: Int8Source) -> None:
+def test_calibration_uses_every_sample(source: Int8Source) -> None:
     calibration: Calibration = source.calibration
     assert calibration.samples == SAMPLES
     assert {"inner", "outer", "middle"} == set(calibration.moments)
     assert all(calibration.scale(layer.activations[0]) > 0 for layer in core_layers(source.layers))
 
 
-def test_a_layer_is_not_crowded_out_by_the_speed_of_another(
+def test_a_layer_is_not_excluded_by_the_speed_of_another(
     source: Int8Source, samples: list[Mapping[str, np.ndarray]]
 ) -> None:
     names = ("inner", "outer", "middle")

@@ -1,4 +1,4 @@
-"""`sefa-edge train` refuses what `export` would refuse, before it decodes a picture or trains a step."""
+"""`sefa-edge train` refuses what `export` would refuse, before it decodes an image or trains a step."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def write_dataset(folder: Path, names: tuple[str, ...], episodes: int, sizes: di
 
 
 @pytest.mark.parametrize(
-    ("names", "episodes", "sizes", "told"),
+    ("names", "episodes", "sizes", "message"),
     [
         (tuple(f"main_{name}" for name in NAMES), 2, {"front": (24, 32)}, "before June 2025, with the old calibration"),
         (("arm1_j1", "arm1_j2"), 2, {"front": (24, 32)}, "moves arm1_j1, arm1_j2; the arm"),
@@ -36,28 +36,28 @@ def write_dataset(folder: Path, names: tuple[str, ...], episodes: int, sizes: di
         (NAMES, 2, {"front": (8, 32)}, "expected 16 to 2048 pixels per side"),
     ],
 )
-def test_before_training(
+def test_a_dataset_that_export_would_refuse_is_refused_before_training(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     names: tuple[str, ...],
     episodes: int,
     sizes: dict[str, tuple[int, int]],
-    told: str,
+    message: str,
 ) -> None:
     dataset = write_dataset(tmp_path / "demo", names, episodes, sizes)
     assert main(["train", "--dataset", str(dataset), "-o", str(tmp_path / "out")]) == 2
     error, hint = capsys.readouterr().err.splitlines()
-    assert told in error
+    assert message in error
     assert hint.startswith("hint: ")
     assert not (tmp_path / "out" / "base").exists()
 
 
-def test_an_arm_of_ones_own_may_have_any_joints(tmp_path: Path) -> None:
+def test_a_users_own_arm_may_have_any_joint_names(tmp_path: Path) -> None:
     profile = (Path(__file__).parents[2] / "profiles/arms/so101.yaml").read_text()
     for name in NAMES:
         profile = profile.replace(f"name: {name}\n", f"name: my_{name}\n")
     (tmp_path / "mine.yaml").write_text(profile)
     dataset = write_dataset(tmp_path / "demo", tuple(f"my_{name}" for name in NAMES), 2, {"front": (24, 32)})
-    words = ["--arm", str(tmp_path / "mine.yaml"), "--base-steps", "1", "--stage", "base", "--threads", "1"]
-    assert main(["train", "--dataset", str(dataset), "-o", str(tmp_path / "out"), *words]) == 0
+    arguments = ["--arm", str(tmp_path / "mine.yaml"), "--base-steps", "1", "--stage", "base", "--threads", "1"]
+    assert main(["train", "--dataset", str(dataset), "-o", str(tmp_path / "out"), *arguments]) == 0
     assert (tmp_path / "out/base/model.safetensors").is_file()

@@ -14,7 +14,7 @@ pytest.importorskip("torch")
 
 
 @pytest.mark.learn
-def test_a_loss_that_is_not_finite_makes_no_checkpoint(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_writes_no_checkpoint(tmp_path: Path) -> None:
     from sefa_edge.models.command import TrainingRun
 
     run = TrainingRun(tmp_path, cast(Any, SimpleNamespace()), cast(Any, SimpleNamespace()))

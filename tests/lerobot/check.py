@@ -1,10 +1,10 @@
-"""LeRobot itself opens our datasets: run by `make test-lerobot` with an environment that has lerobot.
+"""LeRobot itself opens our datasets. Run by `make test-lerobot` with an environment that has lerobot.
 
     python tests/lerobot/check.py DATASET...
 
-Everything that training with LeRobot asks of a dataset: metadata, tasks, statistics, every frame, one episode alone,
-time windows across episode borders, and batches from a shuffling loader. What LeRobot gives is compared with the
-bytes in the files, read here with pyarrow alone.
+Everything that training with LeRobot needs from a dataset: metadata, tasks, statistics, every frame, one episode,
+time windows across episode borders, and batches from a shuffling loader. What LeRobot returns is compared with the
+bytes in the files, read here with pyarrow only.
 """
 
 # pyright: reportMissingImports=false
@@ -100,6 +100,6 @@ def check_batches(dataset: LeRobotDataset, cameras: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    for word in sys.argv[1:]:
-        check(Path(word))
+    for argument in sys.argv[1:]:
+        check(Path(argument))
     print(*(f"{name} {version(name)}" for name in ("lerobot", "datasets", "torch", "torchvision")), sep=", ")

@@ -1,7 +1,7 @@
 #!/bin/sh
 # LeRobot itself opens what we write, drives our simulated servos with its own driver, and records with our plugin.
-# LEROBOT_PYTHON=… takes an environment that has lerobot[feetech], pyzmq, torchvision, and `pip install . ./edge/lerobot_robot`;
-# otherwise one is made in .venv-lerobot, with the torch of .venv and a torchvision that lacks its compiled half.
+# LEROBOT_PYTHON=… selects an environment that has lerobot[feetech], pyzmq, torchvision, and `pip install . ./edge/lerobot_robot`;
+# otherwise one is created in .venv-lerobot, with the torch of .venv and a torchvision without its compiled part.
 set -eu
 cd "$(dirname "$0")/../.."
 work=$(mktemp -d)
@@ -16,8 +16,8 @@ if [ -z "${LEROBOT_PYTHON:-}" ]; then
         .venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
             > "$(.venv-lerobot/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/running.pth"
         pip="$python -m pip --disable-pip-version-check --quiet install"
-        # Without its dependencies: it asks for older releases of torch and OpenCV than the ones at hand. What its
-        # programs import is listed here instead.
+        # Without its dependencies: it requires older releases of torch and OpenCV than the installed ones. The packages
+        # that its programs import are listed here instead.
         $pip --no-deps lerobot==0.4.4 'accelerate<2' psutil 'torchvision==0.28.0' 'feetech-servo-sdk<2' 'rerun-sdk<0.27' \
             'gymnasium<2' cloudpickle farama-notifications 'diffusers<0.36' 'imageio<3' 'pyzmq<28'
         $pip 'datasets<5' 'draccus==0.10.0' 'huggingface-hub<0.36,>=0.34.2' 'deepdiff<9' 'packaging<26' 'pandas<3' \

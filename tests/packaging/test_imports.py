@@ -1,4 +1,4 @@
-"""What may import what, tested by running it; and that the contracts detect a violation."""
+"""Import rules, tested by importing in a process; and that the import contracts detect a violation."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_type_checker_links_equal_the_folders() -> None:
         assert path.resolve() == home.resolve()
 
 
-def test_no_package_where_none_belongs() -> None:
+def test_only_package_folders_are_packages() -> None:
     assert not (ROOT / "__init__.py").exists()
     assert not list((ROOT / "tests").rglob("__init__.py"))
 
@@ -105,7 +105,7 @@ def test_contracts_are_kept() -> None:
         ("models/flow.py", "from sefa_edge.edge.control import safety"),
         ("profiles/units.py", "from sefa_edge.edge.control import safety"),
         ("firmware_bridge/host/arm.py", "from sefa_edge.edge.control import safety"),
-        ("edge/ipc/transport.py", "from sefa_edge.edge.control import loop"),  # a room above
+        ("edge/ipc/transport.py", "from sefa_edge.edge.control import loop"),  # a room of a higher layer
         ("edge/control/loop.py", "from sefa_edge.edge.run import watch"),
         ("edge/cameras/camera.py", "from sefa_edge.edge.cameras import opening"),  # a cycle inside a room
         ("firmware_bridge/host/arm.py", "from sefa_edge.firmware_bridge.service import scan"),
@@ -113,7 +113,7 @@ def test_contracts_are_kept() -> None:
         ("profiles/errors.py", "from sefa_edge.profiles import schema"),
     ],
 )
-def test_contracts_notice_a_breach(tmp_path: Path, home: str, line: str) -> None:
+def test_contracts_detect_a_violation(tmp_path: Path, home: str, line: str) -> None:
     package = tmp_path / "path" / "sefa_edge"
     for folder in FOLDERS:
         shutil.copytree(

@@ -40,7 +40,7 @@ def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def test_wheel_holds_exactly_the_sources(wheel: Path) -> None:
+def test_the_wheel_contains_exactly_the_sources(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         shipped = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert {name.split("/")[0] for name in shipped} == {"sefa_edge"}
@@ -50,7 +50,7 @@ def test_wheel_holds_exactly_the_sources(wheel: Path) -> None:
     assert {Path(name).suffix for name in foreign} <= {".onnx"}
 
 
-def test_wheel_holds_the_facts_and_the_licence(wheel: Path) -> None:
+def test_the_wheel_contains_the_data_files_and_the_licence(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         shipped = archive.namelist()
     expected = {
@@ -71,11 +71,11 @@ def test_wheel_holds_the_facts_and_the_licence(wheel: Path) -> None:
     assert {"LICENSE", "NOTICE"} <= licences
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["run", "--help"]])
-def test_installed_command_works_from_elsewhere(site: Path, words: list[str]) -> None:
-    command = _run([str(site / "bin" / "sefa-edge"), *words], site)
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["run", "--help"]])
+def test_installed_command_works_from_elsewhere(site: Path, arguments: list[str]) -> None:
+    command = _run([str(site / "bin" / "sefa-edge"), *arguments], site)
     assert "sefa-edge" in command.stdout
-    module = _run([sys.executable, "-m", "sefa_edge", *words], site)
+    module = _run([sys.executable, "-m", "sefa_edge", *arguments], site)
     assert module.stdout == command.stdout
 
 
@@ -84,7 +84,7 @@ def test_installed_package_is_the_one_that_runs(site: Path) -> None:
     assert Path(shown.stdout.strip()).is_relative_to(site)
 
 
-def test_installed_package_finds_its_facts(site: Path) -> None:
+def test_installed_package_finds_its_data_files(site: Path) -> None:
     program = "from sefa_edge.profiles import arms as s; print(*map(s.load_arm_profile, s.shipped_arms()))"
     assert "so101" in _run([sys.executable, "-c", program], site).stdout
 
@@ -96,7 +96,7 @@ def test_no_top_level_name_leaks(site: Path, name: str) -> None:
     assert not origin.startswith((str(site), str(ROOT)))
 
 
-def test_lerobot_plugin_is_a_distribution_of_its_own(tmp_path: Path) -> None:
+def test_lerobot_plugin_is_a_separate_distribution(tmp_path: Path) -> None:
     """LeRobot finds distributions by name and imports the module of the same name: underscores must be kept."""
     shutil.copytree(ROOT / PLUGIN, tmp_path / "plugin", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path), str(tmp_path / "plugin"))
@@ -123,8 +123,8 @@ def _expected_code() -> set[str]:
     return root | modules
 
 
-def _pip(*words: str) -> None:
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *words]
+def _pip(*arguments: str) -> None:
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

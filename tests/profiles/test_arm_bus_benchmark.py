@@ -1,4 +1,4 @@
-"""The benchmark of the servo bus as a program: what it measures of ours, and what it says when it cannot."""
+"""The benchmark of the servo bus as a program: the measurement of our driver, and its error messages."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 PROGRAM = Path(__file__).resolve().parents[2] / "profiles" / "benchmarks" / "arm_bus.py"
 
 
-def run(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(PROGRAM), *words]
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(PROGRAM), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -41,9 +41,9 @@ def test_a_client_that_is_not_installed_is_named() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [("--cycles", "1"), ("--rounds", "0"), ("--only", "rustypot")])
-def test_wrong_words_are_refused(words: tuple[str, ...]) -> None:
-    done = run(*words)
+@pytest.mark.parametrize("arguments", [("--cycles", "1"), ("--rounds", "0"), ("--only", "rustypot")])
+def test_wrong_arguments_are_refused(arguments: tuple[str, ...]) -> None:
+    done = run(*arguments)
     assert done.returncode == 2
     assert "error: " in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""A card that does not fit its world is refused at once by every command that would act on it, in the same words."""
+"""A card that does not fit its world is refused at once, with the same message, by every command that would use it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def foreign_camera(card: Card) -> None:
     card["cameras"][0]["name"] = "wrist"
 
 
-def huge_pictures(card: Card) -> None:
+def huge_frames(card: Card) -> None:
     card["cameras"][0] |= {"width": 2000, "height": 1000}
     card["image_tensors"][0]["shape"][1:3] = [1000, 2000]
 
@@ -82,7 +82,7 @@ def same_joint_twice(card: Card) -> None:
     card["joints"][1]["name"] = card["joints"][0]["name"]
 
 
-def camera_that_commands_terminals(card: Card) -> None:
+def camera_with_control_characters(card: Card) -> None:
     card["cameras"][0]["name"] = "\x1b[31mfront"
 
 
@@ -92,7 +92,7 @@ MISFITS: dict[str, tuple[Callable[[Card], None], str, str]] = {
     "percent": (percent_units, "the engine uses range_percent, arm 'so101_sim' degrees", "so101_percent"),
     "rate": (fast_policy, "plans 150 steps per second, the control loop runs 100", "150 Hz or more"),
     "camera": (foreign_camera, "camera 'wrist', which the simulator does not have", "front, side, overview"),
-    "pictures": (huge_pictures, "frames of 2000 x 1000 from camera 'front'", "up to 1280 x 720"),
+    "pictures": (huge_frames, "frames of 2000 x 1000 from camera 'front'", "up to 1280 x 720"),
     "arm": (foreign_arm, "made for arm 'so100'", "but the arm is 'so101_sim'"),
     "unknown arm": (unknown_arm, "made for arm 'nonsense', which is unknown", "so100, so101, so101_sim"),
     "trained range": (trained_elsewhere, "joint shoulder_pan: trained on 300..320", "allows -110..110"),
@@ -101,7 +101,7 @@ MISFITS: dict[str, tuple[Callable[[Card], None], str, str]] = {
     "history": (longer_history, "its card says uint8 [2, 96, 96, 3]", "export again"),
     "camera twice": (same_camera_twice, "two cameras have the name 'front'", "correct the file"),
     "joint twice": (same_joint_twice, "two joints have the name 'shoulder_pan'", "correct the file"),
-    "camera's name": (camera_that_commands_terminals, "cameras.0.name: '\\x1b[31mfront' is not text", "correct"),
+    "camera's name": (camera_with_control_characters, "cameras.0.name: '\\x1b[31mfront' is not text", "correct"),
 }
 COMMANDS = {
     "run": ("run", "--video", "none"),
@@ -111,12 +111,12 @@ COMMANDS = {
 }
 
 
-def misfit(engine: Path, folder: Path, spoil: Callable[[Card], None]) -> Path:
-    """The engine with a card that was made for another world."""
+def misfit(engine: Path, folder: Path, change: Callable[[Card], None]) -> Path:
+    """The engine with a card for another world."""
     copy = folder / engine.name
     copy.write_bytes(engine.read_bytes())
     card = json.loads(card_path(engine).read_text())
-    spoil(card)
+    change(card)
     card_path(copy).write_text(json.dumps(card))
     return copy
 
@@ -125,7 +125,7 @@ def misfit(engine: Path, folder: Path, spoil: Callable[[Card], None]) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("misfitting", MISFITS)
 @pytest.mark.parametrize("command", COMMANDS)
-def test_what_does_not_fit_is_refused_at_once(
+def test_a_card_that_does_not_fit_is_refused_at_once(
     command: str,
     misfitting: str,
     reach_engine: Path,
@@ -136,12 +136,12 @@ def test_what_does_not_fit_is_refused_at_once(
     if command == "eval":
         pytest.importorskip("mujoco")
     if command == "bench-loop" and misfitting in ("camera", "pictures"):
-        return  # its cameras are test pictures of any name and size
-    spoil, wanted, present = MISFITS[misfitting]
-    engine = misfit(reach_engine, tmp_path, spoil)
+        return  # its cameras are test images of any name and size
+    change, wanted, present = MISFITS[misfitting]
+    engine = misfit(reach_engine, tmp_path, change)
     monkeypatch.chdir(tmp_path)
-    name, *words = COMMANDS[command]
-    assert main([name, "--engine", str(engine), *words]) == 2
+    name, *arguments = COMMANDS[command]
+    assert main([name, "--engine", str(engine), *arguments]) == 2
     error, hint = capsys.readouterr().err.splitlines()
     assert error.startswith("error: ")
     assert wanted in error
@@ -149,16 +149,16 @@ def test_what_does_not_fit_is_refused_at_once(
     assert not (tmp_path / "report").exists()
 
 
-IN_THE_SIMULATOR_ALONE = ("camera", "pictures", "arm")
-"""`verify` draws nothing, and is at home wherever the engines' own arm is."""
+ONLY_IN_THE_SIMULATOR = ("camera", "pictures", "arm")
+"""`verify` renders nothing, and its world is that of the engines' own arm."""
 
 
-@pytest.mark.parametrize("misfitting", sorted(MISFITS.keys() - set(IN_THE_SIMULATOR_ALONE)))
-def test_verify_refuses_two_engines_of_another_world(
+@pytest.mark.parametrize("misfitting", sorted(MISFITS.keys() - set(ONLY_IN_THE_SIMULATOR)))
+def test_verify_refuses_two_engines_that_do_not_fit(
     misfitting: str, reach_engine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    spoil, wanted, _ = MISFITS[misfitting]
-    engine = str(misfit(reach_engine, tmp_path, spoil))
+    change, wanted, _ = MISFITS[misfitting]
+    engine = str(misfit(reach_engine, tmp_path, change))
     assert main(["verify", engine, engine, "--dataset", str(tmp_path)]) == 2
     assert wanted in capsys.readouterr().err
 
@@ -174,7 +174,7 @@ def test_verify_refuses_two_engines_of_another_world(
         ("my_arm.yaml", "so101", True),
     ],
 )
-def test_an_engine_is_for_the_arm_that_it_was_made_for(
+def test_an_engine_fits_only_the_arm_that_it_was_made_for(
     made_for: str, present: str, fits: bool, reach_engine: Path
 ) -> None:
     card = load_card(reach_engine).model_copy(update={"arm": made_for})
@@ -184,7 +184,7 @@ def test_an_engine_is_for_the_arm_that_it_was_made_for(
     check_card(card, World(own, 100.0))
 
 
-def test_a_camera_that_the_simulator_does_not_draw_is_no_matter_of_its(reach_engine: Path, tmp_path: Path) -> None:
+def test_a_camera_that_the_simulator_does_not_render_is_not_checked(reach_engine: Path, tmp_path: Path) -> None:
     card = load_card(misfit(reach_engine, tmp_path, foreign_camera))
     arm = load_arm_profile("so101_sim")
     check_card(card, World(arm, 100.0, SIMULATED_VIEWS, frozenset()))

@@ -1,4 +1,4 @@
-"""The writer behind standard output and standard error: pipes, terminals, full disks, hostile text."""
+"""The writer behind standard output and standard error: pipes, terminals, full disks, control characters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 
 from sefa_edge.profiles.console import ConsoleStream, Output, one_line, printable
 
-FOR_EVER_S = 1e6
+FOREVER_S = 1e6
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def fill(output: Output) -> None:
         pass
 
 
-def test_what_is_written_arrives(pipe: tuple[int, int]) -> None:
+def test_written_text_arrives(pipe: tuple[int, int]) -> None:
     stream = ConsoleStream(Output(pipe[1]), 0.1)
     print("one", "two", file=stream)
     stream.write("three")
@@ -57,7 +57,7 @@ def test_what_is_written_arrives(pipe: tuple[int, int]) -> None:
     assert os.read(pipe[0], 100) == b"three"
 
 
-def test_a_pipe_whose_reader_is_gone_falls_silent(pipe: tuple[int, int]) -> None:
+def test_output_is_dropped_when_the_reader_of_a_pipe_is_gone(pipe: tuple[int, int]) -> None:
     output = Output(pipe[1])
     os.close(pipe[0])
     assert not output.write(b"lost")
@@ -65,24 +65,24 @@ def test_a_pipe_whose_reader_is_gone_falls_silent(pipe: tuple[int, int]) -> None
     assert not output.hung_up
 
 
-def test_a_reader_that_does_not_read_is_waited_for_once(pipe: tuple[int, int]) -> None:
+def test_output_waits_only_once_for_a_reader_that_does_not_read(pipe: tuple[int, int]) -> None:
     output = Output(pipe[1])
     assert not output.write(b"x" * 100_000)
     for _ in range(3):
-        assert not output.write(b"a message\n", FOR_EVER_S)
+        assert not output.write(b"a message\n", FOREVER_S)
     os.read(pipe[0], 65536)
     assert output.write(b"back\n")
-    assert os.read(pipe[0], 65536) == b"\nback\n", "what was cut ends its line first"
+    assert os.read(pipe[0], 65536) == b"\nback\n", "a newline first ends the line that was cut off"
 
 
-def test_the_descriptor_of_others_keeps_its_mode(pipe: tuple[int, int]) -> None:
+def test_a_shared_descriptor_stays_blocking(pipe: tuple[int, int]) -> None:
     Output(pipe[1]).write(b"x")
     assert os.get_blocking(pipe[1])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("frozen", ["not read", "Ctrl-S"])
-def test_a_frozen_terminal_is_waited_for_once(terminal: tuple[int, int], frozen: str) -> None:
+def test_output_waits_only_once_for_a_frozen_terminal(terminal: tuple[int, int], frozen: str) -> None:
     output = Output(terminal[1])
     if frozen == "Ctrl-S":
         termios.tcflow(terminal[1], termios.TCOOFF)
@@ -90,16 +90,16 @@ def test_a_frozen_terminal_is_waited_for_once(terminal: tuple[int, int], frozen:
     else:
         fill(output)
     for _ in range(3):
-        assert not output.write(b"a message\n", FOR_EVER_S)
+        assert not output.write(b"a message\n", FOREVER_S)
     assert not output.hung_up
     if frozen == "Ctrl-S":
         termios.tcflow(terminal[1], termios.TCOON)
         assert output.write(b"back")
 
 
-def test_a_terminal_that_hung_up_is_sighup_once(terminal: tuple[int, int]) -> None:
-    heard: list[int] = []
-    before = signal.signal(signal.SIGHUP, lambda number, _: heard.append(number))
+def test_a_terminal_that_hung_up_raises_sighup_once(terminal: tuple[int, int]) -> None:
+    received: list[int] = []
+    before = signal.signal(signal.SIGHUP, lambda number, _: received.append(number))
     try:
         output = Output(terminal[1])
         os.close(terminal[0])
@@ -108,10 +108,10 @@ def test_a_terminal_that_hung_up_is_sighup_once(terminal: tuple[int, int]) -> No
     finally:
         signal.signal(signal.SIGHUP, before)
     assert output.hung_up
-    assert heard == [signal.SIGHUP]
+    assert received == [signal.SIGHUP]
 
 
-def test_a_full_disk_is_remembered_and_tried_again() -> None:
+def test_a_full_disk_is_recorded_as_the_failure() -> None:
     fd = os.open("/dev/full", os.O_WRONLY)
     output = Output(fd)
     assert not output.write(b"lost")
@@ -120,7 +120,7 @@ def test_a_full_disk_is_remembered_and_tried_again() -> None:
     os.close(fd)
 
 
-def test_an_invalid_descriptor_falls_silent() -> None:
+def test_output_to_an_invalid_descriptor_is_dropped() -> None:
     fd = os.open("/dev/null", os.O_RDONLY)
     assert not Output(fd).write(b"lost")
     os.close(fd)
@@ -138,7 +138,7 @@ def test_an_invalid_descriptor_falls_silent() -> None:
         ("half \udcff", "half \\udcff"),
     ],
 )
-def test_nothing_commands_the_terminal(text: str, shown: str, pipe: tuple[int, int]) -> None:
+def test_control_characters_are_escaped(text: str, shown: str, pipe: tuple[int, int]) -> None:
     assert printable(text) == shown
     ConsoleStream(Output(pipe[1]), 0.1).write(text + "\n")
     assert os.read(pipe[0], 1000).decode() == shown + "\n"
@@ -151,18 +151,20 @@ def test_an_error_is_one_line() -> None:
 # -- the program -------------------------------------------------------------------------------------------------------
 
 
-def sefa_edge(*words: str) -> list[str]:
-    return [sys.executable, "-m", "sefa_edge", *words]
+def sefa_edge(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "sefa_edge", *arguments]
 
 
 @pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("redirection", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-", "1>&- 2>&-"])
-@pytest.mark.parametrize("words", [("--help",), ("inspect", "absent.onnx"), ("arm", "status", "--port", "/dev/null")])
-def test_closed_descriptors_change_no_exit_code(redirection: str, words: tuple[str, ...], tmp_path: Path) -> None:
-    usual = subprocess.run(sefa_edge(*words), capture_output=True, cwd=tmp_path)
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("inspect", "absent.onnx"), ("arm", "status", "--port", "/dev/null")]
+)
+def test_closed_descriptors_change_no_exit_code(redirection: str, arguments: tuple[str, ...], tmp_path: Path) -> None:
+    usual = subprocess.run(sefa_edge(*arguments), capture_output=True, cwd=tmp_path)
     script = f'"$@" {redirection}'
-    done = subprocess.run(["sh", "-c", script, "sh", *sefa_edge(*words)], capture_output=True, cwd=tmp_path)
+    done = subprocess.run(["sh", "-c", script, "sh", *sefa_edge(*arguments)], capture_output=True, cwd=tmp_path)
     assert done.returncode == usual.returncode
     if "2>&-" not in redirection:
         assert done.stderr == usual.stderr
@@ -172,27 +174,27 @@ def test_closed_descriptors_change_no_exit_code(redirection: str, words: tuple[s
 
 @pytest.mark.slow
 def test_files_are_not_opened_as_standard_error(reach_engine: Path, tmp_path: Path) -> None:
-    """Without descriptor 2, the first file to be opened would get its number, and every message."""
+    """With descriptor 2 closed, the first file opened would get its number and receive every message."""
     script = '"$@" 2>&- >out'
-    words = sefa_edge("inspect", str(reach_engine), "--json", "card.json")
-    subprocess.run(["sh", "-c", script, "sh", *words], check=True, cwd=tmp_path)
+    arguments = sefa_edge("inspect", str(reach_engine), "--json", "card.json")
+    subprocess.run(["sh", "-c", script, "sh", *arguments], check=True, cwd=tmp_path)
     assert (tmp_path / "card.json").read_text().startswith("{")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [("--help",), ("run", "--help"), ("inspect",)])
-def test_a_reader_that_is_gone_changes_no_exit_code(words: tuple[str, ...], reach_engine: Path) -> None:
+@pytest.mark.parametrize("arguments", [("--help",), ("run", "--help"), ("inspect",)])
+def test_a_closed_reader_changes_no_exit_code(arguments: tuple[str, ...], reach_engine: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    more = (str(reach_engine),) if words == ("inspect",) else ()
-    done = subprocess.run(sefa_edge(*words, *more), stdout=writing, stderr=subprocess.PIPE)
+    more = (str(reach_engine),) if arguments == ("inspect",) else ()
+    done = subprocess.run(sefa_edge(*arguments, *more), stdout=writing, stderr=subprocess.PIPE)
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.slow
 def test_a_result_waits_for_a_slow_reader(reach_engine: Path) -> None:
-    """More than a pipe holds, to a reader that is busy for longer than a moment: a pager."""
+    """More than a pipe holds, to a reader that does not read at once, such as a pager."""
     code = "from sefa_edge.profiles import console; console.install(); print('x' * 300000)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -214,8 +216,8 @@ def test_a_limit_on_the_size_of_files_is_reported(reach_engine: Path, tmp_path: 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 
-    words = sefa_edge("inspect", str(reach_engine), "--json", "card.json")
-    done = subprocess.run(words, preexec_fn=limit, capture_output=True, cwd=tmp_path)
+    arguments = sefa_edge("inspect", str(reach_engine), "--json", "card.json")
+    done = subprocess.run(arguments, preexec_fn=limit, capture_output=True, cwd=tmp_path)
     assert done.returncode == 2
     assert b"error: card.json cannot be written: File too large" in done.stderr
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Datasets that owners really have: odd names, odd features, other encodings, other versions, half a download."""
+"""Datasets that users really have: odd names and features, other encodings and versions, partial downloads."""
 
 from __future__ import annotations
 
@@ -82,19 +82,19 @@ def jpeg(frame: int) -> bytes:
 
 def shades(folder: Path, camera: str = "front") -> list[int]:
     pictures = open_dataset(folder).pictures(camera, np.arange(FRAMES), decode_picture)
-    return [round(float(shot.mean())) for shot in pictures]
+    return [round(float(image.mean())) for image in pictures]
 
 
 EXPECTED = [10 + 20 * frame for frame in range(FRAMES)]
 
 
-def test_a_camera_may_have_dots_in_its_name_beside_one_that_begins_alike(tmp_path: Path) -> None:
+def test_a_camera_name_may_have_dots_and_begin_with_the_name_of_another(tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "demo", cameras=("wrist.right", "wrist"))
     assert list(open_dataset(folder).info.cameras) == ["wrist.right", "wrist"]
     assert shades(folder, "wrist.right") == shades(folder, "wrist") == EXPECTED
 
 
-def test_features_that_no_policy_uses_are_skipped_whatever_they_are(folder: Path) -> None:
+def test_features_that_no_policy_uses_are_skipped(folder: Path) -> None:
     odd: dict[str, object] = {
         "observation.audio": {"dtype": "audio", "shape": [48000], "names": None},
         "language_instruction": {"dtype": "string", "shape": [1], "names": None},
@@ -114,7 +114,7 @@ def test_features_that_no_policy_uses_are_skipped_whatever_they_are(folder: Path
     assert shades(folder) == EXPECTED
 
 
-def test_a_camera_that_gives_no_colours_is_left_out_with_a_note(folder: Path) -> None:
+def test_a_camera_without_colours_is_left_out_with_a_note(folder: Path) -> None:
     depth = {"dtype": "image", "shape": [24, 32, 1], "names": ["height", "width", "channels"]}
     edit_info(folder, lambda info: info["features"].update({"observation.images.depth": depth}))
     info = open_dataset(folder).info
@@ -134,7 +134,7 @@ def test_a_camera_that_gives_no_colours_is_left_out_with_a_note(folder: Path) ->
         ([24, 32, 3], None, (24, 32)),
     ],
 )
-def test_the_axes_of_pictures_are_read_by_their_names(
+def test_the_axes_of_images_are_read_by_their_names(
     folder: Path, shape: list[int], names: list[str] | None, expected: tuple[int, int]
 ) -> None:
     edit_info(folder, lambda info: info["features"][CAMERA].update(shape=shape, names=names))
@@ -161,7 +161,7 @@ def test_a_jpeg_without_its_end_is_refused_with_its_row(folder: Path) -> None:
         shades(folder)
 
 
-def test_pictures_that_are_only_paths_are_reported(folder: Path) -> None:
+def test_images_that_are_only_paths_are_reported(folder: Path) -> None:
     replace_column(folder, CAMERA, [{"bytes": None, "path": "images/0.png"}] * FRAMES, pa.struct(
         {"bytes": pa.binary(), "path": pa.string()}
     ))  # fmt: skip
@@ -189,7 +189,7 @@ def test_a_video_camera_that_is_absent_in_one_episode_is_named_with_it(
         open_dataset(folder)
 
 
-def test_half_a_download_names_what_is_missing(tmp_path: Path, make_video_dataset: MakeVideoDataset) -> None:
+def test_a_partial_download_names_the_missing_files(tmp_path: Path, make_video_dataset: MakeVideoDataset) -> None:
     folder = make_video_dataset(tmp_path / "demo")
     video = folder / f"videos/{CAMERA}/chunk-000/file-001.mp4"
     pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n"
@@ -220,7 +220,7 @@ def test_a_byte_order_mark_is_accepted(folder: Path) -> None:
         ("v1.6", "LeRobot's own scripts"),
     ],
 )
-def test_another_version_says_how_to_convert_it(folder: Path, version: str, command: str) -> None:
+def test_the_hint_for_another_version_says_how_to_convert_it(folder: Path, version: str, command: str) -> None:
     edit_info(folder, lambda info: info.update(codebase_version=version))
     with pytest.raises(InputError, match=f"format '{version}', expected 'v3.0'") as refused:
         open_dataset(folder)
@@ -229,7 +229,7 @@ def test_another_version_says_how_to_convert_it(folder: Path, version: str, comm
 
 
 def encoded(mode: str, kind: str, frame: int) -> bytes:
-    """A picture as a file of `kind` whose pixels are of Pillow's `mode`."""
+    """An image as a file of type `kind` with pixels of Pillow's `mode`."""
     grey = picture(frame)[..., 0].astype(np.uint16) * 257
     image = Image.fromarray(grey) if mode == "I;16" else Image.fromarray(picture(frame)).convert(mode)
     buffer = io.BytesIO()
@@ -241,7 +241,7 @@ def encoded(mode: str, kind: str, frame: int) -> bytes:
     ("mode", "kind", "reason"),
     [("CMYK", "JPEG", "has 4 components, like CMYK"), ("I;16", "PNG", "has 16 bits per sample, like a depth map")],
 )
-def test_pictures_that_decoders_disagree_about_are_refused(folder: Path, mode: str, kind: str, reason: str) -> None:
+def test_images_that_decoders_disagree_about_are_refused(folder: Path, mode: str, kind: str, reason: str) -> None:
     replace_column(folder, CAMERA, [encoded(mode, kind, frame) for frame in range(FRAMES)])
     with pytest.raises(InputError, match=f"row 0: the picture {reason}"):
         shades(folder)
@@ -249,26 +249,26 @@ def test_pictures_that_decoders_disagree_about_are_refused(folder: Path, mode: s
 
 @pytest.mark.learn
 @pytest.mark.parametrize(("mode", "kind"), [("L", "JPEG"), ("L", "PNG"), ("RGBA", "PNG"), ("LA", "PNG")])
-def test_grey_and_transparent_pictures_are_the_same_for_both_decoders(folder: Path, mode: str, kind: str) -> None:
+def test_grey_and_transparent_images_are_the_same_for_both_decoders(folder: Path, mode: str, kind: str) -> None:
     from sefa_edge.models.dataset import decode_picture as decode_for_training
 
     replace_column(folder, CAMERA, [encoded(mode, kind, frame) for frame in range(FRAMES)])
     dataset, every = open_dataset(folder), np.arange(FRAMES)
     pictures = dataset.pictures("front", every, decode_picture)
     np.testing.assert_array_equal(pictures, dataset.pictures("front", every, decode_for_training))
-    assert [round(float(shot.mean())) for shot in pictures] == EXPECTED
+    assert [round(float(image.mean())) for image in pictures] == EXPECTED
 
 
-@pytest.mark.parametrize("word", ["is_depth_map", "video.is_depth_map"])
-def test_depth_in_three_channels_is_left_out(tmp_path: Path, word: str) -> None:
+@pytest.mark.parametrize("key", ["is_depth_map", "video.is_depth_map"])
+def test_depth_in_three_channels_is_left_out(tmp_path: Path, key: str) -> None:
     folder = write_dataset(tmp_path / "demo", cameras=("front", "depth"))
-    edit_info(folder, lambda info: info["features"]["observation.images.depth"].update(info={word: True}))
+    edit_info(folder, lambda info: info["features"]["observation.images.depth"].update(info={key: True}))
     info = open_dataset(folder).info
     assert list(info.cameras) == ["front"]
     assert info.notes == ("left out: observation.images.depth is a depth map, expected colours",)
 
 
-def test_numbers_that_no_arm_gives_are_refused_before_training(folder: Path) -> None:
+def test_values_that_no_arm_reports_are_refused_before_training(folder: Path) -> None:
     ticks = [[2048.0 + 10 * frame] * 6 for frame in range(FRAMES)]
     replace_column(folder, "observation.state", ticks, pa.list_(pa.float32()))
     with pytest.raises(InputError, match=r"shoulder_pan: values of 2048\.\.2108 are not degrees.*raw encoder readings"):
@@ -282,7 +282,7 @@ def test_numbers_that_no_arm_gives_are_refused_before_training(folder: Path) -> 
         open_dataset(folder)
 
 
-def test_numbers_of_episodes_are_whole(folder: Path) -> None:
+def test_episode_numbers_must_be_integers(folder: Path) -> None:
     replace_column(folder, "episode_index", [0.5] * 4 + [1.5] * 3)
     with pytest.raises(InputError, match="'episode_index' has fractions"):
         open_dataset(folder)
@@ -298,7 +298,7 @@ def test_time_stamps_that_run_at_another_rate_than_declared_are_refused(folder: 
         open_dataset(folder)
 
 
-def test_joints_of_the_old_calibration_are_told_before_training(tmp_path: Path) -> None:
+def test_joints_of_the_old_calibration_are_refused_before_training(tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "demo", tuple(f"main_{name}" for name in ARM.joint_names))
     with pytest.raises(InputError, match="before June 2025, with the old calibration, whose zero") as refused:
         check_exportable(open_dataset(folder), ARM)
@@ -308,7 +308,7 @@ def test_joints_of_the_old_calibration_are_told_before_training(tmp_path: Path) 
         check_shows(open_dataset(folder), inputs)
 
 
-def test_what_export_would_refuse_is_refused_before_training(tmp_path: Path, folder: Path) -> None:
+def test_a_dataset_that_export_would_refuse_is_refused_before_training(tmp_path: Path, folder: Path) -> None:
     assert check_exportable(open_dataset(folder), ARM) == []
     other = write_dataset(tmp_path / "other", ("arm1_j1", "arm1_j2"))
     with pytest.raises(InputError, match="moves arm1_j1, arm1_j2; the arm 'so101' has shoulder_pan"):
@@ -330,7 +330,7 @@ def test_what_export_would_refuse_is_refused_before_training(tmp_path: Path, fol
         ("lerobot_v21_so100_bimanual_real", "format 'v2.1', expected 'v3.0'"),
     ],
 )
-def test_real_datasets(name: str, message: str) -> None:
+def test_real_datasets_are_refused_with_the_reason(name: str, message: str) -> None:
     folder = SHARED / "data" / name
     if not folder.is_dir():
         pytest.skip(f"{folder} is not on this machine")

@@ -1,4 +1,4 @@
-"""Recordings as numpy: only the pictures that are asked for, and one clear line for whatever is wrong."""
+"""Recordings as numpy arrays: only the requested images are decoded, and every error is one line."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ CAMERA = "observation.images.front"
 
 
 def episode(index: int, length: int) -> Episode:
-    random, made = np.random.default_rng(index), Episode()
+    rng, made = np.random.default_rng(index), Episode()
     for _ in range(length):
-        image = random.integers(0, 256, (24, 32, 3), np.uint8)
-        made.append(random.normal(size=2), random.normal(size=2), {"front": image})
+        image = rng.integers(0, 256, (24, 32, 3), np.uint8)
+        made.append(rng.normal(size=2), rng.normal(size=2), {"front": image})
     return made
 
 
@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 class CountingDecoder:
-    """The real decoder, which also counts."""
+    """The real decoder, with a count of its calls."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -53,7 +53,7 @@ class CountingDecoder:
         return decode_picture(content)
 
 
-def test_everything_comes_back_as_recorded(folder: Path) -> None:
+def test_everything_is_read_as_recorded(folder: Path) -> None:
     dataset = open_dataset(folder)
     episodes = [episode(index, length) for index, length in enumerate(LENGTHS)]
     assert (dataset.info.joint_names, dataset.info.rate_hz, len(dataset)) == (NAMES, 10.0, sum(LENGTHS))
@@ -68,7 +68,7 @@ def test_everything_comes_back_as_recorded(folder: Path) -> None:
     np.testing.assert_array_equal(streamed, images)
 
 
-def test_only_the_pictures_asked_for_are_decoded(folder: Path) -> None:
+def test_only_the_requested_images_are_decoded(folder: Path) -> None:
     dataset, decoder = open_dataset(folder), CountingDecoder()
     frames = np.array([75, 2, 2, 5, 70])
     images = np.concatenate([episode(index, length).images["front"] for index, length in enumerate(LENGTHS)])
@@ -90,7 +90,7 @@ def test_many_files_are_one_dataset(tmp_path: Path) -> None:
     np.testing.assert_array_equal(picture[1], episode(0, 2).images["front"][0])
 
 
-def test_a_fingerprint_follows_every_byte(folder: Path) -> None:
+def test_a_fingerprint_depends_on_the_metadata(folder: Path) -> None:
     before = open_dataset(folder).fingerprint()
     assert open_dataset(folder).fingerprint() == before
     edit_info(folder, total_hours=20)
@@ -99,7 +99,7 @@ def test_a_fingerprint_follows_every_byte(folder: Path) -> None:
 
 def test_names_may_be_nested_and_unknown_keys_are_ignored(folder: Path) -> None:
     names = {"motors": ["shoulder_pan.pos", "gripper.pos"]}
-    edit_feature(folder, "action", names=names, unheard_of=[1, {"a": None}])
+    edit_feature(folder, "action", names=names, unknown_key=[1, {"a": None}])
     edit_feature(folder, "observation.state", names=names)
     edit_info(folder, total_hours=3.5)
     assert open_dataset(folder).info.joint_names == NAMES
@@ -166,12 +166,12 @@ def put_all(rows: list) -> Callable[[list], None]:
     return edit
 
 
-def put_picture(content: bytes) -> Callable[[Path], None]:
+def put_image(content: bytes) -> Callable[[Path], None]:
     return lambda folder: edit_column(folder, CAMERA, put(3, {"bytes": content, "path": "x.png"}))
 
 
-def png_that_claims(height: int, width: int) -> bytes:
-    """A whole PNG head that promises a huge picture, and nothing behind it."""
+def png_header(height: int, width: int) -> bytes:
+    """A complete PNG header that declares this size, and nothing after it."""
     head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
 
@@ -211,9 +211,9 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no camera": (lambda f: rename_feature(f, CAMERA, "image"), "has no images"),
     "camera leaves the folder": (lambda f: rename_feature(f, CAMERA, "observation.images.../../x"), "not a camera"),
     "camera of another type": (lambda f: edit_feature(f, CAMERA, dtype="depth"), "of type 'depth'"),
-    "absurd picture size": (lambda f: edit_feature(f, CAMERA, shape=[10**9, 32, 3]), "up to 4096"),
-    "grey pictures": (lambda f: edit_feature(f, CAMERA, shape=[24, 32, 1]), "expected \\[height, width, 3\\]"),
-    "video that is none": (lambda f: edit_feature(f, CAMERA, dtype="video"), "no column 'videos/"),
+    "absurd image size": (lambda f: edit_feature(f, CAMERA, shape=[10**9, 32, 3]), "up to 4096"),
+    "grey images": (lambda f: edit_feature(f, CAMERA, shape=[24, 32, 1]), "expected \\[height, width, 3\\]"),
+    "not a video": (lambda f: edit_feature(f, CAMERA, dtype="video"), "no column 'videos/"),
     "no data": (lambda f: (f / DATA).unlink(), "no data files"),
     "data truncated": (lambda f: truncate(f / DATA), "cannot be read"),
     "data is text": (lambda f: (f / DATA).write_text("PAR1 PAR1"), "cannot be read"),
@@ -226,14 +226,14 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: edit_column(f, "action", put_all([[1.0], [1.0] * 3]), pa.list_(pa.float32())),
         "not 2 number",
     ),
-    "words": (
+    "text": (
         lambda f: edit_column(f, "action", put_all([["a", "b"]]), pa.list_(pa.string())),
         "expected numbers",
     ),
     "episodes out of order": (lambda f: edit_column(f, "episode_index", put(0, 2)), "not in order"),
     "negative episode": (lambda f: edit_column(f, "episode_index", put(0, -1)), "not in order"),
 }  # fmt: skip
-PICTURE_DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+IMAGE_DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "column missing": (lambda f: drop_column(f, CAMERA), "no column 'observation.images.front'"),
     "kept elsewhere": (
         lambda f: edit_column(f, CAMERA, put(3, {"bytes": None, "path": "/etc/passwd"})),
@@ -243,14 +243,14 @@ PICTURE_DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: edit_column(f, CAMERA, put_all([7]), pa.int64()),
         "not an image",
     ),
-    "JPEG": (put_picture(b"\xff\xd8\xff\xe0" + bytes(100)), "row 3: the image ends too early"),
-    "empty": (put_picture(b""), "row 3: the image is neither PNG nor JPEG"),
-    "bomb": (put_picture(png_that_claims(60_000, 60_000)), "is 60000x60000, meta/info.json says 32x24"),
-    "head only": (put_picture(png_that_claims(24, 32)), "row 3: the image ends too early"),
-    "another size": (put_picture(encode_png(np.zeros((32, 24, 3), np.uint8))), "is 24x32"),
-    "truncated": (put_picture(GOOD[:-20]), "row 3: the image ends too early"),
-    "head only, closed": (put_picture(png_that_claims(24, 32) + GOOD[-12:]), "row 3: the picture is damaged"),
-    "a byte flipped": (put_picture(GOOD[:60] + bytes([GOOD[60] ^ 255]) + GOOD[61:]), "row 3: the picture is damaged"),
+    "JPEG": (put_image(b"\xff\xd8\xff\xe0" + bytes(100)), "row 3: the image ends too early"),
+    "empty": (put_image(b""), "row 3: the image is neither PNG nor JPEG"),
+    "bomb": (put_image(png_header(60_000, 60_000)), "is 60000x60000, meta/info.json says 32x24"),
+    "head only": (put_image(png_header(24, 32)), "row 3: the image ends too early"),
+    "another size": (put_image(encode_png(np.zeros((32, 24, 3), np.uint8))), "is 24x32"),
+    "truncated": (put_image(GOOD[:-20]), "row 3: the image ends too early"),
+    "head only, closed": (put_image(png_header(24, 32) + GOOD[-12:]), "row 3: the picture is damaged"),
+    "flipped byte": (put_image(GOOD[:60] + bytes([GOOD[60] ^ 255]) + GOOD[61:]), "row 3: the picture is damaged"),
 }
 
 
@@ -265,9 +265,9 @@ def test_a_damaged_dataset_is_refused_in_one_line(folder: Path, name: str) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PICTURE_DAMAGES)
-def test_a_damaged_picture_is_refused_in_one_line(folder: Path, name: str) -> None:
-    damage, message = PICTURE_DAMAGES[name]
+@pytest.mark.parametrize("name", IMAGE_DAMAGES)
+def test_a_damaged_image_is_refused_in_one_line(folder: Path, name: str) -> None:
+    damage, message = IMAGE_DAMAGES[name]
     damage(folder)
     dataset = open_dataset(folder)
     with pytest.raises(InputError, match=message) as caught:
@@ -275,20 +275,20 @@ def test_a_damaged_picture_is_refused_in_one_line(folder: Path, name: str) -> No
     assert_one_line(caught.value)
 
 
-def test_a_camera_that_is_not_there_is_named(folder: Path) -> None:
+def test_a_missing_camera_is_named(folder: Path) -> None:
     with pytest.raises(InputError, match="no camera 'wrist'"):
         open_dataset(folder).pictures("wrist", np.array([0]), decode_picture)
 
 
 @pytest.mark.slow
 def test_flipped_bytes_never_end_in_a_traceback(folder: Path) -> None:
-    content, random = (folder / DATA).read_bytes(), np.random.default_rng(0)
+    content, rng = (folder / DATA).read_bytes(), np.random.default_rng(0)
     refused = 0
     for _ in range(60):
         damaged = np.frombuffer(content, np.uint8).copy()
-        # The tail holds the file's directory: half of the damage goes there.
-        low = int(random.choice([0, len(damaged) - 2000]))
-        damaged[random.integers(low, len(damaged), 4)] = random.integers(0, 256, 4)
+        # The directory of the file is at its end: half of the damage is made there.
+        low = int(rng.choice([0, len(damaged) - 2000]))
+        damaged[rng.integers(low, len(damaged), 4)] = rng.integers(0, 256, 4)
         (folder / DATA).write_bytes(damaged.tobytes())
         try:
             open_dataset(folder).pictures("front", np.arange(sum(LENGTHS)), decode_picture)

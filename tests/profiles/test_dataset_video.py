@@ -1,4 +1,4 @@
-"""Datasets whose pictures are videos, as LeRobot writes them by default: the very frame, or one clear line."""
+"""Datasets with videos, as LeRobot writes them by default: exactly the requested frame, or an error in one line."""
 
 from __future__ import annotations
 
@@ -32,23 +32,25 @@ def folder(tmp_path: Path, recorded: Path) -> Path:
 
 
 def frame_numbers(pictures: np.ndarray) -> list[int]:
-    """Which frame each picture is, told by its grey, 20 + 8 per frame."""
+    """The frame number of each image, from its grey level, 20 + 8 per frame."""
     return np.rint((pictures[:, :, 40:].mean(axis=(1, 2, 3)) - 20) / 8).astype(int).tolist()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("codec", ["h264", "av1", "mpeg4"])
-def test_the_very_frame_in_any_order(tmp_path: Path, make_video_dataset: Callable[..., Path], codec: str) -> None:
+def test_exactly_the_requested_frames_in_any_order(
+    tmp_path: Path, make_video_dataset: Callable[..., Path], codec: str
+) -> None:
     dataset = open_dataset(make_video_dataset(tmp_path / "demo", codec))
-    wanted = [14, 3, 0, 9, 3, 8, 10]
-    pictures = dataset.pictures("front", np.array(wanted), decode_picture)
-    assert frame_numbers(pictures) == wanted
+    requested = [14, 3, 0, 9, 3, 8, 10]
+    pictures = dataset.pictures("front", np.array(requested), decode_picture)
+    assert frame_numbers(pictures) == requested
     np.testing.assert_allclose(pictures[:, 4:44, 20:28].mean(axis=(0, 1, 2)), (200, 30, 30), atol=12)  # RGB, not BGR
     streamed = np.stack(list(dataset.stream("front", np.arange(FRAMES), decode_picture)))
     assert frame_numbers(streamed) == list(range(FRAMES))
 
 
-def test_far_jumps_land_on_the_frame(tmp_path: Path, make_video_dataset: Callable[..., Path]) -> None:
+def test_far_jumps_return_the_requested_frames(tmp_path: Path, make_video_dataset: Callable[..., Path]) -> None:
     dataset = open_dataset(make_video_dataset(tmp_path / "demo", lengths=(27, 1)))
     assert frame_numbers(dataset.pictures("front", np.array([0, 13, 26]), decode_picture)) == [0, 13, 26]
 
@@ -81,13 +83,13 @@ def overwrite(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def cut(path: Path, share: float) -> None:
+def cut(path: Path, fraction: float) -> None:
     content = path.read_bytes()
-    path.write_bytes(content[: int(len(content) * share)])
+    path.write_bytes(content[: int(len(content) * fraction)])
 
 
 def blank_middle(path: Path) -> None:
-    """Zeros where the coded pictures lie; the file's directory stays whole."""
+    """Put zeros into the encoded frames; the file's directory is not changed."""
     content = bytearray(path.read_bytes())
     start = content.index(b"mdat") + 700
     content[start : start + 400] = bytes(400)
@@ -115,8 +117,8 @@ TABLE_DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no episodes": (lambda f: shutil.rmtree(f / "meta/episodes"), "camera 'front' is missing in episode 0 and 2 more"),
     "negative file": (lambda f: edit_episodes(f, file_index=[0, -1, 0]), "episode 1 is impossible"),
     "absurd file": (lambda f: edit_episodes(f, chunk_index=[0, 0, 10**15]), "episode 2 is impossible"),
-    "time is no number": (lambda f: edit_episodes(f, from_timestamp=[0.0, float("nan"), 0.0]), "is impossible"),
-    "words": (lambda f: edit_episodes(f, file_index=["..", "..", ".."]), "expected numbers"),
+    "time is not a number": (lambda f: edit_episodes(f, from_timestamp=[0.0, float("nan"), 0.0]), "is impossible"),
+    "text": (lambda f: edit_episodes(f, file_index=["..", "..", ".."]), "expected numbers"),
 }
 
 
@@ -139,11 +141,11 @@ def test_a_damaged_table_of_episodes_is_refused(folder: Path, name: str) -> None
 
 @pytest.mark.slow
 def test_flipped_bytes_never_end_in_a_traceback(folder: Path) -> None:
-    content, random = (folder / FIRST).read_bytes(), np.random.default_rng(0)
+    content, rng = (folder / FIRST).read_bytes(), np.random.default_rng(0)
     refused = 0
     for _ in range(60):
         damaged = np.frombuffer(content, np.uint8).copy()
-        damaged[random.integers(0, len(damaged), 8)] = random.integers(0, 256, 8)
+        damaged[rng.integers(0, len(damaged), 8)] = rng.integers(0, 256, 8)
         (folder / FIRST).write_bytes(damaged.tobytes())
         try:
             open_dataset(folder).pictures("front", np.arange(9), decode_picture)

@@ -1,4 +1,4 @@
-"""Whether an encoded picture reaches its end: decided from its bytes, whatever the decoder makes of half of it."""
+"""Whether an encoded image is complete: decided from its bytes, not from what a decoder makes of half an image."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def encoded(kind: str, **options: object) -> bytes:
 
 
 def with_segment(jpeg: bytes, marker: int, content: bytes) -> bytes:
-    """The JPEG with one more segment behind its start."""
+    """The JPEG with one more segment after its start marker."""
     return jpeg[:2] + bytes((0xFF, marker)) + struct.pack(">H", len(content) + 2) + content + jpeg[2:]
 
 
@@ -42,16 +42,16 @@ KINDS = {
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_whole_picture_is_complete_and_every_shorter_one_is_not(name: str) -> None:
+def test_a_whole_image_is_complete_and_every_truncated_one_is_not(name: str) -> None:
     content = KINDS[name]
     assert is_complete(content)
-    assert is_complete(content + bytes(512)), "cameras pad"
+    assert is_complete(content + bytes(512)), "cameras append padding"
     shorter = [length for length in range(len(content)) if is_complete(content[:length])]
     assert shorter == []
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_what_was_cut_short_is_never_decoded(name: str) -> None:
+def test_a_truncated_image_is_never_decoded(name: str) -> None:
     content = KINDS[name]
     assert decode_picture(content).shape == NOISE.shape
     for length in range(1, len(content), 37):
@@ -60,14 +60,14 @@ def test_what_was_cut_short_is_never_decoded(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in KINDS if picture_format(KINDS[name]) is PictureFormat.JPEG])
-def test_a_cut_jpeg_of_a_device_gives_nothing_even_with_a_thumbnail(name: str) -> None:
+def test_a_truncated_jpeg_from_a_device_is_rejected_even_with_a_thumbnail(name: str) -> None:
     content, layout = KINDS[name], PictureLayout("MJPG", 24, 40, 0)
     assert rgb_of(np.frombuffer(content, np.uint8), layout) is not None
     assert rgb_of(np.frombuffer(content[:-100], np.uint8), layout) is None
 
 
-def test_a_picture_that_begins_inside_another_one_is_damaged() -> None:
-    """A stream that lost packets glues the beginning of one JPEG to the whole of the next."""
+def test_an_image_that_begins_inside_another_one_is_damaged() -> None:
+    """When a stream loses packets, the beginning of one JPEG is joined to the whole of the next."""
     assert not is_complete(BASELINE[: len(BASELINE) // 2] + BASELINE)
 
 
@@ -75,7 +75,7 @@ def test_fill_bytes_before_a_marker_are_allowed() -> None:
     assert is_complete(BASELINE[:-2] + b"\xff\xff\xff\xd9")
 
 
-def test_sizes_and_formats_are_read_from_the_head() -> None:
+def test_sizes_and_formats_are_read_from_the_header() -> None:
     for name, content in KINDS.items():
         kind = picture_format(content)
         assert kind is not None
@@ -85,10 +85,10 @@ def test_sizes_and_formats_are_read_from_the_head() -> None:
     assert picture_format(b"GIF89a") is picture_format(b"") is None
 
 
-HEADS = (b"", b"\xff\xd8", b"\xff\xd8\xff\xda\0\x02", b"\x89PNG\r\n\x1a\n", b"BM", b"RIFFxxxxWEBP")
+HEADERS = (b"", b"\xff\xd8", b"\xff\xd8\xff\xda\0\x02", b"\x89PNG\r\n\x1a\n", b"BM", b"RIFFxxxxWEBP")
 
 
-@given(st.binary(max_size=200), st.sampled_from(HEADS))
-def test_any_bytes_have_an_answer(content: bytes, head: bytes) -> None:
-    is_complete(head + content)
-    picture_size(head + content)
+@given(st.binary(max_size=200), st.sampled_from(HEADERS))
+def test_no_bytes_raise_an_error(content: bytes, header: bytes) -> None:
+    is_complete(header + content)
+    picture_size(header + content)

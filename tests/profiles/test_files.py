@@ -1,4 +1,4 @@
-"""Writing never destroys: files are whole or absent, links stay, and what is no regular file is written to as it is."""
+"""Writing never destroys: files are complete or absent, links are kept, pipes and devices are written directly."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def test_links_are_followed(tmp_path: Path, exists: bool) -> None:
     assert target.read_bytes() == b"new"
 
 
-def test_a_longest_name_can_be_written(tmp_path: Path) -> None:
+def test_the_longest_name_can_be_written(tmp_path: Path) -> None:
     path = tmp_path / ("x" * 255)
     write_atomic(path, b"new")
     assert path.read_bytes() == b"new"
 
 
 @pytest.mark.parametrize(
-    ("name", "complaint"),
+    ("name", "message"),
     [
         ("folder", "is a folder, not a file"),
         ("loop", "Too many levels of symbolic links"),
@@ -70,7 +70,7 @@ def test_a_longest_name_can_be_written(tmp_path: Path) -> None:
         ("file/report.json", "does not exist|Not a directory"),
     ],
 )
-def test_what_cannot_be_a_file_is_refused_before_the_work(tmp_path: Path, name: str, complaint: str) -> None:
+def test_a_path_that_cannot_be_a_file_is_refused_before_the_work(tmp_path: Path, name: str, message: str) -> None:
     import socket
 
     (tmp_path / "folder").mkdir()
@@ -79,7 +79,7 @@ def test_what_cannot_be_a_file_is_refused_before_the_work(tmp_path: Path, name: 
     (tmp_path / "dangling").symlink_to("nowhere/report.json")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "socket"))
-        with pytest.raises(InputError, match=complaint) as caught:
+        with pytest.raises(InputError, match=message) as caught:
             writable(tmp_path / name)
         assert caught.value.hint
         with pytest.raises(InputError):
@@ -100,7 +100,7 @@ def test_a_pipe_is_written_to(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("write", [lambda path: write_atomic(path, b"new"), lambda path: write_staged(path)])
-def test_devices_stay_devices(write) -> None:
+def test_devices_are_not_replaced(write) -> None:
     before = os.stat("/dev/full"), os.stat("/dev/null")
     write(Path("/dev/null"))
     with pytest.raises(InputError, match="/dev/full cannot be written: No space left on device"):
@@ -114,7 +114,7 @@ def write_staged(path: Path) -> None:
         temporary.write_bytes(b"new")
 
 
-def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "model.plan"
     path.write_bytes(b"old")
     with suppress(ZeroDivisionError), staged(path) as temporary:
@@ -132,7 +132,7 @@ def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None
     assert leftovers(tmp_path) == []
 
 
-def test_folders_that_were_made_for_nothing_are_removed(tmp_path: Path) -> None:
+def test_folders_that_stayed_empty_are_removed(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     with pytest.raises(ZeroDivisionError), output_folder(tmp_path / "there" / "a" / "b"):
         raise ZeroDivisionError
@@ -146,18 +146,18 @@ def test_folders_that_were_made_for_nothing_are_removed(tmp_path: Path) -> None:
 # -- the option --json of a command ------------------------------------------------------------------------------------
 
 
-def inspect(engine: Path, word: str, **streams: Any) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "sefa_edge", "inspect", str(engine), "--json", word]
-    how: dict[str, Any] = {"capture_output": True} | streams
-    return subprocess.run(command, **how)
+def inspect(engine: Path, report: str, **streams: Any) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "sefa_edge", "inspect", str(engine), "--json", report]
+    options: dict[str, Any] = {"capture_output": True} | streams
+    return subprocess.run(command, **options)
 
 
 @pytest.mark.slow
-def test_reports_go_where_standard_output_goes(reach_engine: Path, tmp_path: Path) -> None:
+def test_reports_to_dev_stdout_go_where_standard_output_goes(reach_engine: Path, tmp_path: Path) -> None:
     expected = inspect(reach_engine, "-").stdout
     assert expected.startswith(b"{")
-    for word in ("/dev/stdout", "/proc/self/fd/1", "/dev/fd/1"):
-        done = inspect(reach_engine, word)
+    for report in ("/dev/stdout", "/proc/self/fd/1", "/dev/fd/1"):
+        done = inspect(reach_engine, report)
         assert done.returncode == 0, done.stderr
         assert expected in done.stdout
     with (tmp_path / "out").open("wb") as output:
@@ -168,7 +168,7 @@ def test_reports_go_where_standard_output_goes(reach_engine: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_a_full_device_is_told_and_stays(reach_engine: Path) -> None:
+def test_a_full_device_is_reported_and_kept(reach_engine: Path) -> None:
     done = inspect(reach_engine, "/dev/full")
     assert done.returncode == 2
     assert done.stderr.startswith(b"error: /dev/full cannot be written: No space left on device\nhint: ")

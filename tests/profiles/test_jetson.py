@@ -1,4 +1,4 @@
-"""Which Jetson it is, read from captured trees."""
+"""The model of a Jetson, read from captured file trees."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_orin_nano_super(tmp_path: Path) -> None:
     assert jetson.power_mode == "MAXN_SUPER"
 
 
-def test_agx_orin_the_same_number_is_another_mode(tmp_path: Path) -> None:
+def test_on_agx_orin_the_same_number_is_another_mode(tmp_path: Path) -> None:
     jetson = find_jetson(capture(tmp_path, AGX_ORIN))
     assert jetson is not None
     assert (jetson.part_number, jetson.l4t) == ("p3701-0005", "39.2.0")
@@ -78,7 +78,7 @@ def test_agx_orin_the_same_number_is_another_mode(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("files", [{}, RASPBERRY], ids=["nothing", "raspberry"])
-def test_another_machine(tmp_path: Path, files: dict[str, str]) -> None:
+def test_another_machine_is_not_a_jetson(tmp_path: Path, files: dict[str, str]) -> None:
     assert find_jetson(capture(tmp_path, files)) is None
 
 
@@ -89,14 +89,14 @@ def test_a_mode_without_a_configuration_keeps_its_number(tmp_path: Path) -> None
     assert jetson.power_mode == "pmode:0002"
 
 
-def test_a_module_that_nobody_knows_yet_keeps_its_part_number(tmp_path: Path) -> None:
+def test_an_unknown_module_keeps_its_part_number(tmp_path: Path) -> None:
     capture(tmp_path, {**AGX_ORIN, "proc/device-tree/compatible": "nvidia,p3701-0099\0nvidia,tegra234\0"})
     jetson = find_jetson(tmp_path)
     assert jetson is not None
     assert jetson.part_number == "p3701-0099"
 
 
-def test_what_is_missing_is_none(tmp_path: Path) -> None:
+def test_missing_data_is_none(tmp_path: Path) -> None:
     capture(tmp_path, {"proc/device-tree/compatible": "nvidia,tegra234\0"})
     jetson = find_jetson(tmp_path)
     assert jetson is not None
@@ -111,7 +111,7 @@ def test_the_latency_report_names_the_mode(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @given(content=st.dictionaries(st.sampled_from(sorted(ORIN_NANO_SUPER)), st.binary(max_size=300)))
-def test_damaged_files_break_nothing(tmp_path_factory: pytest.TempPathFactory, content: dict[str, bytes]) -> None:
+def test_damaged_files_raise_no_error(tmp_path_factory: pytest.TempPathFactory, content: dict[str, bytes]) -> None:
     root = tmp_path_factory.mktemp("unit")
     for name, data in content.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)

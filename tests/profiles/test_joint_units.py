@@ -1,4 +1,4 @@
-"""Degrees, or LeRobot's -100..100: profiles in either unit, and values that betray theirs."""
+"""Degrees, or LeRobot's -100..100: profiles in either unit, and values that reveal their unit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEGREES, PERCENT = load_arm_profile("so101"), load_arm_profile("so101_percent")
 
 
 @pytest.mark.parametrize("name", shipped_arms())
-def test_every_arm_also_speaks_lerobots_percent(name: str) -> None:
+def test_every_arm_also_has_a_profile_in_lerobots_percent(name: str) -> None:
     arm = load_arm_profile(f"{name}_percent")
     assert [joint.unit for joint in arm.joints] == [*["range_percent"] * 5, "percent"]
     assert ArmProfile.model_validate(arm.model_dump()) == arm
@@ -36,7 +36,7 @@ def test_limits_are_those_of_the_arm_in_degrees() -> None:
     assert PERCENT.park_pose_deg == pytest.approx([0, -90, 90 / 0.9684, 60 / 0.95, 0, 0], abs=0.1)
 
 
-def test_what_holds_for_all_joints_is_as_strict_as_on_the_strictest() -> None:
+def test_settings_for_all_joints_use_the_strictest_joint() -> None:
     assert PERCENT.tracking_error_deg == pytest.approx(DEGREES.tracking_error_deg / 1.8)
     assert PERCENT.move_velocity_deg_s == pytest.approx(DEGREES.move_velocity_deg_s / 1.8)
     assert PERCENT.safety.park_velocity_deg_s == pytest.approx(DEGREES.safety.park_velocity_deg_s / 1.8)
@@ -51,7 +51,7 @@ def test_a_joint_in_percent_stays_inside_its_bounds(tmp_path: Path) -> None:
         load_arm_profile(str(path))
 
 
-def test_unknown_names_keep_their_ending_to_themselves() -> None:
+def test_unknown_names_are_reported_with_their_suffix() -> None:
     with pytest.raises(InputError, match="no arm is called 'so102_percent'"):
         load_arm_profile("so102_percent")
     with pytest.raises(InputError, match="no arm is called 'so101_percent_percent'"):
@@ -63,15 +63,15 @@ def test_values_beyond_100_are_not_percent() -> None:
     assert "not in LeRobot's -100..100" in unit_impossible("range_percent", -180.0, 20.0)
     assert unit_impossible("range_percent", -100.00001, 100.00001) == ""
     assert unit_impossible("degrees", -180.0, 180.0) == ""
-    assert unit_impossible("percent", -4.5, 101.4) == "", "a simulated gripper, squeezed"
-    assert unit_impossible("degrees", -360.0, 360.0) == "", "a whole turn either way"
+    assert unit_impossible("percent", -4.5, 101.4) == "", "a simulated gripper that squeezes"
+    assert unit_impossible("degrees", -360.0, 360.0) == "", "a whole turn in either direction"
     assert "raw encoder readings" in unit_impossible("degrees", 1000.0, 3000.0)
     assert "raw encoder readings" in unit_impossible("percent", 0.0, 2048.0)
     with pytest.raises(ValueError, match="to which it clips"):
         JointSpec(name="a", unit="range_percent", zero="range_middle", trained_min_deg=-140, trained_max_deg=100)
 
 
-def test_degrees_that_look_clipped_at_100_are_doubted() -> None:
+def test_degrees_that_look_clipped_at_100_are_questioned() -> None:
     joint = DEGREES.joints[0]
     assert "looks like LeRobot's -100..100" in unit_doubtful(joint, -100.0, 73.0)
     assert unit_doubtful(joint, -99.0, 98.0) == ""

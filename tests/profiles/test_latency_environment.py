@@ -31,7 +31,7 @@ def test_jetson(tmp_path: Path) -> None:
     assert environment.power_mode == "pmode:0002"
 
 
-def test_machine_that_shows_nothing(tmp_path: Path) -> None:
+def test_missing_files_give_empty_values(tmp_path: Path) -> None:
     environment = describe_environment(tmp_path)
     assert environment.governor is None
     assert environment.jetson is None

@@ -1,4 +1,4 @@
-"""Percentiles against their definition, those of a run against the exact ones, and bins."""
+"""Percentiles compared with their definition, those of a run compared with the exact ones, and bins."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_known_percentiles() -> None:
 
 @pytest.mark.slow
 @given(DURATIONS)
-def test_a_percentile_is_a_sample_that_its_share_does_not_exceed(durations: list[int]) -> None:
+def test_a_percentile_is_a_sample_that_its_share_of_the_samples_does_not_exceed(durations: list[int]) -> None:
     samples = np.array(durations, np.int64)
     result = percentiles(samples)
     for quantile, value in (
@@ -55,7 +55,7 @@ def test_percentiles_of_a_run_stay_within_one_bucket(durations_ns: list[int]) ->
 
 @pytest.mark.slow
 @given(DURATIONS, st.integers(1, 80))
-def test_bins_hold_every_sample_once(durations: list[int], at_most: int) -> None:
+def test_bins_contain_every_sample_once(durations: list[int], at_most: int) -> None:
     samples = np.array(durations, np.int64)
     bins = duration_bins(samples, at_most)
     assert len(bins) <= at_most

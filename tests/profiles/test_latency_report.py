@@ -1,4 +1,4 @@
-"""The report round-trips and matches its schema file; the page holds its numbers and nothing foreign."""
+"""The report round-trips and matches its schema file; the page contains its numbers and no external content."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_unknown_key_is_refused_by_name(tmp_path: Path) -> None:
     assert "engine" in caught.value.hint
 
 
-def test_schema_file_is_the_declaration() -> None:
+def test_the_schema_file_matches_the_declaration() -> None:
     assert SCHEMA_PATH.read_text(encoding="utf-8") == json_schema(), (
         "write sefa_edge.profiles.latency.report.json_schema() to report.schema.json"
     )
@@ -87,7 +87,7 @@ class Page(HTMLParser):
         self.text += data
 
 
-def test_page_is_self_contained_and_holds_the_numbers(tmp_path: Path) -> None:
+def test_page_is_self_contained_and_contains_the_numbers(tmp_path: Path) -> None:
     inference = stage("Inference", [8_000_000] * 99 + [41_200_000], 100_000_000)
     report = report_of(stage("Capture", [4_120_000]), inference, others=(inference,))
     save_latency_page(report, tmp_path / "latency.html")
@@ -100,7 +100,7 @@ def test_page_is_self_contained_and_holds_the_numbers(tmp_path: Path) -> None:
     assert [tag for tag, _ in page.tags].count("svg") == 4
 
 
-def test_page_escapes_what_it_is_given() -> None:
+def test_page_escapes_its_texts() -> None:
     page = latency_page(report_of(stage("<script>alert(1)</script> & $title", [1000, 2000])))
     assert "<script" not in page
     assert "&lt;script&gt;" in page
@@ -119,7 +119,7 @@ def test_page_escapes_what_it_is_given() -> None:
         [10**9, 6 * 10**10],
     ],
 )
-def test_drawings_are_valid_and_stay_inside(samples_ns: list[int]) -> None:
+def test_drawings_are_valid_and_stay_inside_their_frame(samples_ns: list[int]) -> None:
     measured = stage("Stage", samples_ns)
     for drawing in (histogram_of(measured), waterfall_of([measured, measured])):
         svg = ElementTree.fromstring(svg_of(drawing))

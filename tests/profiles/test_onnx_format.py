@@ -1,4 +1,4 @@
-"""What the ONNX reader refuses, with which words; and where it looks for values that lie elsewhere."""
+"""What the ONNX reader refuses, with which message, and where it finds references to external values."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def change(text: str) -> Callable[[Any], None]:
 
 
 @pytest.mark.parametrize(
-    ("statement", "words"),
+    ("statement", "message"),
     [
         ("p.ClearField('graph')", "no graph"),
         ("p.ir_version = 0", "no version"),
@@ -77,15 +77,15 @@ def change(text: str) -> Callable[[Any], None]:
         ("p.graph.node[0].attribute.extend([h.make_attribute('a', 1)] * 2)", "two entries for attribute 'a'"),
     ],
 )
-def test_contradictions_are_refused(statement: str, words: str) -> None:
+def test_contradictions_are_refused(statement: str, message: str) -> None:
     damaged = proto()
     change(statement)(damaged)
-    with pytest.raises(OnnxFormatError, match=words):
+    with pytest.raises(OnnxFormatError, match=message):
         read_onnx(damaged.SerializeToString())
 
 
 def test_a_second_graph_cannot_hide_behind_the_first() -> None:
-    """Protobuf joins the two; whoever looks at one of them sees another network than the one that runs."""
+    """Protobuf merges the two; a reader of only one of them would see another network than the one that runs."""
     twice = proto().SerializeToString() + proto().SerializeToString()
     assert len(onnx.load_from_string(twice).graph.node) == 4
     with pytest.raises(OnnxFormatError, match="a single field occurs twice"):
@@ -103,7 +103,7 @@ def test_nesting_is_bounded() -> None:
         read_onnx(h.make_model(inner).SerializeToString())
 
 
-def test_names_may_be_as_long_as_promised() -> None:
+def test_names_may_be_as_long_as_the_limit() -> None:
     named = proto()
     named.graph.node[0].name = "n" * MAX_NAME_BYTES
     assert read_onnx(named.SerializeToString()).nodes[0].name == "n" * MAX_NAME_BYTES
@@ -115,7 +115,7 @@ def outside(name: str) -> Any:
     return tensor
 
 
-def test_finds_external_values_wherever_they_hide() -> None:
+def test_external_values_are_found_everywhere() -> None:
     p = proto()
     p.graph.initializer.append(outside("initializer"))
     p.graph.node[0].attribute.append(h.make_attribute("one", outside("attribute")))
@@ -130,7 +130,7 @@ def test_finds_external_values_wherever_they_hide() -> None:
     assert sorted(found) == sorted(expected)
 
 
-def test_an_initializer_that_a_caller_may_replace_is_no_constant() -> None:
+def test_an_initializer_that_a_caller_may_replace_is_not_a_constant() -> None:
     p = proto()
     assert Wiring(read_onnx(p.SerializeToString())).constant("w") is not None
     p.graph.input.append(h.make_tensor_value_info("w", t.FLOAT, [2]))
@@ -157,11 +157,11 @@ def test_types_follow_from_operators() -> None:
     wiring = Wiring(read_onnx(h.make_model(graph, opset_imports=[h.make_opsetid("", 17)]).SerializeToString()))
     found = [wiring.dtype(node.output) for node in wiring.graph.nodes]
     expected = ["float16", "int64", "bool", "float16", "float16", "uint8", "float32", "float32", "int64"]
-    assert found == expected  # what a QuantizeLinear without zero point makes is uint8, whatever the file says
+    assert found == expected  # the output of a QuantizeLinear without zero point is uint8, whatever the file says
 
 
 @pytest.mark.parametrize("name", ["/dev/zero", "/dev/null", "nowhere.onnx", "."])
-def test_load_refuses_what_is_no_file(name: str) -> None:
+def test_load_refuses_a_path_that_is_not_a_file(name: str) -> None:
     with pytest.raises(InputError):
         load_onnx(Path(name))
 

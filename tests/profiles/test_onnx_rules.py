@@ -1,4 +1,4 @@
-"""One broken graph per rule, made with the onnx package: each is refused by the name of its node."""
+"""One broken graph per rule, made with the onnx package: each is refused with the name of its node."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CHANNELS, FEATURES = 4, 6
 
 @dataclass
 class Draft:
-    """A quantised layer y = x W, which tests break in one place."""
+    """A quantised layer y = x W; each test breaks it in one place."""
 
     constants: dict[str, np.ndarray]
     nodes: list[Any]
@@ -57,7 +57,7 @@ class Draft:
 
 
 def draft() -> Draft:
-    """Clean: symmetric INT8, one scale for the activation, one per output channel for the weight, float bias."""
+    """No rule is broken: symmetric INT8, one activation scale, one weight scale per output channel, float bias."""
     rng = np.random.default_rng(0)
     constants = {
         "x_scale": np.array(0.1, np.float32),
@@ -217,10 +217,10 @@ def control_flow(d: Draft) -> None:
     d.nodes.append(h.make_node("If", ["yes"], ["decided"], "decide", then_branch=inner, else_branch=inner))
 
 
-def uncast_picture(d: Draft) -> None:
-    d.inputs.append(h.make_tensor_value_info("picture", t.UINT8, [2, 3]))
+def uncast_image(d: Draft) -> None:
+    d.inputs.append(h.make_tensor_value_info("image", t.UINT8, [2, 3]))
     d.nodes += [
-        h.make_node("Transpose", ["picture"], ["turned"], "turn"),
+        h.make_node("Transpose", ["image"], ["turned"], "turn"),
         h.make_node("Cast", ["turned"], ["cast"], "late", to=t.FLOAT),
     ]
 
@@ -267,14 +267,14 @@ def opset(number: int) -> Callable[[Draft], None]:
 
 @dataclass(frozen=True)
 class Case:
-    """A change to the clean draft, the rule that it breaks, and where that is found."""
+    """A change to the clean draft, the rule that it breaks, and the node where that is found."""
 
     change: Callable[[Draft], None]
     rule: str
     node: str
     target: Target = TENSORRT_10_3
     also: frozenset[str] = frozenset()
-    """Rules that the same change breaks besides."""
+    """Other rules that the same change breaks."""
 
 
 CASES = {
@@ -315,7 +315,7 @@ CASES = {
     "random": Case(random_normal, "random", "draw"),
     "control flow": Case(control_flow, "control-flow", "decide"),
     "control flow in ONNX Runtime": Case(control_flow, "control-flow", "decide", ONNX_RUNTIME),
-    "picture not cast": Case(uncast_picture, "uint8-input", "turn"),
+    "image not cast": Case(uncast_image, "uint8-input", "turn"),
     "dynamic input": Case(dynamic_input, "dynamic-shape", "x"),
     "dynamic output": Case(dynamic_output, "dynamic-shape", "y"),
     "int64 input": Case(input_of(t.INT64), "input-type", "extra"),
@@ -330,7 +330,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_names_the_node(case: Case) -> None:
+def test_a_broken_rule_names_the_node(case: Case) -> None:
     broken = draft()
     case.change(broken)
     found = broken_rules(broken.graph(), case.target)
@@ -362,7 +362,7 @@ def test_clean_half_model_passes(target: Target) -> None:
 
 
 @pytest.mark.parametrize(("op_type", "axis"), [("Conv", 0), ("ConvTranspose", 1), ("Conv", -4)])
-def test_right_axes_pass(op_type: str, axis: int) -> None:
+def test_correct_axes_pass(op_type: str, axis: int) -> None:
     right = draft()
     convolution(right, op_type, axis)
     assert broken_rules(right.graph(), TENSORRT_10_3) == []
@@ -377,14 +377,14 @@ def test_weight_in_floating_point_behind_its_quantiser_passes() -> None:
     assert broken_rules(right.graph(), TENSORRT_8_6) == []
 
 
-def test_onnx_runtime_takes_what_tensorrt_gets_wrong() -> None:
+def test_onnx_runtime_accepts_what_tensorrt_computes_wrongly() -> None:
     for change in (uint8_zero_point, shifted_zero_point, int32_bias, per_channel_activation, wrong_gemm_axis):
         changed = draft()
         change(changed)
         assert broken_rules(changed.graph(), ONNX_RUNTIME) == []
 
 
-def test_fp8_is_the_targets_choice() -> None:
+def test_fp8_depends_on_the_target() -> None:
     changed = draft()
     float8(changed)
     assert broken_rules(changed.graph(), TENSORRT_RTX) == []
@@ -392,7 +392,7 @@ def test_fp8_is_the_targets_choice() -> None:
     assert {rule.rule for rule in broken_rules(changed.graph(), TENSORRT_10_16)} == {"fp8"}
 
 
-def test_operators_that_a_file_defines_itself_are_refused() -> None:
+def test_operators_that_the_file_defines_are_refused() -> None:
     proto = draft().proto()
     relu = h.make_node("Relu", ["a"], ["b"])
     proto.functions.append(h.make_function("", "Gemm", ["a"], ["b"], [relu], [h.make_opsetid("", 17)]))
@@ -400,7 +400,7 @@ def test_operators_that_a_file_defines_itself_are_refused() -> None:
     assert (broken.rule, broken.node) == ("function", "::Gemm")
 
 
-def test_sparse_tensors_are_for_onnx_runtime() -> None:
+def test_sparse_tensors_are_accepted_only_for_onnx_runtime() -> None:
     proto = draft().proto()
     values, indices = h.make_tensor("sparse", t.FLOAT, [1], [1.0]), h.make_tensor("", t.INT64, [1], [2])
     proto.graph.sparse_initializer.append(h.make_sparse_tensor(values, indices, [CHANNELS]))
@@ -409,7 +409,7 @@ def test_sparse_tensors_are_for_onnx_runtime() -> None:
     assert broken_rules(read_onnx(proto.SerializeToString()), ONNX_RUNTIME) == []
 
 
-def test_says_how_many_more_there_are() -> None:
+def test_the_message_counts_further_broken_rules() -> None:
     broken = draft()
     uint8_zero_point(broken)
     with pytest.raises(InputError, match=r"cannot run 'quantise': .* \(and 1 more\)"):

@@ -1,4 +1,4 @@
-"""Pages and pictures: one place draws them, every kind and colour is known, and SVG and pixels show the same."""
+"""Pages and pictures: drawn in one place, with known kinds and colours only, and the same as SVG and as pixels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sefa_edge.profiles.percentiles import duration_bins
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("edge", "export", "firmware_bridge", "models", "profiles")
 DRAWERS = ("profiles/page/", "edge/tools/painting.py", "edge/pictures.py")
-"""Whatever draws a chart or styles a page lies here."""
+"""Only these files draw charts or style pages."""
 DRAWING = re.compile(r"<svg |<style>|<html lang|draw_line\(|putText|polylines")
 SAMPLES_NS = np.array([40_000] * 97 + [900_000, 1_100_000, 20_000_000], np.int64)
 
@@ -40,7 +40,7 @@ def drawings() -> Iterator[Drawing]:
     yield draw_curves("steps", {name: [0.1, 0.4, 0.2] for name in "abcd"}, 0.5)
 
 
-def test_only_the_page_room_draws() -> None:
+def test_only_the_page_folder_draws() -> None:
     files = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".html")]
     own = [path for path in files if "benchmarks" not in path.parts]
     assert len(own) > 300
@@ -69,7 +69,7 @@ def test_every_kind_is_known_and_every_chart_is_valid(drawing: Drawing) -> None:
     assert paint(drawing).shape == (drawing.height, drawing.width, 3)
 
 
-def test_a_painting_has_the_colours_and_places_of_its_drawing() -> None:
+def test_a_painting_has_the_colours_and_positions_of_its_drawing() -> None:
     shapes = (Box("difference", 10, 20, 5, 8), Line("axis", 0, 40, 99, 40), Text("plain", 99, 60, "µ", "end"))
     picture = paint(Drawing(100, 70, "", shapes))
     assert (picture[20:28, 10:15] == light_rgb("difference")).all()
@@ -96,7 +96,7 @@ def test_a_time_axis_has_a_few_round_ticks_inside_it(low_ns: float, high_ns: flo
     assert axis.x_of(low_ns / 2) == 10
 
 
-def test_parts_escape_what_they_are_given() -> None:
+def test_parts_escape_their_texts() -> None:
     evil = "<script>&$title"
     body = [
         section(evil, "", table((evil, Cell(evil, "name")), [[evil, evil]])),

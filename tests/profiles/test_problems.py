@@ -1,4 +1,4 @@
-"""Whatever is wrong with a file from outside is told in a sentence of ours, and every kind of error has one."""
+"""Every error in an external file is reported in our own wording, for every kind of error of the library."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.strict import StrictModel, parse_json, parse_yaml, validate
 
 JUNK: tuple[object, ...] = (None, True, -1, 10**6, 2.5, "", "word", "\x1b[2J", [], [[]], {}, {"a": 1}, "x" * 5000)
-LIBRARY_WORDS = ("Input should", "Field required", "Extra inputs", "Value error", "valid ", "String should", "List ")
+LIBRARY_PHRASES = ("Input should", "Field required", "Extra inputs", "Value error", "valid ", "String should", "List ")
 
 
 def paths_in(content: object, path: tuple[int | str, ...] = ()) -> Iterator[tuple[int | str, ...]]:
@@ -43,7 +43,7 @@ def replaced(content: Any, path: tuple[int | str, ...], value: object) -> Any:
 def assert_every_damage_is_reported(content: object, model: type[StrictModel]) -> None:
     for path in paths_in(content):
         if any(isinstance(key, int) and key > 0 for key in path):
-            continue  # the first of a list stands for the others
+            continue  # the first entry of a list stands for the others
         for junk in JUNK:
             try:
                 model.model_validate_json(json.dumps(replaced(content, path, junk)))
@@ -52,7 +52,7 @@ def assert_every_damage_is_reported(content: object, model: type[StrictModel]) -
                 special = {"missing", "extra_forbidden", "value_error", "assertion_error", "too_short", "too_long"}
                 assert kinds <= {*KINDS, *BOUNDS, *special, NUMBER_PROBLEM}
                 message, hint = describe_problem(error.errors(), model)
-                assert not [words for words in LIBRARY_WORDS if words in message], message
+                assert not [phrase for phrase in LIBRARY_PHRASES if phrase in message], message
                 assert hint
                 assert message.isprintable()
                 assert len(message) < 1000
@@ -69,7 +69,7 @@ def test_every_damage_of_an_arm_profile_is_reported() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "told"),
+    ("key", "value", "message"),
     [
         ("name", 3, "name: 3 is not text"),
         ("task", None, "task: null is not text"),
@@ -82,27 +82,27 @@ def test_every_damage_of_an_arm_profile_is_reported() -> None:
         ("format", "keras", "format: 'keras' is not one of 'onnx'"),
     ],
 )
-def test_a_sentence_names_key_found_and_expected(key: str, value: object, told: str, reach_engine: Path) -> None:
+def test_a_message_names_key_found_and_expected(key: str, value: object, message: str, reach_engine: Path) -> None:
     content = json.loads(card_path(reach_engine).read_text()) | {key: value}
     with pytest.raises(InputError) as caught:
         validate(Path("model.json"), content, PolicyCard)
-    assert str(caught.value).startswith(f"model.json: {told}")
+    assert str(caught.value).startswith(f"model.json: {message}")
     assert caught.value.hint
 
 
-def test_a_key_that_is_not_known_suggests_another_one(tmp_path: Path) -> None:
+def test_an_unknown_key_suggests_another_one(tmp_path: Path) -> None:
     profile = load_arm_profile("so101").model_dump(mode="json")
-    for word, place in (("joints", profile["joints"][0]), ("name", profile["safety"]), ("velocty", profile)):
-        place[word] = 1
+    for key, place in (("joints", profile["joints"][0]), ("name", profile["safety"]), ("velocty", profile)):
+        place[key] = 1
         path = tmp_path / "arm.yaml"
         path.write_text(yaml.safe_dump(profile))
         with pytest.raises(InputError, match="unknown key") as caught:
             parse_yaml(path, ArmProfile)
-        assert f"'{word}'" not in caught.value.hint
-        del place[word]
+        assert f"'{key}'" not in caught.value.hint
+        del place[key]
 
 
-def test_a_file_that_is_no_object(tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_object_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text("[1]")
     with pytest.raises(InputError, match="the file: a list of 1 is not an object with keys"):
         parse_json(tmp_path / "model.json", PolicyCard)

@@ -1,4 +1,4 @@
-"""Profiles and cards: what is shipped is valid, what is wrong is named with file, key and a way out."""
+"""Profiles and cards: shipped ones are valid, errors are reported with file, key and a hint."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_shipped_arms_are_valid(name: str) -> None:
     assert not limits.min_deg.flags.writeable
 
 
-def test_the_hash_tells_limits_apart(tmp_path: Path) -> None:
+def test_the_hash_distinguishes_limits(tmp_path: Path) -> None:
     changed = tmp_path / "arm.yaml"
     changed.write_text(GOOD.read_text().replace("max_velocity_deg_s: 300.0", "max_velocity_deg_s: 301.0"))
     assert load_arm_profile(str(changed)).limit_table().hash != load_arm_profile("so101_sim").limit_table().hash
@@ -84,7 +84,7 @@ def test_a_wrong_profile_is_named(tmp_path: Path, old: str, new: str, message: s
 
 
 @pytest.mark.parametrize("name", shipped_arms())
-def test_what_servos_are_set_to_fits_their_registers(name: str) -> None:
+def test_servo_settings_fit_their_registers(name: str) -> None:
     profile = load_arm_profile(name)
     for settings in profile.servo_settings():
         for setting in SETTINGS:
@@ -110,7 +110,7 @@ def test_a_profile_names_the_servo_models_that_it_allows(tmp_path: Path) -> None
             load_arm_profile(str(mine))
 
 
-def test_model_numbers_are_read_both_ways() -> None:
+def test_model_numbers_and_names_are_converted_both_ways() -> None:
     assert (servo_model(777).name, servo_model(2825).name, servo_model(11272).name) == (
         "STS3215", "STS3250", "SM85BLHV (SM8512BL)",
     )  # fmt: skip
@@ -123,7 +123,7 @@ def test_every_servo_setting_has_its_register() -> None:
     assert {setting.name for setting in SETTINGS} == set(ServoSettings.model_fields)
 
 
-def test_a_misspelt_key_is_answered_with_the_right_one(tmp_path: Path) -> None:
+def test_a_misspelt_key_is_reported_with_the_right_one(tmp_path: Path) -> None:
     wrong = tmp_path / "arm.yaml"
     wrong.write_text(GOOD.read_text().replace("control_rate_hz", "control_rate_herz"))
     with pytest.raises(InputError) as caught:
@@ -139,12 +139,12 @@ def test_unknown_and_missing_arms() -> None:
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev/null", "/tmp"])
-def test_what_is_no_file_is_refused(path: str) -> None:
+def test_a_path_that_is_not_a_regular_file_is_refused(path: str) -> None:
     with pytest.raises(InputError, match="is not a regular file"):
         read_bounded(Path(path))
 
 
-def test_a_key_from_a_file_commands_no_terminal(tmp_path: Path) -> None:
+def test_control_characters_in_a_key_are_escaped(tmp_path: Path) -> None:
     path = tmp_path / "model.json"
     path.write_text(json.dumps({"evil\x1b[2J": 1}))
     with pytest.raises(InputError, match=r"evil\\x1b\[2J"):
@@ -194,7 +194,7 @@ def test_writing_replaces_whole_files_only(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @given(trials=st.integers(1, 10_000), share=st.floats(0, 1))
-def test_wilson_interval_holds_the_rate(trials: int, share: float) -> None:
+def test_wilson_interval_contains_the_rate(trials: int, share: float) -> None:
     successes = round(trials * share)
     low, high = wilson_interval(successes, trials)
     assert 0 <= low <= successes / trials + 1e-12

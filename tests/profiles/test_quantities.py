@@ -1,4 +1,4 @@
-"""Numbers, JSON and YAML from outside: what is refused, where it comes in, and that refusing takes no time."""
+"""Numbers, JSON and YAML from outside: what is refused, for every file format, and that a refusal is fast."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ REPORTS: tuple[type[BaseModel], ...] = (LatencyReport, GpuReport)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -0.1, 1.01, 10**400, True, "0.5", None, [0.5]])
-def test_what_is_no_share(value: object) -> None:
+def test_a_value_that_is_not_a_share_is_refused(value: object) -> None:
     with pytest.raises(NumberError, match=r"expected a share from 0 to 1, got "):
         SHARE.check(value)
 
 
 @pytest.mark.parametrize("value", [-2, 502, 3, 10**5000, True, 4.0, math.nan, "4", None], ids=shown)
-def test_what_is_no_time_of_a_register(value: object) -> None:
+def test_a_value_that_is_not_a_register_time_is_refused(value: object) -> None:
     with pytest.raises(NumberError, match="expected a time from 0 to 500 us in steps of 2, got "):
         STEPS.check(value)
 
 
-def test_a_range_may_exclude_its_lowest() -> None:
+def test_a_range_may_exclude_its_lowest_value() -> None:
     with pytest.raises(NumberError, match=r"expected a rate above 0, up to 100 Hz, got 0\.0"):
         RATE.check(0.0)
     assert RATE.check(5e-324) == 5e-324
@@ -54,7 +54,7 @@ def test_a_range_may_exclude_its_lowest() -> None:
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False), st.integers(-(10**20) + 1, 10**20 - 1))
-def test_words_that_python_writes_are_read_back(real: float, whole: int) -> None:
+def test_numbers_that_python_writes_are_read_back(real: float, whole: int) -> None:
     assert parse_real(repr(real)) == real
     assert parse_whole(str(whole)) == whole
 
@@ -89,23 +89,23 @@ JSON_REFUSED = {
 }
 
 
-def test_an_empty_file_is_called_one(tmp_path: Path) -> None:
+def test_an_empty_file_is_reported_as_empty(tmp_path: Path) -> None:
     (tmp_path / "file.json").touch()
     with pytest.raises(InputError, match="is not JSON: it is an empty file"):
         read_json(tmp_path / "file.json")
 
 
-@pytest.mark.parametrize(("text", "told"), JSON_REFUSED.values(), ids=JSON_REFUSED)
-def test_json_that_is_refused(text: str, told: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("text", "message"), JSON_REFUSED.values(), ids=JSON_REFUSED)
+def test_invalid_json_is_refused(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     path.write_text(text)
     with pytest.raises(InputError, match="not valid JSON") as caught:
         read_json(path)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert len(str(caught.value)) < 200 + len(str(path))
 
 
-def test_json_with_a_byte_order_mark_and_windows_lines(tmp_path: Path) -> None:
+def test_json_with_a_byte_order_mark_and_windows_line_ends_is_read(tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     path.write_bytes(b'\xef\xbb\xbf{\r\n  "a": "\\"[[[",\r\n  "b": [1, 2.5e-3, null, true]\r\n}\r\n')
     assert read_json(path) == {"a": '"[[[', "b": [1, 0.0025, None, True]}
@@ -130,7 +130,7 @@ def test_plain_json_is_read_as_python_reads_it(content: object) -> None:
     assert parse_json_text(json.dumps(content)) == content
 
 
-def test_json_may_be_as_deep_as_allowed_and_hold_brackets_in_texts() -> None:
+def test_json_may_be_as_deep_as_allowed_and_have_brackets_in_text() -> None:
     assert parse_json_text("[" * MAX_DEPTH + "]" * MAX_DEPTH)
     assert parse_json_text(json.dumps(["[" * 1000])) == ["[" * 1000]
 
@@ -167,17 +167,17 @@ YAML_REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("text", "told"), YAML_REFUSED.values(), ids=YAML_REFUSED)
-def test_yaml_that_is_refused(text: str, told: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("text", "message"), YAML_REFUSED.values(), ids=YAML_REFUSED)
+def test_invalid_yaml_is_refused(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "arm.yaml"
     path.write_text(text)
     with pytest.raises(InputError, match="not valid YAML") as caught:
         load_arm_profile(str(path))
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert len(str(caught.value)) < 200 + len(str(path))
 
 
-def test_yaml_is_plain_values() -> None:
+def test_yaml_gives_plain_values() -> None:
     text = "a: [1, -2.5, 1e3, .5, true, No, null, ~, '1', off, 7.4 V]\nb: {c: , d: \"x: y\"}\ne:\n- f: 1\n"
     assert parse_yaml_text("\ufeff" + text) == {
         "a": [1, -2.5, 1000.0, 0.5, True, False, None, None, "1", "off", "7.4 V"],
@@ -197,7 +197,7 @@ def numbers_of(schema: object) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize("model", [*FILES, *REPORTS], ids=lambda model: model.__name__)
-def test_every_number_of_a_file_has_two_ends(model: type[BaseModel]) -> None:
+def test_every_number_of_a_file_has_a_minimum_and_a_maximum(model: type[BaseModel]) -> None:
     found = numbers_of(model.model_json_schema())
     for number in found:
         bounded = {"minimum", "exclusiveMinimum"} & number.keys() and "maximum" in number
@@ -207,20 +207,20 @@ def test_every_number_of_a_file_has_two_ends(model: type[BaseModel]) -> None:
 
 CARD_REFUSED = [
     *(
-        ("timing.policy_rate_hz", word)
-        for word in ("1e9", "1e-9", "0", "-10", "NaN", "Infinity", "1e999", '"10"', "true")
+        ("timing.policy_rate_hz", text)
+        for text in ("1e9", "1e-9", "0", "-10", "NaN", "Infinity", "1e999", '"10"', "true")
     ),
-    *(("timing.horizon", word) for word in ("0", "-1", "16.0", "1000000", "9" * 5000)),
-    *(("timing.execute_steps", word) for word in ("0", "-1", "17")),
-    *(("timing.first_step_offset", word) for word in ("-1", "17", "1e0")),
-    *(("provenance.seed", word) for word in ("-1", "4294967296", "1e3")),
-    *(("joints.0.trained_min_deg", word) for word in ("NaN", "-1e12", "1e12", "3000")),
-    *(("cameras.0.width", word) for word in ("0", "-96", "1000000")),
+    *(("timing.horizon", text) for text in ("0", "-1", "16.0", "1000000", "9" * 5000)),
+    *(("timing.execute_steps", text) for text in ("0", "-1", "17")),
+    *(("timing.first_step_offset", text) for text in ("-1", "17", "1e0")),
+    *(("provenance.seed", text) for text in ("-1", "4294967296", "1e3")),
+    *(("joints.0.trained_min_deg", text) for text in ("NaN", "-1e12", "1e12", "3000")),
+    *(("cameras.0.width", text) for text in ("0", "-96", "1000000")),
 ]
 
 
-@pytest.mark.parametrize(("key", "word"), CARD_REFUSED, ids=lambda value: value[:20])
-def test_a_card_with_a_number_that_is_none(key: str, word: str, reach_engine: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("key", "text"), CARD_REFUSED, ids=lambda value: value[:20])
+def test_a_card_with_an_invalid_number_is_refused(key: str, text: str, reach_engine: Path, tmp_path: Path) -> None:
     engine = tmp_path / reach_engine.name
     engine.write_bytes(reach_engine.read_bytes())
     content = json.loads(card_path(reach_engine).read_text())
@@ -229,7 +229,7 @@ def test_a_card_with_a_number_that_is_none(key: str, word: str, reach_engine: Pa
     for step in path:
         part = part[step]
     part[last] = "PLACE"
-    card_path(engine).write_text(json.dumps(content).replace('"PLACE"', word))
+    card_path(engine).write_text(json.dumps(content).replace('"PLACE"', text))
     with pytest.raises(InputError) as caught:
         load_card(engine)
     assert card_path(engine).name in str(caught.value)
@@ -251,7 +251,7 @@ def test_a_card_with_a_number_that_is_none(key: str, word: str, reach_engine: Pa
         ("servo_id: 1", "servo_id: 1:01"),
     ],
 )
-def test_an_arm_with_a_number_that_is_none(old: str, new: str, tmp_path: Path) -> None:
+def test_an_arm_profile_with_an_invalid_number_is_refused(old: str, new: str, tmp_path: Path) -> None:
     text = PROFILE.read_text()
     assert old in text
     path = tmp_path / "arm.yaml"

@@ -1,4 +1,4 @@
-"""Recordings as a policy sees them: its size, its history, noise that repeats; and datasets that do not show it."""
+"""Recordings as a policy sees them: image size, history, repeatable noise; and datasets that do not fit the policy."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> RecordedDataset:
     folder = tmp_path_factory.mktemp("recordings") / "lift"
     writer = DatasetWriter(folder, DatasetInfo("lift", "so101_follower", 10, NAMES, {"front": (24, 32)}))
     for seed in range(2):
-        random, episode = np.random.default_rng(seed), Episode()
+        rng, episode = np.random.default_rng(seed), Episode()
         for frame in range(FRAMES):
-            image = random.integers(0, 256, (24, 32, 3), np.uint8)
+            image = rng.integers(0, 256, (24, 32, 3), np.uint8)
             episode.append(np.full(2, 100 * seed + frame), np.zeros(2), {"front": image})
         writer.add(episode)
     writer.close()
     return open_dataset(folder)
 
 
-def test_pictures_come_at_the_policys_size_by_the_one_resize(dataset: RecordedDataset) -> None:
+def test_images_are_resized_to_the_policys_size(dataset: RecordedDataset) -> None:
     frames = np.arange(2 * FRAMES)
     original = dataset.pictures("front", frames, decode_picture)
     samples = list(Recordings(dataset, INPUTS, frames, 0, decode_picture))
-    assert len(samples) == len(frames) > BLOCK  # more than are decoded together
+    assert len(samples) == len(frames) > BLOCK  # more than one block
     for sample, picture in zip(samples, original, strict=True):
         assert sample.images["front"].shape == (2, 12, 16, 3)
         np.testing.assert_array_equal(sample.images["front"][-1], resize_to_policy(picture, 12, 16))
@@ -60,16 +60,16 @@ def test_noise_repeats_with_the_seed_and_differs_between_samples(dataset: Record
 
 
 @pytest.mark.parametrize(
-    ("changes", "complaint"),
+    ("changes", "message"),
     [
         ({"joint_names": ("gripper", "shoulder_pan")}, "dataset joints: shoulder_pan gripper"),
         ({"cameras": {"wrist": (12, 16)}}, "no camera 'wrist'"),
         ({"rate_hz": 30.0}, "runs at 10 Hz, the policy at 30 Hz"),
     ],
 )
-def test_a_dataset_of_something_else_is_refused(
-    dataset: RecordedDataset, changes: dict[str, object], complaint: str
+def test_a_dataset_that_does_not_fit_the_policy_is_refused(
+    dataset: RecordedDataset, changes: dict[str, object], message: str
 ) -> None:
-    with pytest.raises(InputError, match=complaint):
+    with pytest.raises(InputError, match=message):
         check_shows(dataset, replace(INPUTS, **changes))  # pyright: ignore[reportArgumentType]
-    check_shows(dataset, replace(INPUTS, rate_hz=30.0, n_obs_steps=1))  # one that does not look back takes any rate
+    check_shows(dataset, replace(INPUTS, rate_hz=30.0, n_obs_steps=1))  # without history any rate is accepted

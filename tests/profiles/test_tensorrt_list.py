@@ -1,4 +1,4 @@
-"""The list of what TensorRT takes: consistent in itself and with ONNX, and what is not on it is refused by name."""
+"""The list of what TensorRT accepts: consistent in itself and with ONNX; anything else is refused by name."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FLOATS = {"x": [1, 3, 8, 8]}
 def model_of(
     node: Any, inputs: dict[str, list[int]] | None = None, dtype: int = t.FLOAT, opset: int = 17, **constants: Any
 ) -> bytes:
-    """A file of one node `odd` over inputs of one type."""
+    """A file with one node `odd` and inputs of one type."""
     values = [h.make_tensor_value_info(name, dtype, shape) for name, shape in (inputs or FLOATS).items()]
     tensors = [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
     outputs = [h.make_tensor_value_info(name, t.FLOAT, [1]) for name in node.output if name]
@@ -104,7 +104,7 @@ REFUSED_ATTRIBUTES = {
         17,
         "input_forget 0, not 1",
     ),
-    "an attribute that nobody knows": (
+    "an unknown attribute": (
         odd("Relu", slope=1.0),
         {},
         17,
@@ -133,27 +133,27 @@ REFUSED_ATTRIBUTES = {
 }
 
 
-@pytest.mark.parametrize(("node", "constants", "opset", "told"), REFUSED_ATTRIBUTES.values(), ids=REFUSED_ATTRIBUTES)
+@pytest.mark.parametrize(("node", "constants", "opset", "message"), REFUSED_ATTRIBUTES.values(), ids=REFUSED_ATTRIBUTES)
 @pytest.mark.parametrize("target", [TENSORRT_10_3, TENSORRT_10_16, TENSORRT_11], ids=lambda target: target.name)
-def test_an_attribute_that_is_ignored_or_refused(
-    node: Any, constants: dict[str, np.ndarray], opset: int, told: str, target: Target
+def test_attributes_that_tensorrt_ignores_or_refuses_are_reported(
+    node: Any, constants: dict[str, np.ndarray], opset: int, message: str, target: Target
 ) -> None:
     inputs = FLOATS | ({"a": [1]} if "a" in node.input and "a" not in constants else {})
     found = [
         rule for rule in verdict(model_of(node, inputs, t.FLOAT, opset, **constants), target) if rule.node == "odd"
     ]
-    assert told in " ".join(rule.explanation for rule in found)
+    assert message in " ".join(rule.explanation for rule in found)
     assert target.name in " ".join(rule.explanation for rule in found)
 
 
 def test_the_bounds_of_an_attribute_are_those_of_a_float32() -> None:
-    for words in ({"bias": 1e-5}, {"beta": 0.01}, {"alpha": 1e20}, {"size": 15}):
-        assert verdict(model_of(odd("LRN", **({"size": 5} | words)))) == []
+    for attributes in ({"bias": 1e-5}, {"beta": 0.01}, {"alpha": 1e20}, {"size": 15}):
+        assert verdict(model_of(odd("LRN", **({"size": 5} | attributes)))) == []
 
 
 @pytest.mark.parametrize("attribute", ["start", "end"])
-def test_what_a_parser_does_not_read_is_refused_for_that_version(attribute: str) -> None:
-    """TensorRT 8.6 gives the whole shape whatever these say."""
+def test_attributes_that_a_version_ignores_are_refused_for_it(attribute: str) -> None:
+    """TensorRT 8.6 returns the whole shape whatever these attributes are."""
     content = model_of(odd("Shape", **{attribute: 1}))
     assert verdict(content, TENSORRT_10_3) == []
     (rule,) = verdict(content, TENSORRT_8_6)
@@ -179,15 +179,15 @@ DIMENSIONS = {
 }
 
 
-@pytest.mark.parametrize(("node", "inputs", "constants", "told"), DIMENSIONS.values(), ids=DIMENSIONS)
+@pytest.mark.parametrize(("node", "inputs", "constants", "message"), DIMENSIONS.values(), ids=DIMENSIONS)
 @pytest.mark.parametrize("target", ALL_TENSORRT, ids=lambda target: target.name)
-def test_numbers_of_dimensions(node: Any, inputs: Any, constants: Any, told: str, target: Target) -> None:
+def test_too_many_dimensions_are_refused(node: Any, inputs: Any, constants: Any, message: str, target: Target) -> None:
     found = verdict(model_of(node, inputs | ({"w": [1]} if "w" in node.input else {}), **constants), target)
-    assert told in " ".join(rule.explanation for rule in found)
+    assert message in " ".join(rule.explanation for rule in found)
 
 
 @pytest.mark.parametrize("equation", ["bii->bi", "...ij,...jk->...ik", "ii"])
-def test_products_that_8_6_does_not_take(equation: str) -> None:
+def test_products_that_8_6_does_not_accept_are_refused(equation: str) -> None:
     inputs = ["x"] * (equation.count(",") + 1)
     content = model_of(odd("Einsum", inputs, equation=equation))
     assert "Einsum only without ellipsis and diagonals" in verdict(content, TENSORRT_8_6)[0].explanation
@@ -198,8 +198,8 @@ def test_products_that_8_6_does_not_take(equation: str) -> None:
 @pytest.mark.parametrize(("op_type", "gates", "per_direction"), [("GRU", 3, 2), ("LSTM", 4, 3), ("RNN", 1, 1)])
 def test_both_directions_of_a_recurrent_layer_have_one_activation(op_type: str, gates: int, per_direction: int) -> None:
     def rules(second: str) -> list[BrokenRule]:
-        words = {"direction": "bidirectional", "hidden_size": 4}
-        node = odd(op_type, ["x", "w", "w"], activations=["Relu"] * per_direction + [second] * per_direction, **words)
+        options = {"direction": "bidirectional", "hidden_size": 4}
+        node = odd(op_type, ["x", "w", "w"], activations=["Relu"] * per_direction + [second] * per_direction, **options)
         return verdict(model_of(node, {"x": [2, 1, 4]}, w=np.ones((2, 4 * gates, 4), np.float32)))
 
     assert rules("Relu") == []
@@ -207,9 +207,9 @@ def test_both_directions_of_a_recurrent_layer_have_one_activation(op_type: str, 
 
 
 @pytest.mark.parametrize("op_type", ["HardSwish", "GlobalLpPool", "LpNormalization", "LpPool", "Shrink"])
-def test_bfloat16_that_the_importers_of_10_1_refuse(op_type: str) -> None:
-    words = {"kernel_shape": [2, 2]} if op_type == "LpPool" else {}
-    content = model_of(odd(op_type, **words), dtype=t.BFLOAT16)
+def test_bfloat16_that_the_importers_refuse_is_refused(op_type: str) -> None:
+    options = {"kernel_shape": [2, 2]} if op_type == "LpPool" else {}
+    content = model_of(odd(op_type, **options), dtype=t.BFLOAT16)
     assert f"{op_type} in bfloat16" in " ".join(rule.explanation for rule in verdict(content, TENSORRT_10_3))
 
 
@@ -227,22 +227,22 @@ TYPES = {
 }
 
 
-@pytest.mark.parametrize(("node", "dtype", "target", "told"), TYPES.values(), ids=TYPES)
-def test_a_type_that_is_not_on_the_list(node: Any, dtype: int, target: Target, told: str) -> None:
+@pytest.mark.parametrize(("node", "dtype", "target", "message"), TYPES.values(), ids=TYPES)
+def test_a_type_that_is_not_on_the_list_is_refused(node: Any, dtype: int, target: Target, message: str) -> None:
     found = [rule for rule in verdict(model_of(node, dtype=dtype), target) if (rule.node, rule.rule) == ("odd", "type")]
-    assert told in found[0].explanation
+    assert message in found[0].explanation
     assert target.name in found[0].explanation
 
 
 @pytest.mark.parametrize("target", ALL_TENSORRT, ids=lambda target: target.name)
-@pytest.mark.parametrize("op_type", ["Det", "DFT", "Col2Im", "SequenceEmpty", "StringConcat", "NeverHeardOf"])
-def test_an_operator_that_is_not_on_the_list(op_type: str, target: Target) -> None:
+@pytest.mark.parametrize("op_type", ["Det", "DFT", "Col2Im", "SequenceEmpty", "StringConcat", "UnknownOperator"])
+def test_an_operator_that_is_not_on_the_list_is_refused(op_type: str, target: Target) -> None:
     found = verdict(model_of(odd(op_type)), target)
     assert [(rule.rule, rule.node) for rule in found] == [("operator", "odd")]
     assert found[0].explanation == f"{op_type} is not on the list of operators that {target.name} accepts"
 
 
-def test_what_came_later_is_refused_before() -> None:
+def test_an_operator_is_refused_by_versions_before_its_introduction() -> None:
     content = model_of(odd("RMSNormalization", ["x", "s"]), opset=20, s=np.ones(8, np.float32))
     assert [rule.rule for rule in verdict(content, TENSORRT_10_3)] == ["operator"]
     assert verdict(content, TENSORRT_10_16) == []
@@ -253,8 +253,8 @@ def test_operators_of_other_domains_are_refused(domain: str) -> None:
     assert [rule.rule for rule in verdict(model_of(odd("Anything", domain=domain)))] == ["domain"]
 
 
-@pytest.mark.skipif(not NO_IMPORTER.is_dir(), reason="the files of operators without an importer are not here")
-def test_files_of_operators_without_an_importer(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.skipif(not NO_IMPORTER.is_dir(), reason="the files of operators without an importer are missing")
+def test_files_of_operators_without_an_importer_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     files = sorted(NO_IMPORTER.glob("*.onnx"))
     assert len(files) == 9
     for file in files:
@@ -265,7 +265,7 @@ def test_files_of_operators_without_an_importer(capsys: pytest.CaptureFixture[st
         assert "is not on the list of operators that TensorRT 10.3 accepts" in capsys.readouterr().out
 
 
-def test_the_list_is_about_every_version_and_about_operators_that_exist() -> None:
+def test_the_list_covers_every_version_and_only_existing_operators() -> None:
     listed = allow_list()
     assert set(listed.judged_by) == {target.name for target in ALL_TENSORRT}
     assert all(source for source in listed.source)
@@ -274,11 +274,11 @@ def test_the_list_is_about_every_version_and_about_operators_that_exist() -> Non
         versions = [schema for schema in schemas if schema.name == name]
         assert versions, name
         assert set(operator.types) <= set(listed.judged_by.values())
-        for words in operator.types.values():
-            assert set(words.split()) <= DTYPES_ANYWHERE | set(DTYPES.values()), name
+        for dtypes in operator.types.values():
+            assert set(dtypes.split()) <= DTYPES_ANYWHERE | set(DTYPES.values()), name
         assert set(operator.ignored) <= set(operator.types)
-        assert {word for words in operator.ignored.values() for word in words} <= set(operator.attributes)
-        assert set(operator.attributes) <= {word for schema in versions for word in schema.attributes}, name
+        assert {name for names in operator.ignored.values() for name in names} <= set(operator.attributes)
+        assert set(operator.attributes) <= {attribute for schema in versions for attribute in schema.attributes}, name
         for rule in operator.attributes.values():
             assert rule is None or isinstance(rule, AttributeRule) or rule
 

@@ -1,4 +1,4 @@
-"""The drawing of the rooms in ARCHITECTURE.md is the order that the import contracts keep."""
+"""The drawing of the rooms in ARCHITECTURE.md has the order of the import contracts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def contracted_rooms(folder: str) -> list[str]:
 
 
 @pytest.mark.parametrize("folder", ["edge", "firmware_bridge"])
-def test_the_drawing_is_the_contract(folder: str) -> None:
+def test_the_drawing_matches_the_contract(folder: str) -> None:
     assert drawn_rooms()[folder] == contracted_rooms(folder)
 
 

@@ -34,12 +34,16 @@ def commands_in(path: Path) -> list[list[str]]:
     for block in BLOCK.finditer(path.read_text(encoding="utf-8")):
         body = block["body"].replace("\\\n", " ")
         lines += [shlex.split(line.removeprefix("$ "), comments=True) for line in body.splitlines()]
-    return [words for words in lines if words]
+    return [arguments for arguments in lines if arguments]
 
 
-def every(program: str) -> list[tuple[Path, list[str]]]:
-    found = [(path, words) for path in READMES for words in commands_in(path)]
-    return [(path, [Path(words[0]).name, *words[1:]]) for path, words in found if Path(words[0]).name == program]
+def commands_of(program: str) -> list[tuple[Path, list[str]]]:
+    found = [(path, arguments) for path in READMES for arguments in commands_in(path)]
+    return [
+        (path, [Path(arguments[0]).name, *arguments[1:]])
+        for path, arguments in found
+        if Path(arguments[0]).name == program
+    ]
 
 
 def name_of(value: object) -> str:
@@ -47,39 +51,43 @@ def name_of(value: object) -> str:
 
 
 @cache
-def help_of(*words: str) -> str:
+def help_of(*arguments: str) -> str:
     done = subprocess.run(
-        [BIN / "sefa-edge", *words, "--help"], capture_output=True, text=True, timeout=60, check=False
+        [BIN / "sefa-edge", *arguments, "--help"], capture_output=True, text=True, timeout=60, check=False
     )
     if done.returncode == 4 and find_spec("torch") is None:
-        pytest.skip("the learning half is not installed here")
+        pytest.skip("the learning half is not installed")
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-@pytest.mark.parametrize(("path", "words"), every("sefa-edge"), ids=name_of)
-def test_command_and_its_options_exist(path: Path, words: list[str]) -> None:
-    if len(words) > 1 and words[1].startswith("--"):
-        assert words[1] in ("--help", "--version")
+@pytest.mark.parametrize(("path", "arguments"), commands_of("sefa-edge"), ids=name_of)
+def test_command_and_its_options_exist(path: Path, arguments: list[str]) -> None:
+    if len(arguments) > 1 and arguments[1].startswith("--"):
+        assert arguments[1] in ("--help", "--version")
         return
-    assert len(words) > 1, f"{path.name}: a bare `sefa-edge`"
-    assert words[1] in COMMANDS
-    verb = words[2:3] if words[1] in COMMANDS_WITH_VERBS else []
-    known = set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", help_of(words[1], *verb)))
-    options = {word.split("=")[0] for word in words[2:] if re.match(r"--?[a-z]", word)}
+    assert len(arguments) > 1, f"{path.name}: a bare `sefa-edge`"
+    assert arguments[1] in COMMANDS
+    verb = arguments[2:3] if arguments[1] in COMMANDS_WITH_VERBS else []
+    known = set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", help_of(arguments[1], *verb)))
+    options = {argument.split("=")[0] for argument in arguments[2:] if re.match(r"--?[a-z]", argument)}
     assert options <= known
 
 
-@pytest.mark.parametrize(("path", "words"), every("make"), ids=name_of)
-def test_make_target_exists(path: Path, words: list[str]) -> None:
-    done = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+@pytest.mark.parametrize(("path", "arguments"), commands_of("make"), ids=name_of)
+def test_make_target_exists(path: Path, arguments: list[str]) -> None:
+    done = subprocess.run(
+        ["make", "-n", *arguments[1:]], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(("path", "words"), [*every("python"), *every("python3"), *every("pytest")], ids=name_of)
-def test_files_in_commands_exist(path: Path, words: list[str]) -> None:
-    named = [word for word in words[1:] if word.endswith(".py") or word.startswith("tests/")]
-    assert all((ROOT / word).exists() for word in named)
+@pytest.mark.parametrize(
+    ("path", "arguments"), [*commands_of("python"), *commands_of("python3"), *commands_of("pytest")], ids=name_of
+)
+def test_files_in_commands_exist(path: Path, arguments: list[str]) -> None:
+    named = [argument for argument in arguments[1:] if argument.endswith(".py") or argument.startswith("tests/")]
+    assert all((ROOT / argument).exists() for argument in named)
 
 
 def marked_programs() -> list[tuple[Path, str, str]]:
@@ -118,13 +126,13 @@ def test_some_blocks_are_marked() -> None:
 
 
 @pytest.mark.parametrize("path", READMES, ids=name_of)
-def test_links_lead_somewhere(path: Path) -> None:
+def test_links_lead_to_existing_files(path: Path) -> None:
     targets = [target for found in LINK.findall(path.read_text(encoding="utf-8")) for target in found if target]
     local = [unquote(target) for target in targets if "://" not in target and not target.startswith("mailto:")]
     missing = [target for target in local if not (path.parent / target).exists()]
     assert missing == []
 
 
-def test_there_is_a_readme_and_it_shows_commands() -> None:
-    assert every("sefa-edge")
-    assert every("make")
+def test_the_documents_contain_commands() -> None:
+    assert commands_of("sefa-edge")
+    assert commands_of("make")

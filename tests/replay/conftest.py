@@ -34,13 +34,13 @@ from sefa_edge.profiles.units import NS_PER_S, period_ns
 Change = Callable[[StoredMessage], Iterator[bytes]]
 Rewrite = Callable[..., Path]
 LIMIT_BYTES = 100 << 20
-PICTURE_TICKS = 3
+FRAME_TICKS = 3
 NEARBY = {"park_pose_deg": [0.0, -20.0, 20.0, 10.0, 0.0, 10.0], "move_velocity_deg_s": 120.0}
-"""Parking takes half a second then."""
+"""With these, parking takes half a second."""
 
 
-class MoodyArm(PlantArm):
-    """Does not answer some readings, and loses its port in one goal."""
+class UnreliableArm(PlantArm):
+    """Does not answer some reads, and loses its port at one goal."""
 
     silent = frozenset({40, 41, 120})
     unplugged = 150
@@ -60,8 +60,8 @@ class MoodyArm(PlantArm):
 
 
 @dataclass(frozen=True)
-class Straight:
-    """A sink without a process in between."""
+class DirectSink:
+    """A sink that passes records directly to the recording."""
 
     recording: Recording
 
@@ -80,7 +80,7 @@ class LockStep:
             arm="so101_sim", port="", calibration=None, horizon=self.card.timing.horizon, supervisor_fd=0, policy_fd=0
         )
         self.recording = Recording(path, LIMIT_BYTES, self._facts(engine, config))
-        self.sink = Straight(self.recording)
+        self.sink = DirectSink(self.recording)
         self.clock, self.links = ManualClock(5 * NS_PER_S), DirectLinks()
         plant = KinematicPlant.of_arm(self.profile, self.clock.now_ns)
         arm: Arm = arm_type(self.profile, plant, self.clock.now_ns)
@@ -90,7 +90,7 @@ class LockStep:
         self.policy, self.tap = Policy(self.engine), PolicyTap(self.engine, self.sink)
         self.frames, self.joints = FrameHistory(["front"], 1, period_ns(10.0)), JointHistory()
         self.reports: list[TickReport] = []
-        self.random = np.random.default_rng(7)
+        self.rng = np.random.default_rng(7)
 
     def _facts(self, engine: Path, config: ControlConfig) -> RunFacts:
         attachments = {
@@ -98,20 +98,20 @@ class LockStep:
             "arm.json": self.profile.model_dump_json(),
             "control.json": config.model_dump_json(),
         }
-        words = {"engine": str(engine), "command_line": "sefa-edge run"}
-        return RunFacts(("front",), self.card.timing.horizon, len(self.profile.joints), words, attachments)
+        metadata = {"engine": str(engine), "command_line": "sefa-edge run"}
+        return RunFacts(("front",), self.card.timing.horizon, len(self.profile.joints), metadata, attachments)
 
     def tick(self) -> TickReport:
         self.reports.append(self.loop.tick(self.pacer.wait()))
-        if len(self.reports) % PICTURE_TICKS == 0:
-            self._look()
+        if len(self.reports) % FRAME_TICKS == 0:
+            self._add_frame()
         assert self.links.state is not None
         self.joints.add(JointSample(self.links.state.stamp_ns, self.links.state.joint_deg.astype(np.float32)))
         return self.reports[-1]
 
-    def _look(self) -> None:
-        now_ns, sequence = self.clock.now_ns(), len(self.reports) // PICTURE_TICKS
-        image = np.kron(self.random.integers(0, 255, (12, 12, 3), np.uint8), np.ones((8, 8, 1), np.uint8))
+    def _add_frame(self) -> None:
+        now_ns, sequence = self.clock.now_ns(), len(self.reports) // FRAME_TICKS
+        image = np.kron(self.rng.integers(0, 255, (12, 12, 3), np.uint8), np.ones((8, 8, 1), np.uint8))
         self.frames.add(Frame("front", sequence, now_ns, now_ns, image))
         self.recording.add_picture("front", FrameDescriptor(0, sequence, now_ns, now_ns, now_ns), encode_png(image))
 
@@ -129,7 +129,7 @@ class LockStep:
         self.policy.start_episode(episode)
         chunk_ticks = self.card.timing.execute_steps * self._step_ticks()
         for tick in range(ticks):
-            if tick % chunk_ticks == PICTURE_TICKS:
+            if tick % chunk_ticks == FRAME_TICKS:
                 observation = self.frames.observe(self.joints)
                 chunk = self.policy.plan(observation)
                 self.tap.record(observation, chunk)
@@ -153,7 +153,7 @@ class LockStep:
         self.recording.add_record(RunEvent(stage, self.clock.now_ns(), episode, episode, text).pack())
 
 
-def perform(run: LockStep) -> Path:
+def record_run(run: LockStep) -> Path:
     """Two episodes, then park."""
     run.play(1, 130)
     run.play(2, 100)
@@ -166,7 +166,7 @@ def perform(run: LockStep) -> Path:
 @pytest.fixture(scope="session")
 def recorded(reach_engine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A complete recording."""
-    return perform(LockStep(reach_engine, tmp_path_factory.mktemp("recorded") / "run.mcap"))
+    return record_run(LockStep(reach_engine, tmp_path_factory.mktemp("recorded") / "run.mcap"))
 
 
 @pytest.fixture
@@ -176,16 +176,18 @@ def lock_step(reach_engine: Path, tmp_path: Path) -> LockStep:
 
 
 @pytest.fixture
-def recorded_moody(reach_engine: Path, tmp_path: Path) -> Path:
+def recorded_unreliable(reach_engine: Path, tmp_path: Path) -> Path:
     """A complete recording of an arm that stops answering and is unplugged."""
-    return perform(LockStep(reach_engine, tmp_path / "run.mcap", MoodyArm))
+    return record_run(LockStep(reach_engine, tmp_path / "run.mcap", UnreliableArm))
 
 
-def as_it_is(part: StoredAttachment) -> bytes:
+def unchanged(part: StoredAttachment) -> bytes:
     return part.content
 
 
-def write_changed(path: Path, to: Path, change: Change, attach: Callable[[StoredAttachment], bytes] = as_it_is) -> Path:
+def write_changed(
+    path: Path, to: Path, change: Change, attach: Callable[[StoredAttachment], bytes] = unchanged
+) -> Path:
     """A copy of a recording whose messages pass through `change`, and its attachments through `attach`."""
     writer = McapWriter(to)
     channels: dict[str, int] = {}

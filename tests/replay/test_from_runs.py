@@ -1,4 +1,4 @@
-"""Recordings as a dataset: the picture, reading and goal of each frame, and which episodes are skipped."""
+"""Recordings as a dataset: the image, reading and goal of each frame, and which episodes are skipped."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def due_ns(tick: dict) -> int:
     return tick["report"]["start_ns"] - tick["report"]["lateness_ns"]
 
 
-def test_frames_hold_what_was_newest_then(recorded: Path, tmp_path: Path) -> None:
-    words = ["dataset", "from-runs", str(recorded), "-o", str(tmp_path / "data"), "--task-name", "reach out"]
-    assert main(words) == 0
+def test_frames_contain_the_newest_data_of_their_time(recorded: Path, tmp_path: Path) -> None:
+    arguments = ["dataset", "from-runs", str(recorded), "-o", str(tmp_path / "data"), "--task-name", "reach out"]
+    assert main(arguments) == 0
     data = open_dataset(tmp_path / "data")
     ticks, pictures = parsed(recorded, TICK), parsed(recorded, picture_topic("front"))
     for tick in ticks:
@@ -95,28 +95,28 @@ def test_a_truncated_recording_yields_its_complete_episodes(recorded: Path, tmp_
 
 
 @pytest.mark.parametrize(
-    ("words", "complaint"),
+    ("arguments", "message"),
     [
         (("--only", "failure"), "these runs contain no complete episode"),
         (("--task-name", "reach", "--only", "timeout"), "these runs contain no complete episode"),
     ],
 )
 def test_without_episodes_nothing_is_left_behind(
-    recorded: Path, tmp_path: Path, words: tuple[str, ...], complaint: str, capsys: pytest.CaptureFixture[str]
+    recorded: Path, tmp_path: Path, arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["dataset", "from-runs", str(recorded), "-o", str(tmp_path / "data"), *words]) == 2
-    assert complaint in capsys.readouterr().err
+    assert main(["dataset", "from-runs", str(recorded), "-o", str(tmp_path / "data"), *arguments]) == 2
+    assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_runs_of_different_make_are_refused(
+def test_runs_with_different_settings_are_refused(
     recorded: Path, tmp_path: Path, rewrite: Rewrite, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def other_task(part: StoredAttachment) -> bytes:
         return part.content.replace(b'"task":"lift"', b'"task":"stack"')
 
     other = rewrite(recorded, tmp_path / "other.mcap", lambda stored: iter((stored.content,)), other_task)
-    words = ["dataset", "from-runs", str(recorded), str(other), "-o", str(tmp_path / "data")]
-    assert main(words) == 2
+    arguments = ["dataset", "from-runs", str(recorded), str(other), "-o", str(tmp_path / "data")]
+    assert main(arguments) == 2
     assert "task is stack" in capsys.readouterr().err
-    assert main([*words, "--task-name", "both"]) == 0
+    assert main([*arguments, "--task-name", "both"]) == 0

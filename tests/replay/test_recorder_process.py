@@ -1,4 +1,4 @@
-"""The recorder as a process: with records sent by the test, killed, at its limit, and with its file removed."""
+"""The recorder as a process: given records by the test, killed, at its size limit, and with its file removed."""
 
 from __future__ import annotations
 
@@ -53,22 +53,22 @@ class Bench:
         self.child = Child(ChildSpec("recorder", module, config.model_dump_json(), fds))
         for end in ends:
             end.close()
-        self.random = np.random.default_rng(3)
-        self.shown: list[np.ndarray] = []
+        self.rng = np.random.default_rng(3)
+        self.sent: list[np.ndarray] = []
 
     @property
     def partial(self) -> Path:
         return self.path.with_name(self.path.name + PARTIAL)
 
-    def show(self) -> None:
+    def send_picture(self) -> None:
         """Send a picture that does not compress, and wait until the recorder has received it."""
-        sequence = len(self.shown)
-        self.shown.append(self.random.integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8))
-        slot = self.ring.write(sequence, self.shown[-1])
+        sequence = len(self.sent)
+        self.sent.append(self.rng.integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8))
+        slot = self.ring.write(sequence, self.sent[-1])
         self.camera.send(FrameDescriptor(slot, sequence, sequence, sequence, sequence).pack())
         self.child.wait(0.005)
 
-    def say(self, stage: RunStage, text: str = "") -> None:
+    def send_event(self, stage: RunStage, text: str = "") -> None:
         self.supervisor.send(RunEvent(stage, 5, 1, 2, text).pack())
 
     def close(self) -> None:
@@ -96,17 +96,17 @@ def wait_for_start(bench: Bench) -> None:
         assert bench.child.wait(0.02) is None, bench.child.stderr_tail()
 
 
-def test_pictures_are_lossless_and_written_before_the_end(bench: Bench) -> None:
+def test_frames_are_lossless_and_written_before_the_end(bench: Bench) -> None:
     wait_for_start(bench)
-    bench.say(RunStage.EPISODE_BEGIN)
+    bench.send_event(RunStage.EPISODE_BEGIN)
     for _ in range(5):
-        bench.show()
-    bench.say(RunStage.END, "arm parked")
+        bench.send_picture()
+    bench.send_event(RunStage.END, "arm parked")
     assert bench.child.wait(PATIENCE_S) == 0, bench.child.stderr_tail()
     assert "MB, 0 pictures and 0 records lost" in bench.child.stderr_tail()
     pictures = [from_json(part.content, Picture, "picture") for part in stored(bench.path, picture_topic("front"))]
     assert [picture.sequence for picture in pictures] == list(range(5))
-    for picture, shown in zip(pictures, bench.shown, strict=True):
+    for picture, shown in zip(pictures, bench.sent, strict=True):
         np.testing.assert_array_equal(decode_picture(picture.data), shown)
     events = [from_json(part.content, RunEvent, EVENT) for part in stored(bench.path, EVENT)]
     expected = [(RunStage.EPISODE_BEGIN, ""), (RunStage.END, "arm parked")]
@@ -114,27 +114,27 @@ def test_pictures_are_lossless_and_written_before_the_end(bench: Bench) -> None:
     assert not any(isinstance(part, Truncated) for part in read_mcap(bench.path))
 
 
-def test_invalid_records_and_lost_pictures_are_counted(bench: Bench) -> None:
+def test_invalid_records_and_lost_frames_are_counted(bench: Bench) -> None:
     wait_for_start(bench)
     bench.control.send(b"nonsense")
     bench.control.send(bytes(100))
     bench.camera.send(FrameDescriptor(0, 999, 0, 0, 0).pack())  # overwritten long ago
-    bench.say(RunStage.END)
+    bench.send_event(RunStage.END)
     assert bench.child.wait(PATIENCE_S) == 0, bench.child.stderr_tail()
     assert "1 pictures and 2 records lost" in bench.child.stderr_tail()
     last = from_json(stored(bench.path, LOSSES)[-1].content, Losses, LOSSES)
     assert (last.pictures, last.records) == (1, 2)
 
 
-def test_a_killed_recorder_leaves_what_it_had(bench: Bench) -> None:
+def test_a_killed_recorder_leaves_what_it_has_written(bench: Bench) -> None:
     wait_for_start(bench)
-    while len(bench.shown) < 1000 and (not bench.partial.exists() or bench.partial.stat().st_size < 500_000):
-        bench.show()
+    while len(bench.sent) < 1000 and (not bench.partial.exists() or bench.partial.stat().st_size < 500_000):
+        bench.send_picture()
     os.kill(bench.child.pid, signal.SIGKILL)
     assert bench.child.wait(PATIENCE_S) == -signal.SIGKILL
     assert not bench.path.exists()
     kept = stored(bench.partial, picture_topic("front"))
-    assert 20 < len(kept) <= len(bench.shown)
+    assert 20 < len(kept) <= len(bench.sent)
     assert any(isinstance(part, Truncated) for part in read_mcap(bench.partial))
 
 
@@ -142,11 +142,11 @@ def test_a_full_recording_ends_with_its_reason(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "run.mcap", limit_bytes=1 << 20)
     try:
         wait_for_start(bench)
-        give_up_s = time.monotonic() + PATIENCE_S
-        while bench.child.exit_code is None and time.monotonic() < give_up_s:
+        deadline_s = time.monotonic() + PATIENCE_S
+        while bench.child.exit_code is None and time.monotonic() < deadline_s:
             with suppress(ChannelClosed):  # it may exit at any time
-                bench.show()
-            time.sleep(0.001)  # it keeps few of the pictures that arrive faster than it can write
+                bench.send_picture()
+            time.sleep(0.001)  # it drops most frames that arrive faster than it can write
         assert bench.child.exit_code == 1
         assert str(bench.child.failure()) == "it has reached its limit of 1 MB"
         assert len(stored(bench.path, picture_topic("front"))) > 50
@@ -156,7 +156,7 @@ def test_a_full_recording_ends_with_its_reason(tmp_path: Path) -> None:
 
 def test_a_vanished_file_ends_with_its_reason(bench: Bench) -> None:
     wait_for_start(bench)
-    bench.show()
+    bench.send_picture()
     bench.partial.unlink()
     assert bench.child.wait(PATIENCE_S) == 3
     assert "removed" in str(bench.child.failure())
@@ -173,7 +173,7 @@ def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
 
 def test_a_supervisor_that_is_gone_ends_the_recording(bench: Bench) -> None:
     wait_for_start(bench)
-    bench.show()
+    bench.send_picture()
     bench.supervisor.close()
     assert bench.child.wait(PATIENCE_S) == 0
     assert len(stored(bench.path, picture_topic("front"))) == 1

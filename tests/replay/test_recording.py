@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from tests.replay.conftest import LockStep
 
 CLASSES: dict[str, type] = {topic.name: topic.record for topic in TOPICS} | {picture_topic("front"): Picture}
-NO_FACTS = RunFacts(("front",), 16, 6, {}, {})
+EMPTY_FACTS = RunFacts(("front",), 16, 6, {}, {})
 
 
 def stored_messages(path: Path) -> list[StoredMessage]:
     return [stored for stored in read_mcap(path) if isinstance(stored, StoredMessage)]
 
 
-def test_every_message_is_what_its_schema_says(recorded: Path) -> None:
+def test_every_message_matches_its_schema(recorded: Path) -> None:
     seen = set()
     for stored in stored_messages(recorded):
         from_json(stored.content, CLASSES[stored.topic], stored.topic)
@@ -45,7 +45,7 @@ def test_every_message_is_what_its_schema_says(recorded: Path) -> None:
     assert seen == set(CLASSES)
 
 
-def test_schemas_hold_only_what_foxglove_plots() -> None:
+def test_schemas_contain_only_types_that_foxglove_plots() -> None:
     def check(schema: dict) -> None:
         assert schema["type"] in ("object", "array", "integer", "number", "boolean", "string")
         for part in schema.get("properties", {}).values():
@@ -82,10 +82,10 @@ def test_frames_have_their_capture_time(recorded: Path) -> None:
             assert stamp_ns == picture.capture_ns + offset_ns
 
 
-def test_numbers_that_are_not_finite_come_back() -> None:
+def test_numbers_that_are_not_finite_are_read_back() -> None:
     sample = JointSample(1, np.array([0.1, np.nan, np.inf, -np.inf, -0.0], np.float32))
     content = to_json(sample)
-    json.loads(content, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+    json.loads(content, parse_constant=lambda constant: pytest.fail(f"{constant} is not JSON"))
     back = from_json(content, JointSample, "/sample", n=5).joint_deg
     assert back.tobytes() == sample.joint_deg.tobytes()
 
@@ -93,8 +93,8 @@ def test_numbers_that_are_not_finite_come_back() -> None:
 def test_a_file_truncated_anywhere_yields_its_complete_chunks(recorded: Path, tmp_path: Path) -> None:
     content = recorded.read_bytes()
     whole = stored_messages(recorded)
-    random = np.random.default_rng(1)
-    places = [8, 9, 20, len(content) - 1, len(content) - 9, *random.integers(8, len(content), 40).tolist()]
+    rng = np.random.default_rng(1)
+    places = [8, 9, 20, len(content) - 1, len(content) - 9, *rng.integers(8, len(content), 40).tolist()]
     read = []
     for place in sorted(places):
         path = tmp_path / ("cut.mcap" + PARTIAL)
@@ -111,10 +111,10 @@ def test_a_file_truncated_anywhere_yields_its_complete_chunks(recorded: Path, tm
 
 @pytest.mark.parametrize("seed", range(40))
 def test_damaged_bytes_never_crash_a_reader(recorded: Path, tmp_path: Path, seed: int) -> None:
-    random = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     content = bytearray(recorded.read_bytes())
-    for place in random.integers(8, len(content), 1 + seed % 5).tolist():
-        content[place] = random.integers(256)
+    for place in rng.integers(8, len(content), 1 + seed % 5).tolist():
+        content[place] = rng.integers(256)
     path = tmp_path / "damaged.mcap"
     path.write_bytes(content)
     with suppress(InputError):  # the only thing that may be raised
@@ -123,13 +123,13 @@ def test_damaged_bytes_never_crash_a_reader(recorded: Path, tmp_path: Path, seed
 
 
 def test_a_file_that_is_not_a_recording_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "text.mcap").write_text("nothing of the kind")
-    for path, words in (
+    (tmp_path / "text.mcap").write_text("something else")
+    for path, message in (
         (tmp_path / "text.mcap", "is not a recording"),
         (tmp_path / "absent.mcap", "does not exist"),
         (tmp_path, "is not a recording"),
     ):
-        with pytest.raises(InputError, match=words):
+        with pytest.raises(InputError, match=message):
             open_run(path)
     (tmp_path / "text.mcap").unlink()
     with pytest.raises(InputError, match="contains no recordings"):
@@ -147,7 +147,7 @@ def test_a_recording_of_another_format_is_refused_with_its_version(tmp_path: Pat
 
 def test_a_recording_appears_under_its_name_when_it_is_complete(tmp_path: Path) -> None:
     path = free_path(tmp_path)
-    recording = Recording(path, 1 << 20, NO_FACTS)
+    recording = Recording(path, 1 << 20, EMPTY_FACTS)
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name + PARTIAL]
     assert free_path(tmp_path) != path
     recording.close()
@@ -155,14 +155,14 @@ def test_a_recording_appears_under_its_name_when_it_is_complete(tmp_path: Path) 
 
 
 def test_a_full_recording_stops_and_stays_readable(tmp_path: Path) -> None:
-    recording = Recording(tmp_path / "run.mcap", 1 << 20, NO_FACTS)
-    random = np.random.default_rng(0)
+    recording = Recording(tmp_path / "run.mcap", 1 << 20, EMPTY_FACTS)
+    rng = np.random.default_rng(0)
     sequence = 0
     while recording.size_bytes < 1 << 20:
         recording.check_room()
         sequence += 1
         frame = FrameDescriptor(0, sequence, sequence, sequence, sequence)
-        recording.add_picture("front", frame, random.bytes(20_000))
+        recording.add_picture("front", frame, rng.bytes(20_000))
     with closing(recording), pytest.raises(RecordingFull, match="limit of 1 MB"):
         recording.check_room()
     assert recording.size_bytes < (1 << 20) + (1 << 19)
@@ -170,7 +170,7 @@ def test_a_full_recording_stops_and_stays_readable(tmp_path: Path) -> None:
 
 
 def test_a_removed_file_is_noticed(tmp_path: Path) -> None:
-    recording = Recording(tmp_path / "run.mcap", 1 << 20, NO_FACTS)
+    recording = Recording(tmp_path / "run.mcap", 1 << 20, EMPTY_FACTS)
     recording.check_room()
     (tmp_path / ("run.mcap" + PARTIAL)).unlink()
     with pytest.raises(FileNotFoundError):
@@ -180,14 +180,14 @@ def test_a_removed_file_is_noticed(tmp_path: Path) -> None:
 
 
 def test_unknown_records_are_not_recorded(tmp_path: Path) -> None:
-    recording = Recording(tmp_path / "run.mcap", 1 << 20, NO_FACTS)
+    recording = Recording(tmp_path / "run.mcap", 1 << 20, EMPTY_FACTS)
     for record in (b"", b"\x01", bytes(64)):
         with pytest.raises(RecordError):
             recording.add_record(record)
     recording.close()
 
 
-def test_every_tick_and_every_chunk_is_there(lock_step: LockStep) -> None:
+def test_every_tick_and_every_chunk_is_recorded(lock_step: LockStep) -> None:
     run = lock_step
     run.play(1, 60)
     run.park()

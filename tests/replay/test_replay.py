@@ -30,7 +30,7 @@ def tampering(topic: str, number: int, change: Callable[[dict], None]) -> Change
     """Changes the message of a topic that has this number."""
     seen = 0
 
-    def pass_on(stored: StoredMessage) -> Iterator[bytes]:
+    def copy_or_change(stored: StoredMessage) -> Iterator[bytes]:
         nonlocal seen
         seen += stored.topic == topic
         content = json.loads(stored.content)
@@ -38,7 +38,7 @@ def tampering(topic: str, number: int, change: Callable[[dict], None]) -> Change
             change(content)
         yield json.dumps(content).encode()
 
-    return pass_on
+    return copy_or_change
 
 
 def commands(path: Path) -> Comparison:
@@ -49,7 +49,7 @@ def inferences(path: Path, engine: Path) -> Comparison:
     return replay_policy(open_run(path), open_engine(engine))
 
 
-def test_all_agrees_bit_for_bit(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_everything_agrees_bit_for_bit(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", str(recorded)]) == 0
     printed = capsys.readouterr().out
     ticks = sum(isinstance(stored, StoredMessage) and stored.topic == TICK for stored in read_mcap(recorded))
@@ -59,8 +59,8 @@ def test_all_agrees_bit_for_bit(recorded: Path, capsys: pytest.CaptureFixture[st
     assert chunks >= 4
 
 
-def test_a_run_with_an_unreliable_arm_agrees_too(recorded_moody: Path) -> None:
-    path = recorded_moody
+def test_a_run_with_an_unreliable_arm_agrees_too(recorded_unreliable: Path) -> None:
+    path = recorded_unreliable
     comparison = commands(path)
     assert comparison.same, comparison.first_difference
     answers = {
@@ -148,7 +148,7 @@ def test_one_changed_value_of_a_chunk_is_found(
     assert comparison.first_difference.startswith("chunk 2")
 
 
-def test_lost_ticks_are_reported_and_what_follows_is_not_compared(
+def test_lost_ticks_are_reported_and_later_ticks_are_not_compared(
     recorded: Path, tmp_path: Path, rewrite: Rewrite
 ) -> None:
     ticks = [
@@ -184,9 +184,7 @@ def test_a_lost_chunk_is_a_gap(recorded: Path, tmp_path: Path, rewrite: Rewrite)
     assert len(comparison.not_comparable) == 1
 
 
-def test_lost_pictures_are_not_a_difference(
-    recorded: Path, reach_engine: Path, tmp_path: Path, rewrite: Rewrite
-) -> None:
+def test_lost_frames_are_not_a_difference(recorded: Path, reach_engine: Path, tmp_path: Path, rewrite: Rewrite) -> None:
     path = rewrite(
         recorded,
         tmp_path / "blind.mcap",
@@ -211,13 +209,13 @@ def test_a_missing_engine_is_reported(recorded: Path, tmp_path: Path, capsys: py
     assert "pass --engine E, or --part commands" in capsys.readouterr().err
 
 
-def test_nonsense_in_a_message_is_one_line(
+def test_a_damaged_message_is_reported_in_one_line(
     recorded: Path, tmp_path: Path, rewrite: Rewrite, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def spoil(tick: dict) -> None:
+    def damage(tick: dict) -> None:
         tick["readings"] = [{"sequence": "many"}]
 
-    path = rewrite(recorded, tmp_path / "tampered.mcap", tampering(TICK, 50, spoil))
+    path = rewrite(recorded, tmp_path / "tampered.mcap", tampering(TICK, 50, damage))
     assert main(["replay", str(path), "--part", "commands"]) == 2
     assert capsys.readouterr().err.startswith("error: a message of /control/tick is damaged")
 

@@ -1,7 +1,7 @@
-"""Our uses of TensorRT, checked against the real bindings: `python api_use.py [--misspell] FILE...`.
+"""Our use of TensorRT, checked against the real bindings: `python api_use.py [--misspell] FILE...`.
 
 Run with the bindings on the path. Reads the sources with `ast` and follows the library's objects through them: a name
-leads to a class, a call to what the binding's own docstring says that it returns, an argument to the parameter of our
+leads to a class, a call to the return type in the binding's docstring, an argument to the parameter of our
 function. Reports as JSON what is used, and every use that this version of the library would refuse. With --misspell,
 each attribute is misspelt in turn, and the report lists those that were not noticed.
 """
@@ -27,7 +27,7 @@ FROM_FUNCTIONS = ("getattr", "hasattr", "setattr")
 
 @dataclass(frozen=True)
 class Known:
-    """What an expression is: the module, one of its classes, an object of one, a method; or a class of our own."""
+    """The kind of an expression: the module, one of its classes, an object of one, a method, or a class of our own."""
 
     kind: str  # module, class, object, method, own
     value: object
@@ -49,7 +49,9 @@ class Library:
         name = next(name for name in MODULES if importlib.util.find_spec(name))
         self.module = importlib.import_module(name)
         self.classes = {name: value for name, value in vars(self.module).items() if inspect.isclass(value)}
-        self.words = {word for cls in self.classes.values() for word in dir(cls) if "_" in word.strip("_")}
+        self.names_with_underscore = {
+            name for cls in self.classes.values() for name in dir(cls) if "_" in name.strip("_")
+        }
 
     def returned(self, signature: str | None) -> Known | None:
         """What a docstring's `-> tensorrt_bindings.tensorrt.ICudaEngine` is; None for plain Python values."""
@@ -66,7 +68,7 @@ class Checker(ast.NodeVisitor):
         nodes = list(ast.walk(tree))
         self.functions = {node.name: node for node in nodes if isinstance(node, ast.FunctionDef)}
         self.own = {node.name: node for node in nodes if isinstance(node, ast.ClassDef)}
-        self.own_words = {node.attr for node in nodes if isinstance(node, ast.Attribute) and _is_self(node.value)}
+        self.own_names = {node.attr for node in nodes if isinstance(node, ast.Attribute) and _is_self(node.value)}
         self.parameters: dict[tuple[str, str], Known] = {}
         self.returns: dict[str, Known] = {}
         self.fields: dict[tuple[str, str], Known] = {}
@@ -234,15 +236,15 @@ class Checker(ast.NodeVisitor):
         return None
 
     def feature_test(self, node: ast.Call) -> None:
-        receiver, word = self.kind(node.args[0]), node.args[1]
-        if receiver and receiver.kind != "own" and isinstance(word, ast.Constant) and isinstance(word.value, str):
+        receiver, tested = self.kind(node.args[0]), node.args[1]
+        if receiver and receiver.kind != "own" and isinstance(tested, ast.Constant) and isinstance(tested.value, str):
             owner = _name(receiver.value)
-            if not self.is_optional(owner, word.value):
-                self.problem(node, f"{owner}.{word.value} is tested for, and OPTIONAL does not name it")
+            if not self.is_optional(owner, tested.value):
+                self.problem(node, f"{owner}.{tested.value} is tested for, but is not in OPTIONAL")
 
     def pass_arguments(self, node: ast.Call, function: ast.FunctionDef) -> None:
         names = [argument.arg for argument in function.args.args if argument.arg not in ("self", "cls")]
-        given = dict(zip(names, node.args, strict=False)) | {word.arg: word.value for word in node.keywords if word.arg}
+        given = dict(zip(names, node.args, strict=False)) | {item.arg: item.value for item in node.keywords if item.arg}
         for name, value in given.items():
             if known := self.kind(value):
                 self.parameters[function.name, name] = known
@@ -263,9 +265,13 @@ class Checker(ast.NodeVisitor):
         return None
 
     def unknown(self, node: ast.Attribute) -> None:
-        """A name of the library on an object of unknown type would not be checked."""
-        if node.attr in self.library.words and node.attr not in self.own_words and node.attr not in self.functions:
-            self.problem(node, f"cannot tell what '{ast.unparse(node.value)}' of '.{node.attr}' is")
+        """Report a name of the library on an object of unknown type, which could not be checked."""
+        if (
+            node.attr in self.library.names_with_underscore
+            and node.attr not in self.own_names
+            and node.attr not in self.functions
+        ):
+            self.problem(node, f"cannot determine what '{ast.unparse(node.value)}' of '.{node.attr}' is")
 
     def is_optional(self, owner: str, name: str) -> bool:
         return name in self.optional.get("tensorrt" if owner in MODULES else owner, ())
@@ -308,13 +314,13 @@ def unnoticed_misspellings(library: Library, source: str) -> list[str]:
     for use, places in Checker(library, ast.parse(source)).run().used.items():
         for place in places:
             tree = ast.parse(source)
-            word = use.rpartition(".")[2]
+            name = use.rpartition(".")[2]
             for node in ast.walk(tree):
                 if (getattr(node, "lineno", 0), getattr(node, "col_offset", 0)) != place:
                     continue
-                if isinstance(node, ast.Attribute) and node.attr == word:
+                if isinstance(node, ast.Attribute) and node.attr == name:
                     node.attr += "_misspelt"
-                elif isinstance(node, ast.FunctionDef) and node.name == word:
+                elif isinstance(node, ast.FunctionDef) and node.name == name:
                     node.name += "_misspelt"
             if not any("_misspelt" in problem for problem in Checker(library, tree).run().problems):
                 unnoticed.append(f"{use} at line {place[0]}")
@@ -323,7 +329,7 @@ def unnoticed_misspellings(library: Library, source: str) -> list[str]:
 
 def main() -> None:
     library = Library()
-    files = [Path(word) for word in sys.argv[1:] if not word.startswith("--")]
+    files = [Path(argument) for argument in sys.argv[1:] if not argument.startswith("--")]
     result: dict[str, object] = {"version": library.module.__version__}
     for path in files:
         source = path.read_text(encoding="utf-8")

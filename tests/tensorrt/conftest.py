@@ -26,7 +26,7 @@ Package = Callable[[str, str], Path]
 
 @pytest.fixture(scope="session")
 def package() -> Package:
-    """Where a registry package of this version lies, unpacked."""
+    """The folder of an unpacked registry package of this version."""
     if platform.machine() != "x86_64":
         pytest.skip("these packages are for x86_64")
 
@@ -75,7 +75,7 @@ def stub_cuda(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def stand_in_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The libcuda.so.1 whose device is the host."""
+    """A libcuda.so.1 whose device is the host."""
     library = tmp_path_factory.mktemp("driver") / "libcuda.so.1"
     _compile(ROOT / "tests/rigs/stub_libcuda.c", library)
     return library
@@ -83,7 +83,7 @@ def stand_in_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def _filling_cache() -> Iterator[None]:
-    """Only one of the workers of a test run downloads and unpacks."""
+    """Lets only one worker of a test run download and unpack at a time."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -110,24 +110,24 @@ def _wheel(name: str, version: str) -> Path:
     found = [path for pattern in patterns for path in wheels.glob(pattern)]
     if not found:
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "download"]
-        words = ["--no-deps", "--only-binary=:all:", "--dest", str(wheels), f"{name}=={version}"]
-        done = subprocess.run([*pip, *words], capture_output=True, text=True, check=False)
+        options = ["--no-deps", "--only-binary=:all:", "--dest", str(wheels), f"{name}=={version}"]
+        done = subprocess.run([*pip, *options], capture_output=True, text=True, check=False)
         found = [path for pattern in patterns for path in wheels.glob(pattern)]
         if done.returncode != 0 or not found:
-            _lacking(f"{name} {version} is not in {wheels} and cannot be fetched: {done.stderr.strip()[-300:]}")
+            _skip_or_fail(f"{name} {version} is not in {wheels} and cannot be fetched: {done.stderr.strip()[-300:]}")
     return found[0]
 
 
 def _compile(source: Path, library: Path) -> None:
     compiler = shutil.which("cc")
     if compiler is None:
-        _lacking("no C compiler for the stub libraries")
+        _skip_or_fail("no C compiler for the stub libraries")
         return
     command = [compiler, "-shared", "-fPIC", f"-Wl,-soname,{library.name}", "-o", str(library), str(source)]
     subprocess.run(command, check=True, capture_output=True)
 
 
-def _lacking(reason: str) -> None:
+def _skip_or_fail(reason: str) -> None:
     """Skips here, but fails in continuous integration, where these tests must not go missing."""
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
@@ -136,11 +136,11 @@ def _lacking(reason: str) -> None:
 
 @pytest.fixture(scope="session")
 def sefa_edge() -> Command:
-    """Runs `sefa-edge WORDS` to its end, with more on the paths of Python and of the loader."""
+    """Runs `sefa-edge ARGUMENTS` to its end, with additions to the paths of Python and of the loader."""
 
-    def run(*words: str | Path, python: tuple[Path, ...] = (), libraries: tuple[Path, ...] = ()):
+    def run(*arguments: str | Path, python: tuple[Path, ...] = (), libraries: tuple[Path, ...] = ()):
         environment = environment_with(python, libraries)
-        command = [sys.executable, "-m", "sefa_edge", *map(str, words)]
+        command = [sys.executable, "-m", "sefa_edge", *map(str, arguments)]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
     return run

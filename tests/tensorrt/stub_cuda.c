@@ -1,11 +1,11 @@
-/* libcuda.so.1 of an Orin, as far as profiles/gpu.py asks it. STUB_CUDA=no-device: cuInit fails as without a GPU;
+/* libcuda.so.1 of an Orin, with only the functions that profiles/gpu.py calls. STUB_CUDA=no-device: cuInit fails as without a GPU;
  * STUB_CUDA=hidden: there are no devices, as with an empty CUDA_VISIBLE_DEVICES. */
 #include <stdlib.h>
 #include <string.h>
 
 enum { SUCCESS = 0, INVALID_VALUE = 1, NO_DEVICE = 100 };
 
-static int is(const char *word) { const char *set = getenv("STUB_CUDA"); return set && strcmp(set, word) == 0; }
+static int is(const char *value) { const char *set = getenv("STUB_CUDA"); return set && strcmp(set, value) == 0; }
 
 int cuInit(unsigned flags) { return is("no-device") ? NO_DEVICE : SUCCESS; }
 int cuDriverGetVersion(int *version) { *version = 12060; return SUCCESS; }

@@ -1,4 +1,4 @@
-/* What the Python bindings of TensorRT need to find when they are imported, and nothing more: every factory returns
+/* Only the symbols that the Python bindings of TensorRT need when they are imported: every factory returns
  * NULL, as the real ones do on a machine without a driver. The same source is libnvinfer.so.N, libnvinfer_plugin.so.N,
  * libnvonnxparser.so.N and, for 8.6, libnvparsers.so.8. */
 #define RETURNS_NULL(function) void *function(void) { return 0; }

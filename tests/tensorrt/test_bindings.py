@@ -41,7 +41,7 @@ BREAKS = [
     ("parser.num_errors", "parser.num_error", "has no 'num_error'"),
     ("def step_complete(", "def step_completed(", "has no 'step_completed'"),
     ('"FP16", ', "", "BuilderFlag has no 'FP16'"),
-    ("network = builder.create_network(", "network = unknowable().create_network(", "cannot tell what"),
+    ("network = builder.create_network(", "network = unknown().create_network(", "cannot determine what"),
 ]
 """Deliberate mistakes in the builder, and the expected messages with TensorRT 11.4."""
 
@@ -61,11 +61,11 @@ def check(
     """Runs the checker on sources with the bindings of one version."""
 
     @cache
-    def run(version: str, *words: Path | str) -> Report:
+    def run(version: str, *arguments: Path | str) -> Report:
         bindings = package(VERSIONS[version], version)
         stubs = stub_libraries(int(version.split(".")[0]))
         done = subprocess.run(
-            [sys.executable, "-W", "ignore", str(CHECKER), *map(str, words)],
+            [sys.executable, "-W", "ignore", str(CHECKER), *map(str, arguments)],
             env=with_paths((bindings,), (stubs,)), capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -109,23 +109,23 @@ def test_optional_features_are_in_some_versions_and_not_in_others(
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
-def test_no_misspelling_goes_unnoticed(check: Check, source: Path) -> None:
+def test_every_misspelling_is_noticed(check: Check, source: Path) -> None:
     report = check("10.3.0", source, "--misspell")
     assert report[source.name]["unnoticed"] == []
 
 
-@pytest.mark.parametrize(("right", "wrong", "complaint"), BREAKS, ids=lambda words: words[:40])
-def test_mistakes_are_found(check: Check, tmp_path: Path, right: str, wrong: str, complaint: str) -> None:
+@pytest.mark.parametrize(("right", "wrong", "message"), BREAKS, ids=lambda text: text[:40])
+def test_mistakes_are_found(check: Check, tmp_path: Path, right: str, wrong: str, message: str) -> None:
     source = SOURCES[0].read_text(encoding="utf-8")
     assert right in source
     broken = tmp_path / "broken.py"
     broken.write_text(source.replace(right, wrong), encoding="utf-8")
     problems = check("11.4.0.106", broken)["broken.py"]["problems"]
-    assert any(complaint in problem for problem in problems), problems
+    assert any(message in problem for problem in problems), problems
 
 
 @pytest.mark.parametrize("version", available)
-def test_what_a_version_can_do_is_found_without_asking_its_number(
+def test_the_features_of_a_version_are_found_without_its_number(
     package: Callable[[str, str], Path],
     stub_libraries: Callable[[int], Path],
     with_paths: Callable[..., dict[str, str]],
@@ -160,7 +160,7 @@ def test_the_command_runs_up_to_the_missing_gpu(
     tmp_path: Path,
     version: str,
 ) -> None:
-    """The whole command with real bindings: the driver is a stub, so TensorRT must fail, with one line."""
+    """The whole command with real bindings: the driver is a stub, so TensorRT must fail with a one-line error."""
     done = sefa_edge(
         "build", reach_engine.parent, "-o", tmp_path / "model.plan",
         python=(package(VERSIONS[version], version),),

@@ -21,7 +21,7 @@ print(json.dumps([dataclasses.asdict(search.gpu) if search.gpu else None, search
 
 
 @pytest.fixture
-def ask(stub_cuda: Path, with_paths: Callable[..., dict[str, str]]) -> Callable[[str], list[object]]:
+def search(stub_cuda: Path, with_paths: Callable[..., dict[str, str]]) -> Callable[[str], list[object]]:
     def run(behaviour: str) -> list[object]:
         environment = {**with_paths((), (stub_cuda,)), "STUB_CUDA": behaviour}
         done = subprocess.run(
@@ -32,7 +32,7 @@ def ask(stub_cuda: Path, with_paths: Callable[..., dict[str, str]]) -> Callable[
     return run
 
 
-def test_orin(ask: Callable[[str], list[object]]) -> None:
+def test_orin(search: Callable[[str], list[object]]) -> None:
     expected = {
         "name": "Orin",
         "compute_capability": "8.7",
@@ -40,26 +40,26 @@ def test_orin(ask: Callable[[str], list[object]]) -> None:
         "cuda_version": "12.6",
         "memory_mib": 7620,
     }
-    assert ask("") == [expected, ""]
+    assert search("") == [expected, ""]
 
 
-def test_driver_without_device(ask: Callable[[str], list[object]]) -> None:
-    gpu, reason = ask("no-device")
+def test_a_driver_without_device_is_reported(search: Callable[[str], list[object]]) -> None:
+    gpu, reason = search("no-device")
     assert gpu is None
     assert reason == "the NVIDIA driver refuses cuInit: no CUDA-capable device is detected (error 100)"
 
 
-def test_all_devices_hidden(ask: Callable[[str], list[object]]) -> None:
-    assert ask("hidden") == [None, "the NVIDIA driver lists no device"]
+def test_hidden_devices_are_reported(search: Callable[[str], list[object]]) -> None:
+    assert search("hidden") == [None, "the NVIDIA driver lists no device"]
 
 
-def test_no_driver() -> None:
-    search = search_gpu("libcuda-of-nobody.so.1")
+def test_a_missing_driver_is_reported() -> None:
+    search = search_gpu("libcuda-missing.so.1")
     assert search.gpu is None
-    assert search.reason == "the NVIDIA driver is not installed (libcuda-of-nobody.so.1 cannot be loaded)"
+    assert search.reason == "the NVIDIA driver is not installed (libcuda-missing.so.1 cannot be loaded)"
 
 
-def test_a_library_that_is_not_a_driver() -> None:
+def test_a_library_that_is_not_a_driver_is_reported() -> None:
     search = search_gpu("libc.so.6")
     assert search.gpu is None
     assert "libc.so.6 is not a CUDA driver" in search.reason

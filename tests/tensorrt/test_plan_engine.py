@@ -72,7 +72,7 @@ try:
     except SefaError as error:
         printed["wrong_input"] = str(error)
     engine.close()
-    printed["after_close"] = float(answers[0].sum())  # still the caller's to read
+    printed["after_close"] = float(answers[0].sum())  # the caller can still read it
 except SefaError as error:
     printed |= {"error": type(error).__name__ + ": " + str(error), "hint": error.hint}
 print(json.dumps({**printed, "live": stub.stub_live(None)}))
@@ -104,14 +104,14 @@ def run(stand_in_driver: Path, make_reach_engine: Callable[[Path], Path], tmp_pa
 
 @pytest.mark.parametrize("integrated", ["1", ""], ids=["integrated", "discrete"])
 @pytest.mark.parametrize("launch", ["graph", "enqueue"])
-def test_every_call_answers_its_own_noise(run: Run, launch: str, integrated: str) -> None:
+def test_every_call_returns_the_result_for_its_own_noise(run: Run, launch: str, integrated: str) -> None:
     printed = run(launch, **({"STUB_CUDA_INTEGRATED": integrated} if integrated else {}))
     assert printed["error"] == ""
     assert printed["largest"] == 0
     assert printed["same_array"]
     assert (printed["launched"], printed["enqueued"]) == ((4, 0) if launch == "graph" else (0, 4))
     assert "joints: got float64" in printed["wrong_input"]
-    assert printed["live"] == 0  # nothing of the driver is left after close
+    assert printed["live"] == 0  # no driver object is left after close
     assert printed["notes"] == ""
 
 
@@ -139,7 +139,7 @@ def test_library_errors_are_reported_and_everything_is_released(run: Run, fails:
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         (
             {"chunk": ("OUTPUT", "HALF", [16, 6])},
@@ -149,8 +149,8 @@ def test_library_errors_are_reported_and_everything_is_released(run: Run, fails:
         ({"extra": ("INPUT", "FLOAT", [1])}, "has tensors ['chunk', 'extra', 'image_front', 'joints', 'noise']"),
     ],
 )
-def test_a_plan_of_other_tensors_is_refused(run: Run, change: dict, words: str) -> None:
+def test_a_plan_with_other_tensors_is_refused(run: Run, change: dict, message: str) -> None:
     printed = run(tensors=TENSORS | change)
-    assert words in printed["error"]
+    assert message in printed["error"]
     assert "build it again" in printed["hint"]
     assert printed["live"] == 0

@@ -1,4 +1,4 @@
-"""`sefa-edge build` for real: TensorRT-RTX parses, type-checks and compiles ahead of time, which needs no GPU."""
+"""`sefa-edge build` with the real TensorRT-RTX, which parses, type-checks and compiles ahead of time without a GPU."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def write_flavour(reach_engine: Path) -> WriteFlavour:
 
 
 def _model(card: PolicyCard, kind: str) -> onnx.ModelProto:
-    """chunk = joints + 0 * noise + 0 * mean(conv(pictures)): small, and every tensor of the kind's types."""
+    """chunk = joints + 0 * noise + 0 * mean(conv(pictures)): small, and all tensors have the types of this kind."""
     _, _, opset, high, zero_type, zero_point = KINDS[kind]
     kept = helper.np_dtype_to_tensor_dtype(np.dtype(high))
     constants = {
@@ -127,8 +127,8 @@ def _model(card: PolicyCard, kind: str) -> onnx.ModelProto:
 def build(sefa_edge: SefaEdge, rtx: Path) -> SefaEdge:
     """Runs `sefa-edge build … --backend tensorrt-rtx`."""
 
-    def run(*words: str | Path) -> Completed:
-        return sefa_edge("build", *words, "--backend", "tensorrt-rtx", python=(rtx,))
+    def run(*arguments: str | Path) -> Completed:
+        return sefa_edge("build", *arguments, "--backend", "tensorrt-rtx", python=(rtx,))
 
     return run
 
@@ -210,7 +210,7 @@ def test_files_that_would_be_computed_incorrectly_are_refused(
 @pytest.mark.parametrize(
     ("kind", "reason"), [("uint8", "UINT8 zero_point"), ("shifted", "Non-zero zero point is not supported")]
 )
-def test_the_library_itself_decides(
+def test_the_library_refuses_what_the_rules_accept(
     rtx: Path,
     with_paths: Callable[..., dict[str, str]],
     write_flavour: WriteFlavour,
@@ -218,7 +218,7 @@ def test_the_library_itself_decides(
     kind: str,
     reason: str,
 ) -> None:
-    """The child refuses even what the rules accept, also where the parser only warns (uint8)."""
+    """The child refuses it even where the parser only warns (uint8)."""
     engine = write_flavour(tmp_path / "model.onnx", kind)
     program = f"""
 from pathlib import Path
@@ -254,7 +254,7 @@ def test_truncated_model_is_refused(build: SefaEdge, write_flavour: WriteFlavour
 
 
 @pytest.mark.parametrize(
-    ("words", "reason"),
+    ("arguments", "reason"),
     [
         (["-o", "OUT/model.engine"], "does not end in .plan"),
         (["-o", "OUT/nowhere/model.plan"], "does not exist"),
@@ -264,10 +264,10 @@ def test_truncated_model_is_refused(build: SefaEdge, write_flavour: WriteFlavour
         (["-o", "OUT/model.plan", "--workspace-mib", "0"], "--workspace-mib: expected a size"),
     ],
 )
-def test_wrong_use_is_refused(
-    build: SefaEdge, reach_engine: Path, tmp_path: Path, words: list[str], reason: str
+def test_wrong_arguments_are_refused(
+    build: SefaEdge, reach_engine: Path, tmp_path: Path, arguments: list[str], reason: str
 ) -> None:
-    done = build(reach_engine, *(word.replace("OUT", str(tmp_path)) for word in words))
+    done = build(reach_engine, *(argument.replace("OUT", str(tmp_path)) for argument in arguments))
     _refused(done, 2, reason, tmp_path)
 
 
@@ -281,20 +281,20 @@ def test_a_machine_without_the_library_says_what_to_install(
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV"])
-def test_a_crash_of_the_child_is_one_line(
+def test_a_crash_of_the_child_is_reported_in_one_line(
     start: Callable[[Path], subprocess.Popen[str]], lift: Path, tmp_path: Path, name: str
 ) -> None:
     command = start(lift)
     child = _building_child(command)
     os.kill(child, signal.Signals[name])
     os.kill(child, signal.SIGCONT)
-    _, said = command.communicate(timeout=60)
+    _, errors = command.communicate(timeout=60)
     assert command.returncode == 1
     log = tmp_path / "model.plan.log"
-    assert [line for line in said.splitlines() if line.startswith("error: ")] == [
+    assert [line for line in errors.splitlines() if line.startswith("error: ")] == [
         f"error: the build process was ended by {name}; its log is {log}"
     ]
-    assert "Traceback" not in said
+    assert "Traceback" not in errors
     assert log.exists()
     assert _plans(tmp_path) == []
 
@@ -305,9 +305,9 @@ def test_ctrl_c_leaves_no_partial_plan_and_no_child(
     command = start(lift)
     child = _building_child(command)
     command.send_signal(signal.SIGINT)
-    _, said = command.communicate(timeout=60)
+    _, errors = command.communicate(timeout=60)
     assert command.returncode == 130
-    assert "Traceback" not in said
+    assert "Traceback" not in errors
     _wait_for_end(child)
     assert _plans(tmp_path) == []
 
@@ -332,7 +332,7 @@ def test_an_older_plan_survives_a_failed_build(build: SefaEdge, write_flavour: W
     load_card(plan)
 
 
-def test_choosing_the_fastest_keeps_nothing_that_it_could_not_compare(
+def test_choosing_the_fastest_keeps_no_plan_that_could_not_be_compared(
     build: SefaEdge, write_flavour: WriteFlavour, tmp_path: Path
 ) -> None:
     """Without a GPU every flavour builds and none can be timed: no plan, a reason, and no folder of candidates."""
@@ -366,7 +366,7 @@ def _plans(folder: Path) -> list[str]:
 
 
 def _wait_for_end(child: int) -> None:
-    """Wakes a stopped child, if it is still there, and waits until it has ended by itself."""
+    """Wakes a stopped child, if it still exists, and waits until it has exited."""
     status = Path(f"/proc/{child}/stat")
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         os.kill(child, signal.SIGCONT)
@@ -382,9 +382,9 @@ def start(
     started: list[subprocess.Popen[str]] = []
 
     def run(engine: Path) -> subprocess.Popen[str]:
-        words = ["build", engine, "-o", tmp_path / "model.plan", "--backend", "tensorrt-rtx"]
+        arguments = ["build", engine, "-o", tmp_path / "model.plan", "--backend", "tensorrt-rtx"]
         command = subprocess.Popen(
-            [sys.executable, "-m", "sefa_edge", *map(str, words)],
+            [sys.executable, "-m", "sefa_edge", *map(str, arguments)],
             env=with_paths((rtx,), ()),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -22,14 +22,14 @@ FEWEST_AGREED = 300
 PARSE_ALL = """
 import json, sys
 import tensorrt_rtx_bindings as trt
-class Quiet(trt.ILogger):
+class SilentLogger(trt.ILogger):
     def __init__(self): trt.ILogger.__init__(self)
     def log(self, severity, message): pass
-quiet = Quiet()
-builder = trt.Builder(quiet)
+logger = SilentLogger()
+builder = trt.Builder(logger)
 for path in sys.stdin.read().split():
     network = builder.create_network(0)
-    parser = trt.OnnxParser(network, quiet)
+    parser = trt.OnnxParser(network, logger)
     parsed = parser.parse(open(path, "rb").read())
     print(json.dumps([path, parsed, "" if parsed else parser.get_error(0).desc()]), flush=True)
 """
@@ -58,7 +58,7 @@ def node_models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
     folder, written = tmp_path_factory.mktemp("nodes"), []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of numpy, in the examples' own arithmetic
+        warnings.simplefilter("ignore")  # from numpy, in the arithmetic of the examples
         for case in collect_testcases(None):
             if case.model is not None:
                 written.append(folder / f"{case.name}.onnx")
@@ -66,7 +66,7 @@ def node_models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return written
 
 
-def is_let_through(path: Path) -> bool:
+def is_accepted(path: Path) -> bool:
     try:
         return not broken_rules(read_onnx(path.read_bytes()), TENSORRT_RTX)
     except OnnxFormatError:
@@ -76,14 +76,14 @@ def is_let_through(path: Path) -> bool:
 def test_files_that_the_list_accepts_are_parsed(
     parse: Callable[[list[Path]], dict[Path, str]], node_models: list[Path]
 ) -> None:
-    chosen = [path for path in node_models if is_let_through(path)]
+    chosen = [path for path in node_models if is_accepted(path)]
     refused = {path.stem: reason for path, reason in parse(chosen).items() if reason}
     assert refused == {}
     assert len(chosen) >= FEWEST_AGREED
 
 
-@pytest.mark.skipif(not NO_IMPORTER.is_dir(), reason="the files of operators without an importer are not here")
+@pytest.mark.skipif(not NO_IMPORTER.is_dir(), reason="the files of operators without an importer are missing")
 def test_operators_without_an_importer_are_refused_by_both(parse: Callable[[list[Path]], dict[Path, str]]) -> None:
     files = sorted(NO_IMPORTER.glob("*.onnx"))
-    assert not any(map(is_let_through, files))
+    assert not any(map(is_accepted, files))
     assert all(parse(files).values())

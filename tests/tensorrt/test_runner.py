@@ -1,6 +1,6 @@
-"""The runner with the real TensorRT-RTX on a stand-in driver: errors of NVIDIA's library are reported, and released.
+"""The runner with the real TensorRT-RTX on a stand-in driver: errors of NVIDIA's library are reported, memory released.
 
-The library needs more of a driver than the stand-in has and reports that; more is not possible without a GPU.
+The library needs more driver functions than the stand-in has and reports that; no more is possible without a GPU.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ def plan(
     options = ("--backend", "tensorrt-rtx", "--compute-capability", "SM86")
     done = sefa_edge("build", make_reach_engine(tmp_path), "-o", built, *options, python=(rtx,))
     assert done.returncode == 0, done.stderr
-    card = load_card(built)  # of the stand-in's GPU, for which TensorRT-RTX cannot build, so that it is called at all
+    card = load_card(
+        built
+    )  # changed to the stand-in's GPU, which TensorRT-RTX cannot build for, so that the plan is opened
     assert card.plan is not None
     save_card(card.model_copy(update={"plan": card.plan.model_copy(update={"gpu_name": "SM87"})}), built)
     return built

@@ -1,4 +1,4 @@
-"""Runs in the emulated machine of run.sh, on three devices of the kernel's `vivid`: the third is multi-planar.
+"""Runs in the emulated machine of run.sh, on three devices of the kernel's `vivid`, of which the third is multi-planar.
 
 Prints one line per check with its measurement, and exits with 1 if one failed. Timeouts are long, since the machine
 is emulated; the driver's answers and the order of events are checked.
@@ -79,8 +79,8 @@ def unplug() -> None:
         link.unlink()
 
 
-def camera_request(word: str) -> CameraRequest:
-    return CameraRequest("front", parse_address(word), RATE_HZ, 96, 96)
+def camera_request(address: str) -> CameraRequest:
+    return CameraRequest("front", parse_address(address), RATE_HZ, 96, 96)
 
 
 def profile(name: str, size: tuple[int, int] = (320, 180), more: str = "") -> str:
@@ -90,8 +90,8 @@ def profile(name: str, size: tuple[int, int] = (320, 180), more: str = "") -> st
 
 
 @contextlib.contextmanager
-def camera(word: str) -> Iterator[V4l2Camera]:
-    source = V4l2Camera(camera_request(word))
+def camera(address: str) -> Iterator[V4l2Camera]:
+    source = V4l2Camera(camera_request(address))
     source.open()
     try:
         yield source
@@ -107,17 +107,17 @@ def frames(source: V4l2Camera, count: int) -> list[Frame]:
             found.append(frame)
         if len(found) == count:
             return found
-    raise AssertionError(f"only {len(found)} of {count} pictures came")
+    raise AssertionError(f"only {len(found)} of {count} frames arrived")
 
 
-def refusal(word: str, kind: type[SefaError]) -> str:
+def refusal(address: str, kind: type[SefaError]) -> str:
     """The error message of opening."""
     try:
-        with camera(word):
+        with camera(address):
             pass
     except kind as error:
         return f"{error} | {error.hint}"
-    raise AssertionError(f"{word} was not refused")
+    raise AssertionError(f"{address} was not refused")
 
 
 def control_named(device: Device, name: str) -> int:
@@ -129,8 +129,8 @@ def control_named(device: Device, name: str) -> int:
 
 def finds_devices() -> str:
     """By path, index, name and part of a name; ambiguous and missing names list the candidates."""
-    for word in ("/dev/video0", "v4l2:0", "v4l2:by-id/usb-Vivid_Camera_000-video-index0", "v4l2:Camera_000"):
-        found = negotiate(camera_request(word))
+    for address in ("/dev/video0", "v4l2:0", "v4l2:by-id/usb-Vivid_Camera_000-video-index0", "v4l2:Camera_000"):
+        found = negotiate(camera_request(address))
         found.device.close()
         assert found.device.driver == "vivid"
         assert os.path.realpath(found.device.path) == "/dev/video0"
@@ -139,7 +139,7 @@ def finds_devices() -> str:
     return refusal("v4l2:Vivid", MissingError)
 
 
-def refuses_what_is_no_camera() -> str:
+def refuses_other_devices() -> str:
     assert "is not a V4L2 device" in refusal("/dev/null", InputError)
     assert "does not exist" in refusal("/dev/video9", MissingError)
     output = refusal("/dev/video2", InputError)
@@ -163,7 +163,7 @@ def chooses_without_profile() -> str:
     return f"{found.mode}; output: {found.note}"
 
 
-def obeys_a_profile() -> str:
+def uses_a_profile() -> str:
     found = negotiate(camera_request(f"/dev/video1@{profile('small')}"))
     found.device.close()
     assert (found.mode.width, found.mode.height) == (320, 180)
@@ -205,9 +205,9 @@ def two_at_once() -> str:
     return f"skew median {np.median(skew_ms):.0f} ms"
 
 
-def formats_show_the_same_picture() -> str:
+def formats_give_the_same_image() -> str:
     """The same colour bars as YUYV and as UYVY; vivid's 100 % bars start with white, yellow, cyan, green."""
-    pictures = {}
+    images = {}
     for fourcc in ("YUYV", "UYVY"):
         device = Device("/dev/video0")
         device.write_control(control_named(device, "OSD Text Mode"), 2)
@@ -217,9 +217,9 @@ def formats_show_the_same_picture() -> str:
         filled = device.take()
         assert filled is not None
         layout = PictureLayout(given.fourcc, given.height, given.width, device.stride)
-        pictures[fourcc] = rgb_of(filled.content, layout)
+        images[fourcc] = rgb_of(filled.content, layout)
         device.close()
-    yuyv, uyvy = pictures["YUYV"], pictures["UYVY"]
+    yuyv, uyvy = images["YUYV"], images["UYVY"]
     assert yuyv is not None
     assert uyvy is not None
     np.testing.assert_array_equal(yuyv, uyvy)
@@ -229,7 +229,7 @@ def formats_show_the_same_picture() -> str:
     return f"bars {bars}"
 
 
-def gives_the_newest() -> str:
+def returns_the_newest() -> str:
     """After a pause in which the driver ran out of buffers, no old frame is returned."""
     ages_ms: list[float] = []
     with camera("/dev/video0@" + profile("small")) as source:
@@ -278,7 +278,7 @@ def refuses_controls() -> str:
     return f"{lacks}; {far}"
 
 
-def skips_damaged_pictures() -> str:
+def skips_damaged_frames() -> str:
     """vivid marks the next buffer as damaged on request; that one is never returned."""
     with camera(f"/dev/video0@{profile('small')}") as source:
         before = frames(source, 2)[-1]
@@ -287,11 +287,11 @@ def skips_damaged_pictures() -> str:
         device.close()
         after = frames(source, 6)
     gaps_ms = np.diff([frame.capture_ns for frame in (before, *after)]) / 1e6
-    assert gaps_ms.max() > 1.5 * 1000 / RATE_HZ, f"no picture is missing: {gaps_ms}"
+    assert gaps_ms.max() > 1.5 * 1000 / RATE_HZ, f"no frame is missing: {gaps_ms}"
     return f"gaps of {gaps_ms.min():.0f} to {gaps_ms.max():.0f} ms"
 
 
-def says_where_stamps_come_from() -> str:
+def reports_the_source_of_stamps() -> str:
     """Start of exposure or end of frame, as the driver flags it."""
     device = Device("/dev/video0")
     source_control = control_named(device, "Timestamp Source")
@@ -338,16 +338,16 @@ def loss(source: V4l2Camera) -> CameraLost:
             source.read()
         except CameraLost as error:
             return error
-    raise AssertionError("the camera is gone and nobody noticed")
+    raise AssertionError("the camera is gone and no read reported it")
 
 
 def unplugged_while_reading() -> str:
     """The driver is unbound during the read; then the camera returns under the same name, twice."""
-    word = f"v4l2:by-id/usb-Vivid_Camera_000-video-index0@{profile('small')}"
+    address = f"v4l2:by-id/usb-Vivid_Camera_000-video-index0@{profile('small')}"
     output: list[str] = []
     for _ in range(2):
         gone_at: list[float] = []
-        with camera(word) as source:
+        with camera(address) as source:
             frames(source, 3)
             pulling = threading.Timer(0.5, lambda stamps=gone_at: (stamps.append(time.monotonic()), unplug()))
             pulling.start()
@@ -355,19 +355,19 @@ def unplugged_while_reading() -> str:
             noticed = time.monotonic()
             pulling.join()
         assert noticed - gone_at[0] < 5.0
-        assert "no camera" in refusal(word, MissingError)
+        assert "no camera" in refusal(address, MissingError)
         plug_in()
-        with camera(word) as source:
+        with camera(address) as source:
             back = frames(source, 3)
         assert len(back) == 3
         output.append(f"{noticed - gone_at[0]:.2f} s")
-    return f"noticed after {' and '.join(output)}; came back under the same name"
+    return f"noticed after {' and '.join(output)}; returned under the same name"
 
 
-def looks_before_the_run() -> str:
+def checks_before_the_run() -> str:
     """The check of `sefa-edge run` before it starts anything."""
-    words = ("v4l2:Camera_000", f"v4l2:Camera_001@{profile('small')}")
-    first, second = (note_of(CameraRequest("front", parse_address(word), 200.0, 96, 96)) for word in words)
+    addresses = ("v4l2:Camera_000", f"v4l2:Camera_001@{profile('small')}")
+    first, second = (note_of(CameraRequest("front", parse_address(address), 200.0, 96, 96)) for address in addresses)
     assert second is None, second
     assert first is not None
     assert first.startswith("YUYV 640x480 at 200 Hz was requested, but the camera delivers YUYV 640x480 at")
@@ -387,7 +387,7 @@ def command_describes_cameras() -> str:
 
 
 def camera_process_survives_unplugging() -> str:
-    """The process of a real run: frames of the policy's size, and again after it was disconnected for a second."""
+    """The process of a real run: frames of the policy's size, also after the camera was unplugged for a second."""
     ring = FrameRing.create(96, 96)
     near, far = channel_pair()
     config = CameraConfig(
@@ -409,12 +409,12 @@ def camera_process_survives_unplugging() -> str:
     plug_in()
     again = descriptors(far, child, away_ns)
     child.stop(5.0)
-    words = child.stderr_tail()
+    errors = child.stderr_tail()
     child.close()
     far.close()
     ring.close()
-    assert first, words
-    assert again, words
+    assert first, errors
+    assert again, errors
     delays_ms = [ns_to_ms(record.published_ns - record.capture_ns) for record in first]
     assert min(delays_ms) > 0
     gap_ms = ns_to_ms(again[0].capture_ns - away_ns)
@@ -424,8 +424,8 @@ def camera_process_survives_unplugging() -> str:
 def descriptors(channel: Channel, child: Child, since_ns: int) -> list[FrameDescriptor]:
     """Twenty frames that were captured after that time, or fewer if they do not arrive."""
     found: list[FrameDescriptor] = []
-    give_up = time.monotonic() + 60
-    while len(found) < 20 and time.monotonic() < give_up and child.exit_code is None:
+    deadline_s = time.monotonic() + 60
+    while len(found) < 20 and time.monotonic() < deadline_s and child.exit_code is None:
         records = [FrameDescriptor.unpack(record) for record in channel.drain()]
         found += [record for record in records if record.capture_ns > since_ns]
         time.sleep(0.01)
@@ -434,23 +434,23 @@ def descriptors(channel: Channel, child: Child, since_ns: int) -> list[FrameDesc
 
 CHECKS = (
     finds_devices,
-    refuses_what_is_no_camera,
+    refuses_other_devices,
     lists_modes,
     chooses_without_profile,
-    obeys_a_profile,
+    uses_a_profile,
     stamps_are_the_kernels,
     two_at_once,
-    formats_show_the_same_picture,
-    gives_the_newest,
+    formats_give_the_same_image,
+    returns_the_newest,
     locks_controls,
     leaves_controls_as_found,
     refuses_controls,
-    skips_damaged_pictures,
-    says_where_stamps_come_from,
+    skips_damaged_frames,
+    reports_the_source_of_stamps,
     is_refused_while_in_use,
     ends_when_the_stream_fails,
     unplugged_while_reading,
-    looks_before_the_run,
+    checks_before_the_run,
     command_describes_cameras,
     camera_process_survives_unplugging,
 )

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Boots Debian's kernel in QEMU (plain emulation, no KVM) with `vivid`, the kernel's own V4L2 device, and runs check.py
-# there: this machine's Python and packages, seen read-only over virtio-9p. Exit status 0 only when all of it passed.
+# there, with this machine's Python and packages, mounted read-only over virtio-9p. Exits with 0 only if all checks passed.
 #   tests/v4l2/run.sh [PYTHON]      default .venv/bin/python; downloads (70 MB, once) lie in .cache/v4l2
 set -eu
 cd "$(dirname "$0")/../.."

@@ -1,4 +1,4 @@
-"""LeRobot's calibration files: where they are, which one is meant, and writing them to the byte."""
+"""LeRobot's calibration files: where they are stored, which one an id names, and writing them byte for byte."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def put(robots: Path, folder: str, name: str, offset: int = 0) -> Path:
     return path
 
 
-def test_what_lerobot_wrote_is_written_back_to_the_byte(tmp_path: Path) -> None:
+def test_a_file_written_by_lerobot_is_written_back_byte_for_byte(tmp_path: Path) -> None:
     calibration = load_calibration(BY_LEROBOT, PROFILE)
     assert lerobot_text(PROFILE, calibration).encode() == BY_LEROBOT.read_bytes()
     save_calibration(tmp_path / "robots" / "so_follower" / "arm.json", PROFILE, calibration)
@@ -54,7 +54,7 @@ def test_an_id_is_found_in_either_folder(robots: Path, folder: str) -> None:
     assert file_of_id("black arm", PROFILE) == path
 
 
-def test_a_copy_in_both_folders_is_no_trouble(robots: Path) -> None:
+def test_identical_copies_in_both_folders_are_accepted(robots: Path) -> None:
     newer, _ = put(robots, "so_follower", "black"), put(robots, "so101_follower", "black")
     assert find_calibration("black", PROFILE) == newer
 
@@ -78,7 +78,7 @@ def test_an_so100_of_the_same_name_is_another_arm(robots: Path) -> None:
         find_calibration("black", own)
 
 
-def test_a_missing_id_lists_those_that_there_are(robots: Path) -> None:
+def test_a_missing_id_lists_the_existing_ones(robots: Path) -> None:
     put(robots, "so_follower", "black")
     put(robots, "so101_follower", "white")
     (robots / "so_follower" / "evil\x1b[2J.json").write_text("{}")
@@ -94,27 +94,27 @@ def test_without_any_file_the_hint_says_how_to_make_one(robots: Path) -> None:
     assert file_of_id("blue", PROFILE) == robots / "so_follower" / "blue.json"
 
 
-def test_a_path_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_is_used_as_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert find_calibration("black.json", PROFILE) == Path("black.json")
     assert find_calibration("./black", PROFILE) == Path("black")
     assert find_calibration("~/black.json", PROFILE) == tmp_path / "black.json"
 
 
-@pytest.mark.parametrize("word", ["", "..", ".hidden", "-rf", "a\nb", "a\x1b[2J", "x" * 101, "a\0b"])
-def test_no_word_leaves_the_folder(robots: Path, word: str) -> None:
+@pytest.mark.parametrize("arm_id", ["", "..", ".hidden", "-rf", "a\nb", "a\x1b[2J", "x" * 101, "a\0b"])
+def test_an_id_cannot_leave_the_folder(robots: Path, arm_id: str) -> None:
     for lookup in (find_calibration, file_of_id):
         with pytest.raises(InputError, match="cannot be the id of an arm"):
-            lookup(word, PROFILE)
+            lookup(arm_id, PROFILE)
 
 
-@pytest.mark.parametrize("word", ["../black", "a/../../b", "/etc/passwd"])
-def test_an_id_to_write_is_no_path(robots: Path, word: str) -> None:
+@pytest.mark.parametrize("arm_id", ["../black", "a/../../b", "/etc/passwd"])
+def test_a_path_is_refused_as_the_id_of_a_new_file(robots: Path, arm_id: str) -> None:
     with pytest.raises(InputError, match="cannot be the id of an arm"):
-        file_of_id(word, PROFILE)
+        file_of_id(arm_id, PROFILE)
 
 
-def test_what_a_found_file_holds_is_checked(robots: Path) -> None:
+def test_a_file_found_by_id_is_checked(robots: Path) -> None:
     path = put(robots, "so_follower", "black")
     path.write_text(" " * 1_000_001)
     with pytest.raises(InputError, match="larger than 1000000 bytes"):
@@ -125,7 +125,7 @@ def test_what_a_found_file_holds_is_checked(robots: Path) -> None:
         find_calibration("black", PROFILE)
 
 
-def test_the_root_is_where_lerobot_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_root_is_the_one_that_lerobot_uses(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HF_LEROBOT_CALIBRATION", "HF_LEROBOT_HOME", "HF_HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", "/home/ada")
@@ -143,7 +143,7 @@ def test_the_root_is_where_lerobot_looks(monkeypatch: pytest.MonkeyPatch) -> Non
         assert calibration_root() == Path(expected)
 
 
-def test_spare_places_never_overwrite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spare_paths_never_overwrite_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     folder = tmp_path / "sefa-edge" / "calibration"
     for expected in ("so101.json", "so101-2.json", "so101-3.json"):

@@ -1,4 +1,4 @@
-"""Calibration files that owners really have: which are used, which are refused, and what the refusal says to do."""
+"""Calibration files that users really have: which are used, which are refused, and the hint of each refusal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Content = dict[str, dict[str, object]]
 
 
 def entries(prefix: str = "", id_step: int = 0) -> Content:
-    """LeRobot's file of the nominal arm."""
+    """The file that LeRobot would write for the nominal arm."""
     return {
         prefix + joint.name: {
             "id": joint.servo_id + id_step,
@@ -48,7 +48,7 @@ def changed(joint: str, **fields: object) -> Content:
 
 
 def old_format(**more: object) -> dict[str, object]:
-    """LeRobot's file of before June 2025."""
+    """A file in LeRobot's format before June 2025."""
     return {
         "homing_offset": [-2021, 3061, -1049, -2004, 2012, -2450],
         "drive_mode": [0, 1, 0, 0, 1, 0],
@@ -97,24 +97,28 @@ def test_the_order_in_the_file_does_not_matter(write: Write) -> None:
 
 REFUSED: dict[str, tuple[object, str, str]] = {
     "before June 2025": (old_format(), "in LeRobot's format before June 2025", "cannot be converted: its zero"),
-    "the same of a leader": (
+    "before June 2025, a leader": (
         old_format(kind="leader", range_min=[0] * 6),
         "calibration of a leader",
         "sefa-edge calibr",
     ),
-    "the same of two arms": ({"left": old_format(), "right": old_format()}, "before June 2025", "cannot be converted"),
-    "the same in a list": ([old_format()], "before June 2025", "cannot be converted"),
-    "the same by joint": (
+    "before June 2025, two arms": (
+        {"left": old_format(), "right": old_format()},
+        "before June 2025",
+        "cannot be converted",
+    ),
+    "before June 2025, in a list": ([old_format()], "before June 2025", "cannot be converted"),
+    "before June 2025, by joint": (
         {name: {"homing_offset": 1, "start_pos": 1, "end_pos": 2, "calib_mode": "DEGREE"} for name in NAMES},
         "before June 2025",
         "cannot be converted",
     ),
-    "the same as objects": (
+    "before June 2025, as objects": (
         {"homing_offset": dict.fromkeys(NAMES, 1), "start_pos": {}, "end_pos": {}},
         "before June 2025",
         "cannot be converted",
     ),
-    "two wrapped": (
+    "two arms, each wrapped": (
         {"left": entries(), "right": entries()},
         "inside 'left' and 'right'",
         "save the object inside 'left'",
@@ -140,7 +144,11 @@ REFUSED: dict[str, tuple[object, str, str]] = {
         "is 'griper' meant to be 'gripper'",
     ),
     "other names": ({f"motor_{n}": e for n, e in enumerate(entries().values())}, "has motor_0, motor_1", "kind of arm"),
-    "an id twice": (changed("gripper", id=5), "gripper is servo 5, but servo 6 .*2 joints have this id", "another arm"),
+    "same id twice": (
+        changed("gripper", id=5),
+        "gripper is servo 5, but servo 6 .*2 joints have this id",
+        "another arm",
+    ),
     "ids in another order": (
         {name: entry | {"id": 7 - int(str(entry["id"]))} for name, entry in entries().items()},
         "shoulder_pan is servo 6, but servo 1",
@@ -158,7 +166,7 @@ REFUSED: dict[str, tuple[object, str, str]] = {
         r"gripper\.rangemin is not a field",
         "did you mean 'range_min'",
     ),
-    "a field too few": (entries() | {"gripper": {"id": 6}}, "gripper has no drive_mode, homing_offset", "an entry has"),
+    "missing fields": (entries() | {"gripper": {"id": 6}}, "gripper has no drive_mode, homing_offset", "an entry has"),
     "an entry that is a list": ({name: [1, 2] for name in NAMES}, "shoulder_pan is a list, expected an object", ""),
     "null": (entries() | {"gripper": None}, "gripper is null", ""),
     "a list": ([entries()], "holds a list, expected an object", "make one"),
@@ -174,7 +182,7 @@ REFUSED: dict[str, tuple[object, str, str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_used_says_what_was_expected_and_what_to_do(write: Write, name: str) -> None:
+def test_a_refusal_says_what_was_expected_and_what_to_do(write: Write, name: str) -> None:
     content, message, hint = REFUSED[name]
     path = write(content)
     with pytest.raises(InputError, match=f"^{re.escape(str(path))}.*{message}") as refused:
@@ -192,7 +200,7 @@ def put(root: Path, kind: str, robot: str, content: Mapping[str, object]) -> Pat
     return path
 
 
-def test_the_id_of_a_leader_is_named_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_id_of_a_leader_is_reported_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_LEROBOT_CALIBRATION", str(tmp_path))
     path = put(tmp_path, "teleoperators", "so101_leader", entries())
     with pytest.raises(InputError, match="'black' is the calibration of a leader arm") as refused:
@@ -202,7 +210,7 @@ def test_the_id_of_a_leader_is_named_as_one(tmp_path: Path, monkeypatch: pytest.
     assert "is the calibration of a leader" in note
 
 
-def test_the_id_of_another_robot_gives_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hint_for_the_id_of_another_robot_gives_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_LEROBOT_CALIBRATION", str(tmp_path))
     path = put(tmp_path, "robots", "lekiwi", entries("arm_") | wheels("base_left_wheel"))
     with pytest.raises(InputError, match=r"another kind of robot \(lekiwi\)") as refused:
@@ -221,7 +229,7 @@ def test_the_id_of_another_robot_gives_its_path(tmp_path: Path, monkeypatch: pyt
         ("data/calibration/rerun_5AE60574961.json", "is a calibration in LeRobot's format before June 2025"),
     ],
 )
-def test_files_of_real_arms(file: str, message: str) -> None:
+def test_files_of_real_arms_are_used_or_refused(file: str, message: str) -> None:
     path = SHARED / file
     if not path.is_file():
         pytest.skip(f"{path} is not on this machine")

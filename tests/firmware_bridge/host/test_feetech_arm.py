@@ -37,7 +37,7 @@ STALLED_GOALS = 4000
 
 
 class RecordingPlant(KinematicPlant):
-    """Remembers what it was told."""
+    """Records the goals that it receives."""
 
     def __init__(self, start_ticks: list[float]) -> None:
         super().__init__(start_ticks)
@@ -73,16 +73,16 @@ def arm(stand: Stand) -> Iterator[FeetechArm]:
 
 
 def read_until(arm: Arm, wanted: Callable[[JointState], bool]) -> JointState:
-    """The first reading that is as wanted; a busy machine may let answers come late."""
-    give_up = time.monotonic() + PATIENCE_S
-    while time.monotonic() < give_up:
+    """The first reading that satisfies `wanted`; replies may be late on a busy machine."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline_s:
         try:
             state = arm.read_state()
         except ArmTimeout:
             continue
         if wanted(state):
             return state
-    raise AssertionError("no reading became as wanted")
+    raise AssertionError("no reading satisfied the condition")
 
 
 def complete(state: JointState) -> bool:
@@ -105,7 +105,7 @@ def test_scan_finds_the_servos(stand: Stand) -> None:
     scan_until(stand.port.path, range(8), [1, 2, 3, 4, 5, 6])
 
 
-def test_a_reading_is_complete_and_in_units(stand: Stand, arm: FeetechArm) -> None:
+def test_a_reading_is_complete_and_in_joint_units(stand: Stand, arm: FeetechArm) -> None:
     state = read_until(arm, complete)
     assert arm.joint_names == PROFILE.joint_names
     assert state.joint_deg[0] == pytest.approx((2000 - 2047.5) * 360 / 4095)
@@ -127,7 +127,7 @@ def test_opening_and_closing_change_nothing(stand: Stand) -> None:
 
 
 @pytest.mark.slow
-def test_move_and_release(stand: Stand, arm: FeetechArm) -> None:
+def test_the_arm_moves_to_a_goal_and_releases(stand: Stand, arm: FeetechArm) -> None:
     target = np.array([10.0, -20.0, 30.0, 5.0, -40.0, 60.0])
     arm.enable_torque()
     assert stand.torque() == [1] * N
@@ -139,7 +139,7 @@ def test_move_and_release(stand: Stand, arm: FeetechArm) -> None:
 
 
 @pytest.mark.slow
-def test_enabling_makes_the_present_pose_the_goal_first(stand: Stand, arm: FeetechArm) -> None:
+def test_enabling_torque_first_sets_the_goal_to_the_present_pose(stand: Stand, arm: FeetechArm) -> None:
     arm.enable_torque()
     arm.send(goal(np.full(N, 20.0)))
     read_until(arm, lambda s: bool(np.abs(s.joint_deg - 20.0).max() < 0.1))
@@ -153,7 +153,7 @@ def test_enabling_makes_the_present_pose_the_goal_first(stand: Stand, arm: Feete
     assert all(ticks == 2200 + index for index, ticks in stand.plant.goals)
 
 
-def test_goals_beyond_the_encoder_are_kept_on_it(stand: Stand, arm: FeetechArm) -> None:
+def test_goals_beyond_the_encoder_are_clipped(stand: Stand, arm: FeetechArm) -> None:
     arm.send(goal(np.array([900.0, -900.0, 0.0, 0.0, 0.0, 130.0])))
     read_until(arm, complete)
     goals = [servo.register(reg.GOAL_POSITION) for servo in stand.bus.servos]
@@ -161,15 +161,15 @@ def test_goals_beyond_the_encoder_are_kept_on_it(stand: Stand, arm: FeetechArm) 
     assert goals[5] == PROFILE.joints[5].range_max_ticks
 
 
-@pytest.mark.parametrize("poison", [np.nan, np.inf])
-def test_a_goal_that_is_no_number_is_refused(stand: Stand, arm: FeetechArm, poison: float) -> None:
+@pytest.mark.parametrize("not_finite", [np.nan, np.inf])
+def test_a_goal_that_is_not_finite_is_refused(stand: Stand, arm: FeetechArm, not_finite: float) -> None:
     with pytest.raises(ArmFault, match="goal 1 holds"):
-        arm.send(goal(np.array([0, 0, poison, 0, 0, 0])))
+        arm.send(goal(np.array([0, 0, not_finite, 0, 0, 0])))
     read_until(arm, complete)
     assert stand.plant.goals == []
 
 
-def test_a_silent_servo_is_marked_and_ages(stand: Stand, arm: FeetechArm) -> None:
+def test_a_silent_servo_is_marked_invalid_and_its_age_grows(stand: Stand, arm: FeetechArm) -> None:
     before = read_until(arm, complete)
     stand.bus.servo(4).connected = False
     state = read_until(arm, lambda s: bool(s.valid_mask[[0, 1, 2, 4, 5]].all()))
@@ -181,7 +181,7 @@ def test_a_silent_servo_is_marked_and_ages(stand: Stand, arm: FeetechArm) -> Non
     assert read_until(arm, complete).age_ns[3] == 0
 
 
-def test_nobody_answering_is_a_timeout(stand: Stand, arm: FeetechArm) -> None:
+def test_a_read_without_any_reply_is_a_timeout(stand: Stand, arm: FeetechArm) -> None:
     for servo in stand.bus.servos:
         servo.connected = False
     with pytest.raises(ArmTimeout, match="no servo answered"):
@@ -200,7 +200,7 @@ def test_torque_that_is_not_confirmed_is_a_fault(stand: Stand, arm: FeetechArm) 
     assert stand.torque() == [0, 1, 0, 0, 0, 0]
 
 
-def test_status_bits_surface(stand: Stand, arm: FeetechArm) -> None:
+def test_status_bits_are_reported(stand: Stand, arm: FeetechArm) -> None:
     stand.bus.servo(3).fault_bits = StatusBits.OVERLOAD
     stand.bus.servo(5).supply_mv = 3600
     stand.bus.servo(6).temperature_c = 80
@@ -210,7 +210,7 @@ def test_status_bits_surface(stand: Stand, arm: FeetechArm) -> None:
     assert state.temperature_c[5] == 80
 
 
-def test_a_damaged_answer_costs_only_its_own_joint(stand: Stand, arm: FeetechArm) -> None:
+def test_a_damaged_reply_invalidates_only_its_own_joint(stand: Stand, arm: FeetechArm) -> None:
     def flip_bit_of_third_answer(data: bytes) -> bytes:
         return data[:50] + bytes((data[50] ^ 4,)) + data[51:] if len(data) == 126 else data
 
@@ -264,19 +264,19 @@ def test_a_voltage_fault_is_not_taken_for_an_echo(stand: Stand) -> None:
     scan_until(stand.port.path, range(1, 2), [1])
 
 
-def test_one_arm_has_one_owner(stand: Stand, arm: FeetechArm) -> None:
+def test_an_arm_in_use_cannot_be_opened_again(stand: Stand, arm: FeetechArm) -> None:
     with pytest.raises(MissingError, match="in use by another program"):
         stand.open()
 
 
 @pytest.mark.parametrize("path", ["/dev/does-not-exist", "/dev/null"])
-def test_what_is_no_serial_port_is_refused(path: str) -> None:
+def test_a_path_that_is_not_a_serial_port_is_refused(path: str) -> None:
     with pytest.raises(MissingError):
         open_feetech_arm(PROFILE, path, None)
 
 
 @pytest.mark.slow
-def test_a_wrong_baud_rate_meets_silence(stand: Stand) -> None:
+def test_no_reply_at_a_wrong_baud_rate_is_reported(stand: Stand) -> None:
     slower = PROFILE.model_copy(update={"bus": FeetechBus(kind="feetech", baud=500_000)})
     with pytest.raises(ArmTimeout, match=r"no servo answers on .* at 500000 baud"):
         open_feetech_arm(slower, stand.port.path, None)
@@ -304,7 +304,7 @@ def test_the_wrong_servo_is_refused(stand: Stand, register: reg.Register, value:
 
 
 @pytest.mark.slow
-def test_another_model_is_refused_with_what_is_known_of_it_and_taken_where_the_profile_allows_it(stand: Stand) -> None:
+def test_another_model_is_refused_with_its_data_unless_the_profile_allows_it(stand: Stand) -> None:
     stand.bus.servo(2).set_register(reg.MODEL_NUMBER, 2825)
     with pytest.raises(InputError, match=r"servo 2 \(shoulder_lift\) is STS3250 \(model number 2825\)") as refused:
         stand.open()
@@ -336,7 +336,7 @@ def test_a_gripper_that_was_never_calibrated_is_refused(stand: Stand) -> None:
         stand.open()
 
 
-def test_the_calibration_must_be_that_of_the_servos(stand: Stand) -> None:
+def test_a_calibration_that_differs_from_the_servos_is_refused(stand: Stand) -> None:
     calibration = nominal_calibration(PROFILE)
     open_feetech_arm(PROFILE, stand.port.path, calibration).close()
     stand.bus.servo(2).set_register(reg.HOMING_OFFSET, -37)
@@ -344,7 +344,7 @@ def test_the_calibration_must_be_that_of_the_servos(stand: Stand) -> None:
         open_feetech_arm(PROFILE, stand.port.path, calibration)
 
 
-def test_without_a_file_the_servos_own_calibration_counts(stand: Stand) -> None:
+def test_without_a_file_the_calibration_in_the_servos_is_used(stand: Stand) -> None:
     stand.bus.servo(1).set_register(reg.MIN_POSITION, 1000)
     stand.bus.servo(1).set_register(reg.MAX_POSITION, 3000)
     position = round(stand.plant.position_ticks(0))
@@ -370,16 +370,16 @@ def test_speed_counts_follow_the_phase_register(stand: Stand) -> None:
 
 
 @pytest.mark.slow
-def test_a_server_that_stalls_does_not_queue_old_goals(stand: Stand, arm: FeetechArm) -> None:
+def test_old_goals_are_not_queued_while_the_server_stalls(stand: Stand, arm: FeetechArm) -> None:
     with stand.port.lock:
         for step in range(STALLED_GOALS):
             arm.send(goal(np.full(N, step % 30)))
     for _ in range(ATTEMPTS):
-        arm.send(goal(np.full(N, 33.0)))  # the first ones are dropped, too, where the line is still full
+        arm.send(goal(np.full(N, 33.0)))  # the first ones are dropped as well while the line is full
         if np.abs(read_until(arm, complete).joint_deg - 33.0).max() < 0.1:
             break
     newest = set(stand.plant.goals[-N:])
-    older = [told for told in stand.plant.goals if told not in newest]
+    older = [sent for sent in stand.plant.goals if sent not in newest]
     assert len(older) < STALLED_GOALS * N
     np.testing.assert_allclose(read_until(arm, complete).joint_deg, 33.0, atol=0.1)
 
@@ -387,7 +387,7 @@ def test_a_server_that_stalls_does_not_queue_old_goals(stand: Stand, arm: Feetec
 @pytest.mark.slow
 @pytest.mark.parametrize("phase", [0, reg.PHASE_FINE_SPEED, reg.PHASE_ZERO_IS_FULL_SPEED, reg.PHASE.factory])
 def test_a_goal_carries_the_fastest_speed_of_the_profile_and_moves_every_servo(stand: Stand, phase: int) -> None:
-    """Also one that takes speed 0 for stop."""
+    """Including a servo that takes speed 0 as a stop."""
     for servo in stand.bus.servos:
         servo.set_register(reg.PHASE, phase)
     arm = stand.open()

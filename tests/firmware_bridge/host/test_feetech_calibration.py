@@ -27,7 +27,7 @@ PROFILE = load_arm_profile("so101")
 
 
 def lerobot_file() -> dict[str, dict[str, int]]:
-    """As `lerobot-calibrate` writes it; keys in another order than the profile's on purpose."""
+    """As `lerobot-calibrate` writes it, with the keys deliberately not in the profile's order."""
     return {
         joint.name: {
             "id": joint.servo_id,
@@ -52,7 +52,7 @@ def test_a_lerobot_file_is_read_in_the_order_of_the_profile(tmp_path: Path) -> N
     assert calibration.joints[2] == JointCalibration(3, 0, -300, 703, 3203)
 
 
-def test_nominal_is_what_the_profile_says() -> None:
+def test_the_nominal_calibration_is_that_of_the_profile() -> None:
     first = nominal_calibration(PROFILE).joints[0]
     assert first.homing_offset == 0
     assert first.range_min_ticks == PROFILE.joints[0].range_min_ticks
@@ -78,7 +78,7 @@ def test_a_wrong_value_is_named(tmp_path: Path, joint: str, key: str, value: obj
         load_calibration(write(tmp_path, content), PROFILE)
 
 
-def test_missing_and_foreign_joints_are_named(tmp_path: Path) -> None:
+def test_missing_and_unknown_joints_are_named(tmp_path: Path) -> None:
     content = lerobot_file()
     content["main_gripper"] = content.pop("gripper")
     with pytest.raises(InputError, match="gripper"):
@@ -103,7 +103,7 @@ def in_servos(calibration: Calibration) -> tuple[ServoIdentity, ...]:
     return tuple(ServoIdentity(**{**template, "calibration": entry}) for entry in calibration.joints)  # type: ignore[arg-type]
 
 
-def test_a_mismatch_names_joint_register_both_values_and_the_two_ways_out() -> None:
+def test_a_mismatch_names_joint_register_both_values_and_two_remedies() -> None:
     with pytest.raises(InputError) as caught:
         require_same_calibration(PROFILE, changed(NOMINAL, 1, range_max_ticks=3000), in_servos(NOMINAL))
     assert str(caught.value) == (
@@ -125,21 +125,21 @@ def test_several_mismatches_are_counted_and_many_look_like_another_arm() -> None
     ]  # fmt: skip
 
 
-def test_what_is_said_fits_into_the_last_words_of_the_control_process() -> None:
+def test_message_and_hint_fit_into_the_last_message_of_the_control_process() -> None:
     other = changed(changed(changed(NOMINAL, 1, homing_offset=-2047), 2, homing_offset=9), 4, homing_offset=3)
     with pytest.raises(InputError) as caught:
         require_same_calibration(PROFILE.model_copy(update={"name": "so101_percent"}), other, in_servos(NOMINAL))
     assert max(len(str(caught.value)), len(caught.value.hint)) <= 240
 
 
-def test_the_direction_is_in_no_register() -> None:
+def test_the_direction_is_not_stored_in_a_register() -> None:
     mirrored = changed(NOMINAL, 5, drive_mode=1)
     assert mirrored.same_registers(NOMINAL)
     assert mirrored != NOMINAL
     require_same_calibration(PROFILE, mirrored, in_servos(NOMINAL))
 
 
-def test_factory_limits_are_no_calibration_but_of_the_wrists_roll() -> None:
+def test_factory_limits_count_as_a_calibration_only_for_the_wrist_roll() -> None:
     assert calibration_of(PROFILE, in_servos(NOMINAL)) == NOMINAL
     with pytest.raises(InputError, match=r"servo 1 \(shoulder_pan\) is not calibrated: .* 0\.\.4095") as caught:
         calibration_of(PROFILE, in_servos(changed(NOMINAL, 0, range_min_ticks=0, range_max_ticks=4095)))

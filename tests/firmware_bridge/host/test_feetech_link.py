@@ -1,4 +1,4 @@
-"""The port: echoes, leftovers, time limits, and a cable that is pulled in the middle of a transaction."""
+"""The port: echoes, leftover bytes, timeouts, and a cable that is pulled in the middle of a transaction."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_an_echo_is_not_taken_for_a_servo(bus: SimulatedBus, port: PtyPort) -> N
 
 
 @pytest.mark.slow
-def test_what_is_left_over_from_before_is_not_taken_for_the_reply(port: PtyPort) -> None:
+def test_leftover_bytes_are_not_taken_for_the_reply(port: PtyPort) -> None:
     link = Link.open(port.path, PROFILE.feetech.baud)
     first_answers: list[int] = []
     for _ in range(ATTEMPTS):
@@ -80,7 +80,7 @@ def test_a_cable_pulled_while_waiting_is_noticed_at_once(bus: SimulatedBus, port
 
 
 class LockStep:
-    """Links and arms on a bus whose time moves only by what is on the wire."""
+    """Links and arms on a bus whose clock advances only with the bytes on the wire."""
 
     def __init__(self) -> None:
         self.clock = ManualClock(NS_PER_S)
@@ -93,15 +93,15 @@ class LockStep:
         return connect_feetech_arm(PROFILE.model_copy(update=changes), self.link(), None)
 
 
-def test_waiting_for_a_silent_servo_ends_to_the_nanosecond() -> None:
+def test_the_wait_for_a_silent_servo_is_exact_to_the_nanosecond() -> None:
     bench = LockStep()
     link = bench.link()
     write = encode_sync_write(reg.GOAL_SPEED.address, [(i, b"\1\0") for i in range(1, 7)])
     link.send(write)
-    begun_ns = bench.clock.now_ns()
+    start_ns = bench.clock.now_ns()
     assert link.exchange(encode_ping(9), reply_bytes(0), ms_to_ns(3)) == b""
     on_the_wire_ns = wire_time_ns(len(write) + len(encode_ping(9)) + reply_bytes(0), PROFILE.feetech.baud)
-    assert bench.clock.now_ns() - begun_ns == on_the_wire_ns + ms_to_ns(3)
+    assert bench.clock.now_ns() - start_ns == on_the_wire_ns + ms_to_ns(3)
 
 
 def test_a_silent_servo_costs_half_a_period_and_a_silent_arm_no_more() -> None:
@@ -111,13 +111,13 @@ def test_a_silent_servo_costs_half_a_period_and_a_silent_arm_no_more() -> None:
     for silent in ([4], [6], [1, 2, 3, 4, 5, 6]):
         for servo in bench.bus.servos:
             servo.connected = servo.servo_id not in silent
-        begun_ns = bench.clock.now_ns()
+        start_ns = bench.clock.now_ns()
         if len(silent) == len(bench.bus.servos):
             with pytest.raises(ArmTimeout):
                 arm.read_state()
         else:
             assert arm.read_state().valid_mask.tolist() == [i not in silent for i in range(1, 7)]
-        assert bench.clock.now_ns() - begun_ns == us_to_ns(1400) + half_ns
+        assert bench.clock.now_ns() - start_ns == us_to_ns(1400) + half_ns
 
 
 def test_a_state_is_stamped_in_the_middle_of_its_transaction() -> None:
@@ -125,20 +125,22 @@ def test_a_state_is_stamped_in_the_middle_of_its_transaction() -> None:
     for servo in bench.bus.servos:
         servo.set_register(reg.RETURN_DELAY, 50)
     arm = bench.arm()
-    begun_ns = bench.clock.now_ns()
+    start_ns = bench.clock.now_ns()
     stamp_ns = arm.read_state().stamp_ns
-    assert stamp_ns - begun_ns == us_to_ns(1400 + 6 * 100) // 2
-    assert bench.clock.now_ns() - begun_ns == us_to_ns(1400 + 6 * 100)
+    assert stamp_ns - start_ns == us_to_ns(1400 + 6 * 100) // 2
+    assert bench.clock.now_ns() - start_ns == us_to_ns(1400 + 6 * 100)
 
 
-@pytest.mark.parametrize(("register_7", "whole"), [("return_delay", True), ("reserved", False)])
-def test_register_7_is_waited_for_where_the_profile_says_that_it_is_a_delay(register_7: str, whole: bool) -> None:
-    """500 us for each of six servos are more than half a period of 200 Hz."""
+@pytest.mark.parametrize(("register_7", "complete"), [("return_delay", True), ("reserved", False)])
+def test_register_7_extends_the_wait_only_if_the_profile_says_that_it_is_a_delay(
+    register_7: str, complete: bool
+) -> None:
+    """500 us for each of six servos is more than half a period at 200 Hz."""
     bench = LockStep()
     for servo in bench.bus.servos:
         servo.set_register(reg.RETURN_DELAY, 250)
     arm = bench.arm(bus=PROFILE.feetech.model_copy(update={"register_7": register_7}), control_rate_hz=200.0)
-    if whole:
+    if complete:
         assert arm.read_state().valid_mask.all()
     else:
         with pytest.raises(ArmTimeout):
@@ -146,7 +148,7 @@ def test_register_7_is_waited_for_where_the_profile_says_that_it_is_a_delay(regi
 
 
 class NoisyWire(BusWire):
-    """The first thing that arrives comes behind noise."""
+    """Puts noise before the first bytes that arrive."""
 
     noise = b"\xa5\x00"
 
@@ -165,7 +167,7 @@ def test_noise_at_the_first_probe_does_not_hide_an_echo(echoes: bool) -> None:
     assert not bus.ping(9)
 
 
-def test_the_echo_of_a_write_before_does_not_shorten_the_reply() -> None:
+def test_the_echo_of_an_earlier_write_does_not_shorten_the_reply() -> None:
     bench = LockStep()
     bench.bus.echoes = True
     wire = PiecewiseWire(bench.bus, bench.clock, Random(1))
@@ -176,11 +178,11 @@ def test_the_echo_of_a_write_before_does_not_shorten_the_reply() -> None:
         assert bus.sync_read(range(1, 7), reg.PRESENT_BLOCK).keys() == set(range(1, 7))
 
 
-def test_who_was_not_asked_has_not_answered() -> None:
+def test_replies_from_servos_that_were_not_asked_are_ignored() -> None:
     bench = LockStep()
     bus = ServoBus(bench.link())
-    stranger = encode(77, 0, b"\1\2")
-    bench.bus.disturb = lambda data: stranger + data
+    unasked = encode(77, 0, b"\1\2")
+    bench.bus.disturb = lambda data: unasked + data
     assert bus.sync_read((1, 2), reg.PRESENT_BLOCK).keys() == {1, 2}
     bench.bus.servo(2).connected = False
     assert bus.sync_read((1, 2), reg.PRESENT_BLOCK).keys() == {1}

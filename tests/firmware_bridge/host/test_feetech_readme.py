@@ -18,7 +18,7 @@ def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
         try:
             exec(compile(example, str(README), "exec"), {})
             break
-        except ArmTimeout:  # a thread of this process plays the servos, and answers late where the machine is busy
+        except ArmTimeout:  # the servos are simulated in a thread, which may answer late on a busy machine
             if attempt == ATTEMPTS - 1:
                 raise
     assert "[ 0.  0.  0.  0.  0. 50.]" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Our packets are, byte for byte, those that clients of others sent to a servo bus (`tests/clients/vectors.py`)."""
+"""Our packets equal, byte for byte, those that other clients sent to a servo bus (`tests/clients/vectors.py`)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VECTORS = cast(
 
 
 def made_here(name: str, *arguments: object) -> bytes:
-    """The packet of one of our encoders; bytes are written as hexadecimal words."""
+    """The packet of one of our encoders; arguments of bytes are given as hexadecimal text."""
     return getattr(protocol, name)(*map(decoded, arguments))
 
 
@@ -29,17 +29,17 @@ def decoded(argument: object) -> object:
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=[f"{v['client']} {v['sent']}" for v in VECTORS])
-def test_the_same_bytes_as_others(vector: dict[str, object]) -> None:
+def test_our_packets_equal_those_of_other_clients(vector: dict[str, object]) -> None:
     assert made_here(*cast("list[str]", vector["made_by"])).hex() == vector["sent"]
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=[f"{v['client']} {v['sent']}" for v in VECTORS])
-def test_what_they_sent_is_understood(vector: dict[str, object]) -> None:
+def test_packets_of_other_clients_are_decoded(vector: dict[str, object]) -> None:
     raw = bytes.fromhex(cast("str", vector["sent"]))
     (packet,) = protocol.PacketDecoder().feed(raw)
     assert protocol.encode(packet.servo_id, packet.code, packet.parameters) == raw
 
 
-def test_every_instruction_is_there() -> None:
+def test_the_vectors_cover_every_instruction_but_reset() -> None:
     codes = {bytes.fromhex(cast("str", vector["sent"]))[4] for vector in VECTORS}
     assert codes == set(protocol.Instruction) - {protocol.Instruction.RESET}

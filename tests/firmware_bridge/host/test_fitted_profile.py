@@ -1,4 +1,4 @@
-"""Limits and poses inside the calibrated range of one arm, and ranges that cannot be true."""
+"""Limits and poses inside the calibrated range of one arm, and implausible ranges."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_nominal_range_changes_nothing() -> None:
     high_share=st.floats(0.0, 0.18),
     drive_mode=st.integers(0, 1),
 )
-def test_no_goal_inside_the_limits_is_a_tick_outside_the_range(
+def test_goals_inside_the_limits_stay_inside_the_range_of_ticks(
     joint: int, low_share: float, high_share: float, drive_mode: int
 ) -> None:
     entry = NOMINAL.joints[joint]
@@ -64,7 +64,7 @@ def test_no_goal_inside_the_limits_is_a_tick_outside_the_range(
         assert low <= round(goal / scale.joint_per_tick + scale.zero_ticks) <= high
 
 
-def test_a_pose_that_is_a_little_outside_is_moved_and_reported() -> None:
+def test_a_pose_that_is_slightly_outside_is_moved_and_reported() -> None:
     fitted = fit_profile(PROFILE, with_range(LIFT, 2048 - 1000, 2048 + 1000))
     assert fitted.profile.park_pose_deg[LIFT] == pytest.approx(-87.9, abs=0.1)
     assert fitted.notes == ("the park pose of shoulder_lift is -87.9 degrees instead of -90: its range ends there",)
@@ -73,13 +73,13 @@ def test_a_pose_that_is_a_little_outside_is_moved_and_reported() -> None:
 def test_a_pose_that_is_out_of_reach_is_refused() -> None:
     with pytest.raises(
         InputError, match=r"this arm cannot reach the park pose of so101: shoulder_lift -90 is 10\.9"
-    ) as told:
+    ) as caught:
         fit_profile(PROFILE, with_range(LIFT, 2048 - 900, 2048 + 900))
-    assert "calibrate again" in told.value.hint
+    assert "calibrate again" in caught.value.hint
 
 
 @pytest.mark.parametrize(
-    ("joint", "low", "high", "says"),
+    ("joint", "low", "high", "message"),
     [
         (PAN, 2000, 2001, "shoulder_pan, 2000..2001, is 1 ticks wide, less than 0.6 of the usual 2503"),
         (GRIPPER, 1934, 1934 + 751, "gripper, 1934..2685, is 751 ticks wide"),
@@ -89,10 +89,10 @@ def test_a_pose_that_is_out_of_reach_is_refused() -> None:
         (LIFT, 3000, 1000, "lowest first"),
     ],
 )
-def test_a_range_that_cannot_be_true_is_refused(joint: int, low: int, high: int, says: str) -> None:
-    with pytest.raises(InputError, match=says.replace(".", r"\.")) as told:
+def test_an_implausible_range_is_refused(joint: int, low: int, high: int, message: str) -> None:
+    with pytest.raises(InputError, match=message.replace(".", r"\.")) as caught:
         require_plausible_ranges(PROFILE, with_range(joint, low, high), "arm.json")
-    assert "sefa-edge calibrate" in told.value.hint
+    assert "sefa-edge calibrate" in caught.value.hint
 
 
 @pytest.mark.parametrize(("share", "notes"), [(0.61, 1), (0.79, 1), (0.81, 0), (1.29, 0), (1.31, 1)])
@@ -115,7 +115,7 @@ def test_a_file_with_a_range_of_one_tick_is_refused(tmp_path: Path) -> None:
         load_calibration(file, PROFILE)
 
 
-def test_an_identity_travels_and_tells_arms_apart() -> None:
+def test_an_identity_survives_packing_and_distinguishes_arms() -> None:
     arm = nominal_identity(PROFILE)
     assert unpack_fields(ArmIdentity, pack_fields(arm)) == arm
     assert arm.difference(arm, PROFILE.joint_names) == ""
@@ -128,10 +128,10 @@ def test_an_identity_travels_and_tells_arms_apart() -> None:
 
 def test_one_of_several_adapters_needs_a_calibration(tmp_path: Path) -> None:
     machine = Machine(tmp_path).plug(FTDI).plug(GPS)
-    require_identified_arm("/dev/ttyUSB0", machine.root)  # the other one is no servo adapter
+    require_identified_arm("/dev/ttyUSB0", machine.root)  # the other one is not a servo adapter
     machine.plug(CH343)
     for port in ("/dev/ttyUSB0", "/dev/ttyACM0"):
-        with pytest.raises(InputError, match=r"2 servo adapters are plugged in \(/dev/tty.*, /dev/tty") as told:
+        with pytest.raises(InputError, match=r"2 servo adapters are plugged in \(/dev/tty.*, /dev/tty") as caught:
             require_identified_arm(port, machine.root)
-        assert "--calibration" in told.value.hint
+        assert "--calibration" in caught.value.hint
     require_identified_arm("/tmp/simulated/arm", machine.root)

@@ -1,4 +1,4 @@
-"""`open_arm` alone knows the kinds of bus: one that another distribution brings takes part in a whole run."""
+"""Only `open_arm` knows the kinds of bus; one that another distribution provides works in a complete run."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ bus = Outside()
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """A folder of packages in which another distribution brings the bus `outside`."""
+    """A folder of packages in which another distribution provides the bus `outside`."""
     folder = tmp_path / "site"
     info = folder / "outside_arm-1.0.dist-info"
     info.mkdir(parents=True)
@@ -61,12 +61,12 @@ def write_profile(folder: Path, bus: str) -> Path:
 
 @pytest.mark.once
 @pytest.mark.sim
-def test_a_bus_of_another_distribution_takes_part_in_a_run(site: Path, tmp_path: Path, reach_engine: Path) -> None:
+def test_a_bus_of_another_distribution_works_in_a_run(site: Path, tmp_path: Path, reach_engine: Path) -> None:
     profile = write_profile(tmp_path, "bus: {kind: outside, settings: {channel: 3}}\n")
     port = tmp_path / "port"
-    words = ["--engine", str(reach_engine), "--arm", str(profile), "--port", str(port), "--camera", "test:"]
+    arguments = ["--engine", str(reach_engine), "--arm", str(profile), "--port", str(port), "--camera", "test:"]
     done = subprocess.run(
-        [sys.executable, "-m", "sefa_edge", "run", *words, "--seconds", "1"],
+        [sys.executable, "-m", "sefa_edge", "run", *arguments, "--seconds", "1"],
         env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -74,7 +74,7 @@ def test_a_bus_of_another_distribution_takes_part_in_a_run(site: Path, tmp_path:
     assert port.read_text() == "opened with {'channel': 3}\n"
 
 
-def test_a_kind_that_nobody_brings_is_named(tmp_path: Path) -> None:
+def test_a_kind_that_is_not_installed_is_named(tmp_path: Path) -> None:
     profile = load_arm_profile(str(write_profile(tmp_path, "bus: {kind: can_bus}\n")))
     with pytest.raises(MissingError, match="a bus of kind 'can_bus', which is not installed"):
         bus_of(profile)
@@ -82,13 +82,13 @@ def test_a_kind_that_nobody_brings_is_named(tmp_path: Path) -> None:
         _ = profile.feetech
 
 
-def test_the_older_spelling_means_the_same(tmp_path: Path) -> None:
+def test_the_older_spelling_is_equivalent(tmp_path: Path) -> None:
     older = load_arm_profile(str(write_profile(tmp_path, "bus: feetech\nbaud: 500000\nregister_7: reserved\n")))
     assert older.bus == FeetechBus(kind="feetech", baud=500_000, register_7="reserved")
 
 
 @pytest.mark.parametrize(
-    ("bus", "complaint"),
+    ("bus", "message"),
     [
         ("bus: {kind: feetech, baud: 1000001}\n", "baud"),
         ("bus: {kind: feetech, boud: 1000000}\n", "boud"),
@@ -100,6 +100,6 @@ def test_the_older_spelling_means_the_same(tmp_path: Path) -> None:
         ("bus: []\n", "bus"),
     ],
 )
-def test_what_is_not_a_bus_is_refused(bus: str, complaint: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=complaint):
+def test_an_invalid_bus_is_refused(bus: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
         load_arm_profile(str(write_profile(tmp_path, bus)))

@@ -42,7 +42,7 @@ def test_every_port_with_hardware_is_found_usb_first(machine: Machine) -> None:
     assert [port.driver for port in ports] == ["cdc_acm", "ftdi_sio", "ch341-uart", ""]
 
 
-def test_a_port_tells_its_device_and_its_stable_name(machine: Machine) -> None:
+def test_a_port_reports_its_device_and_its_stable_name(machine: Machine) -> None:
     port = find_serial_ports(machine.plug(CH343).root)[0]
     assert port.usb is not None
     assert (port.usb.vendor_id, port.usb.product_id, port.usb.serial) == ("1a86", "55d3", "5A46083062")
@@ -50,12 +50,12 @@ def test_a_port_tells_its_device_and_its_stable_name(machine: Machine) -> None:
     assert port.name == "/dev/serial/by-id/usb-USB_Single_Serial_5A46083062-if00"
 
 
-def test_a_chip_without_serial_number_goes_by_its_node(machine: Machine) -> None:
+def test_a_chip_without_serial_number_is_named_by_its_node(machine: Machine) -> None:
     port = find_serial_ports(machine.plug(CH340).root)[0]
     assert (port.name, port.stable_names) == ("/dev/ttyUSB1", ())
 
 
-def test_our_own_rules_give_such_a_chip_the_name_of_its_socket(machine: Machine) -> None:
+def test_our_rules_name_a_chip_without_serial_number_by_its_socket(machine: Machine) -> None:
     machine.plug(CH340)
     (machine.root / "dev/sefa-edge").mkdir()
     link(machine.root / "dev/sefa-edge/usb-3-4", machine.root / "dev/ttyUSB1")
@@ -81,7 +81,7 @@ def test_a_port_is_described_by_any_of_its_names(machine: Machine) -> None:
         assert (port.path, port.node, port.driver) == (path, "ttyACM0", "cdc_acm")
 
 
-def test_a_pseudo_terminal_is_a_port_of_which_nothing_is_known() -> None:
+def test_a_pseudo_terminal_is_a_port_without_usb_device_or_chip() -> None:
     master, slave = os.openpty()
     port = serial_port_at(os.ttyname(slave))
     assert (port.usb, port.driver, port.stable_names) == (None, "", ())
@@ -90,7 +90,7 @@ def test_a_pseudo_terminal_is_a_port_of_which_nothing_is_known() -> None:
     os.close(slave)
 
 
-def test_letters_that_command_a_terminal_are_left_out(machine: Machine) -> None:
+def test_terminal_control_characters_are_removed(machine: Machine) -> None:
     usb = machine.plug(CH343).root / "sys/bus/usb/devices" / CH343.socket
     (usb / "product").write_text("evil\x1b[2Jname\n")
     port = find_serial_ports(machine.root)[0]
@@ -104,8 +104,8 @@ def test_letters_that_command_a_terminal_are_left_out(machine: Machine) -> None:
 def test_the_latency_timer_of_an_ftdi_chip_is_set_to_one(machine: Machine) -> None:
     port = find_serial_ports(machine.plug(FTDI).root)[0]
     assert latency_ms(port, machine.root) == 16
-    (told,) = shorten_latency(port, machine.root)
-    assert (told.weight, told.message) == (Weight.GOOD, "latency timer 1 ms, was 16 ms")
+    (diagnosis,) = shorten_latency(port, machine.root)
+    assert (diagnosis.weight, diagnosis.message) == (Weight.GOOD, "latency timer 1 ms, was 16 ms")
     assert latency_ms(port, machine.root) == 1
     assert shorten_latency(port, machine.root)[0].message == "latency timer 1 ms"
 
@@ -114,23 +114,23 @@ def test_a_latency_timer_that_may_not_be_set_is_explained(machine: Machine) -> N
     port = find_serial_ports(machine.plug(FTDI).root)[0]
     timer = machine.root / "sys/bus/usb-serial/devices/ttyUSB0/latency_timer"
     timer.unlink()
-    timer.symlink_to("/proc/sys/kernel/ngroups_max")  # a number that nobody may write, root neither
-    (told,) = shorten_latency(port, machine.root)
-    assert told.weight is Weight.NOTE
-    assert "may delay answers by 65536 ms" in told.message
-    assert told.remedy.startswith("echo 1 | sudo tee /sys/bus/usb-serial/devices/ttyUSB0/latency_timer;")
+    timer.symlink_to("/proc/sys/kernel/ngroups_max")  # a number that not even root may write
+    (diagnosis,) = shorten_latency(port, machine.root)
+    assert diagnosis.weight is Weight.NOTE
+    assert "may delay answers by 65536 ms" in diagnosis.message
+    assert diagnosis.remedy.startswith("echo 1 | sudo tee /sys/bus/usb-serial/devices/ttyUSB0/latency_timer;")
 
 
 @pytest.mark.parametrize("adapter", [CH340, CH343], ids=lambda adapter: adapter.driver)
-def test_other_chips_have_no_timer_and_it_is_said_what_bounds_them(machine: Machine, adapter: Adapter) -> None:
+def test_other_chips_are_reported_as_having_no_latency_timer(machine: Machine, adapter: Adapter) -> None:
     port = find_serial_ports(machine.plug(adapter).root)[0]
     assert latency_ms(port, machine.root) is None
-    (told,) = shorten_latency(port, machine.root)
-    assert told.weight is Weight.GOOD
-    assert "no latency timer" in told.message
+    (diagnosis,) = shorten_latency(port, machine.root)
+    assert diagnosis.weight is Weight.GOOD
+    assert "no latency timer" in diagnosis.message
 
 
-def test_nothing_is_told_about_a_device_that_is_no_adapter(machine: Machine) -> None:
+def test_nothing_is_reported_for_a_device_that_is_not_an_adapter(machine: Machine) -> None:
     assert shorten_latency(find_serial_ports(machine.plug(GPS).root)[0], machine.root) == []
 
 
@@ -149,25 +149,27 @@ def test_every_chip_names_its_driver_and_module() -> None:
 
 
 def test_the_group_of_the_port_is_named() -> None:
-    told = explain_refusal("/dev/ttyACM0", Ownership("dialout", 0o20660, "jo", ("jo",), ("jo", "video")))
-    assert told.message == "no permission to open /dev/ttyACM0: it belongs to the group dialout, and jo is not in it"
-    assert told.remedy == "sudo usermod -aG dialout $USER, then log out and in again"
+    diagnosis = explain_refusal("/dev/ttyACM0", Ownership("dialout", 0o20660, "jo", ("jo",), ("jo", "video")))
+    assert (
+        diagnosis.message == "no permission to open /dev/ttyACM0: it belongs to the group dialout, and jo is not in it"
+    )
+    assert diagnosis.remedy == "sudo usermod -aG dialout $USER, then log out and in again"
 
 
-def test_a_group_joined_since_the_log_in_needs_a_new_one() -> None:
-    told = explain_refusal("/dev/ttyACM0", Ownership("uucp", 0o20660, "jo", ("jo",), ("jo", "uucp")))
-    assert "jo joined its group uucp after this log-in" in told.message
-    assert told.remedy.startswith("log out and in again")
+def test_a_group_joined_since_the_log_in_needs_a_new_log_in() -> None:
+    diagnosis = explain_refusal("/dev/ttyACM0", Ownership("uucp", 0o20660, "jo", ("jo",), ("jo", "uucp")))
+    assert "jo joined its group uucp after this log-in" in diagnosis.message
+    assert diagnosis.remedy.startswith("log out and in again")
 
 
 @pytest.mark.parametrize(("group", "mode"), [("root", 0o20660), ("dialout", 0o20600), ("tty", 0o20620)])
-def test_a_port_of_root_alone_needs_the_rules(group: str, mode: int) -> None:
-    told = explain_refusal("/dev/ttyACM0", Ownership(group, mode, "jo", ("jo",), ("jo",)))
-    assert "only root may open it" in told.message
-    assert "--udev-rules" in told.remedy
+def test_a_port_that_only_root_may_open_needs_the_rules(group: str, mode: int) -> None:
+    diagnosis = explain_refusal("/dev/ttyACM0", Ownership(group, mode, "jo", ("jo",), ("jo",)))
+    assert "only root may open it" in diagnosis.message
+    assert "--udev-rules" in diagnosis.remedy
 
 
-def test_a_port_that_may_be_opened_is_no_matter(tmp_path: Path) -> None:
+def test_nothing_is_reported_for_a_port_that_may_be_opened(tmp_path: Path) -> None:
     master, slave = os.openpty()
     path = os.ttyname(slave)
     require_access(path)
@@ -179,17 +181,17 @@ def test_a_port_that_may_be_opened_is_no_matter(tmp_path: Path) -> None:
 
 def test_a_port_without_device_file_is_reported(machine: Machine) -> None:
     port = find_serial_ports(machine.plug(FTDI).root)[0]
-    (told,) = check_access(port)
-    assert "is missing" in told.message
+    (diagnosis,) = check_access(port)
+    assert "is missing" in diagnosis.message
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_a_real_refusal_names_the_way_out(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_real_refusal_has_a_hint(tmp_path: Path) -> None:
     master, slave = os.openpty()
     path = os.ttyname(slave)
     os.chmod(path, 0o600)
     child = os.fork()
-    if child == 0:  # no pytest in here: the exit code is the answer
+    if child == 0:  # no pytest in the child: its exit code is the result
         os.setgroups([])
         os.setgid(65534)
         os.setuid(65534)
@@ -211,28 +213,28 @@ def interference(machine: Machine) -> list[str]:
     return [f"{diagnosis.message}|{diagnosis.remedy}" for diagnosis in found]
 
 
-def test_an_adapter_with_its_port_is_no_matter(machine: Machine) -> None:
+def test_nothing_is_reported_for_an_adapter_with_its_port(machine: Machine) -> None:
     assert interference(machine.plug(CH340).plug(FTDI)) == []
 
 
 @pytest.mark.parametrize("sign", ["rules", "process"])
-def test_brltty_is_named_where_it_took_an_adapter(machine: Machine, sign: str) -> None:
+def test_brltty_is_named_when_it_took_an_adapter(machine: Machine, sign: str) -> None:
     machine.plug_without_driver(CH340)
     _ = machine.install_rules("85-brltty.rules") if sign == "rules" else machine.run(77, "brltty")
-    (told,) = interference(machine)
-    assert "a WCH CH340 is plugged in at USB 3-4 (1a86:7523) and has no serial port" in told
-    assert "sudo apt remove brltty" in told
+    (diagnosis,) = interference(machine)
+    assert "a WCH CH340 is plugged in at USB 3-4 (1a86:7523) and has no serial port" in diagnosis
+    assert "sudo apt remove brltty" in diagnosis
 
 
 def test_an_adapter_without_driver_names_the_module(machine: Machine) -> None:
     machine.plug_without_driver(FTDI)
-    (told,) = interference(machine)
-    assert "ftdi_sio is not loaded" in told
-    assert "sudo modprobe ftdi_sio" in told
+    (diagnosis,) = interference(machine)
+    assert "ftdi_sio is not loaded" in diagnosis
+    assert "sudo modprobe ftdi_sio" in diagnosis
 
 
-def test_modem_manager_is_told_until_our_rules_keep_it_off(machine: Machine) -> None:
+def test_modem_manager_is_reported_until_our_rules_keep_it_off(machine: Machine) -> None:
     machine.plug(CH343).run(812, "ModemManager")
-    (told,) = interference(machine)
-    assert "whether it is a modem" in told
+    (diagnosis,) = interference(machine)
+    assert "whether it is a modem" in diagnosis
     assert interference(machine.install_rules("60-sefa-edge.rules")) == []

@@ -1,4 +1,4 @@
-"""The servos' settings over a real pseudo-terminal: what is written, when, and what state every servo is left in."""
+"""The servos' settings over a real pseudo-terminal: what is written and when, and the final state of every servo."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ GRIPPER = 5
 
 
 class Stand(SimulatedArm[KinematicPlant]):
-    """The simulated arm of a profile, and every packet that wrote something."""
+    """The simulated arm of a profile, and every write packet that it received."""
 
     def __init__(self, profile: ArmProfile, link: Path) -> None:
         super().__init__(profile, link, KinematicPlant.of_arm(profile))
         self.log = WriteLog(self.bus)
 
-    def as_the_profile_says(self) -> None:
+    def match_the_profile(self) -> None:
         with self.port.lock:
             for servo, settings in zip(self.bus.servos, self.profile.servo_settings(), strict=True):
                 servo.set_register(reg.P_COEFFICIENT, settings.p_gain or 0)
@@ -52,7 +52,7 @@ class Stand(SimulatedArm[KinematicPlant]):
         self.set(reg.OVERLOAD_TORQUE, 25, GRIPPER)
 
     def written(self) -> set[tuple[int, int]]:
-        """Address and servo of everything that was written."""
+        """Address and servo id of every register that was written."""
         pairs: set[tuple[int, int]] = set()
         for packet in self.log.packets:
             assert packet.code == Instruction.SYNC_WRITE
@@ -89,7 +89,7 @@ def write_everything(stand: Stand) -> None:
         write_eeprom(bus, comparison)
 
 
-def is_as_the_profile_says(stand: Stand) -> bool:
+def matches_the_profile(stand: Stand) -> bool:
     with opened(stand) as bus:
         return not compare(bus, stand.profile).differences
 
@@ -97,22 +97,22 @@ def is_as_the_profile_says(stand: Stand) -> bool:
 # -- what a run does -----------------------------------------------------------------------------------------
 
 
-def test_nothing_is_written_when_all_is_as_the_profile_says(stand: Stand) -> None:
-    stand.as_the_profile_says()
+def test_nothing_is_written_when_every_setting_matches_the_profile(stand: Stand) -> None:
+    stand.match_the_profile()
     with opened(stand) as bus:
         assert prepare(bus, PROFILE) == NOT_PREPARED
     write_everything(stand)
     assert stand.log.packets == []
 
 
-def test_the_simulated_arm_is_as_its_profile_says(tmp_path: Path) -> None:
+def test_the_simulated_arm_matches_its_profile(tmp_path: Path) -> None:
     made = Stand(load_arm_profile("so101_sim"), tmp_path / "arm")
     with made, opened(made) as bus:
         assert prepare(bus, made.profile) == NOT_PREPARED
         assert made.log.packets == []
 
 
-def test_a_run_writes_what_a_power_cut_undoes_and_tells_the_rest(stand: Stand) -> None:
+def test_a_run_writes_volatile_settings_and_reports_the_rest(stand: Stand) -> None:
     with opened(stand) as bus:
         done = prepare(bus, PROFILE)
     assert stand.written() == {(reg.TORQUE_LIMIT.address, 6)}
@@ -122,8 +122,8 @@ def test_a_run_writes_what_a_power_cut_undoes_and_tells_the_rest(stand: Stand) -
     assert stand.register(0, reg.P_COEFFICIENT) == 32
 
 
-def test_an_eeprom_that_somebody_left_open_is_locked(stand: Stand) -> None:
-    stand.as_the_profile_says()
+def test_an_eeprom_that_was_left_open_is_locked(stand: Stand) -> None:
+    stand.match_the_profile()
     stand.set(reg.LOCK, 0)
     with opened(stand) as bus:
         assert prepare(bus, PROFILE).written == "servo settings written: lock 0 -> 1 (all joints)"
@@ -138,9 +138,9 @@ def test_a_servo_that_would_not_protect_itself_is_refused_before_anything_is_wri
 
 
 @pytest.mark.slow
-def test_more_protection_than_asked_for_is_no_reason_to_refuse(stand: Stand) -> None:
-    stand.as_the_profile_says()
-    stand.set(reg.UNLOAD_CONDITION, 0b111111)  # bit 4 has no name, and is left alone
+def test_more_protection_than_asked_for_is_accepted(stand: Stand) -> None:
+    stand.match_the_profile()
+    stand.set(reg.UNLOAD_CONDITION, 0b111111)  # bit 4 has no name and is not changed
     with opened(stand) as bus:
         assert (
             "unload_on voltage+encoder+temperature+current+overload -> temperature+current+overload (all"
@@ -150,7 +150,7 @@ def test_more_protection_than_asked_for_is_no_reason_to_refuse(stand: Stand) -> 
     assert stand.register(0, reg.UNLOAD_CONDITION) == 0b111100
 
 
-def test_a_holding_arm_gets_what_a_power_cut_undoes_and_keeps_its_torque(stand: Stand) -> None:
+def test_a_holding_arm_gets_volatile_settings_and_keeps_its_torque(stand: Stand) -> None:
     stand.set(reg.TORQUE_ENABLE, 1)
     with opened(stand) as bus:
         prepare(bus, PROFILE)
@@ -159,14 +159,14 @@ def test_a_holding_arm_gets_what_a_power_cut_undoes_and_keeps_its_torque(stand: 
     assert stand.register(GRIPPER, reg.TORQUE_ENABLE) == 1
 
 
-def test_the_words_fit_into_a_record_however_much_differs(stand: Stand) -> None:
+def test_the_summary_fits_into_a_record_however_much_differs(stand: Stand) -> None:
     for joint in range(6):
         for register in (reg.P_COEFFICIENT, reg.D_COEFFICIENT, reg.I_COEFFICIENT, reg.RETURN_DELAY):
             stand.set(register, 100 + joint, joint)
     with opened(stand) as bus:
-        words = prepare(bus, PROFILE).left
-    assert len(words.encode()) <= 240
-    assert " more; see `sefa-edge arm configure`" in words
+        summary = prepare(bus, PROFILE).left
+    assert len(summary.encode()) <= 240
+    assert " more; see `sefa-edge arm configure`" in summary
 
 
 @pytest.mark.slow
@@ -201,7 +201,7 @@ def test_a_servo_that_lost_its_power_is_limited_before_it_is_energised(stand: St
     assert addresses.index(reg.TORQUE_LIMIT.address) < addresses.index(reg.TORQUE_ENABLE.address)
 
 
-def test_a_servo_that_comes_back_in_a_run_is_limited_before_its_next_goal(stand: Stand) -> None:
+def test_a_servo_that_returns_during_a_run_is_limited_before_its_next_goal(stand: Stand) -> None:
     arm = open_feetech_arm(PROFILE, stand.port.path, None)
     arm.prepare()
     arm.enable_torque()
@@ -227,7 +227,7 @@ def test_a_servo_that_comes_back_in_a_run_is_limited_before_its_next_goal(stand:
 
 
 @pytest.mark.parametrize("cut", [True, False])
-def test_an_arm_whose_cable_came_back_is_written_to_only_after_a_power_cut(stand: Stand, cut: bool) -> None:
+def test_a_replugged_arm_is_written_to_only_after_a_power_cut(stand: Stand, cut: bool) -> None:
     watched = WatchedArm(lambda: open_feetech_arm(PROFILE, stand.port.path, None), 50, s_to_ns(100))
     watched.prepare()
     watched.energise()
@@ -247,8 +247,8 @@ def test_an_arm_whose_cable_came_back_is_written_to_only_after_a_power_cut(stand
 # -- the EEPROM ----------------------------------------------------------------------------------------------
 
 
-def test_exactly_what_differs_is_written_and_locked_again(stand: Stand) -> None:
-    stand.as_the_profile_says()
+def test_only_differing_settings_are_written_and_the_servos_locked_again(stand: Stand) -> None:
+    stand.match_the_profile()
     stand.set(reg.P_COEFFICIENT, 40, joint=1)
     stand.set(reg.PHASE, 0b11100, joint=1)
     stand.set(reg.D_COEFFICIENT, 7, joint=4)
@@ -260,7 +260,7 @@ def test_exactly_what_differs_is_written_and_locked_again(stand: Stand) -> None:
     assert len(stand.log.packets) == 7
     assert stand.register(1, reg.PHASE) == 0b01100
     assert all(stand.locked())
-    assert is_as_the_profile_says(stand)
+    assert matches_the_profile(stand)
 
 
 @pytest.mark.slow
@@ -269,10 +269,10 @@ def test_only_one_servo_is_open_at_a_time(stand: Stand) -> None:
     stand.log.on_write = lambda _: open_ones.append(stand.locked().count(False))
     write_everything(stand)
     assert set(open_ones) <= {0, 1}
-    assert is_as_the_profile_says(stand)
+    assert matches_the_profile(stand)
 
 
-def test_the_eeprom_of_a_holding_arm_is_left_alone(stand: Stand) -> None:
+def test_the_eeprom_of_a_holding_arm_is_not_written(stand: Stand) -> None:
     stand.set(reg.TORQUE_ENABLE, 1, joint=2)
     with pytest.raises(InputError, match="torque of elbow_flex is on"):
         write_everything(stand)
@@ -281,7 +281,7 @@ def test_the_eeprom_of_a_holding_arm_is_left_alone(stand: Stand) -> None:
 
 
 def cut_when_open(stand: Stand, cut: Callable[[], None]) -> None:
-    """Something happens as soon as the first gain is written."""
+    """Call `cut` as soon as the first gain is written."""
 
     def on_write(packet: Packet) -> None:
         if packet.parameters[0] == reg.P_COEFFICIENT.address:
@@ -313,11 +313,11 @@ def test_lost_replies_do_no_harm(stand: Stand) -> None:
     write_everything(stand)
     stand.bus.disturb = lambda data: data
     assert all(stand.locked())
-    assert is_as_the_profile_says(stand)
+    assert matches_the_profile(stand)
 
 
 @pytest.mark.slow
-def test_a_servo_that_falls_silent_midway_is_said_to_be_open(stand: Stand) -> None:
+def test_a_servo_that_falls_silent_midway_is_reported_as_open(stand: Stand) -> None:
     servo = stand.bus.servos[0]
     cut_when_open(stand, lambda: setattr(servo, "connected", False))
     with pytest.raises(EepromLeftOpen, match=r"p_coefficient 16 .*; and servo 1 \(shoulder_pan\) did not confirm"):
@@ -326,10 +326,10 @@ def test_a_servo_that_falls_silent_midway_is_said_to_be_open(stand: Stand) -> No
     servo.connected = True
     write_everything(stand)
     assert all(stand.locked())
-    assert is_as_the_profile_says(stand)
+    assert matches_the_profile(stand)
 
 
-def test_a_pulled_cable_is_said_with_the_servo_that_is_open(stand: Stand) -> None:
+def test_a_pulled_cable_is_reported_with_the_servo_that_is_open(stand: Stand) -> None:
     cut_when_open(stand, stand.port.unplug)
     with pytest.raises(EepromLeftOpen, match=r"is gone.*; and servo 1 \(shoulder_pan\)"):
         write_everything(stand)
@@ -371,7 +371,7 @@ def test_a_users_own_arm_of_five_joints_works(tmp_path: Path) -> None:
     with made:
         assert "p_gain 32 -> 16 (all joints)" in _prepared(made).left
         write_everything(made)
-        assert is_as_the_profile_says(made)
+        assert matches_the_profile(made)
         arm = open_feetech_arm(profile, made.port.path, None)
         arm.enable_torque()
         assert arm.joint_names == ("joint_0", "joint_1", "joint_2", "joint_3", "joint_4")
@@ -384,7 +384,7 @@ def _prepared(stand: Stand) -> Preparation:
         return prepare(bus, stand.profile)
 
 
-def test_a_joint_without_settings_of_its_own_takes_those_of_the_arm() -> None:
+def test_a_joint_without_its_own_settings_uses_those_of_the_arm() -> None:
     joint: JointProfile = PROFILE.joints[GRIPPER]
     settings = PROFILE.servo_settings()[GRIPPER]
     assert (settings.p_gain, settings.torque_limit_pct) == (16, 50.0)
@@ -394,23 +394,23 @@ def test_a_joint_without_settings_of_its_own_takes_those_of_the_arm() -> None:
 # -- the command ---------------------------------------------------------------------------------------------
 
 
-def configure_with(stand: Stand, *words: str) -> int:
+def configure_with(stand: Stand, *arguments: str) -> int:
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
-    return command.main(parser.parse_args(["configure", "--port", stand.port.path, *words]))
+    return command.main(parser.parse_args(["configure", "--port", stand.port.path, *arguments]))
 
 
-def test_without_the_flag_it_only_looks(stand: Stand, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_the_flag_nothing_is_written(stand: Stand, capsys: pytest.CaptureFixture[str]) -> None:
     assert configure_with(stand) == 1
-    told = capsys.readouterr()
-    assert "torque off" in told.out
-    assert ["p_gain", "gripper", "32", "16", "EEPROM"] in [line.split() for line in told.out.splitlines()]
-    assert "nothing was written; --write-eeprom" in told.err
+    printed = capsys.readouterr()
+    assert "torque off" in printed.out
+    assert ["p_gain", "gripper", "32", "16", "EEPROM"] in [line.split() for line in printed.out.splitlines()]
+    assert "nothing was written; --write-eeprom" in printed.err
     assert stand.log.packets == []
 
 
 @pytest.mark.slow
-def test_with_the_flag_it_writes_and_then_all_is_well(stand: Stand, capsys: pytest.CaptureFixture[str]) -> None:
+def test_with_the_flag_every_setting_is_written(stand: Stand, capsys: pytest.CaptureFixture[str]) -> None:
     assert configure_with(stand, "--write-eeprom") == 0
     assert "settings written and read back; every EEPROM is locked" in capsys.readouterr().out
     assert configure_with(stand) == 0
@@ -419,7 +419,7 @@ def test_with_the_flag_it_writes_and_then_all_is_well(stand: Stand, capsys: pyte
 
 @pytest.mark.slow
 def test_a_servo_left_in_wheel_mode_is_set_back(stand: Stand, capsys: pytest.CaptureFixture[str]) -> None:
-    stand.as_the_profile_says()
+    stand.match_the_profile()
     stand.set(reg.OPERATING_MODE, 1, 4)
     assert configure_with(stand) == 1
     assert "operating_mode" in capsys.readouterr().out
@@ -441,7 +441,7 @@ def test_a_wheel_that_is_driven_is_not_set_back(stand: Stand) -> None:
     assert stand.register(4, reg.OPERATING_MODE) == 1
 
 
-def test_a_holding_arm_keeps_its_eeprom_also_with_the_flag(stand: Stand) -> None:
+def test_a_holding_arm_keeps_its_eeprom_even_with_the_flag(stand: Stand) -> None:
     stand.set(reg.TORQUE_ENABLE, 1)
     with pytest.raises(InputError) as refused:
         configure_with(stand, "--write-eeprom")
@@ -449,7 +449,7 @@ def test_a_holding_arm_keeps_its_eeprom_also_with_the_flag(stand: Stand) -> None
     assert stand.register(0, reg.P_COEFFICIENT) == 32
 
 
-def test_a_pulled_cable_before_anything_is_open_is_no_open_eeprom(stand: Stand) -> None:
+def test_a_cable_pulled_before_any_eeprom_is_open_is_a_plain_disconnection(stand: Stand) -> None:
     bus = opened(stand).bus
     stand.port.unplug()
     with pytest.raises(ArmDisconnected):

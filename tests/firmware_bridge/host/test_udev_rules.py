@@ -1,4 +1,4 @@
-"""The udev rules parse, name the adapters that the program knows, and leave nothing half done."""
+"""The udev rules parse, name exactly the adapters that the program knows, and are complete."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Rule = list[tuple[str, str, str]]
 
 
 def rules() -> list[Rule]:
-    """Every rule as its tokens; a line that udev would not understand fails here."""
+    """Every rule as its tokens; a line that udev could not parse fails here."""
     lines = [line for line in udev_rules().splitlines() if line and not line.startswith("#")]
     parsed = []
     for line in lines:
@@ -35,14 +35,14 @@ def value_of(rule: Rule, key: str) -> str:
     return next((value for name, _, value in rule if name == key), "")
 
 
-def test_every_key_has_an_operator_that_it_can_have() -> None:
+def test_every_key_has_an_operator_that_it_supports() -> None:
     for rule in rules():
         for key, operator, _ in rule:
             allowed = MATCHES if operator in ("==", "!=") else ASSIGNMENTS
             assert key.split("{")[0] in allowed, f"{key}{operator} in {rule}"
 
 
-def test_jumps_lead_forwards_to_a_label() -> None:
+def test_every_goto_leads_forwards_to_a_label() -> None:
     labels: set[str] = set()
     for rule in reversed(rules()):
         target = value_of(rule, "GOTO")
@@ -51,7 +51,7 @@ def test_jumps_lead_forwards_to_a_label() -> None:
 
 
 @pytest.mark.parametrize("attribute", ["ATTR", "ATTRS"])
-def test_the_adapters_are_those_that_the_program_knows(attribute: str) -> None:
+def test_the_rules_name_exactly_the_known_adapters(attribute: str) -> None:
     named = {
         (value_of(rule, f"{attribute}{{idVendor}}"), product)
         for rule in rules()
@@ -61,7 +61,7 @@ def test_the_adapters_are_those_that_the_program_knows(attribute: str) -> None:
     assert named == set(CHIPS)
 
 
-def test_what_the_rules_are_for_is_done() -> None:
+def test_the_rules_set_permissions_latency_and_links() -> None:
     done = {(key, operator, value) for rule in rules() for key, operator, value in rule if operator in ("=", "+=")}
     assert {
         ("GROUP", "=", "dialout"),
@@ -75,10 +75,10 @@ def test_what_the_rules_are_for_is_done() -> None:
     assert sorted(links) == ["sefa-edge/$attr{serial}", "sefa-edge/usb-$id"]
 
 
-def test_the_file_comes_before_the_one_that_gives_access_to_the_seat() -> None:
+def test_the_file_sorts_before_the_one_that_gives_access_to_the_seat() -> None:
     assert RULES_FILE.name < "73-seat-late.rules"
 
 
-def test_the_command_prints_them(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_the_rules(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["arm", "scan", "--udev-rules"]) == 0
     assert capsys.readouterr().out == udev_rules()

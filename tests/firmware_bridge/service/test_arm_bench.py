@@ -27,17 +27,17 @@ PATIENCE_S = 60.0
 ELBOW, GRIPPER = 2, 5
 
 
-def arm(bench: JudgedBench, verb: str, *words: str) -> int:
-    if verb == "free" or "release" in words:
+def arm(bench: JudgedBench, verb: str, *arguments: str) -> int:
+    if verb == "free" or "release" in arguments:
         bench.ask_for_release()
-    return main(["arm", verb, "--arm", "sim", "--port", bench.port.path, *words])
+    return main(["arm", verb, "--arm", "sim", "--port", bench.port.path, *arguments])
 
 
 @contextmanager
-def process(bench: JudgedBench, *words: str) -> Iterator[subprocess.Popen[str]]:
-    """`sefa-edge …` as another program, its output in a pipe."""
+def process(bench: JudgedBench, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """`sefa-edge …` as a separate process, its output in a pipe."""
     started = subprocess.Popen(
-        [sys.executable, "-m", "sefa_edge", *words, "--arm", "sim", "--port", bench.port.path],
+        [sys.executable, "-m", "sefa_edge", *arguments, "--arm", "sim", "--port", bench.port.path],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -58,7 +58,7 @@ def process(bench: JudgedBench, *words: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.slow
-def test_centering_says_what_it_will_do_and_holds_in_the_middle(tmp_path: Path, capsys: Captured) -> None:
+def test_centering_announces_the_move_and_holds_in_the_middle(tmp_path: Path, capsys: Captured) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         assert arm(bench, "center") == 0
         assert bench.torque() == [1] * 6
@@ -83,7 +83,7 @@ def test_one_joint_is_centred_and_the_arm_released(tmp_path: Path, capsys: Captu
 
 
 @pytest.mark.slow
-def test_the_start_pose_and_then_the_park_pose(tmp_path: Path, capsys: Captured) -> None:
+def test_the_arm_moves_to_the_start_pose_and_then_parks(tmp_path: Path, capsys: Captured) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         assert arm(bench, "center", "--pose", "start", "--then", "park", "--speed", "60") == 0
         assert bench.torque() == [0] * 6
@@ -92,7 +92,7 @@ def test_the_start_pose_and_then_the_park_pose(tmp_path: Path, capsys: Captured)
 
 
 @pytest.mark.slow
-def test_parking(tmp_path: Path, capsys: Captured) -> None:
+def test_the_arm_parks_and_releases(tmp_path: Path, capsys: Captured) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         assert arm(bench, "park", "--speed", "60") == 0
         assert bench.torque() == [0] * 6
@@ -103,18 +103,18 @@ def test_parking(tmp_path: Path, capsys: Captured) -> None:
 
 
 @pytest.mark.slow
-def test_an_obstacle_ends_holding_with_exit_3(tmp_path: Path, capsys: Captured) -> None:
+def test_an_obstacle_leaves_the_arm_holding_with_exit_3(tmp_path: Path, capsys: Captured) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         bench.plant.blocked = ELBOW
         assert arm(bench, "park", "--speed", "60") == 3
         assert bench.torque() == [1] * 6
-    told = capsys.readouterr().err
-    assert "error: the arm does not follow its goal (elbow_flex): arm left holding" in told
-    assert "hint: " in told
+    printed = capsys.readouterr().err
+    assert "error: the arm does not follow its goal (elbow_flex): arm left holding" in printed
+    assert "hint: " in printed
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_a_real_process_that_holds(tmp_path: Path) -> None:
+def test_ctrl_c_ends_the_process_and_leaves_the_arm_holding(tmp_path: Path) -> None:
     with arm_on_the_bench(tmp_path) as bench, process(bench, "arm", "park", "--speed", "10") as parking:
         while bench.torque() != [1] * 6 or bench.joint_deg(ELBOW) < 6.0:
             assert parking.poll() is None
@@ -128,7 +128,7 @@ def test_ctrl_c_stops_a_real_process_that_holds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("arguments", "code", "message"),
     [
         (["center", "elbow"], 2, "the arm so101_sim has no joint 'elbow'"),
         (["center", "--speed", "0"], 2, "--speed: expected a speed above 0"),
@@ -140,17 +140,19 @@ def test_ctrl_c_stops_a_real_process_that_holds(tmp_path: Path) -> None:
         (["free", "--yes"], 4, "there is no serial port /nowhere/arm"),
     ],
 )
-def test_wrong_words_are_one_line(words: list[str], code: int, told: str, capsys: Captured) -> None:
-    assert main(["arm", *words, "--arm", "sim", "--port", "/nowhere/arm"]) == code
+def test_wrong_arguments_are_reported_in_one_line_with_a_hint(
+    arguments: list[str], code: int, message: str, capsys: Captured
+) -> None:
+    assert main(["arm", *arguments, "--arm", "sim", "--port", "/nowhere/arm"]) == code
     error, hint = capsys.readouterr().err.splitlines()
     assert error.startswith("error: ")
-    assert told in error
+    assert message in error
     assert hint.startswith("hint: ")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", ["center", "park"])
-def test_an_arm_that_lacks_a_servo_is_not_touched(tmp_path: Path, verb: str, capsys: Captured) -> None:
+def test_an_arm_with_a_missing_servo_is_not_energised(tmp_path: Path, verb: str, capsys: Captured) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         bench.bus.servo(4).connected = False
         assert arm(bench, verb) == 3
@@ -161,7 +163,7 @@ def test_an_arm_that_lacks_a_servo_is_not_touched(tmp_path: Path, verb: str, cap
 # -- free ----------------------------------------------------------------------------------------------------
 
 
-def test_an_arm_that_holds_is_let_go_with_the_word_for_it(tmp_path: Path, capsys: Captured) -> None:
+def test_a_holding_arm_is_released_with_yes(tmp_path: Path, capsys: Captured) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         bench.hold()
         assert arm(bench, "free", "--yes") == 0
@@ -170,7 +172,7 @@ def test_an_arm_that_holds_is_let_go_with_the_word_for_it(tmp_path: Path, capsys
 
 
 @pytest.mark.slow
-def test_without_the_word_and_without_a_person_it_holds_on(tmp_path: Path) -> None:
+def test_without_yes_and_without_a_terminal_the_arm_keeps_holding(tmp_path: Path) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         bench.hold()
         with process(bench, "arm", "free") as freeing:
@@ -180,13 +182,13 @@ def test_without_the_word_and_without_a_person_it_holds_on(tmp_path: Path) -> No
         assert bench.torque() == [1] * 6
 
 
-def test_an_arm_that_is_free_needs_no_word(tmp_path: Path, capsys: Captured) -> None:
+def test_a_released_arm_needs_no_confirmation(tmp_path: Path, capsys: Captured) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         assert arm(bench, "free") == 0
     assert "none of them held" in capsys.readouterr().out
 
 
-def test_a_servo_that_does_not_let_go_is_named(tmp_path: Path, capsys: Captured) -> None:
+def test_a_servo_that_does_not_release_is_named(tmp_path: Path, capsys: Captured) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         bench.hold()
         bench.bus.servo(3).accepts_torque = False
@@ -206,7 +208,7 @@ def test_a_silent_servo_is_named_and_the_others_are_free(tmp_path: Path, capsys:
 
 
 @pytest.mark.slow
-def test_an_arm_without_supply_is_free_already(tmp_path: Path, capsys: Captured) -> None:
+def test_an_arm_without_supply_is_reported_as_already_released(tmp_path: Path, capsys: Captured) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         for servo in bench.bus.servos:
             servo.connected = False
@@ -216,7 +218,7 @@ def test_an_arm_without_supply_is_free_already(tmp_path: Path, capsys: Captured)
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("answer", "code", "torque"), [(b"y\n", 0, 0), (b"\n", 1, 1), (b"no\n", 1, 1)])
-def test_a_person_is_asked(tmp_path: Path, answer: bytes, code: int, torque: int) -> None:
+def test_a_person_at_a_terminal_is_asked(tmp_path: Path, answer: bytes, code: int, torque: int) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         bench.hold()
         master, slave = pty.openpty()
@@ -242,7 +244,7 @@ def test_a_person_is_asked(tmp_path: Path, answer: bytes, code: int, torque: int
 
 @contextmanager
 def watching(bench: JudgedBench) -> Iterator[subprocess.Popen[bytes]]:
-    """Another process that has the port: `arm status --watch`."""
+    """Another process that holds the port: `arm status --watch`."""
     master, slave = pty.openpty()
     command = [sys.executable, "-m", "sefa_edge", "arm", "status", "--arm", "sim", "--port", bench.port.path, "--watch"]
     started = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave)
@@ -254,7 +256,7 @@ def watching(bench: JudgedBench) -> Iterator[subprocess.Popen[bytes]]:
         seen += os.read(master, 4096)
     yield started
     started.send_signal(signal.SIGINT)
-    with suppress(OSError):  # how the end of a terminal reads; unread, it would not end
+    with suppress(OSError):  # reads as the end of the terminal; the process cannot end while its output is unread
         while select.select([master], [], [], PATIENCE_S)[0] and os.read(master, 4096):
             pass
     assert started.wait(PATIENCE_S) == 0
@@ -263,7 +265,7 @@ def watching(bench: JudgedBench) -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ["scan"],
         ["status", "--arm", "sim"],
@@ -272,16 +274,16 @@ def watching(bench: JudgedBench) -> Iterator[subprocess.Popen[bytes]]:
         ["free", "--yes", "--arm", "sim"],
         ["park", "--arm", "sim"],
     ],
-    ids=lambda words: words[0],
+    ids=lambda arguments: arguments[0],
 )
-def test_a_port_that_another_process_has_is_refused_with_its_name(
-    tmp_path: Path, words: list[str], capsys: Captured
+def test_a_port_that_another_process_holds_is_refused_with_its_name(
+    tmp_path: Path, arguments: list[str], capsys: Captured
 ) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         bench.hold()
         before = bench.registers()
         with watching(bench) as holder:
-            assert main(["arm", *words, "--port", bench.port.path]) == 4
+            assert main(["arm", *arguments, "--port", bench.port.path]) == 4
             assert holder.pid in [opener.pid for opener in openers(Path(bench.port.path))]
         assert bench.registers() == before
     error, hint = capsys.readouterr().err.splitlines()
@@ -293,7 +295,9 @@ def test_a_port_that_another_process_has_is_refused_with_its_name(
 
 @pytest.mark.once
 @pytest.mark.slow
-def test_a_run_and_the_bench_refuse_each_other(tmp_path: Path, reach_engine: Path, capsys: Captured) -> None:
+def test_a_run_and_the_arm_commands_refuse_each_others_port(
+    tmp_path: Path, reach_engine: Path, capsys: Captured
+) -> None:
     import numpy as np
 
     (tmp_path / "pictures").mkdir()
@@ -322,13 +326,17 @@ def test_a_run_and_the_bench_refuse_each_other(tmp_path: Path, reach_engine: Pat
 @pytest.mark.slow
 @pytest.mark.parametrize("frozen", ["not read", "Ctrl-S"])
 @pytest.mark.parametrize("verb", ["park", "center"])
-def test_a_frozen_terminal_does_not_hold_up_an_arm_that_moves(tmp_path: Path, verb: str, frozen: str) -> None:
-    """It parks and lets go, or ends holding, and ends: whatever became of its words."""
+def test_a_frozen_terminal_does_not_delay_a_moving_arm(tmp_path: Path, verb: str, frozen: str) -> None:
+    """It parks and releases, or ends holding, and exits, even though its output cannot be written."""
     master, slave = pty.openpty()
     with arm_on_the_bench(tmp_path) as bench:
-        words = ["arm", verb, "--arm", "sim", "--port", bench.port.path, "--speed", "60"]
+        arguments = ["arm", verb, "--arm", "sim", "--port", bench.port.path, "--speed", "60"]
         with subprocess.Popen(
-            [sys.executable, "-m", "sefa_edge", *words], stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+            [sys.executable, "-m", "sefa_edge", *arguments],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
         ) as moving:
             while bench.torque() != [1] * 6:
                 assert moving.poll() is None, os.read(master, 4096)
@@ -344,7 +352,7 @@ def test_a_frozen_terminal_does_not_hold_up_an_arm_that_moves(tmp_path: Path, ve
 
 
 def fill(terminal: int) -> None:
-    """Write until its reader would have to read."""
+    """Write until the terminal's buffer is full."""
     os.set_blocking(terminal, False)
     with suppress(BlockingIOError):
         while True:

@@ -27,8 +27,8 @@ from tests.rigs.serial_machine import CH340, CH343, GPS, Machine
 Captured = pytest.CaptureFixture[str]
 
 
-def scan(port: str, *words: str) -> int:
-    return main(["arm", "scan", "--port", port, "--max-id", "8", *words])
+def scan(port: str, *arguments: str) -> int:
+    return main(["arm", "scan", "--port", port, "--max-id", "8", *arguments])
 
 
 @pytest.mark.slow
@@ -38,10 +38,10 @@ def test_the_servos_of_an_arm_are_found_and_nothing_is_written(tmp_path: Path, c
         assert scan(bench.port.path, "--json", str(tmp_path / "scan.json")) == 0
         assert bench.registers() == before
         assert not bench.plant.ever_on
-    told = capsys.readouterr()
-    assert "1000000 baud: fits so100 or so101 or so101_sim" in told.out
-    assert "id   6  STS3215, firmware 3.10, 7.4 V, 30 C, torque off, ok" in told.out
-    assert "9/9" in told.err
+    printed = capsys.readouterr()
+    assert "1000000 baud: fits so100 or so101 or so101_sim" in printed.out
+    assert "id   6  STS3215, firmware 3.10, 7.4 V, 30 C, torque off, ok" in printed.out
+    assert "9/9" in printed.err
     report = json.loads((tmp_path / "scan.json").read_text())
     (port,) = report["ports"]
     (bus,) = port["buses"]
@@ -62,7 +62,7 @@ def test_the_servos_of_an_arm_are_found_and_nothing_is_written(tmp_path: Path, c
 
 
 @pytest.mark.slow
-def test_servos_of_another_speed_are_found_there_and_nowhere_else(tmp_path: Path, capsys: Captured) -> None:
+def test_servos_at_another_baud_rate_are_found_only_there(tmp_path: Path, capsys: Captured) -> None:
     with servos_on_the_bench(tmp_path, (7, 115_200)) as bench:
         assert scan(bench.port.path, "--baud", "1000000", "--baud", "115200", "--json", "-") == 0
     report = json.loads(capsys.readouterr().out)
@@ -71,14 +71,14 @@ def test_servos_of_another_speed_are_found_there_and_nowhere_else(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_two_servos_of_one_id_are_reported(tmp_path: Path, capsys: Captured) -> None:
+def test_two_servos_with_one_id_are_reported(tmp_path: Path, capsys: Captured) -> None:
     with servos_on_the_bench(tmp_path, (1, 1_000_000), (1, 1_000_000)) as bench:
         assert scan(bench.port.path) == 0
     assert "SEVERAL SERVOS" in capsys.readouterr().out
 
 
 @pytest.mark.slow
-def test_a_servo_in_trouble_says_so_in_words(tmp_path: Path, capsys: Captured) -> None:
+def test_the_status_bits_of_a_servo_are_printed_as_text(tmp_path: Path, capsys: Captured) -> None:
     with servos_on_the_bench(tmp_path, (1, 1_000_000)) as bench:
         bench.bus.servos[0].fault_bits = StatusBits.TEMPERATURE | StatusBits.OVERLOAD
         assert scan(bench.port.path) == 0
@@ -96,7 +96,7 @@ def test_another_model_fits_no_arm(tmp_path: Path, capsys: Captured) -> None:
 
 
 @pytest.mark.slow
-def test_a_port_without_servos_is_exit_1_with_what_to_try(tmp_path: Path, capsys: Captured) -> None:
+def test_a_port_without_servos_is_exit_1_with_a_suggestion(tmp_path: Path, capsys: Captured) -> None:
     with servos_on_the_bench(tmp_path) as bench:
         assert scan(bench.port.path) == 1
     out = capsys.readouterr().out
@@ -105,7 +105,7 @@ def test_a_port_without_servos_is_exit_1_with_what_to_try(tmp_path: Path, capsys
 
 
 @pytest.mark.slow
-def test_a_cable_pulled_meanwhile_is_one_line_and_exit_3(tmp_path: Path, capsys: Captured) -> None:
+def test_a_cable_pulled_during_the_scan_is_one_line_and_exit_3(tmp_path: Path, capsys: Captured) -> None:
     with servos_on_the_bench(tmp_path, (1, 1_000_000)) as bench:
         asked: list[bytes] = []
 
@@ -121,7 +121,7 @@ def test_a_cable_pulled_meanwhile_is_one_line_and_exit_3(tmp_path: Path, capsys:
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("arguments", "code", "message"),
     [
         (["--port", "/nowhere/arm"], 4, "there is no serial port /nowhere/arm"),
         (["--port", "/dev/null"], 4, "/dev/null cannot be opened"),
@@ -130,23 +130,27 @@ def test_a_cable_pulled_meanwhile_is_one_line_and_exit_3(tmp_path: Path, capsys:
         (["--port", "P", "--json", "/nowhere/x.json"], 2, "the folder /nowhere does not exist"),
     ],
 )
-def test_wrong_words_are_one_line(words: list[str], code: int, told: str, capsys: Captured) -> None:
-    assert main(["arm", "scan", *words]) == code
+def test_wrong_arguments_are_reported_in_one_line_with_a_hint(
+    arguments: list[str], code: int, message: str, capsys: Captured
+) -> None:
+    assert main(["arm", "scan", *arguments]) == code
     error, hint = capsys.readouterr().err.splitlines()[-2:]
     assert error.startswith("error: ")
-    assert told in error
+    assert message in error
     assert hint.startswith("hint: ")
 
 
-@pytest.mark.parametrize("words", [[], ["scam"], ["scan", "--baud", "fast"], ["scan", "--baud", "1", "--all-bauds"]])
-def test_words_that_are_none_are_exit_2(words: list[str], capsys: Captured) -> None:
-    assert main(["arm", *words]) == 2
+@pytest.mark.parametrize(
+    "arguments", [[], ["scam"], ["scan", "--baud", "fast"], ["scan", "--baud", "1", "--all-bauds"]]
+)
+def test_unknown_arguments_are_exit_2(arguments: list[str], capsys: Captured) -> None:
+    assert main(["arm", *arguments]) == 2
     error, hint = capsys.readouterr().err.splitlines()
     assert error.startswith("error: ")
     assert hint.startswith("hint: sefa-edge arm")
 
 
-def test_what_is_plugged_in_is_told_with_what_is_in_the_way(tmp_path: Path) -> None:
+def test_plugged_in_devices_are_reported_with_their_problems(tmp_path: Path) -> None:
     machine = Machine(tmp_path).plug(CH343).plug(CH340).plug(GPS)
     trouble = Diagnosis("P", Weight.TROUBLE, "no permission", "sudo usermod")
     by_node = {port.node: port for port in find_serial_ports(machine.root)}
@@ -177,38 +181,38 @@ def test_what_is_plugged_in_is_told_with_what_is_in_the_way(tmp_path: Path) -> N
     assert plain["ports"][2]["buses"] is None
 
 
-NOBODY = ScanRange((), ())
-"""No servo is asked: the ports of a captured machine are not ours."""
+NO_SERVO = ScanRange((), ())
+"""Ping no servo: the ports of a captured machine do not exist here."""
 
 
-def test_every_port_of_a_machine_is_looked_at(tmp_path: Path) -> None:
+def test_every_port_of_a_machine_is_reported(tmp_path: Path) -> None:
     machine = Machine(tmp_path).plug(replace(CH343, node="ttyACM777")).plug(replace(GPS, node="ttyACM778"))
     machine.plug_without_driver(CH340)
-    text = "\n".join(scan_ports(None, NOBODY, machine.root).lines())
+    text = "\n".join(scan_ports(None, NO_SERVO, machine.root).lines())
     assert "/dev/ttyACM777  WCH CH343" in text
     assert "trouble: the device file is missing" in text
     assert "a WCH CH340 is plugged in at USB 3-4 (1a86:7523) and has no serial port" in text
 
 
-def test_a_machine_without_ports_is_told_why(tmp_path: Path) -> None:
+def test_the_reason_for_missing_ports_is_reported(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="there is no serial port"):
-        scan_ports(None, NOBODY, tmp_path / "empty")
+        scan_ports(None, NO_SERVO, tmp_path / "empty")
     machine = Machine(tmp_path)
     machine.plug_without_driver(CH340)
-    with pytest.raises(MissingError, match="its driver ch341-uart is not loaded") as told:
-        scan_ports(None, NOBODY, machine.root)
-    assert told.value.hint.startswith("sudo modprobe ch341")
+    with pytest.raises(MissingError, match="its driver ch341-uart is not loaded") as caught:
+        scan_ports(None, NO_SERVO, machine.root)
+    assert caught.value.hint.startswith("sudo modprobe ch341")
 
 
-def test_an_arm_that_lacks_servos_is_named_with_them() -> None:
+def test_an_arm_with_missing_servos_is_named_with_their_ids() -> None:
     servos = [FoundServo(servo_id, False, model=reg.MODEL_STS3215) for servo_id in (1, 2, 4, 5, 6)]
     assert matching_arms([load_arm_profile("so101")], 1_000_000, servos) == ["so101 without 3"]
     assert matching_arms([load_arm_profile("so101")], 500_000, servos) == []
 
 
 @pytest.mark.parametrize(
-    ("bits", "words"),
+    ("bits", "text"),
     [(0, "ok"), (1, "voltage"), (0x2F, "voltage, encoder, heat, over-current, overload"), (16, "bit 4")],
 )
-def test_status_in_words(bits: int, words: str) -> None:
-    assert status_text(bits) == words
+def test_status_bits_as_text(bits: int, text: str) -> None:
+    assert status_text(bits) == text

@@ -24,12 +24,12 @@ PATIENCE_S = 60.0
 ALLOWED = "--write-eeprom"
 
 
-def set_id(bench: Bench, *words: str) -> int:
-    return main(["arm", "set-id", "--arm", "sim", "--port", bench.port.path, *words])
+def set_id(bench: Bench, *arguments: str) -> int:
+    return main(["arm", "set-id", "--arm", "sim", "--port", bench.port.path, *arguments])
 
 
 def address(bench: Bench, index: int = 0) -> tuple[int, int, int]:
-    """Id, speed, lock."""
+    """Id, baud rate, lock."""
     servo = bench.bus.servos[index]
     with bench.port.lock:
         return servo.servo_id, reg.BAUD_RATES[servo.register(reg.BAUD_RATE)], servo.register(reg.LOCK)
@@ -42,12 +42,12 @@ def test_a_new_servo_becomes_the_joint(tmp_path: Path, before: tuple[int, int], 
         assert set_id(bench, "gripper", ALLOWED) == 0
         assert address(bench) == (6, 1_000_000, 1)
         assert not bench.plant.ever_on
-    words = f"gripper: servo {before[0]} at {before[1]} baud is now servo 6 at 1000000 baud, read back and locked"
-    assert capsys.readouterr().out.splitlines() == [words]
+    line = f"gripper: servo {before[0]} at {before[1]} baud is now servo 6 at 1000000 baud, read back and locked"
+    assert capsys.readouterr().out.splitlines() == [line]
 
 
 @pytest.mark.slow
-def test_a_servo_that_is_right_is_not_written(tmp_path: Path, capsys: Captured) -> None:
+def test_a_correct_servo_is_not_written(tmp_path: Path, capsys: Captured) -> None:
     with servos_on_the_bench(tmp_path, (6, 1_000_000)) as bench:
         before = bench.registers()
         assert set_id(bench, "gripper", ALLOWED) == 0
@@ -72,13 +72,13 @@ def test_two_servos_are_refused(tmp_path: Path, servos: list[tuple[int, int]], c
         before = bench.registers()
         assert set_id(bench, "gripper", ALLOWED) == 2
         assert bench.registers() == before
-    told = capsys.readouterr().err
-    assert "more than one servo answers" in told
-    assert "connect one servo alone" in told
+    printed = capsys.readouterr().err
+    assert "more than one servo answers" in printed
+    assert "connect one servo alone" in printed
 
 
 @pytest.mark.slow
-def test_answers_that_collide_make_every_id_be_asked(tmp_path: Path, capsys: Captured) -> None:
+def test_every_id_is_pinged_when_replies_collide(tmp_path: Path, capsys: Captured) -> None:
     with servos_on_the_bench(tmp_path, (1, 1_000_000), (2, 1_000_000)) as bench:
         bench.bus.disturb = lambda answers: answers if len(answers) != 12 else b"\xff" + answers[6:]
         assert set_id(bench, "gripper", ALLOWED) == 2
@@ -91,13 +91,13 @@ def test_another_model_is_refused(tmp_path: Path, capsys: Captured) -> None:
         bench.bus.servos[0].set_register(reg.MODEL_NUMBER, 1284)
         assert set_id(bench, "gripper", ALLOWED) == 2
         assert address(bench) == (1, 1_000_000, 1)
-    told = capsys.readouterr().err
-    assert "servo 1 at 1000000 baud is SCS0009 (model number 1284), the arm profile allows STS3215" in told
-    assert "SCS servos send the high byte first" in told
+    printed = capsys.readouterr().err
+    assert "servo 1 at 1000000 baud is SCS0009 (model number 1284), the arm profile allows STS3215" in printed
+    assert "SCS servos send the high byte first" in printed
 
 
 @pytest.mark.slow
-def test_a_servo_that_holds_is_refused(tmp_path: Path, capsys: Captured) -> None:
+def test_a_servo_with_torque_on_is_refused(tmp_path: Path, capsys: Captured) -> None:
     with servos_on_the_bench(tmp_path, (1, 1_000_000)) as bench:
         bench.hold()
         assert set_id(bench, "gripper", ALLOWED) == 2
@@ -107,11 +107,11 @@ def test_a_servo_that_holds_is_refused(tmp_path: Path, capsys: Captured) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize("register", [reg.LOCK, reg.SERVO_ID, reg.BAUD_RATE], ids=lambda register: register.name)
-def test_a_write_that_is_lost_is_told_and_the_servo_left_locked(
+def test_a_lost_write_is_reported_and_the_servo_left_locked(
     tmp_path: Path, register: reg.Register, capsys: Captured
 ) -> None:
     def lose(data: bytes) -> bytes:
-        """The first writes of this register with its wanted value never arrive."""
+        """Lose every write of this register with its new value."""
         is_write = len(data) > 9 and data[4] == Instruction.SYNC_WRITE and data[5] == register.address
         unlocks = register is not reg.LOCK or data[8:9] == b"\0"
         return b"" if is_write and unlocks else data
@@ -120,24 +120,26 @@ def test_a_write_that_is_lost_is_told_and_the_servo_left_locked(
         bench.bus.disturb_request = lose
         assert set_id(bench, "gripper", ALLOWED) == 3
         assert address(bench)[2] == 1
-    told = capsys.readouterr().err
-    assert "was not changed to servo 6 at 1000000 baud: servo" in told
-    assert "scan --port" in told
+    printed = capsys.readouterr().err
+    assert "was not changed to servo 6 at 1000000 baud: servo" in printed
+    assert "scan --port" in printed
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("arguments", "code", "message"),
     [
         (["griper", ALLOWED], 2, "the arm so101_sim has no joint 'griper'"),
         (["gripper", ALLOWED], 4, "there is no serial port /nowhere/arm"),
         ([ALLOWED], 2, "which needs a terminal"),
     ],
 )
-def test_wrong_words_are_one_line(words: list[str], code: int, told: str, capsys: Captured) -> None:
-    assert main(["arm", "set-id", "--arm", "sim", "--port", "/nowhere/arm", *words]) == code
+def test_wrong_arguments_are_reported_in_one_line_with_a_hint(
+    arguments: list[str], code: int, message: str, capsys: Captured
+) -> None:
+    assert main(["arm", "set-id", "--arm", "sim", "--port", "/nowhere/arm", *arguments]) == code
     error, hint = capsys.readouterr().err.splitlines()
     assert error.startswith("error: ")
-    assert told in error
+    assert message in error
     assert hint.startswith("hint: ")
 
 
@@ -153,13 +155,13 @@ class Guided:
         os.close(slave)
         self.seen = ""
 
-    def until(self, words: str) -> None:
-        while words not in self.seen:
+    def until(self, text: str) -> None:
+        while text not in self.seen:
             readable, _, _ = select.select([self.master], [], [], PATIENCE_S)
-            assert readable, f"waited in vain for '{words}': {self.seen}"
-            told = os.read(self.master, 4096).decode()
-            self.seen += told
-            if "no servo answers" in told:  # on a busy machine the simulated one may be late: a person tries again
+            assert readable, f"timed out waiting for '{text}': {self.seen}"
+            printed = os.read(self.master, 4096).decode()
+            self.seen += printed
+            if "no servo answers" in printed:  # the simulated one may be late on a busy machine: try again
                 self.press_enter()
 
     def press_enter(self) -> None:
@@ -180,7 +182,7 @@ def test_six_servos_are_guided_through_from_gripper_to_shoulder(tmp_path: Path) 
         guided = Guided(bench)
         for number, joint in enumerate(joints):
             guided.until(f"{number + 1}/6: connect the servo of {joint} alone")
-            if number == 2:  # the one before is still connected: told, and asked again
+            if number == 2:  # the previous one is still connected: reported, and asked again
                 guided.press_enter()
                 guided.until("servo 5 at 1000000 baud is the one of wrist_roll, which is done")
             for other, servo in enumerate(bench.bus.servos):
@@ -193,7 +195,7 @@ def test_six_servos_are_guided_through_from_gripper_to_shoulder(tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_ctrl_c_while_it_waits_ends_it(tmp_path: Path) -> None:
+def test_ctrl_c_while_waiting_ends_the_command(tmp_path: Path) -> None:
     with servos_on_the_bench(tmp_path, (1, 1_000_000)) as bench:
         guided = Guided(bench)
         guided.until("press Enter")

@@ -1,4 +1,4 @@
-"""`sefa-edge arm status` on simulated servos behind a pseudo-terminal: once, live, on sick arms."""
+"""`sefa-edge arm status` on simulated servos behind a pseudo-terminal: once, live, and on faulty arms."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ Captured = pytest.CaptureFixture[str]
 PATIENCE_S = 60.0
 
 
-def status(bench: Bench, *words: str) -> int:
-    return main(["arm", "status", "--arm", "sim", "--port", bench.port.path, *words])
+def status(bench: Bench, *arguments: str) -> int:
+    return main(["arm", "status", "--arm", "sim", "--port", bench.port.path, *arguments])
 
 
 def row(text: str, joint: str) -> str:
     return next(line for line in text.splitlines() if line.startswith(joint))
 
 
-def test_a_healthy_arm_is_a_table_without_colours_and_nothing_is_written(tmp_path: Path, capsys: Captured) -> None:
+def test_a_healthy_arm_gives_a_table_without_colours_and_nothing_is_written(tmp_path: Path, capsys: Captured) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         before = bench.registers()
         assert status(bench) == 0
@@ -46,13 +46,13 @@ def test_a_healthy_arm_is_a_table_without_colours_and_nothing_is_written(tmp_pat
     assert "%" in row(out, "gripper")
 
 
-def test_the_report_holds_every_number(tmp_path: Path, capsys: Captured) -> None:
+def test_the_report_contains_every_number(tmp_path: Path, capsys: Captured) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         bench.hold()
         assert status(bench, "--json", "-") == 0
-    told = capsys.readouterr()
-    assert row(told.err, "gripper")  # the table makes room for the report
-    report = json.loads(told.out)
+    printed = capsys.readouterr()
+    assert row(printed.err, "gripper")  # the table goes to stderr, as the report takes stdout
+    report = json.loads(printed.out)
     assert (report["arm"], report["port"], report["well"]) == ("so101_sim", str(tmp_path / "arm"), True)
     assert report["joints"][2] == {
         "joint": "elbow_flex",
@@ -78,7 +78,7 @@ def test_the_report_holds_every_number(tmp_path: Path, capsys: Captured) -> None
 
 
 @pytest.mark.slow
-def test_trouble_is_told_and_exit_1(tmp_path: Path, capsys: Captured) -> None:
+def test_problems_are_reported_with_exit_1(tmp_path: Path, capsys: Captured) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         bench.bus.servo(2).temperature_c = 66
         bench.bus.servo(3).fault_bits = StatusBits.OVERLOAD
@@ -96,9 +96,7 @@ def test_trouble_is_told_and_exit_1(tmp_path: Path, capsys: Captured) -> None:
     assert joints["wrist_flex"]["answers"] is False
 
 
-def test_a_servo_left_in_wheel_mode_or_of_another_model_is_told_with_what_to_do(
-    tmp_path: Path, capsys: Captured
-) -> None:
+def test_a_servo_in_wheel_mode_or_of_another_model_is_reported_with_a_remedy(tmp_path: Path, capsys: Captured) -> None:
     with arm_on_the_bench(tmp_path) as bench:
         bench.bus.servo(5).set_register(reg.OPERATING_MODE, 1)
         bench.bus.servo(2).set_register(reg.MODEL_NUMBER, 2825)
@@ -124,7 +122,7 @@ def test_an_arm_that_was_never_calibrated_is_shown_in_ticks(tmp_path: Path, caps
         assert status(bench) == 0
     out = capsys.readouterr().out
     assert "2620     -- %" in row(out, "gripper")
-    assert "deg" in row(out, "elbow_flex")  # the middle of a turn is where LeRobot's zero lies
+    assert "deg" in row(out, "elbow_flex")  # LeRobot's zero is the middle of a turn
 
 
 def test_a_calibration_file_is_used(tmp_path: Path, capsys: Captured) -> None:
@@ -152,7 +150,7 @@ def test_an_arm_without_supply_is_one_line_and_exit_3(tmp_path: Path, capsys: Ca
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("arguments", "code", "message"),
     [
         (["--arm", "so1001"], 2, "no arm is called 'so1001'"),
         (["--arm", "sim", "--calibration", "/nowhere/c.json"], 2, "/nowhere/c.json does not exist"),
@@ -160,11 +158,13 @@ def test_an_arm_without_supply_is_one_line_and_exit_3(tmp_path: Path, capsys: Ca
         (["--arm", "sim"], 4, "there is no serial port /nowhere/arm"),
     ],
 )
-def test_wrong_words_are_one_line(words: list[str], code: int, told: str, capsys: Captured) -> None:
-    assert main(["arm", "status", "--port", "/nowhere/arm", *words]) == code
+def test_wrong_arguments_are_reported_in_one_line_with_a_hint(
+    arguments: list[str], code: int, message: str, capsys: Captured
+) -> None:
+    assert main(["arm", "status", "--port", "/nowhere/arm", *arguments]) == code
     error, hint = capsys.readouterr().err.splitlines()
     assert error.startswith("error: ")
-    assert told in error
+    assert message in error
     assert hint.startswith("hint: ")
 
 
@@ -190,10 +190,10 @@ class Watcher:
         os.close(slave)
         self.seen = b""
 
-    def until(self, words: bytes, times: int = 1) -> None:
-        while self.seen.count(words) < times:
+    def until(self, text: bytes, times: int = 1) -> None:
+        while self.seen.count(text) < times:
             readable, _, _ = select.select([self.master], [], [], PATIENCE_S)
-            assert readable, f"waited in vain for {words!r}: {self.seen!r}"
+            assert readable, f"timed out waiting for {text!r}: {self.seen!r}"
             self.seen += os.read(self.master, 4096)
 
     def end(self) -> int:

@@ -1,4 +1,4 @@
-"""`sefa-edge calibrate` without a person: headless, from ranges, restoring; every wrong word; nothing half written."""
+"""`sefa-edge calibrate` without a person: headless, from ranges, restoring; wrong arguments; no partial writes."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stand]:
         yield made
 
 
-def calibrate(stand: Stand, *words: str) -> int:
-    return main(["calibrate", "--arm", "so101", "--port", stand.port.path, *words])
+def calibrate(stand: Stand, *arguments: str) -> int:
+    return main(["calibrate", "--arm", "so101", "--port", stand.port.path, *arguments])
 
 
-def from_ranges(stand: Stand, *words: str) -> int:
+def from_ranges(stand: Stand, *arguments: str) -> int:
     ranges = Path(stand.port.path).with_name("ranges.json")
-    return calibrate(stand, "--headless", "--middle-now", "--ranges", str(ranges), *words)
+    return calibrate(stand, "--headless", "--middle-now", "--ranges", str(ranges), *arguments)
 
 
 def lerobot_file(tmp_path: Path, name: str) -> Path:
@@ -52,7 +52,7 @@ def kept(tmp_path: Path, ending: str) -> list[Path]:
 
 
 @pytest.mark.slow
-def test_new_numbers_go_into_servos_and_lerobots_file(stand: Stand, tmp_path: Path) -> None:
+def test_new_numbers_are_written_to_the_servos_and_to_lerobots_file(stand: Stand, tmp_path: Path) -> None:
     assert from_ranges(stand, "--id", "black", "--write-eeprom", "--json", str(tmp_path / "r.json")) == 0
     assert stand.carried() == CALIBRATED
     assert stand.locked() == [1] * 6
@@ -84,7 +84,7 @@ def test_an_arm_that_was_calibrated_before_gets_the_same_numbers_again(stand: St
 
 
 @pytest.mark.slow
-def test_an_old_file_is_replaced_where_it_is_and_kept(stand: Stand, tmp_path: Path) -> None:
+def test_an_old_file_is_replaced_in_place_and_kept(stand: Stand, tmp_path: Path) -> None:
     old = lerobot_file(tmp_path, "black").parents[1] / "so101_follower" / "black.json"
     save_calibration(old, PROFILE, nominal_calibration(PROFILE))
     before = old.read_bytes()
@@ -114,13 +114,13 @@ def test_the_report_may_go_to_standard_output(stand: Stand, capsys: pytest.Captu
 
 
 @pytest.mark.slow
-def test_a_timed_sweep_takes_what_hands_did(stand: Stand, tmp_path: Path) -> None:
+def test_a_timed_sweep_records_movements_by_hand(stand: Stand, tmp_path: Path) -> None:
     done = threading.Event()
     hands = threading.Thread(target=wave, args=(stand, done))
     hands.start()
     try:
-        words = ["--headless", "--middle-now", "--sweep-seconds", "4", "-o", str(tmp_path / "new.json")]
-        assert calibrate(stand, *words) == 0
+        arguments = ["--headless", "--middle-now", "--sweep-seconds", "4", "-o", str(tmp_path / "new.json")]
+        assert calibrate(stand, *arguments) == 0
     finally:
         done.set()
         hands.join()
@@ -129,30 +129,32 @@ def test_a_timed_sweep_takes_what_hands_did(stand: Stand, tmp_path: Path) -> Non
 
 
 def wave(stand: Stand, done: threading.Event) -> None:
-    """Every joint 850 ticks to and fro, slowly enough for a busy machine."""
-    way = 850
+    """Move every joint 850 ticks back and forth, slowly enough for a busy machine."""
+    path_ticks = 850
     while not done.wait(0.004):
-        way += 10
-        shift = abs(way % 3400 - 1700) - 850
+        path_ticks += 10
+        shift = abs(path_ticks % 3400 - 1700) - 850
         for name, middle in zip(NAMES, MIDDLE, strict=True):
             stand.move(name, middle + shift)
 
 
 @pytest.mark.slow
-def test_a_sweep_in_which_nothing_moved_is_none(stand: Stand, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sweep_without_movement_is_refused(stand: Stand, capsys: pytest.CaptureFixture[str]) -> None:
     assert calibrate(stand, "--headless", "--middle-now", "--sweep-seconds", "0.1", "--write-eeprom") == 1
-    said = capsys.readouterr().err
-    assert "shoulder_pan was moved over 0 of about 2503 ticks" in said
-    assert "Traceback" not in said
+    printed = capsys.readouterr().err
+    assert "shoulder_pan was moved over 0 of about 2503 ticks" in printed
+    assert "Traceback" not in printed
     assert stand.carried() == FACTORY
 
 
-def test_torque_that_is_on_is_never_switched_off_unasked(stand: Stand, capsys: pytest.CaptureFixture[str]) -> None:
+def test_torque_that_is_on_is_never_switched_off_without_being_asked_to(
+    stand: Stand, capsys: pytest.CaptureFixture[str]
+) -> None:
     stand.energise("elbow_flex")
     assert from_ranges(stand, "--write-eeprom") == 2
-    said = capsys.readouterr().err
-    assert "the torque is on: elbow_flex" in said
-    assert f"sefa-edge arm free --arm so101 --port {stand.port.path}" in said
+    printed = capsys.readouterr().err
+    assert "the torque is on: elbow_flex" in printed
+    assert f"sefa-edge arm free --arm so101 --port {stand.port.path}" in printed
     assert stand.torque_is_on().count(True) == 1
     assert stand.carried() == FACTORY
 
@@ -164,9 +166,9 @@ def test_a_restore_shows_the_differences_and_waits_for_the_flag(
     path = tmp_path / "mine.json"
     save_calibration(path, PROFILE, nominal_calibration(PROFILE))
     assert calibrate(stand, "--restore", str(path)) == 2
-    said = capsys.readouterr().err
-    assert "add --write-eeprom" in said
-    assert "796..3299" in said
+    printed = capsys.readouterr().err
+    assert "add --write-eeprom" in printed
+    assert "796..3299" in printed
     assert stand.carried() == FACTORY
     assert calibrate(stand, "--restore", str(path), "--write-eeprom") == 0
     assert calibrate(stand, "--restore", str(path)) == 0
@@ -177,14 +179,14 @@ def test_a_restore_shows_the_differences_and_waits_for_the_flag(
 
 
 @pytest.mark.slow
-def test_a_restore_by_id(stand: Stand, tmp_path: Path) -> None:
+def test_a_calibration_is_restored_by_id(stand: Stand, tmp_path: Path) -> None:
     save_calibration(lerobot_file(tmp_path, "black"), PROFILE, nominal_calibration(PROFILE))
     assert calibrate(stand, "--restore", "black", "--write-eeprom") == 0
     assert stand.carried()[0] == (0, 796, 3299)
 
 
 @pytest.mark.slow
-def test_an_arm_in_percent_reads_what_lerobot_would(stand: Stand) -> None:
+def test_an_arm_in_percent_reads_the_same_values_as_lerobot(stand: Stand) -> None:
     assert from_ranges(stand, "--write-eeprom") == 0
     for name, position in (("shoulder_pan", 3299 + 90), ("shoulder_lift", 910 + 569), ("gripper", 1934 - 5)):
         stand.move(name, position + OFFSETS[NAMES.index(name)])
@@ -197,7 +199,7 @@ def test_an_arm_in_percent_reads_what_lerobot_would(stand: Stand) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "message"),
+    ("arguments", "code", "message"),
     [
         ((), 2, "a guided calibration needs a terminal"),
         (("--headless",), 2, "--headless needs --middle-now"),
@@ -217,13 +219,13 @@ def test_an_arm_in_percent_reads_what_lerobot_would(stand: Stand) -> None:
         (("--arm", "octopus"), 2, "no arm is called 'octopus'"),
     ],
 )
-def test_wrong_words_are_told_in_one_line(
-    stand: Stand, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], code: int, message: str
+def test_wrong_arguments_are_reported_without_a_traceback(
+    stand: Stand, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int, message: str
 ) -> None:
-    assert calibrate(stand, *words) == code
-    said = capsys.readouterr().err
-    assert message in said
-    assert "Traceback" not in said
+    assert calibrate(stand, *arguments) == code
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert "Traceback" not in printed
     assert stand.carried() == FACTORY
 
 
@@ -266,14 +268,14 @@ def test_a_port_in_use_or_absent_is_reported(stand: Stand, capsys: pytest.Captur
 
 
 @pytest.mark.slow
-def test_a_servo_that_takes_no_writes_gets_all_others_their_old_numbers_back(
+def test_all_servos_get_their_old_numbers_back_when_one_accepts_no_writes(
     stand: Stand, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stand.bus.disturb_request = lambda data: b"" if is_write_of(data, 4, reg.MIN_POSITION) else data
     assert from_ranges(stand, "--write-eeprom") == 3
-    said = capsys.readouterr().err
-    assert "servo of wrist_flex did not keep min_position_limit 967 (register 9)" in said
-    assert "have their old numbers again" in said
+    printed = capsys.readouterr().err
+    assert "servo of wrist_flex did not keep min_position_limit 967 (register 9)" in printed
+    assert "have their old numbers again" in printed
     assert stand.carried() == FACTORY
     assert stand.locked() == [1] * 6
 
@@ -288,14 +290,14 @@ def is_write_of(data: bytes, servo_id: int, register: reg.Register) -> bool:
 
 
 @pytest.mark.slow
-def test_a_cable_pulled_in_the_middle_is_told_with_the_way_back(
+def test_a_cable_pulled_while_writing_is_reported_with_the_command_to_restore(
     stand: Stand, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stand.bus.disturb_request = lambda data: pull(stand) if is_write_of(data, 4, reg.HOMING_OFFSET) else data
     assert from_ranges(stand, "--id", "black", "--write-eeprom") == 3
-    said = capsys.readouterr().err
-    assert "servos may have a mixture" in said
-    assert "--restore" in said
+    printed = capsys.readouterr().err
+    assert "servos may have a mixture" in printed
+    assert "--restore" in printed
     assert not lerobot_file(tmp_path, "black").exists()
     stand.bus.disturb_request = lambda data: data
     stand.port.replug()
@@ -347,7 +349,7 @@ def test_a_joint_that_is_knocked_while_it_is_written_is_noticed(
 
 
 @pytest.mark.slow
-def test_a_file_that_cannot_be_written_says_what_the_servos_carry(
+def test_an_error_writing_the_file_says_which_numbers_the_servos_have(
     stand: Stand, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "lerobot").write_text("in the way")

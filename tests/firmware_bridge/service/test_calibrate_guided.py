@@ -1,4 +1,4 @@
-"""`sefa-edge calibrate` as a person meets it: a real terminal, hands on simulated joints, ENTER, Ctrl-C."""
+"""`sefa-edge calibrate` as a person uses it: a real terminal, simulated joints moved by hand, ENTER, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ SWEPT = [
 
 
 class Operator:
-    """A person at a terminal of their own."""
+    """A person at their own terminal."""
 
-    def __init__(self, words: list[str], environment: dict[str, str]) -> None:
+    def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
         self._master, slave = os.openpty()
         self.screen = ""
         self._seen = 0
         self._process = subprocess.Popen(
-            [sys.executable, "-c", ON_A_TERMINAL, sys.executable, "-m", "sefa_edge", "calibrate", *words],
+            [sys.executable, "-c", ON_A_TERMINAL, sys.executable, "-m", "sefa_edge", "calibrate", *arguments],
             stdin=slave, stdout=slave, stderr=slave, start_new_session=True, env={**os.environ, **environment},
         )  # fmt: skip
         os.close(slave)
 
     def see(self, pattern: str) -> None:
-        """Wait until this appears after what was seen before."""
+        """Wait until this pattern appears after the previous match."""
         while (match := re.compile(pattern).search(self.screen, self._seen)) is None:
-            assert self._look(), f"the program ended without showing {pattern!r}:\n{self.screen}"
+            assert self._read(), f"the program ended without showing {pattern!r}:\n{self.screen}"
         self._seen = match.end()
 
     def type(self, keys: str) -> None:
         os.write(self._master, keys.encode())
 
     def leave(self) -> int:
-        """Wait for the end of the program; its exit code."""
-        while self._look():
+        """Wait for the end of the program; return its exit code."""
+        while self._read():
             pass
         return self._process.wait(PATIENCE_S)
 
@@ -62,7 +62,7 @@ class Operator:
         self._process.wait()
         os.close(self._master)
 
-    def _look(self) -> bool:
+    def _read(self) -> bool:
         readable, _, _ = select.select((self._master,), (), (), PATIENCE_S)
         assert readable, f"nothing new on the screen:\n{self.screen}"
         try:
@@ -110,14 +110,14 @@ def sweep(stand: Stand, operator: Operator) -> None:
 
 
 @pytest.mark.slow
-def test_a_new_arm_is_calibrated_and_written_after_the_typed_word(
+def test_a_new_arm_is_calibrated_and_written_after_write_is_typed(
     stand: Stand, operator: Operator, tmp_path: Path
 ) -> None:
     operator.see("torque of all servos is off")
     take_middle(operator)
     sweep(stand, operator)
     operator.see(r"in the servos now[\s\S]*Type 'write'.*: ")
-    assert stand.carried() == FACTORY, "nothing is written before the word"
+    assert stand.carried() == FACTORY, "nothing may be written before the confirmation"
     operator.type("write\n")
     assert operator.leave() == 0, operator.screen
     assert stand.carried() == SWEPT
@@ -129,7 +129,7 @@ def test_a_new_arm_is_calibrated_and_written_after_the_typed_word(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("answer", ["", "yes write"])
-def test_any_other_word_leaves_the_servos_alone_and_keeps_the_numbers(
+def test_any_other_answer_leaves_the_servos_unchanged_and_keeps_the_numbers(
     stand: Stand, operator: Operator, tmp_path: Path, answer: str
 ) -> None:
     take_middle(operator)
@@ -178,7 +178,7 @@ def test_ctrl_c_before_the_release_leaves_the_arm_holding(stand: Stand, tmp_path
 
 
 @pytest.mark.slow
-def test_enter_before_the_ranges_are_complete_goes_on(stand: Stand, operator: Operator) -> None:
+def test_enter_before_the_ranges_are_complete_continues_the_sweep(stand: Stand, operator: Operator) -> None:
     take_middle(operator)
     operator.see(r"one end to the other[\s\S]*lowest")
     move_all(stand, operator, 200)
@@ -193,11 +193,11 @@ def test_enter_before_the_ranges_are_complete_goes_on(stand: Stand, operator: Op
 
 
 @pytest.mark.slow
-def test_an_encoder_that_wraps_asks_for_the_middle_anew(stand: Stand, operator: Operator) -> None:
+def test_an_encoder_that_wraps_asks_for_the_middle_again(stand: Stand, operator: Operator) -> None:
     stand.move("elbow_flex", 2047 - 1200)  # far from its middle
     take_middle(operator)
     operator.see(r"one end to the other[\s\S]*lowest")
-    for at in (0, 800, 1600, 2040, 2060):  # reads 2047 at -1200, so it goes over the end between the last two
+    for at in (0, 800, 1600, 2040, 2060):  # reads 2047 at -1200, so it crosses the end between the last two
         stand.move("elbow_flex", 2047 - 1200 + at)
         operator.see(rf"elbow_flex +{(2047 + at) % 4096} {'.*OVER THE' if at > 2048 else ''}")
     operator.type(ENTER)
@@ -216,7 +216,7 @@ def test_an_encoder_that_wraps_asks_for_the_middle_anew(stand: Stand, operator: 
 @pytest.mark.parametrize(
     ("stage", "keys"), [("middle", CTRL_D), ("middle", CTRL_C), ("sweep", CTRL_C), ("question", CTRL_C)]
 )
-def test_giving_up_leaves_the_old_numbers_and_says_so(
+def test_aborting_leaves_the_old_numbers_and_reports_that(
     stand: Stand, operator: Operator, tmp_path: Path, stage: str, keys: str
 ) -> None:
     operator.see(r"encoder[\s\S]*gripper +\d")
@@ -237,7 +237,7 @@ def test_giving_up_leaves_the_old_numbers_and_says_so(
 
 
 @pytest.mark.slow
-def test_a_servo_that_falls_silent_ends_it_with_its_name(stand: Stand, operator: Operator) -> None:
+def test_a_servo_that_falls_silent_ends_the_calibration_and_is_named(stand: Stand, operator: Operator) -> None:
     take_middle(operator)
     operator.see("lowest")
     with stand.port.lock:

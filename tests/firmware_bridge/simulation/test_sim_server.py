@@ -1,4 +1,4 @@
-"""The simulated world as a process: serial port, published state, control socket, and no traces."""
+"""The simulated world as a process: serial port, published state, control socket, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ PATIENCE_S = 60.0
 SERVER = "sefa_edge.firmware_bridge.simulation.server"
 
 
-def start_server(port: Path, *words: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", SERVER, "--task", "place", "--seed", "3", "--port", str(port), *words]
+def start_server(port: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", SERVER, "--task", "place", "--seed", "3", "--port", str(port), *arguments]
     return subprocess.Popen(command, stderr=subprocess.PIPE)
 
 
 def until(condition: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + PATIENCE_S
+    deadline_s = time.monotonic() + PATIENCE_S
     while not condition():
-        assert time.monotonic() < give_up
+        assert time.monotonic() < deadline_s
         time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A running world; it must end by itself and leave an empty place when asked to."""
+    """A running world; when asked to quit it must exit and remove its folder."""
     path = tmp_path_factory.mktemp("world") / "folder" / "arm"
     path.parent.mkdir()
     process = start_server(path)
@@ -91,7 +91,7 @@ def test_place_moves_cube_and_goal_and_is_visible_at_once(port: Path, client: Wo
 
 
 @pytest.mark.sim
-def test_a_real_arm_s_driver_moves_it_and_survives_a_pulled_cable(port: Path, client: WorldClient) -> None:
+def test_the_driver_of_a_real_arm_works_and_survives_a_pulled_cable(port: Path, client: WorldClient) -> None:
     client.reset(3)
     profile = load_arm_profile("so101_sim")
     arm = open_feetech_arm(profile, str(port), None)
@@ -114,26 +114,26 @@ def test_a_real_arm_s_driver_moves_it_and_survives_a_pulled_cable(port: Path, cl
 
 
 @pytest.mark.sim
-def test_orders_that_make_no_sense_are_refused(port: Path) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as talker:
-        talker.settimeout(PATIENCE_S)
-        talker.connect(str(WorldPaths(port).control))
-        for nonsense in (b"{", b"[]", b'"quit"', b'{"do": "explode"}', b"\xff\xfe", b'{"do": "place"}', b"[" * 4000):
-            talker.send(nonsense)
-            assert json.loads(talker.recv(4096))["ok"] is False
+def test_invalid_requests_are_refused(port: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+        connection.settimeout(PATIENCE_S)
+        connection.connect(str(WorldPaths(port).control))
+        for request in (b"{", b"[]", b'"quit"', b'{"do": "explode"}', b"\xff\xfe", b'{"do": "place"}', b"[" * 4000):
+            connection.send(request)
+            assert json.loads(connection.recv(4096))["ok"] is False
 
 
 @pytest.mark.sim
 def test_two_worlds_do_not_share_a_path(port: Path) -> None:
     second = start_server(port)
-    _, words = second.communicate(timeout=PATIENCE_S)
+    _, errors = second.communicate(timeout=PATIENCE_S)
     assert second.returncode == 2
-    assert b"is the port of a running simulated arm" in words
+    assert b"is the port of a running simulated arm" in errors
     assert WorldPaths(port).control.exists()
 
 
 @pytest.mark.sim
-def test_it_ends_when_nobody_holds_its_lifeline(tmp_path: Path) -> None:
+def test_it_exits_when_its_lifeline_is_closed(tmp_path: Path) -> None:
     import os
 
     path = tmp_path / "folder" / "arm"
@@ -155,36 +155,36 @@ def test_the_command_says_how_to_attach_and_cleans_up(tmp_path: Path) -> None:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     until(lambda: WorldPaths(link).control.exists() or process.poll() is not None)
     until(link.is_symlink)
-    time.sleep(0.2)  # its message comes after its paths
+    time.sleep(0.2)  # its message is printed after its paths exist
     process.send_signal(signal.SIGINT)
-    output, words = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 0, words
+    output, errors = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, errors
     assert f"--arm sim --port {link}".encode() in output
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.sim
-def test_a_killed_simulator_leaves_a_link_that_leads_nowhere_and_makes_room_for_the_next(tmp_path: Path) -> None:
+def test_the_stale_link_of_a_killed_simulator_is_refused_and_then_replaced(tmp_path: Path) -> None:
     link = tmp_path / "arm"
     killed = start_server(link)
     until(lambda: link.exists() or killed.poll() is not None)
     device = Path(os.path.realpath(link))
     killed.kill()
     killed.communicate()
-    strangers = []
-    while not device.exists() and len(strangers) < 256:  # another terminal gets its number
-        strangers += os.openpty()
+    terminals = []
+    while not device.exists() and len(terminals) < 256:  # until another terminal has its number
+        terminals += os.openpty()
     assert link.is_symlink()
-    for words in (("arm", "status"), ("arm", "free", "--yes")):
-        command = [sys.executable, "-m", "sefa_edge", *words, "--arm", "so101_sim", "--port", str(link)]
+    for arguments in (("arm", "status"), ("arm", "free", "--yes")):
+        command = [sys.executable, "-m", "sefa_edge", *arguments, "--arm", "so101_sim", "--port", str(link)]
         done = subprocess.run(command, capture_output=True, timeout=PATIENCE_S)
         assert done.returncode == 4, done.stderr
         assert b"is left over from a simulated arm that has ended" in done.stderr
     with contextlib.closing(StateReader(WorldPaths(link).state)) as reader:
         assert not reader.server_alive()
-    for master in strangers[::2]:
-        assert not select.select([master], [], [], 0)[0], "something was written to a stranger's terminal"
-    for descriptor in strangers:
+    for master in terminals[::2]:
+        assert not select.select([master], [], [], 0)[0], "something was written to an unrelated terminal"
+    for descriptor in terminals:
         os.close(descriptor)
     again = start_server(link)
     until(lambda: link.exists() or again.poll() is not None)
@@ -196,13 +196,13 @@ def test_a_killed_simulator_leaves_a_link_that_leads_nowhere_and_makes_room_for_
 
 @pytest.mark.sim
 @pytest.mark.parametrize("name", ["arm", "arm.state"])
-def test_what_no_simulator_made_is_not_replaced(tmp_path: Path, name: str) -> None:
+def test_files_not_made_by_a_simulator_are_not_replaced(tmp_path: Path, name: str) -> None:
     (tmp_path / name).symlink_to("/dev/null") if name == "arm" else (tmp_path / name).write_text("precious")
     before = sorted(path.name for path in tmp_path.iterdir())
     process = start_server(tmp_path / "arm")
-    _, words = process.communicate(timeout=PATIENCE_S)
+    _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2
-    assert b"choose another path" in words
+    assert b"choose another path" in errors
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
@@ -222,7 +222,7 @@ def test_a_half_written_state_is_never_read(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_strangers_are_refused(tmp_path: Path) -> None:
+def test_unrelated_and_missing_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(bytes(200))
     with pytest.raises(InputError, match="not the state of a simulated world"):
         StateReader(tmp_path / "file")
@@ -233,7 +233,7 @@ def test_strangers_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.sim
-def test_a_path_longer_than_a_socket_address(tmp_path: Path) -> None:
+def test_a_path_longer_than_a_socket_address_works(tmp_path: Path) -> None:
     folder = tmp_path / ("folder" * 20)
     folder.mkdir()
     process = start_server(folder / "arm")

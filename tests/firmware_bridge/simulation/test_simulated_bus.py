@@ -1,4 +1,4 @@
-"""The wire with several servos: who answers what, in which order, and when."""
+"""A wire with several servos: which of them answer, in which order, and when."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def ask(bus: SimulatedBus, request: bytes) -> list[Packet]:
     return decode(b"".join(reply.data for reply in bus.receive(request, NOW_NS)))
 
 
-def test_ping_is_answered_by_the_one_who_is_meant(bus: SimulatedBus) -> None:
+def test_ping_is_answered_by_the_addressed_servo(bus: SimulatedBus) -> None:
     assert ask(bus, protocol.encode_ping(3)) == [Packet(3, 0, b"")]
     assert ask(bus, protocol.encode_ping(99)) == []
     assert [packet.servo_id for packet in ask(bus, protocol.encode_ping(BROADCAST_ID))] == IDS
@@ -54,13 +54,13 @@ def test_a_reply_takes_its_time_on_the_wire(bus: SimulatedBus) -> None:
     assert slower.due_ns - reply.due_ns == wire_time_ns(14 + 126, PROFILE.feetech.baud) + 500_000
 
 
-def test_requests_in_a_row_wait_for_the_line(bus: SimulatedBus) -> None:
+def test_consecutive_requests_wait_for_the_line(bus: SimulatedBus) -> None:
     request = protocol.encode_ping(1)
     first, second = bus.receive(request, NOW_NS) + bus.receive(request, NOW_NS)
     assert second.due_ns == first.due_ns + wire_time_ns(12, PROFILE.feetech.baud)
 
 
-def test_sync_write_reaches_those_who_are_named_and_is_not_answered(bus: SimulatedBus) -> None:
+def test_sync_write_reaches_the_addressed_servos_and_is_not_answered(bus: SimulatedBus) -> None:
     request = protocol.encode_sync_write(reg.GOAL_POSITION.address, [(2, b"\0\4"), (4, b"\0\5")])
     assert ask(bus, request) == []
     goals = [servo.register(reg.GOAL_POSITION) for servo in bus.servos]
@@ -76,12 +76,12 @@ def test_writes_are_answered_at_level_1_only(bus: SimulatedBus) -> None:
     assert ask(bus, protocol.encode_read(1, reg.TORQUE_ENABLE.address, 1)) == [Packet(1, 0, b"\1")]
 
 
-def test_broadcast_writes_reach_all_and_are_not_answered(bus: SimulatedBus) -> None:
+def test_broadcast_writes_reach_every_servo_and_are_not_answered(bus: SimulatedBus) -> None:
     assert ask(bus, protocol.encode_write(BROADCAST_ID, reg.ACCELERATION.address, b"\7")) == []
     assert {servo.register(reg.ACCELERATION) for servo in bus.servos} == {7}
 
 
-def test_action_carries_out_what_was_held_everywhere(bus: SimulatedBus) -> None:
+def test_action_executes_the_held_writes_of_every_servo(bus: SimulatedBus) -> None:
     for servo_id in (1, 2):
         assert ask(bus, protocol.encode_reg_write(servo_id, reg.ACCELERATION.address, b"\5"))
     assert bus.servo(1).register(reg.ACCELERATION) == 0
@@ -97,7 +97,7 @@ def test_a_servo_without_its_plug_or_at_another_speed_is_silent(bus: SimulatedBu
     assert [packet.servo_id for packet in ask(bus, protocol.encode_ping(BROADCAST_ID))] == [4]
 
 
-def test_faults_ride_on_every_answer(bus: SimulatedBus) -> None:
+def test_every_answer_carries_the_fault_bits(bus: SimulatedBus) -> None:
     bus.servo(1).fault_bits = protocol.StatusBits.OVERLOAD
     assert ask(bus, protocol.encode_ping(1)) == [Packet(1, 0x20, b"")]
 
@@ -110,36 +110,36 @@ def test_an_echoing_adapter_returns_the_request_first(bus: SimulatedBus) -> None
     assert echo.due_ns < reply.due_ns
 
 
-class Listener:
+class RecordingTap:
     """Implements `WireTap`."""
 
     def __init__(self) -> None:
-        self.heard: list[tuple[str, bytes, int]] = []
+        self.recorded: list[tuple[str, bytes, int]] = []
 
     def to_servos(self, data: bytes, stamp_ns: int) -> None:
-        self.heard.append(("host", data, stamp_ns))
+        self.recorded.append(("host", data, stamp_ns))
 
     def from_servos(self, data: bytes, stamp_ns: int) -> None:
-        self.heard.append(("servo", data, stamp_ns))
+        self.recorded.append(("servo", data, stamp_ns))
 
 
-def test_a_tap_hears_both_sides_at_the_servos(bus: SimulatedBus) -> None:
-    """Neither an echo nor what the line does to the bytes is part of it."""
-    listener = bus.tap = Listener()
+def test_a_tap_records_both_directions_at_the_servos(bus: SimulatedBus) -> None:
+    """It records neither echoes nor what the line does to the bytes."""
+    tap = bus.tap = RecordingTap()
     bus.echoes = True
     bus.disturb = bus.disturb_request = lambda data: data[:-1]
     ping = protocol.encode_ping(3)
     bus.receive(ping, NOW_NS)
-    assert listener.heard == [("host", ping, NOW_NS)]  # the servo did not understand it
+    assert tap.recorded == [("host", ping, NOW_NS)]  # the servo could not decode it
     bus.disturb_request = lambda data: data
     bus.receive(ping, NOW_NS + SILENCE_NS + 1)
-    assert listener.heard[1:] == [
+    assert tap.recorded[1:] == [
         ("host", ping, NOW_NS + SILENCE_NS + 1),
         ("servo", encode(3, 0), NOW_NS + SILENCE_NS + 1 + wire_time_ns(len(ping), PROFILE.feetech.baud)),
     ]
 
 
-def test_a_begun_packet_is_given_up_after_silence(bus: SimulatedBus) -> None:
+def test_a_partial_packet_is_dropped_after_silence(bus: SimulatedBus) -> None:
     ping = protocol.encode_ping(1)
     assert bus.receive(ping[:4], NOW_NS) == []
     assert len(bus.receive(ping[4:], NOW_NS + 1)) == 1
@@ -147,7 +147,7 @@ def test_a_begun_packet_is_given_up_after_silence(bus: SimulatedBus) -> None:
     assert bus.receive(ping[4:], NOW_NS + 2 * SILENCE_NS) == []
 
 
-def test_a_begun_packet_does_not_survive_a_pulled_cable(bus: SimulatedBus) -> None:
+def test_a_partial_packet_does_not_survive_a_pulled_cable(bus: SimulatedBus) -> None:
     ping = protocol.encode_ping(1)
     bus.receive(ping[:3], NOW_NS)
     bus.hang_up()

@@ -1,4 +1,4 @@
-"""What goes wrong on the simulated wire: lost, late, doubled, flipped and colliding answers; plugs that are pulled."""
+"""Faults on the simulated wire: lost, late, duplicated, damaged and colliding replies; pulled plugs."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Bench:
     def disturb(self, **shares: float) -> None:
         self.bus.line = DisturbedLine(Disturbances(**shares))  # pyright: ignore[reportArgumentType] (no seed among them)
 
-    def heard(self, request: bytes) -> bytes:
+    def exchange(self, request: bytes) -> bytes:
         self.now_ns += PAUSE_NS
         return b"".join(reply.data for reply in self.bus.receive(request, self.now_ns))
 
     def answering(self, request: bytes) -> list[int]:
-        return [packet.servo_id for packet in decode(self.heard(request))]
+        return [packet.servo_id for packet in decode(self.exchange(request))]
 
 
 @pytest.fixture
@@ -49,19 +49,19 @@ def test_a_perfect_line_changes_nothing(bench: Bench) -> None:
     assert all(bench.answering(READ_ALL) == IDS for _ in range(50))
 
 
-def test_some_answers_are_lost_servo_by_servo(bench: Bench) -> None:
+def test_replies_are_dropped_servo_by_servo(bench: Bench) -> None:
     bench.disturb(dropped=0.1)
     counts = [len(bench.answering(READ_ALL)) for _ in range(200)]
     assert sum(counts) == pytest.approx(0.9 * 6 * 200, rel=0.05)
     assert len(set(counts)) > 2
 
 
-def test_answers_come_twice(bench: Bench) -> None:
+def test_replies_are_duplicated(bench: Bench) -> None:
     bench.disturb(duplicated=1.0)
     assert bench.answering(protocol.encode_ping(3)) == [3, 3]
 
 
-def test_bits_flip_in_answers_and_in_requests(bench: Bench) -> None:
+def test_bits_flip_in_replies_and_in_requests(bench: Bench) -> None:
     bench.disturb(bit_errors=0.001)
     whole = sum(len(bench.answering(READ_ALL)) for _ in range(200))
     assert whole == pytest.approx(6 * 200 * 0.999 ** (21 * 8), rel=0.1)
@@ -69,7 +69,7 @@ def test_bits_flip_in_answers_and_in_requests(bench: Bench) -> None:
     assert 10 < sum(bench.answering(READ_ALL) == IDS for _ in range(200)) < 150
 
 
-def test_late_answers_come_later_by_so_much(bench: Bench) -> None:
+def test_late_replies_are_delayed_by_late_ms(bench: Bench) -> None:
     (usual,) = bench.bus.receive(READ_ALL, bench.now_ns)
     bench.disturb(late=1.0, late_ms=7.0)
     bench.now_ns += PAUSE_NS
@@ -77,22 +77,22 @@ def test_late_answers_come_later_by_so_much(bench: Bench) -> None:
     assert late.due_ns - usual.due_ns == PAUSE_NS + ms_to_ns(7)
 
 
-def test_the_seed_decides(bench: Bench) -> None:
+def test_the_same_seed_gives_the_same_faults(bench: Bench) -> None:
     noisy = Disturbances(bit_errors=0.01, dropped=0.2, seed=5)
     runs = []
     for _ in range(2):
         bench.bus.line = DisturbedLine(noisy)
-        runs.append([bench.heard(READ_ALL) for _ in range(10)])
+        runs.append([bench.exchange(READ_ALL) for _ in range(10)])
     assert runs[0] == runs[1]
 
 
-def test_words_are_read() -> None:
+def test_the_option_is_parsed() -> None:
     found = Disturbances.from_text("dropped=0.01, bit_errors=1e-5,seed=3")
     assert found == Disturbances(dropped=0.01, bit_errors=1e-5, seed=3)
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("option", "message"),
     [
         ("dropt=0.1", "'dropt' is not a disturbance"),
         ("dropped", "dropped: expected a fraction from 0 to 1, got ''"),
@@ -103,13 +103,13 @@ def test_words_are_read() -> None:
         ("seed=1.5", "seed: expected a seed from 0 to 4294967295, got '1.5'"),
     ],
 )
-def test_words_that_make_no_sense_are_refused(words: str, says: str) -> None:
-    with pytest.raises(InputError, match=says):
-        Disturbances.from_text(words)
+def test_invalid_options_are_refused(option: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Disturbances.from_text(option)
 
 
 @pytest.mark.slow
-def test_the_program_refuses_them_in_one_line() -> None:
+def test_the_program_reports_an_invalid_option_in_one_line_with_a_hint() -> None:
     command = [sys.executable, "-m", "sefa_edge", "sim", "--disturb", "dropt=0.1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert (done.returncode, done.stdout) == (2, "")
@@ -121,38 +121,38 @@ def test_the_program_refuses_them_in_one_line() -> None:
 
 
 def clash(bench: Bench) -> None:
-    """Servo 2 is given the id of servo 1, which stands elsewhere."""
+    """Give servo 2 the id of servo 1, which is at another position."""
     bench.bus.servo(2).set_register(reg.SERVO_ID, 1)
 
 
-def test_answers_of_two_servos_with_one_id_collide(bench: Bench) -> None:
+def test_replies_of_two_servos_with_one_id_collide(bench: Bench) -> None:
     clash(bench)
     bench.bus.servos[0].set_register(reg.P_COEFFICIENT, 0b0101)
     bench.bus.servos[1].set_register(reg.P_COEFFICIENT, 0b0110)
-    heard = bench.heard(protocol.encode_read(1, reg.P_COEFFICIENT.address, 1))
-    assert len(heard) == protocol.reply_bytes(1)
-    assert heard[:5] == b"\xff\xff\x01\x03\x00"
-    assert heard[5] == 0b0100  # a low bit wins
-    assert decode(heard) == []  # and the checksum is not the one of that
+    received = bench.exchange(protocol.encode_read(1, reg.P_COEFFICIENT.address, 1))
+    assert len(received) == protocol.reply_bytes(1)
+    assert received[:5] == b"\xff\xff\x01\x03\x00"
+    assert received[5] == 0b0100  # a 0 overrides a 1
+    assert decode(received) == []  # and the checksum does not match
 
 
-def test_the_same_answer_twice_at_once_looks_like_one(bench: Bench) -> None:
+def test_two_identical_replies_at_once_look_like_one(bench: Bench) -> None:
     clash(bench)
     assert bench.answering(protocol.encode_ping(1)) == [1]
 
 
-def test_both_servos_with_one_id_obey(bench: Bench) -> None:
+def test_both_servos_with_one_id_execute_a_write(bench: Bench) -> None:
     clash(bench)
-    bench.heard(protocol.encode_sync_write(reg.ACCELERATION.address, [(1, b"\x07"), (3, b"\x09")]))
+    bench.exchange(protocol.encode_sync_write(reg.ACCELERATION.address, [(1, b"\x07"), (3, b"\x09")]))
     assert [servo.register(reg.ACCELERATION) for servo in bench.bus.servos[:3]] == [7, 7, 9]
 
 
 # -- plugs and registers --------------------------------------------------------------------------------------
 
 
-def test_a_servo_whose_plug_is_pulled_is_silent_limp_and_starts_anew(bench: Bench) -> None:
+def test_an_unplugged_servo_is_silent_and_restarts_limp(bench: Bench) -> None:
     servo = bench.bus.servo(4)
-    bench.heard(protocol.encode_sync_write(reg.GOAL_POSITION.address, [(4, b"\x00\x09")]))
+    bench.exchange(protocol.encode_sync_write(reg.GOAL_POSITION.address, [(4, b"\x00\x09")]))
     assert servo.register(reg.TORQUE_ENABLE) == 1
     servo.unplug()
     assert bench.answering(READ_ALL) == [1, 2, 3, 5, 6]

@@ -1,4 +1,4 @@
-"""What a servo's motor suffers, and how the servo protects it: limits, heat, overload, over-current, supply."""
+"""Load on a servo's motor, and how the servo protects it: limits, heat, overload, over-current, supply."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ UNLIMITED = ProtectionLimits(overload=2.0, overload_ns=0, current_ma=1e9, curren
 
 
 class Bench:
-    """Two servos on a bus, on plain time; the first is the one looked at."""
+    """Two servos on a bus, on a manual clock; the first is under test."""
 
     def __init__(self) -> None:
         self.now_ns = NS_PER_S
@@ -39,14 +39,14 @@ class Bench:
         self.servo.write(register.address, register.encode(value))
 
     def wait(self, seconds: float) -> None:
-        """In steps of 10 ms, as somebody who polls the servos would."""
+        """Advance the clock in steps of 10 ms, like a program that polls the servos."""
         until_ns = self.now_ns + s_to_ns(seconds)
         while self.now_ns < until_ns:
             self.now_ns += ms_to_ns(10)
             self.bus.advance(self.now_ns)
 
     def push(self) -> None:
-        """Something holds the joint, and the goal is far behind it."""
+        """Block the joint and set a goal far beyond it."""
         self.plant.block(0)
         self.write(reg.GOAL_POSITION, FAR_TICKS)
 
@@ -104,7 +104,7 @@ def test_max_torque_is_the_torque_limit_after_power_on(bench: Bench) -> None:
     assert bench.load_pct == 50
 
 
-def test_current_goes_with_the_load_and_nothing_flows_without_torque(bench: Bench) -> None:
+def test_current_follows_the_load_and_is_zero_without_torque(bench: Bench) -> None:
     bench.write(reg.TORQUE_LIMIT, 500)
     bench.push()
     bench.wait(0.1)
@@ -114,7 +114,7 @@ def test_current_goes_with_the_load_and_nothing_flows_without_torque(bench: Benc
 
 
 @pytest.mark.sim
-def test_the_motors_of_the_simulated_world_obey_a_torque_limit() -> None:
+def test_the_motors_of_the_simulated_world_respect_a_torque_limit() -> None:
     from sefa_edge.firmware_bridge.simulation.world import World
 
     world, elbow = World("lift"), 2
@@ -143,10 +143,10 @@ def test_an_overload_trips_after_its_time_and_weakens_the_motor(bench: Bench) ->
     bench.plant.unblock(0)
     bench.wait(10)
     assert bench.position == FAR_TICKS  # slowly
-    assert bench.servo.status() == StatusBits.OVERLOAD  # and it does not forget
+    assert bench.servo.status() == StatusBits.OVERLOAD  # and the bit stays set
 
 
-def test_a_short_strain_is_no_overload(bench: Bench) -> None:
+def test_a_short_load_is_not_an_overload(bench: Bench) -> None:
     for _ in range(5):
         bench.push()
         bench.wait(1.5)
@@ -165,7 +165,7 @@ def test_switching_the_torque_clears_an_overload(bench: Bench, value: int) -> No
     assert bench.servo.status() == StatusBits(0)
 
 
-def test_a_goal_on_the_other_side_clears_an_overload_and_one_further_on_does_not(bench: Bench) -> None:
+def test_a_goal_in_the_other_direction_clears_an_overload_and_one_in_the_same_does_not(bench: Bench) -> None:
     bench.push()
     bench.wait(2.5)
     bench.write(reg.GOAL_POSITION, FAR_TICKS - 100)
@@ -177,7 +177,7 @@ def test_a_goal_on_the_other_side_clears_an_overload_and_one_further_on_does_not
     assert bench.position == START_TICKS - 500
 
 
-def test_a_servo_that_may_not_unload_reports_only(bench: Bench) -> None:
+def test_a_servo_that_may_not_unload_only_reports(bench: Bench) -> None:
     bench.servo.set_register(reg.UNLOAD_CONDITION, 0)
     bench.push()
     bench.wait(2.5)
@@ -212,7 +212,7 @@ def test_a_motor_warms_with_the_square_of_its_load_and_cools_again() -> None:
         assert motor.temperature_c == pytest.approx(end_c, abs=0.1)
 
 
-def test_ten_minutes_at_half_load_do_what_was_measured() -> None:
+def test_ten_minutes_at_half_load_warm_the_motor_as_measured() -> None:
     motor = Motor()
     for second in range(601):
         motor.advance(0.5, UNLIMITED, s_to_ns(second))
@@ -239,7 +239,7 @@ def test_heat_cuts_the_motor_until_it_has_cooled_and_is_switched_on_again(bench:
 # -- supply ---------------------------------------------------------------------------------------------------
 
 
-def test_all_servos_pull_down_the_one_supply(bench: Bench) -> None:
+def test_every_servo_sees_the_voltage_drop_of_the_shared_supply(bench: Bench) -> None:
     bench.bus.supply_mohm = 500
     bench.servo.set_register(reg.OVERLOAD_TORQUE, 254)
     bench.push()
@@ -267,7 +267,7 @@ def test_a_brown_out_resets_the_servos(bench: Bench) -> None:
     assert bench.servo.register(reg.GOAL_POSITION) == bench.position == FAR_TICKS
 
 
-def test_a_weak_supply_breaks_down_under_load_and_the_arm_lets_go(bench: Bench) -> None:
+def test_a_weak_supply_breaks_down_under_load_and_the_torque_goes_off(bench: Bench) -> None:
     bench.bus.supply_mohm = 2100
     bench.push()
     bench.wait(0.05)
@@ -278,7 +278,7 @@ def test_a_weak_supply_breaks_down_under_load_and_the_arm_lets_go(bench: Bench) 
 
 
 @pytest.mark.slow
-def test_a_gripper_may_grip_for_as_long_as_it_likes_and_stays_below_the_limit() -> None:
+def test_a_gripper_that_grips_for_a_minute_stays_below_the_warning_temperature() -> None:
     now_ns = 0
     profile = load_arm_profile("so101_sim")
     plant = KinematicPlant.of_arm(profile, lambda: now_ns)

@@ -1,4 +1,4 @@
-"""The pseudo-terminal: link, comings and goings of clients, unplugging."""
+"""The pseudo-terminal: its link, clients that connect and disconnect, unplugging."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def ping(client: int, servo_id: int) -> list[int]:
     return [packet.servo_id for packet in decode(os.read(client, 100))] if readable else []
 
 
-def test_clients_come_and_go(port: PtyPort) -> None:
+def test_clients_connect_one_after_another(port: PtyPort) -> None:
     for servo_id in (1, 6):
         client = open_client(port.path)
         assert ping(client, servo_id) == [servo_id]
         os.close(client)
 
 
-def test_the_link_goes_with_the_cable_and_comes_back(port: PtyPort) -> None:
+def test_the_link_disappears_with_the_cable_and_returns_with_it(port: PtyPort) -> None:
     client = open_client(port.path)
     port.unplug()
     assert not os.path.lexists(port.path)
@@ -82,7 +82,7 @@ def test_closing_removes_only_its_own_link(tmp_path: Path) -> None:
     assert os.readlink(link) == "/dev/null"
 
 
-def test_a_file_in_the_way_is_left_alone(tmp_path: Path) -> None:
+def test_a_file_at_the_path_of_the_link_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "arm").write_text("precious")
     with pytest.raises(InputError, match="is not a link"):
         PtyPort(make_bus(), tmp_path / "arm")
@@ -91,7 +91,7 @@ def test_a_file_in_the_way_is_left_alone(tmp_path: Path) -> None:
         PtyPort(make_bus(), tmp_path / "nowhere" / "arm")
 
 
-def test_the_link_of_an_arm_that_runs_is_not_taken(tmp_path: Path) -> None:
+def test_the_link_of_a_running_arm_is_not_replaced(tmp_path: Path) -> None:
     with PtyPort(make_bus(), tmp_path / "arm") as port:
         with pytest.raises(InputError, match=f"running simulated arm .process {os.getpid()}"):
             PtyPort(make_bus(), tmp_path / "arm")
@@ -99,16 +99,16 @@ def test_the_link_of_an_arm_that_runs_is_not_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="there is no `unshare` here")
-def test_a_link_into_a_process_that_may_not_be_looked_at_is_not_called_stale(tmp_path: Path) -> None:
-    """As from inside a container: the link leads through another process, which nobody there may ask."""
-    look = f"import pathlib, {port_link.__name__} as p; print(p.is_stale(pathlib.Path({str(tmp_path)!r}) / 'arm'))"
+def test_a_link_into_an_inaccessible_process_is_not_stale(tmp_path: Path) -> None:
+    """As inside a container: the link leads through another process, which is not accessible from there."""
+    script = f"import pathlib, {port_link.__name__} as p; print(p.is_stale(pathlib.Path({str(tmp_path)!r}) / 'arm'))"
     with PtyPort(make_bus(), tmp_path / "arm"):
-        told = subprocess.run(
-            ["unshare", "-r", sys.executable, "-c", look], capture_output=True, text=True, check=False
+        done = subprocess.run(
+            ["unshare", "-r", sys.executable, "-c", script], capture_output=True, text=True, check=False
         )
-    if told.returncode != 0 and "unshare" in told.stderr:
-        pytest.skip(told.stderr.strip())
-    assert told.stdout.strip() == "False", told.stderr
+    if done.returncode != 0 and "unshare" in done.stderr:
+        pytest.skip(done.stderr.strip())
+    assert done.stdout.strip() == "False", done.stderr
 
 
 def test_a_loop_can_serve_without_a_thread() -> None:
@@ -127,10 +127,10 @@ def test_a_loop_can_serve_without_a_thread() -> None:
 
 
 def test_a_client_that_never_reads_does_not_stop_the_server(port: PtyPort) -> None:
-    deaf = open_client(port.path)
+    stalled = open_client(port.path)
     for _ in range(50):
-        os.write(deaf, encode_ping(1) * 40)
-    os.close(deaf)
+        os.write(stalled, encode_ping(1) * 40)
+    os.close(stalled)
     port.unplug()
     port.replug()
     client = open_client(port.path)

@@ -1,4 +1,4 @@
-"""The register model of one servo, on a clock that the test turns."""
+"""The register model of one servo, on a clock that the test advances."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ def test_unlocked_eeprom_takes_writes_and_keeps_them_without_power(bench: Bench)
     assert bench.servo.servo_id == 9
 
 
-def test_an_impossible_id_is_not_taken(bench: Bench) -> None:
+def test_an_invalid_id_is_ignored(bench: Bench) -> None:
     bench.write(reg.LOCK, 0)
     bench.write(reg.SERVO_ID, 254)
     assert bench.servo.servo_id == 1
 
 
-def test_a_written_goal_energises_the_motor_by_itself(bench: Bench) -> None:
+def test_writing_a_goal_energises_the_motor(bench: Bench) -> None:
     bench.write(reg.GOAL_POSITION, 2500)
     bench.wait(NS_PER_S)
     assert bench.position == 2500
@@ -115,7 +115,7 @@ def test_128_makes_the_present_position_the_middle(bench: Bench) -> None:
     assert bench.servo.register(reg.TORQUE_ENABLE) == reg.TORQUE_OFF
 
 
-def test_speed_and_acceleration_registers_shape_the_way(bench: Bench) -> None:
+def test_speed_and_acceleration_registers_shape_the_motion(bench: Bench) -> None:
     bench.write(reg.GOAL_SPEED, 500)
     bench.write(reg.ACCELERATION, 10)
     bench.write(reg.GOAL_POSITION, START_TICKS + 1000)
@@ -142,7 +142,7 @@ def test_reg_write_waits_for_action(bench: Bench) -> None:
     assert bench.servo.register(reg.ASYNC_FLAG) == 0
 
 
-def test_signs_are_sign_magnitude(bench: Bench) -> None:
+def test_negative_values_are_sign_magnitude(bench: Bench) -> None:
     bench.write(reg.GOAL_POSITION, START_TICKS - 300)
     bench.wait(ms_to_ns(1))
     state = reg.STATE_BLOCK.layout.unpack(bench.servo.read(reg.STATE_BLOCK.address, reg.STATE_BLOCK.count))
@@ -153,7 +153,7 @@ def test_signs_are_sign_magnitude(bench: Bench) -> None:
     assert bench.servo.register(reg.PRESENT_CURRENT) < 0
 
 
-def test_supply_and_temperature_raise_their_bits(bench: Bench) -> None:
+def test_supply_and_temperature_set_their_status_bits(bench: Bench) -> None:
     bench.servo.supply_mv = 3500
     bench.servo.temperature_c = 75
     assert bench.servo.status() == StatusBits.VOLTAGE | StatusBits.TEMPERATURE
@@ -161,6 +161,6 @@ def test_supply_and_temperature_raise_their_bits(bench: Bench) -> None:
     assert bench.servo.register(reg.PRESENT_VOLTAGE) == 35
 
 
-def test_reads_beyond_the_map_are_zeros(bench: Bench) -> None:
+def test_reads_beyond_the_register_map_return_zeros(bench: Bench) -> None:
     assert bench.servo.read(reg.MEMORY_BYTES - 1, 3) == bytes((1, 0, 0))
     bench.servo.write(reg.MEMORY_BYTES, b"\1\2\3")

@@ -1,4 +1,4 @@
-"""The simulated world: repeatable, fair, and worth looking at."""
+"""The simulated world: repeatable physics, fair judging, usable images."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_an_unknown_task_is_named() -> None:
         World("juggle")
 
 
-def test_pictures_show_cube_and_goal_where_they_are() -> None:
+def test_images_show_cube_and_goal_where_they_are() -> None:
     world = World("place")
     with Renderer(96, 96) as renderer:
         images = []
@@ -151,7 +151,7 @@ def test_drawn_meshes_are_thinned() -> None:
     assert build_drawing_model().nmeshface < 20_000
 
 
-def test_a_machine_that_cannot_draw_is_told_what_to_install(reach_engine: Path) -> None:
+def test_a_machine_without_opengl_gets_an_install_hint(reach_engine: Path) -> None:
     command = [sys.executable, "-m", "sefa_edge", "eval", "--engine", str(reach_engine), "--seeds", "0:1"]
     without_drivers = {**os.environ, "MUJOCO_GL": "egl", "__EGL_VENDOR_LIBRARY_FILENAMES": "/nowhere.json"}
     done = subprocess.run(command, env=without_drivers, capture_output=True, text=True)
@@ -160,7 +160,7 @@ def test_a_machine_that_cannot_draw_is_told_what_to_install(reach_engine: Path) 
     assert "hint: apt-get install" in done.stderr
 
 
-def test_physics_and_pictures_share_their_state() -> None:
+def test_the_physics_model_and_the_drawing_model_share_their_state() -> None:
     physics, drawing = build_physics_model(), build_drawing_model()
     assert [physics.joint(i).name for i in range(physics.njnt)] == [drawing.joint(i).name for i in range(drawing.njnt)]
     assert (physics.nq, physics.nmocap) == (drawing.nq, drawing.nmocap)

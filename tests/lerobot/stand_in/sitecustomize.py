@@ -1,7 +1,7 @@
-"""Names the compiled operators of torchvision that its Python half looks for, where they cannot be loaded.
+"""Defines the compiled operators of torchvision that its Python part looks up, where they cannot be loaded.
 
-The torchvision that is installed by name is built for CUDA, and does not load beside a torch without it. LeRobot calls
-none of these operators. Python imports this file by itself when its folder is on PYTHONPATH.
+The torchvision that pip installs by name is built for CUDA and does not load with a torch without CUDA. LeRobot calls
+none of these operators. Python imports this file automatically when its folder is on PYTHONPATH.
 """
 
 import torch

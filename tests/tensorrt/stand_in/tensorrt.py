@@ -1,9 +1,9 @@
-"""A stand-in for TensorRT's runtime. Its one engine answers `noise + 0.5`, computed by the stand-in driver.
+"""A stand-in for TensorRT's runtime. Its one engine returns `noise + 0.5`, computed by the stand-in driver.
 
 Where no STAND_IN_DRIVER is named, the GPU of the machine computes it (tests/gpu).
 
-It has only what the runner uses; test_bindings.py checks that NVIDIA's bindings have it too. A plan is
-the real header followed by JSON: the tensors, and which call shall fail.
+It contains only what the runner uses; test_bindings.py checks that NVIDIA's bindings have it too. A plan is
+the real header followed by JSON: the tensors, and the call that is to fail.
 """
 
 from __future__ import annotations
