@@ -25,12 +25,12 @@ JUDGED = (Fault.SUPPLY_VOLTAGE, Fault.SERVO_STATUS, Fault.OVERHEATED)
 class Arming(Enum):
     """When the command to arm takes effect."""
 
-    AFTER_LOOKING = "after_looking"
-    AT_ONCE = "at_once"
+    AFTER_CHECK = "after_looking"
+    IMMEDIATELY = "at_once"
     """For an arm that is up in the air already and must not be let down, and for one that is only simulated."""
 
 
-class Look:
+class ReadingCheck:
     """Since when all readings have been good."""
 
     def __init__(self, guard: Guard) -> None:

@@ -13,7 +13,7 @@ ATTEMPTS = 5
 T = TypeVar("T")
 
 
-def insist(request: Callable[[], T], attempts: int = ATTEMPTS) -> T:
+def with_retries(request: Callable[[], T], attempts: int = ATTEMPTS) -> T:
     """The answer to a request that may be repeated. Raises ArmFault when no attempt succeeds."""
     for _ in range(attempts - 1):
         try:

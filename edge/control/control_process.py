@@ -13,7 +13,7 @@ Contract with its parent (edge/run/supervisor.py):
 - Start it with `start_new_session=True`: it ignores SIGINT, takes SIGTERM as the command STOP and SIGQUIT as
   EMERGENCY, and outlives its parent on purpose: end of file on `supervisor_fd` is the fault SUPERVISOR_LOST (hold,
   park, release).
-- The handler of SIGQUIT itself sends torque off to all servos and EmergencyHeard to the supervisor; whatever is
+- The handler of SIGQUIT itself sends torque off to all servos and EmergencyReceived to the supervisor; whatever is
   being asked on the wire gives up, and the next tick switches the torque off again and reads it back.
 - Before it is ready, the servos get the settings that a power cut undoes (`Arm.prepare`); Ready lists them.
 - It sends on `supervisor_fd`: one Ready (or, when the arm cannot be opened, straight away the Final), MayHold before
@@ -53,7 +53,7 @@ from sefa_edge.edge.control.handover_settings import HandOver
 from sefa_edge.edge.control.links import Links, ProcessLinks
 from sefa_edge.edge.control.loop import ControlLoop
 from sefa_edge.edge.control.motion import Motion, MotionSettings
-from sefa_edge.edge.control.realtime import claim_privileges, quiet_collector, reserve_heap
+from sefa_edge.edge.control.realtime import claim_privileges, disable_collector, reserve_heap
 from sefa_edge.edge.control.realtime_settings import DEFAULT_REALTIME
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.process import read_config
@@ -79,7 +79,7 @@ from sefa_edge.profiles.strict import StrictModel, validate
 from sefa_edge.profiles.units import ms_to_ns, period_ns, us_to_ns
 
 RESCUE_RETRY_S = 0.25
-LAST_WORDS_MS = 2000
+FINAL_PATIENCE_MS = 2000
 """How long the Final record may wait for a supervisor that reads late."""
 
 FileDescriptor = Annotated[int, Field(ge=0)]
@@ -140,16 +140,16 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         config = parse_config(content)
     except SefaError as error:
-        _print_last_words(not_started(error))
+        _print_final(not_started(error))
         return error.exit_code
     supervisor, policy = Channel.from_fd(config.supervisor_fd), Channel.from_fd(config.policy_fd)
     sink = None if config.recorder_fd is None else PatientSink(Channel.from_fd(config.recorder_fd))
     with closing(supervisor), closing(policy):
         final = _serve(config, supervisor, policy, sink)
         if not _deliver(supervisor, final):
-            _print_last_words(final)
+            _print_final(final)
         if sink is not None:
-            sink.finish(LAST_WORDS_MS / 1000)
+            sink.finish(FINAL_PATIENCE_MS / 1000)
         return final.exit_code
 
 
@@ -169,10 +169,10 @@ def build_loop(config: ControlConfig, profile: ArmProfile, world: Surroundings, 
         arm_tap = ArmTap()
         links, open_arm = TappedLinks(links, arm_tap, sink), arm_tap.around(open_arm)
     period = control_period_ns(config, profile)
-    arming = Arming.AT_ONCE if config.rescue else Arming(config.arming)
+    arming = Arming.IMMEDIATELY if config.rescue else Arming(config.arming)
     motion = Motion.connect(open_arm, profile, period, ChunkPlayer(config.hand_over), MotionSettings(arming))
     if sink is not None:
-        sink.put(ArmOpened(motion.arm.identity, arming is Arming.AFTER_LOOKING).pack())
+        sink.put(ArmOpened(motion.arm.identity, arming is Arming.AFTER_CHECK).pack())
     return ControlLoop(world.clock, links, motion)
 
 
@@ -196,13 +196,13 @@ def _serve(config: ControlConfig, supervisor: Channel, policy: Channel, sink: Si
         emergency = Emergency()
         links = ProcessLinks(supervisor, policy, config.horizon, len(profile.joints), emergency)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, lambda *_: links.ask_stop())
-        signal.signal(signal.SIGQUIT, lambda *_: links.ask_emergency())
+        signal.signal(signal.SIGTERM, lambda *_: links.request_stop())
+        signal.signal(signal.SIGQUIT, lambda *_: links.request_emergency())
         if config.rescue and not _may_hold(profile, config.port):
             return NOTHING_HOLDS
         period = control_period_ns(config, profile)
         surroundings = Surroundings(clock, links, _arm_opener(config, profile, emergency))
-        loop = _persistently(lambda: build_loop(config, profile, surroundings, sink), config, profile, links)
+        loop = _connect_with_retries(lambda: build_loop(config, profile, surroundings, sink), config, profile, links)
     except SefaError as error:
         return rescue_not_started(error) if config.rescue else not_started(error)
     if config.rescue:
@@ -213,14 +213,14 @@ def _serve(config: ControlConfig, supervisor: Channel, policy: Channel, sink: Si
         except SefaError as error:
             return rescue_not_started(error) if config.rescue else not_started(error)
         _reserve = reserve_heap()  # held to the end of this call
-        quiet_collector()  # before the priority: it takes tens of milliseconds, which others may need
+        disable_collector()  # before the priority: it takes tens of milliseconds, which others may need
         asked, granted = claim_privileges(config.realtime_priority, config.cpu)
         with suppress(ChannelClosed):  # the first tick meets the end of the channel
             supervisor.send(_ready(loop, period, (asked, granted), preparation).pack())
         return _run(loop, links, Pacer(clock, period, us_to_ns(config.spin_us)), profile)
 
 
-def _persistently(
+def _connect_with_retries(
     connect: Callable[[], ControlLoop], config: ControlConfig, profile: ArmProfile, links: ProcessLinks
 ) -> ControlLoop:
     """The connected loop; only a rescue tries again, for the recovery time. Raises SefaError."""
@@ -229,7 +229,7 @@ def _persistently(
         try:
             return connect()
         except SefaError:
-            if not config.rescue or links.emergency_asked or time.monotonic_ns() > give_up_ns:
+            if not config.rescue or links.emergency_requested or time.monotonic_ns() > give_up_ns:
                 raise
         time.sleep(RESCUE_RETRY_S)
 
@@ -258,18 +258,18 @@ def _ready(loop: ControlLoop, period: int, privileges: tuple[Privilege, Privileg
 def _run(loop: ControlLoop, links: ProcessLinks, pacer: Pacer, profile: ArmProfile) -> Final:
     waited_for = ""
     refusing = 0
-    while not loop.state.finished or links.emergency_asked:
+    while not loop.state.finished or links.emergency_requested:
         slot = pacer.wait()
         loop.tick(slot)
         if loop.state.mode is Mode.EMERGENCY and loop.motion.fault_joints != refusing:
             refusing = loop.motion.fault_joints
-            _shout(names_of(refusing, profile.joint_names))
+            _print_emergency(names_of(refusing, profile.joint_names))
         if loop.state.fault is Fault.CHUNK_TIMEOUT and not waited_for:
-            waited_for = links.inference_words(slot.due_ns)
+            waited_for = links.inference_note(slot.due_ns)
     return final_record(loop, profile, EndContext(links.trouble, waited_for, pacer.skipped))
 
 
-def _shout(refusing: tuple[str, ...]) -> None:
+def _print_emergency(refusing: tuple[str, ...]) -> None:
     """Straight to the terminal: this message must not wait for other output."""
     words = f"\nEMERGENCY STOP: {', '.join(refusing)} DID NOT CONFIRM: CUT THE ARM'S POWER; still trying\n"
     console.write_controls(sys.stderr, console.printable(words), patience_s=0.0)
@@ -292,14 +292,14 @@ def _deliver(supervisor: Channel, final: Final) -> bool:
         return False
     poller = select.poll()
     poller.register(supervisor, select.POLLOUT)
-    poller.poll(LAST_WORDS_MS)
+    poller.poll(FINAL_PATIENCE_MS)
     try:
         return supervisor.send(final.pack())
     except ChannelClosed:
         return False
 
 
-def _print_last_words(final: Final) -> None:
+def _print_final(final: Final) -> None:
     print(f"error: {final.message}" if final.exit_code else final.message, file=sys.stderr)
     if final.hint:
         print(f"hint: {final.hint}", file=sys.stderr)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sefa_edge.edge.control.handover_settings import HandOver
-from sefa_edge.edge.control.shaping import Path, Setpoint, cubic, path_through, places_together, resting
+from sefa_edge.edge.control.shaping import Path, Setpoint, cubic, path_through, resting, sample_paths
 from sefa_edge.profiles.units import ms_to_ns
 
 SHORTEST_FADE_NS = ms_to_ns(1)
@@ -30,7 +30,7 @@ def hand_over(chunks: Sequence[Path], here: Setpoint, now_ns: int, settings: Han
     the last one ends after `now_ns`."""
     newest = chunks[-1]
     if settings.mode == "replace":
-        return _lead(newest, here, now_ns)
+        return _join_plan(newest, here, now_ns)
     plan = newest if settings.mode == "blend" or len(chunks) == 1 else average(chunks, settings.decay)
     return _fade(plan, here, now_ns, ms_to_ns(settings.fade_ms))
 
@@ -46,14 +46,14 @@ def average(chunks: Sequence[Path], decay: float) -> Path:
     # Relative to the heaviest, so that no weight overflows and their sum is never zero.
     exponents = -decay * np.arange(len(chunks))
     weights = np.exp(exponents - exponents.max())
-    places, covers = places_together(chunks, times_ns)
+    places, covers = sample_paths(chunks, times_ns)
     shares = weights[:, None] * covers
     shares[-1] += TINY  # the newest covers all its knots, however little it weighs
     shares /= shares.sum(axis=0)
     return path_through(times_ns, (shares[:, :, None] * places).sum(axis=0))
 
 
-def _lead(plan: Path, here: Setpoint, now_ns: int) -> Path:
+def _join_plan(plan: Path, here: Setpoint, now_ns: int) -> Path:
     row = int(np.searchsorted(plan.times_ns, now_ns, side="right"))
     return Path(
         np.concatenate([[now_ns], plan.times_ns[row:]]),
@@ -65,7 +65,7 @@ def _lead(plan: Path, here: Setpoint, now_ns: int) -> Path:
 def _fade(plan: Path, here: Setpoint, now_ns: int, fade_ns: int) -> Path:
     """The plan plus an offset that leads from here to nothing: a cubic as well, so their sum is exact."""
     if fade_ns < SHORTEST_FADE_NS:
-        return _lead(plan, here, now_ns)
+        return _join_plan(plan, here, now_ns)
     end_ns = now_ns + fade_ns
     now_row = int(np.searchsorted(plan.times_ns, now_ns, side="right"))
     end_row = int(np.searchsorted(plan.times_ns, end_ns))

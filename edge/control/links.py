@@ -13,7 +13,7 @@ import numpy as np
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.policy_records import ActionChunk, InferenceBegun, Trouble
 from sefa_edge.edge.ipc.record_header import Kind, RecordError, kind_of
-from sefa_edge.edge.ipc.records import ControlCommand, EmergencyHeard, Heartbeat, JointSample, MayHold, TickReport
+from sefa_edge.edge.ipc.records import ControlCommand, EmergencyReceived, Heartbeat, JointSample, MayHold, TickReport
 from sefa_edge.edge.ipc.transport import Channel, ChannelClosed
 from sefa_edge.edge.ipc.vocabulary import Command, Event
 from sefa_edge.firmware_bridge.host.emergency import Emergency
@@ -111,7 +111,7 @@ class ProcessLinks:
         self.trouble: Trouble | None = None
         """The last one that the policy reported."""
         self.heartbeat_ns: int | None = None
-        self._stop_asked = False
+        self._stop_requested = False
         self._emergency = emergency or Emergency()
         self._may_hold_sent = False
         self._waiting: deque[Command] = deque()
@@ -122,18 +122,18 @@ class ProcessLinks:
     def dropped(self) -> int:
         return sum(channel.dropped for channel in (self._supervisor, self._policy) if channel is not None)
 
-    def ask_stop(self) -> None:
+    def request_stop(self) -> None:
         """Make the next `events` begin with STOP; safe to call from a signal handler."""
-        self._stop_asked = True
+        self._stop_requested = True
 
-    def ask_emergency(self) -> None:
+    def request_emergency(self) -> None:
         """Torque off at once, and EMERGENCY as the next of `events`; safe to call from a signal handler."""
         self._emergency.request()
         if self._supervisor is not None:
-            self._offer(self._supervisor, EmergencyHeard(time.monotonic_ns()).pack())
+            self._offer(self._supervisor, EmergencyReceived(time.monotonic_ns()).pack())
 
     @property
-    def emergency_asked(self) -> bool:
+    def emergency_requested(self) -> bool:
         """Whether an emergency stop is pending that `events` has not returned yet."""
         return self._emergency.requested
 
@@ -144,8 +144,8 @@ class ProcessLinks:
     def events(self) -> Iterator[Event]:
         if self._emergency.take_request():
             yield Command.EMERGENCY
-        if self._stop_asked:
-            self._stop_asked = False
+        if self._stop_requested:
+            self._stop_requested = False
             yield Command.STOP
         while self._waiting:
             yield self._waiting.popleft()
@@ -172,7 +172,7 @@ class ProcessLinks:
         beat_ns = self.heartbeat_ns
         return report.fault is Fault.SUPERVISOR_SILENT and (beat_ns is None or report.start_ns - beat_ns > NO_BEAT_NS)
 
-    def inference_words(self, now_ns: int) -> str:
+    def inference_note(self, now_ns: int) -> str:
         """How inference explains that a chunk is missing; empty when it does not."""
         if self._inference_begun_ns is not None:
             return f"inference has taken {ns_to_ms(now_ns - self._inference_begun_ns):.0f} ms so far"

@@ -46,7 +46,7 @@ _EXPLAINED_BY_POWER_LOSS = frozenset({Fault.NONE, Fault.ARM_TIMEOUT, Fault.ARM_D
 class AfterFault(Enum):
     """What an arm does after a fault, while it can still be moved."""
 
-    AS_TABLED = "as the fault table says: it parks, holds, or waits for the arm"
+    BY_TABLE = "as the fault table says: it parks, holds, or waits for the arm"
     HOLD_WHEN_OBSTRUCTED = "as the fault table says; what is obstructed holds and does not try to park"
     HOLD = "it comes to a stand and holds; a lost arm is not waited for, and is sent nothing more"
 
@@ -120,7 +120,7 @@ _HOLD_THEN = {
 }
 
 
-def transition(state: ModeState, event: Event, after_fault: AfterFault = AfterFault.AS_TABLED) -> ModeState:
+def transition(state: ModeState, event: Event, after_fault: AfterFault = AfterFault.BY_TABLE) -> ModeState:
     """The next state. Pure and total: an event that does not apply leaves the state as it is."""
     # By identity: enums compare as numbers, and a fault of the same number would pass for the command.
     if event is Command.EMERGENCY or event is Fault.EMERGENCY_STOP:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sefa_edge.edge.control.arming import Arming, Look, details_of, first_suspicion, suspicion
+from sefa_edge.edge.control.arming import Arming, ReadingCheck, details_of, first_suspicion, suspicion
 from sefa_edge.edge.control.chunks import ChunkPlayer
 from sefa_edge.edge.control.clock import Slot
 from sefa_edge.edge.control.links import Links
@@ -39,8 +39,8 @@ _NAMED_BY_ARM = frozenset(
 class MotionSettings:
     """What differs between a run, a program that leads the arm, and a move at the bench."""
 
-    arming: Arming = Arming.AFTER_LOOKING
-    after_fault: AfterFault = AfterFault.AS_TABLED
+    arming: Arming = Arming.AFTER_CHECK
+    after_fault: AfterFault = AfterFault.BY_TABLE
 
 
 class Motion:
@@ -75,13 +75,13 @@ class Motion:
         self._emergency_retry_ns = ms_to_ns(profile.safety.emergency_retry_ms)
         self._guard = Guard.of(self.limits, period_ns)
         self._settings = settings
-        self._look = Look(self._guard)
+        self._reading_check = ReadingCheck(self._guard)
         self._commands: list[Command] = []
         """Commands that wait until the arm has been checked: ARM, and RUN after it."""
         self._asked_ns = 0
         self._arming_patience_ns = ms_to_ns(profile.safety.recovery_ms)
         self._guarded = GuardState.fresh(Mode.IDLE, len(profile.joints))
-        self._blamed: dict[Fault, int] = {}
+        self._judged_joints: dict[Fault, int] = {}
         self._plan = PlannedMove(self.commanded.joint_deg, self.commanded.joint_deg, 0, 0)
         self._hold_deg: np.ndarray | None = None
         self._park_due_ns = 0
@@ -121,8 +121,8 @@ class Motion:
         """Apply one event, and do what the new mode begins with."""
         before, self.state = self.state, transition(self.state, event, self._settings.after_fault)
         if self.state.fault is not before.fault:
-            blamed = self.arm.fault_joints if event in _NAMED_BY_ARM else 0
-            self.fault_joints = self._blamed.get(self.state.fault, blamed)
+            joints_from_arm = self.arm.fault_joints if event in _NAMED_BY_ARM else 0
+            self.fault_joints = self._judged_joints.get(self.state.fault, joints_from_arm)
             self._details = details_of(self.state.fault, self.fault_joints, self.arm, self._guard)
         if event is Progress.ARM_BACK:
             self._hold_deg = None
@@ -134,7 +134,7 @@ class Motion:
         now_ns = slot.due_ns
         if self._stalled(slot):
             self.apply(Fault.LOOP_OVERRUN, now_ns)
-        self._stop_where_silent(now_ns)
+        self._update_standstill(now_ns)
         if arm_event is not None:
             self.apply(arm_event, now_ns)
         for event in links.events():
@@ -143,7 +143,7 @@ class Motion:
         if self.state.mode is Mode.RUNNING:
             self._update_source(chunk, now_ns)
         self._judge(links.heartbeat_ns, now_ns)
-        self._arm_when_looked_at(now_ns)
+        self._arm_after_check(now_ns)
         progress = self._progress(now_ns)
         if progress is not None:
             self.apply(progress, now_ns)
@@ -190,7 +190,7 @@ class Motion:
         A goal would switch the torque of a servo on that comes back from a power cut.
         """
         waiting = self.state.target is Target.AWAIT_ARM and self._standing()
-        return not self.state.powered or waiting or self.arm.mute
+        return not self.state.powered or waiting or self.arm.all_left_out
 
     @property
     def patience_ticks(self) -> int:
@@ -207,7 +207,7 @@ class Motion:
 
     def _take_event(self, event: Event, now_ns: int) -> None:
         """Commands that move an arm wait until it has been checked; any other command replaces them."""
-        if event is Command.ARM and not self.state.powered and self._settings.arming is Arming.AFTER_LOOKING:
+        if event is Command.ARM and not self.state.powered and self._settings.arming is Arming.AFTER_CHECK:
             self._commands, self._asked_ns = [Command.ARM], now_ns
         elif event is Command.RUN and self._commands:
             self._commands.append(Command.RUN)
@@ -216,12 +216,12 @@ class Motion:
                 self._commands = []
             self.apply(event, now_ns)
 
-    def _arm_when_looked_at(self, now_ns: int) -> None:
+    def _arm_after_check(self, now_ns: int) -> None:
         if not self._commands:
             return
         if self.state.fault or self.state.powered:
             self._commands = []
-        elif self._look.is_over(now_ns):
+        elif self._reading_check.is_over(now_ns):
             commands, self._commands = self._commands, []
             self._switched_torque = True  # asking takes longer than a tick
             try:
@@ -250,9 +250,9 @@ class Motion:
             move_end_ns=self._park_due_ns,
         )
         self._guarded, judgement = judge(self._guarded, situation, self._guard, now_ns)
-        self._look.take(self._guarded, self.arm.answered, now_ns)
+        self._reading_check.take(self._guarded, self.arm.answered, now_ns)
         self.warm_bits = judgement.warm
-        self._blamed = {finding.fault: finding.joints for finding in judgement.findings}
+        self._judged_joints = {finding.fault: finding.joints for finding in judgement.findings}
         for finding in judgement.findings:
             self.apply(finding.fault, now_ns)
 
@@ -322,12 +322,12 @@ class Motion:
         rest_deg = np.clip(self._rest_deg(), self.limits.min_deg, self.limits.max_deg)
         return _near(self.commanded.joint_deg, rest_deg)
 
-    def _stop_where_silent(self, now_ns: int) -> None:
+    def _update_standstill(self, now_ns: int) -> None:
         stood, self.commanded = self._standstill.active, self._standstill.update(self.commanded, now_ns)
         if stood and not self._standstill.active and self.state.mode in (Mode.ARMED, Mode.PARK):
-            self._plan_anew(now_ns)
+            self._replan(now_ns)
 
-    def _plan_anew(self, now_ns: int) -> None:
+    def _replan(self, now_ns: int) -> None:
         """The rest of the planned move, from rest."""
         arming = self.state.mode is Mode.ARMED
         velocity_deg_s = self._profile.move_velocity_deg_s if arming else self._profile.safety.park_velocity_deg_s

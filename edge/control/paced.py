@@ -38,7 +38,7 @@ class Follower:
     """The loop, one tick at a time, without a thread. The torque is untouched until `switch_on`.
 
     After a fault the arm comes to a stand and holds, targets are refused; an arm that is lost or without power is sent
-    nothing more. `lead`, `state` and `fault` may be used by another thread than `tick`.
+    nothing more. `set_target`, `state` and `fault` may be used by another thread than `tick`.
 
     Raises, when made:
         SefaError: the arm cannot be opened, does not answer, or its range does not fit the profile.
@@ -64,7 +64,7 @@ class Follower:
         """Whether nothing is sent any more."""
         return self._loop.state.finished
 
-    def lead(self, target_deg: np.ndarray) -> np.ndarray:
+    def set_target(self, target_deg: np.ndarray) -> np.ndarray:
         """Move towards a pose float64 [n]; returns it clipped to the position limits.
 
         Raises:
@@ -76,7 +76,7 @@ class Follower:
         if not np.isfinite(target_deg).all():
             raise InputError(f"the target holds {target_deg.tolist()}", "a target is finite numbers only")
         clipped_deg = np.clip(target_deg, self._motion.limits.min_deg, self._motion.limits.max_deg)
-        self._targets.lead(clipped_deg)
+        self._targets.set_target(clipped_deg)
         return clipped_deg
 
     def switch_on(self) -> None:
@@ -152,7 +152,7 @@ class PacedFollower:
         self._require_following()
         return self._follower.state
 
-    def lead(self, target_deg: np.ndarray) -> np.ndarray:
+    def set_target(self, target_deg: np.ndarray) -> np.ndarray:
         """Move towards a pose [n]; returns it clipped to the position limits.
 
         Raises:
@@ -160,7 +160,7 @@ class PacedFollower:
             InputError: a value is not finite.
         """
         self._require_following()
-        return self._follower.lead(target_deg)
+        return self._follower.set_target(target_deg)
 
     def hold(self) -> None:
         """Come to a stand and send nothing more; the servos keep the pose, torque on."""

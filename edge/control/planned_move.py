@@ -32,20 +32,20 @@ class PlannedMove:
         """Where the plan is at `now_ns`; before and after the move it rests at its ends."""
         duration_ns = max(1, self.end_ns - self.start_ns)
         x = min(max((now_ns - self.start_ns) / duration_ns, 0.0), 1.0)
-        way_deg = self.to_deg - self.from_deg
+        travel_deg = self.to_deg - self.from_deg
         share = x**3 * (10 - 15 * x + 6 * x * x)
         speed = 30 * (x * (1 - x)) ** 2
-        return Setpoint(self.from_deg + way_deg * share, way_deg * (speed * NS_PER_S / duration_ns))
+        return Setpoint(self.from_deg + travel_deg * share, travel_deg * (speed * NS_PER_S / duration_ns))
 
 
 def plan_move(
     from_deg: np.ndarray, to_deg: np.ndarray, limits: LimitTable, velocity_deg_s: float, now_ns: int
 ) -> PlannedMove:
     """A move that begins at `now_ns`, stays under `velocity_deg_s` and inside the limits of every joint."""
-    way_deg = np.abs(to_deg - from_deg)
+    travel_deg = np.abs(to_deg - from_deg)
     velocity = np.minimum(velocity_deg_s, limits.max_velocity_deg_s)
-    by_velocity = (way_deg * PEAK_VELOCITY / velocity).max()
-    by_acceleration = np.sqrt(way_deg * PEAK_ACCELERATION / limits.max_acceleration_deg_s2).max()
+    by_velocity = (travel_deg * PEAK_VELOCITY / velocity).max()
+    by_acceleration = np.sqrt(travel_deg * PEAK_ACCELERATION / limits.max_acceleration_deg_s2).max()
     duration_ns = s_to_ns(float(max(by_velocity, by_acceleration)))
     return PlannedMove(from_deg, to_deg, now_ns, now_ns + duration_ns)
 

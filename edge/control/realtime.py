@@ -50,20 +50,20 @@ def claim_privileges(priority: int, cpu: int | None) -> tuple[Privilege, Privile
     return asked, granted
 
 
-def refusal_words(refused: Privilege, priority: int, user: str) -> list[str]:
+def refusal_lines(refused: Privilege, priority: int, user: str) -> list[str]:
     """Lines for a `user` whose control process was refused something: what was refused, then what to do."""
     if not refused:
         return []
     names = ", ".join(name for privilege, name in _NAMES.items() if privilege & refused)
     words = [f"note: the control loop got no {names}, so it may run late under load"]
     if refused & (Privilege.FIFO | Privilege.MEMORY_LOCK):
-        words += _permission_words(refused, priority, user)
+        words += _permission_lines(refused, priority, user)
     if refused & Privilege.AFFINITY:
         words.append("hint: a control group keeps it off that core; systemd: AllowedCPUs=, docker: --cpuset-cpus")
     return words
 
 
-def _permission_words(refused: Privilege, priority: int, user: str) -> list[str]:
+def _permission_lines(refused: Privilege, priority: int, user: str) -> list[str]:
     if user == "root":
         return [
             "hint: even root is refused: a container needs docker run --cap-add=SYS_NICE --cap-add=IPC_LOCK, "
@@ -87,7 +87,7 @@ def user_name() -> str:
         return f"{os.geteuid()}:{os.geteuid()}"
 
 
-def quiet_collector() -> None:
+def disable_collector() -> None:
     """No garbage collection from here on; what exists now is set aside."""
     gc.collect()
     gc.freeze()

@@ -93,7 +93,7 @@ class Commanded:
     def stopping_deg(self, envelope: Envelope) -> np.ndarray:
         """Where the joints [n] come to rest when they brake now; it does not move while they do."""
         first_step = np.maximum(np.abs(self.step_deg) - envelope.change_deg, 0.0)
-        return self.joint_deg + np.sign(self.step_deg) * stopping_way(first_step, envelope.change_deg)
+        return self.joint_deg + np.sign(self.step_deg) * stopping_distance(first_step, envelope.change_deg)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,8 +111,8 @@ def check(setpoint: Setpoint, commanded: Commanded, envelope: Envelope, now_ns: 
     wanted_deg = np.clip(setpoint.joint_deg, envelope.min_deg, envelope.max_deg)
     drift_deg = np.clip(setpoint.velocity_deg_s * envelope.period_s, -envelope.step_deg, envelope.step_deg)
     drift_deg = np.where(wanted_deg == setpoint.joint_deg, drift_deg, 0.0)
-    way_deg = wanted_deg - drift_deg - here_deg
-    step_deg = drift_deg + np.copysign(fastest_step(np.abs(way_deg), change_deg), way_deg)
+    gap_deg = wanted_deg - drift_deg - here_deg
+    step_deg = drift_deg + np.copysign(fastest_step(np.abs(gap_deg), change_deg), gap_deg)
 
     room_above, room_below = envelope.max_deg - here_deg, here_deg - envelope.min_deg
     highest = np.minimum(commanded.step_deg + change_deg, envelope.step_deg)
@@ -129,7 +129,7 @@ def check(setpoint: Setpoint, commanded: Commanded, envelope: Envelope, now_ns: 
     return Verdict(JointGoal(commanded.sequence + 1, now_ns, now_ns + envelope.expiry_ns, goal_deg), clipped, None)
 
 
-def stopping_way(step_deg: np.ndarray, change_deg: np.ndarray) -> np.ndarray:
+def stopping_distance(step_deg: np.ndarray, change_deg: np.ndarray) -> np.ndarray:
     """Distance [n] covered by a step >= 0 and the ever shorter ones that follow it until rest."""
     m = np.floor(step_deg / change_deg)
     return (m + 1) * step_deg - change_deg * m * (m + 1) / 2
@@ -155,7 +155,7 @@ READING_NOISE_DEG = 4.0
 """Noise of an encoder, and the jitter of the time between two readings."""
 
 
-def believable(joint_deg: np.ndarray, before_deg: np.ndarray, elapsed_ns: np.ndarray) -> np.ndarray:
+def plausible(joint_deg: np.ndarray, before_deg: np.ndarray, elapsed_ns: np.ndarray) -> np.ndarray:
     """Boolean [n]: whether joints can be at `joint_deg` when they were at `before_deg` so long ago."""
     farthest_deg = FASTEST_DEG_S * elapsed_ns / NS_PER_S + READING_NOISE_DEG
     return np.abs(joint_deg - before_deg) <= farthest_deg

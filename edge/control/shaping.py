@@ -76,7 +76,7 @@ def path_through(times_ns: np.ndarray, joint_deg: np.ndarray) -> Path:
     return Path(times_ns, joint_deg, np.concatenate((slopes[:1], inner * (before * after > 0), slopes[-1:])))
 
 
-def places_together(paths: Sequence[Path], times_ns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def sample_paths(paths: Sequence[Path], times_ns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Places [i, k, n] on all paths at the same times int64 [k], and where a path covers the time, boolean [i, k].
 
     The paths have evenly spaced knots, two or more, as many in each, as far apart. A place that is not covered is

@@ -38,7 +38,7 @@ class Standstill:
         arm = self._arm
         if self._ends:
             self._until_ns, self._ends = None, False
-        if arm.unsure:
+        if arm.must_stand:
             begun_ns = now_ns + self._braking_ns(commanded) if self._until_ns is None else self._until_ns
             self._until_ns = max(begun_ns, now_ns + SHORTEST_NS)
         if self._until_ns is None:
@@ -48,11 +48,11 @@ class Standstill:
         commanded = Commanded(
             commanded.sequence,
             np.where(known, held_deg, commanded.joint_deg),
-            np.where(known | arm.set_down, 0.0, commanded.step_deg),
+            np.where(known | arm.stopped_joints, 0.0, commanded.step_deg),
         )
         if now_ns >= self._until_ns and (np.abs(commanded.step_deg) <= AT_REST_DEG).all():
             self._ends = True
-            arm.go_on()
+            arm.resume_goals()
         return commanded
 
     def setpoint(self, commanded: Commanded) -> Setpoint:

@@ -26,7 +26,7 @@ class Target:
 class Targets:
     """The newest target counts, however old it is. Without one the arm stays where it is.
 
-    `lead` may be called by another thread than the loop's: it replaces one reference.
+    `set_target` may be called by another thread than the loop's: it replaces one reference.
     """
 
     awaits_first = False
@@ -35,7 +35,7 @@ class Targets:
         self._target: Target | None = None
         self.fed_ns = 0
 
-    def lead(self, target_deg: np.ndarray) -> None:
+    def set_target(self, target_deg: np.ndarray) -> None:
         """Replace the target, float64 [n] degrees."""
         self._target = Target(target_deg)
 

@@ -1,7 +1,7 @@
 """The records that enter and leave the control process; packing, JSON and documentation follow from the fields.
 
     supervisor -> control    ControlCommand, Heartbeat
-    control -> supervisor    Ready once, MayHold before torque, TickReport every tick, EmergencyHeard, Final once
+    control -> supervisor    Ready once, MayHold before torque, TickReport every tick, EmergencyReceived, Final once
     policy -> control        ActionChunk, InferenceBegun, Trouble (edge/ipc/policy_records.py)
     control -> policy        JointSample every tick
     control -> recorder      ArmOpened once, TickTrace every tick (edge/ipc/tick_trace.py)
@@ -69,9 +69,9 @@ class MayHold(WireRecord):
     stamp_ns: Annotated[int, I64]
 
 
-@wire_record(Kind.EMERGENCY_HEARD)
+@wire_record(Kind.EMERGENCY_RECEIVED)
 @dataclass(frozen=True, slots=True)
-class EmergencyHeard(WireRecord):
+class EmergencyReceived(WireRecord):
     """Sent by the handler of SIGQUIT, after torque off was sent unconfirmed: this process is at work on it."""
 
     stamp_ns: Annotated[int, I64]
@@ -193,9 +193,9 @@ class Final(WireRecord):
     hint: Annotated[str, Text(TEXT_BYTES)]
 
 
-SupervisorRecord: TypeAlias = Ready | MayHold | TickReport | EmergencyHeard | Final
+SupervisorRecord: TypeAlias = Ready | MayHold | TickReport | EmergencyReceived | Final
 _WITH_JOINTS = {cls.kind: cls for cls in (Ready, TickReport)}
-_WITHOUT_JOINTS = {cls.kind: cls for cls in (MayHold, EmergencyHeard, Final)}
+_WITHOUT_JOINTS = {cls.kind: cls for cls in (MayHold, EmergencyReceived, Final)}
 
 
 def unpack_for_supervisor(record: bytes, joints: int) -> SupervisorRecord:

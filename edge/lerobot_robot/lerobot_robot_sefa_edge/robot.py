@@ -132,7 +132,7 @@ class SefaSOFollower(Robot):
         """
         with _hints_in_messages():
             wanted_deg = self._units.to_deg(action, self._target_deg)
-            self._target_deg = self._connected().lead(wanted_deg)
+            self._target_deg = self._connected().set_target(wanted_deg)
         return self._units.to_lerobot(self._target_deg)
 
     @check_if_not_connected
