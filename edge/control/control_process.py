@@ -1,31 +1,31 @@
-"""The control process: owns the arm's port and the loop; nothing else runs in it.
+"""The control process: opens the arm's port and runs the loop; nothing else runs in it.
 
     python -m sefa_edge.edge.control.control_process --config FD
 
 Contract with its parent (edge/run/supervisor.py):
 
 - `FD` is an inherited file descriptor (pipe, or memory file positioned at its start) that holds one
-  ControlConfig as JSON; it is read to its end and closed. A pipe makes it wait, its modules loaded, and a pipe that
-  closes without data makes it exit: the run was cancelled.
+  ControlConfig as JSON; it is read to its end and closed. With a pipe, the process loads its modules and waits; if the
+  pipe is closed without data, the run was cancelled and the process exits.
 - `supervisor_fd` and `policy_fd` in it are inherited ends of AF_UNIX SOCK_SEQPACKET pairs (`channel_pair()`),
-  because only those keep record boundaries and show the death of the peer. All three go into `pass_fds`. The
-  parent closes its copies of the child's ends, or the end of file is never seen.
-- Start it with `start_new_session=True`: it ignores SIGINT, takes SIGTERM as the command STOP and SIGQUIT as
+  because only those keep record boundaries and report the death of the peer. All three go into `pass_fds`. The
+  parent closes its copies of the child's ends; otherwise end of file is never reported.
+- Start it with `start_new_session=True`: it ignores SIGINT, treats SIGTERM as the command STOP and SIGQUIT as
   EMERGENCY, and outlives its parent on purpose: end of file on `supervisor_fd` is the fault SUPERVISOR_LOST (hold,
   park, release).
-- The handler of SIGQUIT itself sends torque off to all servos and EmergencyReceived to the supervisor; whatever is
-  being asked on the wire gives up, and the next tick switches the torque off again and reads it back.
-- Before it is ready, the servos get the settings that a power cut undoes (`Arm.prepare`); Ready lists them.
-- It sends on `supervisor_fd`: one Ready (or, when the arm cannot be opened, straight away the Final), MayHold before
+- The handler of SIGQUIT itself sends torque off to all servos and EmergencyReceived to the supervisor; a request in
+  progress on the bus is aborted, and the next tick switches the torque off again and reads it back.
+- Before it is ready, it writes the servo settings that are lost in a power cut (`Arm.prepare`); Ready lists them.
+- On `supervisor_fd` it sends one Ready (or only the Final, if the arm cannot be opened), MayHold before
   the first write that can energise a servo, one TickReport per tick, one Final. A reader that is behind loses tick
-  reports (they are counted), never Ready, MayHold or Final: the arm is not armed before MayHold could be sent.
-- It reads ControlCommand and Heartbeat records there. Heartbeats are due from Ready on: who has sent one must go on
-  sending them, or it counts as stopped (SUPERVISOR_SILENT).
+  reports (they are counted), never Ready, MayHold or Final: the arm is not armed before MayHold has been sent.
+- It reads ControlCommand and Heartbeat records there. Heartbeats are due from Ready on: a supervisor that has sent one
+  must keep sending them, or it counts as stopped (SUPERVISOR_SILENT).
 - It reads ActionChunk, InferenceBegun and Trouble records on `policy_fd` and sends one JointSample per tick there.
-  Chunks count only in RUNNING, and only if they observed the world after RUNNING began.
+  Chunks are used only in RUNNING, and only if their observation was made after RUNNING began.
 - Exit code: 0 after STOP, 3 after a fault (or an arm that does not answer at the start), 2 or 4 when it could
-  not start (bad input, something is missing); always equal to `Final.exit_code`. Only when the Final
-  record cannot be delivered does it print: message and hint go to standard error.
+  not start (bad input, something is missing); always equal to `Final.exit_code`. If the Final record cannot be
+  delivered, message and hint are printed to standard error; otherwise nothing is printed.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ from sefa_edge.profiles.units import ms_to_ns, period_ns, us_to_ns
 
 RESCUE_RETRY_S = 0.25
 FINAL_PATIENCE_MS = 2000
-"""How long the Final record may wait for a supervisor that reads late."""
+"""How long to wait until the supervisor has room for the Final record."""
 
 FileDescriptor = Annotated[int, Field(ge=0)]
 
@@ -106,24 +106,24 @@ class ControlConfig(StrictModel):
     hand_over: HandOver = HandOver()
     """How a newer chunk takes over."""
     spin_us: Annotated[int, SPIN_US] = DEFAULT_REALTIME.spin_us
-    """Wait actively for the last so many microseconds before each tick."""
+    """Spin for this many microseconds before each tick."""
     servo_settings: Literal["apply", "leave"] = "apply"
-    """Whether settings that a power cut undoes are written before the arm is ready; an arm in need, or one that is
-    only looked at, is left as it is."""
+    """Whether settings that are lost in a power cut are written before the arm is ready; leave: for an arm that must be
+    rescued, or whose state is only read."""
     arming: Literal["after_looking", "at_once"] = "after_looking"
-    """When ARM takes effect; a rescue never waits, because the arm may be up in the air and must not be let down."""
+    """When ARM takes effect (see `Arming`); a rescue never waits, because the arm may be raised and must not drop."""
     expected_arm: Annotated[str, Field(max_length=1024)] | None = None
-    """Which arm must answer: its ArmIdentity, packed, in hexadecimal digits; null: whichever does."""
+    """Which arm must answer: its ArmIdentity, packed, in hexadecimal digits; null: any arm."""
     rescue: bool = False
-    """Whether an earlier process may have left the arm holding: it is then held where it is, parked and released
-    without any command, whether the supervisor lives or not. An arm that does not hold is not touched."""
+    """Whether an earlier process may have left the arm holding: it is then held in place, parked and released without a
+    command, whether or not the supervisor is alive. An arm that does not hold is not touched."""
     recorder_fd: FileDescriptor | None = None
     """End of a channel to the recorder, which gets a TickTrace per tick; null: the run is not recorded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a loop runs on: a process, or a recording of one."""
+    """What a loop needs from outside: that of a process, or of a recording."""
 
     clock: Clock
     links: Links
@@ -163,7 +163,7 @@ def parse_config(raw: bytes) -> ControlConfig:
 
 
 def build_loop(config: ControlConfig, profile: ArmProfile, world: Surroundings, sink: Sink | None) -> ControlLoop:
-    """The loop as this process and replay run it, recorded where there is a sink. Raises SefaError: no arm."""
+    """The loop that this process and replay run, recorded if there is a sink. Raises SefaError: no arm."""
     links, open_arm = world.links, SameArm(world.open_arm, _expected(config))
     if sink is not None:
         arm_tap = ArmTap()
@@ -215,7 +215,7 @@ def _serve(config: ControlConfig, supervisor: Channel, policy: Channel, sink: Si
         _reserve = reserve_heap()  # held to the end of this call
         disable_collector()  # before the priority: it takes tens of milliseconds, which others may need
         asked, granted = claim_privileges(config.realtime_priority, config.cpu)
-        with suppress(ChannelClosed):  # the first tick meets the end of the channel
+        with suppress(ChannelClosed):  # the first tick finds the channel closed
             supervisor.send(_ready(loop, period, (asked, granted), preparation).pack())
         return _run(loop, links, Pacer(clock, period, us_to_ns(config.spin_us)), profile)
 
@@ -223,7 +223,7 @@ def _serve(config: ControlConfig, supervisor: Channel, policy: Channel, sink: Si
 def _connect_with_retries(
     connect: Callable[[], ControlLoop], config: ControlConfig, profile: ArmProfile, links: ProcessLinks
 ) -> ControlLoop:
-    """The connected loop; only a rescue tries again, for the recovery time. Raises SefaError."""
+    """Connect and return the loop; only a rescue retries, for the recovery time. Raises SefaError."""
     give_up_ns = time.monotonic_ns() + ms_to_ns(profile.safety.recovery_ms)
     while True:
         try:
@@ -235,7 +235,7 @@ def _connect_with_retries(
 
 
 def _prepare(config: ControlConfig, loop: ControlLoop) -> Preparation:
-    """Nothing is written to an arm whose first reading is bad; its settings are written if it is armed later."""
+    """Write the servo settings; if the first reading is bad, not before the arm is armed."""
     if config.servo_settings == "leave":
         return NOT_PREPARED
     if not loop.motion.first_reading_is_good:
@@ -270,9 +270,9 @@ def _run(loop: ControlLoop, links: ProcessLinks, pacer: Pacer, profile: ArmProfi
 
 
 def _print_emergency(refusing: tuple[str, ...]) -> None:
-    """Straight to the terminal: this message must not wait for other output."""
-    words = f"\nEMERGENCY STOP: {', '.join(refusing)} DID NOT CONFIRM: CUT THE ARM'S POWER; still trying\n"
-    console.write_controls(sys.stderr, console.printable(words), patience_s=0.0)
+    """Print directly to the terminal: this message must not wait for other output."""
+    text = f"\nEMERGENCY STOP: {', '.join(refusing)} DID NOT CONFIRM: CUT THE ARM'S POWER; still trying\n"
+    console.write_controls(sys.stderr, console.printable(text), patience_s=0.0)
 
 
 def _arm_opener(config: ControlConfig, profile: ArmProfile, emergency: Emergency) -> Callable[[], Arm]:
@@ -281,13 +281,13 @@ def _arm_opener(config: ControlConfig, profile: ArmProfile, emergency: Emergency
 
 
 def _may_hold(profile: ArmProfile, port: str) -> bool:
-    """Whether a servo's torque is on, or cannot be read. Raises SefaError: the port cannot be opened."""
+    """Whether the torque of any servo is on, or cannot be read. Raises SefaError: the port cannot be opened."""
     torque = bus_of(profile).read_torque(profile, port)
     return bool(torque.on or torque.unknown)
 
 
 def _deliver(supervisor: Channel, final: Final) -> bool:
-    """May wait, unlike every other send: the loop is over."""
+    """Send the final record. Unlike every other send this may block: the loop has ended."""
     if supervisor.fileno() < 0:
         return False
     poller = select.poll()

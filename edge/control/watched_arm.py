@@ -1,7 +1,7 @@
-"""An arm that may fail: missing answers, lost power and a vanished port become events, and the arm is waited for.
+"""An arm that may fail: missing answers, lost power and a vanished port become events, and a lost arm is reconnected.
 
-The registers of a joint that did not answer are read before it gets another goal. Only `energise` switches torque on,
-on a command: a servo that has lost its power stays limp.
+The registers of a joint that did not answer are read before it is sent another goal. Only `energise`, on a command,
+switches torque on: a servo that has lost its power stays limp.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ from sefa_edge.profiles.errors import SefaError
 from sefa_edge.profiles.units import ms_to_ns
 
 MISSES_BEFORE_STANDSTILL = 3
-"""Readings in a row without an answer after which the arm stands: one alone may be noise."""
+"""Readings in a row without an answer after which the arm stops: a single one may be noise."""
 
 ENCODER_READINGS = 5
-"""Readings in a row that a joint cannot have reached, after which its encoder is at fault."""
+"""Implausible readings in a row after which the encoder of a joint counts as faulty."""
 
 FIRST_ATTEMPTS = 40
-"""Attempts of the first reading, a quarter of a second: nothing waits for it, and the machine may be busy."""
+"""Attempts of the first reading, a quarter of a second: nothing depends on it yet, and the machine may be busy."""
 
 RETRY_NS = ms_to_ns(250)
 """Time between two attempts to reach a lost arm; an attempt may take longer than a tick."""
 
 
 class WatchedArm:
-    """Owns a connected Arm. `open_arm` connects it, now and again after the port has vanished.
+    """Owns a connected Arm. `open_arm` connects it, now and whenever the port has vanished.
 
-    A joint may miss `patience` readings in a row; a lost arm is waited for during `recovery_ns`.
+    A joint may miss `patience` readings in a row; reconnecting to a lost arm is tried for `recovery_ns`.
 
     Raises, when made:
         SefaError: the arm cannot be opened, or does not answer.
@@ -77,41 +77,41 @@ class WatchedArm:
 
     @property
     def lost(self) -> bool:
-        """Whether the arm is being waited for."""
+        """Whether the arm is lost and reconnecting is being tried."""
         return self._lost_since_ns is not None
 
     @property
     def answered(self) -> np.ndarray:
-        """Boolean [n]: the joints that answered in this tick, with a position that they can have reached."""
+        """Boolean [n]: the joints that answered in this tick with a plausible position."""
         return self._answered & (not self.lost)
 
     @property
     def left_out(self) -> np.ndarray:
-        """Boolean [n]: the joints that get no goal now, because they may not receive it.
+        """Boolean [n]: the joints that are sent no goal now, because they might not receive it.
 
-        One that did not answer in this tick is left out, too: a stalled line would release old goals in a burst, and a
-        joint that missed a goal would jump over it.
+        This includes a joint that did not answer in this tick: a stalled line would deliver old goals in a burst, and
+        a joint that missed a goal would jump to the next one.
         """
         return self.stopped_joints | (self._silent > 0)
 
     @property
     def stopped_joints(self) -> np.ndarray:
-        """Boolean [n]: the joints that stopped because they got no goals, or have lost their power."""
+        """Boolean [n]: the joints that stopped because they were sent no goals, or have lost their power."""
         return self._in_doubt | self._missed_goals | self._unpowered
 
     @property
     def in_doubt(self) -> bool:
-        """Whether a joint has been silent, and its registers have not been read since."""
+        """Whether a joint was silent and its registers have not been read since."""
         return bool(self._in_doubt.any())
 
     @property
     def must_stand(self) -> bool:
-        """Whether the arm must stand: a joint is in doubt, or reports impossible positions."""
+        """Whether the arm must stop: it is lost, a joint is in doubt, or a joint reports implausible positions."""
         return self.lost or self.in_doubt or bool((self._rejected >= MISSES_BEFORE_STANDSTILL).any())
 
     @property
     def all_left_out(self) -> bool:
-        """Whether no joint may get a goal."""
+        """Whether no joint may be sent a goal."""
         return bool(self.left_out.all())
 
     def take_held_goals(self) -> np.ndarray:
@@ -120,11 +120,11 @@ class WatchedArm:
         return held_deg
 
     def resume_goals(self) -> None:
-        """The joints that had missed goals get goals again."""
+        """Send goals again to the joints that had missed some."""
         self._missed_goals = self._in_doubt.copy()
 
     def prepare(self) -> Preparation:
-        """Set up what the profile says. Raises SefaError: it would not be safe to use the arm."""
+        """Write the servo settings of the profile. Raises SefaError: it would not be safe to use the arm."""
         return self._connected().prepare()
 
     def prepare_when_armed(self) -> None:
@@ -132,7 +132,7 @@ class WatchedArm:
         self._prepares_when_armed = True
 
     def read_torque(self) -> TorqueReading:
-        """Which joints have their torque on, read from the servos now."""
+        """The joints with torque on, read from the servos now."""
         try:
             return self._connected().read_torque()
         except ArmFault:
@@ -142,7 +142,7 @@ class WatchedArm:
         """The fault that forbids torque on at the present pose; None: it is allowed. Writes nothing.
 
         Raises:
-            ArmInterrupted: an emergency stop goes first.
+            ArmInterrupted: an emergency stop takes precedence.
         """
         try:
             self._connected().check_position_limits()
@@ -168,7 +168,7 @@ class WatchedArm:
         try:
             self._read_state()
             self._read_registers()
-        except ArmInterrupted:  # the emergency stop comes next; nothing was asked
+        except ArmInterrupted:  # the emergency stop comes next; nothing was read
             return None
         except ArmTimeout:
             self._silent += 1
@@ -181,9 +181,9 @@ class WatchedArm:
         return self._next_event()
 
     def send(self, goal: JointGoal) -> bool:
-        """Send a goal; False when the port is gone, or is back and the arm has not been read since.
+        """Send a goal; False if the port is gone, or is back and the arm has not been read since.
 
-        Such an arm missed the goals in between: the next one would be a jump to it.
+        Such an arm has missed goals: it would jump to the next one.
         """
         if self._arm is None or self._cut_off:
             return False
@@ -197,7 +197,7 @@ class WatchedArm:
         return True
 
     def energise(self) -> None:
-        """Torque on at the present pose. Raises ArmFault; InputError where `prepare` was put off and refuses."""
+        """Torque on at the present pose. Raises ArmFault; InputError if a delayed `prepare` refuses."""
         self.torque, self._should_hold = Torque.UNKNOWN, True
         arm = self._connected()
         if self._prepares_when_armed:
@@ -208,7 +208,7 @@ class WatchedArm:
         arrived = True
         try:
             self.state = with_retries(arm.read_state)
-        except ArmTimeout:  # the torque is confirmed: from here on silence is a matter of the loop
+        except ArmTimeout:  # the torque is confirmed: from here on the loop handles silence
             arrived = False
         self._forget()
         if not arrived:
@@ -253,7 +253,7 @@ class WatchedArm:
         return event
 
     def _read_state(self) -> None:
-        """Read the arm; a joint without a position, or with an impossible one, counts as not answering."""
+        """Read the arm; a joint without a position, or with an implausible one, counts as not answering."""
         state = self._connected().read_state()
         answered = state.valid_mask & np.isfinite(state.joint_deg)
         elapsed_ns = state.stamp_ns - self._answered_ns
@@ -275,7 +275,7 @@ class WatchedArm:
         self._missed_goals = self._missed_goals | joints
 
     def _read_registers(self) -> None:
-        """Read the registers of joints that were silent and answer again."""
+        """Read the registers of joints that answer again after silence."""
         returned = self._in_doubt & (self._silent == 0)
         if not returned.any():
             return
@@ -284,14 +284,14 @@ class WatchedArm:
             return
         try:
             held = self._connected().read_command()
-        except ArmTimeout:  # asked again in the next tick
+        except ArmTimeout:  # retried in the next tick
             return
         self._classify(returned & held.valid_mask, held)
         if not self.in_doubt:
             self._report_power_loss()
 
     def _classify(self, asked: np.ndarray, held: HeldCommand) -> None:
-        """A joint that kept torque and power continues from the goal it holds; any other gets no more goals."""
+        """A joint that kept torque and power continues from the goal it holds; any other is sent no more goals."""
         kept = asked & held.torque_on & held.powered_throughout
         self._held_deg = np.where(kept, held.goal_deg, self._held_deg)
         self._unpowered = self._unpowered | (asked & ~kept)
@@ -333,7 +333,7 @@ class WatchedArm:
         if self._pending_events:  # lost while sending, after the reading of that tick
             return self._next_event()
         if now_ns - since_ns > self._recovery_ns:
-            self._report_power_loss()  # of the joints that could be asked
+            self._report_power_loss()  # of the joints that could be read
             return self._next_event() or Progress.ARM_GONE
         if now_ns < self._next_try_ns:
             return None
@@ -361,7 +361,7 @@ class WatchedArm:
         except ArmDisconnected:
             self.close()
             return None
-        except SefaError:  # the port is not there yet, or a servo not awake yet: the next attempt may succeed
+        except SefaError:  # the port is not back yet, or a servo is still starting: the next attempt may succeed
             return None
         self.state, self._answered = state, all_joints
         self._answered_ns = np.full(len(all_joints), state.stamp_ns, np.int64)

@@ -50,7 +50,8 @@ from tests.property.record_values import records, same
 
 RECORDS: tuple[type[WireRecord], ...] = (
     ActionChunk, ArmOpened, ControlCommand, EmergencyReceived, VideoCommand, Final, FrameDescriptor, Heartbeat,
-    Inference, InferenceBegun, JointSample, MayHold, PolicyCommand, PolicyReport, Ready, RunEvent, TickReport, TickTrace, Trouble,
+    Inference, InferenceBegun, JointSample, MayHold, PolicyCommand, PolicyReport, Ready, RunEvent, TickReport,
+    TickTrace, Trouble,
 )  # fmt: skip
 MESSAGES: tuple[type, ...] = (*RECORDS, Losses, Picture)
 
