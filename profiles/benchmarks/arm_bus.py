@@ -49,7 +49,7 @@ from sefa_edge.profiles.quantities import COUNT
 from sefa_edge.profiles.simulated_arm import SIMULATED_ARM
 from sefa_edge.profiles.units import NS_PER_US
 
-HERE = Path(__file__).resolve().parent
+FOLDER = Path(__file__).resolve().parent
 OURS, RUSTYPOT, RUSTYPOT_BYTES, SDK, LEROBOT = "sefa-edge", "rustypot-units", "rustypot", "scservo_sdk", "lerobot"
 CLIENTS = (OURS, RUSTYPOT, RUSTYPOT_BYTES, SDK, LEROBOT)
 TO_WIRE = 1.15
@@ -93,8 +93,8 @@ class Target:
         return self.ratio <= self.most * (1 + CLOCK_NOISE)
 
 
-def main(words: Sequence[str]) -> int:
-    args = _parse(words)
+def main(arguments: Sequence[str]) -> int:
+    args = _parse(arguments)
     clients = args.only or list(CLIENTS)
     turns: list[Turn] = []
     for number in range(args.rounds):
@@ -113,7 +113,7 @@ def _run(client: str, cycles: int, lerobot: Path | None, clients: Path | None) -
     folders = [str(folder) for folder in (lerobot, clients) if folder is not None]
     with tempfile.TemporaryDirectory() as folder, simulated_servos(SIMULATED_ARM, frozenset()) as port:
         report = Path(folder) / "client.json"
-        command = [sys.executable, str(HERE / "arm_bus_client.py"), "--client", client, "--port", str(port)]
+        command = [sys.executable, str(FOLDER / "arm_bus_client.py"), "--client", client, "--port", str(port)]
         command += ["--cycles", str(cycles), "--json", str(report)]
         command += [word for folder in folders for word in ("--libraries", folder)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=END_TIMEOUT_S, check=False)
@@ -139,13 +139,13 @@ def _cycle_on_the_wire_ns() -> int:
 
 def _summary(turns: Sequence[Turn], client: str) -> Turn:
     """The medians of a client's turns; what it missed in all of them."""
-    mine = [turn for turn in turns if turn.client == client]
+    of_client = [turn for turn in turns if turn.client == client]
     return Turn(
         client,
-        median(turn.cycle_p50_ns for turn in mine),
-        median(turn.cycle_p99_ns for turn in mine),
-        median(turn.cpu_ns for turn in mine),
-        sum(turn.missed for turn in mine),
+        median(turn.cycle_p50_ns for turn in of_client),
+        median(turn.cycle_p99_ns for turn in of_client),
+        median(turn.cpu_ns for turn in of_client),
+        sum(turn.missed for turn in of_client),
     )
 
 
@@ -161,8 +161,8 @@ def _targets(summary: Mapping[str, Turn], wire_ns: int) -> Iterator[Target]:
 
 def _table(summary: Mapping[str, Turn], targets: Sequence[Target], wire_ns: int) -> Iterator[str]:
     ours = summary[OURS]
-    heads = f"{'p50':>11}{'p99':>11}{'to wire':>9}{'cpu':>11}{'ours/its cycle':>16}{'ours/its cpu':>14}{'missed':>8}"
-    yield f"{'per cycle':16}{heads}"
+    header = f"{'p50':>11}{'p99':>11}{'to wire':>9}{'cpu':>11}{'ours/its cycle':>16}{'ours/its cpu':>14}{'missed':>8}"
+    yield f"{'per cycle':16}{header}"
     for client, turn in summary.items():
         cycle, cpu = ours.cycle_p50_ns / turn.cycle_p50_ns, ours.cpu_ns / turn.cpu_ns
         durations = "".join(f"{value / NS_PER_US:8.0f} us" for value in (turn.cycle_p50_ns, turn.cycle_p99_ns))
@@ -185,7 +185,7 @@ def _content(
     }
 
 
-def _parse(words: Sequence[str]) -> argparse.Namespace:
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Cost of a cycle on the servo bus, compared with other clients")
     parser.add_argument("--cycles", type=COUNT.parse, default=1500, metavar="N", help="per client and round")
     parser.add_argument("--rounds", type=COUNT.parse, default=5, metavar="N", help="turns of each client")
@@ -193,7 +193,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--lerobot", type=Path, metavar="FOLDER", help="where LeRobot 0.4.4 is")
     parser.add_argument("--only", nargs="+", choices=CLIENTS, metavar="CLIENT", help=f"some of {', '.join(CLIENTS)}")
     parser.add_argument("--json", type=Path, metavar="F", help="also write everything as JSON")
-    args = parser.parse_args(words)
+    args = parser.parse_args(arguments)
     if args.cycles < 10 or args.rounds < 1:
         raise InputError("--cycles must be 10 or more, --rounds 1 or more")
     if args.only is not None and OURS not in args.only:

@@ -137,7 +137,7 @@ def scservo_sdk(port: str) -> Cycle:
 
 def lerobot(port: str) -> Cycle:
     """LeRobot's FeetechMotorsBus: its patched time-outs and sign decoding, its SDK objects."""
-    with_stand_ins()
+    install_stubs()
     feetech, motors = _library("lerobot.motors.feetech"), _library("lerobot.motors")
     _library("scservo_sdk")
     joints = {
@@ -239,16 +239,16 @@ def _library(name: str) -> ModuleType:
         ) from None
 
 
-def with_stand_ins() -> None:
+def install_stubs() -> None:
     """Empty modules for what LeRobot imports but its bus does not use, where it is not installed."""
     for name in ("torch", "accelerate", "datasets", "datasets.utils", "datasets.utils.logging", "deepdiff", "tqdm"):
         try:
             import_module(name)
         except ImportError:
-            sys.modules[name] = StandIn(name)
+            sys.modules[name] = Stub(name)
 
 
-class StandIn(ModuleType):
+class Stub(ModuleType):
     """A module in which every name is there, and none means anything."""
 
     def __init__(self, name: str) -> None:
@@ -259,14 +259,14 @@ class StandIn(ModuleType):
         return type(name, (), {})
 
 
-def main(words: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description="One client of the servo bus, as fast as the bus allows.")
     parser.add_argument("--client", choices=CLIENTS, required=True)
     parser.add_argument("--port", required=True)
     parser.add_argument("--cycles", type=COUNT.parse, default=1000)
     parser.add_argument("--libraries", action="append", default=[], help="a folder in which the client is installed")
     parser.add_argument("--json", default="-")
-    args = parser.parse_args(words)
+    args = parser.parse_args(arguments)
     sys.path.extend(args.libraries)
     write_report(args.json, json.dumps(measure(CLIENTS[args.client](args.port), args.cycles)) + "\n")
     return 0

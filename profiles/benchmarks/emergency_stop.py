@@ -35,7 +35,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from program import keep, run_program
-from simulated_unit import ENGINE, OVERLOADED, _take_pictures
+from simulated_unit import ENGINE, OVERLOADED, write_images
 
 from sefa_edge.profiles.errors import FaultError
 from sefa_edge.profiles.simulated_arm import SIMULATED_ARM
@@ -52,6 +52,7 @@ from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
 from sefa_edge.profiles.arms import load_arm_profile
+from sefa_edge.profiles.simulated_arm import SIMULATED_ARM
 
 class Bus(SimulatedBus):
     def receive(self, data, now_ns):
@@ -112,7 +113,7 @@ class Terminal:
 
     def __init__(self, command: Sequence[str], folder: Path) -> None:
         self.master, self.slave = pty.openpty()
-        self.words = b""
+        self.output = b""
         self.read = True
         self._lock = threading.Lock()
         self.process = subprocess.Popen(
@@ -160,12 +161,12 @@ class Terminal:
                 if self.master < 0:
                     return
                 if self.read and select.select([self.master], [], [], 0)[0]:
-                    self.words += os.read(self.master, 4096)
+                    self.output += os.read(self.master, 4096)
             time.sleep(0.005)
 
 
-def main(words: Sequence[str]) -> int:
-    options = _parse(words)
+def main(arguments: Sequence[str]) -> int:
+    options = _parse(arguments)
     stops: list[Stop] = []
     print(f"{'situation':12}{'torque off ms':>14}{'last goal ms':>14}{'exit':>6}  last words")
     for situation in options.situations:
@@ -192,8 +193,8 @@ def _stop(situation: str, folder: Path, engine: Path) -> Stop:
             terminal.close()
         goals = [at_ns for name, at_ns in wire.events if name == "goal"]
         log = folder / "log"
-        said = (log.read_text() if log.exists() else terminal.words.decode(errors="replace")).split("\n")
-        lines = [line.strip() for line in said if "emergency" in line.lower() or "error" in line]
+        output = (log.read_text() if log.exists() else terminal.output.decode(errors="replace")).split("\n")
+        lines = [line.strip() for line in output if "emergency" in line.lower() or "error" in line]
         last = lines[-1] if lines else ""
         return Stop(situation, ns_to_ms(off_ns - pressed_ns), ns_to_ms(goals[-1] - pressed_ns), code, last)
 
@@ -248,7 +249,7 @@ def _processes(root: int) -> tuple[int, int]:
 def _servos(port: Path) -> Iterator[Wire]:
     pictures = port.with_name("pictures")
     pictures.mkdir()
-    _take_pictures(pictures)
+    write_images(pictures)
     servos = subprocess.Popen([sys.executable, "-c", SERVOS, str(port)], stdout=subprocess.PIPE, text=True)
     try:
         give_up_s = time.monotonic() + PATIENCE_S
@@ -273,13 +274,13 @@ def _verdict(stops: Sequence[Stop]) -> bool:
     return kept
 
 
-def _parse(words: Sequence[str]) -> argparse.Namespace:
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Time from Ctrl-\\ until the torque is off")
     parser.add_argument("--repeats", type=int, default=6, help="emergency stops in each situation")
     parser.add_argument("--situations", nargs="+", default=list(LIMIT_MS), choices=list(LIMIT_MS), metavar="S")
     parser.add_argument("--engine", type=Path, default=ENGINE, metavar="E", help="model.onnx, its card beside it")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything as JSON")
-    return parser.parse_args(words)
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -67,8 +67,8 @@ class Row:
     latency: Percentiles
 
 
-def main(words: Sequence[str]) -> int:
-    options = _parse(words)
+def main(arguments: Sequence[str]) -> int:
+    options = _parse(arguments)
     results = []
     for path in _engines(options.engine):
         card = load_card(path)
@@ -116,12 +116,12 @@ def _subjects(path: Path, card: PolicyCard, options: argparse.Namespace) -> Iter
 
 
 def _random_inputs(card: PolicyCard) -> Inputs:
-    random = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
 
     def values(spec: TensorSpec) -> np.ndarray:
         if spec.dtype == "uint8":
-            return random.integers(0, 256, spec.shape, np.uint8)
-        return random.standard_normal(spec.shape, np.float32)
+            return rng.integers(0, 256, spec.shape, np.uint8)
+        return rng.standard_normal(spec.shape, np.float32)
 
     return {spec.name: values(spec) for spec in (*card.image_tensors, card.joint_tensor, card.noise_tensor)}
 
@@ -213,12 +213,12 @@ def _take_turns(runs: Sequence[Run], calls: int) -> np.ndarray:
     """Durations int64[len(runs), calls]; in each round, every run has a turn, in a new random order."""
     rounds = max(calls // CALLS_PER_TURN, 1)
     samples_ns = np.zeros((len(runs), rounds * CALLS_PER_TURN), np.int64)
-    random = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     gc.collect()
     gc.disable()
     try:
         for start in range(0, samples_ns.shape[1], CALLS_PER_TURN):
-            for index in random.permutation(len(runs)):
+            for index in rng.permutation(len(runs)):
                 run = runs[index]
                 run()  # brings its weights back into the caches
                 for call in range(start, start + CALLS_PER_TURN):
@@ -285,7 +285,7 @@ def _versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in found}
 
 
-def _parse(words: Sequence[str]) -> argparse.Namespace:
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Latency of our ONNX engine, compared with its alternatives")
     parser.add_argument("engine", type=Path, help="a model.onnx with its card beside it, or a folder of them")
     parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="what the engines were exported from, for torch")
@@ -297,7 +297,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--calls", type=COUNT.parse, default=2000, help="measured calls of each")
     parser.add_argument("--json", metavar="FILE", help="also write everything as JSON; - is standard output")
-    return parser.parse_args(words)
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

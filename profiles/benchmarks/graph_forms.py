@@ -49,12 +49,12 @@ EULER_STEPS = (1, 4, 10)
 WARM_UP_CALLS = 10
 
 
-def main(words: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--checkpoint", type=Path, help="a checkpoint's folder (default: the paper's network)")
     parser.add_argument("--calls", type=COUNT.parse, default=300)
     parser.add_argument("--json", metavar="F", help="write results here; - is standard output")
-    options = parser.parse_args(words)
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     policy = FlowPolicy(PAPER).eval() if options.checkpoint is None else load_checkpoint(options.checkpoint)[0]
     subjects = {**form_subjects(policy), **step_subjects(policy)}
@@ -126,10 +126,10 @@ def _inputs(policy: FlowPolicy) -> dict[str, np.ndarray]:
 
 def measure(subjects: Mapping[str, Run], calls: int) -> dict[str, Percentiles]:
     """All are called once per round, in a new random order."""
-    random, names = np.random.default_rng(0), list(subjects)
+    rng, names = np.random.default_rng(0), list(subjects)
     durations_ns = {name: np.zeros(calls, np.int64) for name in names}
     for call in range(-WARM_UP_CALLS, calls):
-        for name in random.permutation(names):
+        for name in rng.permutation(names):
             started_ns = time.perf_counter_ns()
             subjects[name]()
             if call >= 0:

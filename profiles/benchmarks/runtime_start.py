@@ -82,16 +82,16 @@ class Verdict:
         return self.median <= self.limit
 
 
-def main(words: Sequence[str]) -> int:
-    options = _parse(words)
+def main(arguments: Sequence[str]) -> int:
+    options = _parse(arguments)
     imports = {name: [_import_s(module) for _ in range(options.repeats)] for name, module in MODULES.items()}
     with simulated_unit() as unit:
         starts, footprints = _starts(unit, options.engine, options.repeats)
     verdicts = [
-        Verdict("start to first command", "s", *_middle_and_worst([start.seen_s for start in starts]), START_LIMIT_S),
-        *(Verdict(f"import {name}", "s", *_middle_and_worst(s), IMPORT_LIMIT_S) for name, s in imports.items()),
+        Verdict("start to first command", "s", *_median_and_worst([start.seen_s for start in starts]), START_LIMIT_S),
+        *(Verdict(f"import {name}", "s", *_median_and_worst(s), IMPORT_LIMIT_S) for name, s in imports.items()),
         Verdict(
-            "resident, shared once", "MB", *_middle_and_worst([resident_once_kb(footprints) * KB]), MEMORY_LIMIT_MB
+            "resident, shared once", "MB", *_median_and_worst([resident_once_kb(footprints) * KB]), MEMORY_LIMIT_MB
         ),
     ]
     _print(starts, footprints, verdicts)
@@ -113,7 +113,7 @@ def _starts(unit: Unit, engine: Path, repeats: int) -> tuple[list[Start], list[F
     footprints: list[Footprint] = []
     for _ in range(repeats):
         load, began_ns = os.getloadavg()[0], time.monotonic_ns()
-        command = unit.run_words(engine, "--seconds", str(MOVING_S), "--json", "-")
+        command = unit.run_command(engine, "--seconds", str(MOVING_S), "--json", "-")
         run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         seen_s = (unit.wait_for_torque() - began_ns) / NS_PER_S
         time.sleep(MOVING_S)
@@ -127,7 +127,7 @@ def _starts(unit: Unit, engine: Path, repeats: int) -> tuple[list[Start], list[F
     return starts, footprints
 
 
-def _middle_and_worst(values: Sequence[float]) -> tuple[float, float]:
+def _median_and_worst(values: Sequence[float]) -> tuple[float, float]:
     return round(statistics.median(values), 4), round(max(values), 4)
 
 
@@ -158,12 +158,12 @@ def _content(
     }
 
 
-def _parse(words: Sequence[str]) -> argparse.Namespace:
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Start time and memory of a run")
     parser.add_argument("--repeats", type=COUNT.parse, default=5, help="starts, and imports of every module")
     parser.add_argument("--engine", type=Path, default=ENGINE, metavar="E", help="model.onnx, its card beside it")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything as JSON")
-    return parser.parse_args(words)
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

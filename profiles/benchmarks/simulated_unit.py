@@ -62,7 +62,7 @@ class Unit:
     pictures: Path
     servos: subprocess.Popen[str]
 
-    def run_words(self, engine: Path, *words: str) -> list[str]:
+    def run_command(self, engine: Path, *words: str) -> list[str]:
         """A `sefa-edge run` on this unit, as a command."""
         command = [sys.executable, "-m", "sefa_edge", "run", "--engine", str(engine), "--video", "none"]
         return [
@@ -88,7 +88,7 @@ def simulated_unit() -> Iterator[Unit]:
     with tempfile.TemporaryDirectory(prefix="sefa-edge-unit-") as folder:
         port, pictures = Path(folder) / "arm", Path(folder) / "pictures"
         pictures.mkdir()
-        _take_pictures(pictures)
+        write_images(pictures)
         servos = subprocess.Popen([sys.executable, "-c", SERVOS, str(port)], stdout=subprocess.PIPE, text=True)
         with contextlib.suppress(PermissionError):  # real servos are not slowed down by what else a computer does
             os.sched_setscheduler(servos.pid, os.SCHED_FIFO, os.sched_param(SERVO_PRIORITY))
@@ -105,11 +105,11 @@ def error_in(words: str) -> str:
     return next((line for line in words.splitlines() if line.startswith("error: ")), "")
 
 
-def _take_pictures(folder: Path) -> None:
-    random = np.random.default_rng(0)
+def write_images(folder: Path) -> None:
+    rng = np.random.default_rng(0)
     height, width = CAMERA_SIZE
     for number in range(PICTURES):
-        picture = random.integers(80, 110, (height, width, 3), np.uint8)
+        picture = rng.integers(80, 110, (height, width, 3), np.uint8)
         left = number * (width - 80) // PICTURES
         picture[200:280, left : left + 80] = (200, 30, 30)
         write_picture(folder / f"{number:03}.jpg", picture)

@@ -78,8 +78,8 @@ class Trend:
         return significant > GROWTH_LIMIT_KB_H or more
 
 
-def main(words: Sequence[str]) -> int:
-    options = _parse(words)
+def main(arguments: Sequence[str]) -> int:
+    options = _parse(arguments)
     samples, summary = _soak(options.engine, options.minutes * 60)
     settled = [sample for sample in samples if sample.at_s >= SETTLING_SHARE * samples[-1].at_s]
     if len(settled) < FEWEST_SAMPLES:
@@ -99,7 +99,7 @@ def _soak(engine: Path, seconds: float) -> tuple[list[Sample], dict[str, object]
     with simulated_unit() as unit, tempfile.TemporaryDirectory() as folder:
         report, log = Path(folder) / "run.json", Path(folder) / "log"
         with log.open("wb") as output:
-            command = unit.run_words(engine, "--seconds", str(seconds), "--json", str(report))
+            command = unit.run_command(engine, "--seconds", str(seconds), "--json", str(report))
             run = subprocess.Popen(command, stdout=output, stderr=output)
         try:
             unit.wait_for_torque()
@@ -197,12 +197,12 @@ def _content(
     }
 
 
-def _parse(words: Sequence[str]) -> argparse.Namespace:
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Does a run grow?")
     parser.add_argument("--minutes", type=SECONDS.parse, default=60.0, help="length of the run")
     parser.add_argument("--engine", type=Path, default=ENGINE, metavar="E", help="model.onnx, its card beside it")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything as JSON")
-    return parser.parse_args(words)
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ class SefaSOFollower(Robot):
         return self._follower
 
     def _find_calibration(self) -> Path:
-        """LeRobot's file of this id; up to LeRobot 0.4.2 it lay in a folder named after the arm."""
+        """LeRobot's file of this id; up to LeRobot 0.4.2 it was in a folder named after the arm."""
         older = self.calibration_dir.with_name(f"{self._profile.name}_follower") / f"{self.id}.json"
         return older if older.is_file() and not self.calibration_fpath.is_file() else self.calibration_fpath
 
@@ -165,7 +165,7 @@ class SefaSOFollower(Robot):
 
 @contextmanager
 def _hints_in_messages() -> Iterator[None]:
-    """LeRobot prints the message of an exception and has no notion of hints."""
+    """Append hints to the messages: LeRobot prints only the message of an exception."""
     try:
         yield
     except SefaError as error:
