@@ -31,7 +31,7 @@ GIVE_UP_NS = s_to_ns(10.0)
 
 @dataclass(frozen=True, slots=True)
 class CameraConfig:
-    """Configuration of a camera process, written by its own parent. Without pydantic, which takes a fifth of its memory.
+    """Configuration of a camera process, written by its parent. Without pydantic, which takes a fifth of its memory.
 
     `reader_fds`: one channel per reader of the ring.
     """
@@ -175,7 +175,7 @@ class FramePublisher:
         return bool(self._readers)
 
     def publish(self, frame: Frame, losses: CameraLosses) -> None:
-        """Publish a frame in the policy's size. Sequence numbers increase by one, even after the source was reopened."""
+        """Publish a frame in the policy's size. Sequence numbers increase by one, even after reopening the source."""
         self._sequence += 1
         slot = self._ring.write(self._sequence, resize_to_policy(frame.image, *self._ring.size))
         seen = self._seen

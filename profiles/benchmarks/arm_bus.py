@@ -5,16 +5,16 @@
 mypy-extensions toml
     python profiles/benchmarks/arm_bus.py --clients out/bus_clients --lerobot out/lerobot --json out/arm_bus.json
 
-The clients take turns. Each runs against the same simulated servos, which live in a process of their own behind a
+The clients take turns. Each runs against the same simulated servos, which run in a separate process behind a
 pseudo-terminal and answer no sooner than bytes at 1 Mbit/s allow. Each client reads registers 56..70 of six servos and
-writes 41..47 as fast as the bus permits: the same 196 bytes for all (arm_bus_client.py says what each makes of them).
-A cycle cannot be shorter than their time on the wire. CPU time is that of the client's process: user and system, all
-threads.
+writes 41..47 as fast as the bus permits: the same 196 bytes for all (arm_bus_client.py describes how each decodes
+them). A cycle cannot be shorter than their time on the wire. CPU time is that of the client's process: user and system,
+all threads.
 
 `rustypot` is compiled and returns bytes. `rustypot-units` converts them to units, as a control loop needs, and our
 cycle is compared with its cycle; the cycle with bytes only is printed too. LeRobot and `scservo_sdk` poll while they
 wait. All wait for the same wire, so cycles differ only by what a client does between a reply and its next write. The
-simulated servos are slower on a busy computer: run this on a quiet one.
+simulated servos are slower on a busy machine: run this on an idle one.
 
 Exit code 1: a target is missed. 4: a client is not installed; `--only` leaves others out.
 """
@@ -59,17 +59,17 @@ FIFTH = 0.2
 """Target: our processor time per cycle to that of `scservo_sdk` and of LeRobot."""
 
 NOT_SLOWER = 1.0
-"""Target: our cycle, median, to that of rustypot with units. Its processor time is printed, not judged."""
+"""Target: our cycle, median, to that of rustypot with units. Its processor time is printed, without a target."""
 
 CLOCK_NOISE = 0.02
-"""What two runs of one client differ by on a quiet machine; no target is missed by less."""
+"""Difference between two runs of one client on an idle machine; a target exceeded by less is not missed."""
 
 END_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What one client did in one turn."""
+    """The measurements of one client in one turn."""
 
     client: str
     cycle_p50_ns: float
@@ -82,7 +82,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A ratio, ours to something, and how large it may be."""
+    """A ratio of ours to another value, and its limit."""
 
     name: str
     ratio: float
@@ -138,7 +138,7 @@ def _cycle_on_the_wire_ns() -> int:
 
 
 def _summary(turns: Sequence[Turn], client: str) -> Turn:
-    """The medians of a client's turns; what it missed in all of them."""
+    """The medians of a client's turns, and the sum of its missed cycles."""
     of_client = [turn for turn in turns if turn.client == client]
     return Turn(
         client,

@@ -2,18 +2,18 @@
 
     python profiles/benchmarks/emergency_stop.py --repeats 6 --json out/emergency_stop.json
 
-Runs `sefa-edge run` on a terminal of its own (a session with a controlling pseudo-terminal), on servos behind another
-pseudo-terminal, presses Ctrl-\\ while the policy moves the arm, and times the first torque-off packet as the servos
-receive it. It also prints when the last goal came and how the run ended. Situations:
+Runs `sefa-edge run` in a separate terminal (a session with a controlling pseudo-terminal), on servos behind another
+pseudo-terminal, presses Ctrl-\\ while the policy moves the arm, and times the first torque-off packet that the servos
+receive. It also prints when the last goal arrived and how the run ended. Situations:
 
     plain      a terminal that is read
-    piped      `run 2>&1 | tee log`: Ctrl-\\ ends tee, too
-    full       a terminal that nobody reads, its buffer full; the signal comes from another terminal
+    piped      `run 2>&1 | tee log`: Ctrl-\\ also ends tee
+    full       a terminal that is not read and whose buffer is full; the signal is sent from another terminal
     ctrl-s     output stopped with Ctrl-S before Ctrl-\\
-    hung-up    the terminal hangs up; the signal comes from another one while the arm is parked
+    hung-up    the terminal hangs up; the signal is sent from another one while the arm is parked
     stopped    the control process is stopped with SIGSTOP before
 
-Exit code 1 when a median is over its limit.
+Exit code 1 if a median is over its limit.
 """
 
 from __future__ import annotations
@@ -69,12 +69,12 @@ port = PtyPort(Bus.of_arm(profile, KinematicPlant.of_arm(profile)), Path(sys.arg
 while True:
     port.serve_until(time.monotonic_ns() + 10**9)
 """
-"""The servos, in a process of their own; prints every sync write of torque and goals with the time of its arrival."""
+"""Program of the servos' process; prints every sync write of torque and goals with its time of arrival."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """One emergency stop; milliseconds from the key."""
+    """One emergency stop; times in milliseconds since the key was pressed."""
 
     situation: str
     torque_off_ms: float
@@ -84,7 +84,7 @@ class Stop:
 
 
 class Wire:
-    """What the servos received, newest last: a thread that reads their output."""
+    """The packets that the servos received, newest last; a thread reads their output."""
 
     def __init__(self, servos: subprocess.Popen[str]) -> None:
         self.events: list[tuple[str, int]] = []
@@ -92,7 +92,7 @@ class Wire:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def wait_for(self, what: str, since_ns: int) -> int:
-        """When it came first after `since_ns`. Raises FaultError."""
+        """Time of the first such packet after `since_ns`. Raises FaultError."""
         give_up_s = time.monotonic() + PATIENCE_S
         while time.monotonic() < give_up_s:
             for name, at_ns in list(self.events):
@@ -109,7 +109,7 @@ class Wire:
 
 
 class Terminal:
-    """A pseudo-terminal with a program in a session of its own; what it writes is read unless it is frozen."""
+    """A pseudo-terminal with a program in a separate session; its output is read until `fill` or `hang_up`."""
 
     def __init__(self, command: Sequence[str], folder: Path) -> None:
         self.master, self.slave = pty.openpty()
@@ -126,7 +126,7 @@ class Terminal:
         os.write(self.master, key)
 
     def fill(self) -> None:
-        """From now on nothing reads the terminal, and its buffer is full."""
+        """Stop reading the terminal and fill its buffer."""
         with self._lock:
             self.read = False
         own = os.open(os.ttyname(self.slave), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
@@ -200,7 +200,7 @@ def _stop(situation: str, folder: Path, engine: Path) -> Stop:
 
 
 def _press(situation: str, terminal: Terminal) -> int:
-    """Press the key; returns when."""
+    """Press the key; returns the time."""
     supervisor, control = _processes(terminal.process.pid)
     if situation == "full":
         terminal.fill()

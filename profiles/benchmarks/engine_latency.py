@@ -4,8 +4,8 @@
 
 Every engine of a folder is run by `open_engine(...).infer`, by plain ONNX Runtime, by OpenVINO (where installed; in
 float32 and in the precision that it chooses) and, given its checkpoint, by torch, eager and compiled: in one process,
-with the same inputs, in turns of random order. So other load on a shared machine affects all of them alike, and what
-counts is the ratio of medians. Each gets arrays and returns one.
+with the same inputs, in turns of random order. Other load on a shared machine then affects all of them equally, and the
+result is the ratio of medians. Each takes arrays and returns one.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Inputs = Mapping[str, np.ndarray]
 Run = Callable[[], np.ndarray]
 OURS, EAGER = "ours", "torch eager"
 RIVALS = ("onnxruntime", "openvino f32")
-"""Who computes the same in the same precision; the better one is the yardstick."""
+"""Those that compute the same in the same precision; ours is compared with the faster one."""
 CALLS_PER_TURN = 20
 WARM_UP_CALLS = 10
 LOG_FATAL_ONLY = 4
@@ -57,13 +57,13 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What was measured of one subject."""
+    """The measurements of one subject."""
 
     subject: str
     threads: int
     open_ms: float
     max_difference_deg: float
-    """From our chunk, on the same inputs: all compute the same function."""
+    """Largest difference from our chunk for the same inputs: all compute the same function."""
     latency: Percentiles
 
 
@@ -143,7 +143,7 @@ def _open_onnxruntime(path: Path, inputs: Inputs, threads: int) -> Run:
 
 
 def _open_openvino(path: Path, inputs: Inputs, threads: int, precision: str | None) -> Run:
-    openvino = importlib.import_module("openvino")  # optional, and no dependency of ours
+    openvino = importlib.import_module("openvino")  # optional, not a dependency
     settings = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": threads}
     settings |= {"INFERENCE_PRECISION_HINT": precision} if precision else {}
     core = openvino.Core()
@@ -184,7 +184,7 @@ def _open_torch(checkpoint: Path, card: PolicyCard, inputs: Inputs, threads: int
 
 
 def _measure(subjects: Iterator[Subject], calls: int) -> tuple[list[Row], dict[str, str]]:
-    """Rows of those that run, and one line each of those that do not."""
+    """The rows of the subjects that run, and one line for each that does not."""
     opened: list[tuple[Subject, Run, float]] = []
     refusals: dict[str, str] = {}
     for subject in subjects:
@@ -194,7 +194,7 @@ def _measure(subjects: Iterator[Subject], calls: int) -> tuple[list[Row], dict[s
             open_ms = ns_to_ms(time.perf_counter_ns() - began_ns)
             for _ in range(WARM_UP_CALLS):
                 run()
-        except Exception as error:  # a rival may raise anything; it is a result, not an accident
+        except Exception as error:  # another library may raise any exception: it is a result, not a failure
             if subject.name == OURS:
                 raise
             refusals[_label(subject.name, subject.threads)] = " ".join(f"{type(error).__name__}: {error}".split())[:200]
@@ -231,7 +231,7 @@ def _take_turns(runs: Sequence[Run], calls: int) -> np.ndarray:
 
 
 def _ratios(rows: list[Row], threads: int) -> dict[str, float]:
-    """Of medians and 99th percentiles: ours to the best rival, and torch to ours, on as many threads."""
+    """Ratios of medians and 99th percentiles: ours to the fastest rival, and torch to ours, with this many threads."""
     found = {row.subject: row.latency for row in rows if row.threads == threads}
     ratios = {}
     for word in ("p50", "p99"):

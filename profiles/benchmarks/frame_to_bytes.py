@@ -1,17 +1,17 @@
-"""Time from a camera frame to bytes on the wire, without the inference. A program to run, not a module to import:
+"""Time from a camera frame to bytes on the wire, excluding inference. A program to run, not a module to import:
 
     python profiles/benchmarks/frame_to_bytes.py --frames 250 --json out/frame_to_bytes.json
 
-The path is the real one. The camera process (images of 640 x 480) resizes into the ring and sends a descriptor. This
-program takes the place of the policy process, with its parts, including the shipped engine; it plans as often as a run
+The path is that of a run. The camera process (images of 640 x 480) resizes into the ring and sends a descriptor. This
+program replaces the policy process and uses its classes and the shipped engine; it plans as often as a run
 does, but as soon as a frame arrives instead of on a grid. The control process, on servos behind a pseudo-terminal,
 executes the chunk.
 
-Two waits are not work: control looks for chunks once per period, and before that it reads the servos, which is mostly
-time on the wire. Without them and the inference, two numbers are given:
+Two waits are not work: control receives chunks once per period, and before that it reads the servos, which is mostly
+time on the wire. Without them and the inference, two numbers are reported:
 
-    work   the sum of what is done: resize, observe, plan, choose, shape, check, send
-    wall   from the image in memory to the bytes written, less inference and waits: work, waking up, lateness
+    work   the sum of the stages resize, observe, plan, choose, shape, check, send
+    wall   from the image in memory to the bytes written, minus inference and waits: work, wake-up, lateness
 
 The camera process decodes a JPEG before that, which is measured separately: a driver that delivers YUYV needs no
 decoding. Exit code 1 when the 99th percentile of the wall time is over 2 ms.
@@ -59,7 +59,7 @@ DECODES = 100
 
 @dataclass(frozen=True, slots=True)
 class PathDurations:
-    """Durations in ns on the path of one picture. `wake`: until the policy runs; `late`: the tick after its time."""
+    """Durations in ns on the path of one frame. `wake`: until the policy runs; `late`: lateness of the tick."""
 
     resize: int
     wake: int
@@ -91,7 +91,7 @@ class Planned:
 
 
 class StampedEngine:
-    """The engine, and how long its last inference took."""
+    """An engine that times its last inference."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -113,7 +113,7 @@ class StampedEngine:
 
 @dataclass
 class Rig:
-    """Camera and control as processes, and this process's ends of what they talk through."""
+    """The camera and control processes, and this process's ends of their channels."""
 
     engine: StampedEngine
     ring: FrameRing
@@ -128,7 +128,7 @@ class Rig:
     newest_chunk_id: int = 0
 
     def read_reports(self) -> None:
-        """Take in the ticks so far; the first one that plays a chunk completes its path."""
+        """Receive the tick reports so far; the first tick that plays a chunk completes its path."""
         for record in self.reports.drain():
             report = unpack_for_supervisor(record, len(self.engine.card.joints))
             if isinstance(report, Final):
@@ -141,7 +141,7 @@ class Rig:
                         self.paths.append(_durations(planned, report))
 
     def until(self, mode: Mode, command: Command) -> None:
-        """Give a command and wait until control rests in that mode, or runs."""
+        """Send a command and wait until control is at rest in that mode, or RUNNING."""
         self.reports.send(ControlCommand(command).pack())
         give_up_s = time.monotonic() + PATIENCE_S
         while self.mode is not mode or not (self.settled or mode is Mode.RUNNING):
@@ -169,7 +169,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _play_chunks(rig: Rig, frames: int) -> None:
-    """Plan on every new picture until that many chunks have been played. The policy's part."""
+    """As the policy process: plan on new frames until that many chunks have been played."""
     card = rig.engine.card
     spacing_ns = card.timing.observation_spacing_steps * period_ns(card.timing.policy_rate_hz)
     policy, joints = Policy(rig.engine), JointHistory()
@@ -193,7 +193,7 @@ def _play_chunks(rig: Rig, frames: int) -> None:
         newest = rig.camera.newest()
         if newest is None or joints.newest_ns is None:
             continue
-        if woken_ns < plan_ns:  # a picture that a run would not plan on
+        if woken_ns < plan_ns:  # a frame on which a run would not plan
             idle_ns = time.monotonic_ns()
             continue
         plan_ns = woken_ns + cadence_ns - half_frame_ns
@@ -242,7 +242,7 @@ def _durations(planned: Planned, tick: TickReport) -> PathDurations:
 
 @contextmanager
 def _rig(unit: Unit, engine_path: Path) -> Iterator[Rig]:
-    """The processes, pinned as in a run, until the block ends; the arm is parked then."""
+    """The processes, pinned as in a run; at the end of the block the arm is parked."""
     engine = StampedEngine(open_engine(engine_path))
     control_cpus, worker_cpus = split_cores(os.sched_getaffinity(0))
     spec = engine.card.cameras[0]
@@ -318,7 +318,7 @@ def _shut_down(rig: Rig) -> None:
 
 
 def _decode_ns(pictures: Path) -> np.ndarray:
-    """How long it takes to read and decode a JPEG of that size, int64[N]."""
+    """Durations of reading and decoding one JPEG, ns, int64 [N]."""
     paths, durations = sorted(pictures.iterdir()), []
     for number in range(DECODES):
         began_ns = time.monotonic_ns()

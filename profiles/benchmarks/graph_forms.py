@@ -1,12 +1,12 @@
-"""What do the forms of an exported graph cost? A program to run, not a module to import:
+"""Latency of the forms of an exported graph. A program to run, not a module to import:
 
     python profiles/benchmarks/graph_forms.py --checkpoint models/results/lift --json out/graph_forms.json
 
 The rewrites of `sefa-edge export` (FiLM layers fused or separate, 1-D convolutions as 2-D ones or as they are, two
-forms of GroupNorm) change no result, so only time can choose. Without a checkpoint it is the paper's network, a
+forms of GroupNorm) do not change the result, so latency decides. Without a checkpoint the paper's network is used, a
 quarter as wide, with random weights. Also timed: Euler steps unrolled in one graph, and the same steps taken by the
-host on the velocity network alone. All are run by ONNX Runtime on one thread, in turns of random order, so that what
-counts is the ratio of medians.
+host on the velocity network alone. All are run by ONNX Runtime on one thread, in turns of random order; the result is
+the ratio of medians.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
-"""How steady is our loop beside LeRobot's, under the same load? A program to run, not a module to import:
+"""Timing of our control loop compared with LeRobot's, under the same load. A program to run, not a module to import:
 
     python profiles/benchmarks/loop_against_lerobot.py --seconds 30 --json out/loop_against_lerobot.json
 
-In turns, on this machine: `sefa-edge bench-loop`, and a loop as LeRobot 0.4.4 builds it
-(profiles/benchmarks/lerobot_loop.py, which says how). Both look at the same stream of 640x480 JPEGs, read and
-command the same simulated servos in every tick, and infer with the same engine equally often. With `--lerobot
-FOLDER` another one takes camera and sleep from LeRobot itself. Our loop runs once more as a user without any
-permission gets it, and without its active wait, which is what LeRobot's has.
+In turns, on this machine: `sefa-edge bench-loop`, and a loop built like that of LeRobot 0.4.4
+(described in profiles/benchmarks/lerobot_loop.py). Both read the same stream of 640x480 JPEGs, read and
+command the same simulated servos in every tick, and run the same engine equally often. With `--lerobot
+FOLDER` a further loop uses LeRobot's own camera and sleep. Our loop also runs without privileges and without
+spinning, like LeRobot's.
 
-Two measures. Lateness: how long after its own intention a tick began. Ours means a fixed grid; LeRobot's means
-"a period after the last one", so that what it lost before is forgiven. Period error: how far two beginnings are
-from a period apart, the same for both. Ratios are theirs to ours, the median of the rounds.
+Two measures. Lateness: how long after its due time a tick began. Ours is due on a fixed grid; LeRobot's is due
+one period after the last tick, so that earlier delays do not count. Period error: how much the time between two
+ticks differs from the period, the same for both. Ratios are theirs to ours, the median of the rounds.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ END_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one loop did in one turn."""
+    """The measurements of one loop in one turn."""
 
     subject: str
     rate_hz: float
@@ -63,7 +63,7 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What all loops have in common."""
+    """The settings that all loops share."""
 
     seconds: float
     rate_hz: float
@@ -198,7 +198,7 @@ def _as_json(rounds: list[Round], ratios: dict[str, dict[str, dict[str, float]]]
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     shipped = Path(str(resources.files("sefa_edge.edge") / "shipped" / "lift" / "model.onnx"))
-    parser = argparse.ArgumentParser(description="How steady is our loop beside LeRobot's, under the same load?")
+    parser = argparse.ArgumentParser(description="Timing of our control loop compared with LeRobot's, under the same load")
     parser.add_argument("--seconds", type=SECONDS.parse, default=30.0, metavar="S", help="per loop and round")
     parser.add_argument("--rounds", type=COUNT.parse, default=1, metavar="N", help="turns of each loop")
     parser.add_argument(

@@ -2,10 +2,10 @@
 
     python profiles/benchmarks/runtime_start.py --repeats 10 --json out/runtime_start.json
 
-Runs `sefa-edge run` on servos that are already there behind a pseudo-terminal, with a folder of 640 x 480 JPEGs as
-camera. The start is timed from before the process exists until the servos receive torque on; what the run itself
-reports is printed too. The memory is that of supervisor, camera, policy and control in motion. Exit code 1 when a
-median or the memory is over its limit. A busy machine is slower, so its load is printed.
+Runs `sefa-edge run` on servos that are already running behind a pseudo-terminal, with a folder of 640 x 480 JPEGs as
+camera. The start is timed from just before the process is created until the servos receive torque on; the time that
+the run itself reports is also printed. The memory is that of supervisor, camera, policy and control while the arm
+moves. Exit code 1 if a median or the memory is over its limit. A busy machine is slower, so its load is printed.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ from sefa_edge.profiles.quantities import COUNT
 from sefa_edge.profiles.units import NS_PER_S
 
 KB = 1024 / 1e6
-"""What the kernel calls kB, in MB of a million bytes."""
+"""The kernel's kB (1024 bytes) in MB of a million bytes."""
 START_LIMIT_S, IMPORT_LIMIT_S, MEMORY_LIMIT_MB = 1.0, 0.25, 200.0
 MOVING_S = 2.0
-"""From the first command to the look at the memory: the arm moves, the engine has run."""
+"""Time from the first command to the memory measurement: the arm moves, the engine has run."""
 MODULES = {
     "supervisor": "sefa_edge.edge.run.supervisor",
     "camera": "sefa_edge.edge.cameras.camera_process",
@@ -58,7 +58,7 @@ IMPORT = "import time; began = time.perf_counter(); import {module}; print(time.
 class Start:
     """One start: seconds until the servos received torque on, what the run reported, and the machine's load before.
 
-    `fault`: why the run ended before its time, if it did; a busy machine may not keep the loop's rate.
+    `fault`: why the run ended early, if it did; a busy machine may not keep the loop's rate.
     """
 
     seen_s: float
@@ -69,7 +69,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A measured number beside its limit."""
+    """A measured value and its limit."""
 
     subject: str
     unit: str
@@ -100,7 +100,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _import_s(module: str) -> float:
-    """A child's import, in an interpreter of its own."""
+    """Duration of a child's import, s, in a separate interpreter."""
     program = IMPORT.format(module=module)
     done = subprocess.run(
         [sys.executable, "-c", program], env=os.environ | LEAN, capture_output=True, text=True, check=True
@@ -118,10 +118,10 @@ def _starts(unit: Unit, engine: Path, repeats: int) -> tuple[list[Start], list[F
         seen_s = (unit.wait_for_torque() - began_ns) / NS_PER_S
         time.sleep(MOVING_S)
         with contextlib.suppress(OSError):  # a run that ended early, as on a busy machine, still started
-            seen = [footprint(pid) for pid in runtime_processes(run.pid)]
-            footprints = seen if len(seen) == len(MODULES) else footprints
-        told, words = run.communicate()
-        starts.append(Start(seen_s, json.loads(told)["start_to_first_command_s"], load, error_in(words)))
+            measured = [footprint(pid) for pid in runtime_processes(run.pid)]
+            footprints = measured if len(measured) == len(MODULES) else footprints
+        report, errors = run.communicate()
+        starts.append(Start(seen_s, json.loads(report)["start_to_first_command_s"], load, error_in(errors)))
     if not footprints:
         raise FaultError(f"no run lasted {MOVING_S:g} s: {starts[-1].fault}", OVERLOADED)
     return starts, footprints
