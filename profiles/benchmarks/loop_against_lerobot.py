@@ -198,7 +198,7 @@ def _as_json(rounds: list[Round], ratios: dict[str, dict[str, dict[str, float]]]
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     shipped = Path(str(resources.files("sefa_edge.edge") / "shipped" / "lift" / "model.onnx"))
-    parser = argparse.ArgumentParser(description="Timing of our control loop compared with LeRobot's, under the same load")
+    parser = argparse.ArgumentParser(description="Timing of our control loop and LeRobot's, under the same load")
     parser.add_argument("--seconds", type=SECONDS.parse, default=30.0, metavar="S", help="per loop and round")
     parser.add_argument("--rounds", type=COUNT.parse, default=1, metavar="N", help="turns of each loop")
     parser.add_argument(

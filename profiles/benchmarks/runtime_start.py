@@ -132,9 +132,9 @@ def _median_and_worst(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _print(starts: Sequence[Start], footprints: Sequence[Footprint], verdicts: Sequence[Verdict]) -> None:
-    print(f"{'start':>8}{'seen s':>10}{'told s':>10}{'load':>8}")
+    print(f"{'start':>8}{'seen s':>10}{'reported s':>12}{'load':>8}")
     for number, start in enumerate(starts, 1):
-        print(f"{number:8}{start.seen_s:10.3f}{start.told_s:10.3f}{start.load:8.2f}  {start.fault}")
+        print(f"{number:8}{start.seen_s:10.3f}{start.told_s:12.3f}{start.load:8.2f}  {start.fault}")
     print(f"\n{'process':14}{'RSS MB':>9}{'PSS MB':>9}{'own MB':>9}{'files':>7}{'threads':>9}")
     for process in footprints:
         sizes = (process.rss_kb, process.pss_kb, process.anonymous_kb)
