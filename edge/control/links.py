@@ -194,7 +194,7 @@ class ProcessLinks:
             yield Fault.SUPERVISOR_LOST
 
     def _permitted(self, command: Command) -> Event:
-        """The command; before the first ARM, MayHold tells the supervisor that the arm may hold from now on."""
+        """The command; before the first ARM, send MayHold: from now on the arm may hold."""
         if command is not Command.ARM or self._may_hold_sent or self._supervisor is None:
             return command
         record = MayHold(time.monotonic_ns()).pack()
