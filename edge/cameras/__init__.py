@@ -1,1 +1,1 @@
-"""OWNS CAMERAS: frames and where they come from, each camera in a process of its own."""
+"""Cameras: frames and their sources; each camera runs in a separate process."""

@@ -1,7 +1,7 @@
-"""Detects a frozen camera (the same picture again and again) and a dark one (a covered lens).
+"""Detects a frozen camera (the same image again and again) and a dark one (a covered lens).
 
-Only some rows and columns are sampled, which takes about 0.1 ms per picture. That is enough because a real sensor has
-noise: two pictures of a still scene differ somewhere in every few rows.
+Only some rows and columns are sampled, which takes about 0.1 ms per image. That is enough because a real sensor has
+noise: two images of a still scene differ somewhere in every few rows.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ import numpy as np
 SAMPLED_ROWS = 64
 SAMPLED_COLUMNS = 64
 STILL_PICTURES = 5
-"""Fewer equal pictures in a row prove nothing: the camera may be slow, or the bus may have repeated one."""
+"""Fewer equal images in a row prove nothing: the camera may be slow, or the bus may have repeated one."""
 DARK_MEAN = 20.0
 DARK_SPREAD = 8.0
-"""A picture (0..255) is dark when its mean and its spread are both below these: black, or a dim grey raised by gain."""
+"""An image (0..255) is dark when its mean and its spread are both below these: black, or a dim grey raised by gain."""
 
 
 @dataclass(frozen=True, slots=True)
 class Appearance:
-    """How long the pictures have been identical, and dark, in ns between capture times. 0: they are not."""
+    """How long the images have been identical, and dark, in ns between capture times. 0: they are not."""
 
     still_ns: int
     dark_ns: int
 
 
 class AppearanceMeter:
-    """Measures the pictures of one camera, which must be added in order of time."""
+    """Measures the images of one camera, which must be added in order of time."""
 
     def __init__(self) -> None:
         self._fingerprint: tuple[object, ...] = ()
@@ -38,7 +38,7 @@ class AppearanceMeter:
         self._dark_since_ns: int | None = None
 
     def add(self, picture: np.ndarray, capture_ns: int) -> Appearance:
-        """Add a picture uint8 [H, W, 3]."""
+        """Add an image uint8 [H, W, 3]."""
         rows = picture[:: -(-picture.shape[0] // SAMPLED_ROWS)]
         return Appearance(self._still_ns(picture.shape, rows, capture_ns), self._dark_ns(rows, capture_ns))
 

@@ -1,4 +1,4 @@
-"""OWNS CAMERAS: what a frame is, what a camera back end must do, and how a `--camera` address is written."""
+"""The frame, the interface of a camera back end, and the syntax of a `--camera` address."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.exit_codes import ExitCode
 
 KINDS = ("sim", "v4l2", "csi", "gst", "file", "images", "run")
-"""What may stand before the colon of a camera address."""
+"""The prefixes of a camera address, before the colon."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """A picture uint8 [H, W, 3] RGB; `capture_ns` is when the light was caught (CLOCK_MONOTONIC)."""
+    """An image uint8 [H, W, 3] RGB; `capture_ns` is the time of capture (CLOCK_MONOTONIC)."""
 
     camera: str
     sequence: int
@@ -27,9 +27,9 @@ class Frame:
 
 @dataclass(slots=True)
 class DamageCount:
-    """How many pictures of a camera arrived damaged or truncated. They are counted and never become frames."""
+    """Number of images of a camera that arrived damaged or truncated. They never become frames."""
 
-    pictures: int = 0
+    images: int = 0
 
 
 class CameraSource(Protocol):

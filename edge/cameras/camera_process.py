@@ -31,7 +31,7 @@ GIVE_UP_NS = s_to_ns(10.0)
 
 @dataclass(frozen=True, slots=True)
 class CameraConfig:
-    """Configuration of a camera process, written by its own parent: no pydantic, which takes a fifth of its memory.
+    """Configuration of a camera process, written by its parent. Without pydantic, which takes a fifth of its memory.
 
     `reader_fds`: one channel per reader of the ring.
     """
@@ -76,7 +76,7 @@ def main(content: bytes) -> int:
 
 @dataclass(frozen=True, slots=True)
 class CameraLosses:
-    """Losses of a camera since the start of the run: connections lost and restored, and damaged pictures."""
+    """Losses of a camera since the start of the run: connections lost and restored, and damaged images."""
 
     reconnections: int = 0
     damaged: int = 0
@@ -92,7 +92,7 @@ class ReconnectingCamera:
         self._size: tuple[int, ...] | None = None
         self._silent_reads = 0
         self._damaged_before = 0
-        """Count of damaged pictures when the newest intact one arrived."""
+        """Count of damaged images when the newest intact one arrived."""
         self._seen_ns = 0
         self._was_lost = False
         self.is_lost = False
@@ -101,10 +101,10 @@ class ReconnectingCamera:
 
     @property
     def losses(self) -> CameraLosses:
-        return CameraLosses(self.reconnections, self._source.damage.pictures)
+        return CameraLosses(self.reconnections, self._source.damage.images)
 
     def open(self) -> None:
-        """Open it for the first time. A camera that is missing at the start is an error, not waited for."""
+        """Open it for the first time. A camera that is missing at the start is an error: there is no retry."""
         self._source.open()
         self._seen_ns = time.monotonic_ns()
 
@@ -112,7 +112,7 @@ class ReconnectingCamera:
         """The next frame, or None; after a loss, one attempt to reopen the source.
 
         Raises:
-            SefaError: no frame for `give_up_ns`, or none ever; says why.
+            SefaError: no frame for `give_up_ns`, or none at all, with the reason.
         """
         try:
             frame = self._reopened() if self.is_lost else self._expected()
@@ -144,15 +144,15 @@ class ReconnectingCamera:
         frame = self._source.read()
         if frame is not None and self._fits(frame.image):
             self._silent_reads = 0
-            self._damaged_before = self._source.damage.pictures
+            self._damaged_before = self._source.damage.images
             return frame
         self._silent_reads += 1
         if self._silent_reads >= MAX_SILENT_READS:
-            raise _no_frames_error(self._name, self._size, frame, self._source.damage.pictures - self._damaged_before)
+            raise _no_frames_error(self._name, self._size, frame, self._source.damage.images - self._damaged_before)
         return None
 
     def _fits(self, image: np.ndarray) -> bool:
-        """Another size would be another view of the scene, on which the policy was not trained."""
+        """Whether the image has the size of the first: another size is a view on which the policy was not trained."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             return False
         self._size = self._size or image.shape
@@ -160,14 +160,14 @@ class ReconnectingCamera:
 
 
 class FramePublisher:
-    """Writes pictures into the shared ring and sends their descriptors to every reader."""
+    """Writes images into the shared ring and sends their descriptors to every reader."""
 
     def __init__(self, ring: FrameRing, readers: list[Channel]) -> None:
         self._ring = ring
         self._readers = readers
         self._meter = AppearanceMeter()
         self._seen = Appearance(0, 0)
-        """Appearance of the previous picture: measured after sending, so that it delays no reader."""
+        """Appearance of the previous image: measured after sending, so that it delays no reader."""
         self._sequence = 0
 
     @property
@@ -175,7 +175,7 @@ class FramePublisher:
         return bool(self._readers)
 
     def publish(self, frame: Frame, losses: CameraLosses) -> None:
-        """Publish a frame in the policy's size. Sequence numbers rise by one, even after the source was reopened."""
+        """Publish a frame in the policy's size. Sequence numbers increase by one, even after reopening the source."""
         self._sequence += 1
         slot = self._ring.write(self._sequence, resize_to_policy(frame.image, *self._ring.size))
         seen = self._seen
@@ -188,7 +188,7 @@ class FramePublisher:
             except ChannelClosed:
                 self._drop(reader)
         self._seen = self._meter.add(frame.image, frame.capture_ns)
-        os.sched_yield()  # where the policy shares this core, it runs before the next frame is read
+        os.sched_yield()  # if the policy shares this core, it runs before the next frame is read
 
     def wait(self, duration_ns: int) -> None:
         """Wait, but return early when the last reader closes."""

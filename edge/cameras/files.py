@@ -1,4 +1,4 @@
-"""Pictures from a video file or a folder of images, in real time.
+"""Frames from a video file or a folder of images, in real time.
 
 A file or a folder starts over at its end, so that a run without a camera can be of any length.
 """
@@ -22,7 +22,7 @@ DEFAULT_RATE_HZ = 30.0
 
 
 class ImageFolderCamera:
-    """The pictures of a folder in the order of their names."""
+    """The images of a folder, sorted by name."""
 
     def __init__(self, request: CameraRequest) -> None:
         self._name = request.name
@@ -47,7 +47,7 @@ class ImageFolderCamera:
         try:
             picture = read_picture(path)
         except DamagedPicture:
-            self.damage.pictures += 1
+            self.damage.images += 1
             return None
         self._sequence += 1
         return Frame(self._name, self._sequence, stamp_ns, time.monotonic_ns(), picture)
@@ -66,7 +66,7 @@ class VideoFileCamera:
         self.damage = DamageCount()
 
     def open(self) -> None:
-        if os.path.exists(self._path):  # otherwise it may be a pattern of numbered pictures
+        if os.path.exists(self._path):  # otherwise it may be a pattern of numbered images
             open_regular(Path(self._path)).close()  # OpenCV would wait forever for a pipe or a device
         self._capture = Capture.of_stream(self._path)
         self._grid = Grid(self._capture.rate_hz or DEFAULT_RATE_HZ)
@@ -75,7 +75,7 @@ class VideoFileCamera:
         stamp_ns = self._grid.wait()
         picture = self._next_picture()
         if picture is None:
-            self.damage.pictures += 1
+            self.damage.images += 1
             return None
         self._sequence += 1
         return Frame(self._name, self._sequence, stamp_ns, time.monotonic_ns(), picture)
@@ -84,7 +84,7 @@ class VideoFileCamera:
         self._capture.close()
 
     def _next_picture(self) -> np.ndarray | None:
-        """The next picture, starting over at the end of the file; None when it is damaged."""
+        """The next image, starting over at the end of the file; None when it is damaged."""
         if not self._capture.grab():
             self._capture.close()
             self._capture = Capture.of_stream(self._path)

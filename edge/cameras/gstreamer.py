@@ -1,6 +1,6 @@
-"""GStreamer pipelines, for CSI cameras: NVIDIA's driver delivers their pictures through GStreamer only.
+"""GStreamer pipelines, for CSI cameras: NVIDIA's driver delivers their images through GStreamer only.
 
-The capture time is the time of arrival, because OpenCV hides the buffer's own time stamp; the light is older by
+The capture time is the time of arrival, because OpenCV hides the buffer's time stamp; the true capture is earlier by
 exposure and image processing.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from sefa_edge.edge.cameras.camera import CameraLost, CameraRequest, DamageCount, Frame
-from sefa_edge.edge.cameras.newest import NewestPicture
+from sefa_edge.edge.cameras.newest import NewestImage
 from sefa_edge.edge.pictures import GSTREAMER_HINT, Capture, has_gstreamer
 from sefa_edge.profiles.errors import InputError, MissingError
 from sefa_edge.profiles.units import s_to_ns
@@ -45,7 +45,7 @@ def csi_pipeline(target: str, rate_hz: float) -> str:
 
 
 def user_pipeline(target: str) -> str:
-    """The user's pipeline with an appsink added that keeps only the newest picture.
+    """The user's pipeline with an appsink added that keeps only the newest image.
 
     Raises:
         InputError: it already has an appsink.
@@ -73,20 +73,20 @@ class GstreamerCamera:
         pipeline = csi_pipeline(self._address.target, self._rate_hz) if csi else user_pipeline(self._address.target)
         if not has_gstreamer():
             raise MissingError("this OpenCV was built without GStreamer", GSTREAMER_HINT)
-        self._pictures = NewestPicture(PipelineTap(pipeline), self.damage)
+        self._newest = NewestImage(PipelineTap(pipeline), self.damage)
         try:
-            self._pictures.next(FIRST_NS)
+            self._newest.next(FIRST_NS)
         except CameraLost as error:
-            self._pictures.close()
+            self._newest.close()
             raise InputError(f"{self._address.kind}: {error} (pipeline: {pipeline})", HINT) from None
 
     def read(self) -> Frame | None:
-        arrival = self._pictures.next(STALL_NS)
+        arrival = self._newest.next(STALL_NS)
         self._sequence += 1
-        return Frame(self._name, self._sequence, arrival.stamp_ns, arrival.stamp_ns, arrival.picture)
+        return Frame(self._name, self._sequence, arrival.stamp_ns, arrival.stamp_ns, arrival.image)
 
     def close(self) -> None:
-        self._pictures.close()
+        self._newest.close()
 
 
 class PipelineTap:
@@ -104,7 +104,7 @@ class PipelineTap:
         if not self._capture.grab():
             raise CameraLost("the pipeline ended", HINT)
 
-    def picture(self) -> np.ndarray | None:
+    def image(self) -> np.ndarray | None:
         return None if self._capture is None else self._capture.retrieve()
 
     def interrupt(self) -> None:

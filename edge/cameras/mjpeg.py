@@ -1,7 +1,7 @@
 """Motion JPEG over HTTP (`multipart/x-mixed-replace`), as network cameras and phones send it.
 
-Not read by FFmpeg, which buffers pictures for seconds to estimate a frame rate, so that they would be old.
-The sender is not trusted: every line, header, picture and wait has a limit.
+FFmpeg is not used: it buffers images for seconds to estimate a frame rate, so they would be old.
+The sender is not trusted: every line, header, image and wait has a limit.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _BOUNDARY = re.compile(r'boundary="?([^";]+)"?', re.IGNORECASE)
 
 
 class MjpegTap:
-    """The pictures in an HTTP response. See `newest.Tap`."""
+    """The images in an HTTP response. See `newest.Tap`."""
 
     def __init__(self, connection: socket.socket, response: http.client.HTTPResponse, boundary: bytes) -> None:
         self._socket = connection
@@ -43,12 +43,12 @@ class MjpegTap:
     def grab(self) -> None:
         try:
             self._content = self._next_part()
-            while not self._content.strip():  # some cameras send empty parts while no picture is ready
+            while not self._content.strip():  # some cameras send empty parts while no image is ready
                 self._content = self._next_part()
         except (OSError, http.client.HTTPException) as error:
             raise CameraLost(f"the stream broke off: {error}", "is the sender still running?") from None
 
-    def picture(self) -> np.ndarray | None:
+    def image(self) -> np.ndarray | None:
         with suppress(InputError):
             return decode_picture(self._content)
         return None
@@ -62,13 +62,13 @@ class MjpegTap:
         self._socket.close()
 
     def _next_part(self) -> bytes:
-        """The content of the next part. Some senders state a wrong length: an incomplete picture is read on."""
+        """The content of the next part. Some senders state a wrong length: an incomplete image is read further."""
         size = self._next_size()
         content = b"" if size is None else self._exactly(size)
         return content if is_complete(content) else content + self._to_boundary()
 
     def _next_size(self) -> int | None:
-        """Skip to the next part and read its header; returns the size of its picture in bytes, None when not stated."""
+        """Skip to the next part and read its header; returns the size of its image in bytes, None when not stated."""
         while not self._at_part:
             self._at_part = self._is_boundary(self._line())
         self._at_part = False

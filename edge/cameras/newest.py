@@ -1,6 +1,6 @@
-"""The newest picture of a stream: a thread grabs every picture, and decodes only the ones that are requested.
+"""The newest image of a stream: a thread grabs every image, and decodes only the ones that are requested.
 
-Pictures that wait in a queue grow old. The thread therefore grabs continuously, and the queue stays empty.
+Images in a queue become stale. The thread therefore grabs continuously, and the queue stays empty.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class Tap(Protocol):
     """A running stream. All calls but `interrupt` come from one thread."""
 
     def grab(self) -> None:
-        """Wait for the next picture and take it undecoded. Raises CameraLost when there will be no more."""
+        """Wait for the next image and keep it undecoded. Raises CameraLost if there will be no more."""
         ...
 
-    def picture(self) -> np.ndarray | None:
-        """The grabbed picture uint8 [H, W, 3]; None when it is damaged."""
+    def image(self) -> np.ndarray | None:
+        """The grabbed image uint8 [H, W, 3]; None when it is damaged."""
         ...
 
     def interrupt(self) -> None:
@@ -38,17 +38,17 @@ class Tap(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Arrival:
-    """A picture uint8 [H, W, 3] and its time of arrival (CLOCK_MONOTONIC)."""
+    """An image uint8 [H, W, 3] and its time of arrival (CLOCK_MONOTONIC)."""
 
     stamp_ns: int
-    picture: np.ndarray
+    image: np.ndarray
 
 
-class NewestPicture:
-    """Grabs pictures from a tap, which it owns, until closed."""
+class NewestImage:
+    """Grabs images from a tap, which it owns, until closed."""
 
     def __init__(self, tap: Tap, damage: DamageCount) -> None:
-        """Requested pictures that turn out to be damaged are added to `damage`."""
+        """Requested images that are damaged are counted in `damage`."""
         self._tap = tap
         self._damage = damage
         self._changed = threading.Condition()
@@ -60,12 +60,12 @@ class NewestPicture:
         self._thread.start()
 
     def next(self, timeout_ns: int) -> Arrival:
-        """The next picture to arrive.
+        """The next image to arrive.
 
         Raises:
             CameraLost: none arrived within `timeout_ns`, or there will be no more.
         """
-        damaged_before = self._damage.pictures
+        damaged_before = self._damage.images
         with self._changed:
             self._wanted, self._arrival = True, None
             self._changed.wait_for(lambda: self._arrival or self._failure, timeout_ns / NS_PER_S)
@@ -73,7 +73,7 @@ class NewestPicture:
                 return self._arrival
             if self._failure is not None:
                 raise self._failure
-        if damaged := self._damage.pictures - damaged_before:
+        if damaged := self._damage.images - damaged_before:
             raise CameraLost(
                 f"no intact picture arrived within {ns_to_ms(timeout_ns):.0f} ms, but {damaged} damaged ones",
                 "check the camera, its cable, and the sender's buffer size: they are truncated, or are not JPEG",
@@ -94,11 +94,11 @@ class NewestPicture:
                 stamp_ns = time.monotonic_ns()
                 if not self._wanted:
                     continue
-                picture = self._tap.picture()
-                if picture is None:
-                    self._damage.pictures += 1
+                image = self._tap.image()
+                if image is None:
+                    self._damage.images += 1
                 else:
-                    self._deliver(Arrival(stamp_ns, picture))
+                    self._deliver(Arrival(stamp_ns, image))
         except CameraLost as failure:
             self._deliver(failure)
         finally:

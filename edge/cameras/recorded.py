@@ -1,4 +1,4 @@
-"""The pictures of a recording as a camera, played at their original rate. It starts over at its end."""
+"""A camera that plays the frames of a recording at their original rate and starts over at its end."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.units import NS_PER_S, ms_to_ns
 
 LONGEST_GAP_NS = ms_to_ns(250)
-"""A longer gap in a recording (lost pictures, an unplugged camera) is shortened to this."""
+"""A longer gap in a recording (lost images, an unplugged camera) is shortened to this."""
 
 
 class RecordedCamera:
-    """The recorded pictures of the camera of this name; one at a time is in memory."""
+    """The recorded images of the camera of this name; one at a time is in memory."""
 
     def __init__(self, request: CameraRequest) -> None:
         self._name = request.name
@@ -30,7 +30,7 @@ class RecordedCamera:
         self.damage = DamageCount()
 
     def open(self) -> None:
-        """Raises InputError when there is no recording, or it has no pictures of this camera."""
+        """Raises InputError when there is no recording, or it has no images of this camera."""
         run = open_run(self._path)
         self._pictures = _endless(run, self._name)
         self._waiting = next(self._pictures, None)
@@ -62,17 +62,17 @@ class RecordedCamera:
         try:
             return decode_picture(shown.data)
         except DamagedPicture:
-            self.damage.pictures += 1
+            self.damage.images += 1
             return None
 
     def _wait_for_turn(self) -> int:
-        """Wait until the next picture is due, and return the time. Delays are not caught up."""
+        """Wait until the next image is due, and return the time. Delays are not made up for."""
         time.sleep(max(0, self._due_ns - time.monotonic_ns()) / NS_PER_S)
         return time.monotonic_ns()
 
 
 def _endless(run: RecordedRun, camera: str) -> Generator[Picture, None, None]:
-    """The pictures of a camera in an endless loop. A recording without pictures yields nothing."""
+    """The images of a camera in an endless loop. A recording without images yields nothing."""
     topic, found = picture_topic(camera), True
     while found:
         found = False

@@ -28,7 +28,7 @@ class SimulatedCamera:
 
     def open(self) -> None:
         path = Path(self._request.address.target)
-        if self._sequence:  # a world that has stopped is not waited for
+        if self._sequence:  # do not wait for a world that has stopped
             _require_world(path)
         self._renderer = Renderer(self._request.height, self._request.width, self._request.name)
         self._state = _await_world(path)
@@ -70,7 +70,7 @@ class SimulatedCamera:
 
 
 def _await_world(path: Path) -> StateReader:
-    """The world may still be starting. Raises MissingError when it does not appear in time."""
+    """Open the state file; the world may still be starting. Raises MissingError when it does not appear in time."""
     give_up_ns = time.monotonic_ns() + START_TIMEOUT_NS
     while not path.exists() and time.monotonic_ns() < give_up_ns:
         time.sleep(POLL_S)

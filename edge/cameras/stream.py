@@ -1,4 +1,4 @@
-"""A network camera: MJPEG over HTTP, or RTSP and whatever else FFmpeg reads. Capture time is the time of arrival."""
+"""A network camera: MJPEG over HTTP, or RTSP and other streams that FFmpeg reads. Capture time is time of arrival."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from sefa_edge.edge.cameras.camera import CameraLost, CameraRequest, DamageCount, Frame
 from sefa_edge.edge.cameras.mjpeg import open_mjpeg
-from sefa_edge.edge.cameras.newest import NewestPicture, Tap
+from sefa_edge.edge.cameras.newest import NewestImage, Tap
 from sefa_edge.edge.pictures import Capture
 from sefa_edge.profiles.errors import InputError
 from sefa_edge.profiles.units import ms_to_ns, s_to_ns
@@ -26,16 +26,16 @@ LIVE = (
 OPEN_MS = 5000
 READ_MS = 5000
 FIRST_NS = s_to_ns(5.0)
-"""The first picture after opening may have to wait for the next key frame."""
+"""The first image after opening may have to wait for the next key frame."""
 STALL_NS = s_to_ns(1.0)
 """A stream that sends nothing for this long is lost and is reopened."""
 QUEUED_NS = ms_to_ns(3)
-"""A picture that arrives sooner than this was queued."""
+"""An image that arrives sooner than this was queued."""
 MAX_QUEUED_PICTURES = 60
 
 
 class StreamCamera:
-    """The newest picture of a stream."""
+    """The newest image of a stream."""
 
     def __init__(self, request: CameraRequest) -> None:
         self._camera = request.name
@@ -44,27 +44,27 @@ class StreamCamera:
         self.damage = DamageCount()
 
     def open(self) -> None:
-        """Raises InputError when the stream cannot be opened, CameraLost when it ends at once."""
+        """Raises InputError when the stream cannot be opened, CameraLost when it ends immediately."""
         address = urlsplit(self._location)
         self._label = without_password(address)
         try:
             tap = self._open_tap(address)
         except InputError as error:
             raise InputError(f"stream {self._label} cannot be opened: {error}", error.hint) from None
-        self._pictures = NewestPicture(tap, self.damage)
+        self._newest = NewestImage(tap, self.damage)
         self._timeout_ns = FIRST_NS
 
     def read(self) -> Frame | None:
         try:
-            arrival = self._pictures.next(self._timeout_ns)
+            arrival = self._newest.next(self._timeout_ns)
         except CameraLost as error:
             raise CameraLost(f"stream {self._label}: {error}", error.hint) from None
         self._timeout_ns = STALL_NS
         self._sequence += 1
-        return Frame(self._camera, self._sequence, arrival.stamp_ns, arrival.stamp_ns, arrival.picture)
+        return Frame(self._camera, self._sequence, arrival.stamp_ns, arrival.stamp_ns, arrival.image)
 
     def close(self) -> None:
-        self._pictures.close()
+        self._newest.close()
 
     def _open_tap(self, address: SplitResult) -> Tap:
         tap = open_mjpeg(address) if address.scheme in ("http", "https") else None
@@ -87,7 +87,7 @@ class FfmpegTap:
         if not self._capture.grab():
             raise CameraLost("the stream ended", "is the sender still running?")
 
-    def picture(self) -> np.ndarray | None:
+    def image(self) -> np.ndarray | None:
         return self._capture.retrieve()
 
     def interrupt(self) -> None:
@@ -97,7 +97,7 @@ class FfmpegTap:
         self._capture.close()
 
     def _skip_queue(self) -> None:
-        """Discard the pictures that FFmpeg queued while it analysed the stream: they are old."""
+        """Discard the images that FFmpeg queued while it analysed the stream: they are old."""
         for _ in range(MAX_QUEUED_PICTURES):
             begun_ns = time.monotonic_ns()
             if not self._capture.grab() or time.monotonic_ns() - begun_ns > QUEUED_NS:

@@ -1,7 +1,7 @@
-"""OWNS THE CONDITIONS FOR ACTING ON A FRAME: fresh, changing, lit, and captured together with the others.
+"""Checks the conditions for acting on a frame: fresh, changing, lit, and captured together with the others.
 
-No input or output of its own: it gets every frame's descriptor and the time, and returns what is wrong. The policy
-process reports it to control.
+This module does no input or output: it receives every frame's descriptor and the time, and returns what is wrong. The
+policy process reports it to control.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FIRST_PICTURE_NS = s_to_ns(3.0)
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a camera may repeat the same picture, or see darkness. None: without limit."""
+    """How long a camera may repeat the same image, or deliver dark ones. None: without limit."""
 
     frozen_ns: int | None = None
     dark_ns: int | None = None
@@ -37,7 +37,7 @@ class WatchLimits:
 
     max_age_ns: int
     max_skew_ns: int
-    """How far apart the capture times of the cameras' newest frames may be."""
+    """Maximum difference between the capture times of the cameras' newest frames."""
     patience: Mapping[str, Patience]
     """By camera name; has an entry for every camera of the run."""
 
@@ -51,7 +51,7 @@ class CameraWatch:
         self.start(0)
 
     def start(self, now_ns: int) -> None:
-        """An episode begins at `now_ns`: frames captured before do not count, and the first ones may be late."""
+        """An episode begins at `now_ns`: earlier frames are ignored, and the first ones may be late."""
         self._start_ns = self._together_ns = now_ns
         self._newest = {name: newest for name, newest in self._newest.items() if newest.capture_ns >= now_ns}
 
@@ -99,7 +99,7 @@ class CameraWatch:
         return None
 
     def _apart(self, now_ns: int) -> Trouble | None:
-        """A single late frame is tolerated; cameras that stay apart longer than a frame may be old are a fault."""
+        """A single late frame is tolerated; a skew that lasts longer than the maximum age of a frame is a fault."""
         if self.together or len(self._newest) < len(self.limits.patience):
             return None
         if now_ns - self._together_ns <= self.limits.max_age_ns:

@@ -1,1 +1,1 @@
-"""The tick, time, and the right to move: loop, modes, safety, chunks, and the process that owns them."""
+"""The control loop: clock, modes, safety, chunks, and the process that runs them."""

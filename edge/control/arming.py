@@ -1,7 +1,7 @@
 """Checks before arming: the torque is switched on only after the readings have been good for a while.
 
-Supply, status bits and temperature are checked, each for as long as the guard allows: a problem that lasts becomes a
-fault before the arm has been touched; one that goes away, and a joint that does not answer, delay arming.
+Supply, status bits and temperature are checked. A problem that lasts longer than the guard allows becomes a fault
+before anything is written to the arm; one that goes away, and a joint that does not answer, delay arming.
 """
 
 from __future__ import annotations
@@ -23,40 +23,40 @@ JUDGED = (Fault.SUPPLY_VOLTAGE, Fault.SERVO_STATUS, Fault.OVERHEATED)
 
 
 class Arming(Enum):
-    """When the command to arm takes effect."""
+    """When the command to arm takes effect. The values are written to recordings."""
 
-    AFTER_LOOKING = "after_looking"
-    AT_ONCE = "at_once"
-    """For an arm that is up in the air already and must not be let down, and for one that is only simulated."""
+    AFTER_CHECK = "after_looking"
+    IMMEDIATELY = "at_once"
+    """For an arm that may already be raised and must not drop, and for a simulated one."""
 
 
-class Look:
-    """Since when all readings have been good."""
+class ReadingCheck:
+    """Checks before arming that all readings have been good for long enough."""
 
     def __init__(self, guard: Guard) -> None:
-        self._enough_ns = max(guard.health.supply_ns, guard.health.status_ns)
+        self._required_ns = max(guard.health.supply_ns, guard.health.status_ns)
         self._good_since_ns: int | None = None
 
-    def take(self, guarded: GuardState, answered: np.ndarray, now_ns: int) -> None:
-        """Add one reading as the guard has judged it; `answered` is bool [n]: the joints that answered."""
+    def add(self, guarded: GuardState, answered: np.ndarray, now_ns: int) -> None:
+        """Add one reading that the guard has judged; `answered` is bool [n]: the joints that answered."""
         if suspicion(guarded) is not None or not answered.all():
             self._good_since_ns = None
         elif self._good_since_ns is None:
             self._good_since_ns = now_ns
 
-    def is_over(self, now_ns: int) -> bool:
+    def passed(self, now_ns: int) -> bool:
         """Whether the readings have been good for long enough."""
-        return self._good_since_ns is not None and now_ns - self._good_since_ns >= self._enough_ns
+        return self._good_since_ns is not None and now_ns - self._good_since_ns >= self._required_ns
 
 
 def suspicion(guarded: GuardState) -> Fault | None:
-    """The first fault of JUDGED that the newest reading suggests, before it has lasted long enough to be one."""
+    """The first of JUDGED that the newest reading indicates, even if not yet for long enough to be a fault."""
     bad = {fault for fault, row in zip(READING_FAULTS, guarded.bad_readings, strict=True) if row.any()}
     return next((fault for fault in JUDGED if fault in bad), None)
 
 
 def first_suspicion(guard: Guard, reading: JointState) -> Fault | None:
-    """The same of a single reading of an arm that has not been touched."""
+    """The same for a single reading, before anything has been written to the arm."""
     joints = len(reading.joint_deg)
     guarded = GuardState.fresh(Mode.IDLE, joints)
     return suspicion(judge(guarded, _at_rest(reading, np.ones(joints, bool)), guard, 0)[0])
@@ -77,7 +77,7 @@ def _at_rest(reading: JointState, answered: np.ndarray) -> Situation:
 
 
 def details_of(fault: Fault, joints: int, arm: WatchedArm, guard: Guard) -> tuple[str, ...]:
-    """What the arm, or its servos by their status bits, report about a fault; empty: only which joints."""
+    """What the arm, or the status bits of its servos, report about a fault; empty: only which joints."""
     if fault in (Fault.OUTSIDE_RANGE, Fault.OTHER_ARM):
         return (arm.fault_detail,)
     if fault is not Fault.SERVO_STATUS:
@@ -87,7 +87,7 @@ def details_of(fault: Fault, joints: int, arm: WatchedArm, guard: Guard) -> tupl
 
 
 def torque_note(torque: TorqueReading, names: tuple[str, ...]) -> str:
-    """What to add to "arm not touched" where another program has left the torque on, or servos did not answer."""
+    """Text to append to "arm not touched" if another program has left the torque on, or servos did not answer."""
     note = ""
     if torque.on:
         note += f"; its torque was already on in {'all joints' if torque.on == names else ', '.join(torque.on)}"

@@ -1,4 +1,4 @@
-"""Owns what is played next: chunks share one time axis, a newer one takes over, late steps are dropped.
+"""Chooses what is played next: chunks share one time axis, a newer one takes over, late steps are dropped.
 
 chunk 7   o-----o-----o-----o-----o            knots at absolute times
 chunk 8         x     x-----o-----o-----o      taken over at |: steps before it are late, never played
@@ -22,10 +22,10 @@ from sefa_edge.edge.ipc.records import NONE_NS
 from sefa_edge.profiles.units import s_to_ns
 
 PLAN_AHEAD_NS = s_to_ns(10)
-"""No step lies further ahead than this; a chunk beyond that was stamped by another clock."""
+"""No step lies further ahead than this; a chunk beyond that was stamped with another clock."""
 
 MAX_OVERLAP = 64
-"""Chunks that an ensemble remembers at most."""
+"""Maximum number of chunks in an ensemble."""
 
 
 def path_of(chunk: ActionChunk) -> Path:
@@ -35,7 +35,7 @@ def path_of(chunk: ActionChunk) -> Path:
 
 
 def is_playable(chunk: ActionChunk, now_ns: int) -> bool:
-    """Whether the chunk can be played at all: finite values, rising times, on this clock."""
+    """Whether the chunk can be played at all: finite values, increasing times, this clock."""
     return (
         0 < chunk.step_period_ns <= PLAN_AHEAD_NS
         and chunk.first_step_ns - now_ns <= PLAN_AHEAD_NS
@@ -52,17 +52,17 @@ class ChunkPlayer:
         self._last_id: int | None = None
         self._overlapping: deque[Path] = deque(maxlen=MAX_OVERLAP)
         self._steps = (0, 0)
-        """How many steps each of them has, and how far apart in ns."""
+        """Number of steps in each of them, and their period in ns."""
         self._path: Path | None = None
         self._times_ns: list[int] = []
         self.chunk: ActionChunk | None = None
-        """The one that is playing, or was played last since `start`."""
+        """The one that is playing, or was the last to play since `start`."""
         self.accepted_ns = 0
         """When it was taken over."""
         self.fed_ns = 0
         """When it last had something to play, or when RUNNING began."""
         self.late_steps = 0
-        """Steps that were due before their chunk could be taken over, since the player exists."""
+        """Steps that were due before their chunk could be taken over; counted since the player was created."""
 
     @property
     def awaits_first(self) -> bool:
@@ -70,11 +70,11 @@ class ChunkPlayer:
         return self.chunk is None
 
     def first_deg(self, start_pose_deg: np.ndarray, present_deg: np.ndarray) -> np.ndarray:
-        """A policy begins at the pose that its demonstrations began at."""
+        """A policy begins at the pose at which its demonstrations began."""
         return start_pose_deg
 
     def start(self, now_ns: int) -> None:
-        """Forget earlier chunks; those that observed the world before `now_ns` are not played."""
+        """Forget earlier chunks; chunks whose observation is older than `now_ns` are not played."""
         self._start_ns = self.fed_ns = now_ns
         self._overlapping.clear()
         self.chunk = self._path = None
@@ -92,8 +92,8 @@ class ChunkPlayer:
     def accept(self, chunk: ActionChunk, now_ns: int, here: Setpoint) -> bool:
         """Take over a chunk, from where the arm would be now if it kept its speed.
 
-        False, and nothing changes, when its id is not newer than the last one, when it observed the world
-        before `start`, or when even its last step is late.
+        Returns False, without any change, if its id is not newer than the last one, its observation is older than
+        `start`, or even its last step is late.
         """
         if self._last_id is not None and chunk.chunk_id <= self._last_id:
             return False
@@ -110,7 +110,7 @@ class ChunkPlayer:
         return True
 
     def choose(self, now_ns: int) -> Segment | None:
-        """The piece of plan that covers `now_ns` (not before the last `accept`); None when none does."""
+        """The segment of the path that covers `now_ns` (not before the last `accept`); None if there is none."""
         if self._path is None or now_ns > self._times_ns[-1]:
             return None
         self.fed_ns = now_ns
@@ -124,7 +124,8 @@ class ChunkPlayer:
         return now_ns - chunk.observed_ns, now_ns - self.accepted_ns, chunk.chunk_id
 
     def _overlap(self, chunk: ActionChunk, now_ns: int) -> None:
-        """Keep a chunk beside those that still cover the present. Only chunks with the same steps can be averaged."""
+        """Add a chunk to those that still cover the present. Only chunks with the same number of steps and the same
+        period can be averaged."""
         steps = len(chunk.joint_deg), chunk.step_period_ns
         if steps != self._steps:
             self._overlapping.clear()

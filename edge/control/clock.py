@@ -1,7 +1,7 @@
-"""Owns time. One monotonic clock, one absolute grid: tick k is due at origin + k * period.
+"""Clock and tick grid. One monotonic clock, one absolute grid: tick k is due at origin + k * period.
 
-A grid point that has passed when the loop comes back is skipped and counted, never caught up: an arm that
-hurries after lost time is worse than one that lost it.
+A grid point that has passed when the loop returns to the pacer is skipped and counted, never caught up: an arm that
+rushes to make up for lost time is worse than one that is late.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class ManualClock:
         return self._now_ns
 
     def sleep_until(self, deadline_ns: int) -> None:
-        """Set the time to the deadline without waiting. It never goes back."""
+        """Set the time to the deadline without waiting. Time never goes backwards."""
         self._now_ns = max(self._now_ns, deadline_ns)
 
 
@@ -73,7 +73,7 @@ class Slot:
 
 
 class Pacer:
-    """Waits for the points of the grid. Sleeps until `spin_ns` before each, then waits actively."""
+    """Waits for the points of the grid. Sleeps until `spin_ns` before each, then spins."""
 
     def __init__(self, clock: Clock, period_ns: int, spin_ns: int = 0) -> None:
         self._clock = clock

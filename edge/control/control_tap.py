@@ -1,6 +1,6 @@
-"""Taps the control loop on both sides, arm and links, and sends one record per tick to the recorder.
+"""Taps the control loop at the arm and at the links, and sends one record per tick to the recorder.
 
-The loop does not know. Replay uses the same taps, on the recorded arm, so that both write the same records.
+The loop is unaware of the taps. Replay uses the same taps on the recorded arm, so both write the same records.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class ArmTap:
         return TappedArm(arm, self)
 
     def record(self, operation: Operation, call: Callable[[], T]) -> T:
-        """Make a call and note how it went."""
+        """Make a call and record its outcome."""
         try:
             result = call()
         except SefaError as error:
@@ -85,7 +85,7 @@ class TappedArm:
         return self._arm.identity
 
     def prepare(self) -> Preparation:
-        """Not recorded: it is over before the first tick, and the supervisor reports it."""
+        """Not recorded: it happens before the first tick, and the supervisor reports it."""
         return self._arm.prepare()
 
     def read_state(self) -> JointState:
@@ -106,7 +106,7 @@ class TappedArm:
         self._tap.record(Operation.CHECK_STANCE, self._arm.check_position_limits)
 
     def read_torque(self) -> TorqueReading:
-        """Not noted: asked before the first tick or after the last."""
+        """Not recorded: read before the first tick or after the last."""
         return self._arm.read_torque()
 
     def enable_torque(self) -> None:
@@ -183,7 +183,7 @@ def _answer(error: SefaError) -> Answer:
 
 
 def error_of(call: ArmCall, names: tuple[str, ...]) -> SefaError:
-    """The error that an answer stands for, for a recorded arm of these joints to raise."""
+    """The error to raise for a recorded answer of an arm with these joints."""
     if call.answer is Answer.UNCONFIRMED:
         return ArmUnconfirmed(names_of(call.unconfirmed, names), "confirm, as it was recorded")
     if call.answer is Answer.OUTSIDE:

@@ -1,4 +1,4 @@
-"""Ctrl-\\ in a program that leads an arm: torque off first, then SIGQUIT ends the program as it would have anyway."""
+"""Ctrl-\\ in a program that moves an arm: torque off first, then the default action of SIGQUIT ends the program."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from sefa_edge.firmware_bridge.host.emergency import Emergency
 
 PACKETS = 3
 PAUSE_S = 0.005
-"""Between two packets: answers that are on the line are over by then. The first packet may collide with them."""
+"""Between two packets: pending answers have ended by then. The first packet may collide with them."""
 
 
 class EmergencyOnQuit:
-    """While it is entered, the handler of SIGQUIT writes torque off, then the process ends by SIGQUIT.
+    """While entered, the handler of SIGQUIT writes torque off, then SIGQUIT ends the process.
 
-    Only in the main thread, and only where SIGQUIT has its default action: a program that handles it decides itself.
+    Only in the main thread, and only if SIGQUIT has its default action: a program's own handler is kept.
     Python runs a handler as soon as its main thread executes Python code again, so a long call into a library delays
-    it. The servos are not asked to confirm: watch the arm.
+    it. The servos do not confirm it: watch the arm.
     """
 
     def __init__(self, emergency: Emergency) -> None:
@@ -28,13 +28,13 @@ class EmergencyOnQuit:
         self._is_entered = False
 
     def enter(self) -> None:
-        """Take SIGQUIT, where it may be taken."""
+        """Install the handler, if permitted."""
         if _in_main_thread() and signal.getsignal(signal.SIGQUIT) is signal.SIG_DFL:
             signal.signal(signal.SIGQUIT, self._handle)
             self._is_entered = True
 
     def leave(self) -> None:
-        """Give it back, unless the program has replaced the handler meanwhile."""
+        """Restore the default action, unless the program has replaced the handler meanwhile."""
         if self._is_entered and _in_main_thread() and signal.getsignal(signal.SIGQUIT) == self._handle:
             signal.signal(signal.SIGQUIT, signal.SIG_DFL)
         self._is_entered = False

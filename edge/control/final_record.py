@@ -1,4 +1,4 @@
-"""What the control process reports last: how the run ended and how the arm is left."""
+"""The last report of the control process: how the run ended and how the arm is left."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from sefa_edge.profiles.schema import ArmProfile
 
 @dataclass(frozen=True, slots=True)
 class EndContext:
-    """What the message about an end needs besides the state of the loop."""
+    """What the final message needs besides the state of the loop."""
 
     trouble: Trouble | None = None
     """The last one that the policy reported."""
     waited_for: str = ""
-    """What the policy was doing when its chunk was missed."""
+    """What the policy was doing when its chunk was overdue."""
     skipped_ticks: int = 0
 
 
@@ -61,7 +61,7 @@ def _subjects(loop: ControlLoop, context: EndContext) -> tuple[str, ...]:
 NOTHING_HOLDS = Final(
     Mode.IDLE, Fault.NONE, 0, Torque.OFF, ArmLeft.NOT_TOUCHED, 0, 0, 0, "no servo holds: the arm was not touched", ""
 )
-"""How a rescue ends that finds nothing to do."""
+"""The end of a rescue that finds nothing to do."""
 
 
 def not_started(error: SefaError) -> Final:

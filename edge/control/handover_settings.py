@@ -1,4 +1,4 @@
-"""How a newer chunk takes over: the settings, importable without numpy; `handover.py` says what the modes do."""
+"""How a newer chunk takes over: the settings, importable without numpy; `handover.py` describes the modes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ DECAY = Real("a number", -100.0, 100.0)
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
-    """Of one run."""
+    """Settings of one run."""
 
     mode: HandOverMode = "ensemble"
     fade_ms: Annotated[float, FADE_MS] = 200.0
     """Blend and ensemble: how long the offset between the arm and the new plan takes to fade."""
     decay: Annotated[float, DECAY] = 0.01
-    """Ensemble: the k of the weights. 0: all chunks alike; above 0 the oldest weighs most, below 0 the newest."""
+    """Ensemble: k of the weights. 0: equal weights; above 0 the oldest has the largest weight, below 0 the newest."""

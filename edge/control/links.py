@@ -1,4 +1,4 @@
-"""What the loop exchanges with others: supervisor and policy as processes, or a program that drives the loop."""
+"""The loop's connections: to the supervisor and policy processes, or to a program that drives the loop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.policy_records import ActionChunk, InferenceBegun, Trouble
 from sefa_edge.edge.ipc.record_header import Kind, RecordError, kind_of
-from sefa_edge.edge.ipc.records import ControlCommand, EmergencyHeard, Heartbeat, JointSample, MayHold, TickReport
+from sefa_edge.edge.ipc.records import ControlCommand, EmergencyReceived, Heartbeat, JointSample, MayHold, TickReport
 from sefa_edge.edge.ipc.transport import Channel, ChannelClosed
 from sefa_edge.edge.ipc.vocabulary import Command, Event
 from sefa_edge.firmware_bridge.host.emergency import Emergency
@@ -21,14 +21,14 @@ from sefa_edge.firmware_bridge.host.messages import JointState
 from sefa_edge.profiles.units import ms_to_ns, ns_to_ms
 
 NO_BEAT_NS = ms_to_ns(250)
-"""A supervisor that has not beaten for so long does not read either."""
+"""A supervisor that has sent no heartbeat for this long does not read either."""
 
 MAY_HOLD_PATIENCE_S = 1.0
-"""How long arming waits until MayHold could be sent to the supervisor."""
+"""How long arming waits until MayHold can be sent to the supervisor."""
 
 
 class Links(Protocol):
-    """What the loop needs from outside. Nothing here ever waits."""
+    """What the loop needs from outside. No method blocks."""
 
     @property
     def dropped(self) -> int:
@@ -37,7 +37,7 @@ class Links(Protocol):
 
     @property
     def heartbeat_ns(self) -> int | None:
-        """When the supervisor last said that it lives; None: it has not promised to."""
+        """When the supervisor last sent a heartbeat; None: it never has."""
         ...
 
     def events(self) -> Iterator[Event]:
@@ -95,7 +95,7 @@ class DirectLinks:
 
 
 class ProcessLinks:
-    """Records over two channels. A channel whose other end dies is a fault once, and silent from then on.
+    """Records over two channels. A channel whose other end dies is reported as a fault once; nothing follows.
 
     The command ARM is passed on once the supervisor has been sent MayHold; a supervisor that cannot take that record
     within `MAY_HOLD_PATIENCE_S` is silent, and the arm is not armed.
@@ -111,7 +111,7 @@ class ProcessLinks:
         self.trouble: Trouble | None = None
         """The last one that the policy reported."""
         self.heartbeat_ns: int | None = None
-        self._stop_asked = False
+        self._stop_requested = False
         self._emergency = emergency or Emergency()
         self._may_hold_sent = False
         self._waiting: deque[Command] = deque()
@@ -122,18 +122,18 @@ class ProcessLinks:
     def dropped(self) -> int:
         return sum(channel.dropped for channel in (self._supervisor, self._policy) if channel is not None)
 
-    def ask_stop(self) -> None:
+    def request_stop(self) -> None:
         """Make the next `events` begin with STOP; safe to call from a signal handler."""
-        self._stop_asked = True
+        self._stop_requested = True
 
-    def ask_emergency(self) -> None:
+    def request_emergency(self) -> None:
         """Torque off at once, and EMERGENCY as the next of `events`; safe to call from a signal handler."""
         self._emergency.request()
         if self._supervisor is not None:
-            self._offer(self._supervisor, EmergencyHeard(time.monotonic_ns()).pack())
+            self._offer(self._supervisor, EmergencyReceived(time.monotonic_ns()).pack())
 
     @property
-    def emergency_asked(self) -> bool:
+    def emergency_requested(self) -> bool:
         """Whether an emergency stop is pending that `events` has not returned yet."""
         return self._emergency.requested
 
@@ -144,14 +144,14 @@ class ProcessLinks:
     def events(self) -> Iterator[Event]:
         if self._emergency.take_request():
             yield Command.EMERGENCY
-        if self._stop_asked:
-            self._stop_asked = False
+        if self._stop_requested:
+            self._stop_requested = False
             yield Command.STOP
         while self._waiting:
             yield self._waiting.popleft()
         yield from self._from_supervisor()
         yield from self._from_policy()
-        if self._emergency.take_request():  # asked for meanwhile: not a tick later
+        if self._emergency.take_request():  # requested meanwhile: do not wait for the next tick
             yield Command.EMERGENCY
 
     def newest_chunk(self) -> ActionChunk | None:
@@ -172,8 +172,8 @@ class ProcessLinks:
         beat_ns = self.heartbeat_ns
         return report.fault is Fault.SUPERVISOR_SILENT and (beat_ns is None or report.start_ns - beat_ns > NO_BEAT_NS)
 
-    def inference_words(self, now_ns: int) -> str:
-        """How inference explains that a chunk is missing; empty when it does not."""
+    def inference_note(self, now_ns: int) -> str:
+        """How inference explains a missing chunk, as text; empty if it does not."""
         if self._inference_begun_ns is not None:
             return f"inference has taken {ns_to_ms(now_ns - self._inference_begun_ns):.0f} ms so far"
         slow = self._inference_ns > self._step_ns
@@ -188,13 +188,13 @@ class ProcessLinks:
                     self.heartbeat_ns = Heartbeat.unpack(record).stamp_ns
                 else:
                     yield self._permitted(ControlCommand.unpack(record).command)
-        except (ChannelClosed, RecordError):  # one that sends other records counts as gone
+        except (ChannelClosed, RecordError):  # a supervisor that sends invalid records counts as gone
             self._supervisor.close()
             self._supervisor = None
             yield Fault.SUPERVISOR_LOST
 
     def _permitted(self, command: Command) -> Event:
-        """The command; before the first ARM the supervisor learns that the arm may hold from now on."""
+        """The command; before the first ARM, send MayHold: from now on the arm may hold."""
         if command is not Command.ARM or self._may_hold_sent or self._supervisor is None:
             return command
         record = MayHold(time.monotonic_ns()).pack()

@@ -1,6 +1,6 @@
 """One tick of control: read, choose, shape, check, send, report.
 
-The loop owns nothing but the order. Time, links, arm and motion are handed in, so the same tick runs at a
+The loop only defines the order. Clock, links, arm and motion are passed in, so the same tick runs at a
 fixed rate in the control process and in lock-step with a simulated world (see `DirectLinks`).
 """
 
@@ -34,9 +34,9 @@ class ControlLoop:
     def state(self) -> ModeState:
         return self.motion.state
 
-    @np.errstate(invalid="ignore")  # what is not a number is a matter of guard and limiter, not of numpy's warnings
+    @np.errstate(invalid="ignore")  # guard and limiter handle NaN; numpy need not warn
     def tick(self, slot: Slot) -> TickReport:
-        """One control period. What an arm or a peer does wrong becomes a fault, not an exception."""
+        """Run one control period. Errors of the arm or of a peer become faults, not exceptions."""
         clock_ns, now_ns = self._clock.now_ns, slot.due_ns
         arm, links, motion = self.arm, self._links, self.motion
         marks = [clock_ns()]

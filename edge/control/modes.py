@@ -1,4 +1,4 @@
-"""The mode machine: what the arm is doing and what may come next, one pure function.
+"""The mode machine: what the arm is doing and what may follow, as one pure function.
 
     IDLE ──ARM──> ARMED ──RUN──> RUNNING          every powered mode ──(command or fault)──> HOLD
       │            (moves to start pose)           HOLD ──at rest──> ARMED | RUNNING | PARK | RELEASED | FAULT
@@ -6,10 +6,10 @@
 
     anything ──EMERGENCY──> EMERGENCY ──every servo confirmed──> RELEASED ──> the end
 
-A command does not jump; it sets a target, and the target is taken up once the arm has come to rest. Limits
+A command does not switch modes immediately: it sets a target, which takes effect once the arm is at rest. Limits
 are not faults: clipping only sets bits in the tick report. A fault latches and leads to the outcome
-that its row names; the first one keeps its name, and only a person (a new process) clears it. The emergency
-stop is the exception: it waits for nothing, moves nothing, and replaces the name of an earlier fault.
+in its row; the first one is the one reported, and only a person (a new process) clears it. The emergency
+stop is the exception: it takes effect immediately, moves nothing, and replaces an earlier fault.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _OF_OTHER_PROCESSES = frozenset(
         Fault.BAD_CHUNK,
     }
 )
-"""Faults of supervisor, policy and cameras: an arm that is parking needs none of them."""
+"""Faults of supervisor, policy and cameras: ignored while parking at the end, which needs none of them."""
 
 
 _MORE_PRECISE = frozenset({Fault.OTHER_ARM})
-"""Faults found while waiting for a lost arm; they replace the fault that the wait began with."""
+"""Faults found while waiting for a lost arm; they replace the fault that began the wait."""
 _EXPLAINED_BY_POWER_LOSS = frozenset({Fault.NONE, Fault.ARM_TIMEOUT, Fault.ARM_DISCONNECTED})
 """Faults that POWER_LOST replaces: it is the reason why the arm did not answer."""
 
@@ -46,17 +46,17 @@ _EXPLAINED_BY_POWER_LOSS = frozenset({Fault.NONE, Fault.ARM_TIMEOUT, Fault.ARM_D
 class AfterFault(Enum):
     """What an arm does after a fault, while it can still be moved."""
 
-    AS_TABLED = "as the fault table says: it parks, holds, or waits for the arm"
-    HOLD_WHEN_OBSTRUCTED = "as the fault table says; what is obstructed holds and does not try to park"
-    HOLD = "it comes to a stand and holds; a lost arm is not waited for, and is sent nothing more"
+    BY_TABLE = "as the fault table says: it parks, holds, or waits for the arm"
+    HOLD_WHEN_OBSTRUCTED = "as the fault table says, but an obstructed arm holds and does not try to park"
+    HOLD = "it stops and holds; a lost arm is not waited for, and nothing more is sent to it"
 
     def holds(self, fault: Fault) -> bool:
-        """Whether a fault that the table would follow by parking ends in HOLD."""
+        """Whether a fault whose outcome is PARK leads to HOLD instead."""
         return self is AfterFault.HOLD or (self is AfterFault.HOLD_WHEN_OBSTRUCTED and fault in OBSTRUCTIONS)
 
 
 class Target(Enum):
-    """The mode to take up once the arm has come to rest."""
+    """The mode to enter once the arm is at rest."""
 
     NONE = auto()  # stay
     ARM = auto()
@@ -78,9 +78,9 @@ class ModeState:
     parked: bool = False
     """The torque went off at the park pose."""
     unconfirmed: bool = False
-    """A servo did not confirm its torque setting: whether it holds is not known."""
+    """A servo did not confirm its torque setting: it may or may not hold."""
     limp: bool = False
-    """The torque went off because every joint lost its power."""
+    """The torque is off because every joint lost its power."""
 
     @property
     def powered(self) -> bool:
@@ -120,9 +120,9 @@ _HOLD_THEN = {
 }
 
 
-def transition(state: ModeState, event: Event, after_fault: AfterFault = AfterFault.AS_TABLED) -> ModeState:
+def transition(state: ModeState, event: Event, after_fault: AfterFault = AfterFault.BY_TABLE) -> ModeState:
     """The next state. Pure and total: an event that does not apply leaves the state as it is."""
-    # By identity: enums compare as numbers, and a fault of the same number would pass for the command.
+    # By identity: enums compare as numbers, and a fault could equal the command.
     if event is Command.EMERGENCY or event is Fault.EMERGENCY_STOP:
         return ModeState(Mode.EMERGENCY, fault=Fault.EMERGENCY_STOP)
     if state.mode in _ENDS:
@@ -141,7 +141,7 @@ def transition(state: ModeState, event: Event, after_fault: AfterFault = AfterFa
 
 
 def _in_emergency(state: ModeState, event: Event) -> ModeState:
-    """Only two events count: every servo has confirmed torque off, or one of them will not."""
+    """Only two events matter: every servo has confirmed torque off, or the time for it is over."""
     if event is Progress.SETTLED:
         return replace(state, mode=Mode.RELEASED, target=Target.STOP)
     return replace(state, mode=Mode.FAULT, unconfirmed=True) if event is Progress.ARM_GONE else state
@@ -177,7 +177,7 @@ def _on_command(state: ModeState, command: Command) -> ModeState:
     if state.target in (Target.AWAIT_ARM, Target.LEAVE):
         return state
     if (state.fault or state.target is Target.STOP) and command in (Command.ARM, Command.RUN):
-        return state  # what was sent before the sender knew of the fault, or of the stop
+        return state  # sent before the sender learnt of the fault, or of the stop
     if not state.powered:
         return _on_command_unpowered(state, command)
     if command is Command.RUN:
@@ -226,7 +226,8 @@ def _on_fault(state: ModeState, fault: Fault, after_fault: AfterFault) -> ModeSt
 def _on_fault_while_parking(state: ModeState, fault: Fault) -> ModeState:
     if fault not in OBSTRUCTIONS:
         return replace(state, target=Target.STOP)
-    blocked = Target.LEAVE if state.target is Target.STOP else Target.NONE  # NONE: a person sent PARK and decides
+    # NONE: a person sent PARK and decides what follows.
+    blocked = Target.LEAVE if state.target is Target.STOP else Target.NONE
     return replace(state, mode=Mode.HOLD, target=blocked)
 
 

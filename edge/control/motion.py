@@ -1,4 +1,4 @@
-"""What the arm does in each mode: applies events, keeps the plan, gives one setpoint per tick."""
+"""What the arm does in each mode: applies events, keeps the planned move, returns one setpoint per tick."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sefa_edge.edge.control.arming import Arming, Look, details_of, first_suspicion, suspicion
+from sefa_edge.edge.control.arming import Arming, ReadingCheck, details_of, first_suspicion, suspicion
 from sefa_edge.edge.control.chunks import ChunkPlayer
 from sefa_edge.edge.control.clock import Slot
 from sefa_edge.edge.control.links import Links
@@ -37,10 +37,10 @@ _NAMED_BY_ARM = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class MotionSettings:
-    """What differs between a run, a program that leads the arm, and a move at the bench."""
+    """What differs between a run, a program that sets targets, and a single move by a command."""
 
-    arming: Arming = Arming.AFTER_LOOKING
-    after_fault: AfterFault = AfterFault.AS_TABLED
+    arming: Arming = Arming.AFTER_CHECK
+    after_fault: AfterFault = AfterFault.BY_TABLE
 
 
 class Motion:
@@ -75,17 +75,17 @@ class Motion:
         self._emergency_retry_ns = ms_to_ns(profile.safety.emergency_retry_ms)
         self._guard = Guard.of(self.limits, period_ns)
         self._settings = settings
-        self._look = Look(self._guard)
+        self._reading_check = ReadingCheck(self._guard)
         self._commands: list[Command] = []
-        """Commands that wait until the arm has been checked: ARM, and RUN after it."""
-        self._asked_ns = 0
+        """Commands that wait until the readings have passed the check: ARM, and RUN after it."""
+        self._requested_ns = 0
         self._arming_patience_ns = ms_to_ns(profile.safety.recovery_ms)
         self._guarded = GuardState.fresh(Mode.IDLE, len(profile.joints))
-        self._blamed: dict[Fault, int] = {}
+        self._judged_joints: dict[Fault, int] = {}
         self._plan = PlannedMove(self.commanded.joint_deg, self.commanded.joint_deg, 0, 0)
         self._hold_deg: np.ndarray | None = None
         self._park_due_ns = 0
-        """When the first planned move of the mode is over, whatever delays it since."""
+        """When the first planned move of the mode should end, regardless of later delays."""
         self._standstill = Standstill(arm, self.envelope)
         self._skipped_in_a_row = 0
         self._switched_torque = False
@@ -100,13 +100,13 @@ class Motion:
         source: SetpointSource | None = None,
         settings: MotionSettings | None = None,
     ) -> Motion:
-        """In IDLE, around a freshly opened arm; the limits are the profile's cut with the range of this arm.
+        """Open the arm and start in IDLE; the limits are the profile's, narrowed to the range of this arm.
 
         Args:
             source: what moves the arm in RUNNING; None: chunks, with the default hand-over.
 
         Raises:
-            SefaError: it cannot be opened, is silent, or the profile's poses are out of its reach.
+            SefaError: the arm cannot be opened, does not answer, or cannot reach the profile's poses.
         """
         patience = max(1, ms_to_ns(profile.goal_timeout_ms) // period_ns)
         arm = WatchedArm(open_arm, patience, ms_to_ns(profile.safety.recovery_ms))
@@ -118,11 +118,11 @@ class Motion:
         return cls(fitted, period_ns, arm, source or ChunkPlayer(), settings or MotionSettings())
 
     def apply(self, event: Event, now_ns: int) -> None:
-        """Apply one event, and do what the new mode begins with."""
+        """Apply one event, and run the entry action of a new mode."""
         before, self.state = self.state, transition(self.state, event, self._settings.after_fault)
         if self.state.fault is not before.fault:
-            blamed = self.arm.fault_joints if event in _NAMED_BY_ARM else 0
-            self.fault_joints = self._blamed.get(self.state.fault, blamed)
+            joints_from_arm = self.arm.fault_joints if event in _NAMED_BY_ARM else 0
+            self.fault_joints = self._judged_joints.get(self.state.fault, joints_from_arm)
             self._details = details_of(self.state.fault, self.fault_joints, self.arm, self._guard)
         if event is Progress.ARM_BACK:
             self._hold_deg = None
@@ -130,11 +130,11 @@ class Motion:
             self._enter(before, event, now_ns)
 
     def advance(self, arm_event: Event | None, links: Links, slot: Slot) -> None:
-        """Apply all events since the last tick: of the arm, of the links, of the motion itself."""
+        """Apply all events since the last tick: from the arm, from the links, and from the motion itself."""
         now_ns = slot.due_ns
         if self._stalled(slot):
             self.apply(Fault.LOOP_OVERRUN, now_ns)
-        self._stop_where_silent(now_ns)
+        self._update_standstill(now_ns)
         if arm_event is not None:
             self.apply(arm_event, now_ns)
         for event in links.events():
@@ -143,7 +143,7 @@ class Motion:
         if self.state.mode is Mode.RUNNING:
             self._update_source(chunk, now_ns)
         self._judge(links.heartbeat_ns, now_ns)
-        self._arm_when_looked_at(now_ns)
+        self._arm_after_check(now_ns)
         progress = self._progress(now_ns)
         if progress is not None:
             self.apply(progress, now_ns)
@@ -155,11 +155,11 @@ class Motion:
 
     @property
     def first_reading_is_good(self) -> bool:
-        """Whether supply, status and heat were as they should be when the arm was opened."""
+        """Whether supply, status and temperature were within limits when the arm was opened."""
         return first_suspicion(self._guard, self.arm.state) is None
 
     def conclude(self, verdict: Verdict, now_ns: int) -> None:
-        """Remember what was sent. A goal lost with the port does no harm: an arm that reconnects is read again."""
+        """Record what was sent. A goal lost with the port does no harm: after reconnecting, the arm is read again."""
         if verdict.goal is not None:
             self.commanded = self.commanded.after(verdict.goal, self.arm.left_out)
         if verdict.fault is not None:
@@ -172,33 +172,33 @@ class Motion:
         return self.source.playing(now_ns)
 
     def choose(self, now_ns: int) -> Piece | None:
-        """The piece of motion that covers this tick; None: stand, or come to a stand."""
+        """The piece of motion that covers this tick; None: stop, or stay at rest."""
         if self.state.mode in (Mode.ARMED, Mode.PARK):
             return self._plan
         return self.source.choose(now_ns) if self.state.mode is Mode.RUNNING else None
 
     def shape(self, piece: Piece | None, now_ns: int) -> Setpoint:
-        """The setpoint of this tick. While a joint does not answer, all come to a stand."""
+        """The setpoint of this tick. While a joint does not answer, all joints stop."""
         if self._standstill.active:
             return self._standstill.setpoint(self.commanded)
         return resting(self._rest_deg()) if piece is None else piece.setpoint(now_ns)
 
     @property
     def silent(self) -> bool:
-        """Whether nothing may be sent: the torque is off, no joint answers, or the arm is waited for and stands.
+        """Whether nothing may be sent: the torque is off, no joint answers, or the loop waits for the arm, at rest.
 
-        A goal would switch the torque of a servo on that comes back from a power cut.
+        A goal would switch on the torque of a servo that restarts after a power cut.
         """
         waiting = self.state.target is Target.AWAIT_ARM and self._standing()
-        return not self.state.powered or waiting or self.arm.mute
+        return not self.state.powered or waiting or self.arm.all_left_out
 
     @property
     def patience_ticks(self) -> int:
-        """So many ticks skipped in a row are the fault LOOP_OVERRUN: the profile's `goal_timeout_ms`."""
+        """Number of skipped ticks in a row that is the fault LOOP_OVERRUN: the profile's `goal_timeout_ms`."""
         return self._patience_ticks
 
     def settled(self, now_ns: int) -> bool:
-        """At rest where the mode leads."""
+        """Whether the arm is at rest where the mode ends."""
         if self.state.mode in (Mode.ARMED, Mode.PARK):
             over = now_ns >= self._plan.end_ns + self._settle_ns
             arrived = self.state.mode is Mode.ARMED or has_arrived(self.arm.state, self._plan.to_deg, self.limits)
@@ -206,9 +206,9 @@ class Motion:
         return self.state.mode is not Mode.RUNNING and self._standing()
 
     def _take_event(self, event: Event, now_ns: int) -> None:
-        """Commands that move an arm wait until it has been checked; any other command replaces them."""
-        if event is Command.ARM and not self.state.powered and self._settings.arming is Arming.AFTER_LOOKING:
-            self._commands, self._asked_ns = [Command.ARM], now_ns
+        """ARM and RUN wait until the readings have passed the check; any other command cancels them."""
+        if event is Command.ARM and not self.state.powered and self._settings.arming is Arming.AFTER_CHECK:
+            self._commands, self._requested_ns = [Command.ARM], now_ns
         elif event is Command.RUN and self._commands:
             self._commands.append(Command.RUN)
         else:
@@ -216,21 +216,21 @@ class Motion:
                 self._commands = []
             self.apply(event, now_ns)
 
-    def _arm_when_looked_at(self, now_ns: int) -> None:
+    def _arm_after_check(self, now_ns: int) -> None:
         if not self._commands:
             return
         if self.state.fault or self.state.powered:
             self._commands = []
-        elif self._look.is_over(now_ns):
+        elif self._reading_check.passed(now_ns):
             commands, self._commands = self._commands, []
-            self._switched_torque = True  # asking takes longer than a tick
+            self._switched_torque = True  # the check takes longer than a tick
             try:
                 trouble = self.arm.check_position_limits(now_ns)
             except ArmInterrupted:  # the emergency stop is the next event
                 return
             for event in commands if trouble is None else (trouble,):
                 self.apply(event, now_ns)
-        elif now_ns - self._asked_ns > self._arming_patience_ns:
+        elif now_ns - self._requested_ns > self._arming_patience_ns:
             self.apply(suspicion(self._guarded) or Fault.ARM_TIMEOUT, now_ns)
 
     def _update_source(self, chunk: ActionChunk | None, now_ns: int) -> None:
@@ -250,9 +250,9 @@ class Motion:
             move_end_ns=self._park_due_ns,
         )
         self._guarded, judgement = judge(self._guarded, situation, self._guard, now_ns)
-        self._look.take(self._guarded, self.arm.answered, now_ns)
+        self._reading_check.add(self._guarded, self.arm.answered, now_ns)
         self.warm_bits = judgement.warm
-        self._blamed = {finding.fault: finding.joints for finding in judgement.findings}
+        self._judged_joints = {finding.fault: finding.joints for finding in judgement.findings}
         for finding in judgement.findings:
             self.apply(finding.fault, now_ns)
 
@@ -265,7 +265,7 @@ class Motion:
         return Progress.STAYS if stays else Progress.SETTLED
 
     def _cut(self, now_ns: int) -> Progress | None:
-        """Torque off, however often it takes; SETTLED when every servo has confirmed it."""
+        """Send torque off in every tick; SETTLED when every servo has confirmed it."""
         self.fault_joints = self.arm.cut(now_ns)
         if self.fault_joints == 0:
             return Progress.SETTLED
@@ -282,7 +282,7 @@ class Motion:
         elif mode is Mode.RUNNING:
             self.source.start(now_ns)
         elif mode is Mode.HOLD:
-            # Give way to an obstacle: hold where the arm is, not where it should be.
+            # Yield to an obstacle: hold the measured pose, not the commanded one.
             blocked = isinstance(event, Fault) and event in OBSTRUCTIONS
             self._hold_deg = self.arm.state.joint_deg if blocked else None
         elif mode is Mode.EMERGENCY:
@@ -322,13 +322,13 @@ class Motion:
         rest_deg = np.clip(self._rest_deg(), self.limits.min_deg, self.limits.max_deg)
         return _near(self.commanded.joint_deg, rest_deg)
 
-    def _stop_where_silent(self, now_ns: int) -> None:
+    def _update_standstill(self, now_ns: int) -> None:
         stood, self.commanded = self._standstill.active, self._standstill.update(self.commanded, now_ns)
         if stood and not self._standstill.active and self.state.mode in (Mode.ARMED, Mode.PARK):
-            self._plan_anew(now_ns)
+            self._replan(now_ns)
 
-    def _plan_anew(self, now_ns: int) -> None:
-        """The rest of the planned move, from rest."""
+    def _replan(self, now_ns: int) -> None:
+        """Plan the rest of the move again, from rest."""
         arming = self.state.mode is Mode.ARMED
         velocity_deg_s = self._profile.move_velocity_deg_s if arming else self._profile.safety.park_velocity_deg_s
         self._plan = plan_move(self.commanded.joint_deg, self._plan.to_deg, self.limits, velocity_deg_s, now_ns)

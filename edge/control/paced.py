@@ -1,7 +1,7 @@
 """An arm for a program that sets targets at its own rate: the loop of a run in a thread of that program.
 
-A thread shares the interpreter with that program: a tick may come tens of milliseconds late, and the arm then stands
-for as long, because the limiter counts ticks and not time. A run of `sefa-edge` has a process of its own for the loop.
+The thread shares the interpreter with that program: a tick may be tens of milliseconds late, and the arm pauses for
+that long, because the limiter counts ticks and not time. A run of `sefa-edge` runs the loop in a separate process.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from sefa_edge.profiles.schema import ArmProfile
 from sefa_edge.profiles.units import period_ns
 
 SETTINGS = MotionSettings(after_fault=AfterFault.HOLD)
-"""The program decides what comes after a fault: nothing moves until then."""
+"""The program decides what follows a fault: nothing moves until then."""
 
 
 class Follower:
     """The loop, one tick at a time, without a thread. The torque is untouched until `switch_on`.
 
-    After a fault the arm comes to a stand and holds, targets are refused; an arm that is lost or without power is sent
-    nothing more. `lead`, `state` and `fault` may be used by another thread than `tick`.
+    After a fault the arm stops and holds, and targets are refused; nothing more is sent to an arm that is lost or
+    without power. `set_target`, `state` and `fault` may be used by another thread than `tick`.
 
     Raises, when made:
         SefaError: the arm cannot be opened, does not answer, or its range does not fit the profile.
@@ -52,7 +52,7 @@ class Follower:
         self._clock, self._period_ns = clock, period
         self._pacer = Pacer(clock, period)
         self.fault: ArmFault | None = None
-        """What has ended the following, with its hint."""
+        """The fault after which targets are refused, with its hint."""
 
     @property
     def state(self) -> JointState:
@@ -61,10 +61,10 @@ class Follower:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is sent any more."""
+        """Whether the loop has finished: nothing more is sent."""
         return self._loop.state.finished
 
-    def lead(self, target_deg: np.ndarray) -> np.ndarray:
+    def set_target(self, target_deg: np.ndarray) -> np.ndarray:
         """Move towards a pose float64 [n]; returns it clipped to the position limits.
 
         Raises:
@@ -76,7 +76,7 @@ class Follower:
         if not np.isfinite(target_deg).all():
             raise InputError(f"the target holds {target_deg.tolist()}", "a target is finite numbers only")
         clipped_deg = np.clip(target_deg, self._motion.limits.min_deg, self._motion.limits.max_deg)
-        self._targets.lead(clipped_deg)
+        self._targets.set_target(clipped_deg)
         return clipped_deg
 
     def switch_on(self) -> None:
@@ -92,19 +92,19 @@ class Follower:
             raise self.fault
 
     def hold(self) -> None:
-        """Come to a stand; after a fault it has done so."""
+        """Stop and hold; after a fault the arm already does."""
         self._links.waiting_events.append(Command.HOLD)
         self.tick_until(lambda report: report.mode is Mode.HOLD and report.settled)
 
     def park(self) -> None:
-        """A slow planned move to the park pose, then what the profile says. Raises ArmFault: it was stopped."""
+        """Move slowly to the park pose, then release or hold as the profile says. Raises ArmFault: it was stopped."""
         self._links.waiting_events.append(Command.STOP)
         self.tick_until(lambda _: False)
         if self.fault is not None:
             raise self.fault
 
     def release(self) -> None:
-        """Torque off where the arm is, read back, also after a fault. Raises ArmFault: a servo did not confirm."""
+        """Torque off in place, read back, also after a fault. Raises ArmFault: a servo did not confirm."""
         self._motion.arm.release()
 
     def close(self) -> None:
@@ -112,15 +112,15 @@ class Follower:
         self._motion.arm.close()
 
     def tick_until(self, done: Callable[[TickReport], bool]) -> None:
-        """Tick until `done`, or until nothing is sent any more."""
+        """Tick until `done`, or until the loop has finished."""
         self._pacer = Pacer(self._clock, self._period_ns)
         while not self.finished:
             if done(self.tick()):
                 return
 
     def tick(self) -> TickReport:
-        """One control period. What goes wrong becomes `fault`, not an exception."""
-        # Late ticks are no fault here: the program's own work may delay its threads, and the arm stands meanwhile.
+        """Run one control period. Errors become `fault`, not exceptions."""
+        # Late ticks are not a fault here: the program's own work may delay its threads, and the arm pauses meanwhile.
         report = self._loop.tick(replace(self._pacer.wait(), skipped_before=0))
         if self.fault is None and report.fault:
             self.fault = self._describe_fault()
@@ -135,8 +135,8 @@ class Follower:
 
 
 class PacedFollower:
-    """A follower with a thread that ticks it: made by `start_following`, ended by one of `hold`, `release`, `park`, and
-    `close`."""
+    """A follower with a thread that ticks it: created by `start_following`; the thread ends with `hold`, `release`,
+    `park` or `close`."""
 
     def __init__(self, follower: Follower, quitting: EmergencyOnQuit) -> None:
         """The arm is switched on; `quitting` is entered, and left by `close`."""
@@ -152,7 +152,7 @@ class PacedFollower:
         self._require_following()
         return self._follower.state
 
-    def lead(self, target_deg: np.ndarray) -> np.ndarray:
+    def set_target(self, target_deg: np.ndarray) -> np.ndarray:
         """Move towards a pose [n]; returns it clipped to the position limits.
 
         Raises:
@@ -160,15 +160,15 @@ class PacedFollower:
             InputError: a value is not finite.
         """
         self._require_following()
-        return self._follower.lead(target_deg)
+        return self._follower.set_target(target_deg)
 
     def hold(self) -> None:
-        """Come to a stand and send nothing more; the servos keep the pose, torque on."""
+        """Stop and send nothing more; the servos hold the pose, torque on."""
         self._end_thread()
         self._follower.hold()
 
     def release(self) -> None:
-        """Torque off where the arm is: it may drop. Raises ArmFault: a servo did not confirm."""
+        """Torque off in place: the arm may drop. Raises ArmFault: a servo did not confirm."""
         self.hold()
         self._follower.release()
 
@@ -176,7 +176,7 @@ class PacedFollower:
         """Move slowly to the park pose, then torque off (if the profile says so); after a fault nothing moves.
 
         Raises:
-            ArmFault: what stopped the move, or a servo that did not confirm.
+            ArmFault: the move was stopped, or a servo did not confirm.
         """
         self.hold()
         self._follower.park()
@@ -205,16 +205,16 @@ class PacedFollower:
 def start_following(
     profile: ArmProfile, open_arm: Callable[[], Arm], emergency: Emergency | None = None
 ) -> PacedFollower:
-    """Open an arm, check its readings, switch its torque on at its present pose (an arm that stands stays standing),
-    and begin.
+    """Open an arm, check its readings, switch its torque on at the present pose (nothing moves), and begin.
 
-    Its limits are those of the profile, cut with the calibrated range of this arm.
+    Its limits are those of the profile, narrowed to the calibrated range of this arm.
 
     Args:
-        emergency: what `open_arm` gives the arm: SIGQUIT then switches the torque off, see `EmergencyOnQuit`.
+        emergency: the one that `open_arm` passes to the arm: SIGQUIT then switches the torque off, see
+            `EmergencyOnQuit`.
 
     Raises:
-        SefaError: it cannot be opened, or as `Follower.switch_on`. The port is free again then.
+        SefaError: the arm cannot be opened, or as `Follower.switch_on`. The port has been closed again.
     """
     quitting = EmergencyOnQuit(emergency or Emergency())
     follower = Follower(open_arm, profile, MonotonicClock())

@@ -1,5 +1,4 @@
-"""Asks the operating system for what a punctual process needs. All of it is optional; refusals are reported, with
-what to do about them."""
+"""Requests real-time privileges from the operating system. All are optional; refusals are reported, with a remedy."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ from sefa_edge.edge.ipc.records import Privilege
 
 _PR_SET_TIMERSLACK = 29
 _MCL_CURRENT_FUTURE_ON_FAULT = 1 | 2 | 4
-"""What is used stays in memory. Without the last bit whole libraries are loaded for a page or two: 60 MB more."""
+"""Pages that have been used stay in memory. Without the last bit whole libraries are loaded: 60 MB more."""
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 _SMALL_OBJECT_BYTES = 448
 _ARENA_BYTES = 1 << 18
@@ -30,7 +29,7 @@ _NAMES = {
 def claim_privileges(priority: int, cpu: int | None) -> tuple[Privilege, Privilege]:
     """Claim SCHED_FIFO (priority 0: do not), a core (None: any), locked memory, exact timers.
 
-    Returns what was asked for and what was granted.
+    Returns what was requested and what was granted.
     """
     asked = granted = Privilege.NONE
     for privilege, wanted, claim in (
@@ -50,20 +49,20 @@ def claim_privileges(priority: int, cpu: int | None) -> tuple[Privilege, Privile
     return asked, granted
 
 
-def refusal_words(refused: Privilege, priority: int, user: str) -> list[str]:
-    """Lines for a `user` whose control process was refused something: what was refused, then what to do."""
+def refusal_lines(refused: Privilege, priority: int, user: str) -> list[str]:
+    """Lines to print for `user`: what the control process was refused, then what to do."""
     if not refused:
         return []
     names = ", ".join(name for privilege, name in _NAMES.items() if privilege & refused)
-    words = [f"note: the control loop got no {names}, so it may run late under load"]
+    lines = [f"note: the control loop got no {names}, so it may run late under load"]
     if refused & (Privilege.FIFO | Privilege.MEMORY_LOCK):
-        words += _permission_words(refused, priority, user)
+        lines += _permission_lines(refused, priority, user)
     if refused & Privilege.AFFINITY:
-        words.append("hint: a control group keeps it off that core; systemd: AllowedCPUs=, docker: --cpuset-cpus")
-    return words
+        lines.append("hint: a control group keeps it off that core; systemd: AllowedCPUs=, docker: --cpuset-cpus")
+    return lines
 
 
-def _permission_words(refused: Privilege, priority: int, user: str) -> list[str]:
+def _permission_lines(refused: Privilege, priority: int, user: str) -> list[str]:
     if user == "root":
         return [
             "hint: even root is refused: a container needs docker run --cap-add=SYS_NICE --cap-add=IPC_LOCK, "
@@ -80,25 +79,25 @@ def _permission_words(refused: Privilege, priority: int, user: str) -> list[str]
 
 
 def user_name() -> str:
-    """The user of this process as limits.conf names it."""
+    """The user of this process as written in limits.conf."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:  # a container's user need not have a name
         return f"{os.geteuid()}:{os.geteuid()}"
 
 
-def quiet_collector() -> None:
-    """No garbage collection from here on; what exists now is set aside."""
+def disable_collector() -> None:
+    """Disable garbage collection; existing objects are frozen."""
     gc.collect()
     gc.freeze()
     gc.disable()
 
 
 def reserve_heap() -> list[bytes]:
-    """Let the heap grow now, so that it need not grow later; keep what is returned for as long as that matters.
+    """Grow the heap now, so that it need not grow later; keep the returned list for as long as that matters.
 
-    Python gives an arena of small objects back when it is empty, so one object stays in each. The C library
-    gives the end of its heap back, and allocates large blocks again each time; these settings make it keep them.
+    Python frees an arena of small objects when it is empty, so one object stays in each. The C library
+    releases the end of its heap, and maps large blocks anew each time; these settings make it keep them.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):  # glibc
@@ -111,7 +110,7 @@ def reserve_heap() -> list[bytes]:
 
 
 def _schedule_first(priority: int) -> None:
-    # RESET_ON_FORK: what this process might ever start must not inherit the priority.
+    # RESET_ON_FORK: a child of this process must not inherit the priority.
     os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(priority))
 
 

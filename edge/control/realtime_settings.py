@@ -1,4 +1,4 @@
-"""What the control process asks the operating system for. Free of numpy: the command line reads the defaults here."""
+"""What the control process requests from the operating system. Without numpy: the command line imports the defaults."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class RealtimeSettings:
     """Priority, core and busy waiting of the control loop."""
 
     priority: Annotated[int, REALTIME_PRIORITY] = 55
-    """SCHED_FIFO priority 1..99; 0: do not ask for it. 55 is above everything of ours and of a desktop, below the
-    kernel's own threads for timers and USB on PREEMPT_RT."""
+    """SCHED_FIFO priority 1..99; 0: do not request it. 55 is above all other processes of a run and of a desktop, below
+    the kernel's threads for timers and USB on PREEMPT_RT."""
     cpu: int | None = None
-    """Core to stay on; None: the highest of those that this process may use."""
+    """Core to run on; None: the highest of those that this process may use."""
     spin_us: Annotated[int, SPIN_US] = 300
-    """Wait actively for the last so many microseconds before each tick."""
+    """Spin for this many microseconds before each tick."""
 
 
 DEFAULT_REALTIME = RealtimeSettings()

@@ -1,27 +1,27 @@
-"""Owns the right to move. Two pure functions: `check` is the limiter, and alone makes a JointGoal for a moving arm;
+"""Limiter and guard. Two pure functions: `check` is the limiter, the only one that makes a JointGoal for a moving arm;
 `judge` is the guard, and reports in every tick what is wrong with the arm, and which process is silent.
 
-The limiter. Every command obeys position, velocity and acceleration limits together, in every joint, at every tick. The
-three can contradict each other: a joint that rushes at its end stop cannot be stopped there inside its
-acceleration limit. So a joint is only ever as fast as it can still brake. Braking by `change` per tick from a
+The limiter. Every command satisfies position, velocity and acceleration limits together, in every joint, at every tick.
+The three can conflict: a joint that moves fast towards its end stop cannot be stopped there inside its
+acceleration limit. So a joint never moves faster than it can still brake. Braking by `change` per tick from a
 step `s` covers
 
     s + (s - change) + (s - 2 change) + ...  =  (m + 1) s - change m (m + 1) / 2        m = floor(s / change)
 
 and a step is feasible when that distance fits between the joint and its limit. Its inverse is `fastest_step`: the
-longest step that can still stop within a given room. It bounds the step at the limits, and it steers: seen
-from a frame that moves with the setpoint, the joint takes the longest step that can still stop there. So
+longest step that can still stop within a given room. It bounds the step at the limits, and it tracks the setpoint:
+in a frame of reference that moves with the setpoint, the joint takes the longest step that can still stop there. So
 
-- a setpoint that keeps the limits passes unchanged, and its clipped bits stay zero;
-- one that does not is approached as fast as the limits allow, and not run past when it stands;
-- once feasible, always feasible: whatever the next setpoint is, there is a next step.
+- a setpoint inside the limits passes unchanged, and its clipped bits stay zero;
+- one outside them is approached as fast as the limits allow, without overshoot when it is at rest;
+- once feasible, always feasible: whatever the next setpoint is, there is a feasible step.
 
 Time advances by one period per tick even when ticks were skipped: after a stall the arm continues without a
 jump.
 
-The guard. Readings of the servos count when they are bad several times in a row, so that neither noise nor a stall of
-the loop makes a fault; what other processes send is judged by its age. Comparisons ask whether a value is inside its
-limit, never whether it is outside, so that NaN counts as bad. What a fault leads to is the table in faults.py.
+The guard. Servo readings become a fault when they are bad several times in a row, so that neither noise nor a stall of
+the loop makes one; records of other processes are judged by their age. Comparisons test whether a value is inside its
+limit, never whether it is outside, so that NaN counts as bad. The table in faults.py says what a fault leads to.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from sefa_edge.profiles.schema import HealthLimits, LimitTable
 from sefa_edge.profiles.units import NS_PER_S
 
 CLIP_TOLERANCE_DEG = 1e-6
-"""A goal that differs less from its setpoint was not clipped, only rounded."""
+"""A goal that differs from its setpoint by less than this was not clipped, only rounded."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,18 +88,18 @@ class Commanded:
         return Commanded(goal.sequence, joint_deg, step_deg)
 
     def continued(self, envelope: Envelope) -> Setpoint:
-        """Where the joints would be in this tick, and how fast, if they repeated their last step."""
+        """Position and velocity in this tick if the joints repeated their last step."""
         return Setpoint(self.joint_deg + self.step_deg, self.step_deg / envelope.period_s)
 
     def stopping_deg(self, envelope: Envelope) -> np.ndarray:
-        """Where the joints [n] come to rest when they brake now; it does not move while they do."""
+        """Where the joints [n] come to rest if they brake now; constant while they do."""
         first_step = np.maximum(np.abs(self.step_deg) - envelope.change_deg, 0.0)
-        return self.joint_deg + np.sign(self.step_deg) * stopping_way(first_step, envelope.change_deg)
+        return self.joint_deg + np.sign(self.step_deg) * stopping_distance(first_step, envelope.change_deg)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Verdict:
-    """A goal that may be sent, and which joints it was bent for; or a fault and no goal."""
+    """A goal that may be sent, and the joints in which it was clipped; or a fault and no goal."""
 
     goal: JointGoal | None
     clipped_bits: int
@@ -107,13 +107,13 @@ class Verdict:
 
 
 def check(setpoint: Setpoint, commanded: Commanded, envelope: Envelope, now_ns: int) -> Verdict:
-    """The feasible command nearest to the setpoint. Not a number in, no motion out (Fault.BAD_CHUNK)."""
+    """The feasible command nearest to the setpoint. NaN or infinity gives no goal (Fault.BAD_CHUNK)."""
     here_deg, change_deg = commanded.joint_deg, envelope.change_deg
     wanted_deg = np.clip(setpoint.joint_deg, envelope.min_deg, envelope.max_deg)
     drift_deg = np.clip(setpoint.velocity_deg_s * envelope.period_s, -envelope.step_deg, envelope.step_deg)
     drift_deg = np.where(wanted_deg == setpoint.joint_deg, drift_deg, 0.0)
-    way_deg = wanted_deg - drift_deg - here_deg
-    step_deg = drift_deg + np.copysign(fastest_step(np.abs(way_deg), change_deg), way_deg)
+    gap_deg = wanted_deg - drift_deg - here_deg
+    step_deg = drift_deg + np.copysign(fastest_step(np.abs(gap_deg), change_deg), gap_deg)
 
     room_above, room_below = envelope.max_deg - here_deg, here_deg - envelope.min_deg
     highest = np.minimum(commanded.step_deg + change_deg, envelope.step_deg)
@@ -121,7 +121,7 @@ def check(setpoint: Setpoint, commanded: Commanded, envelope: Envelope, now_ns: 
     step_deg = np.maximum(step_deg, np.maximum(lowest, -fastest_step(room_below, change_deg)))
     step_deg = np.minimum(step_deg, np.minimum(highest, fastest_step(room_above, change_deg)))
 
-    # A joint found outside its limits may come back in, never go further out.
+    # A joint found outside its limits may move back inside, never further out.
     floor_deg, ceiling_deg = np.minimum(envelope.min_deg, here_deg), np.maximum(envelope.max_deg, here_deg)
     goal_deg = np.clip(here_deg + step_deg, floor_deg, ceiling_deg)
     if not (np.isfinite(setpoint.joint_deg).all() and np.isfinite(goal_deg).all()):
@@ -130,14 +130,14 @@ def check(setpoint: Setpoint, commanded: Commanded, envelope: Envelope, now_ns: 
     return Verdict(JointGoal(commanded.sequence + 1, now_ns, now_ns + envelope.expiry_ns, goal_deg), clipped, None)
 
 
-def stopping_way(step_deg: np.ndarray, change_deg: np.ndarray) -> np.ndarray:
-    """Distance [n] covered by a step >= 0 and the ever shorter ones that follow it until rest."""
+def stopping_distance(step_deg: np.ndarray, change_deg: np.ndarray) -> np.ndarray:
+    """Distance [n] covered by a step >= 0 and the shorter and shorter ones that follow until rest."""
     m = np.floor(step_deg / change_deg)
     return (m + 1) * step_deg - change_deg * m * (m + 1) / 2
 
 
 def fastest_step(room_deg: np.ndarray, change_deg: np.ndarray) -> np.ndarray:
-    """The inverse: the longest step [n] whose stopping distance fits the room [n]; zero without room."""
+    """The inverse: the longest step [n] whose stopping distance fits into the room [n]; zero without room."""
     room_deg = np.maximum(room_deg, 0.0)
     m = np.floor((np.sqrt(1 + 8 * room_deg / change_deg) - 1) / 2)
     return (room_deg + change_deg * m * (m + 1) / 2) / (m + 1)
@@ -153,11 +153,11 @@ FASTEST_DEG_S = 720.0
 falls, held back by its gears, at less than that."""
 
 READING_NOISE_DEG = 4.0
-"""Noise of an encoder, and the jitter of the time between two readings."""
+"""Allowance for encoder noise and for jitter of the time between two readings."""
 
 
-def believable(joint_deg: np.ndarray, before_deg: np.ndarray, elapsed_ns: np.ndarray) -> np.ndarray:
-    """Boolean [n]: whether joints can be at `joint_deg` when they were at `before_deg` so long ago."""
+def plausible(joint_deg: np.ndarray, before_deg: np.ndarray, elapsed_ns: np.ndarray) -> np.ndarray:
+    """Boolean [n]: whether joints can be at `joint_deg` if they were at `before_deg` `elapsed_ns` ago."""
     farthest_deg = FASTEST_DEG_S * elapsed_ns / NS_PER_S + READING_NOISE_DEG
     return np.abs(joint_deg - before_deg) <= farthest_deg
 
@@ -196,7 +196,7 @@ class Guard:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GuardState:
-    """int64 [rows, n]: how many readings in a row were bad since the mode began; a silent joint's stand still."""
+    """int64 [rows, n]: bad readings in a row since the mode began; the counts of a silent joint do not change."""
 
     mode: Mode
     bad_readings: np.ndarray
@@ -208,7 +208,7 @@ class GuardState:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Situation:
-    """All that the guard judges in one tick."""
+    """The input of the guard in one tick."""
 
     mode: Mode
     reading: JointState
@@ -216,7 +216,7 @@ class Situation:
     """Boolean [n]: the joints that answered in this very tick."""
     commanded_deg: np.ndarray
     fed_ns: int
-    """When a chunk last had something to play, or when RUNNING began."""
+    """When the setpoint source last had something to play, or when RUNNING began."""
     awaits_first_chunk: bool
     heartbeat_ns: int | None
     """When the supervisor last sent a heartbeat; None: it never has."""
@@ -226,7 +226,7 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A fault, and the joints that it is about (bit i is joint i; 0: it is about none)."""
+    """A fault, and the joints that it is about (bit i is joint i; 0: no joint)."""
 
     fault: Fault
     joints: int = 0
@@ -234,20 +234,20 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What is wrong now; a fault is found again in every tick for as long as it lasts. `warm`: bit i is joint i."""
+    """What is wrong now; a fault is reported in every tick for as long as it lasts. `warm`: bit i is joint i."""
 
     findings: tuple[Finding, ...]
     warm: int
 
 
 def judge(state: GuardState, seen: Situation, guard: Guard, now_ns: int) -> tuple[GuardState, Judgement]:
-    """Count what is bad in this reading, and find what has been bad for too long."""
+    """Count the bad values of this reading, and find those that have been bad for too long."""
     before = state if state.mode is seen.mode else GuardState.fresh(seen.mode, len(seen.answered))
     counted = np.where(_inside_limits(seen, guard.health), 0, before.bad_readings + 1)
     bad_readings = np.where(seen.answered, counted, before.bad_readings)
     too_long = bad_readings >= guard.patience
     findings = [
-        Finding(fault, 0 if fault is Fault.SUPPLY_VOLTAGE else bits(too_long[row]))  # one supply feeds them all
+        Finding(fault, 0 if fault is Fault.SUPPLY_VOLTAGE else bits(too_long[row]))  # all joints share one supply
         for row, fault in enumerate(READING_FAULTS)
         if too_long[row].any()
     ]
@@ -257,7 +257,7 @@ def judge(state: GuardState, seen: Situation, guard: Guard, now_ns: int) -> tupl
 
 
 def _inside_limits(seen: Situation, health: HealthLimits) -> np.ndarray:
-    """Boolean [rows, n]: whether a reading is as it should be, in the order of READING_FAULTS."""
+    """Boolean [rows, n]: whether a reading is inside its limits, in the order of READING_FAULTS."""
     reading, mode = seen.reading, seen.mode
     follows = np.abs(seen.commanded_deg - reading.joint_deg) <= health.max_lag_deg
     supplied = health.supply_min_mv <= reading.supply_mv <= health.supply_max_mv
@@ -276,7 +276,7 @@ def _inside_limits(seen: Situation, health: HealthLimits) -> np.ndarray:
 
 
 def _silences(seen: Situation, guard: Guard, now_ns: int) -> dict[Fault, bool]:
-    """Whether something is overdue."""
+    """Per fault, whether the event that prevents it is overdue."""
     health = guard.health
     patience_ns = health.first_chunk_ns if seen.awaits_first_chunk else guard.command_timeout_ns
     beat_ns = seen.heartbeat_ns

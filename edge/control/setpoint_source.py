@@ -26,11 +26,11 @@ class SetpointSource(Protocol):
 
     @property
     def awaits_first(self) -> bool:
-        """Whether nothing has come since RUNNING began: the guard then allows more time."""
+        """Whether nothing has arrived since RUNNING began: the guard then allows more time."""
         ...
 
     def first_deg(self, start_pose_deg: np.ndarray, present_deg: np.ndarray) -> np.ndarray:
-        """Where the planned move after torque on leads."""
+        """The end of the planned move after torque on."""
         ...
 
     def start(self, now_ns: int) -> None:
@@ -38,11 +38,11 @@ class SetpointSource(Protocol):
         ...
 
     def update(self, chunk: ActionChunk | None, commanded: Commanded, envelope: Envelope, now_ns: int) -> Fault | None:
-        """Take what has arrived since the last tick; returns what is wrong with it."""
+        """Accept what has arrived since the last tick; returns what is wrong with it."""
         ...
 
     def choose(self, now_ns: int) -> Piece | None:
-        """The piece that covers this tick; None: come to a stand."""
+        """The piece that covers this tick; None: stop."""
         ...
 
     def playing(self, now_ns: int) -> tuple[int, int, int]:

@@ -1,8 +1,8 @@
 """From chunk steps (10 to 30 a second) to one setpoint per control tick: a smooth path through knots.
 
-Between two knots lies a cubic with a given velocity at both ends (Hermite), so position and velocity are continuous
-everywhere. The velocity at a knot is the mean of the slopes beside it, as far as it keeps the path monotone (Fritsch
-and Carlson, SIAM J. Numer. Anal. 17, 1980): between two knots no joint leaves what lies between them.
+Between two knots the path is a cubic with a given velocity at both ends (Hermite), so position and velocity are
+continuous everywhere. The velocity at a knot is the mean of the slopes on both sides, limited so that the path stays
+monotone (Fritsch and Carlson, SIAM J. Numer. Anal. 17, 1980): between two knots no joint leaves their interval.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MONOTONE_SLOPES = 3.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Setpoint:
-    """Where the joints should be now, and how fast that place moves: float64 [n], degrees and degrees/s."""
+    """Wanted position of the joints and its velocity: float64 [n], degrees and degrees/s."""
 
     joint_deg: np.ndarray
     velocity_deg_s: np.ndarray
@@ -28,7 +28,7 @@ class Setpoint:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segment:
-    """A piece of plan between two knots in time: the cubic that has this place and velocity at its ends."""
+    """The part of a path between two knots: the cubic with this position and velocity at its ends."""
 
     from_ns: int
     to_ns: int
@@ -36,27 +36,26 @@ class Segment:
     end: Setpoint
 
     def setpoint(self, now_ns: int) -> Setpoint:
-        """The point of the segment at `now_ns`, which lies between its ends."""
+        """The point of the segment at `now_ns`, which must lie between its ends."""
         return cubic(self.start, self.end, now_ns - self.from_ns, self.to_ns - self.from_ns)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Path:
-    """A path through knots at rising times_ns int64 [m]: joint_deg and velocity_deg_s float64 [m, n]."""
+    """A path through knots at increasing times_ns int64 [m]: joint_deg and velocity_deg_s float64 [m, n]."""
 
     times_ns: np.ndarray
     joint_deg: np.ndarray
     velocity_deg_s: np.ndarray
 
     def segment(self, row: int) -> Segment:
-        """The piece that ends at knot `row` >= 1."""
+        """The segment that ends at knot `row` >= 1."""
         start = Setpoint(self.joint_deg[row - 1], self.velocity_deg_s[row - 1])
         end = Setpoint(self.joint_deg[row], self.velocity_deg_s[row])
         return Segment(int(self.times_ns[row - 1]), int(self.times_ns[row]), start, end)
 
     def point(self, moment_ns: int) -> Setpoint:
-        """Position and velocity [n] at one moment. Before the first knot and after the last one the path is a straight
-        line."""
+        """Position and velocity [n] at one time. Outside its knots the path is a straight line."""
         if moment_ns <= self.times_ns[0] or moment_ns >= self.times_ns[-1]:
             end = 0 if moment_ns <= self.times_ns[0] else -1
             outside_s, velocity_deg_s = (moment_ns - int(self.times_ns[end])) / NS_PER_S, self.velocity_deg_s[end]
@@ -76,11 +75,11 @@ def path_through(times_ns: np.ndarray, joint_deg: np.ndarray) -> Path:
     return Path(times_ns, joint_deg, np.concatenate((slopes[:1], inner * (before * after > 0), slopes[-1:])))
 
 
-def places_together(paths: Sequence[Path], times_ns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places [i, k, n] on all paths at the same times int64 [k], and where a path covers the time, boolean [i, k].
+def sample_paths(paths: Sequence[Path], times_ns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions [i, k, n] on all paths at the same times int64 [k], and whether path i covers time k, boolean [i, k].
 
-    The paths have evenly spaced knots, two or more, as many in each, as far apart. A place that is not covered is
-    finite and means nothing.
+    The paths have evenly spaced knots, two or more, with the same number and period in each. A position that is not
+    covered is finite and has no meaning.
     """
     first = paths[0].times_ns
     step_ns, last_row = int(first[1] - first[0]), len(first) - 2
@@ -104,7 +103,7 @@ def resting(joint_deg: np.ndarray) -> Setpoint:
 
 
 def cubic(start: Setpoint, end: Setpoint, since_ns: int | np.ndarray, duration_ns: int | np.ndarray) -> Setpoint:
-    """Cubic Hermite pieces, one or many: the points `since_ns` after the start of each, which takes `duration_ns`."""
+    """Cubic Hermite segments, one or many: the points `since_ns` after the start of each, which lasts `duration_ns`."""
     share, duration_s = since_ns / duration_ns, duration_ns / NS_PER_S
     first, bend, twist = _coefficients(start, end, duration_s)
     joint_deg = start.joint_deg + share * (first + share * (bend + share * twist))
@@ -113,9 +112,9 @@ def cubic(start: Setpoint, end: Setpoint, since_ns: int | np.ndarray, duration_n
 
 
 def _coefficients(start: Setpoint, end: Setpoint, duration_s: float | np.ndarray) -> tuple[np.ndarray, ...]:
-    """Of share, its square and its cube."""
-    way = end.joint_deg - start.joint_deg
+    """Coefficients of share, its square and its cube."""
+    travel = end.joint_deg - start.joint_deg
     first, last = start.velocity_deg_s * duration_s, end.velocity_deg_s * duration_s
-    rest = way - first
-    twist = last - rest - way
+    rest = travel - first
+    twist = last - rest - travel
     return first, rest - twist, twist

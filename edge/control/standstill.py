@@ -1,6 +1,6 @@
-"""While a joint does not answer, the whole arm stands; afterwards it continues from the goals that its servos hold.
+"""While a joint does not answer, the whole arm stops; afterwards it continues from the goals that its servos hold.
 
-A joint that may miss goals gets none: it would jump to the next one it receives, and a servo that has lost its power
+A joint that may miss goals is sent none: it would jump to the next one it receives, and a servo that has lost its power
 would switch its torque on. The others brake inside their acceleration limits and wait.
 """
 
@@ -20,25 +20,25 @@ SHORTEST_NS = ms_to_ns(100)
 
 
 class Standstill:
-    """Whether the arm must stand because a joint does not answer. Call `update` once a tick, after reading it."""
+    """Whether the arm must stop because a joint does not answer. Call `update` once a tick, after reading the arm."""
 
     def __init__(self, arm: WatchedArm, envelope: Envelope) -> None:
         self._arm = arm
         self._envelope = envelope
         self._until_ns: int | None = None
         self._ends = False
-        """The joints get goals again, for one tick those that they hold."""
+        """The joints are sent goals again, for one tick those that they hold."""
 
     @property
     def active(self) -> bool:
         return self._until_ns is not None
 
     def update(self, commanded: Commanded, now_ns: int) -> Commanded:
-        """Begin, or end, the standstill; returns the last command, corrected by the goals that the servos hold."""
+        """Begin or end the standstill; returns the last command, corrected by the goals that the servos hold."""
         arm = self._arm
         if self._ends:
             self._until_ns, self._ends = None, False
-        if arm.unsure:
+        if arm.must_stand:
             begun_ns = now_ns + self._braking_ns(commanded) if self._until_ns is None else self._until_ns
             self._until_ns = max(begun_ns, now_ns + SHORTEST_NS)
         if self._until_ns is None:
@@ -48,11 +48,11 @@ class Standstill:
         commanded = Commanded(
             commanded.sequence,
             np.where(known, held_deg, commanded.joint_deg),
-            np.where(known | arm.set_down, 0.0, commanded.step_deg),
+            np.where(known | arm.stopped_joints, 0.0, commanded.step_deg),
         )
         if now_ns >= self._until_ns and (np.abs(commanded.step_deg) <= AT_REST_DEG).all():
             self._ends = True
-            arm.go_on()
+            arm.resume_goals()
         return commanded
 
     def setpoint(self, commanded: Commanded) -> Setpoint:
@@ -61,6 +61,6 @@ class Standstill:
         return Setpoint(rest_deg, np.zeros_like(rest_deg))
 
     def _braking_ns(self, commanded: Commanded) -> int:
-        """How long the joints take to stop, even those that no longer receive goals."""
+        """How long the joints take to stop, including those that no longer receive goals."""
         ticks = np.abs(commanded.step_deg) / self._envelope.change_deg
         return round(float(ticks.max()) * self._envelope.period_s * NS_PER_S)

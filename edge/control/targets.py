@@ -24,9 +24,9 @@ class Target:
 
 
 class Targets:
-    """The newest target counts, however old it is. Without one the arm stays where it is.
+    """The newest target applies, however old it is. Without one the arm does not move.
 
-    `lead` may be called by another thread than the loop's: it replaces one reference.
+    `set_target` may be called from another thread than the loop's: it replaces one reference.
     """
 
     awaits_first = False
@@ -35,19 +35,19 @@ class Targets:
         self._target: Target | None = None
         self.fed_ns = 0
 
-    def lead(self, target_deg: np.ndarray) -> None:
+    def set_target(self, target_deg: np.ndarray) -> None:
         """Replace the target, float64 [n] degrees."""
         self._target = Target(target_deg)
 
     def first_deg(self, start_pose_deg: np.ndarray, present_deg: np.ndarray) -> np.ndarray:
-        """Torque comes on and nothing moves."""
+        """The present pose: nothing moves when the torque is switched on."""
         return present_deg
 
     def start(self, now_ns: int) -> None:
         self.fed_ns = now_ns
 
     def update(self, chunk: ActionChunk | None, commanded: Commanded, envelope: Envelope, now_ns: int) -> Fault | None:
-        """A target needs no renewal: the program may pause for as long as it likes."""
+        """A target does not expire: the program may pause for any length of time."""
         self.fed_ns = now_ns
         return None
 

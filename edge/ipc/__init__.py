@@ -1,1 +1,1 @@
-"""How the processes of a run talk: records, transport, and the vocabulary of modes and faults."""
+"""Communication between the processes of a run: records, transport, and the modes and faults they refer to."""

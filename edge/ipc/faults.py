@@ -1,4 +1,4 @@
-"""What may go wrong, what it leads to, and the message and hint for it: one table."""
+"""The fault table: each fault with its outcome, message and hint."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class Outcome(IntEnum):
     """What a fault leads to. Deadlines: the acceleration limit for hold; for the rest `safety` of the arm's profile."""
 
     PARK = 1  # hold, park, release, exit; left holding when the park pose is blocked
-    AWAIT_ARM = 2  # hold; when the arm is back within the recovery time as PARK, otherwise as LEAVE
+    AWAIT_ARM = 2  # hold; if the arm is back within the recovery time, as PARK, otherwise as LEAVE
     LEAVE = 3  # send nothing more, leave the torque as it is, exit
-    RELEASE = 4  # torque off at once, read back, asked again until every servo confirms it, exit
-    HOLD = 5  # come to a stand, leave the torque as it is, exit
+    RELEASE = 4  # torque off at once, read back, repeated until every servo confirms it, exit
+    HOLD = 5  # stop, leave the torque as it is, exit
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +198,7 @@ FAULTS = {
 """The fault table. Every fault ends with exit code 3."""
 
 OBSTRUCTIONS = frozenset({Fault.FOLLOWING_ERROR, Fault.OVERCURRENT, Fault.OVERLOADED, Fault.PARK_TIMEOUT})
-"""An obstacle: give way, and do not try again while parking."""
+"""Faults caused by an obstacle: yield, and do not try again while parking."""
 
 
 class ArmLeft(IntEnum):
@@ -228,4 +228,4 @@ ARM_LEFT = {
     ArmLeft.LIMP: "no servo holds, the arm is limp",
     ArmLeft.UNKNOWN: "the arm may still hold: nothing is known about its torque",
 }
-"""The same as text."""
+"""The text of each."""

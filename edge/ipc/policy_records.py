@@ -1,4 +1,4 @@
-"""Records that the policy process sends and takes, besides joints (edge/ipc/records.py)."""
+"""Records that the policy process sends and receives, besides joints (edge/ipc/records.py)."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -13,16 +13,16 @@ from sefa_edge.profiles.wire_types import F32, I64, U8, Among, Many, Text
 
 
 class Order(IntEnum):
-    """What the supervisor may ask of the policy."""
+    """Commands of the supervisor to the policy."""
 
     RUN = 1
     PAUSE = 2
 
 
 class PolicyEvent(IntEnum):
-    """What the policy may report."""
+    """Events that the policy reports."""
 
-    READY = 1  # engine open and warm
+    READY = 1  # engine open and warmed up
     PAUSED = 2  # no chunk of the episode will follow this report
     CHUNK = 3  # a chunk was sent
     NO_FRAME = 4  # a policy step without a fresh frame: nothing was sent
@@ -33,7 +33,7 @@ class PolicyEvent(IntEnum):
 @wire_record(Kind.POLICY_COMMAND)
 @dataclass(frozen=True, slots=True)
 class PolicyCommand(WireRecord):
-    """RUN starts an episode with its noise seed, on frames caught from `after_ns` on; PAUSE ends it."""
+    """RUN starts an episode with its noise seed, on frames captured from `after_ns` on; PAUSE ends it."""
 
     order: Annotated[Order, U8]
     episode: Annotated[int, I64] = 0
@@ -53,7 +53,7 @@ class PolicyReport(WireRecord):
     frame_age_ns: Annotated[int, I64] = 0
     """Age of the frame when the inference began."""
     skipped_steps: Annotated[int, I64] = 0
-    """Policy steps by which inferences began late, since the process started; the next two likewise."""
+    """Policy steps by which inferences began late; this and the next two count since the process started."""
     overlong: Annotated[int, I64] = 0
     """Inferences that took longer than their period."""
     late_steps: Annotated[int, I64] = 0
@@ -63,7 +63,7 @@ class PolicyReport(WireRecord):
 @wire_record(Kind.INFERENCE_BEGUN)
 @dataclass(frozen=True, slots=True)
 class InferenceBegun(WireRecord):
-    """Policy to control: no chunk comes until this inference has ended. Control can say why it waits."""
+    """Policy to control: no chunk follows before this inference has ended. Control can then report why it waits."""
 
     begun_ns: Annotated[int, I64]
 
@@ -76,22 +76,22 @@ REPORTED_BY_POLICY = frozenset(
 @wire_record(Kind.TROUBLE)
 @dataclass(frozen=True, slots=True)
 class Trouble(WireRecord):
-    """Policy to control: the run cannot go on."""
+    """Policy to control: the run cannot continue."""
 
     fault: Annotated[Fault, U8, Among(REPORTED_BY_POLICY)]
     about: Annotated[str, Text(64)] = ""
-    """Which camera, or what."""
+    """Which camera, or what else it concerns."""
 
 
 @wire_record(Kind.CHUNK)
 @dataclass(frozen=True, slots=True, eq=False)
 class ActionChunk(WireRecord):
-    """What the policy wants: row i of `joint_deg` is due at `first_step_ns + i * step_period_ns`."""
+    """The policy's output: row i of `joint_deg` is due at `first_step_ns + i * step_period_ns`."""
 
     chunk_id: Annotated[int, I64]
-    """Rises for as long as the policy process lives."""
+    """Increases for the lifetime of the policy process."""
     observed_ns: Annotated[int, I64]
-    """When the light of the newest frame was caught."""
+    """Capture time of the newest frame."""
     first_step_ns: Annotated[int, I64]
     """When the first step is due."""
     step_period_ns: Annotated[int, I64]
@@ -106,21 +106,21 @@ class ActionChunk(WireRecord):
         return self.first_step_ns + (len(self.joint_deg) - 1) * self.step_period_ns
 
     def late_steps(self, now_ns: int) -> int:
-        """How many of its steps are due by `now_ns`."""
+        """Number of its steps that are due by `now_ns`."""
         passed = (now_ns - self.first_step_ns) // self.step_period_ns + 1
         return min(max(0, passed), len(self.joint_deg))
 
 
 @dataclass(frozen=True, slots=True)
 class FrameStamp:
-    """Which frame: of which camera, and when."""
+    """Identifies a frame: camera, number and time."""
 
     camera: Annotated[int, U8]
-    """Place of the camera on the policy card, from 0."""
+    """Index of the camera on the policy card, from 0."""
     sequence: Annotated[int, I64]
     """Number of the frame."""
     capture_ns: Annotated[int, I64]
-    """When its light was caught."""
+    """Time of capture."""
 
 
 @wire_record(Kind.INFERENCE)
@@ -129,9 +129,9 @@ class Inference(WireRecord):
     """The input and the result of each inference: policy -> recorder."""
 
     chunk_id: Annotated[int, I64]
-    """Id of the chunk that came of it; the times are the chunk's."""
+    """Id of the resulting chunk; the times are the chunk's."""
     observed_ns: Annotated[int, I64]
-    """When the light of the newest frame was caught."""
+    """Capture time of the newest frame."""
     first_step_ns: Annotated[int, I64]
     """When the first step is due."""
     step_period_ns: Annotated[int, I64]
@@ -143,6 +143,6 @@ class Inference(WireRecord):
     joint_deg: Annotated[np.ndarray, F32["n_obs", "n"]]
     """The joints at the times of the frames, oldest first."""
     noise: Annotated[np.ndarray, F32["T", "n"]]
-    """What the flow began with."""
+    """The initial noise of the flow."""
     output: Annotated[np.ndarray, F32["T", "n"]]
-    """What the engine gave: the steps."""
+    """The engine's output: the steps."""

@@ -1,4 +1,4 @@
-"""Child processes: started with the file descriptors they need, reported when they fail, never left behind."""
+"""Child processes: started with the file descriptors they need, reported if they fail, never left running."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ KILL_PATIENCE_S = 5.0
 PARENT_PID = "SEFA_EDGE_PARENT_PID"
 """Environment variable of a child: the process that started it."""
 LEAN = {
-    # Otherwise every process that imports numpy keeps a pool of threads for matrix products that are never computed.
+    # Otherwise every process that imports numpy keeps a thread pool for matrix products that are never computed.
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
-    # Otherwise pydantic reads the metadata of every installed package, in search of plugins.
+    # Otherwise pydantic searches the metadata of every installed package for plugins.
     "PYDANTIC_DISABLE_PLUGINS": "__all__",
     "ORT_DISABLE_TELEMETRY": "1",  # as in the command `sefa-edge`; saves a thread
 }
@@ -50,13 +50,13 @@ class ChildSpec:
     inherited_fds: tuple[int, ...]
     arguments: tuple[str, ...] = ()
     stderr_fd: int | None = None
-    """Where its standard error goes; None: kept in memory, for the error message of a process that failed."""
+    """Destination of its standard error; None: kept in memory, for the error message if the process fails."""
 
 
 class WithheldConfig:
-    """A configuration that is sent later: the child loads its modules meanwhile, and waits.
+    """A configuration that is sent later: meanwhile the child loads its modules and waits.
 
-    After `close` without `send`, or the end of this process, `read_config` returns nothing, and the child exits.
+    After `close` without `send`, or at the end of this process, the child's `read_config` returns b"" and it exits.
     """
 
     def __init__(self, config: str) -> None:
@@ -64,17 +64,17 @@ class WithheldConfig:
         self._read_fd, self._write_fd = os.pipe2(os.O_CLOEXEC)
 
     def take_read_fd(self) -> int:
-        """The child's end; to be called once. The caller closes it."""
+        """The child's end, which the caller closes; call this once."""
         return self._read_fd
 
     def send(self) -> None:
-        """Let the child begin."""
-        with contextlib.suppress(BrokenPipeError):  # it has died; that is noticed elsewhere
+        """Send the configuration: the child begins."""
+        with contextlib.suppress(BrokenPipeError):  # the child has died; that is detected elsewhere
             os.write(self._write_fd, self._config)
         self.close()
 
     def close(self) -> None:
-        """Withhold it for ever, or after `send`: free the descriptor."""
+        """Close the descriptor; without an earlier `send` the child never gets a configuration."""
         if self._write_fd >= 0:
             os.close(self._write_fd)
             self._write_fd = -1
@@ -120,7 +120,7 @@ class Child:
         return self._process.pid
 
     def pin(self, cpus: frozenset[int]) -> None:
-        """Keep all its threads on these cores; empty: leave them where they are."""
+        """Pin all its threads to these cores; empty: do nothing."""
         with contextlib.suppress(OSError):  # it has ended, or pinning is not permitted: it runs anywhere
             for thread in os.listdir(f"/proc/{self.pid}/task") if cpus else ():
                 os.sched_setaffinity(int(thread), cpus)
@@ -131,7 +131,7 @@ class Child:
         return self._process.poll()
 
     def wait(self, timeout_s: float) -> int | None:
-        """Wait for the end and return the exit code; None when it still runs after `timeout_s`."""
+        """Wait for the end and return the exit code; None if it still runs after `timeout_s`."""
         poller = select.poll()
         poller.register(self.exit_fd, select.POLLIN)
         poller.poll(max(0.0, timeout_s) * 1000)
@@ -156,7 +156,7 @@ class Child:
             self.wait(patience_s)
 
     def processor_ticks(self) -> int:
-        """Processor time that it has used so far, in ticks of the kernel; a process that is stuck uses none.
+        """Processor time used so far, in kernel clock ticks; a process that is stuck uses none.
 
         Source: proc(5), fields 14 and 15 of /proc/PID/stat.
         """
@@ -191,7 +191,7 @@ class Child:
 
 
 def use_lean_environment() -> None:
-    """Give this process the environment that its children get. To be called before numpy and pydantic are imported."""
+    """Set the environment of this process as for its children. Call before numpy and pydantic are imported."""
     os.environ.update(LEAN)
 
 

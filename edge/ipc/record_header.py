@@ -34,7 +34,7 @@ class Kind(IntEnum):
     HEARTBEAT = 16
     INFERENCE_BEGUN = 25
     MAY_HOLD = 26
-    EMERGENCY_HEARD = 27
+    EMERGENCY_RECEIVED = 27
     ARM = 30
     FRAME = 31
 

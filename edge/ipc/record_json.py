@@ -10,7 +10,7 @@ from sefa_edge.edge.ipc.wire_values import JsonMismatch, Schema
 from sefa_edge.profiles.errors import InputError
 
 MAX_JSON_BYTES = 1 << 20
-"""Of a record, which has at most 64 kB between processes; blobs come on top."""
+"""Limit for one record, which has at most 64 kB between processes; blobs are not included."""
 
 RecordT = TypeVar("RecordT")
 
@@ -21,10 +21,10 @@ def to_json(record: object) -> bytes:
 
 
 def from_json(content: bytes, cls: type[RecordT], place: str, **dims: int) -> RecordT:
-    """The record. `place` is where it comes from, for the message; `dims` are sizes that its arrays must have.
+    """The record. `place` is its origin, for the error message; `dims` are sizes that its arrays must have.
 
     Raises:
-        InputError: it is not the JSON of such a record.
+        InputError: the content is not the JSON of such a record.
     """
     try:
         layout = layout_of(cls)

@@ -1,7 +1,7 @@
-"""The records that enter and leave the control process; packing, JSON and documentation follow from the fields.
+"""The records that the control process receives and sends; packing, JSON and documentation follow from the fields.
 
     supervisor -> control    ControlCommand, Heartbeat
-    control -> supervisor    Ready once, MayHold before torque, TickReport every tick, EmergencyHeard, Final once
+    control -> supervisor    Ready once, MayHold before torque, TickReport every tick, EmergencyReceived, Final once
     policy -> control        ActionChunk, InferenceBegun, Trouble (edge/ipc/policy_records.py)
     control -> policy        JointSample every tick
     control -> recorder      ArmOpened once, TickTrace every tick (edge/ipc/tick_trace.py)
@@ -25,7 +25,7 @@ from sefa_edge.firmware_bridge.host.messages import NOT_PREPARED, Preparation
 from sefa_edge.profiles.wire_types import BOOL, F32, I64, U8, U32, U64, Text
 
 NONE_NS = -1
-"""An age or id that there is not: no chunk is playing."""
+"""No age or id: no chunk is playing."""
 
 TEXT_BYTES = 240
 
@@ -45,7 +45,7 @@ class JointSample(WireRecord):
 @wire_record(Kind.COMMAND)
 @dataclass(frozen=True, slots=True)
 class ControlCommand(WireRecord):
-    """What the supervisor asks for."""
+    """A command of the supervisor."""
 
     command: Annotated[Command, U8]
 
@@ -69,10 +69,10 @@ class MayHold(WireRecord):
     stamp_ns: Annotated[int, I64]
 
 
-@wire_record(Kind.EMERGENCY_HEARD)
+@wire_record(Kind.EMERGENCY_RECEIVED)
 @dataclass(frozen=True, slots=True)
-class EmergencyHeard(WireRecord):
-    """Sent by the handler of SIGQUIT, after torque off was sent unconfirmed: this process is at work on it."""
+class EmergencyReceived(WireRecord):
+    """Sent by the SIGQUIT handler after it has sent torque off, still unconfirmed: the stop is in progress."""
 
     stamp_ns: Annotated[int, I64]
 
@@ -85,7 +85,7 @@ class TickReport(WireRecord):
     tick: Annotated[int, U64]
     """Number of the grid point."""
     start_ns: Annotated[int, I64]
-    """When the tick began; its place on the grid is `start_ns - lateness_ns`."""
+    """When the tick began; its grid point is `start_ns - lateness_ns`."""
     lateness_ns: Annotated[int, I64]
     """How long after its grid point it began."""
     stage_ns: Annotated[tuple[int, ...], U64[len(STAGES)]]
@@ -93,7 +93,7 @@ class TickReport(WireRecord):
     skipped_ticks: Annotated[int, U64]
     """Grid points skipped since the start."""
     dropped_records: Annotated[int, U64]
-    """Records that a slow reader lost since the start."""
+    """Records lost since the start because the reader was slow."""
     frame_age_ns: Annotated[int, I64]
     """Age of the frame that the arm acts on; -1 when no chunk is playing."""
     chunk_age_ns: Annotated[int, I64]
@@ -103,7 +103,7 @@ class TickReport(WireRecord):
     mode: Annotated[Mode, U8]
     """What the arm is doing."""
     settled: Annotated[bool, BOOL]
-    """At rest where the mode leads: at the start pose, at the park pose, or holding still."""
+    """At rest where the mode ends: at the start pose, at the park pose, or holding."""
     fault: Annotated[Fault, U8]
     """The fault that has latched, or NONE."""
     fault_joints: Annotated[int, U32]
@@ -111,15 +111,15 @@ class TickReport(WireRecord):
     clipped_bits: Annotated[int, U32]
     """Bit i: the limiter changed the goal of joint i in this tick."""
     joint_deg: Annotated[np.ndarray, F32["n"]]
-    """What was measured."""
+    """The measured joints."""
     goal_deg: Annotated[np.ndarray, F32["n"]]
-    """What the limiter allowed; NaN where nothing was commanded."""
+    """The goal that the limiter allowed; NaN: no goal was sent."""
     warm_bits: Annotated[int, U32] = 0
     """Bit i: joint i is warmer than its profile's warning."""
 
     @property
     def due_ns(self) -> int:
-        """Its place on the grid."""
+        """Its grid point."""
         return self.start_ns - self.lateness_ns
 
 
@@ -136,12 +136,12 @@ class Privilege(IntFlag):
 @wire_record(Kind.ARM)
 @dataclass(frozen=True, slots=True)
 class ArmOpened(WireRecord):
-    """The arm that the run is on; sent once, before the first tick."""
+    """The arm of the run; sent once, before the first tick."""
 
     identity: ArmIdentity
-    """What its servos say about themselves; its ranges cut the limits of the profile."""
+    """The identity that its servos report; its ranges narrow the limits of the profile."""
     looks_first: Annotated[bool, BOOL]
-    """Whether ARM waits until the arm's readings have been judged."""
+    """Whether ARM waits until the arm's readings have passed the check."""
 
 
 @wire_record(Kind.READY)
@@ -154,20 +154,20 @@ class Ready(WireRecord):
     granted: Annotated[Privilege, U32]
     joint_deg: Annotated[np.ndarray, F32["n"]]
     preparation: Preparation = NOT_PREPARED
-    """What was done to the servos' settings."""
+    """Which servo settings were written."""
     range_note: Annotated[str, Text(TEXT_BYTES)] = ""
-    """What a person should know about this arm's calibrated range."""
+    """Notes for the user about this arm's calibrated range."""
     identity: ArmIdentity | None = None
     """Which arm it is, for a process that must find the same one again; None: unknown."""
 
     @property
     def refused(self) -> Privilege:
-        """What was asked for and not granted: worth one line to a person, never fatal."""
+        """What was asked for and not granted: worth one line of output, never fatal."""
         return self.asked & ~self.granted
 
 
 class Torque(IntEnum):
-    """What this process last knew about the torque of the arm."""
+    """The last known torque state of the arm."""
 
     UNTOUCHED = 0
     ON = 1
@@ -178,7 +178,7 @@ class Torque(IntEnum):
 @wire_record(Kind.FINAL)
 @dataclass(frozen=True, slots=True)
 class Final(WireRecord):
-    """Sent once, last: how it ended. `message` and `hint` are for a person."""
+    """Sent once, as the last record: how the run ended. `message` and `hint` are for a person."""
 
     mode: Annotated[Mode, U8]
     fault: Annotated[Fault, U8]
@@ -193,13 +193,13 @@ class Final(WireRecord):
     hint: Annotated[str, Text(TEXT_BYTES)]
 
 
-SupervisorRecord: TypeAlias = Ready | MayHold | TickReport | EmergencyHeard | Final
+SupervisorRecord: TypeAlias = Ready | MayHold | TickReport | EmergencyReceived | Final
 _WITH_JOINTS = {cls.kind: cls for cls in (Ready, TickReport)}
-_WITHOUT_JOINTS = {cls.kind: cls for cls in (MayHold, EmergencyHeard, Final)}
+_WITHOUT_JOINTS = {cls.kind: cls for cls in (MayHold, EmergencyReceived, Final)}
 
 
 def unpack_for_supervisor(record: bytes, joints: int) -> SupervisorRecord:
-    """Any record that the control process sends its supervisor. Raises RecordError."""
+    """Unpack any record that the control process sends to its supervisor. Raises RecordError."""
     kind = kind_of(record)
     if kind in _WITH_JOINTS:
         return _WITH_JOINTS[kind].unpack(record, n=joints)
@@ -209,12 +209,12 @@ def unpack_for_supervisor(record: bytes, joints: int) -> SupervisorRecord:
 
 
 def names_of(joint_bits: int, names: Sequence[str]) -> tuple[str, ...]:
-    """The joints that a field of bits is about: bit i is the i-th of `names`."""
+    """The names of the joints in a bit field: bit i is the i-th of `names`."""
     return tuple(name for index, name in enumerate(names) if joint_bits >> index & 1)
 
 
 def one_line(notes: Sequence[str]) -> str:
-    """As many notes as fit into a record's text, and how many more there are."""
+    """As many notes as fit into a text field of a record, and the number of the others."""
     for count in range(len(notes), 0, -1):
         more = f"; and {len(notes) - count} more" if count < len(notes) else ""
         line = "; ".join(notes[:count]) + more

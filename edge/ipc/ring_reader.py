@@ -1,4 +1,4 @@
-"""The reading end of a camera's frame ring, as the policy, the recorder and the video process use it."""
+"""The reader's end of a camera's frame ring, used by the policy, the recorder and the video process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sefa_edge.profiles.strict import StrictModel
 
 
 class RingInput(StrictModel):
-    """What a reader needs of one camera: its ring, and a channel of the reader's own that brings descriptors."""
+    """What a reader needs for one camera: its ring, and a separate channel that delivers descriptors."""
 
     name: str
     """Of the camera."""
@@ -29,7 +29,7 @@ class RingReader:
         self._ring = FrameRing(source.ring_fd, source.height, source.width)
 
     def descriptors(self) -> list[FrameDescriptor]:
-        """Of all frames published since the last call, oldest first."""
+        """The descriptors of all frames published since the last call, oldest first."""
         found: list[FrameDescriptor] = []
         try:
             for record in self.channel.drain():

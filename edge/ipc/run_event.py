@@ -1,4 +1,4 @@
-"""What the supervisor sends the recorder: when episodes begin and end, and when the recording is over."""
+"""The record that the supervisor sends to the recorder when an episode or the recording begins or ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class RunStage(IntEnum):
     EPISODE_BEGIN = 1
     EPISODE_END = 2
     SETTINGS = 4  # what was written into the servos, or left as it was, before the arm was armed
-    END = 3  # the recording is finished and put in its place
+    END = 3  # the recording is completed and moved to its final path
 
 
 @wire_record(Kind.RUN_EVENT)
@@ -27,7 +27,7 @@ class RunEvent(WireRecord):
     stage: Annotated[RunStage, U8]
     """SETTINGS, EPISODE_BEGIN, EPISODE_END or END."""
     stamp_ns: Annotated[int, I64]
-    """When it was."""
+    """When it happened."""
     episode: Annotated[int, I64] = 0
     """Number of the episode."""
     seed: Annotated[int, I64] = 0

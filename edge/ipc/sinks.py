@@ -1,7 +1,7 @@
-"""Where a process puts what it reports, without waiting for the reader.
+"""Sinks: send records without waiting for the reader.
 
-A record that the reader is too slow for waits in a short queue; when that is full, the oldest is lost, and the reader
-sees the gap.
+If the reader is slow, records wait in a short queue; when it is full, the oldest is lost, and the reader detects the
+gap.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ WAITING_RECORDS = 500
 """Five seconds of ticks, half a megabyte."""
 
 FLUSH_RECORDS = 4
-"""How many waiting records are handed over in one tick, at most."""
+"""Maximum number of waiting records that are sent in one tick."""
 
 POLL_MS = 50
 
 
 class Sink(Protocol):
-    """Takes records and never waits."""
+    """Accepts records and never blocks."""
 
     def put(self, record: bytes) -> None: ...
 
@@ -42,7 +42,7 @@ class PatientSink:
             self._flush(FLUSH_RECORDS)
 
     def finish(self, patience_s: float) -> None:
-        """At the end, when waiting harms nothing: send what is left, for at most `patience_s`."""
+        """At the end, when blocking is harmless: send the remaining records, for at most `patience_s`."""
         poller = select.poll()
         give_up_ns = time.monotonic_ns() + s_to_ns(patience_s)
         if self._channel is not None:

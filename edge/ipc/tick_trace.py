@@ -1,4 +1,4 @@
-"""All that went into one tick of control and all that came out, as one record: control -> recorder."""
+"""All inputs and outputs of one control tick as one record: control -> recorder."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -12,11 +12,11 @@ from sefa_edge.firmware_bridge.host.messages import HeldCommand, JointGoal, Join
 from sefa_edge.profiles.wire_types import I64, U8, U32, Many
 
 MAX_ENTRIES = 64
-"""Calls, readings or events of one tick; an arm that is asked as often as it may be stays far below."""
+"""Maximum number of calls, readings or events in one tick; even the most retries stay far below."""
 
 
 class Operation(IntEnum):
-    """What the loop asks of an arm."""
+    """The calls that the loop makes to an arm."""
 
     OPEN = 1
     READ = 2
@@ -28,7 +28,7 @@ class Operation(IntEnum):
 
 
 class Answer(IntEnum):
-    """How it went; the names of the errors that an `Arm` may raise."""
+    """The outcome of a call; the names are those of the errors that an `Arm` may raise."""
 
     DONE = 0
     TIMEOUT = 1
@@ -43,7 +43,7 @@ class Answer(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ArmCall:
-    """One call of the arm, and how it went."""
+    """One call to the arm, and its outcome."""
 
     operation: Annotated[Operation, U8]
     answer: Annotated[Answer, U8]
@@ -54,23 +54,23 @@ class ArmCall:
 @wire_record(Kind.TICK_TRACE)
 @dataclass(frozen=True, slots=True, eq=False)
 class TickTrace(WireRecord):
-    """One tick: what went in and what came out. The first of a run also holds the calls that connected the arm."""
+    """Inputs and outputs of one tick. The first of a run also contains the calls that connected the arm."""
 
     skipped_before: Annotated[int, I64]
     """Grid points skipped just before this one."""
     events: Annotated[tuple[Event, ...], Many(MAX_ENTRIES, U8)]
     """Commands, observations and faults, in order: `command RUN`, `fault POLICY_LOST`."""
     chunk_arrived: Annotated[int, I64]
-    """Id of the chunk that arrived just before; -1: none did."""
+    """Id of the chunk that arrived just before; -1: none."""
     heartbeat_ns: Annotated[int, I64]
     """Stamp of the supervisor's last heartbeat; -1: it has not sent one."""
     calls: Annotated[tuple[ArmCall, ...], Many(MAX_ENTRIES)]
-    """What the arm was asked, in order."""
+    """The calls to the arm, in order."""
     readings: Annotated[tuple[JointState, ...], Many(MAX_ENTRIES)]
     """The answers to the READ calls that were DONE, in order."""
     goal: JointGoal | None
-    """What was sent to the arm; null: nothing was."""
+    """The goal that was sent to the arm; null: none."""
     report: TickReport
-    """What came out."""
+    """The result of the tick."""
     commands: Annotated[tuple[HeldCommand, ...], Many(MAX_ENTRIES)] = ()
     """The answers to the READ_COMMAND calls that were DONE, in order."""

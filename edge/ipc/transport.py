@@ -1,8 +1,8 @@
 """Transport between the processes: records over socket pairs, pixels in shared memory.
 
-A record is one datagram; a sender never waits, and a reader drains to the newest. Pixels lie in a ring of slots in an
+A record is one datagram; a sender never waits, and a reader drains to the newest. Pixels are in a ring of slots in an
 anonymous memory file (nothing remains after `kill -9`), and only a descriptor is sent; the system call that sends it
-orders the memory, also on arm64.
+acts as a memory barrier, also on arm64.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Channel:
         return self._socket.fileno()
 
     def send(self, record: bytes) -> bool:
-        """Send one record; False, and counted as dropped, when the reader is behind.
+        """Send one record; if the reader is behind, count it as dropped and return False.
 
         Raises:
             ChannelClosed: the other end is gone.
@@ -67,7 +67,7 @@ class Channel:
         return True
 
     def send_within(self, record: bytes, timeout_s: float) -> bool:
-        """As `send`, but wait for room for at most `timeout_s`. Raises ChannelClosed."""
+        """Like `send`, but wait for room for at most `timeout_s`. Raises ChannelClosed."""
         give_up_s = time.monotonic() + timeout_s
         poller = select.poll()
         poller.register(self._socket, select.POLLOUT)
@@ -85,7 +85,7 @@ class Channel:
             except BlockingIOError:
                 return None
             except ConnectionResetError:
-                continue  # it ended with records of ours unread: reported once, before the last records it sent
+                continue  # the peer ended without reading all our records: reported once, before its last records
             if record:
                 return record
             break
@@ -114,7 +114,7 @@ class Channel:
 
 
 def channel_pair() -> tuple[Channel, Channel]:
-    """Two connected ends. They keep record boundaries, and each notices the death of the other."""
+    """Two connected ends. They keep record boundaries, and each detects the death of the other."""
     first, second = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     return Channel(first), Channel(second)
 
@@ -127,25 +127,25 @@ class FrameDescriptor(WireRecord):
     slot: Annotated[int, U32]
     sequence: Annotated[int, I64]
     capture_ns: Annotated[int, I64]
-    """When the light was caught."""
+    """Time of capture."""
     received_ns: Annotated[int, I64]
     published_ns: Annotated[int, I64]
-    """When the frame was in the ring, in the policy's size."""
+    """When the frame had been written to the ring, in the policy's size."""
     still_ns: Annotated[int, I64] = 0
-    """For how long the camera had been repeating one image, bit by bit, up to the frame before this one."""
+    """How long the camera had been repeating an identical image, up to the frame before this one."""
     dark_ns: Annotated[int, I64] = 0
-    """For how long its images had been dark up to then."""
+    """How long its images had been dark, up to the frame before this one."""
     reconnections: Annotated[int, I64] = 0
     """How often the camera has been reopened since the start of the run."""
     damaged: Annotated[int, I64] = 0
-    """How many of its images were damaged or cut short, and discarded, since the start of the run."""
+    """Number of damaged or truncated images that were discarded since the start of the run."""
 
 
 class FrameRing:
     """Images uint8 [slots, height, width, 3] in shared memory, each slot stamped with its sequence number.
 
-    One writer. A reader copies a slot and checks its stamp again: a reader overtaken by a whole ring (that takes
-    `slots - 1` frame periods) discards the copy instead of using half of two images.
+    One writer. A reader copies a slot and checks its stamp again: a reader that the writer has overtaken (which takes
+    `slots - 1` frame periods) discards the copy instead of using halves of two images.
     """
 
     def __init__(self, fd: int, height: int, width: int, slots: int = RING_SLOTS) -> None:

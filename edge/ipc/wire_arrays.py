@@ -1,6 +1,6 @@
 """Codec of numpy arrays.
 
-Foxglove plots no arrays of arrays: in JSON the rows of a two-dimensional array are objects with a `row`.
+Foxglove cannot plot arrays of arrays: in JSON the rows of a two-dimensional array are objects with a `row`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ArrayCodec:
         return self.view(record, offset, tuple([dims[name] for name in self.names]))
 
     def view(self, record: bytes, offset: int, shape: tuple[int, ...]) -> tuple[np.ndarray, int]:
-        """The array at an offset, and where it ends; any byte but 0 is true. Raises RecordError, ValueError."""
+        """The array at an offset, and its end; any byte except 0 is true. Raises RecordError, ValueError."""
         try:
             array = np.ndarray(shape, self.dtype, record, offset)
         except TypeError:  # the buffer is too small

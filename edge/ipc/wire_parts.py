@@ -1,4 +1,4 @@
-"""The fields of a record in groups that are packed together: all of fixed size, all rows of one length, any other."""
+"""Groups of fields that are packed together: those of fixed size, those of rows of one length, and each other field."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Part(Protocol):
     """Fields whose size depends on the record."""
 
     names: tuple[str, ...]
-    """Which, in the order in which `unpack` returns their values."""
+    """The fields, in the order in which `unpack` returns their values."""
 
     @property
     def pack_into(self) -> PackInto: ...
 
     def unpack(self, record: bytes, offset: int, dims: Dims) -> tuple[Sequence[Any], int]:
-        """Their values, and where they end. Raises RecordError, struct.error, ValueError, IndexError."""
+        """Their values, and their end. Raises RecordError, struct.error, ValueError, IndexError."""
         ...
 
 
@@ -46,7 +46,7 @@ class FixedPart:
 
 
 def _struct_values(codecs: Mapping[str, FixedCodec], names: Sequence[str]) -> Callable[[object], tuple[Any, ...]]:
-    """A function from a record to what goes into the struct."""
+    """A function from a record to the values for the struct."""
     convert = {f"convert_{name}": codecs[name].to_struct for name in names}
     values = (
         f"convert_{name}(record.{name})"
@@ -58,7 +58,7 @@ def _struct_values(codecs: Mapping[str, FixedCodec], names: Sequence[str]) -> Ca
 
 
 def _field_values(codecs: Mapping[str, FixedCodec], names: Sequence[str]) -> Callable[..., list[Any]]:
-    """A function from what came out of the struct to the fields in the order of `names`; it raises RecordError."""
+    """A function from the struct's values to the fields in the order of `names`; it raises RecordError."""
     convert = {f"convert_{name}": codecs[name].from_struct for name in names}
     arguments: list[str] = []
     values: list[str] = []
@@ -74,7 +74,7 @@ def _field_values(codecs: Mapping[str, FixedCodec], names: Sequence[str]) -> Cal
 
 
 class RowsPart:
-    """All one-dimensional arrays that share a dimension. `pack_into` is written out and compiled once per class."""
+    """All one-dimensional arrays that share a dimension. `pack_into` is generated and compiled once per class."""
 
     def __init__(self, arrays: Mapping[str, ArrayCodec]) -> None:
         self.names = tuple(arrays)
@@ -116,7 +116,7 @@ def _uneven(dim: str, count: int, rows: Sequence[np.ndarray]) -> RecordError:
 
 
 class OtherPart:
-    """One field whose codec knows its size."""
+    """One field whose size its codec determines."""
 
     def __init__(self, name: str, codec: Codec) -> None:
         self.names, self._codec = (name,), codec
@@ -131,7 +131,7 @@ class OtherPart:
 
 
 def other_parts(codecs: Mapping[str, FixedCodec | Codec]) -> list[Part]:
-    """The parts of a record with these fields, besides those of fixed size."""
+    """The parts of a record with these fields, except the fixed part."""
     rows: dict[str, dict[str, ArrayCodec]] = {}
     others: list[Part] = []
     for name, codec in codecs.items():

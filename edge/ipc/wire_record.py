@@ -8,7 +8,7 @@
     Heartbeat.unpack(Heartbeat(5).pack()) == Heartbeat(5)
 
 Wire types: profiles/wire_types.py. After the header (edge/ipc/record_header.py) come the sizes of the record's named
-dimensions, then its fields: those of fixed size first. What a receiver knows of the dimensions it says when it unpacks
+dimensions, then its fields: those of fixed size first. A receiver passes the dimensions that it expects to `unpack`
 (`ActionChunk.unpack(record, T=16, n=6)`); a record of other dimensions, of another kind or length is refused.
 JSON is in edge/ipc/record_json.py.
 """
@@ -65,12 +65,12 @@ class WireRecord:
 
     @classmethod
     def unpack(cls: type[RecordT], record: bytes, **dims: int) -> RecordT:
-        """Arrays are read-only views of `record`. Raises RecordError unless it is this, of these dimensions."""
+        """The record from its bytes; arrays are read-only views of them. Raises RecordError: another kind or size."""
         return cls._codec.unpack(record, dims)
 
 
 def wire_record(kind: Kind) -> Callable[[type[RecordT]], type[RecordT]]:
-    """Class decorator, above @dataclass. Raises TypeError for a field that cannot travel."""
+    """Class decorator, above @dataclass. Raises TypeError for a field that cannot be encoded."""
 
     def complete(cls: type[RecordT]) -> type[RecordT]:
         cls.kind, cls._codec = kind, RecordCodec(kind, cls)
@@ -165,7 +165,7 @@ class Layout:
         return self.complete(fixed, record, offset + self._struct.size, dims)
 
     def complete(self, fixed: Sequence[Any], record: bytes, offset: int, dims: Dims) -> tuple[Any, int]:
-        """The dataclass, from what came out of the struct and what follows at an offset; and where that ends."""
+        """The dataclass from the struct's values and the bytes that follow at an offset; and the end of those."""
         values = self.fixed.field_values(*fixed)
         for part in self.others:
             found, offset = part.unpack(record, offset, dims)
@@ -198,12 +198,12 @@ class Layout:
 
 @functools.cache
 def layout_of(cls: type) -> Layout:
-    """The layout of a dataclass. Raises TypeError for a field that cannot travel."""
+    """The layout of a dataclass. Raises TypeError for a field that cannot be encoded."""
     return Layout(cls)
 
 
 class ManyCodec:
-    """A tuple of records, after their number."""
+    """A tuple of records, preceded by their number."""
 
     def __init__(self, max_count: int, layout: Layout) -> None:
         self._max_count, self._layout = max_count, layout
@@ -235,7 +235,7 @@ class ManyCodec:
 
 
 class OptionalCodec:
-    """A record or None, after a byte that says which; `null` in JSON."""
+    """A record or None, preceded by a byte that is 1 or 0; `null` in JSON."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout, self.dims, self.schema = layout, layout.dims, layout.schema
@@ -276,7 +276,7 @@ def unpack_fields(cls: type[ClassT], raw: bytes) -> ClassT:
 
 
 def _hints(cls: type) -> dict[str, Any]:
-    """Annotations of the fields. Modules of records keep them as objects: to evaluate texts takes half of an import."""
+    """Annotations of the fields. Record modules keep them as objects: evaluating strings would double an import."""
     hints = cls.__annotations__
     if any(isinstance(hint, str) for hint in hints.values()):
         return get_type_hints(cls, include_extras=True)

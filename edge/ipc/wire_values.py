@@ -1,4 +1,4 @@
-"""Codecs of single values: how each wire type is written as bytes and as JSON, read back, and described in a schema.
+"""Codecs of single values: each wire type as bytes, as JSON, and in a schema.
 
 JSON reads back bit for bit: Python writes the shortest digits that give the same double. NaN is `null`, infinity
 `1e999`, an enum its name.
@@ -37,11 +37,11 @@ class Codec(Protocol):
     """Names of the dimensions in it."""
 
     def pack_into(self, value: Any, dims: Dims, parts: list[bytes]) -> None:
-        """Append its bytes; dimensions that are met first are noted in `dims`. Raises RecordError, struct.error."""
+        """Append its bytes; dimensions that are not yet in `dims` are added. Raises RecordError, struct.error."""
         ...
 
     def unpack(self, record: bytes, offset: int, dims: Dims) -> tuple[Any, int]:
-        """The value at an offset, and where it ends. Raises RecordError, struct.error, ValueError."""
+        """The value at an offset, and its end. Raises RecordError, struct.error, ValueError."""
         ...
 
     def text(self, value: Any) -> str:
@@ -64,9 +64,9 @@ class FixedCodec(NamedTuple):
     from_struct: Callable[[Any], Any] | None = None
     """Raises RecordError."""
     text: Callable[[Any], str] | None = None
-    """As JSON; None: a whole number is its digits."""
+    """As JSON; None: an integer, written as its digits."""
     length: int | None = None
-    """Of a tuple; None: it is a single value."""
+    """Length of a tuple; None: a single value."""
 
 
 def whole(scalar: Scalar) -> FixedCodec:
@@ -93,7 +93,7 @@ def boolean(scalar: Scalar) -> FixedCodec:
 
 
 def flags(scalar: Scalar, enum: type[IntFlag]) -> FixedCodec:
-    """A combination of flags: a whole number, also in JSON."""
+    """A combination of flags: an integer, also in JSON."""
     number = whole(scalar)
     return FixedCodec(scalar.code, number.schema, lambda content: enum(number.read(content)), from_struct=enum)
 
@@ -119,7 +119,7 @@ def member(scalar: Scalar, enum: type[IntEnum], among: Collection[IntEnum]) -> F
 
 
 def string(text: Text) -> FixedCodec:
-    """A str in a zero-padded field; half a character at its end is dropped."""
+    """A str in a zero-padded field; an incomplete character at its end is dropped."""
 
     def read(content: object) -> str:
         if not isinstance(content, str) or len(content.encode(errors="replace")) > text.max_bytes:
@@ -156,13 +156,13 @@ def numbers(scalar: Scalar, count: int) -> FixedCodec:
 
 
 def range_of(scalar: Scalar) -> tuple[int, int]:
-    """The lowest and highest whole number of an integer type."""
+    """The lowest and highest value of an integer type."""
     limits = np.iinfo(np.dtype(scalar.code))
     return int(limits.min), int(limits.max)
 
 
 def entries(content: object, highest: int | None = None) -> list[Any]:
-    """The entries of a JSON array. Raises JsonMismatch when it is none, or longer than `highest`."""
+    """The entries of a JSON array. Raises JsonMismatch: not an array, or longer than `highest`."""
     if not isinstance(content, list):
         raise JsonMismatch(f"{shown(content)} is not a list")
     if highest is not None and len(content) > highest:

@@ -1,1 +1,1 @@
-"""From observation to action chunk, in a process of its own."""
+"""From observation to action chunk, in a separate process."""

@@ -1,4 +1,4 @@
-"""When the next inference begins: every `execute_steps`, and earlier where the arm would otherwise run out of steps.
+"""When the next inference begins: every `execute_steps`, or earlier if the arm would otherwise run out of steps.
 
     chunk 7 begins         chunk 8 begins: its period is over, or, if that comes first,
       |---- inference ----|       |     just enough steps of chunk 7 are left to cover an inference
@@ -25,7 +25,7 @@ PERCENTILE = 0.99
 
 
 class DurationEstimate:
-    """A high percentile of the last durations: the longest of few, or the second longest of a full window."""
+    """A high percentile of the last durations: the longest, or in a full window the second longest."""
 
     def __init__(self) -> None:
         self._newest: deque[int] = deque(maxlen=WINDOW)

@@ -1,7 +1,7 @@
-"""The random numbers that a flow policy turns into a chunk, and how much of them consecutive chunks share.
+"""The noise that a flow policy turns into a chunk, and how much of it consecutive chunks share.
 
 A chunk is one sample of many possible motions, and its noise selects which. Two chunks from different noise may pass an
-obstacle on different sides, and a hand-over between them would go through the middle.
+obstacle on different sides, and a hand-over between them would lead through the obstacle.
 
 per-chunk  fresh noise for every chunk: chunks are independent and agree least
 shared     each row of noise belongs to a time step: all chunks of an episode that plan this step share the row. A

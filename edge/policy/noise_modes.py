@@ -1,4 +1,4 @@
-"""Names of the ways to draw a chunk's noise, importable without numpy; `noise.py` says what they do."""
+"""Names of the ways to draw a chunk's noise, importable without numpy; `noise.py` describes them."""
 
 from __future__ import annotations
 

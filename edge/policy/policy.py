@@ -158,7 +158,7 @@ class FrameHistory:
 
     @property
     def oldest_newest_ns(self) -> int | None:
-        """Capture time of the newest frame of the camera that lags most; None while a camera has no frame."""
+        """Oldest of the capture times of the cameras' newest frames; None while a camera has no frame."""
         if not all(self._frames.values()):
             return None
         return min(frames[-1].capture_ns for frames in self._frames.values())
@@ -176,7 +176,7 @@ class FrameHistory:
         )
 
     def _gap_ns(self, chosen: Mapping[str, Sequence[Frame]], wanted: Sequence[int]) -> int:
-        """Largest distance of an older frame from its required time; the time before the first frame is not a gap."""
+        """Largest difference of an older frame from its required time; the time before the first frame is not a gap."""
         return max(
             (
                 abs(frame.capture_ns - max(moment, self._first_ns[camera]))

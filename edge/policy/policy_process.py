@@ -65,9 +65,9 @@ class PolicyConfig(StrictModel):
     """For frames; null: `max_age_ms`."""
     max_skew_ms: float = DEFAULT_MAX_SKEW_MS
     frozen_ns: dict[str, int] = Field(default_factory=dict)
-    """How long a camera may repeat a frame, by its name; one that is not named: without limit."""
+    """By camera name, how long it may repeat a frame; without an entry there is no limit."""
     dark_ns: dict[str, int] = Field(default_factory=dict)
-    """How long the frames of a camera may be dark, likewise."""
+    """By camera name, how long its frames may be dark; without an entry there is no limit."""
     threads: int = 1
     noise: NoiseMode = "per-chunk"
     recorder_fd: int | None = None
@@ -212,7 +212,7 @@ class PolicyProcess:
     def _infer(self, observation: Observation) -> ActionChunk:
         try:
             return self._policy.plan(observation)
-        except Exception as error:  # whatever a library raises: control must learn that no chunk will come
+        except Exception as error:  # any error of a library: control must learn that no chunk will follow
             what = next(iter(str(error).splitlines()), "") or type(error).__name__
             self._control.send(Trouble(Fault.ENGINE_FAILED, what).pack())
             row = FAULTS[Fault.ENGINE_FAILED]

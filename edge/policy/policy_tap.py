@@ -41,7 +41,7 @@ class PolicyTap:
         self._cameras = [camera.name for camera in engine.card.cameras]
 
     def record(self, observation: Observation, chunk: ActionChunk) -> None:
-        """To be called after each inference."""
+        """Call after each inference."""
         frames = tuple(
             FrameStamp(camera, frame.sequence, frame.capture_ns)
             for camera, name in enumerate(self._cameras)

@@ -46,7 +46,7 @@ def table_of(record: type) -> list[str]:
 
 
 def with_tables(page: str) -> str:
-    """The page with the tables between its markers. Raises ValueError when it has none."""
+    """The page with the tables between its markers. Raises ValueError if there are no markers."""
     before, _, rest = page.partition(BEGIN)
     _, mark, after = rest.partition(END)
     if not mark:

@@ -1,4 +1,4 @@
-"""OWNS MCAP: the only module that imports mcap and zstandard."""
+"""MCAP files: the only module that imports mcap and zstandard."""
 
 from __future__ import annotations
 

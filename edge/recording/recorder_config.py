@@ -7,7 +7,7 @@ from sefa_edge.profiles.strict import StrictModel
 
 
 class RecorderConfig(StrictModel):
-    """Which file to write, what it starts with, and where records and frames come from."""
+    """The file to write, its metadata and attachments, and the sources of records and frames."""
 
     path: str
     limit_bytes: int

@@ -1,8 +1,8 @@
-"""The recorder process: receives records and pictures from the other processes and writes one MCAP file.
+"""The recorder process: receives records and frames from the other processes and writes one MCAP file.
 
     python -m sefa_edge.edge.recording.recorder_process --config FD
 
-No process waits for it. What it cannot receive in time is lost and counted; the counts are written to the file and
+No process waits for it. Data that it cannot receive in time is lost and counted; the counts are written to the file and
 printed at the end. It ends with the supervisor's END, when the file is full, or when it cannot be written.
 """
 
@@ -35,12 +35,12 @@ SYNC_S = 2.0
 """Period of fdatasync."""
 
 WAITING_BYTES = 64 << 20
-"""Limit for pictures and records that wait to be written; beyond it, pictures are dropped."""
+"""Limit for frames and records that wait to be written; beyond it, frames are dropped."""
 
 BATCH = 8
 
 CLOSING_NS = s_to_ns(1.5)
-"""After the end of the run, pictures that have not been written within this time are dropped."""
+"""After the end of the run, frames that have not been written within this time are dropped."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +51,7 @@ class WaitingPicture:
 
 
 class Recorder:
-    """Owns the inbox: pictures and records that have arrived and are not yet written."""
+    """Owns the inbox: frames and records that have arrived and are not yet written."""
 
     def __init__(self, config: RecorderConfig, recording: Recording) -> None:
         self._recording = recording
@@ -141,7 +141,7 @@ class Recorder:
                 self._lost_records += 1
 
     def _write_rest(self, give_up_ns: int) -> None:
-        """Write the whole inbox; pictures only until `give_up_ns`, so that a slow disk does not delay the end."""
+        """Write the whole inbox; frames only until `give_up_ns`, so that a slow disk does not delay the end."""
         while self._inbox:
             if time.monotonic_ns() > give_up_ns:
                 self._drop_pictures()
@@ -153,7 +153,7 @@ class Recorder:
         self._inbox = deque(records)
 
     def _check(self) -> None:
-        """Once a second."""
+        """Once a second, write changed loss counts and check for room."""
         now_ns = time.monotonic_ns()
         if now_ns < self._next_check_ns:
             return
@@ -199,7 +199,7 @@ def _serve_and_close(recorder: Recorder, recording: Recording) -> None:
 
 
 def _keep_syncing(fd: int) -> None:
-    """Runs in a thread, because a slow disk must not delay pictures."""
+    """Run in a thread, because a slow disk must not delay frames."""
     while True:
         time.sleep(SYNC_S)
         try:

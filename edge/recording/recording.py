@@ -71,7 +71,7 @@ class WrittenTopic:
 
 
 class Recording:
-    """Writes records and pictures as they arrive."""
+    """Writes records and frames as they arrive."""
 
     def __init__(self, path: Path, limit_bytes: int, facts: RunFacts) -> None:
         """Raises OSError."""

@@ -48,10 +48,10 @@ TOPICS = (
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """Pictures and records that are missing, counted since the start."""
+    """Frames and records that are missing, counted since the start."""
 
     pictures: Annotated[int, U64]
-    """Pictures that were lost."""
+    """Frames that were lost."""
     records: Annotated[int, U64]
     """Records that were lost or invalid."""
 

@@ -11,7 +11,7 @@ from typing import Protocol
 from sefa_edge.edge.ipc.policy_records import PolicyEvent, PolicyReport
 from sefa_edge.edge.ipc.process import Child
 from sefa_edge.edge.ipc.records import (
-    EmergencyHeard,
+    EmergencyReceived,
     Final,
     MayHold,
     Ready,
@@ -157,7 +157,7 @@ class RunMonitor:
             self.ready = record
         elif isinstance(record, MayHold):
             self.may_hold = True
-        elif isinstance(record, EmergencyHeard):
+        elif isinstance(record, EmergencyReceived):
             self.emergency_acknowledged = True
         else:
             self.final = record

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from sefa_edge.edge.control.realtime import refusal_words, user_name
+from sefa_edge.edge.control.realtime import refusal_lines, user_name
 from sefa_edge.edge.ipc.process import Child
 from sefa_edge.edge.ipc.records import Ready, names_of
 from sefa_edge.edge.ipc.vocabulary import Mode
@@ -57,7 +57,7 @@ class Notices:
 
     def ready(self, ready: Ready) -> None:
         """What the operating system refused, which servo settings were written, and the arm's calibrated range."""
-        notes = [*refusal_words(ready.refused, self._plan.realtime.priority, user_name()), *settings_notes(ready)]
+        notes = [*refusal_lines(ready.refused, self._plan.realtime.priority, user_name()), *settings_notes(ready)]
         if ready.range_note and self._plan.calibration is None:  # one in a file was checked when the run was planned
             notes.append(f"note: {ready.range_note}")
         for note in notes:

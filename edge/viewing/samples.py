@@ -1,4 +1,4 @@
-"""What is sampled of a run while the arm moves, to be drawn once the arm is at rest."""
+"""Samples of a run, taken while the arm moves and drawn once it is at rest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ContentT = TypeVar("ContentT")
 
 @dataclass(frozen=True, slots=True)
 class Sample(Generic[ContentT]):
-    """One moment of an episode: what is needed to draw it, and the caption below it."""
+    """One moment of an episode: the data to draw, and the caption below it."""
 
     stamp_ns: int
     episode: int

@@ -3,7 +3,7 @@
     python -m sefa_edge.edge.viewing.video_process --config FD
 
 With the simulated world it keeps states and renders them at the end, in a larger size; with a real camera it keeps the
-policy's own small frames. It does not slow the run down: it reads memory that is shared anyway.
+policy's own small frames. It does not slow down the run: it reads memory that is shared anyway.
 """
 
 from __future__ import annotations

@@ -5,16 +5,16 @@
 mypy-extensions toml
     python profiles/benchmarks/arm_bus.py --clients out/bus_clients --lerobot out/lerobot --json out/arm_bus.json
 
-The clients take turns. Each runs against the same simulated servos, which live in a process of their own behind a
+The clients take turns. Each runs against the same simulated servos, which run in a separate process behind a
 pseudo-terminal and answer no sooner than bytes at 1 Mbit/s allow. Each client reads registers 56..70 of six servos and
-writes 41..47 as fast as the bus permits: the same 196 bytes for all (arm_bus_client.py says what each makes of them).
-A cycle cannot be shorter than their time on the wire. CPU time is that of the client's process: user and system, all
-threads.
+writes 41..47 as fast as the bus permits: the same 196 bytes for all (arm_bus_client.py describes how each decodes
+them). A cycle cannot be shorter than their time on the wire. CPU time is that of the client's process: user and system,
+all threads.
 
 `rustypot` is compiled and returns bytes. `rustypot-units` converts them to units, as a control loop needs, and our
 cycle is compared with its cycle; the cycle with bytes only is printed too. LeRobot and `scservo_sdk` poll while they
 wait. All wait for the same wire, so cycles differ only by what a client does between a reply and its next write. The
-simulated servos are slower on a busy computer: run this on a quiet one.
+simulated servos are slower on a busy machine: run this on an idle one.
 
 Exit code 1: a target is missed. 4: a client is not installed; `--only` leaves others out.
 """
@@ -49,7 +49,7 @@ from sefa_edge.profiles.quantities import COUNT
 from sefa_edge.profiles.simulated_arm import SIMULATED_ARM
 from sefa_edge.profiles.units import NS_PER_US
 
-HERE = Path(__file__).resolve().parent
+FOLDER = Path(__file__).resolve().parent
 OURS, RUSTYPOT, RUSTYPOT_BYTES, SDK, LEROBOT = "sefa-edge", "rustypot-units", "rustypot", "scservo_sdk", "lerobot"
 CLIENTS = (OURS, RUSTYPOT, RUSTYPOT_BYTES, SDK, LEROBOT)
 TO_WIRE = 1.15
@@ -59,17 +59,17 @@ FIFTH = 0.2
 """Target: our processor time per cycle to that of `scservo_sdk` and of LeRobot."""
 
 NOT_SLOWER = 1.0
-"""Target: our cycle, median, to that of rustypot with units. Its processor time is printed, not judged."""
+"""Target: our cycle, median, to that of rustypot with units. Its processor time is printed, without a target."""
 
 CLOCK_NOISE = 0.02
-"""What two runs of one client differ by on a quiet machine; no target is missed by less."""
+"""Difference between two runs of one client on an idle machine; a target exceeded by less is not missed."""
 
 END_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What one client did in one turn."""
+    """The measurements of one client in one turn."""
 
     client: str
     cycle_p50_ns: float
@@ -82,7 +82,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A ratio, ours to something, and how large it may be."""
+    """A ratio of ours to another value, and its limit."""
 
     name: str
     ratio: float
@@ -93,8 +93,8 @@ class Target:
         return self.ratio <= self.most * (1 + CLOCK_NOISE)
 
 
-def main(words: Sequence[str]) -> int:
-    args = _parse(words)
+def main(arguments: Sequence[str]) -> int:
+    args = _parse(arguments)
     clients = args.only or list(CLIENTS)
     turns: list[Turn] = []
     for number in range(args.rounds):
@@ -113,7 +113,7 @@ def _run(client: str, cycles: int, lerobot: Path | None, clients: Path | None) -
     folders = [str(folder) for folder in (lerobot, clients) if folder is not None]
     with tempfile.TemporaryDirectory() as folder, simulated_servos(SIMULATED_ARM, frozenset()) as port:
         report = Path(folder) / "client.json"
-        command = [sys.executable, str(HERE / "arm_bus_client.py"), "--client", client, "--port", str(port)]
+        command = [sys.executable, str(FOLDER / "arm_bus_client.py"), "--client", client, "--port", str(port)]
         command += ["--cycles", str(cycles), "--json", str(report)]
         command += [word for folder in folders for word in ("--libraries", folder)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=END_TIMEOUT_S, check=False)
@@ -138,14 +138,14 @@ def _cycle_on_the_wire_ns() -> int:
 
 
 def _summary(turns: Sequence[Turn], client: str) -> Turn:
-    """The medians of a client's turns; what it missed in all of them."""
-    mine = [turn for turn in turns if turn.client == client]
+    """The medians of a client's turns, and the sum of its missed cycles."""
+    of_client = [turn for turn in turns if turn.client == client]
     return Turn(
         client,
-        median(turn.cycle_p50_ns for turn in mine),
-        median(turn.cycle_p99_ns for turn in mine),
-        median(turn.cpu_ns for turn in mine),
-        sum(turn.missed for turn in mine),
+        median(turn.cycle_p50_ns for turn in of_client),
+        median(turn.cycle_p99_ns for turn in of_client),
+        median(turn.cpu_ns for turn in of_client),
+        sum(turn.missed for turn in of_client),
     )
 
 
@@ -161,8 +161,8 @@ def _targets(summary: Mapping[str, Turn], wire_ns: int) -> Iterator[Target]:
 
 def _table(summary: Mapping[str, Turn], targets: Sequence[Target], wire_ns: int) -> Iterator[str]:
     ours = summary[OURS]
-    heads = f"{'p50':>11}{'p99':>11}{'to wire':>9}{'cpu':>11}{'ours/its cycle':>16}{'ours/its cpu':>14}{'missed':>8}"
-    yield f"{'per cycle':16}{heads}"
+    header = f"{'p50':>11}{'p99':>11}{'to wire':>9}{'cpu':>11}{'ours/its cycle':>16}{'ours/its cpu':>14}{'missed':>8}"
+    yield f"{'per cycle':16}{header}"
     for client, turn in summary.items():
         cycle, cpu = ours.cycle_p50_ns / turn.cycle_p50_ns, ours.cpu_ns / turn.cpu_ns
         durations = "".join(f"{value / NS_PER_US:8.0f} us" for value in (turn.cycle_p50_ns, turn.cycle_p99_ns))
@@ -185,7 +185,7 @@ def _content(
     }
 
 
-def _parse(words: Sequence[str]) -> argparse.Namespace:
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Cost of a cycle on the servo bus, compared with other clients")
     parser.add_argument("--cycles", type=COUNT.parse, default=1500, metavar="N", help="per client and round")
     parser.add_argument("--rounds", type=COUNT.parse, default=5, metavar="N", help="turns of each client")
@@ -193,7 +193,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--lerobot", type=Path, metavar="FOLDER", help="where LeRobot 0.4.4 is")
     parser.add_argument("--only", nargs="+", choices=CLIENTS, metavar="CLIENT", help=f"some of {', '.join(CLIENTS)}")
     parser.add_argument("--json", type=Path, metavar="F", help="also write everything as JSON")
-    args = parser.parse_args(words)
+    args = parser.parse_args(arguments)
     if args.cycles < 10 or args.rounds < 1:
         raise InputError("--cycles must be 10 or more, --rounds 1 or more")
     if args.only is not None and OURS not in args.only:

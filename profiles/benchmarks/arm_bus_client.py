@@ -1,14 +1,14 @@
-"""One client of the servo bus that does what a control loop does, as fast as the bus allows. `arm_bus.py` runs it:
+"""One client of the servo bus that works like a control loop, as fast as the bus allows. `arm_bus.py` runs it:
 
     python profiles/benchmarks/arm_bus_client.py --client rustypot --port PORT --cycles 1000 --json -
 
 A cycle reads registers 56..70 of six servos by one sync read and writes 41..47 by one sync write: the same
 bytes on the wire for every client, 56 + 14 + 126 at 1 Mbit/s. The goal is the present position: nothing moves.
 
-What a cycle yields is not quite the same. Ours gives a `JointState` in degrees, checked and stamped, and takes
-a goal in degrees. `scservo_sdk` and LeRobot give eight integers per servo through their own accessors, LeRobot
-also their signs. `rustypot` gives bytes and takes bytes; `rustypot-units` turns them into the same numbers as
-ours with the least Python that does it.
+The results of a cycle differ. Ours returns a `JointState` in degrees, checked and stamped, and accepts
+a goal in degrees. `scservo_sdk` and LeRobot return eight integers per servo through their own accessors, LeRobot
+also their signs. `rustypot` returns and accepts bytes; `rustypot-units` converts them into the same numbers as
+ours with as little Python as possible.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SERVO_IDS = [joint.servo_id for joint in PROFILE.joints]
 WARM_UP_CYCLES = 50
 TIMEOUT_S = 0.1
 FIELDS = ((56, 2), (58, 2), (60, 2), (62, 1), (63, 1), (65, 1), (66, 1), (69, 2))
-"""Address and width of what lies in registers 56..70."""
+"""Address and width of the values in registers 56..70."""
 
 STATE = Struct("<HHHBBBBBxxH")
 Cycle = Callable[[], bool]
@@ -52,13 +52,13 @@ Found = dict[int, dict[int, int]]
 
 
 class Controller(Protocol):
-    """What is used of rustypot's controllers."""
+    """The methods used of rustypot's controllers."""
 
     def sync_read_raw_data(self, ids: list[int], addr: int, length: int) -> list[Sequence[int]]: ...
 
 
 class Reader(Protocol):
-    """What is used of the SDK's GroupSyncRead."""
+    """The methods used of the SDK's GroupSyncRead."""
 
     def txRxPacket(self) -> int: ...
 
@@ -66,7 +66,7 @@ class Reader(Protocol):
 
 
 class Writer(Protocol):
-    """What is used of the SDK's GroupSyncWrite."""
+    """The methods used of the SDK's GroupSyncWrite."""
 
     def clearParam(self) -> None: ...
 
@@ -106,7 +106,7 @@ def rustypot(port: str) -> Cycle:
 
 
 def rustypot_units(port: str) -> Cycle:
-    """rustypot, and its bytes turned into degrees, degrees per second, percent, mA, mV, degrees Celsius."""
+    """rustypot, with its bytes converted to degrees, degrees per second, percent, mA, mV, degrees Celsius."""
     controller = _library("rustypot").Sts3215PyController(port, PROFILE.feetech.baud, TIMEOUT_S)
     present = controller.sync_read_raw_data(SERVO_IDS, STATE_BLOCK.address, STATE_BLOCK.count)
     positions = [_units(bytes(data))[0] for data in present]
@@ -136,8 +136,8 @@ def scservo_sdk(port: str) -> Cycle:
 
 
 def lerobot(port: str) -> Cycle:
-    """LeRobot's FeetechMotorsBus: its patched time-outs and sign decoding, its SDK objects."""
-    with_stand_ins()
+    """LeRobot's FeetechMotorsBus: its patched timeouts and sign decoding, its SDK objects."""
+    install_stubs()
     feetech, motors = _library("lerobot.motors.feetech"), _library("lerobot.motors")
     _library("scservo_sdk")
     joints = {
@@ -168,7 +168,7 @@ CLIENTS: dict[str, Callable[[str], Cycle]] = {
 
 
 def measure(cycle: Cycle, cycles: int) -> dict[str, object]:
-    """Durations of the cycles, ns, the processor time of all of them together, ns, and how many went wrong."""
+    """Durations of the cycles, ns, their total processor time, ns, and the number of missed cycles."""
     durations_ns: list[int] = []
     missed = 0
     for _ in range(WARM_UP_CYCLES):
@@ -206,7 +206,7 @@ def _sdk_cycle(reader: Reader, writer: Writer, decode: Callable[[Found], object]
 
 
 def _rustypot_read(controller: Controller) -> list[Sequence[int]]:
-    """Registers 56..70 of every servo; nothing when one did not answer."""
+    """Registers 56..70 of every servo; an empty list if one did not answer."""
     try:
         return controller.sync_read_raw_data(SERVO_IDS, STATE_BLOCK.address, STATE_BLOCK.count)
     except RuntimeError:
@@ -239,17 +239,17 @@ def _library(name: str) -> ModuleType:
         ) from None
 
 
-def with_stand_ins() -> None:
-    """Empty modules for what LeRobot imports but its bus does not use, where it is not installed."""
+def install_stubs() -> None:
+    """Install empty modules for those that LeRobot imports but its bus does not use, if they are not installed."""
     for name in ("torch", "accelerate", "datasets", "datasets.utils", "datasets.utils.logging", "deepdiff", "tqdm"):
         try:
             import_module(name)
         except ImportError:
-            sys.modules[name] = StandIn(name)
+            sys.modules[name] = Stub(name)
 
 
-class StandIn(ModuleType):
-    """A module in which every name is there, and none means anything."""
+class Stub(ModuleType):
+    """A module in which every name exists and is an empty class."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -259,14 +259,14 @@ class StandIn(ModuleType):
         return type(name, (), {})
 
 
-def main(words: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description="One client of the servo bus, as fast as the bus allows.")
     parser.add_argument("--client", choices=CLIENTS, required=True)
     parser.add_argument("--port", required=True)
     parser.add_argument("--cycles", type=COUNT.parse, default=1000)
     parser.add_argument("--libraries", action="append", default=[], help="a folder in which the client is installed")
     parser.add_argument("--json", default="-")
-    args = parser.parse_args(words)
+    args = parser.parse_args(arguments)
     sys.path.extend(args.libraries)
     write_report(args.json, json.dumps(measure(CLIENTS[args.client](args.port), args.cycles)) + "\n")
     return 0

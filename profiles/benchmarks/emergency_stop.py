@@ -2,18 +2,18 @@
 
     python profiles/benchmarks/emergency_stop.py --repeats 6 --json out/emergency_stop.json
 
-Runs `sefa-edge run` on a terminal of its own (a session with a controlling pseudo-terminal), on servos behind another
-pseudo-terminal, presses Ctrl-\\ while the policy moves the arm, and times the first torque-off packet as the servos
-receive it. It also prints when the last goal came and how the run ended. Situations:
+Runs `sefa-edge run` in a separate terminal (a session with a controlling pseudo-terminal), on servos behind another
+pseudo-terminal, presses Ctrl-\\ while the policy moves the arm, and times the first torque-off packet that the servos
+receive. It also prints when the last goal arrived and how the run ended. Situations:
 
     plain      a terminal that is read
-    piped      `run 2>&1 | tee log`: Ctrl-\\ ends tee, too
-    full       a terminal that nobody reads, its buffer full; the signal comes from another terminal
+    piped      `run 2>&1 | tee log`: Ctrl-\\ also ends tee
+    full       a terminal that is not read and whose buffer is full; the signal is sent from another terminal
     ctrl-s     output stopped with Ctrl-S before Ctrl-\\
-    hung-up    the terminal hangs up; the signal comes from another one while the arm is parked
+    hung-up    the terminal hangs up; the signal is sent from another one while the arm is parked
     stopped    the control process is stopped with SIGSTOP before
 
-Exit code 1 when a median is over its limit.
+Exit code 1 if a median is over its limit.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from program import keep, run_program
-from simulated_unit import ENGINE, OVERLOADED, _take_pictures
+from simulated_unit import ENGINE, OVERLOADED, write_images
 
 from sefa_edge.profiles.errors import FaultError
 from sefa_edge.profiles.simulated_arm import SIMULATED_ARM
@@ -52,6 +52,7 @@ from sefa_edge.firmware_bridge.simulation.bus import SimulatedBus
 from sefa_edge.firmware_bridge.simulation.kinematic import KinematicPlant
 from sefa_edge.firmware_bridge.simulation.pty_port import PtyPort
 from sefa_edge.profiles.arms import load_arm_profile
+from sefa_edge.profiles.simulated_arm import SIMULATED_ARM
 
 class Bus(SimulatedBus):
     def receive(self, data, now_ns):
@@ -68,12 +69,12 @@ port = PtyPort(Bus.of_arm(profile, KinematicPlant.of_arm(profile)), Path(sys.arg
 while True:
     port.serve_until(time.monotonic_ns() + 10**9)
 """
-"""The servos, in a process of their own; prints every sync write of torque and goals with the time of its arrival."""
+"""Program of the servos' process; prints every sync write of torque and goals with its time of arrival."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """One emergency stop; milliseconds from the key."""
+    """One emergency stop; times in milliseconds since the key was pressed."""
 
     situation: str
     torque_off_ms: float
@@ -83,7 +84,7 @@ class Stop:
 
 
 class Wire:
-    """What the servos received, newest last: a thread that reads their output."""
+    """The packets that the servos received, newest last; a thread reads their output."""
 
     def __init__(self, servos: subprocess.Popen[str]) -> None:
         self.events: list[tuple[str, int]] = []
@@ -91,7 +92,7 @@ class Wire:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def wait_for(self, what: str, since_ns: int) -> int:
-        """When it came first after `since_ns`. Raises FaultError."""
+        """Time of the first such packet after `since_ns`. Raises FaultError."""
         give_up_s = time.monotonic() + PATIENCE_S
         while time.monotonic() < give_up_s:
             for name, at_ns in list(self.events):
@@ -108,11 +109,11 @@ class Wire:
 
 
 class Terminal:
-    """A pseudo-terminal with a program in a session of its own; what it writes is read unless it is frozen."""
+    """A pseudo-terminal with a program in a separate session; its output is read until `fill` or `hang_up`."""
 
     def __init__(self, command: Sequence[str], folder: Path) -> None:
         self.master, self.slave = pty.openpty()
-        self.words = b""
+        self.output = b""
         self.read = True
         self._lock = threading.Lock()
         self.process = subprocess.Popen(
@@ -125,7 +126,7 @@ class Terminal:
         os.write(self.master, key)
 
     def fill(self) -> None:
-        """From now on nothing reads the terminal, and its buffer is full."""
+        """Stop reading the terminal and fill its buffer."""
         with self._lock:
             self.read = False
         own = os.open(os.ttyname(self.slave), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
@@ -160,12 +161,12 @@ class Terminal:
                 if self.master < 0:
                     return
                 if self.read and select.select([self.master], [], [], 0)[0]:
-                    self.words += os.read(self.master, 4096)
+                    self.output += os.read(self.master, 4096)
             time.sleep(0.005)
 
 
-def main(words: Sequence[str]) -> int:
-    options = _parse(words)
+def main(arguments: Sequence[str]) -> int:
+    options = _parse(arguments)
     stops: list[Stop] = []
     print(f"{'situation':12}{'torque off ms':>14}{'last goal ms':>14}{'exit':>6}  last words")
     for situation in options.situations:
@@ -192,14 +193,14 @@ def _stop(situation: str, folder: Path, engine: Path) -> Stop:
             terminal.close()
         goals = [at_ns for name, at_ns in wire.events if name == "goal"]
         log = folder / "log"
-        said = (log.read_text() if log.exists() else terminal.words.decode(errors="replace")).split("\n")
-        lines = [line.strip() for line in said if "emergency" in line.lower() or "error" in line]
+        output = (log.read_text() if log.exists() else terminal.output.decode(errors="replace")).split("\n")
+        lines = [line.strip() for line in output if "emergency" in line.lower() or "error" in line]
         last = lines[-1] if lines else ""
         return Stop(situation, ns_to_ms(off_ns - pressed_ns), ns_to_ms(goals[-1] - pressed_ns), code, last)
 
 
 def _press(situation: str, terminal: Terminal) -> int:
-    """Press the key; returns when."""
+    """Press the key; returns the time."""
     supervisor, control = _processes(terminal.process.pid)
     if situation == "full":
         terminal.fill()
@@ -248,7 +249,7 @@ def _processes(root: int) -> tuple[int, int]:
 def _servos(port: Path) -> Iterator[Wire]:
     pictures = port.with_name("pictures")
     pictures.mkdir()
-    _take_pictures(pictures)
+    write_images(pictures)
     servos = subprocess.Popen([sys.executable, "-c", SERVOS, str(port)], stdout=subprocess.PIPE, text=True)
     try:
         give_up_s = time.monotonic() + PATIENCE_S
@@ -273,13 +274,13 @@ def _verdict(stops: Sequence[Stop]) -> bool:
     return kept
 
 
-def _parse(words: Sequence[str]) -> argparse.Namespace:
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Time from Ctrl-\\ until the torque is off")
     parser.add_argument("--repeats", type=int, default=6, help="emergency stops in each situation")
     parser.add_argument("--situations", nargs="+", default=list(LIMIT_MS), choices=list(LIMIT_MS), metavar="S")
     parser.add_argument("--engine", type=Path, default=ENGINE, metavar="E", help="model.onnx, its card beside it")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything as JSON")
-    return parser.parse_args(words)
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

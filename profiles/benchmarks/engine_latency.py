@@ -4,8 +4,8 @@
 
 Every engine of a folder is run by `open_engine(...).infer`, by plain ONNX Runtime, by OpenVINO (where installed; in
 float32 and in the precision that it chooses) and, given its checkpoint, by torch, eager and compiled: in one process,
-with the same inputs, in turns of random order. So other load on a shared machine affects all of them alike, and what
-counts is the ratio of medians. Each gets arrays and returns one.
+with the same inputs, in turns of random order. Other load on a shared machine then affects all of them equally, and the
+result is the ratio of medians. Each takes arrays and returns one.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Inputs = Mapping[str, np.ndarray]
 Run = Callable[[], np.ndarray]
 OURS, EAGER = "ours", "torch eager"
 RIVALS = ("onnxruntime", "openvino f32")
-"""Who computes the same in the same precision; the better one is the yardstick."""
+"""Those that compute the same in the same precision; ours is compared with the faster one."""
 CALLS_PER_TURN = 20
 WARM_UP_CALLS = 10
 LOG_FATAL_ONLY = 4
@@ -57,18 +57,18 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What was measured of one subject."""
+    """The measurements of one subject."""
 
     subject: str
     threads: int
     open_ms: float
     max_difference_deg: float
-    """From our chunk, on the same inputs: all compute the same function."""
+    """Largest difference from our chunk for the same inputs: all compute the same function."""
     latency: Percentiles
 
 
-def main(words: Sequence[str]) -> int:
-    options = _parse(words)
+def main(arguments: Sequence[str]) -> int:
+    options = _parse(arguments)
     results = []
     for path in _engines(options.engine):
         card = load_card(path)
@@ -116,12 +116,12 @@ def _subjects(path: Path, card: PolicyCard, options: argparse.Namespace) -> Iter
 
 
 def _random_inputs(card: PolicyCard) -> Inputs:
-    random = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
 
     def values(spec: TensorSpec) -> np.ndarray:
         if spec.dtype == "uint8":
-            return random.integers(0, 256, spec.shape, np.uint8)
-        return random.standard_normal(spec.shape, np.float32)
+            return rng.integers(0, 256, spec.shape, np.uint8)
+        return rng.standard_normal(spec.shape, np.float32)
 
     return {spec.name: values(spec) for spec in (*card.image_tensors, card.joint_tensor, card.noise_tensor)}
 
@@ -143,7 +143,7 @@ def _open_onnxruntime(path: Path, inputs: Inputs, threads: int) -> Run:
 
 
 def _open_openvino(path: Path, inputs: Inputs, threads: int, precision: str | None) -> Run:
-    openvino = importlib.import_module("openvino")  # optional, and no dependency of ours
+    openvino = importlib.import_module("openvino")  # optional, not a dependency
     settings = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": threads}
     settings |= {"INFERENCE_PRECISION_HINT": precision} if precision else {}
     core = openvino.Core()
@@ -184,7 +184,7 @@ def _open_torch(checkpoint: Path, card: PolicyCard, inputs: Inputs, threads: int
 
 
 def _measure(subjects: Iterator[Subject], calls: int) -> tuple[list[Row], dict[str, str]]:
-    """Rows of those that run, and one line each of those that do not."""
+    """The rows of the subjects that run, and one line for each that does not."""
     opened: list[tuple[Subject, Run, float]] = []
     refusals: dict[str, str] = {}
     for subject in subjects:
@@ -194,7 +194,7 @@ def _measure(subjects: Iterator[Subject], calls: int) -> tuple[list[Row], dict[s
             open_ms = ns_to_ms(time.perf_counter_ns() - began_ns)
             for _ in range(WARM_UP_CALLS):
                 run()
-        except Exception as error:  # a rival may raise anything; it is a result, not an accident
+        except Exception as error:  # another library may raise any exception: it is a result, not a failure
             if subject.name == OURS:
                 raise
             refusals[_label(subject.name, subject.threads)] = " ".join(f"{type(error).__name__}: {error}".split())[:200]
@@ -213,12 +213,12 @@ def _take_turns(runs: Sequence[Run], calls: int) -> np.ndarray:
     """Durations int64[len(runs), calls]; in each round, every run has a turn, in a new random order."""
     rounds = max(calls // CALLS_PER_TURN, 1)
     samples_ns = np.zeros((len(runs), rounds * CALLS_PER_TURN), np.int64)
-    random = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     gc.collect()
     gc.disable()
     try:
         for start in range(0, samples_ns.shape[1], CALLS_PER_TURN):
-            for index in random.permutation(len(runs)):
+            for index in rng.permutation(len(runs)):
                 run = runs[index]
                 run()  # brings its weights back into the caches
                 for call in range(start, start + CALLS_PER_TURN):
@@ -231,7 +231,7 @@ def _take_turns(runs: Sequence[Run], calls: int) -> np.ndarray:
 
 
 def _ratios(rows: list[Row], threads: int) -> dict[str, float]:
-    """Of medians and 99th percentiles: ours to the best rival, and torch to ours, on as many threads."""
+    """Ratios of medians and 99th percentiles: ours to the fastest rival, and torch to ours, with this many threads."""
     found = {row.subject: row.latency for row in rows if row.threads == threads}
     ratios = {}
     for word in ("p50", "p99"):
@@ -285,7 +285,7 @@ def _versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in found}
 
 
-def _parse(words: Sequence[str]) -> argparse.Namespace:
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Latency of our ONNX engine, compared with its alternatives")
     parser.add_argument("engine", type=Path, help="a model.onnx with its card beside it, or a folder of them")
     parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="what the engines were exported from, for torch")
@@ -297,7 +297,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--calls", type=COUNT.parse, default=2000, help="measured calls of each")
     parser.add_argument("--json", metavar="FILE", help="also write everything as JSON; - is standard output")
-    return parser.parse_args(words)
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

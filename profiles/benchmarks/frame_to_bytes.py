@@ -1,17 +1,17 @@
-"""Time from a camera frame to bytes on the wire, without the inference. A program to run, not a module to import:
+"""Time from a camera frame to bytes on the wire, excluding inference. A program to run, not a module to import:
 
     python profiles/benchmarks/frame_to_bytes.py --frames 250 --json out/frame_to_bytes.json
 
-The path is the real one. The camera process (images of 640 x 480) resizes into the ring and sends a descriptor. This
-program takes the place of the policy process, with its parts, including the shipped engine; it plans as often as a run
+The path is that of a run. The camera process (images of 640 x 480) resizes into the ring and sends a descriptor. This
+program replaces the policy process and uses its classes and the shipped engine; it plans as often as a run
 does, but as soon as a frame arrives instead of on a grid. The control process, on servos behind a pseudo-terminal,
 executes the chunk.
 
-Two waits are not work: control looks for chunks once per period, and before that it reads the servos, which is mostly
-time on the wire. Without them and the inference, two numbers are given:
+Two waits are not work: control receives chunks once per period, and before that it reads the servos, which is mostly
+time on the wire. Without them and the inference, two numbers are reported:
 
-    work   the sum of what is done: resize, observe, plan, choose, shape, check, send
-    wall   from the image in memory to the bytes written, less inference and waits: work, waking up, lateness
+    work   the sum of the stages resize, observe, plan, choose, shape, check, send
+    wall   from the image in memory to the bytes written, minus inference and waits: work, wake-up, lateness
 
 The camera process decodes a JPEG before that, which is measured separately: a driver that delivers YUYV needs no
 decoding. Exit code 1 when the 99th percentile of the wall time is over 2 ms.
@@ -58,8 +58,8 @@ DECODES = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """Durations in ns on the way of one picture. `wake`: until the policy runs; `late`: the tick after its time."""
+class PathDurations:
+    """Durations in ns on the path of one frame. `wake`: until the policy runs; `late`: lateness of the tick."""
 
     resize: int
     wake: int
@@ -91,7 +91,7 @@ class Planned:
 
 
 class StampedEngine:
-    """The engine, and how long its last inference took."""
+    """An engine that times its last inference."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -113,7 +113,7 @@ class StampedEngine:
 
 @dataclass
 class Rig:
-    """Camera and control as processes, and this process's ends of what they talk through."""
+    """The camera and control processes, and this process's ends of their channels."""
 
     engine: StampedEngine
     ring: FrameRing
@@ -122,13 +122,13 @@ class Rig:
     reports: Channel
     children: tuple[Child, ...]
     planned: dict[int, Planned] = field(default_factory=dict)
-    ways: list[Way] = field(default_factory=list)
+    paths: list[PathDurations] = field(default_factory=list)
     mode: Mode = Mode.IDLE
     settled: bool = False
     newest_chunk_id: int = 0
 
-    def hear_control(self) -> None:
-        """Take in the ticks so far; the first one that plays a chunk completes its way."""
+    def read_reports(self) -> None:
+        """Receive the tick reports so far; the first tick that plays a chunk completes its path."""
         for record in self.reports.drain():
             report = unpack_for_supervisor(record, len(self.engine.card.joints))
             if isinstance(report, Final):
@@ -138,28 +138,28 @@ class Rig:
                 if report.chunk_id > self.newest_chunk_id:
                     self.newest_chunk_id = report.chunk_id
                     if (planned := self.planned.pop(report.chunk_id, None)) is not None:
-                        self.ways.append(_way(planned, report))
+                        self.paths.append(_durations(planned, report))
 
     def until(self, mode: Mode, command: Command) -> None:
-        """Give a command and wait until control rests in that mode, or runs."""
+        """Send a command and wait until control is at rest in that mode, or RUNNING."""
         self.reports.send(ControlCommand(command).pack())
         give_up_s = time.monotonic() + PATIENCE_S
         while self.mode is not mode or not (self.settled or mode is Mode.RUNNING):
             self.reports.wait(0.1)
-            self.hear_control()
+            self.read_reports()
             self.control.newest()
             if time.monotonic() > give_up_s:
                 raise FaultError(f"control does not reach {mode.name}", OVERLOADED)
 
 
-def main(words: Sequence[str]) -> int:
-    options = _parse(words)
+def main(arguments: Sequence[str]) -> int:
+    options = _parse(arguments)
     with simulated_unit() as unit, _rig(unit, options.engine) as rig:
         rig.until(Mode.ARMED, Command.ARM)
         rig.until(Mode.RUNNING, Command.RUN)
-        _fly(rig, options.frames)
+        _play_chunks(rig, options.frames)
         decode_ns = _decode_ns(unit.pictures)
-    reports = [*_reports(rig.ways), _report("decode", decode_ns)]
+    reports = [*_reports(rig.paths), _report("decode", decode_ns)]
     _print(reports)
     wall = next(report for report in reports if report.key == "wall")
     keep(options.json, _content(reports))
@@ -168,8 +168,8 @@ def main(words: Sequence[str]) -> int:
     return 0 if kept else 1
 
 
-def _fly(rig: Rig, frames: int) -> None:
-    """Plan on every new picture until that many chunks have been played. The policy's part."""
+def _play_chunks(rig: Rig, frames: int) -> None:
+    """As the policy process: plan on new frames until that many chunks have been played."""
     card = rig.engine.card
     spacing_ns = card.timing.observation_spacing_steps * period_ns(card.timing.policy_rate_hz)
     policy, joints = Policy(rig.engine), JointHistory()
@@ -185,7 +185,7 @@ def _fly(rig: Rig, frames: int) -> None:
     )
     give_up_ns += 2 * frames * cadence_ns + s_to_ns(PATIENCE_S)
     plan_ns = 0
-    while len(rig.ways) < frames:
+    while len(rig.paths) < frames:
         poller.poll(100)
         woken_ns = time.monotonic_ns()
         for record in rig.control.drain():
@@ -193,7 +193,7 @@ def _fly(rig: Rig, frames: int) -> None:
         newest = rig.camera.newest()
         if newest is None or joints.newest_ns is None:
             continue
-        if woken_ns < plan_ns:  # a picture that a run would not plan on
+        if woken_ns < plan_ns:  # a frame on which a run would not plan
             idle_ns = time.monotonic_ns()
             continue
         plan_ns = woken_ns + cadence_ns - half_frame_ns
@@ -210,13 +210,13 @@ def _fly(rig: Rig, frames: int) -> None:
         sent_ns = time.monotonic_ns()
         if descriptor.received_ns >= idle_ns:  # else it waited for the inference before, not for a wake-up
             rig.planned[chunk.chunk_id] = Planned(descriptor, woken_ns, observed_ns, rig.engine.last_ns, sent_ns)
-        rig.hear_control()
+        rig.read_reports()
         if rig.mode is not Mode.RUNNING or sent_ns > give_up_ns:
-            raise FaultError(f"control went to {rig.mode.name} after {len(rig.ways)} chunks", OVERLOADED)
+            raise FaultError(f"control went to {rig.mode.name} after {len(rig.paths)} chunks", OVERLOADED)
         idle_ns = time.monotonic_ns()
 
 
-def _way(planned: Planned, tick: TickReport) -> Way:
+def _durations(planned: Planned, tick: TickReport) -> PathDurations:
     read_ns, choose_ns, shape_ns, check_ns, send_ns = tick.stage_ns
     due_ns, frame = tick.start_ns - tick.lateness_ns, planned.descriptor
     taken_ns = tick.start_ns + read_ns
@@ -224,7 +224,7 @@ def _way(planned: Planned, tick: TickReport) -> Way:
     late_ns = tick.lateness_ns if in_time else 0
     wait_ns = taken_ns - planned.sent_ns - late_ns
     written_ns = tick.start_ns + sum(tick.stage_ns)
-    return Way(
+    return PathDurations(
         resize=frame.published_ns - frame.received_ns,
         wake=planned.woken_ns - frame.published_ns,
         observe=planned.observed_ns - planned.woken_ns,
@@ -242,7 +242,7 @@ def _way(planned: Planned, tick: TickReport) -> Way:
 
 @contextmanager
 def _rig(unit: Unit, engine_path: Path) -> Iterator[Rig]:
-    """The processes, pinned as in a run, until the block ends; the arm is parked then."""
+    """The processes, pinned as in a run; at the end of the block the arm is parked."""
     engine = StampedEngine(open_engine(engine_path))
     control_cpus, worker_cpus = split_cores(os.sched_getaffinity(0))
     spec = engine.card.cameras[0]
@@ -288,7 +288,7 @@ def _rig(unit: Unit, engine_path: Path) -> Iterator[Rig]:
         try:
             yield rig
         finally:
-            _go_home(rig)
+            _shut_down(rig)
 
 
 def _child(name: str, module: str, config: str, *ends: Channel | FrameRing) -> Child:
@@ -300,7 +300,7 @@ def _child(name: str, module: str, config: str, *ends: Channel | FrameRing) -> C
     return child
 
 
-def _go_home(rig: Rig) -> None:
+def _shut_down(rig: Rig) -> None:
     camera, control = rig.children
     with suppress(ChannelClosed):
         rig.reports.send(ControlCommand(Command.STOP).pack())
@@ -318,7 +318,7 @@ def _go_home(rig: Rig) -> None:
 
 
 def _decode_ns(pictures: Path) -> np.ndarray:
-    """How long it takes to read and decode a JPEG of that size, int64[N]."""
+    """Durations of reading and decoding one JPEG, ns, int64 [N]."""
     paths, durations = sorted(pictures.iterdir()), []
     for number in range(DECODES):
         began_ns = time.monotonic_ns()
@@ -327,10 +327,10 @@ def _decode_ns(pictures: Path) -> np.ndarray:
     return np.array(durations, np.int64)
 
 
-def _reports(ways: Sequence[Way]) -> list[StageReport]:
-    names = [stage.name for stage in fields(Way) if stage.name != "wall"]
+def _reports(paths: Sequence[PathDurations]) -> list[StageReport]:
+    names = [stage.name for stage in fields(PathDurations) if stage.name != "wall"]
     return [
-        _report(name, np.array([getattr(way, name) for way in ways], np.int64)) for name in (*names, "work", "wall")
+        _report(name, np.array([getattr(path, name) for path in paths], np.int64)) for name in (*names, "work", "wall")
     ]
 
 
@@ -356,14 +356,14 @@ def _content(reports: Sequence[StageReport]) -> dict[str, object]:
     }
 
 
-def _parse(words: Sequence[str]) -> argparse.Namespace:
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="From a picture to bytes on the wire, without the inference.")
     parser.add_argument(
         "--frames", type=int, default=250, help="pictures to follow; the engine's card says how many in a second"
     )
     parser.add_argument("--engine", type=Path, default=ENGINE, metavar="E", help="model.onnx of one camera")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything as JSON")
-    return parser.parse_args(words)
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

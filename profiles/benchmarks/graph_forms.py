@@ -1,12 +1,12 @@
-"""What do the forms of an exported graph cost? A program to run, not a module to import:
+"""Latency of the forms of an exported graph. A program to run, not a module to import:
 
     python profiles/benchmarks/graph_forms.py --checkpoint models/results/lift --json out/graph_forms.json
 
 The rewrites of `sefa-edge export` (FiLM layers fused or separate, 1-D convolutions as 2-D ones or as they are, two
-forms of GroupNorm) change no result, so only time can choose. Without a checkpoint it is the paper's network, a
+forms of GroupNorm) do not change the result, so latency decides. Without a checkpoint the paper's network is used, a
 quarter as wide, with random weights. Also timed: Euler steps unrolled in one graph, and the same steps taken by the
-host on the velocity network alone. All are run by ONNX Runtime on one thread, in turns of random order, so that what
-counts is the ratio of medians.
+host on the velocity network alone. All are run by ONNX Runtime on one thread, in turns of random order; the result is
+the ratio of medians.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ EULER_STEPS = (1, 4, 10)
 WARM_UP_CALLS = 10
 
 
-def main(words: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--checkpoint", type=Path, help="a checkpoint's folder (default: the paper's network)")
     parser.add_argument("--calls", type=COUNT.parse, default=300)
     parser.add_argument("--json", metavar="F", help="write results here; - is standard output")
-    options = parser.parse_args(words)
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     policy = FlowPolicy(PAPER).eval() if options.checkpoint is None else load_checkpoint(options.checkpoint)[0]
     subjects = {**form_subjects(policy), **step_subjects(policy)}
@@ -126,10 +126,10 @@ def _inputs(policy: FlowPolicy) -> dict[str, np.ndarray]:
 
 def measure(subjects: Mapping[str, Run], calls: int) -> dict[str, Percentiles]:
     """All are called once per round, in a new random order."""
-    random, names = np.random.default_rng(0), list(subjects)
+    rng, names = np.random.default_rng(0), list(subjects)
     durations_ns = {name: np.zeros(calls, np.int64) for name in names}
     for call in range(-WARM_UP_CALLS, calls):
-        for name in random.permutation(names):
+        for name in rng.permutation(names):
             started_ns = time.perf_counter_ns()
             subjects[name]()
             if call >= 0:

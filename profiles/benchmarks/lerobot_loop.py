@@ -1,16 +1,16 @@
-"""A control loop as LeRobot 0.4.4 builds it (scripts/lerobot_record.py, robots/so_follower, cameras/opencv):
+"""A control loop built like that of LeRobot 0.4.4 (scripts/lerobot_record.py, robots/so_follower, cameras/opencv):
 
     python profiles/benchmarks/lerobot_loop.py --port PORT --camera URL --engine E --seconds 30 --rate 30 --json F
 
-One process. A thread reads the camera with blocking `cv2` reads and keeps the latest picture under a lock; the
-loop reads the arm, takes that picture, prepares it, infers when its queue of actions is empty, sends an action,
-and sleeps for what is left of the period. The next period begins when the loop comes back.
+One process. A thread reads the camera with blocking `cv2` reads and keeps the latest image under a lock; the
+loop reads the arm, takes that image, prepares it, infers when its queue of actions is empty, sends an action,
+and sleeps for the rest of the period. The next period begins when the sleep returns.
 
-Kinder than the original: the serial code is ours, which sleeps while it waits where the original's polls; the
-picture is prepared by numpy, and the engine is run by our ONNX Runtime back end, not by torch. No privileges
-are asked for, as LeRobot asks for none. `--lerobot FOLDER` takes camera and sleep from LeRobot itself,
+Faster than the original: the serial code is ours, which sleeps while it waits, where the original polls; the
+image is prepared by numpy, and the engine is run by our ONNX Runtime back end, not by torch. No privileges
+are requested, as in LeRobot. `--lerobot FOLDER` uses the camera and sleep of LeRobot itself,
 installed there by `pip install --no-deps --target FOLDER lerobot==0.4.4 draccus mergedeep pyyaml-include
-typing-inspect mypy-extensions toml`. A silent arm ends the original; this one goes on. The arm's
+typing-inspect mypy-extensions toml`. A silent arm ends the original; this loop continues. The arm's
 present position is commanded: nothing moves.
 """
 
@@ -46,17 +46,17 @@ GOAL_LIFE_NS = s_to_ns(0.5)
 
 
 class Camera(Protocol):
-    """What the loop needs of a camera."""
+    """The camera interface that the loop needs."""
 
     def read_latest(self) -> np.ndarray:
-        """The newest picture uint8 [H, W, 3] RGB."""
+        """The newest image uint8 [H, W, 3] RGB."""
         ...
 
     def disconnect(self) -> None: ...
 
 
 class ThreadedCamera:
-    """A thread of blocking reads, the latest picture under a lock."""
+    """A thread with blocking reads; the latest image is under a lock."""
 
     def __init__(self, location: str) -> None:
         cv2.setNumThreads(1)
@@ -88,7 +88,7 @@ class ThreadedCamera:
 
 
 class LeRobotLoop:
-    """The loop of `record_loop`, with a policy and without a data set."""
+    """The loop of `record_loop`, with a policy and without a dataset."""
 
     def __init__(self, arm: FeetechArm, camera: Camera, engine: Engine, rate_hz: float) -> None:
         self._arm, self._camera, self._engine = arm, camera, engine
@@ -102,12 +102,12 @@ class LeRobotLoop:
         self.inferences = 0
 
     def run(self, seconds: float, sleep: Callable[[float], None]) -> list[int]:
-        """Loop for that long; returns when every iteration began, nanoseconds of CLOCK_MONOTONIC."""
+        """Loop for `seconds`; returns the start of every iteration, nanoseconds of CLOCK_MONOTONIC."""
         begun_ns: list[int] = []
         end_s = time.perf_counter() + seconds
         while (start_s := time.perf_counter()) < end_s:
             begun_ns.append(round(start_s * 1e9))
-            with suppress(ArmTimeout):  # the original ends here: its `sync_read` is not tried again
+            with suppress(ArmTimeout):  # the original ends here: it does not retry `sync_read`
                 self._joint_deg = self._arm.read_state().joint_deg
             picture = self._camera.read_latest()
             self._select_action(picture, self._joint_deg)
@@ -116,7 +116,7 @@ class LeRobotLoop:
         return begun_ns
 
     def _select_action(self, picture: np.ndarray, joint_deg: np.ndarray) -> np.ndarray:
-        # Every tick, also when an action is waiting: prepare_observation_for_inference comes before select_action.
+        # In every tick, even if an action is queued: prepare_observation_for_inference precedes select_action.
         prepared = np.ascontiguousarray(picture.astype(np.float32).transpose(2, 0, 1)) / 255
         assert prepared.shape[0] == 3
         if not self._actions:

@@ -1,16 +1,16 @@
-"""How steady is our loop beside LeRobot's, under the same load? A program to run, not a module to import:
+"""Timing of our control loop compared with LeRobot's, under the same load. A program to run, not a module to import:
 
     python profiles/benchmarks/loop_against_lerobot.py --seconds 30 --json out/loop_against_lerobot.json
 
-In turns, on this machine: `sefa-edge bench-loop`, and a loop as LeRobot 0.4.4 builds it
-(profiles/benchmarks/lerobot_loop.py, which says how). Both look at the same stream of 640x480 JPEGs, read and
-command the same simulated servos in every tick, and infer with the same engine equally often. With `--lerobot
-FOLDER` another one takes camera and sleep from LeRobot itself. Our loop runs once more as a user without any
-permission gets it, and without its active wait, which is what LeRobot's has.
+In turns, on this machine: `sefa-edge bench-loop`, and a loop built like that of LeRobot 0.4.4
+(described in profiles/benchmarks/lerobot_loop.py). Both read the same stream of 640x480 JPEGs, read and
+command the same simulated servos in every tick, and run the same engine equally often. With `--lerobot
+FOLDER` a further loop uses LeRobot's own camera and sleep. Our loop also runs without privileges and without
+spinning, like LeRobot's.
 
-Two measures. Lateness: how long after its own intention a tick began. Ours means a fixed grid; LeRobot's means
-"a period after the last one", so that what it lost before is forgiven. Period error: how far two beginnings are
-from a period apart, the same for both. Ratios are theirs to ours, the median of the rounds.
+Two measures. Lateness: how long after its due time a tick began. Ours is due on a fixed grid; LeRobot's is due
+one period after the last tick, so that earlier delays do not count. Period error: how much the time between two
+ticks differs from the period, the same for both. Ratios are theirs to ours, the median of the rounds.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from sefa_edge.profiles.quantities import CONTROL_RATE_HZ, COUNT, SECONDS
 from sefa_edge.profiles.simulated_arm import SIMULATED_ARM
 from sefa_edge.profiles.units import NS_PER_S, period_ns
 
-HERE = Path(__file__).resolve().parent
+FOLDER = Path(__file__).resolve().parent
 COLUMNS = ("p50_ns", "p99_ns", "p999_ns", "max_ns")
 OURS, OURS_PLAIN = "sefa-edge", "sefa-edge, no priority, no spin"
 THEIRS, THEIRS_OWN = "LeRobot's loop, rebuilt", "the same, camera and sleep its own"
@@ -52,7 +52,7 @@ END_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one loop did in one turn."""
+    """The measurements of one loop in one turn."""
 
     subject: str
     rate_hz: float
@@ -63,7 +63,7 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What all loops have in common."""
+    """The settings that all loops share."""
 
     seconds: float
     rate_hz: float
@@ -71,8 +71,8 @@ class Setting:
     engine: Path
 
 
-def main(words: Sequence[str]) -> int:
-    args = _parse(words)
+def main(arguments: Sequence[str]) -> int:
+    args = _parse(arguments)
     check_report_argument(args.json)
     rounds: list[Round] = []
     with _picture_stream() as camera:
@@ -99,7 +99,7 @@ def _run_ours(subject: str, setting: Setting, words: Sequence[str]) -> Round:
         report = Path(folder) / "bench.json"
         command = [sys.executable, "-m", "sefa_edge", "bench-loop", "--seconds", str(setting.seconds)]
         command += ["--rate", str(setting.rate_hz), "--camera", setting.camera, "--engine", str(setting.engine)]
-        _insist([*command, *words, "--json", str(report)], setting.seconds, allowed=(0, 1))
+        _run_checked([*command, *words, "--json", str(report)], setting.seconds, allowed=(0, 1))
         content = json.loads(report.read_text())
     found = [_percentiles_in(content[key]) for key in ("lateness", "period_error")]
     return Round(subject, content["rate_hz"], content["beside"]["chunks"], *found)
@@ -109,10 +109,12 @@ def _run_theirs(subject: str, setting: Setting, lerobot: Path | None) -> Round:
     cores = frozenset(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder, simulated_servos(SIMULATED_ARM, cores) as port:
         report = Path(folder) / "loop.json"
-        command = [sys.executable, str(HERE / "lerobot_loop.py"), "--port", str(port), "--camera", setting.camera]
+        command = [sys.executable, str(FOLDER / "lerobot_loop.py"), "--port", str(port), "--camera", setting.camera]
         command += ["--engine", str(setting.engine), "--rate", str(setting.rate_hz)]
         command += ["--lerobot", str(lerobot)] if lerobot else []
-        _insist([*command, "--seconds", str(setting.seconds), "--json", str(report)], setting.seconds, allowed=(0,))
+        _run_checked(
+            [*command, "--seconds", str(setting.seconds), "--json", str(report)], setting.seconds, allowed=(0,)
+        )
         content = json.loads(report.read_text())
     begun_ns = np.array(content["begun_ns"], np.int64)
     intervals_ns, wanted_ns = np.diff(begun_ns), period_ns(setting.rate_hz)
@@ -125,7 +127,7 @@ def _run_theirs(subject: str, setting: Setting, lerobot: Path | None) -> Round:
     )
 
 
-def _insist(command: list[str], seconds: float, allowed: tuple[int, ...]) -> None:
+def _run_checked(command: list[str], seconds: float, allowed: tuple[int, ...]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + END_TIMEOUT_S, check=False)
     if done.returncode not in allowed:
         raise FaultError(f"{' '.join(command[1:4])} ended with {done.returncode}", done.stderr[-400:])
@@ -133,7 +135,7 @@ def _insist(command: list[str], seconds: float, allowed: tuple[int, ...]) -> Non
 
 @contextlib.contextmanager
 def _picture_stream() -> Iterator[str]:
-    process = subprocess.Popen([sys.executable, str(HERE / "picture_stream.py")], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, str(FOLDER / "picture_stream.py")], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         address = process.stdout.readline().strip()
@@ -171,8 +173,8 @@ def _of(rounds: list[Round], subject: str) -> list[Round]:
 
 def _table(rounds: list[Round], ratios: dict[str, dict[str, dict[str, float]]]) -> Iterator[str]:
     for measure in ("lateness", "period_error"):
-        heads = "".join(f"{head:>10}" for head in ("p50", "p99", "p99.9", "max"))
-        yield f"{measure.replace('_', ' '):48}{heads}{'rate':>12}{'inferences':>12}"
+        header = "".join(f"{head:>10}" for head in ("p50", "p99", "p99.9", "max"))
+        yield f"{measure.replace('_', ' '):48}{header}{'rate':>12}{'inferences':>12}"
         for turn in rounds:
             numbers = "".join(f"{format_duration(getattr(getattr(turn, measure), column)):>10}" for column in COLUMNS)
             yield f"{turn.subject:48}{numbers}{turn.rate_hz:9.3f} Hz{turn.inferences:12}"
@@ -194,9 +196,9 @@ def _as_json(rounds: list[Round], ratios: dict[str, dict[str, dict[str, float]]]
     return json.dumps(content, indent=1) + "\n"
 
 
-def _parse(words: Sequence[str]) -> argparse.Namespace:
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     shipped = Path(str(resources.files("sefa_edge.edge") / "shipped" / "lift" / "model.onnx"))
-    parser = argparse.ArgumentParser(description="How steady is our loop beside LeRobot's, under the same load?")
+    parser = argparse.ArgumentParser(description="Timing of our control loop and LeRobot's, under the same load")
     parser.add_argument("--seconds", type=SECONDS.parse, default=30.0, metavar="S", help="per loop and round")
     parser.add_argument("--rounds", type=COUNT.parse, default=1, metavar="N", help="turns of each loop")
     parser.add_argument(
@@ -205,7 +207,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--engine", type=Path, default=shipped, metavar="E", help="engine that infers")
     parser.add_argument("--lerobot", type=Path, metavar="FOLDER", help="where LeRobot 0.4.4 is installed")
     parser.add_argument("--json", metavar="F", help="also write everything as JSON")
-    args = parser.parse_args(words)
+    args = parser.parse_args(arguments)
     if args.seconds < 1 or args.rounds < 1 or not 20 <= args.rate <= 500:
         raise InputError("--seconds and --rounds must be 1 or more, --rate 20 to 500")
     return args

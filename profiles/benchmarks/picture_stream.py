@@ -1,4 +1,4 @@
-"""A camera that any program can open: the moving test picture as an HTTP stream of JPEGs, 640x480.
+"""A network camera for any program: the moving test picture as an HTTP stream of JPEGs, 640x480.
 
 python profiles/benchmarks/picture_stream.py [--rate 30]        prints its address; ends with its parent
 """
@@ -21,7 +21,7 @@ BOUNDARY = "picture"
 
 
 class PictureStream(BaseHTTPRequestHandler):
-    """Sends pictures on a fixed grid of time until the reader hangs up."""
+    """Sends images on a fixed time grid until the reader disconnects."""
 
     pictures: tuple[bytes, ...] = ()
     period_ns = period_ns(30.0)
@@ -34,7 +34,7 @@ class PictureStream(BaseHTTPRequestHandler):
             self._send_pictures()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing is logged."""
+        """Do not log."""
 
     def _send_pictures(self) -> None:
         origin_ns, sequence = time.monotonic_ns(), 0

@@ -1,6 +1,6 @@
-"""What every benchmark does as a program: keep its measurement, and end with one line when it cannot go on.
+"""Shared by the benchmark programs: writing results, and errors as one `error:` and one `hint:` line.
 
-Not a program. The programs beside it import it by its name, because a program's own folder is on the path.
+Not a program. The programs beside it import it by its name, because the folder of a program is on the path.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sefa_edge.profiles.latency.environment import describe_environment
 
 
 def keep(path: Path | None, content: Mapping[str, object]) -> None:
-    """Write what was measured, with the machine, as JSON; None: nowhere. Raises InputError."""
+    """Write the measurements and a description of the machine as JSON; None: do not. Raises InputError."""
     if path is not None:
         make_folder(path.parent)
         environment = {"environment": describe_environment().model_dump(mode="json")}
@@ -25,7 +25,7 @@ def keep(path: Path | None, content: Mapping[str, object]) -> None:
 
 
 def run_program(main: Callable[[Sequence[str]], int]) -> None:
-    """Call it with the words of the command line and end with its exit code, or with that of its error."""
+    """Call `main` with the command-line arguments and exit with its exit code, or with that of its error."""
     console.install()
     try:
         raise SystemExit(main(sys.argv[1:]))

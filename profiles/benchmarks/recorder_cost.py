@@ -1,8 +1,8 @@
-"""What does recording cost the control loop? A program to run, not a module to import:
+"""Cost of recording for the control loop. A program to run, not a module to import:
 
     python profiles/benchmarks/recorder_cost.py [--ticks N]
 
-Ticks of the loop on a simulated arm, with and without the taps of `sefa-edge run --record`, turn by turn; microseconds.
+Ticks of the loop on a simulated arm, alternately with and without the taps of `sefa-edge run --record`; microseconds.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def tick_us(ticks: int, recorded: bool) -> np.ndarray:
-    """How long each tick took; readers empty their channels between ticks."""
+    """Durations of the ticks, us; the readers drain their channels between ticks."""
     profile = load_arm_profile(SIMULATED_ARM)
     config = ControlConfig(
         arm=SIMULATED_ARM, port="", calibration=None, horizon=HORIZON, supervisor_fd=0, policy_fd=0

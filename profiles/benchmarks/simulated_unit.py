@@ -1,6 +1,6 @@
-"""What the benchmarks of whole runs share: an arm that is already there, a camera's pictures, what processes hold.
+"""Shared by the benchmarks of whole runs: a simulated arm, camera images, and the memory of processes.
 
-Not a program. The programs beside it import it by its name, because a program's own folder is on the path.
+Not a program. The programs beside it import it by its name, because the folder of a program is on the path.
 """
 
 from __future__ import annotations
@@ -51,19 +51,19 @@ port = PtyPort(SimulatedBus.of_arm(profile, Plant.of_arm(profile)), Path(sys.arg
 while True:
     port.serve_until(time.monotonic_ns() + 10**9)
 """
-"""The servos, in a process of their own as the real ones are hardware of their own. Tells when torque goes on."""
+"""Program of the servos' process, separate because real servos are separate hardware. Prints when torque goes on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """An arm behind a serial port, and a folder with what its camera sees, 640 x 480."""
+    """An arm behind a serial port, and a folder with its camera's images, 640 x 480."""
 
     port: Path
     pictures: Path
     servos: subprocess.Popen[str]
 
-    def run_words(self, engine: Path, *words: str) -> list[str]:
-        """A `sefa-edge run` on this unit, as a command."""
+    def run_command(self, engine: Path, *arguments: str) -> list[str]:
+        """The command of a `sefa-edge run` on this unit."""
         command = [sys.executable, "-m", "sefa_edge", "run", "--engine", str(engine), "--video", "none"]
         return [
             *command,
@@ -73,24 +73,24 @@ class Unit:
             str(self.port),
             "--camera",
             f"images:{self.pictures}",
-            *words,
+            *arguments,
         ]
 
     def wait_for_torque(self) -> int:
-        """When the next torque goes on, as the servos see it (CLOCK_MONOTONIC)."""
+        """Wait until the servos receive torque on; returns the time (CLOCK_MONOTONIC, ns)."""
         assert self.servos.stdout is not None
         return int(self.servos.stdout.readline())
 
 
 @contextlib.contextmanager
 def simulated_unit() -> Iterator[Unit]:
-    """A unit that lasts as long as the block."""
+    """A unit that runs until the end of the block."""
     with tempfile.TemporaryDirectory(prefix="sefa-edge-unit-") as folder:
         port, pictures = Path(folder) / "arm", Path(folder) / "pictures"
         pictures.mkdir()
-        _take_pictures(pictures)
+        write_images(pictures)
         servos = subprocess.Popen([sys.executable, "-c", SERVOS, str(port)], stdout=subprocess.PIPE, text=True)
-        with contextlib.suppress(PermissionError):  # real servos are not slowed down by what else a computer does
+        with contextlib.suppress(PermissionError):  # other load on the machine does not slow down real servos
             os.sched_setscheduler(servos.pid, os.SCHED_FIFO, os.sched_param(SERVO_PRIORITY))
         try:
             _wait_for(port)
@@ -100,16 +100,16 @@ def simulated_unit() -> Iterator[Unit]:
             servos.wait()
 
 
-def error_in(words: str) -> str:
-    """The error line among what a run said, if there is one."""
-    return next((line for line in words.splitlines() if line.startswith("error: ")), "")
+def error_in(output: str) -> str:
+    """The error line in the output of a run, if there is one."""
+    return next((line for line in output.splitlines() if line.startswith("error: ")), "")
 
 
-def _take_pictures(folder: Path) -> None:
-    random = np.random.default_rng(0)
+def write_images(folder: Path) -> None:
+    rng = np.random.default_rng(0)
     height, width = CAMERA_SIZE
     for number in range(PICTURES):
-        picture = random.integers(80, 110, (height, width, 3), np.uint8)
+        picture = rng.integers(80, 110, (height, width, 3), np.uint8)
         left = number * (width - 80) // PICTURES
         picture[200:280, left : left + 80] = (200, 30, 30)
         write_picture(folder / f"{number:03}.jpg", picture)
@@ -153,7 +153,7 @@ def runtime_processes(supervisor_pid: int) -> list[int]:
 
 
 def footprint(pid: int) -> Footprint:
-    """What a process holds now. Raises OSError when it has ended."""
+    """The memory, descriptors and threads of a process now. Raises OSError if it has ended."""
     folder = Path(f"/proc/{pid}")
     totals, files = defaultdict(int), defaultdict(int)
     mapping = ("", "")
@@ -183,7 +183,7 @@ def footprint(pid: int) -> Footprint:
 def resident_once_kb(footprints: Sequence[Footprint]) -> int:
     """Memory that these processes keep resident, a page of a file counted once.
 
-    PSS says less wherever anybody else maps the same libraries, so this is what a limit is held against.
+    PSS is smaller if any other process maps the same libraries, so the limit applies to this number.
     """
     shared: dict[tuple[str, str], int] = {}
     for process in footprints:

@@ -1,12 +1,12 @@
-"""Does a run grow? A program to run, not a module to import:
+"""Growth of a long run: memory, file descriptors, threads. A program to run, not a module to import:
 
     python profiles/benchmarks/soak.py --minutes 60 --json out/soak.json
 
 Runs `sefa-edge run` with the shipped engine on servos behind a pseudo-terminal and a folder of 640 x 480 JPEGs as
-camera, and looks at every process each 10 seconds: resident memory, file descriptors, threads. After the first quarter
-(allocators fill up: the policy gains 1 MB in its first thousand chunks, then nothing) a line is fitted through each.
-Exit code 1 when a process gains more memory than the limit, when its descriptors or threads are not as many at the end
-as before, or when a record was lost.
+camera, and measures every process every 10 seconds: resident memory, file descriptors, threads. After the first quarter
+(allocators fill up: the policy grows by 1 MB in its first thousand chunks, then stops) a line is fitted through each.
+Exit code 1 if a process grows by more than the limit, if it has more descriptors or threads at the end than before, or
+if a record was lost.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ from sefa_edge.profiles.errors import FaultError
 from sefa_edge.profiles.quantities import SECONDS
 
 KB = 1024 / 1e6
-"""What the kernel calls kB, in MB of a million bytes."""
+"""The kernel's kB (1024 bytes) in MB of a million bytes."""
 PERIOD_S = 10.0
 GROWTH_LIMIT_KB_H = 1000.0
-"""Fitted growth of one process per hour that is still called none: a thousandth of the runtime, and 24 MB a day."""
+"""Fitted growth per process and hour that counts as none: a thousandth of the runtime, or 24 MB a day."""
 SETTLING_SHARE = 0.25
 FEWEST_SAMPLES = 12
-"""A line through fewer says nothing."""
+"""A line through fewer samples proves nothing."""
 END_PATIENCE_S = 60.0
 KEPT_SAMPLES = 20
-"""Of all samples, in the JSON."""
+"""Number of samples written to the JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What every process held at one moment."""
+    """The footprints of all processes at one time."""
 
     at_s: float
     processes: list[Footprint]
@@ -61,7 +61,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """One process over the run. Growth per hour with the standard error of the fit; counts at begin and end."""
+    """One process over the run. Growth per hour with the standard error of the fit; counts at the start and end."""
 
     name: str
     rss_mb: float
@@ -78,8 +78,8 @@ class Trend:
         return significant > GROWTH_LIMIT_KB_H or more
 
 
-def main(words: Sequence[str]) -> int:
-    options = _parse(words)
+def main(arguments: Sequence[str]) -> int:
+    options = _parse(arguments)
     samples, summary = _soak(options.engine, options.minutes * 60)
     settled = [sample for sample in samples if sample.at_s >= SETTLING_SHARE * samples[-1].at_s]
     if len(settled) < FEWEST_SAMPLES:
@@ -95,11 +95,11 @@ def main(words: Sequence[str]) -> int:
 
 
 def _soak(engine: Path, seconds: float) -> tuple[list[Sample], dict[str, object]]:
-    """The samples of a run of that length, and the summary that it wrote."""
+    """The samples of a run of `seconds`, and the summary that it wrote."""
     with simulated_unit() as unit, tempfile.TemporaryDirectory() as folder:
         report, log = Path(folder) / "run.json", Path(folder) / "log"
         with log.open("wb") as output:
-            command = unit.run_words(engine, "--seconds", str(seconds), "--json", str(report))
+            command = unit.run_command(engine, "--seconds", str(seconds), "--json", str(report))
             run = subprocess.Popen(command, stdout=output, stderr=output)
         try:
             unit.wait_for_torque()
@@ -117,14 +117,14 @@ def _samples(run: subprocess.Popen[bytes], seconds: float) -> list[Sample]:
     samples: list[Sample] = []
     began_s = time.monotonic()
     while (at_s := time.monotonic() - began_s) < seconds and run.poll() is None:
-        with contextlib.suppress(OSError):  # a process that ended while it was looked at ends the run, too
+        with contextlib.suppress(OSError):  # a process that ended while it was being measured also ends the run
             samples.append(Sample(at_s, [footprint(pid) for pid in runtime_processes(run.pid)]))
         time.sleep(max(0.0, began_s + (len(samples) + 1) * PERIOD_S - time.monotonic()))
     return samples
 
 
 def _require_same_processes(samples: Sequence[Sample]) -> None:
-    """The memory of a process that was replaced starts again, so growth would be missed. Raises FaultError."""
+    """A process that was replaced starts with little memory, which would hide growth. Raises FaultError."""
     seen = {frozenset(process.pid for process in sample.processes) for sample in samples}
     if len(seen) != 1 or not next(iter(seen)):
         raise FaultError("the run was not made of the same processes throughout", "see the log of the run")
@@ -197,12 +197,12 @@ def _content(
     }
 
 
-def _parse(words: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Does a run grow?")
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Growth of a long run: memory, file descriptors, threads")
     parser.add_argument("--minutes", type=SECONDS.parse, default=60.0, help="length of the run")
     parser.add_argument("--engine", type=Path, default=ENGINE, metavar="E", help="model.onnx, its card beside it")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything as JSON")
-    return parser.parse_args(words)
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -159,7 +159,7 @@ class Bench:
         self.clock.sleep_until(self.clock.now_ns() + self.busy_ns)
         self.reports.append(self.loop.tick(slot))
         if self.loop.state.fault is Fault.CHUNK_TIMEOUT and not self._waited_for:
-            self._waited_for = self._links.inference_words(slot.due_ns)
+            self._waited_for = self._links.inference_note(slot.due_ns)
         if self.reads_reports:
             _drain(self.supervisor)
         _drain(self.policy)

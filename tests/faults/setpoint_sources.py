@@ -48,7 +48,7 @@ class TargetsBench(Bench):
         )
 
     def offer(self, chunk: ActionChunk) -> None:
-        self.targets.lead(chunk.joint_deg[0].astype(float))
+        self.targets.set_target(chunk.joint_deg[0].astype(float))
 
     def expected(self, row: Row[Bench]) -> tuple[Expected, ...]:
         """It holds where a run would park; an arm that is away for too long is not waited for."""

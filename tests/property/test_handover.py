@@ -13,7 +13,7 @@ from sefa_edge.edge.control.chunks import ChunkPlayer
 from sefa_edge.edge.control.handover import average, hand_over
 from sefa_edge.edge.control.handover_settings import HAND_OVER_MODES, HandOver
 from sefa_edge.edge.control.safety import Commanded, Envelope, check
-from sefa_edge.edge.control.shaping import Path, Setpoint, cubic, path_through, places_together, resting
+from sefa_edge.edge.control.shaping import Path, Setpoint, cubic, path_through, resting, sample_paths
 from sefa_edge.edge.ipc.policy_records import ActionChunk
 from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.schema import LimitTable
@@ -151,7 +151,7 @@ def test_places_together_are_those_of_each_path(overlap: tuple[list[Path], int])
     paths, _ = overlap
     times_ns = points(paths[-1])
     if len(paths[0].times_ns) > 1:
-        for path, places, covers in zip(paths, *places_together(paths, times_ns), strict=True):
+        for path, places, covers in zip(paths, *sample_paths(paths, times_ns), strict=True):
             said = (path.times_ns[0] <= times_ns) & (times_ns <= path.times_ns[-1])
             np.testing.assert_array_equal(covers, said)
             assert np.isfinite(places).all()

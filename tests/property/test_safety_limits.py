@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sefa_edge.edge.control.safety import Commanded, Envelope, Verdict, check, fastest_step, stopping_way
+from sefa_edge.edge.control.safety import Commanded, Envelope, Verdict, check, fastest_step, stopping_distance
 from sefa_edge.edge.control.shaping import Setpoint
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.profiles.arms import load_arm_profile
@@ -178,12 +178,12 @@ def test_what_is_no_number_is_no_motion(
 @given(st.floats(0, 1e6), st.floats(1e-6, 1e4))
 def test_fastest_step_inverts_stopping_way(room_deg: float, change_deg: float) -> None:
     room, change = np.array([room_deg]), np.array([change_deg])
-    np.testing.assert_allclose(stopping_way(fastest_step(room, change), change), room, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(stopping_distance(fastest_step(room, change), change), room, rtol=1e-9, atol=1e-9)
 
 
 @given(st.floats(1e-6, 100), st.integers(0, 200), st.floats(0, 0.999))
 def test_stopping_way_is_the_sum_of_ever_shorter_steps(change_deg: float, whole: int, part: float) -> None:
     step = (whole + part) * change_deg
     by_hand = sum(max(step - k * change_deg, 0.0) for k in range(whole + 2))
-    way = stopping_way(np.array([step]), np.array([change_deg]))
+    way = stopping_distance(np.array([step]), np.array([change_deg]))
     np.testing.assert_allclose(way, by_hand, rtol=1e-9, atol=1e-9)

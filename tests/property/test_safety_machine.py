@@ -167,7 +167,7 @@ class AnySequence(RuleBasedStateMachine):
         loop = ControlLoop(
             self.clock,
             self.links,
-            Motion.connect(self._open, PROFILE, PERIOD_NS, settings=MotionSettings(Arming.AT_ONCE)),
+            Motion.connect(self._open, PROFILE, PERIOD_NS, settings=MotionSettings(Arming.IMMEDIATELY)),
         )
         self.links.waiting_events.extend((Command.ARM, Command.RUN))
         while loop.state.mode is not Mode.RUNNING:

@@ -27,7 +27,7 @@ from sefa_edge.edge.ipc.record_json import from_json, schema_of, to_json
 from sefa_edge.edge.ipc.records import (
     ArmOpened,
     ControlCommand,
-    EmergencyHeard,
+    EmergencyReceived,
     Final,
     Heartbeat,
     JointSample,
@@ -49,8 +49,9 @@ from sefa_edge.profiles.wire_types import F32, I64, U8, U16, Many, Scalar
 from tests.property.record_values import records, same
 
 RECORDS: tuple[type[WireRecord], ...] = (
-    ActionChunk, ArmOpened, ControlCommand, EmergencyHeard, VideoCommand, Final, FrameDescriptor, Heartbeat, Inference,
-    InferenceBegun, JointSample, MayHold, PolicyCommand, PolicyReport, Ready, RunEvent, TickReport, TickTrace, Trouble,
+    ActionChunk, ArmOpened, ControlCommand, EmergencyReceived, VideoCommand, Final, FrameDescriptor, Heartbeat,
+    Inference, InferenceBegun, JointSample, MayHold, PolicyCommand, PolicyReport, Ready, RunEvent, TickReport,
+    TickTrace, Trouble,
 )  # fmt: skip
 MESSAGES: tuple[type, ...] = (*RECORDS, Losses, Picture)
 

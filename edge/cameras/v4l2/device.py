@@ -1,4 +1,4 @@
-"""OWNS A V4L2 DEVICE: one open video node, its formats, controls and buffers. Single-planar capture only."""
+"""A V4L2 device: one open video node, its formats, controls and buffers. Single-planar capture only."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Device:
         """Raises MissingError when the device is missing or cannot be opened, InputError when it is not a camera."""
         self.path = path
         self.stride = 0
-        """Bytes from one row to the next of an uncompressed picture; 0 for a compressed one."""
+        """Bytes from one row to the next of an uncompressed image; 0 for a compressed one."""
         self._maps: list[mmap.mmap] = []
         self._fd = _opened(path)
         try:
@@ -81,7 +81,7 @@ class Device:
     # -- formats ---------------------------------------------------------
 
     def modes(self, near: tuple[int, int]) -> tuple[Mode, ...]:
-        """Every format, size and rate that the driver lists; empty where it lists nothing.
+        """Every format, size and rate that the driver lists; empty if it lists nothing.
 
         A range of sizes is listed as its ends and the size nearest to `near` (width, height), a range of rates as its
         ends. A rate of 0 means that the driver does not report it.
@@ -137,7 +137,7 @@ class Device:
         return Mode(letters_of(form.pixelformat), form.width, form.height, rate_hz)
 
     def _set_rate(self, rate_hz: float) -> float:
-        """The rate that the driver set; 0 where it does not report one."""
+        """The rate that the driver set; 0 if it does not report one."""
         wanted = v4l2.StreamParameters(type=v4l2.BUF_TYPE_VIDEO_CAPTURE, numerator=1000)
         wanted.denominator = round(rate_hz * 1000)
         given = v4l2.StreamParameters(type=v4l2.BUF_TYPE_VIDEO_CAPTURE)
@@ -171,7 +171,7 @@ class Device:
         """Raises OSError when the driver refuses."""
         self._ioctl(v4l2.S_CTRL, v4l2.Control(id=number, value=value))
 
-    # -- pictures ---------------------------------------------------------
+    # -- images ---------------------------------------------------------
 
     def start(self, buffer_count: int) -> int:
         """Map buffers, queue them, start the stream; returns the number of buffers.
@@ -191,7 +191,7 @@ class Device:
         return request.count
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait up to `timeout_s` for a picture; returns whether there is one."""
+        """Wait up to `timeout_s` for an image; returns whether there is one."""
         poller = select.poll()
         poller.register(self._fd, select.POLLIN)
         events = poller.poll(timeout_s * 1000)
@@ -224,11 +224,11 @@ class Device:
         none = v4l2.RequestBuffers(count=0, type=v4l2.BUF_TYPE_VIDEO_CAPTURE, memory=v4l2.MEMORY_MMAP)
         with contextlib.suppress(OSError, CameraLost):
             self._ioctl(v4l2.STREAMOFF, c_int32(v4l2.BUF_TYPE_VIDEO_CAPTURE))
-            self._ioctl(v4l2.REQBUFS, none)  # otherwise a picture that is still referenced keeps the device busy
+            self._ioctl(v4l2.REQBUFS, none)  # otherwise an image that is still referenced keeps the device busy
         self._maps.clear()
         os.close(self._fd)
 
-    # -- inside ---------------------------------------------------------
+    # -- internal ---------------------------------------------------------
 
     def _buffer(self, index: int) -> v4l2.Buffer:
         return v4l2.Buffer(index=index, type=v4l2.BUF_TYPE_VIDEO_CAPTURE, memory=v4l2.MEMORY_MMAP)
@@ -269,13 +269,13 @@ class Device:
 
 
 def captures(capability: v4l2.Capability) -> bool:
-    """Whether a node delivers pictures through single-planar, memory-mapped streaming."""
+    """Whether a node delivers images through single-planar, memory-mapped streaming."""
     uses = _capabilities(capability)
     return bool(uses & v4l2.CAP_VIDEO_CAPTURE) and bool(uses & v4l2.CAP_STREAMING)
 
 
 def _capabilities(capability: v4l2.Capability) -> int:
-    """Capabilities of this node, where the driver reports them (since Linux 3.19), else of the whole device."""
+    """Capabilities of this node if the driver reports them (since Linux 3.19), else of the whole device."""
     whole = capability.capabilities
     return capability.device_caps if whole & v4l2.CAP_DEVICE_CAPS else whole
 

@@ -70,7 +70,7 @@ def capture_names(folder: Path) -> list[str]:
 
 
 def names_of(path: str, root: Path = Path("/")) -> list[str]:
-    """The names in /dev/v4l/by-id that link to a device, as a camera address takes them."""
+    """The names in /dev/v4l/by-id that link to a device, in the form used in a camera address."""
     names = capture_names(root / BY_ID)
     return [f"by-id/{name}" for name in names if os.path.realpath(root / BY_ID / name) == os.path.realpath(path)]
 
@@ -83,7 +83,7 @@ def video_nodes(root: Path = Path("/")) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class UsbPort:
-    """Where a camera is plugged in."""
+    """The USB port of a camera."""
 
     device: str
     """As in /sys/bus/usb/devices: `1-2.3` is port 3 of a hub on port 2 of bus 1."""

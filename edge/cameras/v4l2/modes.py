@@ -38,7 +38,7 @@ def printable(text: str) -> str:
 
 
 def letters_of(code: int) -> str:
-    """Latin-1, because big-endian formats set the highest bit."""
+    """The four letters of a format code; Latin-1, because big-endian formats set the highest bit."""
     return code.to_bytes(4, "little").decode("latin-1")
 
 
@@ -64,5 +64,5 @@ def _in_range(wanted: int, least: int, most: int, step: int) -> int:
 
 
 def rate_of(numerator: int, denominator: int) -> float:
-    """The rate in Hz of an interval in seconds; 0 where the driver left it out."""
+    """The rate in Hz of an interval in seconds; 0 if the driver does not report it."""
     return denominator / numerator if numerator else 0.0

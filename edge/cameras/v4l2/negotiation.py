@@ -13,7 +13,7 @@ RAW = ("YUYV", "UYVY")
 DECODED = (*COMPRESSED, *RAW)
 """The formats that pictures.py can decode."""
 USUAL_SIZE = (640, 480)
-"""Requested without a profile: a policy's input is smaller, and larger pictures only take longer to decode."""
+"""Requested without a profile: a policy's input is smaller, and larger images only take longer to decode."""
 USB_2_MBIT_S = 480
 RATE_TOLERANCE = 0.01
 
@@ -21,7 +21,7 @@ RATE_TOLERANCE = 0.01
 def choose_mode(offered: Sequence[Mode], wanted_hz: float, usb_mbit_s: int | None) -> Mode:
     """The mode to request without a profile: nearest to 640x480, then fast enough, then the better format.
 
-    Raw pictures have no JPEG artefacts and need no decoding, but two such streams do not fit on a USB 2 bus: there MJPG
+    Raw images have no JPEG artefacts and need no decoding, but two such streams do not fit on a USB 2 bus: there MJPG
     is preferred. `usb_mbit_s` None: not on USB.
 
     Raises:

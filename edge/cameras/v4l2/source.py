@@ -1,4 +1,4 @@
-"""A V4L2 camera as a source of frames: only the newest, stamped by the kernel; unplugging is noticed at once."""
+"""A V4L2 camera as a source of frames: only the newest, stamped by the kernel; unplugging is detected immediately."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ READ_TIMEOUT_NS = s_to_ns(1.0)
 
 
 class V4l2Camera:
-    """Frames of one device. Older pictures in the queue are returned to the driver without being decoded."""
+    """Frames of one device. Older images in the queue are returned to the driver without being decoded."""
 
     def __init__(self, request: CameraRequest) -> None:
         self._request = request
@@ -54,7 +54,7 @@ class V4l2Camera:
         self._device.close()
 
     def _drop_stale_queue(self) -> None:
-        """After a pause longer than the queue, all queued pictures are old: the driver had no buffer for newer ones."""
+        """After a pause longer than the queue, all queued images are old: the driver had no buffer for newer ones."""
         if time.monotonic_ns() - self._last_wait_ns > self._queue_ns:
             filled = self._newest()
             if filled is not None:
@@ -68,7 +68,7 @@ class V4l2Camera:
         picture = None if filled.damaged else rgb_of(filled.content, self._layout)
         self._device.queue(filled.index)
         if picture is None:
-            self.damage.pictures += 1
+            self.damage.images += 1
             return None
         self._sequence += 1
         capture_ns = self._stamps.capture_ns(filled.stamp_ns, filled.flags, received_ns)

@@ -1,4 +1,4 @@
-"""The kernel's V4L2 structures and request numbers on 64-bit Linux (linux/videodev2.h; a test asks a C compiler)."""
+"""The kernel's V4L2 structures and request numbers on 64-bit Linux (linux/videodev2.h; tested against a C compiler)."""
 
 from __future__ import annotations
 

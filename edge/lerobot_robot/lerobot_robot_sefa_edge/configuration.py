@@ -1,4 +1,4 @@
-"""What a person may say after `--robot.` on LeRobot's command lines."""
+"""The `--robot.` options on LeRobot's command lines."""
 
 # pyright: reportMissingImports=false
 from __future__ import annotations
@@ -11,11 +11,11 @@ from lerobot.robots.config import RobotConfig
 
 
 class Ending(Enum):
-    """What becomes of the arm when LeRobot disconnects it."""
+    """How the arm is left when LeRobot disconnects it."""
 
-    hold = "hold"  # it comes to a stand; the servos keep the pose, torque on, until they are told otherwise
+    hold = "hold"  # stops; the servos hold the pose, torque on, until a program changes that
     park = "park"  # a slow move to the park pose of its profile, then torque off
-    release = "release"  # torque off where it is: it drops
+    release = "release"  # torque off in place: it drops
 
 
 @RobotConfig.register_subclass("sefa_so_follower")
@@ -25,9 +25,9 @@ class SefaSOFollowerConfig(RobotConfig):
 
     port: str
     arm: str = "so101"
-    """Arm profile of sefa-edge: so101, so100, or a .yaml file. Its limits hold, whatever the actions ask for."""
+    """Arm profile of sefa-edge: so101, so100, or a .yaml file. Its limits apply to every action."""
     cameras: dict[str, CameraConfig] = field(default_factory=dict)
     use_degrees: bool = True
-    """False: body joints in -100..100 of their range, as datasets of LeRobot before 0.4.4 have them."""
+    """False: body joints in -100..100 of their range, as in datasets of LeRobot before 0.4.4."""
     on_disconnect: Ending = Ending.hold
     """LeRobot's own robot switches the torque off here and drops the arm."""

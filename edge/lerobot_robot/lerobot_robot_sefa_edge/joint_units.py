@@ -1,4 +1,4 @@
-"""Joint values as LeRobot counts them: `<joint>.pos`, in degrees or in percent of the range; gripper 0..100."""
+"""Joint values in LeRobot's units: `<joint>.pos`, in degrees or in percent of the range; gripper 0..100."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SUFFIX = ".pos"
 
 
 class JointUnits:
-    """Between the arm's arrays [n] (degrees, gripper 0..100) and LeRobot's dictionaries."""
+    """Converts between the arm's arrays [n] (degrees, gripper 0..100) and LeRobot's dictionaries."""
 
     def __init__(self, profile: ArmProfile, percent: Calibration | None) -> None:
         """`percent`: body joints in -100..100 of the ranges of this calibration; None: in degrees."""
@@ -34,7 +34,7 @@ class JointUnits:
         return tuple(name + SUFFIX for name in self._names)
 
     def to_lerobot(self, joint_deg: np.ndarray) -> dict[str, float]:
-        """Joint values under LeRobot's names; what has a range is kept inside it, as LeRobot does."""
+        """Joint values under LeRobot's names; like LeRobot, values that have a range are clipped to it."""
         values = np.clip(joint_deg * self._per_degree, self._lowest, self._highest)
         return dict(zip(self.keys, values.tolist(), strict=True))
 
@@ -44,10 +44,10 @@ class JointUnits:
         Raises:
             InputError: it names a joint that the arm does not have.
         """
-        strangers = [key for key in action if key not in self.keys]
-        if strangers:
+        unknown = [key for key in action if key not in self.keys]
+        if unknown:
             raise InputError(
-                f"the action names {', '.join(strangers)}", f"the joints of this arm are {', '.join(self.keys)}"
+                f"the action names {', '.join(unknown)}", f"the joints of this arm are {', '.join(self.keys)}"
             )
         named = [index for index, key in enumerate(self.keys) if key in action]
         values = np.array([float(action[self.keys[index]]) for index in named])
@@ -57,7 +57,7 @@ class JointUnits:
 
 
 def _percent_per_joint_unit(joint: JointProfile, calibration: JointCalibration) -> float:
-    """LeRobot's RANGE_M100_100 beside the unit of the joint."""
+    """Ratio of LeRobot's RANGE_M100_100 to the unit of the joint."""
     if joint.unit == "percent":
         return 1.0
     in_percent = joint.model_copy(update={"unit": "range_percent"})

@@ -1,8 +1,8 @@
-"""The arm as LeRobot asks for it. Written against LeRobot 0.4.4; the same calls are in 0.6.
+"""The arm as a LeRobot `Robot`. Written against LeRobot 0.4.4; the same calls are in 0.6.
 
-Unlike LeRobot's own follower it never asks on standard input, writes nothing to the servos' EEPROM, never drops the
-torque on connecting, and sends no goal that has not passed the limiter. LeRobot's thread sets targets at its own
-rate; a thread here leads the arm there at the control rate of its profile.
+Unlike LeRobot's own follower it never prompts on standard input, writes nothing to the servos' EEPROM, never switches
+the torque off on connecting, and sends no goal that has not passed the limiter. LeRobot's thread sets targets at its
+own rate; a thread here moves the arm towards them at the control rate of its profile.
 """
 
 # pyright: reportMissingImports=false
@@ -35,15 +35,15 @@ logger = logging.getLogger(__name__)
 
 
 class SefaArmError(RuntimeError):
-    """What went wrong with the arm, and what to do about it; LeRobot prints both."""
+    """An error of the arm, with its hint; LeRobot prints both."""
 
 
 class SefaSOFollower(Robot):
-    """An SO-100/SO-101 follower led by sefa-edge."""
+    """An SO-100/SO-101 follower controlled by sefa-edge."""
 
     config_class = SefaSOFollowerConfig
     name = "so_follower"
-    """As LeRobot's own, whose calibration files it reads and whose datasets it goes on recording."""
+    """The name of LeRobot's own, so that its calibration files and datasets remain usable."""
 
     def __init__(self, config: SefaSOFollowerConfig) -> None:
         super().__init__(config)
@@ -61,13 +61,13 @@ class SefaSOFollower(Robot):
         self.cameras = make_cameras_from_configs(config.cameras)
         self._follower: PacedFollower | None = None
         self._arm: ArmIdentity | None = None
-        """The arm that was connected first: another one on its port is refused."""
+        """The first arm that was connected: another one on its port is refused."""
         self._target_deg = np.zeros(0)
 
     @cached_property
     def observation_features(self) -> dict[str, type | tuple[int, int, int]]:
-        pictures = {name: (camera.height, camera.width, 3) for name, camera in self.config.cameras.items()}
-        return {**self.action_features, **pictures}
+        images = {name: (camera.height, camera.width, 3) for name, camera in self.config.cameras.items()}
+        return {**self.action_features, **images}
 
     @cached_property
     def action_features(self) -> dict[str, type]:
@@ -75,20 +75,20 @@ class SefaSOFollower(Robot):
 
     @property
     def is_connected(self) -> bool:
-        """Whether the arm is ours; it stays so after a fault, until `disconnect`."""
+        """Whether the arm is connected; after a fault it remains so until `disconnect`."""
         return self._follower is not None
 
     @property
     def is_calibrated(self) -> bool:
-        """`connect` refuses an arm that is not: there is no other kind."""
+        """Always true while connected: `connect` refuses an arm that is not calibrated."""
         return self.is_connected
 
     @check_if_already_connected
     def connect(self, calibrate: bool = True) -> None:
-        """Open cameras and arm, and hold the arm's present pose. Nothing is asked, whatever `calibrate` says.
+        """Open cameras and arm, and hold the arm's present pose. `calibrate` is ignored: there is no prompt.
 
         Raises:
-            SefaArmError: the arm cannot be opened, is silent, or is not calibrated as its file says.
+            SefaArmError: the arm cannot be opened, does not answer, or differs from its calibration file.
         """
         with ExitStack() as undo, _hints_in_messages():
             for camera in self.cameras.values():
@@ -107,37 +107,37 @@ class SefaSOFollower(Robot):
         logger.info("%s connected, torque on at its present pose", self)
 
     def calibrate(self) -> None:
-        """Not here. Raises SefaArmError, which says how."""
+        """Not supported. Raises SefaArmError with a hint."""
         raise SefaArmError(
             "this robot reads calibrations, it does not make them\n"
             "hint: lerobot-calibrate --robot.type=so101_follower --robot.port=... --robot.id=..., and the same id here"
         )
 
     def configure(self) -> None:
-        """Nothing: the servos keep their settings."""
+        """Do nothing: the servos keep their settings."""
 
     @check_if_not_connected
     def get_observation(self) -> dict[str, float | np.ndarray]:
-        """Joint values of the newest reading, and the newest picture of each camera. Raises SefaArmError: a fault."""
+        """Joint values of the newest reading, and the newest image of each camera. Raises SefaArmError: a fault."""
         with _hints_in_messages():
             values = self._units.to_lerobot(self._connected().state.joint_deg)
         return {**values, **{name: camera.read_latest() for name, camera in self.cameras.items()}}
 
     @check_if_not_connected
     def send_action(self, action: dict[str, float]) -> dict[str, float]:
-        """Lead the arm to this pose; returns the pose inside the limits that it is led to.
+        """Move the arm towards this pose; returns the pose clipped to the limits.
 
         Raises:
-            SefaArmError: a fault ended the leading, the action is no number, or it names a joint that is not there.
+            SefaArmError: a fault has stopped the arm, the action is not a number, or it names an unknown joint.
         """
         with _hints_in_messages():
             wanted_deg = self._units.to_deg(action, self._target_deg)
-            self._target_deg = self._connected().lead(wanted_deg)
+            self._target_deg = self._connected().set_target(wanted_deg)
         return self._units.to_lerobot(self._target_deg)
 
     @check_if_not_connected
     def disconnect(self) -> None:
-        """End as `on_disconnect` says, and give port and cameras back. Raises SefaArmError: the arm would not."""
+        """End as `on_disconnect` says, and close port and cameras. Raises SefaArmError: the arm did not end so."""
         follower, self._follower = self._connected(), None
         with ExitStack() as last, _hints_in_messages():
             for camera in self.cameras.values():
@@ -153,7 +153,7 @@ class SefaSOFollower(Robot):
         return self._follower
 
     def _find_calibration(self) -> Path:
-        """LeRobot's file of this id; up to LeRobot 0.4.2 it lay in a folder named after the arm."""
+        """LeRobot's file of this id; up to LeRobot 0.4.2 it was in a folder named after the arm."""
         older = self.calibration_dir.with_name(f"{self._profile.name}_follower") / f"{self.id}.json"
         return older if older.is_file() and not self.calibration_fpath.is_file() else self.calibration_fpath
 
@@ -165,7 +165,7 @@ class SefaSOFollower(Robot):
 
 @contextmanager
 def _hints_in_messages() -> Iterator[None]:
-    """LeRobot prints the message of an exception and has no notion of hints."""
+    """Append hints to the messages: LeRobot prints only the message of an exception."""
     try:
         yield
     except SefaError as error:

@@ -144,7 +144,7 @@ class Stage:
         self._physics_steps = round(control_period_ns / s_to_ns(PHYSICS_STEP_S))
         arm = PlantArm(profile, world, self._clock.now_ns)
         self.player = ChunkPlayer(hand_over)
-        settings = MotionSettings(Arming.AT_ONCE)
+        settings = MotionSettings(Arming.IMMEDIATELY)
         motion = Motion.connect(lambda: arm, profile, control_period_ns, self.player, settings)
         self.loop = ControlLoop(self._clock, self.links, motion)
         self._pacer = Pacer(self._clock, control_period_ns)

@@ -130,7 +130,7 @@ def test_a_truncated_picture_in_a_folder_is_counted_as_damaged(tmp_path: Path, e
     source.close()
     assert [None if frame is None else round(float(frame.image.mean()), -1) for frame in frames] == [40, None, 200, 40]
     assert [frame.sequence for frame in frames if frame] == [1, 2, 3]
-    assert source.damage.pictures == 1
+    assert source.damage.images == 1
 
 
 def test_a_truncated_jpeg_in_a_motion_jpeg_file_is_damaged(tmp_path: Path) -> None:
@@ -149,4 +149,4 @@ def test_a_truncated_jpeg_in_a_motion_jpeg_file_is_damaged(tmp_path: Path) -> No
     frames = [source.read() for _ in range(4)]
     source.close()
     assert [frame is not None for frame in frames] == [True, False, True, True]
-    assert source.damage.pictures == 1
+    assert source.damage.images == 1

@@ -101,4 +101,4 @@ def test_a_truncated_recorded_picture_is_damaged(tmp_path: Path, reach_engine: P
     frames = [source.read() for _ in range(4)]
     source.close()
     assert [frame is not None for frame in frames] == [True, False, True, True]
-    assert source.damage.pictures == 1
+    assert source.damage.images == 1

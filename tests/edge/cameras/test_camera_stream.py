@@ -320,7 +320,7 @@ def test_empty_and_cut_parts_are_skipped_and_the_cut_ones_counted(serve: StartSe
     levels = {level(source.read()) for _ in range(20)}
     source.close()
     assert levels == {200}
-    assert source.damage.pictures > 0
+    assert source.damage.images > 0
 
 
 @pytest.mark.once
@@ -357,7 +357,7 @@ def test_sizes_that_are_wrong(serve: StartServer, jpegs: list[bytes], wrong_by: 
     levels = {level(source.read()) for _ in range(10)}
     source.close()
     assert levels <= set(range(20, 220, 20))
-    assert source.damage.pictures == 0
+    assert source.damage.images == 0
 
 
 def test_a_size_of_zero_before_a_picture(serve: StartServer, jpegs: list[bytes]) -> None:
@@ -370,7 +370,7 @@ def test_a_size_of_zero_before_a_picture(serve: StartServer, jpegs: list[bytes])
     source = opened(serve(answer).address)
     assert [level(source.read()) for _ in range(3)] == [100] * 3
     source.close()
-    assert source.damage.pictures == 0
+    assert source.damage.images == 0
 
 
 @pytest.mark.parametrize("size", [None, b""], ids=["sizes", "no sizes"])
@@ -389,7 +389,7 @@ def test_a_stream_that_arrives_in_small_pieces(serve: StartServer, jpegs: list[b
     source = opened(serve(answer).address)
     assert [level(source.read()) for _ in range(3)] == [60] * 3
     source.close()
-    assert source.damage.pictures == 0
+    assert source.damage.images == 0
 
 
 def test_a_boundary_without_a_line_break_before_it(serve: StartServer, jpegs: list[bytes]) -> None:

@@ -106,7 +106,7 @@ def test_stands_at_its_present_pose_until_it_is_led(bench: Bench) -> None:
 
 @pytest.mark.slow
 def test_a_far_target_is_reached_inside_the_limits(bench: Bench) -> None:
-    goal_deg = bench.follower.lead(np.array([80.0, -60.0, 70.0, 40.0, -90.0, 90.0]))
+    goal_deg = bench.follower.set_target(np.array([80.0, -60.0, 70.0, 40.0, -90.0, 90.0]))
     bench.run(2.0)
     sent_deg = np.array(bench.sent.goals_deg)
     period_s = PERIOD_NS / NS_PER_S
@@ -120,21 +120,21 @@ def test_a_far_target_is_reached_inside_the_limits(bench: Bench) -> None:
 
 @pytest.mark.slow
 def test_a_target_outside_the_limits_is_brought_inside(bench: Bench) -> None:
-    led_to = bench.follower.lead(np.full(N, 500.0))
-    np.testing.assert_array_equal(led_to, LIMITS.max_deg)
+    clipped_deg = bench.follower.set_target(np.full(N, 500.0))
+    np.testing.assert_array_equal(clipped_deg, LIMITS.max_deg)
     bench.run(3.0)
     np.testing.assert_allclose(bench.sent.goals_deg[-1], LIMITS.max_deg, atol=1e-6)
 
 
 def test_a_target_that_is_no_number_changes_nothing(bench: Bench) -> None:
     with pytest.raises(InputError, match="nan"):
-        bench.follower.lead(np.array([np.nan] * N))
+        bench.follower.set_target(np.array([np.nan] * N))
     bench.run(0.2)
     assert bench.follower.fault is None
 
 
 def test_hold_brakes_and_stays(bench: Bench) -> None:
-    bench.follower.lead(np.full(N, 60.0))
+    bench.follower.set_target(np.full(N, 60.0))
     bench.run(0.2)
     begun_ns = bench.clock.now_ns()
     bench.follower.hold()
@@ -154,7 +154,7 @@ def test_park_goes_to_the_park_pose(bench: Bench) -> None:
 
 @pytest.mark.slow
 def test_heat_is_a_fault_that_names_the_joint_and_holds(bench: Bench) -> None:
-    bench.follower.lead(np.full(N, 60.0))
+    bench.follower.set_target(np.full(N, 60.0))
     bench.run(0.1)
     bench.bus.servos[ELBOW].temperature_c = 80
     bench.run(2.0)
@@ -163,7 +163,7 @@ def test_heat_is_a_fault_that_names_the_joint_and_holds(bench: Bench) -> None:
     assert "torque still on" in str(bench.follower.fault)
     assert bench.follower.fault.hint
     with pytest.raises(ArmFault):
-        bench.follower.lead(np.zeros(N))
+        bench.follower.set_target(np.zeros(N))
     assert bench.stands
     assert bench.torque() == [reg.TORQUE_ON] * N
 
@@ -172,7 +172,7 @@ def test_a_target_set_beside_a_fault_does_not_move_the_arm(bench: Bench) -> None
     bench.bus.servos[ELBOW].temperature_c = 80
     bench.run(1.0)
     resting_deg = bench.sent.goals_deg[-1]
-    bench.follower._targets.lead(np.full(N, 40.0))  # as `lead` of another thread may do at the same time
+    bench.follower._targets.set_target(np.full(N, 40.0))  # as `set_target` of another thread may do at the same time
     bench.run(0.5)
     np.testing.assert_array_equal(bench.sent.goals_deg[-1], resting_deg)
 
@@ -220,8 +220,8 @@ def open_on(path: str) -> PacedFollower:
 
 
 def lead_to(follower: PacedFollower, target_deg: np.ndarray) -> None:
-    """Until the arm is there; a fault, which `lead` raises, ends the wait."""
-    while np.abs(follower.state.joint_deg - follower.lead(target_deg)).max() > 1.0:
+    """Until the arm is there; a fault, which `set_target` raises, ends the wait."""
+    while np.abs(follower.state.joint_deg - follower.set_target(target_deg)).max() > 1.0:
         time.sleep(0.005)
 
 
@@ -285,7 +285,7 @@ def test_a_lost_arm_ends_the_following_and_leaves_the_port_free(port: tuple[PtyP
 
 @pytest.mark.slow
 def test_a_silent_servo_makes_the_whole_arm_stand_and_go_on(bench: Bench) -> None:
-    bench.follower.lead(np.full(N, 60.0))
+    bench.follower.set_target(np.full(N, 60.0))
     bench.run(0.2)
     bench.bus.servos[ELBOW].connected = False
     bench.run(0.3)
@@ -299,7 +299,7 @@ def test_a_silent_servo_makes_the_whole_arm_stand_and_go_on(bench: Bench) -> Non
 
 
 def test_an_arm_that_lost_its_power_is_not_switched_on(bench: Bench) -> None:
-    bench.follower.lead(np.full(N, 60.0))
+    bench.follower.set_target(np.full(N, 60.0))
     bench.run(0.2)
     for supply_mv in (0, 7400):
         for servo in bench.bus.servos:
@@ -311,7 +311,7 @@ def test_an_arm_that_lost_its_power_is_not_switched_on(bench: Bench) -> None:
 
 
 def test_a_servo_that_lost_its_power_is_left_out_while_the_others_hold(bench: Bench) -> None:
-    bench.follower.lead(np.full(N, 60.0))
+    bench.follower.set_target(np.full(N, 60.0))
     bench.run(0.2)
     for supply_mv in (0, 7400):
         bench.bus.servos[ELBOW].supply_mv = supply_mv
@@ -322,7 +322,7 @@ def test_a_servo_that_lost_its_power_is_left_out_while_the_others_hold(bench: Be
 
 
 def test_positions_that_cannot_be_true_are_a_fault_of_their_joint(bench: Bench) -> None:
-    bench.follower.lead(np.full(N, 20.0))
+    bench.follower.set_target(np.full(N, 20.0))
     places = iter(range(0, 4096, 37))
     bench.bus.servos[ELBOW].report_position = lambda _: next(places) * 29 % 4096
     bench.run(0.5)
@@ -344,7 +344,7 @@ profile, emergency, path, doing = load_arm_profile("so101_sim"), Emergency(), *s
 
 def follow():
     follower = start_following(profile, lambda: open_feetech_arm(profile, path, None, emergency), emergency)
-    follower.lead(np.array([60.0, -40.0, 40.0, 20.0, 30.0, 80.0]))
+    follower.set_target(np.array([60.0, -40.0, 40.0, 20.0, 30.0, 80.0]))
     return follower
 
 if doing == "handling":

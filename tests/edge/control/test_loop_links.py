@@ -11,7 +11,7 @@ import pytest
 from sefa_edge.edge.control.links import ProcessLinks
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.policy_records import ActionChunk, InferenceBegun
-from sefa_edge.edge.ipc.records import ControlCommand, EmergencyHeard, JointSample, MayHold, TickReport
+from sefa_edge.edge.ipc.records import ControlCommand, EmergencyReceived, JointSample, MayHold, TickReport
 from sefa_edge.edge.ipc.transport import Channel, channel_pair
 from sefa_edge.edge.ipc.vocabulary import Command, Mode
 from sefa_edge.firmware_bridge.host.messages import JointState
@@ -60,16 +60,16 @@ def test_only_the_newest_chunk_counts(ends: Ends) -> None:
 
 def test_a_missing_chunk_is_explained_by_how_long_inference_takes(ends: Ends) -> None:
     links, _, policy = ends
-    assert links.inference_words(ms_to_ns(5)) == ""
+    assert links.inference_note(ms_to_ns(5)) == ""
     policy.send(InferenceBegun(ms_to_ns(100)).pack())
     assert list(links.events()) == []
     assert links.newest_chunk() is None
-    assert links.inference_words(ms_to_ns(912)) == "inference has taken 812 ms so far"
+    assert links.inference_note(ms_to_ns(912)) == "inference has taken 812 ms so far"
     for inference_ms, words in ((950, "the last inference took 950 ms"), (100, "")):
         path = np.zeros((HORIZON, JOINTS), np.float32)
         policy.send(ActionChunk(1, 0, 0, ms_to_ns(100), path, ms_to_ns(inference_ms)).pack())
         assert list(links.events()) == []
-        assert links.inference_words(ms_to_ns(2000)) == words
+        assert links.inference_note(ms_to_ns(2000)) == words
 
 
 def test_a_chunk_of_another_shape_is_a_fault(ends: Ends) -> None:
@@ -108,7 +108,7 @@ def test_a_slow_reader_loses_samples_and_they_are_counted(ends: Ends) -> None:
 def test_a_stop_asked_by_signal_comes_first_and_once(ends: Ends) -> None:
     links, supervisor, _ = ends
     supervisor.send(ControlCommand(Command.HOLD).pack())
-    links.ask_stop()
+    links.request_stop()
     assert list(links.events()) == [Command.STOP, Command.HOLD]
     assert list(links.events()) == []
 
@@ -139,13 +139,13 @@ def test_an_arm_whose_supervisor_cannot_be_told_is_not_armed(ends: Ends) -> None
 def test_an_emergency_stop_is_answered_from_the_handler_and_comes_first(ends: Ends) -> None:
     links, supervisor, _ = ends
     supervisor.send(ControlCommand(Command.STOP).pack())
-    links.ask_emergency()
+    links.request_emergency()
     heard = supervisor.receive()
     assert heard is not None
-    EmergencyHeard.unpack(heard)
-    assert links.emergency_asked
+    EmergencyReceived.unpack(heard)
+    assert links.emergency_requested
     assert list(links.events()) == [Command.EMERGENCY, Command.STOP]
-    assert not links.emergency_asked
+    assert not links.emergency_requested
 
 
 def test_an_emergency_stop_during_the_events_comes_in_the_same_tick(ends: Ends) -> None:
@@ -153,7 +153,7 @@ def test_an_emergency_stop_during_the_events_comes_in_the_same_tick(ends: Ends) 
     supervisor.send(ControlCommand(Command.HOLD).pack())
     events = links.events()
     assert next(events) is Command.HOLD
-    links.ask_emergency()
+    links.request_emergency()
     assert list(events) == [Command.EMERGENCY]
 
 

@@ -42,7 +42,7 @@ class Bench:
         self.loop: ControlLoop = ControlLoop(
             self.clock,
             self.links,
-            Motion.connect(lambda: self.arm, self.profile, self.period_ns, settings=MotionSettings(Arming.AT_ONCE)),
+            Motion.connect(lambda: self.arm, self.profile, self.period_ns, settings=MotionSettings(Arming.IMMEDIATELY)),
         )
         self.pacer = Pacer(self.clock, self.period_ns)
         self.reports: list[TickReport] = []
@@ -351,7 +351,7 @@ class PatchyArm(PlantArm):
 def patchy_bench() -> tuple[Bench, PatchyArm]:
     bench = Bench()
     arm = PatchyArm(bench.profile, bench.plant, bench.clock.now_ns)
-    motion = Motion.connect(lambda: arm, bench.profile, bench.period_ns, settings=MotionSettings(Arming.AT_ONCE))
+    motion = Motion.connect(lambda: arm, bench.profile, bench.period_ns, settings=MotionSettings(Arming.IMMEDIATELY))
     bench.loop = ControlLoop(bench.clock, bench.links, motion)
     return bench, arm
 

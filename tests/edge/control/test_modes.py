@@ -278,7 +278,7 @@ def test_what_follows_a_fault_is_up_to_who_leads_the_arm(fault: Fault, after_fau
 def test_an_arm_that_a_program_leads_is_not_waited_for(fault: Fault) -> None:
     after = transition(ModeState(Mode.RUNNING), fault, AfterFault.HOLD)
     assert (after.mode, after.fault) == (Mode.FAULT, fault)
-    for waiting in (AfterFault.AS_TABLED, AfterFault.HOLD_WHEN_OBSTRUCTED):
+    for waiting in (AfterFault.BY_TABLE, AfterFault.HOLD_WHEN_OBSTRUCTED):
         assert transition(ModeState(Mode.RUNNING), fault, waiting).target is Target.AWAIT_ARM
 
 

@@ -83,9 +83,9 @@ def test_the_first_reading_is_judged_before_anything_is_written() -> None:
 
 
 def test_a_setpoint_that_is_not_a_number_is_a_fault_and_not_sent() -> None:
-    bench = Bench(MotionSettings(Arming.AT_ONCE))
+    bench = Bench(MotionSettings(Arming.IMMEDIATELY))
     bench.run()
-    bench.targets.lead(np.full(N, np.nan))
+    bench.targets.set_target(np.full(N, np.nan))
     sent = bench.arm.calls.count("send")
     report = bench.tick()
     assert report.fault is Fault.BAD_CHUNK
@@ -130,8 +130,8 @@ def test_an_arm_that_never_answers_in_full_is_not_armed() -> None:
 
 @pytest.mark.slow
 def test_targets_move_the_arm_in_running_alone_and_never_grow_old() -> None:
-    bench = Bench(MotionSettings(Arming.AT_ONCE))
-    bench.targets.lead(np.full(N, 10.0))
+    bench = Bench(MotionSettings(Arming.IMMEDIATELY))
+    bench.targets.set_target(np.full(N, 10.0))
     bench.tick(Command.ARM)
     report = bench.until(lambda report: report.settled)
     np.testing.assert_allclose(report.joint_deg, bench.motion.arm.state.joint_deg)
@@ -145,9 +145,9 @@ def test_targets_move_the_arm_in_running_alone_and_never_grow_old() -> None:
 
 
 def test_an_arm_that_a_program_leads_holds_after_a_fault_and_ends() -> None:
-    bench = Bench(MotionSettings(Arming.AT_ONCE, AfterFault.HOLD))
+    bench = Bench(MotionSettings(Arming.IMMEDIATELY, AfterFault.HOLD))
     bench.run()
-    bench.targets.lead(np.full(N, 40.0))
+    bench.targets.set_target(np.full(N, 40.0))
     for _ in range(10):
         bench.tick()
     bench.motion.apply(Fault.OVERHEATED, bench.clock.now_ns())
@@ -188,16 +188,16 @@ def test_another_command_replaces_those_that_wait() -> None:
 
 @pytest.mark.parametrize(("error", "fault"), [(TIMEOUT, Fault.TORQUE_REFUSED), (INTERRUPTED, Fault.NONE)])
 def test_torque_that_does_not_come_on_starts_no_move(error: ArmFault, fault: Fault) -> None:
-    bench = Bench(MotionSettings(Arming.AT_ONCE))
+    bench = Bench(MotionSettings(Arming.IMMEDIATELY))
     bench.arm.fail("enable_torque", *[error] * 5)
-    bench.targets.lead(np.full(N, 40.0))
+    bench.targets.set_target(np.full(N, 40.0))
     assert bench.tick(Command.ARM).fault is fault
     assert bench.motion.arm.torque is Torque.UNKNOWN
 
 
 def test_an_emergency_stop_is_repeated_until_the_retry_time_is_over() -> None:
     safety = PROFILE.safety.model_copy(update={"emergency_retry_ms": 500.0})
-    bench = Bench(MotionSettings(Arming.AT_ONCE), PROFILE.model_copy(update={"safety": safety}))
+    bench = Bench(MotionSettings(Arming.IMMEDIATELY), PROFILE.model_copy(update={"safety": safety}))
     bench.run()
     retry_ns = 500_000_000
     bench.arm.fail("release_torque", *[UNCONFIRMED] * 10_000)
@@ -209,9 +209,9 @@ def test_an_emergency_stop_is_repeated_until_the_retry_time_is_over() -> None:
 
 @pytest.mark.slow
 def test_a_planned_move_continues_after_a_silence() -> None:
-    bench = Bench(MotionSettings(Arming.AT_ONCE))
+    bench = Bench(MotionSettings(Arming.IMMEDIATELY))
     bench.run()
-    bench.targets.lead(np.full(N, 20.0))
+    bench.targets.set_target(np.full(N, 20.0))
     bench.until(lambda report: bool(np.abs(report.goal_deg - 20.0).max() < 1e-6))
     bench.tick(Command.PARK)
     bench.until(lambda report: report.mode is Mode.PARK)
@@ -224,7 +224,7 @@ def test_a_planned_move_continues_after_a_silence() -> None:
 
 
 def test_an_arm_that_is_back_parks_from_where_it_is() -> None:
-    bench = Bench(MotionSettings(Arming.AT_ONCE))
+    bench = Bench(MotionSettings(Arming.IMMEDIATELY))
     bench.run()
     bench.arm.fail("read_state", GONE)
     assert bench.tick().fault is Fault.ARM_DISCONNECTED

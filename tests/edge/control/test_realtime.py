@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from sefa_edge.cli import CommandLine
-from sefa_edge.edge.control.realtime import claim_privileges, refusal_words, user_name
+from sefa_edge.edge.control.realtime import claim_privileges, refusal_lines, user_name
 from sefa_edge.edge.control.realtime_settings import RealtimeSettings
 from sefa_edge.edge.ipc.records import Privilege
 from sefa_edge.edge.run.command import add_realtime_arguments
@@ -50,24 +50,24 @@ def test_settings_out_of_range_are_refused(words: tuple[str, ...], told: str) ->
 
 
 def test_nothing_refused_is_nothing_reported() -> None:
-    assert refusal_words(Privilege.NONE, 55, "arm") == []
+    assert refusal_lines(Privilege.NONE, 55, "arm") == []
 
 
 def test_a_user_is_told_the_lines_to_add() -> None:
-    note, limits, unit = refusal_words(Privilege.FIFO | Privilege.MEMORY_LOCK, 60, "arm")
+    note, limits, unit = refusal_lines(Privilege.FIFO | Privilege.MEMORY_LOCK, 60, "arm")
     assert "real-time priority, locked memory" in note
     assert r"'arm - rtprio 60\narm - memlock unlimited\n' | sudo tee /etc/security/limits.d/" in limits
     assert "LimitRTPRIO=60 LimitMEMLOCK=infinity" in unit
 
 
 def test_only_what_was_refused_is_reported() -> None:
-    words = refusal_words(Privilege.MEMORY_LOCK, 60, "arm")
+    words = refusal_lines(Privilege.MEMORY_LOCK, 60, "arm")
     assert not any("rtprio" in line or "RTPRIO" in line or "priority" in line for line in words)
-    assert refusal_words(Privilege.AFFINITY, 60, "arm")[1].startswith("hint: a control group")
+    assert refusal_lines(Privilege.AFFINITY, 60, "arm")[1].startswith("hint: a control group")
 
 
 def test_root_is_told_of_containers() -> None:
-    _, hint = refusal_words(Privilege.FIFO, 60, "root")
+    _, hint = refusal_lines(Privilege.FIFO, 60, "root")
     assert "--cap-add=SYS_NICE" in hint
     assert user_name() == "root" or os.geteuid() != 0
 
@@ -104,9 +104,9 @@ def claim_in_a_process_of_its_own(priority: int, cpu: int | None) -> tuple[Privi
 def test_a_reserved_heap_takes_no_page_fault() -> None:
     program = """
 import resource
-from sefa_edge.edge.control.realtime import quiet_collector, reserve_heap
+from sefa_edge.edge.control.realtime import disable_collector, reserve_heap
 reserve = reserve_heap()
-quiet_collector()
+disable_collector()
 def use():
     small = [bytes(300) for _ in range(3000)]
     large = [bytes(65536) for _ in range(20)]

@@ -9,11 +9,11 @@ from sefa_edge.edge.control.safety import (
     CLIP_TOLERANCE_DEG,
     Commanded,
     Envelope,
-    believable,
     bits,
     check,
     fastest_step,
-    stopping_way,
+    plausible,
+    stopping_distance,
 )
 from sefa_edge.edge.control.shaping import Setpoint, resting
 from sefa_edge.edge.ipc.faults import Fault
@@ -223,8 +223,8 @@ def test_where_a_braking_joint_comes_to_rest(where: float, step: float, rest: fl
 def test_the_longest_step_that_can_still_stop(room: float, step: float) -> None:
     np.testing.assert_allclose(fastest_step(np.array([float(room)]), np.ones(1)), [step])
     np.testing.assert_allclose(fastest_step(np.array([2.0 * room]), np.full(1, 2.0)), [2 * step])
-    np.testing.assert_allclose(stopping_way(np.array([float(step)]), np.ones(1)), [max(room, 0)])
-    np.testing.assert_allclose(stopping_way(np.array([2.0 * step]), np.full(1, 2.0)), [2 * max(room, 0)])
+    np.testing.assert_allclose(stopping_distance(np.array([float(step)]), np.ones(1)), [max(room, 0)])
+    np.testing.assert_allclose(stopping_distance(np.array([2.0 * step]), np.full(1, 2.0)), [2 * max(room, 0)])
 
 
 def test_rounding_is_no_clipping() -> None:
@@ -251,15 +251,15 @@ def test_a_reading_is_believed_as_far_as_a_joint_can_move(direction: float) -> N
     """720 degrees per second, and 4 degrees of noise."""
     before_deg, elapsed_ns = np.array([10.0, -20.0]), np.array([ms_to_ns(10), ms_to_ns(100)])
     farthest_deg = np.array([7.2 + 4.0, 72.0 + 4.0])
-    assert believable(before_deg + direction * (farthest_deg - 1e-6), before_deg, elapsed_ns).all()
-    assert not believable(before_deg + direction * (farthest_deg + 1e-6), before_deg, elapsed_ns).any()
+    assert plausible(before_deg + direction * (farthest_deg - 1e-6), before_deg, elapsed_ns).all()
+    assert not plausible(before_deg + direction * (farthest_deg + 1e-6), before_deg, elapsed_ns).any()
 
 
 def test_noise_alone_is_believed_up_to_its_bound() -> None:
-    assert believable(np.array([4.0, -4.0]), np.zeros(2), np.zeros(2, np.int64)).all()
+    assert plausible(np.array([4.0, -4.0]), np.zeros(2), np.zeros(2, np.int64)).all()
 
 
 def test_a_reading_that_is_no_number_is_not_believed() -> None:
     readings_deg = np.array([np.nan, np.inf])
     with np.errstate(invalid="ignore"):
-        assert not believable(readings_deg, np.zeros(2), np.full(2, ms_to_ns(10))).any()
+        assert not plausible(readings_deg, np.zeros(2), np.full(2, ms_to_ns(10))).any()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sefa_edge.edge.control.attempts import ATTEMPTS, insist
-from sefa_edge.edge.control.watched_arm import QUIET, RETRY_NS, WatchedArm
+from sefa_edge.edge.control.attempts import ATTEMPTS, with_retries
+from sefa_edge.edge.control.watched_arm import MISSES_BEFORE_STANDSTILL, RETRY_NS, WatchedArm
 from sefa_edge.edge.ipc.faults import Fault
 from sefa_edge.edge.ipc.records import Torque
 from sefa_edge.edge.ipc.vocabulary import Event, Progress
@@ -72,15 +72,15 @@ def held(**fields: object) -> HeldCommand:
 
 def test_a_request_is_repeated_until_it_succeeds_or_the_port_is_gone(bench: Bench) -> None:
     bench.arm.fail("read_state", *[TIMEOUT] * (ATTEMPTS - 1))
-    insist(bench.arm.read_state)
+    with_retries(bench.arm.read_state)
     bench.arm.fail("read_state", *[TIMEOUT] * ATTEMPTS)
     with pytest.raises(ArmTimeout):
-        insist(bench.arm.read_state)
+        with_retries(bench.arm.read_state)
     for error in (GONE, INTERRUPTED):
         bench.arm.calls.clear()
         bench.arm.fail("read_state", error)
         with pytest.raises(type(error)):
-            insist(bench.arm.read_state)
+            with_retries(bench.arm.read_state)
         assert bench.arm.calls == ["read_state"]
 
 
@@ -138,7 +138,7 @@ def test_a_port_that_vanishes_while_a_goal_is_sent_is_reported_by_the_next_readi
     armed.arm.fail("send", GONE)
     assert not armed.send()
     assert armed.watched.lost
-    assert armed.watched.mute
+    assert armed.watched.all_left_out
     sent = armed.sent()
     assert not armed.send()
     assert armed.sent() == sent
@@ -166,7 +166,7 @@ def test_an_arm_that_is_back_is_read_before_it_gets_a_goal(armed: Bench) -> None
     assert armed.read(RETRY_NS) is Progress.ARM_BACK
     assert "prepare" in armed.arm.calls
     assert not armed.watched.lost
-    assert armed.send() or armed.watched.mute
+    assert armed.send() or armed.watched.all_left_out
 
 
 def test_an_arm_that_answers_in_part_is_not_back(armed: Bench) -> None:
@@ -212,7 +212,7 @@ def test_a_silent_joint_is_in_doubt_then_lost(armed: Bench) -> None:
     events = []
     for reading in range(1, PATIENCE + 1):
         events.append(armed.read())
-        assert armed.watched.in_doubt == (reading >= QUIET)
+        assert armed.watched.in_doubt == (reading >= MISSES_BEFORE_STANDSTILL)
         assert armed.watched.left_out[2]
     assert events == [None] * (PATIENCE - 1) + [Fault.ARM_TIMEOUT]
     assert armed.watched.fault_joints == ELBOW_BIT
@@ -225,8 +225,8 @@ def test_no_answer_at_all_is_silence_of_every_joint(armed: Bench) -> None:
 
 
 def test_a_joint_that_is_back_continues_from_the_goal_that_it_holds(armed: Bench) -> None:
-    armed.arm.fail("read_state", *[TIMEOUT] * QUIET)
-    for _ in range(QUIET):
+    armed.arm.fail("read_state", *[TIMEOUT] * MISSES_BEFORE_STANDSTILL)
+    for _ in range(MISSES_BEFORE_STANDSTILL):
         armed.read()
     armed.arm.fail("read_command", TIMEOUT)
     armed.arm.held = held(goal_deg=np.arange(N, dtype=float))
@@ -236,14 +236,14 @@ def test_a_joint_that_is_back_continues_from_the_goal_that_it_holds(armed: Bench
     assert not armed.watched.in_doubt
     np.testing.assert_array_equal(armed.watched.take_held_goals(), np.arange(N))
     assert np.isnan(armed.watched.take_held_goals()).all()
-    assert armed.watched.mute
-    armed.watched.go_on()
+    assert armed.watched.all_left_out
+    armed.watched.resume_goals()
     assert not armed.watched.left_out.any()
 
 
 def test_a_joint_whose_registers_are_not_read_stays_in_doubt(armed: Bench) -> None:
-    armed.arm.fail("read_state", *[TIMEOUT] * QUIET)
-    for _ in range(QUIET):
+    armed.arm.fail("read_state", *[TIMEOUT] * MISSES_BEFORE_STANDSTILL)
+    for _ in range(MISSES_BEFORE_STANDSTILL):
         armed.read()
     armed.arm.held = held(valid_mask=np.arange(N) != 2, powered_throughout=np.arange(N) != 0)
     assert armed.read() is None
@@ -263,8 +263,8 @@ def test_an_arm_that_is_back_without_power_is_not_written_to(armed: Bench) -> No
 
 
 def test_a_joint_without_torque_need_not_be_asked(bench: Bench) -> None:
-    bench.arm.fail("read_state", *[TIMEOUT] * QUIET)
-    for _ in range(QUIET):
+    bench.arm.fail("read_state", *[TIMEOUT] * MISSES_BEFORE_STANDSTILL)
+    for _ in range(MISSES_BEFORE_STANDSTILL):
         bench.read()
     assert bench.watched.in_doubt
     bench.read()
@@ -279,13 +279,13 @@ def test_a_joint_without_torque_need_not_be_asked(bench: Bench) -> None:
 def test_lost_power_is_reported_once(armed: Bench, torque_on: np.ndarray, event: Event, torque: Torque) -> None:
     armed.arm.held = held(torque_on=torque_on, powered_throughout=torque_on)
     for _ in range(2):
-        armed.arm.fail("read_state", *[TIMEOUT] * QUIET)
-        for _ in range(QUIET):
+        armed.arm.fail("read_state", *[TIMEOUT] * MISSES_BEFORE_STANDSTILL)
+        for _ in range(MISSES_BEFORE_STANDSTILL):
             armed.read()
         assert armed.read() is event
         event = None  # type: ignore[assignment]
     assert armed.watched.torque is torque
-    assert armed.watched.set_down[2]
+    assert armed.watched.stopped_joints[2]
 
 
 def test_silence_right_after_torque_on_is_a_matter_of_the_loop(bench: Bench) -> None:
@@ -293,7 +293,7 @@ def test_silence_right_after_torque_on_is_a_matter_of_the_loop(bench: Bench) -> 
     bench.watched.energise()
     assert bench.watched.torque is Torque.ON
     assert bench.watched.in_doubt
-    assert bench.watched.mute
+    assert bench.watched.all_left_out
 
 
 def test_release_is_confirmed(armed: Bench) -> None:
@@ -329,6 +329,6 @@ def test_positions_that_cannot_be_true_do_not_count(armed: Bench) -> None:
         plant._position_ticks[2] = place + 1500 * (-1) ** reading  # type: ignore[attr-defined]
         event = armed.read(1)
         assert armed.watched.state.joint_deg[2] == true_deg
-        assert armed.watched.unsure == (reading >= QUIET)
+        assert armed.watched.must_stand == (reading >= MISSES_BEFORE_STANDSTILL)
         assert event is (Fault.ENCODER if reading == 5 else None)
     assert armed.watched.fault_joints == ELBOW_BIT
