@@ -30,14 +30,14 @@ MOST_DAMAGES = 4
 PROBE = Packet(7, 1, b"")
 
 
-def traffic(dice: Random) -> bytes:
+def traffic(rng: Random) -> bytes:
     """What six servos might answer."""
-    return b"".join(encode(i, dice.randrange(256), dice.randbytes(reg.STATE_BLOCK.count)) for i in IDS)
+    return b"".join(encode(i, rng.randrange(256), rng.randbytes(reg.STATE_BLOCK.count)) for i in IDS)
 
 
-def damaged(data: bytes, dice: Random) -> bytes:
-    for _ in range(dice.randint(0, MOST_DAMAGES)):
-        data = dice.choice(DAMAGES)(data, dice)
+def damaged(data: bytes, rng: Random) -> bytes:
+    for _ in range(rng.randint(0, MOST_DAMAGES)):
+        data = rng.choice(DAMAGES)(data, rng)
     return data
 
 
@@ -58,18 +58,18 @@ def frames_by_hand(data: bytes) -> list[bytes]:
 
 def try_stream(seed: int) -> None:
     """One stream through the decoder, whole and in pieces, and through the table of states. Raises AssertionError."""
-    dice = Random(seed)
-    stream = damaged(traffic(dice), dice)
+    rng = Random(seed)
+    stream = damaged(traffic(rng), rng)
     expected = frames_by_hand(stream)
     assert [encode(p.servo_id, p.code, p.parameters) for p in decode(stream)] == expected
-    _try_pieces(stream, dice)
+    _try_pieces(stream, rng)
     _try_table(stream, expected)
 
 
-def _try_pieces(stream: bytes, dice: Random) -> None:
+def _try_pieces(stream: bytes, rng: Random) -> None:
     decoder, rest = PacketDecoder(), stream
     while rest:
-        count = dice.randint(1, 40)
+        count = rng.randint(1, 40)
         for packet in decoder.feed(rest[:count]):
             assert encode(packet.servo_id, packet.code, packet.parameters) in stream
         rest = rest[count:]

@@ -48,11 +48,11 @@ class DriverMachine(RuleBasedStateMachine):
 
     @initialize(seed=seeds, largest_piece=st.sampled_from([1, 7, 21, 64, 4096]), echoes=st.booleans())
     def connect(self, seed: int, largest_piece: int, echoes: bool) -> None:
-        self.dice = Random(seed)
+        self.rng = Random(seed)
         self.clock = ManualClock(NS_PER_S)
         self.bus = SimulatedBus.of_arm(PROFILE, KinematicPlant.of_arm(PROFILE, self.clock.now_ns))
         self.bus.echoes = echoes
-        self.wire = PiecewiseWire(self.bus, self.clock, self.dice)
+        self.wire = PiecewiseWire(self.bus, self.clock, self.rng)
         self.wire.largest_piece = largest_piece
         self.arm = connect_feetech_arm(PROFILE, Link(self.wire), None)
         self.arrived = self.late = b""
@@ -108,7 +108,7 @@ class DriverMachine(RuleBasedStateMachine):
     def damaged_goal(self, pose: list[float]) -> None:
         """Whole or not at all, servo by servo; the next one arrives."""
         before = dict(self.commanded)
-        self.bus.disturb_request = lambda data: flip_a_bit(data, self.dice)
+        self.bus.disturb_request = lambda data: flip_a_bit(data, self.rng)
         self.send(pose)
         self.bus.disturb_request = lambda data: data
         wanted = [scale.to_ticks(position) for scale, position in zip(SCALES, pose, strict=True)]
@@ -120,7 +120,7 @@ class DriverMachine(RuleBasedStateMachine):
     def torque(self, damage: Damage) -> None:
         """Confirmed, or the error that names who did not confirm."""
         hits = iter([True, False, True])
-        self.bus.disturb = lambda data: damage(data, self.dice) if next(hits, False) else data
+        self.bus.disturb = lambda data: damage(data, self.rng) if next(hits, False) else data
         with suppress(ArmUnconfirmed):
             self.arm.enable_torque()
             assert all(servo.register(reg.TORQUE_ENABLE) for servo in self.bus.servos)
@@ -154,7 +154,7 @@ class DriverMachine(RuleBasedStateMachine):
         """One reading, held against what good frames among the arrived bytes say; None when nobody answered."""
 
         def disturb(data: bytes) -> bytes:
-            self.arrived = damage(data, self.dice) if damage else data
+            self.arrived = damage(data, self.rng) if damage else data
             return self.arrived
 
         self.bus.disturb = disturb

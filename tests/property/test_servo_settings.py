@@ -70,7 +70,7 @@ class Bench:
     """Servos with registers that nobody chose, and a line with a temper."""
 
     def __init__(self, profile: ArmProfile, seed: int) -> None:
-        self.dice = np.random.default_rng(seed)
+        self.rng = np.random.default_rng(seed)
         self.profile = profile
         self.bus = SimulatedBus.of_arm(profile, KinematicPlant.of_arm(profile))
         self.port = BusPort(self.bus, ManualClock(NS_PER_S))
@@ -78,8 +78,8 @@ class Bench:
             for setting in SETTINGS:
                 if setting.register is not reg.RETURN_DELAY:
                     top = 1 << (8 * setting.register.width)
-                    servo.set_register(setting.register, int(self.dice.integers(top)))
-            servo.set_register(reg.LOCK, int(self.dice.integers(2)))
+                    servo.set_register(setting.register, int(self.rng.integers(top)))
+            servo.set_register(reg.LOCK, int(self.rng.integers(2)))
 
     def locked(self) -> list[bool]:
         return [servo.register(reg.LOCK) == 1 for servo in self.bus.servos]
@@ -133,8 +133,8 @@ def at_request(bench: Bench, number: int, happens: Callable[[], None]) -> None:
 @given(profiles(), st.integers(0, 2**32), st.floats(0, 0.6))
 def test_on_a_bad_line_it_is_done_or_an_error_says_what_is_not(profile: ArmProfile, seed: int, loss: float) -> None:
     bench = Bench(profile, seed)
-    bench.bus.disturb = lambda data: b"" if bench.dice.random() < loss else data
-    bench.bus.disturb_request = lambda data: b"" if bench.dice.random() < loss else data
+    bench.bus.disturb = lambda data: b"" if bench.rng.random() < loss else data
+    bench.bus.disturb_request = lambda data: b"" if bench.rng.random() < loss else data
     judge(bench)
 
 
@@ -143,7 +143,7 @@ def test_a_servo_that_falls_silent(profile: ArmProfile, seed: int, after: int) -
     bench = Bench(profile, seed)
 
     def silence() -> None:
-        bench.bus.servos[int(bench.dice.integers(3))].connected = False
+        bench.bus.servos[int(bench.rng.integers(3))].connected = False
 
     at_request(bench, after, silence)
     judge(bench)
