@@ -1,4 +1,4 @@
-"""What may happen to the bytes of a servo's answer on their way, and a wire that hands them over in pieces."""
+"""Damage to the bytes of servo replies, and a wire that delivers bytes in pieces."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Damage = Callable[[bytes, Random], bytes]
 
 
 def frames_of(data: bytes) -> list[bytes]:
-    """The good frames in some bytes, one by one."""
+    """The valid frames in some bytes, one by one."""
     return [encode(packet.servo_id, packet.code, packet.parameters) for packet in decode(data)]
 
 
@@ -96,7 +96,7 @@ DAMAGES: tuple[Damage, ...] = (
 
 
 class PiecewiseWire(BusWire):
-    """A simulated wire that hands bytes over in pieces; what is not fetched stays in its buffer."""
+    """A simulated wire that delivers bytes in pieces; bytes not yet read stay in its buffer."""
 
     def __init__(self, bus: SimulatedBus, clock: Clock, rng: Random) -> None:
         super().__init__(bus, clock)
