@@ -73,8 +73,8 @@ class _Joint:
     """Number of goals within a window of `WINDOW_NS`."""
 
     def clear(self) -> None:
-        for kept in (self.positions, self.recent_positions, self.goals, self.goal_times, self.goals_per_window):
-            kept.clear()
+        for history in (self.positions, self.recent_positions, self.goals, self.goal_times, self.goals_per_window):
+            history.clear()
         self.last_goal = None
 
 

@@ -30,27 +30,27 @@ BITS_PER_TICK = 140 * 8
 # -- chunks ------------------------------------------------------------------------------------------------------
 
 
-def send_once(spoil: Callable[[Bench, ActionChunk], ActionChunk]) -> Callable[[Bench], None]:
+def send_once(damage: Callable[[Bench, ActionChunk], ActionChunk]) -> Callable[[Bench], None]:
     """One bad chunk among good ones."""
-    return lambda bench: bench.send_policy_record(spoil(bench, bench.chunk()).pack())
+    return lambda bench: bench.send_policy_record(damage(bench, bench.chunk()).pack())
 
 
-def send_from_now_on(spoil: Callable[[Bench, ActionChunk], ActionChunk]) -> Callable[[Bench], None]:
+def send_from_now_on(damage: Callable[[Bench, ActionChunk], ActionChunk]) -> Callable[[Bench], None]:
     """Only bad chunks from now on."""
 
     def inject(bench: Bench) -> None:
-        bench.feed = lambda bench: bench.send_policy_record(spoil(bench, bench.chunk()).pack())
+        bench.feed = lambda bench: bench.send_policy_record(damage(bench, bench.chunk()).pack())
 
     return inject
 
 
 def with_value(value: float) -> Callable[[Bench, ActionChunk], ActionChunk]:
-    def spoil(bench: Bench, chunk: ActionChunk) -> ActionChunk:
+    def damage(bench: Bench, chunk: ActionChunk) -> ActionChunk:
         path = chunk.joint_deg.copy()
         path[bench.rng.integers(HORIZON), bench.joint] = value
         return replace(chunk, joint_deg=path)
 
-    return spoil
+    return damage
 
 
 def of_fewer_steps(bench: Bench, chunk: ActionChunk) -> ActionChunk:
@@ -575,20 +575,20 @@ def grip(bench: Bench) -> None:
 # -- the bus ---------------------------------------------------------------------------------------------------------
 
 
-def disturb(spoil: Callable[[Bench, bytes], bytes]) -> Callable[[Bench], None]:
-    """Spoil every reply from now on."""
+def disturb(damage: Callable[[Bench, bytes], bytes]) -> Callable[[Bench], None]:
+    """Damage every reply from now on."""
 
     def inject(bench: Bench) -> None:
-        bench.bus.disturb = lambda data: spoil(bench, data)
+        bench.bus.disturb = lambda data: damage(bench, data)
 
     return inject
 
 
-def now_and_then(spoil: Callable[[Bench, bytes], bytes]) -> Callable[[Bench], None]:
-    """Spoil one reply in five."""
+def now_and_then(damage: Callable[[Bench, bytes], bytes]) -> Callable[[Bench], None]:
+    """Damage one reply in five."""
 
     def inject(bench: Bench) -> None:
-        bench.bus.disturb = lambda data: spoil(bench, data) if bench.rng.random() < 0.2 else data
+        bench.bus.disturb = lambda data: damage(bench, data) if bench.rng.random() < 0.2 else data
 
     return inject
 
@@ -605,12 +605,12 @@ def wrong_ids(bench: Bench, data: bytes) -> bytes:
 def bad_checksums(bench: Bench, data: bytes) -> bytes:
     flip = int(bench.rng.integers(1, 256))
 
-    def spoil(packet: Packet) -> bytes:
+    def damage(packet: Packet) -> bytes:
         raw = bytearray(encode(packet.servo_id, packet.code, packet.parameters))
         raw[-1] ^= flip
         return bytes(raw)
 
-    return packets(data, spoil)
+    return packets(data, damage)
 
 
 def truncated(bench: Bench, data: bytes) -> bytes:
@@ -783,7 +783,7 @@ REFUSED = Expected(
 )
 UNPOWERED = "a servo lost its power and was not switched on again"
 POWER = f"{UNPOWERED} ({{joint}})"
-LIES = "a servo reports positions that its joint cannot have reached ({joint})"
+IMPOSSIBLE_POSITIONS = "a servo reports positions that its joint cannot have reached ({joint})"
 LIMP = Expected("the arm lost its power and is limp", DROPPED, Fault.POWER_LOST, rest_s=1.0)
 BAD_REPLIES = left(Fault.ARM_TIMEOUT, SILENT, 1.0)
 
@@ -895,9 +895,9 @@ ARM_ROWS = [
         left(Fault.POWER_LOST, POWER, 1.0),
     ),
     Row("a servo is silent, and has another goal afterwards", goal_changes_while_silent, CONTINUES),
-    Row("random positions of one joint", random_positions, left(Fault.ENCODER, LIES, 1.0)),
+    Row("random positions of one joint", random_positions, left(Fault.ENCODER, IMPOSSIBLE_POSITIONS, 1.0)),
     Row("a position jumps once", position_jumps_in_single_replies, CONTINUES),
-    Row("a position jumps and stays there", position_jumps_permanently, left(Fault.ENCODER, LIES, 0.5)),
+    Row("a position jumps and stays there", position_jumps_permanently, left(Fault.ENCODER, IMPOSSIBLE_POSITIONS, 0.5)),
     Row("a position is frozen", position_is_frozen, left(Fault.FOLLOWING_ERROR, BLOCKED, 2.5)),
     Row("overload bit", overload, STATUS_FAULT),
     Row("overload bit of a gripper that holds on", overload_the_gripper, CONTINUES),

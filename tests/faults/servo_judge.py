@@ -128,9 +128,9 @@ class ServoJudge:
             report(Rule.RELEASE, f"park at {park_ticks}, goal {self.goal}, joint {self.present}")
 
     def _judge_anchor(self, goal: int | None, true_ticks: float | None, report: Report) -> None:
-        places = [float(place) for place in (self.present, true_ticks) if place is not None]
-        if goal is None or not any(abs(goal - place) <= HERE_TICKS for place in places):
-            report(Rule.ANCHOR, f"goal {goal}, joint at {places}")
+        positions = [float(position) for position in (self.present, true_ticks) if position is not None]
+        if goal is None or not any(abs(goal - position) <= HERE_TICKS for position in positions):
+            report(Rule.ANCHOR, f"goal {goal}, joint at {positions}")
 
     # -- goals -----------------------------------------------------------------------------------------------
 

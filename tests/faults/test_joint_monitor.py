@@ -145,16 +145,16 @@ def test_goals_that_a_busy_machine_delivers_together_are_counted() -> None:
 @given(st.lists(st.tuples(st.integers(0, 9), st.floats(-1e6, 1e6)), min_size=1, max_size=40), st.integers(0, 30))
 def test_a_sliding_range_is_the_range_of_the_remaining_values(values: list[tuple[int, float]], age: int) -> None:
     stamps = np.cumsum([gap for gap, _ in values]).tolist()
-    kept = SlidingRange()
+    window = SlidingRange()
     for stamp, (_, value) in zip(stamps, values, strict=True):
-        kept.add(stamp, value)
-    kept.drop_before(stamps[-1] - age)
+        window.add(stamp, value)
+    window.drop_before(stamps[-1] - age)
     remaining = [value for stamp, (_, value) in zip(stamps, values, strict=True) if stamp >= stamps[-1] - age]
-    assert (kept.lowest, kept.highest) == (min(remaining), max(remaining))
+    assert (window.lowest, window.highest) == (min(remaining), max(remaining))
 
 
 def test_an_empty_range_has_no_ends() -> None:
-    kept = SlidingRange()
-    kept.add(1, 2.0)
-    kept.clear()
-    assert (kept.lowest, kept.highest) == pytest.approx((math.inf, -math.inf))
+    window = SlidingRange()
+    window.add(1, 2.0)
+    window.clear()
+    assert (window.lowest, window.highest) == pytest.approx((math.inf, -math.inf))

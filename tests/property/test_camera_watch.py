@@ -114,11 +114,11 @@ def test_stillness_and_darkness_count_the_last_frames_in_a_row(shots: list[tuple
         assert found.dark_ns == (now_ns - dark[0] if dark else 0)
 
 
-def _run_of(stamps: list[tuple[int, int]], wanted: set[int]) -> list[int]:
-    """The stamps of the last consecutive shots of one of the wanted images."""
+def _run_of(stamps: list[tuple[int, int]], selected: set[int]) -> list[int]:
+    """The stamps of the last consecutive shots of one of the selected images."""
     run: list[int] = []
     for index, stamp_ns in reversed(stamps):
-        if index not in wanted:
+        if index not in selected:
             break
         run.insert(0, stamp_ns)
     return run

@@ -100,8 +100,8 @@ class DriverMachine(RuleBasedStateMachine):
     @rule(pose=poses)
     def goal(self, pose: list[float]) -> None:
         self.send(pose)
-        wanted = [scale.to_ticks(position) for scale, position in zip(SCALES, pose, strict=True)]
-        assert list(self.commanded.values()) == wanted
+        expected = [scale.to_ticks(position) for scale, position in zip(SCALES, pose, strict=True)]
+        assert list(self.commanded.values()) == expected
         self.rest()
 
     @rule(pose=poses)
@@ -111,8 +111,8 @@ class DriverMachine(RuleBasedStateMachine):
         self.bus.disturb_request = lambda data: flip_a_bit(data, self.rng)
         self.send(pose)
         self.bus.disturb_request = lambda data: data
-        wanted = [scale.to_ticks(position) for scale, position in zip(SCALES, pose, strict=True)]
-        assert list(self.commanded.values()) in (list(before.values()), wanted)
+        expected = [scale.to_ticks(position) for scale, position in zip(SCALES, pose, strict=True)]
+        assert list(self.commanded.values()) in (list(before.values()), expected)
         self.clock.sleep_until(self.clock.now_ns() + 2 * PERIOD_NS)
         self.cycle_must_be_complete()
 
