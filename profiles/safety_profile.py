@@ -13,7 +13,7 @@ from sefa_edge.profiles.strict import StrictModel
 
 Celsius = Annotated[float, Real("a temperature", 0.0, 200.0, "degrees Celsius", above_lowest=True)]
 LoadPercent = Annotated[float, Real("a load", 0.0, 100.0, "%", above_lowest=True)]
-PlannedVelocity = Annotated[float, Real("a velocity", 0.0, 120.0, "units/s", above_lowest=True)]
+PlannedVelocity = Annotated[float, Real("a velocity", 0.0, 180.0, "units/s", above_lowest=True)]
 
 SUPPLY_RANGES_MV = {"7.4 V": (4500, 8400), "12 V": (9000, 13000)}
 """Operating ranges of the two kinds of STS3215. A 7.4 V arm is sold with a 5 V supply and also runs on two cells; its

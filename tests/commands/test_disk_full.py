@@ -200,13 +200,13 @@ def test_a_file_system_without_room(tmp_path: Path) -> None:
 def test_a_video_with_missing_pictures_is_reported(ending: str, tmp_path: Path) -> None:
     import numpy as np
 
-    dice = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     video = VideoFile(tmp_path / f"run{ending}", 10.0, 96, 96)
     resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT_BYTES * 20, before[1]))
     try:
         for _ in range(20):
-            video.append(dice.integers(0, 255, (96, 96, 3), np.uint8))
+            video.append(rng.integers(0, 255, (96, 96, 3), np.uint8))
         with pytest.raises(InputError, match="of 20 pictures could be written"):
             video.close()
     finally:

@@ -1,4 +1,4 @@
-"""The judge of a fault row: both monitors, attached to the simulated servos of a rig."""
+"""The judge of a fault row: wire monitor and joint monitor, attached to the simulated servos of a rig."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.faults.wire_rules import WireSummary
 
 
 class ArmJudge:
-    """Taps a bus, and samples the joints of its plant with every request.
+    """Taps a bus and samples the joints of its plant at every request.
 
     Joint i of the plant is joint i of the limits; its homing offset is 0.
     """
@@ -45,25 +45,25 @@ class ArmJudge:
         self.wire.from_servos(data, stamp_ns)
 
     def ask_for_release(self) -> None:
-        """Somebody asks for torque off: an emergency stop, or a command whose purpose it is."""
+        """Torque off is requested: by an emergency stop, or by a command that releases the arm."""
         self.wire.ask_for_release()
 
     def assert_clean(self) -> None:
-        """Raises AssertionError: a goal, a torque packet or a joint broke a rule."""
+        """Raises AssertionError if a goal, a torque packet or a joint broke a rule."""
         self._sample(self._clock_ns())
         self.wire.assert_clean()
-        shown = "\n  ".join(map(str, self.joints.found[:12]))
-        assert not self.joints.found, f"{len(self.joints.found)} times a joint broke a rule:\n  {shown}"
+        shown = "\n  ".join(map(str, self.joints.violations[:12]))
+        assert not self.joints.violations, f"{len(self.joints.violations)} violations by joints:\n  {shown}"
 
     def assert_untouched(self) -> None:
-        """Raises AssertionError: a servo was sent a goal or a torque packet."""
-        found = self.wire.summary()
-        assert (found.goal_packets, found.torque_packets) == (0, 0)
+        """Raises AssertionError if any goal or torque packet was sent."""
+        summary = self.wire.summary()
+        assert (summary.goal_packets, summary.torque_packets) == (0, 0)
 
     def summary(self) -> WireSummary:
-        found = self.wire.summary()
-        violations = found.violations + len(self.joints.found)
-        return replace(found, fastest_joint=self.joints.fastest, violations=violations)
+        wire = self.wire.summary()
+        violations = wire.violations + len(self.joints.violations)
+        return replace(wire, fastest_joint=self.joints.fastest, violations=violations)
 
     def _sample(self, stamp_ns: int) -> None:
         for index, servo_id in enumerate(self._servo_ids):

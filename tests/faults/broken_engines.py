@@ -1,6 +1,6 @@
-"""Engines that go wrong while the arm moves: the reach engine of the tests with a fuse that burns on the way.
+"""Engines that fail while the arm moves: the tests' reach engine, which breaks once it is near its target.
 
-The fuse is how far the joints are from where the engine leads them, so that the first chunks are good.
+It breaks when every joint is less than TRIP_DEG from the target, so the first chunks are good.
 """
 
 from __future__ import annotations
@@ -15,32 +15,32 @@ from sefa_edge.profiles.card import load_card, save_card
 from sefa_edge.profiles.files import sha256_of
 from tests.conftest import write_reach_engine
 
-FUSE_DEG = 30.0
+TRIP_DEG = 30.0
 
 
 def write_nan_engine(folder: Path) -> Path:
-    """Adds nothing times the root of what is left of the fuse."""
+    """Adds 0 * sqrt(distance - trip distance): NaN once the distance is below the trip distance."""
     nodes = [
-        helper.make_node("Sub", ["distance", "fuse"], ["left"]),
+        helper.make_node("Sub", ["distance", "trip_distance"], ["left"]),
         helper.make_node("Sqrt", ["left"], ["root"]),
-        helper.make_node("Mul", ["root", "zero"], ["nothing_or_nan"]),
-        helper.make_node("Add", ["planned", "nothing_or_nan"], ["chunk"]),
+        helper.make_node("Mul", ["root", "zero"], ["zero_or_nan"]),
+        helper.make_node("Add", ["planned", "zero_or_nan"], ["chunk"]),
     ]
-    return _with_fuse(folder, nodes, {})
+    return _with_trip(folder, nodes, {})
 
 
 def write_failing_engine(folder: Path) -> Path:
-    """Gathers row 1 of a table that has row 0 only."""
+    """Gathers row 1 of a table that has only row 0."""
     nodes = [
         helper.make_node("Unsqueeze", ["planned", "zeroth"], ["table"]),
-        helper.make_node("Cast", ["burnt"], ["row"], to=TensorProto.INT64),
+        helper.make_node("Cast", ["tripped"], ["row"], to=TensorProto.INT64),
         helper.make_node("Gather", ["table", "row"], ["chunk"], axis=0),
     ]
-    return _with_fuse(folder, nodes, {"zeroth": np.array([0], np.int64)})
+    return _with_trip(folder, nodes, {"zeroth": np.array([0], np.int64)})
 
 
 def write_narrow_engine(folder: Path) -> Path:
-    """Its file promises fewer joints than its card."""
+    """Its file declares fewer joints than its card."""
     path = write_reach_engine(folder)
     model = onnx.load(path)
     model.graph.node[-1].output[0] = "planned"
@@ -51,18 +51,18 @@ def write_narrow_engine(folder: Path) -> Path:
     return _store(model, path)
 
 
-def _with_fuse(folder: Path, nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray]) -> Path:
+def _with_trip(folder: Path, nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray]) -> Path:
     path = write_reach_engine(folder)
     model = onnx.load(path)
     graph = model.graph
     graph.node[-1].output[0] = "planned"
-    fuse = [
+    trip = [
         helper.make_node("Abs", ["way"], ["distances"]),
         helper.make_node("ReduceMax", ["distances"], ["distance"], keepdims=0),
-        helper.make_node("Less", ["distance", "fuse"], ["burnt"]),
+        helper.make_node("Less", ["distance", "trip_distance"], ["tripped"]),
     ]
-    graph.node.extend([*fuse, *nodes])
-    for name, value in ({"fuse": np.array(FUSE_DEG, np.float32)} | constants).items():
+    graph.node.extend([*trip, *nodes])
+    for name, value in ({"trip_distance": np.array(TRIP_DEG, np.float32)} | constants).items():
         graph.initializer.append(numpy_helper.from_array(value, name))
     return _store(model, path)
 

@@ -1,8 +1,8 @@
-"""Performs every fault with many seeds, some at a time: `python -m tests.faults.campaign --seeds 20 --jobs 2`.
+"""Injects every fault with many seeds, several at a time: `python -m tests.faults.campaign --seeds 20 --jobs 2`.
 
-One line per seed that fails; in the end a table of seeds, failures, seconds, and what the monitors saw: goals decoded
-on the wire, the worst step and the worst change of step of a goal, and the fastest joint, each as a share of its limit.
-`--json FILE` saves it; `tests/faults/figures.json` is what edge/README.md publishes. Exit code 1 when one failed.
+Prints each seed that fails, then a table of runs, failures, seconds and what the monitors measured: goals decoded on
+the wire, and the largest step, change of step and joint speed, each as a share of its limit.
+`--json FILE` saves it; edge/README.md publishes `tests/faults/figures.json`. Exit code 1 if any seed failed.
 """
 
 from __future__ import annotations
@@ -40,24 +40,24 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How it went; `trouble` is empty when all was as the row says."""
+    """Result of one case; `error` is the traceback, empty if the row's expectations held."""
 
     case: Case
     seconds: float
-    trouble: str
+    error: str
     seen: WireSummary
 
 
 def perform(case: Case) -> Result:
     started_s = time.monotonic()
-    trouble = ""
+    error = ""
     seen: list[WireSummary] = []
     with tempfile.TemporaryDirectory() as folder:
         try:
             _perform(case, Path(folder), seen.append)
-        except Exception:  # whatever goes wrong belongs to this seed alone
-            trouble = traceback.format_exc()
-    return Result(case, time.monotonic() - started_s, trouble, sum(seen, WireSummary()))
+        except Exception:  # any failure concerns this seed only
+            error = traceback.format_exc()
+    return Result(case, time.monotonic() - started_s, error, sum(seen, WireSummary()))
 
 
 def _perform(case: Case, folder: Path, note: Callable[[WireSummary], None]) -> None:
@@ -73,11 +73,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--level", choices=[level.name for level in Level], help="this one only")
+    parser.add_argument("--level", choices=[level.name for level in Level], help="only this level")
     parser.add_argument("--json", type=Path, help="save the figures here")
     args = parser.parse_args()
     if args.seeds < 1 or args.jobs < 1:
-        parser.error("--seeds and --jobs must be 1 or more: a campaign without a run proves nothing")
+        parser.error("--seeds and --jobs must be 1 or more: a campaign needs at least one run")
     levels = [level for level in LEVELS if args.level in (None, level.name)]
     cases = [
         Case(level, row, seed) for level in levels for row in range(len(LEVELS[level])) for seed in range(args.seeds)
@@ -86,20 +86,20 @@ def main() -> int:
     with multiprocessing.get_context("spawn").Pool(args.jobs) as pool:
         for result in pool.imap_unordered(perform, cases):
             results.append(result)
-            if result.trouble:
-                print(f"\n{result.case.name}, seed {result.case.seed}:\n{result.trouble}", flush=True)
-            failed = sum(bool(done.trouble) for done in results)
+            if result.error:
+                print(f"\n{result.case.name}, seed {result.case.seed}:\n{result.error}", flush=True)
+            failed = sum(bool(done.error) for done in results)
             print(f"\r{len(results)} of {len(cases)}, {failed} failed", end="", file=sys.stderr, flush=True)
     rows = _by_row(results)
     print(_table(rows))
     if args.json is not None:
         args.json.write_text(json.dumps({"overall": asdict(_overall(rows)), "rows": list(map(asdict, rows))}, indent=1))
-    return 1 if any(result.trouble for result in results) else 0
+    return 1 if any(result.error for result in results) else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What came of one row, or of all of them."""
+    """Figures of one row, or of all rows."""
 
     level: str
     name: str
@@ -123,7 +123,7 @@ def _by_row(results: list[Result]) -> list[Figures]:
 
 
 def _figures(level: str, name: str, done: list[Result]) -> Figures:
-    failed = sum(bool(result.trouble) for result in done)
+    failed = sum(bool(result.error) for result in done)
     longest_s = round(max(result.seconds for result in done), 1)
     return Figures(level, name, len(done), failed, longest_s, sum((result.seen for result in done), WireSummary()))
 

@@ -1,4 +1,4 @@
-"""A control process on a simulated arm, for tests of what is no fault."""
+"""A control process on a simulated arm, for tests without an injected fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A control process on a simulated arm behind a pseudo-terminal; this program is its supervisor and policy."""
+"""A control process on a simulated arm behind a pseudo-terminal; this program acts as its supervisor and policy."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ HANG_GUARD_S = 90.0
 CHUNK_EVERY_REPORTS = 10
 MAX_HELD = 128
 CONTROL_RATE_HZ, GOAL_TIMEOUT_MS = 50.0, 1500.0
-"""Slower and longer than usual: servos and camera are played by a program that may have to wait for a processor."""
+"""Slower and longer than shipped: the program that simulates servos and camera may have to wait for a processor."""
 
 
 class SimulatedUnit(JudgedArm[LoadedPlant]):
-    """An arm whose profile is in a file, for the processes of a run."""
+    """A simulated arm whose profile is in a file, for the processes of a run."""
 
     def __init__(self, folder: Path) -> None:
         profile = quick_profile(CONTROL_RATE_HZ, goal_timeout_ms=GOAL_TIMEOUT_MS)
@@ -40,9 +40,9 @@ class SimulatedUnit(JudgedArm[LoadedPlant]):
         super().__init__(profile, folder / "arm", LoadedPlant(profile))
 
     def replug_elsewhere(self, former: str) -> None:
-        """Put the cable back; the system gives the port another device than the former one."""
+        """Plug the cable in again, so that the system assigns another device than `former`."""
         held: list[int] = []
-        while not Path(former).exists() and len(held) < MAX_HELD:  # its number is free, and may be the next
+        while not Path(former).exists() and len(held) < MAX_HELD:  # its number is free and may be assigned again
             held += os.openpty()
         self.port.replug()
         for descriptor in held:
@@ -50,17 +50,17 @@ class SimulatedUnit(JudgedArm[LoadedPlant]):
 
 
 class Rig:
-    """Everything around one control process. `until` plays supervisor and policy while it waits."""
+    """One control process and everything around it. `until` acts as supervisor and policy while it waits."""
 
     def __init__(self, folder: Path, seed: int = 0) -> None:
-        self.dice = np.random.default_rng(seed)
+        self.rng = np.random.default_rng(seed)
         self.unit = SimulatedUnit(folder)
         self.unit.start()
         self.profile, self.bus, self.plant, self.port = (
             self.unit.profile, self.unit.bus, self.unit.plant, self.unit.port,
         )  # fmt: skip
-        self.joint = int(self.dice.integers(len(self.profile.joints)))
-        self.swing = Swing(self.profile.start_pose_deg, self.dice)
+        self.joint = int(self.rng.integers(len(self.profile.joints)))
+        self.swing = Swing(self.profile.start_pose_deg, self.rng)
         self.supervisor, self._supervisor_end = channel_pair()
         self.policy, self._policy_end = channel_pair()
         self.feeding = True
@@ -80,7 +80,7 @@ class Rig:
         self.until(lambda: self.ready is not None or self.final is not None)
 
     def spawn(self, ends: tuple[int, int], cpu: int | None = None) -> Child:
-        """A control process for this arm on these ends of channels."""
+        """Start a control process for this arm on these channel ends."""
         config = ControlConfig(
             arm=str(self.unit.arm_file),
             port=self.port.path,
@@ -103,10 +103,10 @@ class Rig:
         self.supervisor.send(ControlCommand(command).pack())
 
     def run(self) -> None:
-        """Armed, running, and moving for a while that the seed chooses."""
+        """Arm, run, and wait until the arm has moved for a random while."""
         self.command(Command.ARM)
         self.command(Command.RUN)
-        chunks = int(self.dice.integers(2, 6))
+        chunks = int(self.rng.integers(2, 6))
         self.until(lambda: self.mode is Mode.RUNNING and self.reports[-1].chunk_id > chunks)
 
     def play(self, seconds: float) -> None:
@@ -118,23 +118,23 @@ class Rig:
         return self.reports[-1].mode if self.reports else None
 
     def until(self, condition: Callable[[], bool]) -> None:
-        """Listen, and feed chunks, until the condition holds."""
-        heard = len(self.reports)
+        """Receive reports and send chunks until the condition holds."""
+        fed_at = len(self.reports)
         waits = 0
         while not condition():
             waits += not self.supervisor.wait(0.1)
             assert waits < HANG_GUARD_S * 10, "the control process hangs"
             try:
-                self.hear()
+                self.receive()
             except ChannelClosed:
                 assert condition(), f"ended early: {self.final}"
                 return
-            if self.feeding and len(self.reports) - heard >= CHUNK_EVERY_REPORTS:
-                heard = len(self.reports)
+            if self.feeding and len(self.reports) - fed_at >= CHUNK_EVERY_REPORTS:
+                fed_at = len(self.reports)
                 self.send_chunk()
 
     def ended(self) -> Final:
-        """The last record, once the process has gone."""
+        """Wait for the end of the process; its last record."""
         self.until(lambda: self.final is not None)
         assert self.final is not None
         assert self.exit_code() == self.final.exit_code
@@ -155,20 +155,20 @@ class Rig:
             self.feeding = False
 
     def freeze(self, seconds: float) -> None:
-        """Stop the process, and let it go on."""
+        """Stop the process, and continue it after this many seconds."""
         os.kill(self.pid, signal.SIGSTOP)
-        while self.supervisor.wait(0.2):  # what it said before
-            self.hear()
+        while self.supervisor.wait(0.2):  # what it sent before
+            self.receive()
         time.sleep(seconds)
         os.kill(self.pid, signal.SIGCONT)
 
     def summary(self) -> WireSummary:
-        """Figures of what passed on the wire."""
+        """Figures of the traffic on the wire."""
         with self.port.lock:
             return self.unit.judge.summary()
 
     def mark(self) -> None:
-        """The fault strikes now."""
+        """Record the time of the fault."""
         self.marked_ns = time.monotonic_ns()
 
     def close(self) -> None:
@@ -180,7 +180,7 @@ class Rig:
                 child.close()
         self.unit.close()
 
-    def hear(self) -> None:
+    def receive(self) -> None:
         for record in self.supervisor.drain():
             message = unpack_for_supervisor(record, len(self.profile.joints))
             if isinstance(message, TickReport):
@@ -195,5 +195,5 @@ class Rig:
         try:
             for _ in self.policy.drain() if self.feeding else ():
                 pass
-        except ChannelClosed:  # the process is on its way out; what it still has to say is on the other channel
+        except ChannelClosed:  # the process is ending; its last records are on the other channel
             self.feeding = False

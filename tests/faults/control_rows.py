@@ -19,7 +19,7 @@ from sefa_edge.firmware_bridge.host.calibration import nominal_calibration
 from sefa_edge.profiles.units import period_ns, s_to_ns
 from tests.faults.control_rig import Rig
 from tests.faults.judge import first_rest
-from tests.faults.row import DROPPED, GOES_ON, LEFT, Expected, Row, Start
+from tests.faults.row import CONTINUES, DROPPED, LEFT, Expected, Row, Start
 from tests.faults.wire_rules import WireSummary
 
 
@@ -30,7 +30,7 @@ def unplug(rig: Rig) -> None:
 def unplug_for_a_while(rig: Rig) -> None:
     rig.port.unplug()
     rig.until(lambda: rig.reports[-1].fault is Fault.ARM_DISCONNECTED)
-    rig.play(rig.dice.uniform(0, 2))
+    rig.play(rig.rng.uniform(0, 2))
 
 
 def unplug_and_replug(rig: Rig) -> None:
@@ -38,7 +38,7 @@ def unplug_and_replug(rig: Rig) -> None:
     rig.port.replug()
 
 
-def another_device(rig: Rig) -> None:
+def replug_another_device(rig: Rig) -> None:
     device = os.path.realpath(rig.port.path)
     unplug_for_a_while(rig)
     rig.unit.replug_elsewhere(device)
@@ -65,27 +65,27 @@ def echo(rig: Rig) -> None:
 
 
 def freeze(rig: Rig) -> None:
-    rig.freeze(rig.dice.uniform(1.8, 2.5))
+    rig.freeze(rig.rng.uniform(1.8, 2.5))
 
 
 def freeze_briefly(rig: Rig) -> None:
-    """Shorter than the goal timeout; 0.2 s pass before it is let go."""
+    """For at most 0.1 s, less than the goal timeout."""
     os.kill(rig.pid, signal.SIGSTOP)
-    rig.supervisor.wait(rig.dice.uniform(0, 0.1))
+    rig.supervisor.wait(rig.rng.uniform(0, 0.1))
     os.kill(rig.pid, signal.SIGCONT)
 
 
-def ask_to_terminate(rig: Rig) -> None:
+def terminate(rig: Rig) -> None:
     os.kill(rig.pid, signal.SIGTERM)
 
 
-def ask_for_an_emergency_stop(rig: Rig) -> None:
+def request_emergency_stop(rig: Rig) -> None:
     rig.unit.ask_for_release()
     os.kill(rig.pid, signal.SIGQUIT)
 
 
 def interrupt(rig: Rig) -> None:
-    """Ctrl-C reaches whole process groups; it is the supervisor's to handle."""
+    """Ctrl-C reaches the whole process group; only the supervisor handles it."""
     os.kill(rig.pid, signal.SIGINT)
 
 
@@ -98,7 +98,7 @@ def close_policy(rig: Rig) -> None:
 def busy_processor(rig: Rig) -> Iterator[None]:
     """Endless loops on the core of the control process."""
     cores = os.sched_getaffinity(rig.pid)
-    hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(rig.dice.integers(1, 4))]
+    hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(rig.rng.integers(1, 4))]
     try:
         for hog in hogs:
             os.sched_setaffinity(hog.pid, cores)
@@ -115,7 +115,7 @@ def starve(rig: Rig) -> None:
 
 
 def second_program(rig: Rig) -> None:
-    """Another control process for the same arm is refused, and the first one takes no harm."""
+    """Another control process for the same arm is refused and does not disturb the first one."""
     supervisor, supervisor_end = channel_pair()
     policy, policy_end = channel_pair()
     with contextlib.closing(supervisor), contextlib.closing(policy):
@@ -130,19 +130,19 @@ def second_program(rig: Rig) -> None:
 
 
 def foreign_calibration(rig: Rig) -> None:
-    """The file of another arm: one number differs."""
-    entry = nominal_calibration(rig.profile).joints
+    """The calibration file of another arm: one number differs."""
+    entries = nominal_calibration(rig.profile).joints
     content = {
         joint.name: {
             "id": joint.servo_id,
             "drive_mode": 0,
-            "homing_offset": found.homing_offset,
-            "range_min": found.range_min_ticks,
-            "range_max": found.range_max_ticks,
+            "homing_offset": entry.homing_offset,
+            "range_min": entry.range_min_ticks,
+            "range_max": entry.range_max_ticks,
         }
-        for joint, found in zip(rig.profile.joints, entry, strict=True)
+        for joint, entry in zip(rig.profile.joints, entries, strict=True)
     }
-    content[rig.profile.joint_names[rig.joint]]["homing_offset"] += int(rig.dice.integers(10, 500))
+    content[rig.profile.joint_names[rig.joint]]["homing_offset"] += int(rig.rng.integers(10, 500))
     rig.calibration = Path(rig.unit.arm_file).with_name("calibration.json")
     rig.calibration.write_text(json.dumps(content))
     rig.start()
@@ -174,7 +174,11 @@ SILENT = "servos do not answer"
 ROWS: list[Row[Rig]] = [
     Row("cable pulled", unplug, Expected(GONE, LEFT, Fault.ARM_DISCONNECTED, Mode.FAULT, Torque.ON, rest_s=3.0)),
     Row("cable pulled and put back", unplug_and_replug, Expected(GONE, fault=Fault.ARM_DISCONNECTED, rest_s=3.0)),
-    Row("cable comes back as another device", another_device, Expected(GONE, fault=Fault.ARM_DISCONNECTED, rest_s=3.0)),
+    Row(
+        "cable comes back as another device",
+        replug_another_device,
+        Expected(GONE, fault=Fault.ARM_DISCONNECTED, rest_s=3.0),
+    ),
     Row(
         "one servo unplugged",
         silence,
@@ -185,27 +189,27 @@ ROWS: list[Row[Rig]] = [
         power_cut,
         Expected("the arm lost its power and is limp", DROPPED, Fault.POWER_LOST, rest_s=3.0),
     ),
-    Row("the adapter echoes", echo, GOES_ON),
+    Row("the adapter echoes", echo, CONTINUES),
     Row(
         "SIGSTOP and SIGCONT of control",
         freeze,
         Expected("the control loop lost its rate (… ticks in a row)", fault=Fault.LOOP_OVERRUN, rest_s=3.0),
     ),
-    Row("SIGSTOP and SIGCONT of control within a tenth of a second", freeze_briefly, GOES_ON),
-    Row("SIGTERM of the control process alone", ask_to_terminate, Expected("", exit_code=0, rest_s=3.0)),
+    Row("SIGSTOP and SIGCONT of control within a tenth of a second", freeze_briefly, CONTINUES),
+    Row("SIGTERM of the control process alone", terminate, Expected("", exit_code=0, rest_s=3.0)),
     Row(
         "SIGQUIT of the control process alone",
-        ask_for_an_emergency_stop,
+        request_emergency_stop,
         Expected("emergency stop", DROPPED, Fault.EMERGENCY_STOP, rest_s=0.5),
     ),
-    Row("SIGINT of control", interrupt, GOES_ON),
+    Row("SIGINT of control", interrupt, CONTINUES),
     Row(
         "policy's socket closed",
         close_policy,
         Expected("the policy process is gone", fault=Fault.POLICY_LOST, rest_s=3.0),
     ),
-    Row("endless loops on control's core", starve, GOES_ON),
-    Row("a second program opens the arm", second_program, GOES_ON),
+    Row("endless loops on control's core", starve, CONTINUES),
+    Row("a second program opens the arm", second_program, CONTINUES),
     Row("calibration of another arm", foreign_calibration, not_started("the calibration says", 2), Start.BEFORE),
     Row("a servo is missing at the start", missing_servo, not_started("servo", 3), Start.BEFORE),
     Row("no port at the start", no_port, not_started("there is no serial port {port}", 4), Start.BEFORE),
@@ -214,7 +218,7 @@ ROWS: list[Row[Rig]] = [
 
 
 def perform(row: Row[Rig], seed: int, folder: Path, note: Callable[[WireSummary], None] = lambda figures: None) -> None:
-    """Do it, judge what became of it, and `note` what passed on the wire. Raises AssertionError."""
+    """Inject the fault, check the outcome, and pass the wire figures to `note`. Raises AssertionError."""
     rig = Rig(folder, seed)
     try:
         if row.start is Start.MOVING:
@@ -222,7 +226,7 @@ def perform(row: Row[Rig], seed: int, folder: Path, note: Callable[[WireSummary]
             rig.run()
         rig.mark()
         row.inject(rig)
-        if row.expected == GOES_ON:
+        if row.expected == CONTINUES:
             rig.play(0.5)
             assert rig.mode is Mode.RUNNING, f"stopped: {rig.reports[-1]}"
             rig.command(Command.STOP)
@@ -249,7 +253,7 @@ def _judge(rig: Rig, expected: Expected) -> None:
 
 
 def assert_rests(rig: Rig, within_s: float) -> None:
-    """Counted in goals that were sent: a machine that is busy with other things does not fail the fault."""
+    """Counted in goals sent, so a busy machine does not fail the row. Raises AssertionError."""
     period = period_ns(rig.profile.control_rate_hz)
     rest = first_rest(rig.unit.judge.wire.goal_packets, rig.marked_ns, period)
-    assert rest.packets * period <= s_to_ns(within_s), "rests too late"
+    assert rest.packets * period <= s_to_ns(within_s), "the arm came to rest too late"

@@ -1,4 +1,4 @@
-"""The arm that faults are put into, and when it came to a stand by the goals on the wire."""
+"""The arm that faults are injected into, and when it came to rest by the goals on the wire."""
 
 from __future__ import annotations
 
@@ -13,53 +13,53 @@ from tests.faults.wire_rules import GoalPacket
 
 STILL_PACKETS = 2
 PAUSE_PERIODS = 10
-"""No goal for so long: nothing is commanded any more."""
+"""After this many periods without a goal, nothing is commanded any more."""
 
 
 def quick_profile(
     control_rate_hz: float = 100.0, move_velocity_deg_s: float = 90.0, goal_timeout_ms: float = 500.0
 ) -> ArmProfile:
-    """The simulated arm with a park pose nearby, so that parking takes a second."""
-    usual = load_arm_profile("so101_sim").model_dump()
+    """The simulated arm with a nearby park pose, so that parking takes a second."""
+    shipped = load_arm_profile("so101_sim").model_dump()
     quick = {
         "control_rate_hz": control_rate_hz,
         "goal_timeout_ms": goal_timeout_ms,
         "move_velocity_deg_s": move_velocity_deg_s,
         "park_pose_deg": [0.0, -60.0, 20.0, 10.0, 0.0, 10.0],
-        "safety": usual["safety"] | {"park_velocity_deg_s": move_velocity_deg_s, "emergency_retry_ms": 3000.0},
+        "safety": shipped["safety"] | {"park_velocity_deg_s": move_velocity_deg_s, "emergency_retry_ms": 3000.0},
     }
-    return ArmProfile.model_validate(usual | quick)
+    return ArmProfile.model_validate(shipped | quick)
 
 
 class LoadedPlant(KinematicPlant):
-    """Joints that somebody may move while they are limp, and whose motors may be made to strain."""
+    """Joints that a test can move while they are limp, and whose motors it can load."""
 
     def __init__(self, profile: ArmProfile, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         middle = [(joint.range_min_ticks + joint.range_max_ticks) / 2 for joint in profile.joints]
         super().__init__(middle, clock_ns)
-        self.burden = [0.0] * len(profile.joints)
-        """Share of the stall torque that something takes from each motor; 0: only its own motion does."""
+        self.external_load = [0.0] * len(profile.joints)
+        """External load of each motor, as a share of its stall torque; 0: only its own motion loads it."""
 
     def load_fraction(self, index: int) -> float:
-        return self.burden[index] or super().load_fraction(index)
+        return self.external_load[index] or super().load_fraction(index)
 
     def place(self, index: int, ticks: float) -> None:
-        """Somebody moves a joint that has no torque."""
+        """Move a joint that has no torque."""
         self._position_ticks[index] = self._goal_ticks[index] = ticks
 
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """When an arm came to a stand, and how many packets with goals that took."""
+    """When an arm came to rest, and after how many packets with goals."""
 
     stamp_ns: int
     packets: int
 
 
 def first_rest(packets: Sequence[GoalPacket], since_ns: int, period_ns: int) -> Rest:
-    """The first goal packet from `since_ns` on after which the goals stood for two periods, or no more came.
+    """The first goal packet from `since_ns` on after which the goals did not change for two periods, or none followed.
 
-    Goals are whole ticks: a single packet without a change may be a slow motion.
+    Goals are whole ticks, so a single packet without a change may be part of a slow motion.
     """
     after = [packet for packet in packets if packet.stamp_ns >= since_ns]
     last = Rest(since_ns, 0)

@@ -1,4 +1,4 @@
-"""The control loop on simulated servos, bytes and all, on a manual clock: no process, no terminal, no waiting."""
+"""The control loop on byte-accurate simulated servos and a manual clock: no process, no terminal, no waiting."""
 
 from __future__ import annotations
 
@@ -36,30 +36,30 @@ CHUNK_EVERY_NS = ms_to_ns(200)
 RATES_HZ = [50, 50, 100]
 MOVE_VELOCITY_DEG_S = 180.0
 MAX_TICKS = 4000
-"""40 seconds: nothing that happens here may last longer."""
+"""40 s at 100 Hz: no wait here may last longer."""
 
 SWING_DEG = np.array([35.0, 30.0, -30.0, 25.0, 50.0, 30.0])
 
 
 class Swing:
-    """A to and fro around a pose, at a pace and with a phase of its own in every joint."""
+    """Sinusoidal motion around a pose; every joint has its own amplitude, frequency and phase."""
 
-    def __init__(self, middle_deg: list[float], dice: np.random.Generator) -> None:
+    def __init__(self, middle_deg: list[float], rng: np.random.Generator) -> None:
         n = len(middle_deg)
         self._middle_deg = np.array(middle_deg)
-        self._swing_deg = SWING_DEG * dice.uniform(0.4, 1.0, n)
-        self._turns_s = dice.uniform(0.1, 0.35, n)
-        self._phase = dice.uniform(0, 2 * math.pi, n)
+        self._swing_deg = SWING_DEG * rng.uniform(0.4, 1.0, n)
+        self._frequency_hz = rng.uniform(0.1, 0.35, n)
+        self._phase = rng.uniform(0, 2 * math.pi, n)
 
     def path(self, first_ns: int) -> np.ndarray:
-        """What a policy would plan, float32 [T, n], from `first_ns` on."""
+        """The plan of a policy from `first_ns` on: float32 [T, n], degrees."""
         seconds = (first_ns + np.arange(HORIZON) * STEP_NS)[:, None] / NS_PER_S
-        angle = seconds * 2 * math.pi * self._turns_s + self._phase
+        angle = seconds * 2 * math.pi * self._frequency_hz + self._phase
         return (self._middle_deg + self._swing_deg * np.sin(angle)).astype(np.float32)
 
 
 class Bench:
-    """One loop between a supervisor and a policy that are played here. The seed decides everything.
+    """One control loop; this class acts as its supervisor and policy. The seed determines everything.
 
     The policy's chunks move the arm; `setpoint_sources.py` has benches for the other sources.
     """
@@ -69,10 +69,10 @@ class Bench:
     feed_every_ns = CHUNK_EVERY_NS
 
     def __init__(self, seed: int) -> None:
-        self.dice = np.random.default_rng(seed)
-        self.profile = quick_profile(float(self.dice.choice(RATES_HZ)), MOVE_VELOCITY_DEG_S)
-        self.joint = int(self.dice.integers(len(self.profile.joints)))
-        """The joint that a fault is about, for those about one joint."""
+        self.rng = np.random.default_rng(seed)
+        self.profile = quick_profile(float(self.rng.choice(RATES_HZ)), MOVE_VELOCITY_DEG_S)
+        self.joint = int(self.rng.integers(len(self.profile.joints)))
+        """The joint that a fault affects, if it affects a single one."""
         self.clock = ManualClock(NS_PER_S)
         self.plant = LoadedPlant(self.profile, self.clock.now_ns)
         for index, ticks in enumerate(ticks_of(self.profile, self.profile.start_pose_deg)):
@@ -83,25 +83,25 @@ class Bench:
         self.port = BusPort(self.bus, self.clock)
         self.supervisor, self._supervisor_end = channel_pair()
         self.policy, self._policy_end = channel_pair()
-        self.swing = Swing(self.profile.start_pose_deg, self.dice)
+        self.swing = Swing(self.profile.start_pose_deg, self.rng)
         self.feed: Callable[[Bench], None] | None = Bench.send_swing
-        """What the policy sends every fifth of a second; None: nothing."""
+        """Called every `feed_every_ns` to send what the policy sends; None: it sends nothing."""
         self.beats = False
-        """Whether the supervisor beats, in every tick: once it has, it must go on."""
+        """Whether the supervisor sends a heartbeat every tick; after the first one it must not stop."""
         self.reads_reports = True
         self.stopping = False
         self.busy_ns = 0
-        """How long something else keeps the processor from the loop in every tick."""
+        """How long another program occupies the processor in every tick."""
         self.chunk_id = 0
         self.reports: list[TickReport] = []
         self._fed_ns = 0
-        self._waited_for = ""
+        self._inference_state = ""
         self.marked_ns = 0
-        """When the fault struck."""
+        """When the fault was injected."""
         self.loop: ControlLoop | None = None
 
     def calibrate(self, joint: int, range_min_ticks: int, range_max_ticks: int) -> None:
-        """This arm has another range in one joint than the profile says; the judge knows it. Before `connect`."""
+        """Give one joint another range than the profile's, in its servo and in the judge. Call it before `connect`."""
         servo = self.bus.servos[joint]
         servo.set_register(reg.MIN_POSITION, range_min_ticks)
         servo.set_register(reg.MAX_POSITION, range_max_ticks)
@@ -112,7 +112,7 @@ class Bench:
         limits = wire_limits(self.profile, ranges)
         self.judge = ArmJudge(self.bus, self.plant, limits, self.clock.now_ns, exact_time=True)
 
-    # -- the way to the fault ------------------------------------------------------------------------------
+    # -- up to the fault -----------------------------------------------------------------------------------
 
     def connect(self) -> None:
         profile = self.profile
@@ -133,12 +133,12 @@ class Bench:
         return build_loop(config, self.profile, world, None)
 
     def run(self) -> None:
-        """Armed, running, and moving for a while that the seed chooses."""
+        """Arm, run, and move for a random while."""
         self.command(Command.ARM)
         self.until(lambda: self.mode is Mode.ARMED and self.reports[-1].settled)
         self.command(Command.RUN)
         self.until(lambda: self.mode is Mode.RUNNING)
-        self.play(self.dice.uniform(0.2, 0.8))
+        self.play(self.rng.uniform(0.2, 0.8))
 
     def play(self, seconds: float) -> None:
         until_ns = self.clock.now_ns() + s_to_ns(seconds)
@@ -149,17 +149,17 @@ class Bench:
             if self.finished or condition():
                 return
             self.tick()
-        raise AssertionError(f"still {self.reports[-1]}")
+        raise AssertionError(f"timed out: {self.reports[-1]}")
 
     def tick(self) -> None:
         assert self.loop is not None
         slot = self.pacer.wait()
         if self.beats:
-            self.tell_supervisor_record(Heartbeat(self.clock.now_ns()).pack())
+            self.send_supervisor_record(Heartbeat(self.clock.now_ns()).pack())
         self.clock.sleep_until(self.clock.now_ns() + self.busy_ns)
         self.reports.append(self.loop.tick(slot))
-        if self.loop.state.fault is Fault.CHUNK_TIMEOUT and not self._waited_for:
-            self._waited_for = self._links.inference_note(slot.due_ns)
+        if self.loop.state.fault is Fault.CHUNK_TIMEOUT and not self._inference_state:
+            self._inference_state = self._links.inference_note(slot.due_ns)
         if self.reads_reports:
             _drain(self.supervisor)
         _drain(self.policy)
@@ -168,26 +168,26 @@ class Bench:
             self.feed(self)
 
     def periods(self, least: float, most: float) -> int:
-        """A time between so many and so many periods of the loop, ns."""
-        return round(self.dice.uniform(least, most) * period_ns(self.profile.control_rate_hz))
+        """A random duration between `least` and `most` loop periods, ns."""
+        return round(self.rng.uniform(least, most) * period_ns(self.profile.control_rate_hz))
 
     def mark(self) -> None:
-        """The fault strikes now."""
+        """Record the time of the fault."""
         self.marked_ns = self.clock.now_ns()
 
-    # -- what is said ----------------------------------------------------------------------------------------
+    # -- sending ---------------------------------------------------------------------------------------------
 
     def command(self, command: Command) -> None:
         self.stopping |= command is Command.STOP
         if command is Command.EMERGENCY:
             self.judge.ask_for_release()
-        self.tell_supervisor_record(ControlCommand(command).pack())
+        self.send_supervisor_record(ControlCommand(command).pack())
 
-    def tell_supervisor_record(self, record: bytes) -> None:
+    def send_supervisor_record(self, record: bytes) -> None:
         with suppress(ChannelClosed):
             self.supervisor.send(record)
 
-    def tell_policy_record(self, record: bytes) -> None:
+    def send_policy_record(self, record: bytes) -> None:
         with suppress(ChannelClosed):
             self.policy.send(record)
 
@@ -199,19 +199,19 @@ class Bench:
         return ActionChunk(self.chunk_id, observed_ns, first_ns, STEP_NS, self.swing.path(first_ns), 0)
 
     def offer(self, chunk: ActionChunk) -> None:
-        """Let the setpoint source have what a chunk plans."""
-        self.tell_policy_record(chunk.pack())
+        """Pass the plan of a chunk to the setpoint source."""
+        self.send_policy_record(chunk.pack())
 
     def send_swing(self) -> None:
         self.offer(self.chunk())
 
     def stand(self, joint: int) -> None:
-        """Let a joint come to rest while the arm goes on; stopped in full motion, it would lag as well."""
+        """Let one joint come to rest while the others move; blocked at full speed it would also lag."""
         self.lead_joint(joint, float(self.reports[-1].joint_deg[joint]))
         self.play(1.0)
 
     def lead_joint(self, joint: int, target_deg: float) -> None:
-        """From now on the source wants the joint there."""
+        """From now on the source leads the joint to `target_deg`."""
 
         def feed(bench: Bench) -> None:
             chunk = bench.chunk()
@@ -221,7 +221,7 @@ class Bench:
 
         self.feed = feed
 
-    # -- how it stands ---------------------------------------------------------------------------------------
+    # -- state -----------------------------------------------------------------------------------------------
 
     @property
     def mode(self) -> Mode:
@@ -233,9 +233,9 @@ class Bench:
 
     @property
     def final(self) -> Final:
-        """How it ended, as the control process would tell it."""
+        """How it ended, as the control process would report it."""
         assert self.loop is not None
-        context = EndContext(self._links.trouble, self._waited_for, self.pacer.skipped)
+        context = EndContext(self._links.trouble, self._inference_state, self.pacer.skipped)
         return final_record(self.loop, self.profile, context)
 
     def close(self) -> None:
@@ -253,7 +253,7 @@ def ticks_of(profile: ArmProfile, pose_deg: list[float]) -> list[int]:
 
 
 def _drain(channel: Channel) -> None:
-    """Take in what was sent here, as a process that lives would."""
+    """Receive and drop what was sent here, as a live process would."""
     if channel.fileno() >= 0:
         with suppress(ChannelClosed):
             for _ in channel.drain():

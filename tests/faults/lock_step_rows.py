@@ -1,4 +1,4 @@
-"""Faults of the policy, of the supervisor's word, of the arm and its bus, and of the loop's time."""
+"""Faults of the policy, of the supervisor's records, of the arm and its bus, and of the loop's timing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sefa_edge.profiles.units import SERVO_TICKS_PER_TURN, ms_to_ns, period_ns, 
 from tests.faults import arming_rows
 from tests.faults.judge import first_rest
 from tests.faults.lock_step import HORIZON, STEP_NS, Bench, ticks_of
-from tests.faults.row import DROPPED, GOES_ON, LEFT, PARKED, UNTOUCHED, Expected, Row, Start
+from tests.faults.row import CONTINUES, DROPPED, LEFT, PARKED, UNTOUCHED, Expected, Row, Start
 from tests.faults.wire_rules import WireSummary
 
 SHOULDER, GRIPPER = 1, 5
@@ -30,67 +30,67 @@ BITS_PER_TICK = 140 * 8
 # -- chunks ------------------------------------------------------------------------------------------------------
 
 
-def send_once(spoil: Callable[[Bench, ActionChunk], ActionChunk]) -> Callable[[Bench], None]:
-    """One spoilt chunk among good ones."""
-    return lambda bench: bench.tell_policy_record(spoil(bench, bench.chunk()).pack())
+def send_once(damage: Callable[[Bench, ActionChunk], ActionChunk]) -> Callable[[Bench], None]:
+    """One bad chunk among good ones."""
+    return lambda bench: bench.send_policy_record(damage(bench, bench.chunk()).pack())
 
 
-def send_from_now_on(spoil: Callable[[Bench, ActionChunk], ActionChunk]) -> Callable[[Bench], None]:
-    """Nothing but spoilt chunks."""
+def send_from_now_on(damage: Callable[[Bench, ActionChunk], ActionChunk]) -> Callable[[Bench], None]:
+    """Only bad chunks from now on."""
 
     def inject(bench: Bench) -> None:
-        bench.feed = lambda bench: bench.tell_policy_record(spoil(bench, bench.chunk()).pack())
+        bench.feed = lambda bench: bench.send_policy_record(damage(bench, bench.chunk()).pack())
 
     return inject
 
 
 def with_value(value: float) -> Callable[[Bench, ActionChunk], ActionChunk]:
-    def spoil(bench: Bench, chunk: ActionChunk) -> ActionChunk:
+    def damage(bench: Bench, chunk: ActionChunk) -> ActionChunk:
         path = chunk.joint_deg.copy()
-        path[bench.dice.integers(HORIZON), bench.joint] = value
+        path[bench.rng.integers(HORIZON), bench.joint] = value
         return replace(chunk, joint_deg=path)
 
-    return spoil
+    return damage
 
 
 def of_fewer_steps(bench: Bench, chunk: ActionChunk) -> ActionChunk:
-    return replace(chunk, joint_deg=chunk.joint_deg[: bench.dice.integers(1, HORIZON)])
+    return replace(chunk, joint_deg=chunk.joint_deg[: bench.rng.integers(1, HORIZON)])
 
 
 def of_other_joints(bench: Bench, chunk: ActionChunk) -> ActionChunk:
     joints = [count for count in range(1, 12) if count != len(bench.profile.joints)]
-    return replace(chunk, joint_deg=np.zeros((HORIZON, bench.dice.choice(joints)), np.float32))
+    return replace(chunk, joint_deg=np.zeros((HORIZON, bench.rng.choice(joints)), np.float32))
 
 
-def without_time(bench: Bench, chunk: ActionChunk) -> ActionChunk:
-    return replace(chunk, step_period_ns=-int(bench.dice.integers(0, STEP_NS)))
+def without_step_time(bench: Bench, chunk: ActionChunk) -> ActionChunk:
+    return replace(chunk, step_period_ns=-int(bench.rng.integers(0, STEP_NS)))
 
 
 def from_the_future(bench: Bench, chunk: ActionChunk) -> ActionChunk:
-    later_ns = PLAN_AHEAD_NS + s_to_ns(bench.dice.uniform(1, 1e6))
+    later_ns = PLAN_AHEAD_NS + s_to_ns(bench.rng.uniform(1, 1e6))
     return replace(chunk, observed_ns=chunk.observed_ns + later_ns, first_step_ns=chunk.first_step_ns + later_ns)
 
 
 def from_the_past(bench: Bench, chunk: ActionChunk) -> ActionChunk:
-    age_ns = HORIZON * STEP_NS + s_to_ns(bench.dice.uniform(0, 0.5))
+    age_ns = HORIZON * STEP_NS + s_to_ns(bench.rng.uniform(0, 0.5))
     return replace(chunk, first_step_ns=chunk.first_step_ns - age_ns)
 
 
 def half_late(bench: Bench, chunk: ActionChunk) -> ActionChunk:
-    return replace(chunk, first_step_ns=chunk.first_step_ns - int(bench.dice.integers(1, HORIZON // 2)) * STEP_NS)
+    return replace(chunk, first_step_ns=chunk.first_step_ns - int(bench.rng.integers(1, HORIZON // 2)) * STEP_NS)
 
 
 def with_an_old_id(bench: Bench, chunk: ActionChunk) -> ActionChunk:
-    return replace(chunk, chunk_id=int(bench.dice.integers(0, 2)))
+    return replace(chunk, chunk_id=int(bench.rng.integers(0, 2)))
 
 
 def far_away(bench: Bench, chunk: ActionChunk) -> ActionChunk:
-    far_deg = bench.dice.choice([-1, 1], len(bench.profile.joints)) * 10.0 ** bench.dice.uniform(2, 30)
+    far_deg = bench.rng.choice([-1, 1], len(bench.profile.joints)) * 10.0 ** bench.rng.uniform(2, 30)
     return replace(chunk, joint_deg=np.broadcast_to(far_deg, chunk.joint_deg.shape))
 
 
 def restless(bench: Bench, chunk: ActionChunk) -> ActionChunk:
-    return replace(chunk, joint_deg=chunk.joint_deg + bench.dice.normal(0, 40, chunk.joint_deg.shape))
+    return replace(chunk, joint_deg=chunk.joint_deg + bench.rng.normal(0, 40, chunk.joint_deg.shape))
 
 
 def silent_policy(bench: Bench) -> None:
@@ -98,33 +98,33 @@ def silent_policy(bench: Bench) -> None:
 
 
 def slow_inference(bench: Bench) -> None:
-    """From now on a chunk is as late as it is long, and more."""
-    late_ns = HORIZON * STEP_NS + ms_to_ns(bench.dice.uniform(0, 500))
-    bench.feed = lambda bench: bench.tell_policy_record(bench.chunk(bench.clock.now_ns() - late_ns).pack())
+    """From now on every chunk is late by at least its own duration."""
+    late_ns = HORIZON * STEP_NS + ms_to_ns(bench.rng.uniform(0, 500))
+    bench.feed = lambda bench: bench.send_policy_record(bench.chunk(bench.clock.now_ns() - late_ns).pack())
 
 
 def inference_hangs(bench: Bench) -> None:
     bench.feed = None
-    bench.tell_policy_record(InferenceBegun(bench.clock.now_ns()).pack())
+    bench.send_policy_record(InferenceBegun(bench.clock.now_ns()).pack())
 
 
 def flood(bench: Bench) -> None:
-    for _ in range(int(bench.dice.integers(20, 80))):
-        for _ in range(int(bench.dice.integers(1, 40))):
+    for _ in range(int(bench.rng.integers(20, 80))):
+        for _ in range(int(bench.rng.integers(1, 40))):
             bench.send_swing()
         bench.tick()
 
 
-def the_same_again(bench: Bench) -> None:
-    for _ in range(int(bench.dice.integers(5, 50))):
+def repeat_chunks(bench: Bench) -> None:
+    for _ in range(int(bench.rng.integers(5, 50))):
         chunk = bench.chunk()
         for _ in range(3):
-            bench.tell_policy_record(chunk.pack())
+            bench.send_policy_record(chunk.pack())
             bench.tick()
 
 
 def no_first_chunk(bench: Bench) -> None:
-    """The next episode begins, and the policy has nothing to say."""
+    """The next episode begins and the policy sends nothing."""
     bench.feed = None
     bench.command(Command.HOLD)
     bench.until(lambda: bench.mode is Mode.HOLD and bench.reports[-1].settled)
@@ -137,34 +137,34 @@ def no_first_chunk(bench: Bench) -> None:
 
 
 def noise(bench: Bench) -> bytes:
-    return bench.dice.bytes(int(bench.dice.integers(1, 2000)))
+    return bench.rng.bytes(int(bench.rng.integers(1, 2000)))
 
 
 def a_damaged_record(bench: Bench) -> bytes:
     """A chunk with a bit flipped in its header, or cut short."""
     record = bytearray(bench.chunk().pack())
-    if bench.dice.integers(2):
-        return bytes(record[: bench.dice.integers(1, len(record))])
-    record[bench.dice.choice([0, 1, 4, 5, 6, 7])] ^= 1 << int(bench.dice.integers(8))
+    if bench.rng.integers(2):
+        return bytes(record[: bench.rng.integers(1, len(record))])
+    record[bench.rng.choice([0, 1, 4, 5, 6, 7])] ^= 1 << int(bench.rng.integers(8))
     return bytes(record)
 
 
 def to_policy_channel(record: Callable[[Bench], bytes]) -> Callable[[Bench], None]:
-    return lambda bench: bench.tell_policy_record(record(bench))
+    return lambda bench: bench.send_policy_record(record(bench))
 
 
 def to_supervisor_channel(record: Callable[[Bench], bytes]) -> Callable[[Bench], None]:
-    return lambda bench: bench.tell_supervisor_record(record(bench))
+    return lambda bench: bench.send_supervisor_record(record(bench))
 
 
-def a_false_trouble(bench: Bench) -> bytes:
+def a_trouble_of_another_process(bench: Bench) -> bytes:
     record = bytearray(Trouble(Fault.ENGINE_FAILED).pack())
-    record[HEADER.size] = bench.dice.choice([0, 1, 5, 6, 10, 200])
+    record[HEADER.size] = bench.rng.choice([0, 1, 5, 6, 10, 200])
     return bytes(record)
 
 
-def tell(fault: Fault, about: str) -> Callable[[Bench], None]:
-    return lambda bench: bench.tell_policy_record(Trouble(fault, about).pack())
+def report_trouble(fault: Fault, about: str) -> Callable[[Bench], None]:
+    return lambda bench: bench.send_policy_record(Trouble(fault, about).pack())
 
 
 def close_policy(bench: Bench) -> None:
@@ -177,29 +177,29 @@ def close_supervisor(bench: Bench) -> None:
 
 
 def stop_reading_for_a_while(bench: Bench) -> None:
-    """Reports pile up until the channel is full, and are dropped."""
+    """Reports fill the channel and are then dropped."""
     bench.reads_reports = False
-    for _ in range(int(bench.dice.integers(300, 600))):
+    for _ in range(int(bench.rng.integers(300, 600))):
         bench.tick()
     bench.reads_reports = True
 
 
 def beat_for_a_while(bench: Bench) -> None:
     bench.beats = True
-    bench.play(bench.dice.uniform(0.1, 0.5))
+    bench.play(bench.rng.uniform(0.1, 0.5))
     bench.beats = False
 
 
 def fall_silent(bench: Bench) -> None:
-    """It lives and holds its socket, and does nothing."""
+    """The supervisor is alive and keeps its socket open, but does nothing."""
     beat_for_a_while(bench)
     bench.mark()
 
 
-def beat_haltingly(bench: Bench) -> None:
-    for _ in range(int(bench.dice.integers(1, 5))):
+def beat_with_gaps(bench: Bench) -> None:
+    for _ in range(int(bench.rng.integers(1, 5))):
         beat_for_a_while(bench)
-        bench.play(bench.dice.uniform(0.1, 0.9))
+        bench.play(bench.rng.uniform(0.1, 0.9))
     bench.beats = True
 
 
@@ -210,15 +210,15 @@ def fall_silent_while_stopping(bench: Bench) -> None:
 
 def trouble_while_stopping(bench: Bench) -> None:
     bench.command(Command.STOP)
-    for _ in range(int(bench.dice.integers(0, 40))):
+    for _ in range(int(bench.rng.integers(0, 40))):
         bench.tick()
     troubles = (Fault.CAMERA_STALE, Fault.CAMERA_FROZEN, Fault.CAMERA_DARK, Fault.CAMERA_SKEW, Fault.ENGINE_FAILED)
-    bench.tell_policy_record(Trouble(troubles[bench.dice.integers(len(troubles))], "front").pack())
+    bench.send_policy_record(Trouble(troubles[bench.rng.integers(len(troubles))], "front").pack())
 
 
-def policy_goes_while_stopping(bench: Bench) -> None:
+def policy_ends_while_stopping(bench: Bench) -> None:
     bench.command(Command.STOP)
-    for _ in range(int(bench.dice.integers(0, 40))):
+    for _ in range(int(bench.rng.integers(0, 40))):
         bench.tick()
     close_policy(bench)
 
@@ -232,7 +232,7 @@ def unplug(bench: Bench) -> None:
 
 def unplug_and_replug(bench: Bench) -> None:
     bench.port.unplug()
-    bench.play(bench.dice.uniform(0.05, 4))
+    bench.play(bench.rng.uniform(0.05, 4))
     bench.port.replug()
 
 
@@ -247,27 +247,27 @@ def silence(bench: Bench) -> None:
 
 def silence_for_a_while(bench: Bench) -> None:
     silence(bench)
-    bench.play(bench.dice.uniform(0.8, 4))
+    bench.play(bench.rng.uniform(0.8, 4))
     bench.bus.servos[bench.joint].connected = True
 
 
 def loose_contact(bench: Bench) -> None:
-    """Gone for less than the goal timeout, again and again."""
-    for _ in range(int(bench.dice.integers(1, 6))):
+    """Repeatedly disconnected for less than the goal timeout."""
+    for _ in range(int(bench.rng.integers(1, 6))):
         silence(bench)
-        bench.play(bench.dice.uniform(0.01, 0.4))
+        bench.play(bench.rng.uniform(0.01, 0.4))
         bench.bus.servos[bench.joint].connected = True
-        bench.play(bench.dice.uniform(0.02, 0.3))
+        bench.play(bench.rng.uniform(0.02, 0.3))
 
 
-def loose_contact_on_the_way_home(bench: Bench) -> None:
-    """The joint moves only while it is heard, and so does not arrive."""
-    bench.joint = SHOULDER  # it has far to go
+def loose_contact_while_parking(bench: Bench) -> None:
+    """The joint moves only while its servo is connected, so it does not arrive."""
+    bench.joint = SHOULDER  # far from the park pose
     bench.command(Command.STOP)
     bench.until(lambda: bench.mode is Mode.PARK)
     while bench.mode is Mode.PARK:
         silence(bench)
-        bench.play(bench.dice.uniform(0.3, 0.4))
+        bench.play(bench.rng.uniform(0.3, 0.4))
         bench.bus.servos[bench.joint].connected = True
         bench.play(0.01)
     bench.mark()
@@ -275,7 +275,7 @@ def loose_contact_on_the_way_home(bench: Bench) -> None:
 
 def cut_power(bench: Bench, seconds: float) -> None:
     for servo in bench.bus.servos:
-        servo.power_cycle()  # no torque from now on
+        servo.power_cycle()  # torque is off from here on
         servo.connected = False
     bench.play(seconds)
     for servo in bench.bus.servos:
@@ -283,12 +283,12 @@ def cut_power(bench: Bench, seconds: float) -> None:
 
 
 def fail_supply(bench: Bench, servos: list[SimulatedServo], seconds: float) -> None:
-    """The servos start anew when it is back."""
+    """Cut the supply of these servos for some seconds; they restart when it returns."""
     before_mv = [servo.supply_mv for servo in servos]
     for servo in servos:
         servo.supply_mv = 0
     bench.play(0.04)
-    bench.bus.advance(bench.clock.now_ns())  # a port that is away lets no time pass on its bus
+    bench.bus.advance(bench.clock.now_ns())  # an unplugged port does not advance the time of its bus
     bench.play(seconds - 0.04)
     for servo, supply_mv in zip(servos, before_mv, strict=True):
         servo.supply_mv = supply_mv
@@ -298,42 +298,42 @@ def supply_fails(bench: Bench) -> None:
     fail_supply(bench, bench.bus.servos, 1.5)
 
 
-def supply_fails_on_the_way_home(bench: Bench) -> None:
+def supply_fails_while_parking(bench: Bench) -> None:
     bench.command(Command.STOP)
     bench.until(lambda: bench.mode is Mode.PARK)
     bench.mark()
-    fail_supply(bench, bench.bus.servos, bench.dice.uniform(0.1, 3))
+    fail_supply(bench, bench.bus.servos, bench.rng.uniform(0.1, 3))
 
 
 def supply_of_a_servo_fails(bench: Bench) -> None:
-    fail_supply(bench, [bench.bus.servos[bench.joint]], bench.dice.choice([0.1, 0.3, 1.5]))
+    fail_supply(bench, [bench.bus.servos[bench.joint]], bench.rng.choice([0.1, 0.3, 1.5]))
 
 
-def supply_fails_and_torque_comes_back(bench: Bench) -> None:
+def supply_fails_and_torque_returns(bench: Bench) -> None:
     for servo in bench.bus.servos:
         servo.torque_after_start = True
-    fail_supply(bench, bench.bus.servos, bench.dice.uniform(0.2, 2))
+    fail_supply(bench, bench.bus.servos, bench.rng.uniform(0.2, 2))
 
 
-def supply_of_a_servo_fails_and_torque_comes_back(bench: Bench) -> None:
+def supply_of_a_servo_fails_and_torque_returns(bench: Bench) -> None:
     servo = bench.bus.servos[bench.joint]
     servo.torque_after_start = True
-    fail_supply(bench, [servo], bench.dice.uniform(0.2, 2))
+    fail_supply(bench, [servo], bench.rng.uniform(0.2, 2))
 
 
-def supply_fails_while_the_port_is_away(bench: Bench) -> None:
+def supply_fails_while_the_port_is_unplugged(bench: Bench) -> None:
     bench.port.unplug()
-    fail_supply(bench, bench.bus.servos, bench.dice.uniform(0.3, 3))
+    fail_supply(bench, bench.bus.servos, bench.rng.uniform(0.3, 3))
     bench.bus.advance(bench.clock.now_ns())
     bench.port.replug()
 
 
 def goal_changes_while_silent(bench: Bench) -> None:
-    """The servo keeps torque and power, and has another goal when it is heard again."""
+    """The servo keeps torque and power, and has another goal when it answers again."""
     servo = bench.bus.servos[bench.joint]
     servo.connected = False
     bench.play(0.2)
-    goal_ticks = servo.register(reg.GOAL_POSITION) + int(bench.dice.integers(-40, 41))
+    goal_ticks = servo.register(reg.GOAL_POSITION) + int(bench.rng.integers(-40, 41))
     servo.write(reg.GOAL_POSITION.address, reg.GOAL_POSITION.encode(goal_ticks))
     bench.judge.joints.goal(servo.servo_id, goal_ticks, bench.clock.now_ns())
     bench.play(0.1)
@@ -341,29 +341,29 @@ def goal_changes_while_silent(bench: Bench) -> None:
 
 
 def random_positions(bench: Bench) -> None:
-    bench.bus.servos[bench.joint].report_position = lambda _: int(bench.dice.integers(0, 4096))
+    bench.bus.servos[bench.joint].report_position = lambda _: int(bench.rng.integers(0, 4096))
     bench.play(6.0)
 
 
-def position_jumps_once(bench: Bench) -> None:
-    """In one answer, again and again, and is true in the next."""
+def position_jumps_in_single_replies(bench: Bench) -> None:
+    """Wrong in single replies, several times; correct in the reply after each."""
     servo = bench.bus.servos[bench.joint]
-    for _ in range(int(bench.dice.integers(1, 8))):
-        servo.report_position = lambda ticks: (ticks + int(bench.dice.integers(300, 3800))) % 4096
+    for _ in range(int(bench.rng.integers(1, 8))):
+        servo.report_position = lambda ticks: (ticks + int(bench.rng.integers(300, 3800))) % 4096
         bench.tick()
         servo.report_position = lambda ticks: ticks
-        bench.play(bench.dice.uniform(0.02, 0.2))
+        bench.play(bench.rng.uniform(0.02, 0.2))
 
 
-def position_jumps_for_good(bench: Bench) -> None:
+def position_jumps_permanently(bench: Bench) -> None:
     """The magnet of the encoder slips."""
-    bench.joint = int(bench.dice.integers(GRIPPER))
-    slip = int(bench.dice.integers(400, 3700))
+    bench.joint = int(bench.rng.integers(GRIPPER))
+    slip = int(bench.rng.integers(400, 3700))
     bench.bus.servos[bench.joint].report_position = lambda ticks: (ticks + slip) % 4096
 
 
 def position_is_frozen(bench: Bench) -> None:
-    bench.joint = SHOULDER  # it has far to go
+    bench.joint = SHOULDER  # far from the park pose
     here_ticks = bench.bus.servos[SHOULDER].register(reg.PRESENT_POSITION)
     bench.bus.servos[SHOULDER].report_position = lambda _: here_ticks
     target_deg = bench.reports[-1].joint_deg[SHOULDER] + 60
@@ -371,11 +371,11 @@ def position_is_frozen(bench: Bench) -> None:
 
 
 def long_power_cut(bench: Bench) -> None:
-    cut_power(bench, bench.dice.uniform(0.6, 4))
+    cut_power(bench, bench.rng.uniform(0.6, 4))
 
 
 def short_power_cut(bench: Bench) -> None:
-    cut_power(bench, bench.dice.uniform(0.25, 0.45))
+    cut_power(bench, bench.rng.uniform(0.25, 0.45))
 
 
 def raise_bit(bit: StatusBits) -> Callable[[Bench], None]:
@@ -386,48 +386,48 @@ def raise_bit(bit: StatusBits) -> Callable[[Bench], None]:
 
 
 def overload(bench: Bench) -> None:
-    """Of a joint that carries the arm."""
-    bench.joint = int(bench.dice.integers(GRIPPER))
+    """Overload bit of a joint that carries the arm."""
+    bench.joint = int(bench.rng.integers(GRIPPER))
     raise_bit(StatusBits.OVERLOAD)(bench)
 
 
 def overload_the_gripper(bench: Bench) -> None:
-    """What a servo says that has held on for two seconds."""
+    """The bit that a servo sets after pushing for two seconds."""
     bench.joint = GRIPPER
     raise_bit(StatusBits.OVERLOAD)(bench)
 
 
 def flicker(bench: Bench) -> None:
-    """A status bit for less than 0.1 s, as when all motors start at once."""
-    for _ in range(int(bench.dice.integers(1, round(0.1 * bench.profile.control_rate_hz)))):
-        bench.bus.servos[bench.joint].fault_bits = StatusBits(int(bench.dice.choice([1, 8, 32])))
+    """A status bit set for less than 0.1 s, as when all motors start at once."""
+    for _ in range(int(bench.rng.integers(1, round(0.1 * bench.profile.control_rate_hz)))):
+        bench.bus.servos[bench.joint].fault_bits = StatusBits(int(bench.rng.choice([1, 8, 32])))
         bench.tick()
         bench.bus.servos[bench.joint].fault_bits = StatusBits(0)
 
 
 def get_warm(bench: Bench) -> None:
-    """Hotter than the warning, and no hotter than the limit."""
-    bench.bus.servos[bench.joint].temperature_c = int(bench.dice.integers(56, 66))
+    """Above the warning temperature, not above the limit."""
+    bench.bus.servos[bench.joint].temperature_c = int(bench.rng.integers(56, 66))
     bench.play(2.0)
     assert bench.reports[-1].warm_bits == 1 << bench.joint
 
 
 def get_hot(bench: Bench) -> None:
-    """Too hot for us, not yet for the servo itself."""
-    bench.bus.servos[bench.joint].temperature_c = int(bench.dice.integers(66, 71))
+    """Above our limit, below the servo's own."""
+    bench.bus.servos[bench.joint].temperature_c = int(bench.rng.integers(66, 71))
 
 
 def overheat(bench: Bench) -> None:
-    """The servo switches its motor off; its joint cannot be brought home."""
-    bench.joint = SHOULDER  # it has far to go
-    bench.bus.servos[bench.joint].temperature_c = int(bench.dice.integers(71, 100))
+    """The servo switches its motor off, so its joint cannot be parked."""
+    bench.joint = SHOULDER  # far from the park pose
+    bench.bus.servos[bench.joint].temperature_c = int(bench.rng.integers(71, 100))
 
 
 def sag(lowest_mv: int, highest_mv: int) -> Callable[[Bench], None]:
-    """The supply breaks down under load, for all servos alike."""
+    """The supply voltage drops under load, for all servos."""
 
     def inject(bench: Bench) -> None:
-        supply_mv = int(bench.dice.integers(lowest_mv, highest_mv))
+        supply_mv = int(bench.rng.integers(lowest_mv, highest_mv))
         for servo in bench.bus.servos:
             servo.supply_mv = supply_mv
 
@@ -435,16 +435,16 @@ def sag(lowest_mv: int, highest_mv: int) -> Callable[[Bench], None]:
 
 
 def dip(bench: Bench) -> None:
-    """For less than 0.1 s, as when all motors start at once."""
-    for _ in range(int(bench.dice.integers(1, 5))):
+    """The supply drops for less than 0.1 s, as when all motors start at once."""
+    for _ in range(int(bench.rng.integers(1, 5))):
         sag(2600, 4400)(bench)
-        bench.play(bench.dice.uniform(0.01, 0.07))
+        bench.play(bench.rng.uniform(0.01, 0.07))
         sag(7000, 7600)(bench)
         bench.play(0.1)
 
 
 def wrong_supply(bench: Bench) -> None:
-    """12 V, for which the servos are made and the arm's profile is not."""
+    """12 V, which the servos accept and the arm's profile does not."""
     for servo in bench.bus.servos:
         servo.set_register(reg.MAX_VOLTAGE, 140)
         servo.supply_mv = 12_000
@@ -452,35 +452,35 @@ def wrong_supply(bench: Bench) -> None:
 
 
 def draw_too_much(bench: Bench) -> None:
-    """The gripper, for which load is no fault, until it is told to stand."""
+    """The gripper, whose load is not a fault; until the arm holds."""
     bench.joint = GRIPPER
-    bench.plant.burden[GRIPPER] = bench.dice.uniform(1.1, 1.3)  # more than the motor can give
+    bench.plant.external_load[GRIPPER] = bench.rng.uniform(1.1, 1.3)  # more than the motor can give
     bench.until(lambda: bench.mode is Mode.HOLD)
-    bench.plant.burden[GRIPPER] = 0.0
+    bench.plant.external_load[GRIPPER] = 0.0
 
 
 def lean(bench: Bench) -> None:
-    """Something leans on the shoulder, which gets nowhere and need not."""
+    """Something pushes against the shoulder, which does not move and has no need to."""
     bench.joint = SHOULDER
     bench.stand(SHOULDER)
     bench.mark()
-    bench.plant.burden[SHOULDER] = bench.dice.uniform(0.805, 0.83)
+    bench.plant.external_load[SHOULDER] = bench.rng.uniform(0.805, 0.83)
     bench.plant.set_torque(SHOULDER, False)
 
 
 def lean_for_a_while(bench: Bench) -> None:
     lean(bench)
     bench.until(lambda: bench.mode is Mode.HOLD)
-    bench.plant.burden[SHOULDER] = 0.0
+    bench.plant.external_load[SHOULDER] = 0.0
     bench.plant.set_torque(SHOULDER, True)
 
 
 def strain_briefly(bench: Bench) -> None:
-    """Nearly all torque and current, for less than a second."""
-    for _ in range(int(bench.dice.integers(1, 4))):
-        bench.plant.burden[bench.joint] = bench.dice.uniform(0.85, 1.2)
-        bench.play(bench.dice.uniform(0.1, 0.9))
-        bench.plant.burden[bench.joint] = 0.0
+    """Nearly full torque and current for less than a second."""
+    for _ in range(int(bench.rng.integers(1, 4))):
+        bench.plant.external_load[bench.joint] = bench.rng.uniform(0.85, 1.2)
+        bench.play(bench.rng.uniform(0.1, 0.9))
+        bench.plant.external_load[bench.joint] = 0.0
         bench.play(0.1)
 
 
@@ -488,20 +488,20 @@ def emergency(bench: Bench) -> None:
     bench.command(Command.EMERGENCY)
 
 
-def emergency_at_a_stubborn_servo(bench: Bench) -> None:
-    """It answers and keeps its torque."""
+def emergency_with_unresponsive_torque(bench: Bench) -> None:
+    """A servo answers but keeps its torque."""
     bench.bus.servos[bench.joint].accepts_torque = False
     emergency(bench)
 
 
-def emergency_at_a_slow_servo(bench: Bench) -> None:
-    emergency_at_a_stubborn_servo(bench)
-    bench.play(bench.dice.uniform(0.1, 2.5))
+def emergency_with_slow_release(bench: Bench) -> None:
+    emergency_with_unresponsive_torque(bench)
+    bench.play(bench.rng.uniform(0.1, 2.5))
     assert bench.mode is Mode.EMERGENCY
     bench.bus.servos[bench.joint].accepts_torque = True
 
 
-def emergency_at_a_silent_servo(bench: Bench) -> None:
+def emergency_with_silent_servo(bench: Bench) -> None:
     silence(bench)
     emergency(bench)
 
@@ -509,44 +509,44 @@ def emergency_at_a_silent_servo(bench: Bench) -> None:
 def emergency_without_port(bench: Bench) -> None:
     bench.port.unplug()
     emergency(bench)
-    bench.play(bench.dice.uniform(0.1, 2.0))
+    bench.play(bench.rng.uniform(0.1, 2.0))
     assert bench.mode is Mode.EMERGENCY
     bench.port.replug()
 
 
-def emergency_on_the_way_home(bench: Bench) -> None:
+def emergency_while_parking(bench: Bench) -> None:
     bench.command(Command.STOP)
-    bench.play(bench.dice.uniform(0.02, 0.5))
+    bench.play(bench.rng.uniform(0.02, 0.5))
     bench.mark()
     emergency(bench)
 
 
 def block(bench: Bench, joint: int) -> None:
-    """The joint is held; its registers know nothing of it. The goal goes away from it."""
+    """The joint is held in place, which no register shows, and its goal moves away."""
     bench.joint = joint
     bench.plant.set_torque(bench.joint, False)
-    way_deg = bench.dice.choice([-1, 1]) * bench.dice.uniform(50, 80)
-    target_deg = bench.reports[-1].joint_deg[bench.joint] + way_deg
+    distance_deg = bench.rng.choice([-1, 1]) * bench.rng.uniform(50, 80)
+    target_deg = bench.reports[-1].joint_deg[bench.joint] + distance_deg
     lowest, highest = (getattr(bench.profile.joints[bench.joint], name) for name in ("min_deg", "max_deg"))
     if not lowest <= target_deg <= highest:
-        target_deg -= 2 * way_deg
+        target_deg -= 2 * distance_deg
     bench.lead_joint(bench.joint, target_deg)
 
 
 def block_the_shoulder(bench: Bench) -> None:
-    """The park pose is out of reach, too."""
+    """The joint cannot reach the park pose either."""
     block(bench, SHOULDER)
 
 
 def block_until_it_gives_way(bench: Bench) -> None:
-    block(bench, int(bench.dice.integers(GRIPPER)))
+    block(bench, int(bench.rng.integers(GRIPPER)))
     bench.until(lambda: bench.mode is Mode.HOLD)
     bench.plant.set_torque(bench.joint, True)
 
 
 def block_while_parking(bench: Bench) -> None:
     """An obstacle on the way to the park pose."""
-    bench.joint = SHOULDER  # it has far to go
+    bench.joint = SHOULDER  # far from the park pose
     bench.command(Command.STOP)
     bench.until(lambda: bench.mode is Mode.PARK)
     bench.mark()
@@ -554,9 +554,9 @@ def block_while_parking(bench: Bench) -> None:
 
 
 def stop_short_of_the_park_pose(bench: Bench) -> None:
-    """Something soft lies under the joint: it lags by a few degrees, and would drop on it if it were released."""
+    """Something soft lies under the joint: it stops a few degrees short, and would drop if it were released."""
     bench.joint = SHOULDER
-    short_ticks = bench.dice.uniform(7.0, 17.0) * SERVO_TICKS_PER_TURN / 360
+    short_ticks = bench.rng.uniform(7.0, 17.0) * SERVO_TICKS_PER_TURN / 360
     park_ticks = ticks_of(bench.profile, bench.profile.park_pose_deg)[bench.joint]
     bench.command(Command.STOP)
     bench.until(
@@ -568,27 +568,27 @@ def stop_short_of_the_park_pose(bench: Bench) -> None:
 
 
 def grip(bench: Bench) -> None:
-    """The gripper closes on something, which is what it is for."""
+    """The gripper closes on an object, as intended."""
     bench.plant.set_torque(GRIPPER, False)
 
 
 # -- the bus ---------------------------------------------------------------------------------------------------------
 
 
-def disturb(spoil: Callable[[Bench, bytes], bytes]) -> Callable[[Bench], None]:
-    """Every answer from now on."""
+def disturb(damage: Callable[[Bench, bytes], bytes]) -> Callable[[Bench], None]:
+    """Damage every reply from now on."""
 
     def inject(bench: Bench) -> None:
-        bench.bus.disturb = lambda data: spoil(bench, data)
+        bench.bus.disturb = lambda data: damage(bench, data)
 
     return inject
 
 
-def now_and_then(spoil: Callable[[Bench, bytes], bytes]) -> Callable[[Bench], None]:
-    """One answer in five."""
+def now_and_then(damage: Callable[[Bench, bytes], bytes]) -> Callable[[Bench], None]:
+    """Damage one reply in five."""
 
     def inject(bench: Bench) -> None:
-        bench.bus.disturb = lambda data: spoil(bench, data) if bench.dice.random() < 0.2 else data
+        bench.bus.disturb = lambda data: damage(bench, data) if bench.rng.random() < 0.2 else data
 
     return inject
 
@@ -598,23 +598,23 @@ def packets(data: bytes, change: Callable[[Packet], bytes]) -> bytes:
 
 
 def wrong_ids(bench: Bench, data: bytes) -> bytes:
-    other = int(bench.dice.integers(100, 250))
+    other = int(bench.rng.integers(100, 250))
     return packets(data, lambda packet: encode(other, packet.code, packet.parameters))
 
 
 def bad_checksums(bench: Bench, data: bytes) -> bytes:
-    flip = int(bench.dice.integers(1, 256))
+    flip = int(bench.rng.integers(1, 256))
 
-    def spoil(packet: Packet) -> bytes:
+    def damage(packet: Packet) -> bytes:
         raw = bytearray(encode(packet.servo_id, packet.code, packet.parameters))
         raw[-1] ^= flip
         return bytes(raw)
 
-    return packets(data, spoil)
+    return packets(data, damage)
 
 
 def truncated(bench: Bench, data: bytes) -> bytes:
-    return data[: bench.dice.integers(1, 21)]  # not even the first of the answers
+    return data[: bench.rng.integers(1, 21)]  # not even the first reply is complete
 
 
 def wrong_length(bench: Bench, data: bytes) -> bytes:
@@ -625,68 +625,68 @@ def duplicated(bench: Bench, data: bytes) -> bytes:
     return data + data
 
 
-def flipped(data: bytes, share: float, dice: np.random.Generator) -> bytes:
-    """Every bit wrong with a probability of `share`."""
-    flips = np.packbits(dice.random(len(data) * 8) < share)
+def flipped(data: bytes, share: float, rng: np.random.Generator) -> bytes:
+    """Flip every bit with a probability of `share`."""
+    flips = np.packbits(rng.random(len(data) * 8) < share)
     return bytes(np.frombuffer(data, np.uint8) ^ flips)
 
 
 def a_little_noise(bench: Bench) -> None:
-    share = 10 ** bench.dice.uniform(-5, -3.5)
-    bench.bus.disturb = lambda data: flipped(data, share, bench.dice)
-    bench.bus.disturb_request = lambda data: flipped(data, share / 30, bench.dice)
+    share = 10 ** bench.rng.uniform(-5, -3.5)
+    bench.bus.disturb = lambda data: flipped(data, share, bench.rng)
+    bench.bus.disturb_request = lambda data: flipped(data, share / 30, bench.rng)
 
 
 def much_noise(bench: Bench) -> None:
-    bench.bus.disturb = lambda data: flipped(data, 0.1, bench.dice)
-    bench.bus.disturb_request = lambda data: flipped(data, 0.1, bench.dice)
+    bench.bus.disturb = lambda data: flipped(data, 0.1, bench.rng)
+    bench.bus.disturb_request = lambda data: flipped(data, 0.1, bench.rng)
 
 
-def late_answers(bench: Bench) -> None:
-    """Later than the loop waits for them, and thrown away before the next tick asks."""
+def late_replies(bench: Bench) -> None:
+    """Replies arrive after the loop stopped waiting, and are discarded before the next tick's request."""
     bench.bus.adapter_delay_ns = bench.periods(0.55, 0.8)
 
 
-def answers_of_the_last_tick(bench: Bench) -> None:
-    """So late that they answer the next question."""
+def replies_of_the_last_tick(bench: Bench) -> None:
+    """Replies are so late that they are taken for those to the next request."""
     bench.bus.adapter_delay_ns = bench.periods(1.1, 1.4)
 
 
 def line_stalls(bench: Bench) -> None:
-    """What is sent meanwhile leaves all at once."""
+    """What is sent meanwhile is transmitted all at once."""
     bench.bus.stalled_until_ns = bench.clock.now_ns() + ms_to_ns(250)
     bench.play(0.5)
 
 
-def line_stalls_between_question_and_goal(bench: Bench) -> None:
-    bench.bus.stalled_until_ns = bench.clock.now_ns() + bench.periods(0.3, 0.9) + ms_to_ns(bench.dice.uniform(20, 350))
+def line_stalls_between_request_and_goal(bench: Bench) -> None:
+    bench.bus.stalled_until_ns = bench.clock.now_ns() + bench.periods(0.3, 0.9) + ms_to_ns(bench.rng.uniform(20, 350))
     bench.play(0.5)
 
 
 def requests_late_for_a_while(bench: Bench) -> None:
     bench.bus.request_delay_ns = ms_to_ns(200)
-    bench.play(bench.dice.uniform(0.05, 0.2))
+    bench.play(bench.rng.uniform(0.05, 0.2))
     bench.bus.request_delay_ns = 0
     bench.play(0.4)
 
 
-def requests_late_for_good(bench: Bench) -> None:
+def all_requests_late(bench: Bench) -> None:
     bench.bus.request_delay_ns = ms_to_ns(200)
 
 
-def answers_lost_for_a_while(bench: Bench) -> None:
-    """The servos hear everything."""
-    for _ in range(int(bench.dice.integers(1, 4))):
-        bench.bus.answers_lost_until_ns = bench.clock.now_ns() + ms_to_ns(bench.dice.choice([300, 40, 100]))
-        bench.play(bench.dice.uniform(0.5, 0.8))
+def replies_lost_for_a_while(bench: Bench) -> None:
+    """The servos receive everything; their replies are lost."""
+    for _ in range(int(bench.rng.integers(1, 4))):
+        bench.bus.answers_lost_until_ns = bench.clock.now_ns() + ms_to_ns(bench.rng.choice([300, 40, 100]))
+        bench.play(bench.rng.uniform(0.5, 0.8))
 
 
-def answers_from_long_ago(bench: Bench) -> None:
-    """Every question is answered, 300 ms later."""
+def replies_300_ms_late(bench: Bench) -> None:
+    """Every request is answered, 300 ms late."""
     bench.bus.adapter_delay_ns = ms_to_ns(300)
 
 
-def slow_answers(bench: Bench) -> None:
+def slow_replies(bench: Bench) -> None:
     bench.bus.adapter_delay_ns = bench.periods(0.01, 0.3)
 
 
@@ -704,14 +704,14 @@ def echo_from_the_start(bench: Bench) -> None:
 
 
 def silent_after_connecting(bench: Bench) -> None:
-    """Everything falls silent before the first tick has read anything."""
+    """All servos fall silent before the first tick reads anything."""
     bench.connect()
     for servo in bench.bus.servos:
         servo.connected = False
 
 
-def refuse_torque_off(bench: Bench) -> None:
-    """A servo falls silent when the arm has reached the park pose, just before its release."""
+def lose_servo_at_release(bench: Bench) -> None:
+    """A servo falls silent after the arm has reached the park pose, just before its release."""
     bench.command(Command.STOP)
     bench.until(lambda: bench.mode is Mode.PARK)
     assert bench.loop is not None
@@ -725,12 +725,12 @@ def refuse_torque_off(bench: Bench) -> None:
 
 
 def stall(bench: Bench) -> None:
-    bench.clock.sleep_until(bench.clock.now_ns() + ms_to_ns(bench.dice.uniform(600, 5000)))
+    bench.clock.sleep_until(bench.clock.now_ns() + ms_to_ns(bench.rng.uniform(600, 5000)))
 
 
 def hiccups(bench: Bench) -> None:
-    for _ in range(int(bench.dice.integers(1, 8))):
-        bench.clock.sleep_until(bench.clock.now_ns() + ms_to_ns(bench.dice.uniform(15, 250)))
+    for _ in range(int(bench.rng.integers(1, 8))):
+        bench.clock.sleep_until(bench.clock.now_ns() + ms_to_ns(bench.rng.uniform(15, 250)))
         bench.play(0.1)
 
 
@@ -755,8 +755,8 @@ STARVED = fault(Fault.CHUNK_TIMEOUT, "the policy sent no usable action chunk in 
 POLICY_LOST = fault(Fault.POLICY_LOST, "the policy process is gone", 0.5)
 SUPERVISOR_LOST = fault(Fault.SUPERVISOR_LOST, "the supervisor process is gone", 0.5)
 STATUS = "a servo reports a fault"
-COMPLAINT = fault(Fault.SERVO_STATUS, f"{STATUS} ({{joint}}: …)", 0.6)
-COMPLAINT_LEFT = left(Fault.SERVO_STATUS, f"{STATUS} ({{joint}}: …)", 0.6)
+STATUS_FAULT = fault(Fault.SERVO_STATUS, f"{STATUS} ({{joint}}: …)", 0.6)
+STATUS_FAULT_LEFT = left(Fault.SERVO_STATUS, f"{STATUS} ({{joint}}: …)", 0.6)
 SILENT = "servos do not answer"
 TORQUE_UNKNOWN = f"{UNTOUCHED}; whether its torque is on is not known"
 BLOCKED = "the arm does not follow its goal ({joint})"
@@ -783,19 +783,19 @@ REFUSED = Expected(
 )
 UNPOWERED = "a servo lost its power and was not switched on again"
 POWER = f"{UNPOWERED} ({{joint}})"
-LIES = "a servo reports positions that its joint cannot have reached ({joint})"
+IMPOSSIBLE_POSITIONS = "a servo reports positions that its joint cannot have reached ({joint})"
 LIMP = Expected("the arm lost its power and is limp", DROPPED, Fault.POWER_LOST, rest_s=1.0)
-SPOILT_ANSWERS = left(Fault.ARM_TIMEOUT, SILENT, 1.0)
+BAD_REPLIES = left(Fault.ARM_TIMEOUT, SILENT, 1.0)
 
 POLICY_ROWS = [
     Row("NaN in a chunk", send_once(with_value(np.nan)), BAD_CHUNK),
     Row("Inf in a chunk", send_once(with_value(-np.inf)), BAD_CHUNK),
     Row("chunk with too few steps", send_once(of_fewer_steps), BAD_CHUNK),
     Row("chunk for another number of joints", send_once(of_other_joints), BAD_CHUNK),
-    Row("chunk whose steps take no time, or go backwards", send_once(without_time), BAD_CHUNK),
+    Row("chunk whose steps take no time, or go backwards", send_once(without_step_time), BAD_CHUNK),
     Row("chunk from the future", send_once(from_the_future), BAD_CHUNK),
     Row("chunks from the past", send_from_now_on(from_the_past), STARVED),
-    Row("chunks that are half late", send_from_now_on(half_late), GOES_ON),
+    Row("chunks that are half late", send_from_now_on(half_late), CONTINUES),
     Row("inference slower than the plan is long", slow_inference, STARVED),
     Row("chunks stop", silent_policy, STARVED),
     Row(
@@ -805,38 +805,38 @@ POLICY_ROWS = [
     ),
     Row("no first chunk", no_first_chunk, replace(STARVED, rest_s=0.5)),
     Row("chunk ids that do not rise", send_from_now_on(with_an_old_id), STARVED),
-    Row("one chunk several times", the_same_again, GOES_ON),
-    Row("a flood of chunks", flood, GOES_ON),
-    Row("chunks that point far outside the limits", send_from_now_on(far_away), GOES_ON),
-    Row("chunks that jump to and fro", send_from_now_on(restless), GOES_ON),
+    Row("one chunk several times", repeat_chunks, CONTINUES),
+    Row("a flood of chunks", flood, CONTINUES),
+    Row("chunks that point far outside the limits", send_from_now_on(far_away), CONTINUES),
+    Row("chunks that jump to and fro", send_from_now_on(restless), CONTINUES),
     Row("noise on the policy's channel", to_policy_channel(noise), BAD_CHUNK),
     Row("damaged record on the policy's channel", to_policy_channel(a_damaged_record), BAD_CHUNK),
-    Row("a trouble that the policy cannot have", to_policy_channel(a_false_trouble), BAD_CHUNK),
+    Row("a trouble that the policy cannot have", to_policy_channel(a_trouble_of_another_process), BAD_CHUNK),
     Row("policy's channel closed", close_policy, POLICY_LOST),
-    Row("policy's channel closed while the arm goes home", policy_goes_while_stopping, GOES_ON),
+    Row("policy's channel closed while the arm goes home", policy_ends_while_stopping, CONTINUES),
     Row(
         "policy reports: pictures too old",
-        tell(Fault.CAMERA_STALE, "front"),
+        report_trouble(Fault.CAMERA_STALE, "front"),
         fault(Fault.CAMERA_STALE, "a camera gives no fresh picture (front)", 0.5),
     ),
     Row(
         "policy reports: picture frozen",
-        tell(Fault.CAMERA_FROZEN, "front"),
+        report_trouble(Fault.CAMERA_FROZEN, "front"),
         fault(Fault.CAMERA_FROZEN, "a camera repeats the same picture (front)", 0.5),
     ),
     Row(
         "policy reports: picture black",
-        tell(Fault.CAMERA_DARK, "front"),
+        report_trouble(Fault.CAMERA_DARK, "front"),
         fault(Fault.CAMERA_DARK, "a camera sees nothing (front)", 0.5),
     ),
     Row(
         "policy reports: cameras out of step",
-        tell(Fault.CAMERA_SKEW, "front"),
+        report_trouble(Fault.CAMERA_SKEW, "front"),
         fault(Fault.CAMERA_SKEW, "the pictures of the cameras are too far apart in time (front)", 0.5),
     ),
     Row(
         "policy reports: engine failed",
-        tell(Fault.ENGINE_FAILED, "out of memory"),
+        report_trouble(Fault.ENGINE_FAILED, "out of memory"),
         fault(Fault.ENGINE_FAILED, "the engine failed while it ran (out of memory)", 0.5),
     ),
 ]
@@ -845,20 +845,20 @@ SUPERVISOR_ROWS = [
     Row("noise on the supervisor's channel", to_supervisor_channel(noise), SUPERVISOR_LOST),
     Row("damaged record on the supervisor's channel", to_supervisor_channel(a_damaged_record), SUPERVISOR_LOST),
     Row("supervisor's channel closed", close_supervisor, SUPERVISOR_LOST),
-    Row("supervisor too slow to read", stop_reading_for_a_while, GOES_ON),
+    Row("supervisor too slow to read", stop_reading_for_a_while, CONTINUES),
     Row(
         "the supervisor's heartbeat stops",
         fall_silent,
         fault(Fault.SUPERVISOR_SILENT, "the supervisor process does not answer", 1.6),
     ),
-    Row("the heartbeat halts for less than a second", beat_haltingly, GOES_ON),
-    Row("the heartbeat stops while the arm goes home", fall_silent_while_stopping, GOES_ON),
-    Row("a camera or the engine fails while the arm goes home", trouble_while_stopping, GOES_ON),
+    Row("the heartbeat halts for less than a second", beat_with_gaps, CONTINUES),
+    Row("the heartbeat stops while the arm goes home", fall_silent_while_stopping, CONTINUES),
+    Row("a camera or the engine fails while the arm goes home", trouble_while_stopping, CONTINUES),
     Row("emergency stop", emergency, EMERGENCY),
-    Row("emergency stop on the way home", emergency_on_the_way_home, EMERGENCY),
-    Row("emergency stop, a servo is slow to release", emergency_at_a_slow_servo, EMERGENCY),
-    Row("emergency stop, a servo does not release", emergency_at_a_stubborn_servo, UNCONFIRMED),
-    Row("emergency stop, a servo is silent", emergency_at_a_silent_servo, UNCONFIRMED),
+    Row("emergency stop on the way home", emergency_while_parking, EMERGENCY),
+    Row("emergency stop, a servo is slow to release", emergency_with_slow_release, EMERGENCY),
+    Row("emergency stop, a servo does not release", emergency_with_unresponsive_torque, UNCONFIRMED),
+    Row("emergency stop, a servo is silent", emergency_with_silent_servo, UNCONFIRMED),
     Row("emergency stop, the port is gone and comes back", emergency_without_port, EMERGENCY),
 ]
 
@@ -872,43 +872,43 @@ ARM_ROWS = [
     ),
     Row("one servo silent", silence, left(Fault.ARM_TIMEOUT, f"{SILENT} ({{joint}})", 1.0)),
     Row("one servo silent and back", silence_for_a_while, fault(Fault.ARM_TIMEOUT, f"{SILENT} ({{joint}})", 1.0)),
-    Row("loose contact at one servo", loose_contact, GOES_ON),
+    Row("loose contact at one servo", loose_contact, CONTINUES),
     Row(
         "loose contact on the way home, until it takes too long",
-        loose_contact_on_the_way_home,
+        loose_contact_while_parking,
         left(Fault.PARK_TIMEOUT, "the arm does not reach its park pose in time", 0.5),
     ),
     Row("power cut and return", long_power_cut, LIMP),
     Row("power cut for less than half a second", short_power_cut, LIMP),
     Row("the supply of all servos fails for 1.5 s", supply_fails, LIMP),
-    Row("the supply fails on the way home", supply_fails_on_the_way_home, LIMP),
-    Row("the supply fails while the port is away", supply_fails_while_the_port_is_away, LIMP),
+    Row("the supply fails on the way home", supply_fails_while_parking, LIMP),
+    Row("the supply fails while the port is away", supply_fails_while_the_port_is_unplugged, LIMP),
     Row("the supply of one servo fails and returns", supply_of_a_servo_fails, left(Fault.POWER_LOST, POWER, 1.0)),
     Row(
         "the supply fails, and the servos start with their torque on",
-        supply_fails_and_torque_comes_back,
+        supply_fails_and_torque_returns,
         left(Fault.POWER_LOST, UNPOWERED, 1.0),
     ),
     Row(
         "the supply of one servo fails, and it starts with its torque on",
-        supply_of_a_servo_fails_and_torque_comes_back,
+        supply_of_a_servo_fails_and_torque_returns,
         left(Fault.POWER_LOST, POWER, 1.0),
     ),
-    Row("a servo is silent, and has another goal afterwards", goal_changes_while_silent, GOES_ON),
-    Row("random positions of one joint", random_positions, left(Fault.ENCODER, LIES, 1.0)),
-    Row("a position jumps once", position_jumps_once, GOES_ON),
-    Row("a position jumps and stays there", position_jumps_for_good, left(Fault.ENCODER, LIES, 0.5)),
+    Row("a servo is silent, and has another goal afterwards", goal_changes_while_silent, CONTINUES),
+    Row("random positions of one joint", random_positions, left(Fault.ENCODER, IMPOSSIBLE_POSITIONS, 1.0)),
+    Row("a position jumps once", position_jumps_in_single_replies, CONTINUES),
+    Row("a position jumps and stays there", position_jumps_permanently, left(Fault.ENCODER, IMPOSSIBLE_POSITIONS, 0.5)),
     Row("a position is frozen", position_is_frozen, left(Fault.FOLLOWING_ERROR, BLOCKED, 2.5)),
-    Row("overload bit", overload, COMPLAINT),
-    Row("overload bit of a gripper that holds on", overload_the_gripper, GOES_ON),
-    Row("over-current bit", raise_bit(StatusBits.CURRENT), COMPLAINT),
-    Row("encoder bit", raise_bit(StatusBits.ENCODER), COMPLAINT),
-    Row("a servo gets warm", get_warm, GOES_ON),
+    Row("overload bit", overload, STATUS_FAULT),
+    Row("overload bit of a gripper that holds on", overload_the_gripper, CONTINUES),
+    Row("over-current bit", raise_bit(StatusBits.CURRENT), STATUS_FAULT),
+    Row("encoder bit", raise_bit(StatusBits.ENCODER), STATUS_FAULT),
+    Row("a servo gets warm", get_warm, CONTINUES),
     Row("a servo gets too hot", get_hot, fault(Fault.OVERHEATED, HOT, 1.6)),
-    Row("over-temperature, as the servo itself sees it", overheat, COMPLAINT_LEFT),
+    Row("over-temperature, as the servo itself sees it", overheat, STATUS_FAULT_LEFT),
     Row("the supply sags", sag(4250, 4450), fault(Fault.SUPPLY_VOLTAGE, SUPPLY, 0.8)),
     Row("the supply breaks down", sag(2600, 3900), fault(Fault.SUPPLY_VOLTAGE, SUPPLY, 0.6)),
-    Row("the supply dips for less than a tenth of a second", dip, GOES_ON),
+    Row("the supply dips for less than a tenth of a second", dip, CONTINUES),
     Row(
         "the power supply of another arm",
         wrong_supply,
@@ -922,8 +922,8 @@ ARM_ROWS = [
     ),
     Row("a joint pushes and gets nowhere", lean, left(Fault.OVERLOADED, OVERLOADED, 1.6)),
     Row("a joint pushes, gets nowhere and is freed", lean_for_a_while, fault(Fault.OVERLOADED, OVERLOADED, 1.6)),
-    Row("nearly all torque for less than a second", strain_briefly, GOES_ON),
-    Row("status bits that flicker", flicker, GOES_ON),
+    Row("nearly all torque for less than a second", strain_briefly, CONTINUES),
+    Row("status bits that flicker", flicker, CONTINUES),
     Row("a joint stays blocked", block_the_shoulder, left(Fault.FOLLOWING_ERROR, BLOCKED, 2.5)),
     Row("a joint is blocked and gives way", block_until_it_gives_way, fault(Fault.FOLLOWING_ERROR, BLOCKED, 2.5)),
     Row("an obstacle on the way home", block_while_parking, left(Fault.FOLLOWING_ERROR, BLOCKED, 2.5)),
@@ -932,43 +932,43 @@ ARM_ROWS = [
         stop_short_of_the_park_pose,
         left(Fault.PARK_TIMEOUT, "the arm does not reach its park pose in time", 2.5),
     ),
-    Row("the gripper holds something", grip, GOES_ON),
+    Row("the gripper holds something", grip, CONTINUES),
     Row(
         "all servos silent from the first tick on",
         silent_after_connecting,
         Expected(SILENT, TORQUE_UNKNOWN, Fault.ARM_TIMEOUT, Mode.IDLE, Torque.UNTOUCHED, rest_s=0.5),
         Start.BEFORE,
     ),
-    Row("torque off is not confirmed", refuse_torque_off, REFUSED),
+    Row("torque off is not confirmed", lose_servo_at_release, REFUSED),
 ]
 
 BUS_ROWS = [
-    Row("answers with a wrong id", disturb(wrong_ids), SPOILT_ANSWERS),
-    Row("answers with a bad checksum", disturb(bad_checksums), SPOILT_ANSWERS),
-    Row("answers cut short", disturb(truncated), SPOILT_ANSWERS),
-    Row("answers of a wrong length", disturb(wrong_length), SPOILT_ANSWERS),
-    Row("answers too late", late_answers, SPOILT_ANSWERS),
-    Row("answers one tick late", answers_of_the_last_tick, SPOILT_ANSWERS),
-    Row("answers 300 ms late", answers_from_long_ago, SPOILT_ANSWERS),
-    Row("answers lost for a while", answers_lost_for_a_while, GOES_ON),
-    Row("the line stalls for 250 ms", line_stalls, GOES_ON),
-    Row("the line stalls in the middle of a tick", line_stalls_between_question_and_goal, GOES_ON),
-    Row("requests 200 ms late for a while", requests_late_for_a_while, GOES_ON),
-    Row("all requests 200 ms late", requests_late_for_good, SPOILT_ANSWERS),
-    Row("answers a little late", slow_answers, GOES_ON),
-    Row("answers twice", disturb(duplicated), GOES_ON),
-    Row("now and then a wrong id", now_and_then(wrong_ids), GOES_ON),
-    Row("now and then a bad checksum", now_and_then(bad_checksums), GOES_ON),
-    Row("now and then an answer cut short", now_and_then(truncated), GOES_ON),
-    Row("bit errors on the wire", a_little_noise, GOES_ON),
-    Row("one bit in ten wrong on the wire", much_noise, SPOILT_ANSWERS),
-    Row("the adapter begins to echo", echo, GOES_ON),
-    Row("the adapter echoes from the start", echo_from_the_start, GOES_ON, Start.BEFORE),
+    Row("answers with a wrong id", disturb(wrong_ids), BAD_REPLIES),
+    Row("answers with a bad checksum", disturb(bad_checksums), BAD_REPLIES),
+    Row("answers cut short", disturb(truncated), BAD_REPLIES),
+    Row("answers of a wrong length", disturb(wrong_length), BAD_REPLIES),
+    Row("answers too late", late_replies, BAD_REPLIES),
+    Row("answers one tick late", replies_of_the_last_tick, BAD_REPLIES),
+    Row("answers 300 ms late", replies_300_ms_late, BAD_REPLIES),
+    Row("answers lost for a while", replies_lost_for_a_while, CONTINUES),
+    Row("the line stalls for 250 ms", line_stalls, CONTINUES),
+    Row("the line stalls in the middle of a tick", line_stalls_between_request_and_goal, CONTINUES),
+    Row("requests 200 ms late for a while", requests_late_for_a_while, CONTINUES),
+    Row("all requests 200 ms late", all_requests_late, BAD_REPLIES),
+    Row("answers a little late", slow_replies, CONTINUES),
+    Row("answers twice", disturb(duplicated), CONTINUES),
+    Row("now and then a wrong id", now_and_then(wrong_ids), CONTINUES),
+    Row("now and then a bad checksum", now_and_then(bad_checksums), CONTINUES),
+    Row("now and then an answer cut short", now_and_then(truncated), CONTINUES),
+    Row("bit errors on the wire", a_little_noise, CONTINUES),
+    Row("one bit in ten wrong on the wire", much_noise, BAD_REPLIES),
+    Row("the adapter begins to echo", echo, CONTINUES),
+    Row("the adapter echoes from the start", echo_from_the_start, CONTINUES, Start.BEFORE),
 ]
 
 TIME_ROWS = [
     Row("the loop stalls", stall, fault(Fault.LOOP_OVERRUN, OVERRUN, 0.5)),
-    Row("the loop stalls now and then, shorter than the goal timeout", hiccups, GOES_ON),
+    Row("the loop stalls now and then, shorter than the goal timeout", hiccups, CONTINUES),
     Row("every tick takes longer than its period", starve, fault(Fault.LOOP_OVERRUN, OVERRUN, 3.0)),
 ]
 
@@ -976,7 +976,7 @@ ROWS: list[Row[Bench]] = [*POLICY_ROWS, *SUPERVISOR_ROWS, *ARM_ROWS, *arming_row
 
 
 def perform(row: Row[Bench], seed: int, note: Callable[[WireSummary], None] = lambda figures: None) -> None:
-    """Do it, judge what became of it, and `note` what passed on the wire. Raises AssertionError."""
+    """Inject the fault, check the outcome, and pass the wire figures to `note`. Raises AssertionError."""
     bench = Bench(seed)
     try:
         inject(bench, row)
@@ -987,7 +987,7 @@ def perform(row: Row[Bench], seed: int, note: Callable[[WireSummary], None] = la
 
 
 def inject(bench: Bench, row: Row[Bench]) -> None:
-    """Do what the row says, to the end of the run; one that goes on is stopped. Raises AssertionError."""
+    """Inject the fault and play to the end of the run; a run that continues is stopped. Raises AssertionError."""
     if row.start is Start.MOVING:
         bench.connect()
         bench.run()
@@ -1001,6 +1001,7 @@ def inject(bench: Bench, row: Row[Bench]) -> None:
 
 
 def judge(bench: Bench, expected: Expected) -> None:
+    """Raises AssertionError if the run did not end as expected, or broke a rule."""
     final = bench.final
     assert (final.fault, final.mode, final.torque, final.exit_code) == (
         expected.fault, expected.mode, expected.torque, expected.exit_code,
@@ -1014,4 +1015,4 @@ def judge(bench: Bench, expected: Expected) -> None:
     if expected.rest_s is not None:
         period = period_ns(bench.profile.control_rate_hz)
         rest = first_rest(bench.judge.wire.goal_packets, bench.marked_ns, period)
-        assert rest.stamp_ns - bench.marked_ns <= s_to_ns(expected.rest_s) + period, "rests too late"
+        assert rest.stamp_ns - bench.marked_ns <= s_to_ns(expected.rest_s) + period, "the arm came to rest too late"

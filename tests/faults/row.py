@@ -1,4 +1,4 @@
-"""One row of the fault table: what is done to a run, and everything that has to come of it."""
+"""One row of the fault table: the fault injected into a run, and the outcome expected."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNTOUCHED = "arm not touched"
 
 
 class Level(Enum):
-    """How much is real: the lowest level at which a fault is still itself."""
+    """How much of the system is real: each fault is tested at the lowest level that reproduces it."""
 
     LOCK_STEP = "the loop, the protocol and the servos' bytes, on a manual clock"
     CONTROL = "the control process, on a pseudo-terminal"
@@ -27,7 +27,7 @@ class Level(Enum):
 
 
 class Start(Enum):
-    """When a fault strikes."""
+    """When a fault is injected."""
 
     MOVING = "after the arm has moved for a while"
     BEFORE = "before anything else happens"
@@ -35,34 +35,34 @@ class Start(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What has to come of a fault."""
+    """The outcome expected of a fault."""
 
     says: str
-    """How the message begins; `{joint}` and `{port}` stand for the one concerned, … for a number."""
+    """Beginning of the message; `{joint}` and `{port}` stand for the affected ones, … for any text."""
     ending: str = PARKED
-    """How it ends: what became of the arm. May name the joint, too."""
+    """End of the message: the final state of the arm. May contain `{joint}` as well."""
     fault: Fault = Fault.NONE
     mode: Mode = Mode.RELEASED
     torque: Torque = Torque.OFF
     exit_code: int = 3
     rest_s: float | None = None
-    """Within how long the arm stands or is released, in time of the loop; None: it goes on until a person stops it."""
+    """How soon the arm rests or is released, in loop time; None: the run continues until a person stops it."""
 
     def fits(self, message: str, **names: str) -> bool:
-        """Whether a message says so; `names` are those that stand for themselves in `says` and `ending`."""
+        """Whether a message matches; `names` are the values of the placeholders in `says` and `ending`."""
         says, ending = (re.escape(part.format(**names)).replace("…", ".+") for part in (self.says, self.ending))
         return re.fullmatch(f"{says}.*{ending}", message) is not None
 
 
-GOES_ON = Expected("", exit_code=0)
-"""The run takes no harm; a person ends it later."""
+CONTINUES = Expected("", exit_code=0)
+"""The run continues undisturbed; a person ends it later."""
 
 StageT = TypeVar("StageT")
 
 
 @dataclass(frozen=True, slots=True)
 class Row(Generic[StageT]):
-    """`inject` may wait and act again; it returns when all that was to be done has been done."""
+    """A fault and its expected outcome. `inject` may wait and act several times; it returns when it is finished."""
 
     name: str
     inject: Callable[[StageT], None]

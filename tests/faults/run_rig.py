@@ -1,4 +1,4 @@
-"""A whole `sefa-edge run` with real processes, in a process group of its own, as from a shell."""
+"""A whole `sefa-edge run` with real processes in its own process group, as from a shell."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sefa_edge.profiles.arms import load_arm_profile
 from tests.conftest import write_reach_engine
 from tests.faults.control_rig import SimulatedUnit
 from tests.faults.logged_arm import LoggedArm
-from tests.faults.picture_stream import PictureStream
+from tests.faults.network_camera import NetworkCamera
 from tests.faults.wire_limits import wire_limits
 from tests.faults.wire_rules import WireSummary
 
@@ -29,31 +29,31 @@ WORKERS = ("camera_process", "policy_process", "control_process")
 
 
 class RunRig:
-    """One run on a simulated unit whose motors remember what they were told, with a network camera."""
+    """One run on a simulated arm whose servos and wire can be inspected, with a network camera."""
 
     def __init__(self, folder: Path, seed: int = 0) -> None:
-        self.dice = np.random.default_rng(seed)
+        self.rng = np.random.default_rng(seed)
         self.folder = folder
         self.unit = SimulatedUnit(folder)
         self.unit.start()
-        self.stream = PictureStream()
-        self.engine = write_reach_engine(_made(folder / "engine"))
+        self.stream = NetworkCamera()
+        self.engine = write_reach_engine(_created(folder / "engine"))
         self.has_own_world = False
-        """True: the simulated world is a process of the run, MuJoCo and all."""
+        """True: the simulated world, with MuJoCo, is a process of the run."""
         self.own_arm = LoggedArm(wire_limits(load_arm_profile("so101_sim")))
         """The judge of that world."""
-        self.release_asked_ns: int | None = None
+        self.release_requested_ns: int | None = None
         self.port_path = self.unit.port.path
-        """What the run opens as the arm's port."""
-        self.words: list[str] = ["--video", "none"]
+        """Path that the run opens as the arm's port."""
+        self.arguments: list[str] = ["--video", "none"]
         self.environment: dict[str, str] = {}
         self.wrapper: list[str] = []
-        """What the command is started through."""
+        """Command that starts the command."""
         self.injected_s = 0.0
         self.ended_s = 0.0
         self.process: subprocess.Popen[bytes] | None = None
         self.pids: dict[int, str] = {}
-        """Everybody who was seen, by process id."""
+        """Module names of the processes seen so far, by process id."""
 
     # -- running ---------------------------------------------------------------------------------------------
 
@@ -64,7 +64,7 @@ class RunRig:
         arm = ["--arm", "sim"] if self.has_own_world else ["--arm", str(self.unit.arm_file), "--port", self.port_path]
         camera = [] if self.has_own_world else ["--camera", self.stream.address]
         command = [sys.executable, "-m", "sefa_edge", "run", "--engine", str(self.engine), *arm, *camera]
-        command += ["--seconds", "100", "--episode-seconds", "50", *self.words]
+        command += ["--seconds", "100", "--episode-seconds", "50", *self.arguments]
         own_world = {WIRE_LOG_VARIABLE: str(self.folder / WIRE_LOG)} if self.has_own_world else {}
         with (self.folder / log).open("wb") as output:
             return subprocess.Popen(
@@ -73,24 +73,24 @@ class RunRig:
                 stderr=output,
                 cwd=self.folder,
                 start_new_session=True,
-                env=os.environ | {"TMPDIR": str(_made(self.folder / "tmp"))} | own_world | self.environment,
+                env=os.environ | {"TMPDIR": str(_created(self.folder / "tmp"))} | own_world | self.environment,
             )
 
     def wait_until_moving(self) -> None:
-        """The policy moves the arm, for a while that the seed chooses."""
+        """Wait until the policy has moved the arm for a random while."""
         self.wait_for("  running")
         self.pids = self.children()
-        time.sleep(self.dice.uniform(0.2, 1.0))
+        time.sleep(self.rng.uniform(0.2, 1.0))
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
         give_up = time.monotonic() + PATIENCE_S
         while not condition():
-            assert time.monotonic() < give_up, f"waited in vain for {what}: {self.log()}"
+            assert time.monotonic() < give_up, f"timed out waiting for {what}: {self.log()}"
             time.sleep(0.02)
 
-    def wait_for(self, words: str) -> None:
-        self.until(lambda: words in self.log() or self.exit_code is not None, f"'{words}'")
-        assert words in self.log(), self.log()
+    def wait_for(self, text: str) -> None:
+        self.until(lambda: text in self.log() or self.exit_code is not None, f"'{text}'")
+        assert text in self.log(), self.log()
 
     def end(self) -> int:
         assert self.process is not None
@@ -98,7 +98,7 @@ class RunRig:
         self.ended_s = time.monotonic()
         return code
 
-    # -- what is done to it ------------------------------------------------------------------------------------
+    # -- signals -----------------------------------------------------------------------------------------------
 
     def signal(self, name: str, number: signal.Signals) -> None:
         if number is signal.SIGQUIT and name in ("supervisor", "control_process"):
@@ -106,22 +106,22 @@ class RunRig:
         os.kill(self.pid_of(name), number)
 
     def signal_all(self, number: signal.Signals) -> None:
-        """As a terminal does: to the process group, which its children have left."""
+        """Signal the process group, as a terminal does; the child processes have left it."""
         assert self.process is not None
         if number is signal.SIGQUIT:
             self.ask_for_release()
         os.killpg(self.process.pid, number)
 
     def ask_for_release(self) -> None:
-        """Somebody asks for torque off, wherever the arm is."""
-        self.release_asked_ns = time.monotonic_ns()
+        """From now on torque off is requested, wherever the arm is."""
+        self.release_requested_ns = time.monotonic_ns()
         self.unit.ask_for_release()
 
     def mark(self) -> None:
-        """The fault strikes now."""
+        """Record the time of the fault."""
         self.injected_s = time.monotonic()
 
-    # -- how it stands -----------------------------------------------------------------------------------------
+    # -- state -------------------------------------------------------------------------------------------------
 
     @property
     def exit_code(self) -> int | None:
@@ -132,7 +132,7 @@ class RunRig:
         return (self.folder / name).read_text(errors="replace")
 
     def children(self) -> dict[int, str]:
-        """Process ids and module names of those it started."""
+        """Process ids and module names of the child processes."""
         assert self.process is not None
         found = {}
         for entry in Path("/proc").iterdir():
@@ -148,21 +148,21 @@ class RunRig:
             return self.process.pid
         return next(pid for pid, module in self.children().items() if module == name)
 
-    def assert_nobody_is_left(self) -> None:
+    def assert_no_process_is_left(self) -> None:
         self.until(lambda: not any(_is_running(pid) for pid in self.pids), f"the end of {self.pids}")
         left_behind = [path.name for path in (self.folder / "tmp").glob("sefa-*")]
         assert left_behind == [], f"left behind: {left_behind}"
 
     def assert_clean(self) -> None:
-        """No goal, torque packet or joint broke a rule, in whichever world. Raises AssertionError."""
+        """Raises AssertionError if a goal, a torque packet or a joint broke a rule, in this world or the run's own."""
         if self.has_own_world:
-            self.own_arm.play(self.folder / WIRE_LOG, self.release_asked_ns)
+            self.own_arm.play(self.folder / WIRE_LOG, self.release_requested_ns)
             self.own_arm.assert_clean()
             assert self.own_arm.summary().goal_packets > 0
         self.unit.assert_clean()
 
     def summary(self) -> WireSummary:
-        """Figures of whichever world."""
+        """Figures of this world and of the run's own."""
         return self.own_arm.summary() + self.unit.judge.summary()
 
     def close(self) -> None:
@@ -177,7 +177,7 @@ class RunRig:
 
 
 def stepped_clock(folder: Path) -> Path | None:
-    """The library that makes the wall clock jump; None where there is no C compiler."""
+    """Build the library that makes the wall clock jump; None without a C compiler."""
     compiler = shutil.which("cc")
     if compiler is None:
         return None
@@ -194,6 +194,6 @@ def _is_running(pid: int) -> bool:
         return False
 
 
-def _made(folder: Path) -> Path:
+def _created(folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     return folder

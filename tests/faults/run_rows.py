@@ -1,4 +1,4 @@
-"""Faults of whole processes, of cameras, engines and disks, put into a running `sefa-edge run`."""
+"""Faults of whole processes, of cameras, engines and disks, injected into a running `sefa-edge run`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.faults.broken_engines import write_failing_engine, write_nan_engine, write_narrow_engine
-from tests.faults.row import DROPPED, GOES_ON, LEFT, UNTOUCHED, Expected, Row, Start
+from tests.faults.row import CONTINUES, DROPPED, LEFT, UNTOUCHED, Expected, Row, Start
 from tests.faults.run_rig import RunRig, stepped_clock
 from tests.faults.wire_rules import WireSummary
 
-HOME_S = 60.0
+END_S = 60.0
 """From a fault to the end of the run: a few seconds on a quiet machine."""
 
 
@@ -26,24 +26,24 @@ def send(name: str, number: signal.Signals) -> Callable[[RunRig], None]:
 
 
 def stop_and_continue(name: str) -> Callable[[RunRig], None]:
-    """For less than the goal timeout."""
+    """Stop a process for less than the goal timeout."""
 
     def inject(rig: RunRig) -> None:
         rig.signal(name, signal.SIGSTOP)
-        time.sleep(rig.dice.uniform(0.05, 0.2))
+        time.sleep(rig.rng.uniform(0.05, 0.2))
         rig.signal(name, signal.SIGCONT)
 
     return inject
 
 
-def twice_ctrl_c(rig: RunRig) -> None:
+def ctrl_c_twice(rig: RunRig) -> None:
     rig.signal_all(signal.SIGINT)
     rig.wait_for("Ctrl-C: stopping")
     rig.signal_all(signal.SIGINT)
     rig.wait_for("the run ends in a few seconds")
 
 
-def emergency_on_the_way_home(rig: RunRig) -> None:
+def emergency_while_parking(rig: RunRig) -> None:
     rig.signal_all(signal.SIGINT)
     rig.wait_for("  parking")
     rig.signal_all(signal.SIGQUIT)
@@ -55,10 +55,10 @@ def emergency_while_control_hangs(rig: RunRig) -> None:
 
 
 def stop_the_supervisor(rig: RunRig) -> None:
-    """Until control has done without it, or is about to."""
+    """Until control has ended the run without it, or is about to."""
     rig.signal("supervisor", signal.SIGSTOP)
-    if rig.dice.integers(2):
-        time.sleep(rig.dice.uniform(1.5, 2.5))
+    if rig.rng.integers(2):
+        time.sleep(rig.rng.uniform(1.5, 2.5))
     else:
         rig.until(lambda: not any(rig.unit.torque_is_on()), "the arm to be released")
     rig.signal("supervisor", signal.SIGCONT)
@@ -89,7 +89,7 @@ def with_own_world(name: str, number: signal.Signals) -> Callable[[RunRig], None
 def cable_pulled_and_back(rig: RunRig) -> None:
     rig.unit.port.unplug()
     rig.wait_for("  holding")
-    time.sleep(rig.dice.uniform(0, 2))
+    time.sleep(rig.rng.uniform(0, 2))
     rig.unit.port.replug()
 
 
@@ -102,8 +102,8 @@ def hang_stream(rig: RunRig) -> None:
 
 
 def slow_stream(rig: RunRig) -> None:
-    """A stream that stalls is opened again, and may begin with a picture: every 1.3 s there is one."""
-    rig.words += ["--max-frame-age-ms", "900"]
+    """A stalled stream is opened again and may begin with a frame, so one arrives every 1.3 s."""
+    rig.arguments += ["--max-frame-age-ms", "900"]
     rig.start()
     rig.wait_until_moving()
     rig.mark()
@@ -114,12 +114,12 @@ def freeze_stream(rig: RunRig) -> None:
     rig.stream.is_frozen = True
 
 
-def cut_every_picture(rig: RunRig) -> None:
-    rig.stream.cut_every = 1
+def truncate_every_frame(rig: RunRig) -> None:
+    rig.stream.truncate_every = 1
 
 
-def cut_every_second_picture(rig: RunRig) -> None:
-    rig.stream.cut_every = 2
+def truncate_every_second_frame(rig: RunRig) -> None:
+    rig.stream.truncate_every = 2
 
 
 def darken_stream(rig: RunRig) -> None:
@@ -127,19 +127,19 @@ def darken_stream(rig: RunRig) -> None:
 
 
 def lose_stream_for_a_moment(rig: RunRig) -> None:
-    rig.words += ["--max-frame-age-ms", "5000"]
+    rig.arguments += ["--max-frame-age-ms", "5000"]
     rig.start()
     rig.wait_until_moving()
     before = rig.stream.connections
-    rig.stream.is_away = True
-    time.sleep(rig.dice.uniform(0.1, 0.5))
-    rig.stream.is_away = False
+    rig.stream.is_offline = True
+    time.sleep(rig.rng.uniform(0.1, 0.5))
+    rig.stream.is_offline = False
     rig.until(lambda: rig.stream.connections > before, "the camera to be opened again")
 
 
-def other_size(rig: RunRig) -> None:
-    """Another size is another view of the scene."""
-    rig.stream.size = int(rig.dice.choice([64, 128, 200]))
+def change_frame_size(rig: RunRig) -> None:
+    """Frames of another size may show another part of the scene."""
+    rig.stream.size = int(rig.rng.choice([64, 128, 200]))
 
 
 def with_engine(write: Callable[[Path], Path]) -> Callable[[RunRig], None]:
@@ -168,37 +168,37 @@ def second_run(rig: RunRig) -> None:
 
 
 def tear_shared_memory(rig: RunRig) -> None:
-    """The pictures' memory file is cut to nothing, as it is when memory runs out."""
+    """The frames' memory file is truncated to nothing, as when memory runs out."""
     folder = Path(f"/proc/{rig.pid_of('supervisor')}/fd")
     ring = next(entry for entry in folder.iterdir() if "sefa-frames" in os.readlink(entry))
     os.truncate(ring, 0)
 
 
 def kill_video(rig: RunRig) -> None:
-    rig.words = ["--video", "video.png"]
+    rig.arguments = ["--video", "video.png"]
     rig.start()
     rig.wait_until_moving()
     rig.signal("video_process", signal.SIGKILL)
 
 
 def stop_video(rig: RunRig) -> None:
-    """It hangs when it is asked to draw."""
-    rig.words = ["--video", "video.png"]
+    """The video process hangs when it is asked to draw."""
+    rig.arguments = ["--video", "video.png"]
     rig.start()
     rig.wait_until_moving()
     rig.signal("video_process", signal.SIGSTOP)
 
 
 def stop_recorder(rig: RunRig) -> None:
-    """It hangs when it is asked to close its file."""
-    rig.words += ["--record", "recordings"]
+    """The recorder hangs when it is asked to close its file."""
+    rig.arguments += ["--record", "recordings"]
     rig.start()
     rig.wait_until_moving()
     rig.signal("recorder_process", signal.SIGSTOP)
 
 
 def kill_recorder(rig: RunRig) -> None:
-    rig.words += ["--record", "recordings"]
+    rig.arguments += ["--record", "recordings"]
     rig.start()
     rig.wait_until_moving()
     rig.signal("recorder_process", signal.SIGKILL)
@@ -214,28 +214,28 @@ def with_stepped_clock(rig: RunRig) -> None:
     time.sleep(3)  # three steps of the wall clock
 
 
-def on_small_disk(rig: RunRig, words: list[str], fill: str) -> None:
-    """The folder `full` is a file system of its own, with no more room than `fill` leaves."""
+def on_small_disk(rig: RunRig, arguments: list[str], fill: str) -> None:
+    """The folder `full` is a separate file system of 400 kB, of which the command `fill` uses a part."""
     full = rig.folder / "full"
     full.mkdir()
     mount = f'mount -t tmpfs -o size=400k none "$0" && {fill}; exec "$@"'
     rig.wrapper = ["unshare", "-rm", "sh", "-c", mount, str(full)]
-    rig.words = words
-    rig.port_path = os.path.realpath(rig.port_path)  # its link leads through this process, which is not seen from there
+    rig.arguments = arguments
+    rig.port_path = os.path.realpath(rig.port_path)  # its link leads through /proc of this process
 
 
 def record_on_small_disk(rig: RunRig) -> None:
-    on_small_disk(rig, [*rig.words, "--record", "full"], "true")
+    on_small_disk(rig, [*rig.arguments, "--record", "full"], "true")
     rig.start()
     rig.wait_until_moving()
     rig.wait_for("the recording ended: ")
 
 
-def on_full_disk(words: list[str]) -> Callable[[RunRig], None]:
-    """Reports go to a file system without any room."""
+def on_full_disk(arguments: list[str]) -> Callable[[RunRig], None]:
+    """Reports go to a full file system."""
 
     def inject(rig: RunRig) -> None:
-        on_small_disk(rig, words, 'head -c 409600 /dev/zero > "$0/filler"')
+        on_small_disk(rig, arguments, 'head -c 409600 /dev/zero > "$0/filler"')
         rig.start()
         rig.wait_until_moving()
         rig.mark()
@@ -246,31 +246,31 @@ def on_full_disk(words: list[str]) -> Callable[[RunRig], None]:
 
 
 def ended(says: str) -> Expected:
-    return Expected(says, rest_s=HOME_S)
+    return Expected(says, rest_s=END_S)
 
 
 def stopped(says: str, exit_code: int) -> Expected:
-    return Expected(says, exit_code=exit_code, rest_s=HOME_S)
+    return Expected(says, exit_code=exit_code, rest_s=END_S)
 
 
 STARVED = ended("the policy sent no usable action chunk in time")
 STALE = ended("a camera gives no fresh picture (front, … old)")
-EMERGENCY = Expected("emergency stop", DROPPED, rest_s=HOME_S)
+EMERGENCY = Expected("emergency stop", DROPPED, rest_s=END_S)
 CAMERA, POLICY, CONTROL = "camera_process", "policy_process", "control_process"
 
 ROWS: list[Row[RunRig]] = [
     Row("Ctrl-C", stop_all(signal.SIGINT), stopped("stopped by Ctrl-C", 130)),
-    Row("Ctrl-C twice", twice_ctrl_c, stopped("stopped by Ctrl-C", 130)),
+    Row("Ctrl-C twice", ctrl_c_twice, stopped("stopped by Ctrl-C", 130)),
     Row("SIGTERM", stop_all(signal.SIGTERM), stopped("stopped by SIGTERM", 143)),
     Row("the terminal closes (SIGHUP)", stop_all(signal.SIGHUP), stopped("stopped by the terminal's end", 129)),
     Row(
         "Ctrl-C before the arm was touched",
         ctrl_c_at_once,
-        Expected("stopped by Ctrl-C", UNTOUCHED, exit_code=130, rest_s=HOME_S),
+        Expected("stopped by Ctrl-C", UNTOUCHED, exit_code=130, rest_s=END_S),
         Start.BEFORE,
     ),
     Row("Ctrl-\\", stop_all(signal.SIGQUIT), EMERGENCY),
-    Row("Ctrl-\\ on the way home", emergency_on_the_way_home, EMERGENCY),
+    Row("Ctrl-\\ on the way home", emergency_while_parking, EMERGENCY),
     Row("Ctrl-\\ while control hangs", emergency_while_control_hangs, EMERGENCY),
     Row("SIGKILL of the supervisor", send("supervisor", signal.SIGKILL), stopped("the … process is gone", -9)),
     Row(
@@ -279,7 +279,7 @@ ROWS: list[Row[RunRig]] = [
         stopped("the … process is gone", -9),
         Start.BEFORE,
     ),
-    Row("SIGSTOP and SIGCONT of the supervisor", stop_and_continue("supervisor"), GOES_ON),
+    Row("SIGSTOP and SIGCONT of the supervisor", stop_and_continue("supervisor"), CONTINUES),
     Row(
         "SIGSTOP of the supervisor for seconds",
         stop_the_supervisor,
@@ -287,13 +287,13 @@ ROWS: list[Row[RunRig]] = [
     ),
     Row("SIGKILL of the policy", send(POLICY, signal.SIGKILL), ended("the policy process ended: killed by SIGKILL")),
     Row("SIGTERM of the policy", send(POLICY, signal.SIGTERM), ended("the policy process ended: killed by SIGTERM")),
-    Row("SIGQUIT of the policy", send(POLICY, signal.SIGQUIT), GOES_ON),
+    Row("SIGQUIT of the policy", send(POLICY, signal.SIGQUIT), CONTINUES),
     Row("SIGSTOP of the policy", send(POLICY, signal.SIGSTOP), STARVED),
-    Row("SIGSTOP and SIGCONT of the policy", stop_and_continue(POLICY), GOES_ON),
+    Row("SIGSTOP and SIGCONT of the policy", stop_and_continue(POLICY), CONTINUES),
     Row("SIGKILL of a camera", send(CAMERA, signal.SIGKILL), ended("the camera process ended: killed by SIGKILL")),
     Row("SIGTERM of a camera", send(CAMERA, signal.SIGTERM), ended("the camera process ended: killed by SIGTERM")),
     Row("SIGSTOP of a camera", send(CAMERA, signal.SIGSTOP), STALE),
-    Row("SIGSTOP and SIGCONT of a camera", stop_and_continue(CAMERA), GOES_ON),
+    Row("SIGSTOP and SIGCONT of a camera", stop_and_continue(CAMERA), CONTINUES),
     Row("SIGKILL of control", send(CONTROL, signal.SIGKILL), ended("the control process ended: killed by SIGKILL")),
     Row("SIGSTOP of control", send(CONTROL, signal.SIGSTOP), ended("the control process fell silent")),
     Row(
@@ -302,32 +302,32 @@ ROWS: list[Row[RunRig]] = [
         ended("the control process was asked to end, but not by its supervisor"),
     ),
     Row("SIGQUIT of control", send(CONTROL, signal.SIGQUIT), EMERGENCY),
-    Row("SIGINT of every worker", interrupt_workers, GOES_ON),
-    Row("SIGKILL of the video process", kill_video, GOES_ON, Start.BEFORE),
-    Row("SIGSTOP of the video process", stop_video, GOES_ON, Start.BEFORE),
-    Row("SIGKILL of the recorder", kill_recorder, GOES_ON, Start.BEFORE),
-    Row("SIGSTOP of the recorder", stop_recorder, GOES_ON, Start.BEFORE),
+    Row("SIGINT of every worker", interrupt_workers, CONTINUES),
+    Row("SIGKILL of the video process", kill_video, CONTINUES, Start.BEFORE),
+    Row("SIGSTOP of the video process", stop_video, CONTINUES, Start.BEFORE),
+    Row("SIGKILL of the recorder", kill_recorder, CONTINUES, Start.BEFORE),
+    Row("SIGSTOP of the recorder", stop_recorder, CONTINUES, Start.BEFORE),
     Row(
         "SIGSTOP of the simulated world",
         with_own_world("server", signal.SIGSTOP),
-        Expected("servos do not answer", LEFT, rest_s=HOME_S),
+        Expected("servos do not answer", LEFT, rest_s=END_S),
         Start.BEFORE,
     ),
     Row(
         "SIGKILL of the simulated world",
         with_own_world("server", signal.SIGKILL),
-        Expected("the simulated world process ended: killed by SIGKILL", LEFT, rest_s=HOME_S),
+        Expected("the simulated world process ended: killed by SIGKILL", LEFT, rest_s=END_S),
         Start.BEFORE,
     ),
     Row("the arm's cable is pulled and put back", cable_pulled_and_back, ended("the arm's port disappeared")),
     Row("the camera's stream ends", end_stream, STALE),
-    Row("the camera's stream ends and comes back", lose_stream_for_a_moment, GOES_ON, Start.BEFORE),
+    Row("the camera's stream ends and comes back", lose_stream_for_a_moment, CONTINUES, Start.BEFORE),
     Row("the camera's stream hangs", hang_stream, STALE),
     Row("one picture in five seconds", slow_stream, STALE, Start.BEFORE),
-    Row("pictures of another size", other_size, STALE),
+    Row("pictures of another size", change_frame_size, STALE),
     Row("the picture is frozen", freeze_stream, ended("a camera repeats the same picture (front, for …)")),
-    Row("every picture is cut short", cut_every_picture, STALE),
-    Row("every second picture is cut short", cut_every_second_picture, GOES_ON),
+    Row("every picture is cut short", truncate_every_frame, STALE),
+    Row("every second picture is cut short", truncate_every_second_frame, CONTINUES),
     Row("the picture is black", darken_stream, ended("a camera sees nothing (front, for …)")),
     Row(
         "the engine gives NaN",
@@ -348,14 +348,14 @@ ROWS: list[Row[RunRig]] = [
             "…/model.onnx: 'chunk' is float32 [16, 5], its card says float32 [16, 6]",
             "",
             exit_code=2,
-            rest_s=HOME_S,
+            rest_s=END_S,
         ),
         Start.BEFORE,
     ),
-    Row("a second run on the same arm", second_run, GOES_ON),
+    Row("a second run on the same arm", second_run, CONTINUES),
     Row("the pictures' shared memory is gone", tear_shared_memory, ended("the … process ended: killed by SIGBUS")),
-    Row("the wall clock jumps by hours and years", with_stepped_clock, GOES_ON, Start.BEFORE),
-    Row("no room for the recording", record_on_small_disk, GOES_ON, Start.BEFORE),
+    Row("the wall clock jumps by hours and years", with_stepped_clock, CONTINUES, Start.BEFORE),
+    Row("no room for the recording", record_on_small_disk, CONTINUES, Start.BEFORE),
     Row(
         "no room for the report",
         on_full_disk(["--video", "none", "--json", "full/run.json"]),
@@ -374,7 +374,7 @@ ROWS: list[Row[RunRig]] = [
 def perform(
     row: Row[RunRig], seed: int, folder: Path, note: Callable[[WireSummary], None] = lambda figures: None
 ) -> None:
-    """Do it, judge what became of it, and `note` what passed on the wire. Raises AssertionError."""
+    """Inject the fault, check the outcome, and pass the wire figures to `note`. Raises AssertionError."""
     rig = RunRig(folder, seed)
     try:
         if row.start is Start.MOVING:
@@ -382,7 +382,7 @@ def perform(
             rig.wait_until_moving()
         rig.mark()
         row.inject(rig)
-        if row.expected == GOES_ON:
+        if row.expected == CONTINUES:
             time.sleep(0.7)
             assert rig.exit_code is None, rig.log()
             assert "fault:" not in rig.log(), rig.log()
@@ -394,14 +394,14 @@ def perform(
 
 
 def _judge(rig: RunRig, expected: Expected) -> None:
-    wanted = stopped("stopped by Ctrl-C", 130) if expected == GOES_ON else expected
-    assert rig.end() == wanted.exit_code, rig.log()
-    rig.assert_nobody_is_left()
+    outcome = stopped("stopped by Ctrl-C", 130) if expected == CONTINUES else expected
+    assert rig.end() == outcome.exit_code, rig.log()
+    rig.assert_no_process_is_left()
     lines = [line.strip().removeprefix("error: ") for line in rig.log().splitlines()]
-    assert any(wanted.fits(line) for line in lines), rig.log()
+    assert any(outcome.fits(line) for line in lines), rig.log()
     assert "Traceback" not in rig.log(), rig.log()
     rig.assert_clean()
     if not rig.has_own_world:
         assert set(rig.unit.torque_is_on()) == {False}
-    if wanted.rest_s is not None:
-        assert rig.ended_s - rig.injected_s <= wanted.rest_s, "ends too late"
+    if outcome.rest_s is not None:
+        assert rig.ended_s - rig.injected_s <= outcome.rest_s, "the run ended too late"

@@ -1,4 +1,4 @@
-"""What instruments at the simulated servos show to the monitors, beside the bytes on the wire."""
+"""The true state of simulated servos, for the monitors: not what the bytes on the wire say."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class ServoTruth:
     def __init__(self, bus: SimulatedBus) -> None:
         self._bus = bus
 
-    def hears(self, servo_id: int) -> bool:
+    def is_reachable(self, servo_id: int) -> bool:
         return self._bus.servo(servo_id).listens
 
     def holds(self, servo_id: int) -> bool:

@@ -1,9 +1,9 @@
-"""The rows that concern the arm, while something else than a policy's chunks moves it.
+"""The rows about the arm and its bus, while something other than a policy's chunks moves the arm.
 
 Targets: a program sets them at its own rate (`edge/control/paced.py`, the LeRobot plugin).
-Planned: the arm is on a planned move outside a run (`sefa-edge arm center`, `arm park`).
+Planned: the arm makes a planned move outside a run (`sefa-edge arm center`, `arm park`).
 
-What is done to the arm, and the judges of the wire, are those of `lock_step_rows`.
+Faults and judges are those of `lock_step_rows`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.faults.row import LEFT, PARKED, Expected, Row
 TARGET_EVERY_NS = ms_to_ns(33)
 CENTER_VELOCITY_DEG_S = 35.0
 SHARE_DONE = (0.25, 0.4)
-"""How much of its duration a planned move has behind it when the fault strikes: it is fast then, and has far to go."""
+"""Share of a planned move's duration at which the fault is injected: the arm is then fast and far from its target."""
 GONE = "the arm's port disappeared"
 
 
@@ -51,20 +51,20 @@ class TargetsBench(Bench):
         self.targets.set_target(chunk.joint_deg[0].astype(float))
 
     def expected(self, row: Row[Bench]) -> tuple[Expected, ...]:
-        """It holds where a run would park; an arm that is away for too long is not waited for."""
+        """The arm holds where a run would park; an arm that is gone for too long is not waited for."""
         expected = row.expected
         if expected.fault is Fault.OTHER_ARM:
             return (left(expected, Fault.ARM_DISCONNECTED, GONE),)
         if expected.ending == PARKED and expected.fault:
             return (left(expected, expected.fault, expected.says),)
-        if expected.fault is Fault.POWER_LOST:  # how long the supply is away is up to the seed
+        if expected.fault is Fault.POWER_LOST:  # the seed determines how long the supply fails
             lost = left(expected, Fault.ARM_TIMEOUT, lock_step_rows.SILENT)
             return expected, lost, left(expected, Fault.ARM_DISCONNECTED, GONE)
         return (expected,)
 
 
 class PlannedBench(Bench):
-    """A person has the arm brought to its start pose, from far away in every joint."""
+    """The arm makes a planned move to its start pose, which is far away for every joint."""
 
     moving = Mode.ARMED
 
@@ -72,7 +72,7 @@ class PlannedBench(Bench):
         super().__init__(seed)
         self.profile = self.profile.model_copy(update={"move_velocity_deg_s": CENTER_VELOCITY_DEG_S})
         self.feed = None
-        pose_deg = 70.0 * self.dice.choice([-1, 1], len(self.profile.joints))
+        pose_deg = 70.0 * self.rng.choice([-1, 1], len(self.profile.joints))
         pose_deg[SHOULDER] = 70.0  # far from the park pose, too
         pose_deg[GRIPPER] = 80.0
         for index, ticks in enumerate(ticks_of(self.profile, pose_deg.tolist())):
@@ -87,17 +87,17 @@ class PlannedBench(Bench):
     def run(self) -> None:
         self.command(Command.ARM)
         self.until(lambda: self.mode is Mode.ARMED)
-        way_deg = abs(self.reports[-1].joint_deg - self.profile.start_pose_deg).max()
-        self.play(way_deg * 15 / 8 / CENTER_VELOCITY_DEG_S * self.dice.uniform(*SHARE_DONE))
+        distance_deg = abs(self.reports[-1].joint_deg - self.profile.start_pose_deg).max()
+        self.play(distance_deg * 15 / 8 / CENTER_VELOCITY_DEG_S * self.rng.uniform(*SHARE_DONE))
 
     def lead_joint(self, joint: int, target_deg: float) -> None:
-        """The planned move leads every joint away from where it is."""
+        """Does nothing: the planned move already moves every joint."""
 
     def stand(self, joint: int) -> None:
         self.until(lambda: self.reports[-1].settled)
 
     def expected(self, row: Row[Bench]) -> tuple[Expected, ...]:
-        """What is obstructed holds where a run would try the park pose."""
+        """An obstructed arm holds where a run would try to park."""
         expected = row.expected
         if expected.ending == PARKED and expected.fault in OBSTRUCTIONS:
             return (left(expected, expected.fault, expected.says),)
@@ -110,15 +110,15 @@ def left(expected: Expected, fault: Fault, says: str) -> Expected:
 
 
 ROWS: list[Row[Bench]] = [*lock_step_rows.ARM_ROWS, *arming_rows.ROWS, *lock_step_rows.BUS_ROWS]
-LED_BY_CHUNKS = frozenset({"the policy pushes against a narrow calibrated range"})
-"""Rows that need a source which can be led beyond the limits: no planned move is."""
+NEEDS_CHUNKS = frozenset({"the policy pushes against a narrow calibrated range"})
+"""Rows that need a source whose setpoints exceed the limits, which those of a planned move never do."""
 
 
 def perform(bench: TargetsBench | PlannedBench, row: Row[Bench]) -> None:
-    """Do it, and judge what became of it. Raises AssertionError."""
+    """Inject the fault and check the outcome. Raises AssertionError."""
     try:
         lock_step_rows.inject(bench, row)
-        fitting = [wanted for wanted in bench.expected(row) if wanted.fault is bench.final.fault]
-        lock_step_rows.judge(bench, (fitting or bench.expected(row))[0])
+        candidates = [expected for expected in bench.expected(row) if expected.fault is bench.final.fault]
+        lock_step_rows.judge(bench, (candidates or bench.expected(row))[0])
     finally:
         bench.close()

@@ -1,4 +1,4 @@
-"""Smallest and largest of the values of the last while, at constant cost per value."""
+"""Smallest and largest of the recent values, at constant cost per value."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import deque
 
 
 class SlidingRange:
-    """Values with rising time stamps; those older than asked are dropped."""
+    """Values with ascending time stamps; `drop_before` drops old ones."""
 
     def __init__(self) -> None:
         self._falling: deque[tuple[int, float]] = deque()
@@ -22,10 +22,10 @@ class SlidingRange:
         rising.append((stamp_ns, value))
 
     def drop_before(self, stamp_ns: int) -> None:
-        """Forget the values that are older."""
-        for kept in (self._falling, self._rising):
-            while kept and kept[0][0] < stamp_ns:
-                kept.popleft()
+        """Drop the values that are older."""
+        for values in (self._falling, self._rising):
+            while values and values[0][0] < stamp_ns:
+                values.popleft()
 
     def clear(self) -> None:
         self._falling.clear()

@@ -1,5 +1,5 @@
-/* Preloaded into every process of a run: the wall clock jumps to and fro, once a second, by hours and years.
-   CLOCK_MONOTONIC is left alone. Built by tests/faults/run_rig.py. */
+/* Preloaded into every process of a run: the wall clock jumps back and forth, once a second, by hours and
+   years. CLOCK_MONOTONIC is unchanged. Built by tests/faults/run_rig.py. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <sys/syscall.h>

@@ -1,8 +1,8 @@
-"""The fault table as `edge/README.md` prints it, made from the rows that the tests perform, and the figures of the last
-campaign (`python -m tests.faults.campaign --json tests/faults/figures.json`).
+"""The fault table as `edge/README.md` prints it, generated from the rows that the tests perform, and the figures of the
+last campaign (`python -m tests.faults.campaign --json tests/faults/figures.json`).
 
 python -m tests.faults.table            prints both
-python -m tests.faults.table --write    puts them into edge/README.md
+python -m tests.faults.table --write    writes them into edge/README.md
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import textwrap
 from pathlib import Path
 
 from tests.faults import control_rows, lock_step_rows, run_rows
-from tests.faults.row import DROPPED, GOES_ON, PARKED, UNTOUCHED, Expected, Level, Row
+from tests.faults.row import CONTINUES, DROPPED, PARKED, UNTOUCHED, Expected, Level, Row
 
 README = Path(__file__).parents[2] / "edge/README.md"
 BEGIN, END = "<!-- faults: begin -->\n", "<!-- faults: end -->\n"
@@ -33,17 +33,17 @@ def published() -> str:
 
 
 def published_figures() -> str:
-    """What the monitors saw in the last campaign, in a sentence."""
+    """What the monitors measured in the last campaign, as a paragraph."""
     overall = json.loads(FIGURES.read_text(encoding="utf-8"))["overall"]
     seen = overall["seen"]
-    words = (
+    text = (
         f"The last campaign: {overall['runs']} runs of {overall['name']}, {seen['goal_packets']:,} packets with goals "
         f"decoded on the wire, {seen['violations']} violations. The longest step of a goal was "
         f"{seen['worst_step']:.1%} of the velocity limit, the largest change of a step {seen['worst_change']:.1%} of "
         "the acceleration limit (beyond what rounding to ticks explains), the longest way of a joint in 0.2 s "
         f"{seen['fastest_joint']:.1%} of what its goals allow."
     )
-    return textwrap.fill(words, LINE_WIDTH) + "\n"
+    return textwrap.fill(text, LINE_WIDTH) + "\n"
 
 
 def in_readme() -> str:
@@ -57,7 +57,7 @@ def figures_in_readme() -> str:
 
 
 def write() -> None:
-    """Put table and figures into the README."""
+    """Write table and figures into the README."""
     text = README.read_text(encoding="utf-8")
     for begin, end, content in ((BEGIN, END, published()), (FIGURES_BEGIN, FIGURES_END, published_figures())):
         before, rest = text.split(begin)
@@ -76,20 +76,20 @@ def _section(level: Level, rows: list[Row]) -> str:
 
 def _line(level: Level, row: Row) -> str:
     expected: Expected = row.expected
-    if expected == GOES_ON:
+    if expected == CONTINUES:
         return f"| {row.name} | goes on |  |  |  |\n"
     state = expected.mode.name if level is not Level.RUN else _state_of(expected)
     within = "" if expected.rest_s is None else f"{expected.rest_s:g} s"
-    words = ": ".join(part for part in (expected.says, expected.ending) if part)
-    return f"| {row.name} | {state} | {within} | {expected.exit_code} | {_escaped(words)} |\n"
+    message = ": ".join(part for part in (expected.says, expected.ending) if part)
+    return f"| {row.name} | {state} | {within} | {expected.exit_code} | {_escaped(message)} |\n"
 
 
 def _state_of(expected: Expected) -> str:
     return {"": "IDLE", UNTOUCHED: "IDLE", PARKED: "RELEASED", DROPPED: "RELEASED"}.get(expected.ending, "FAULT")
 
 
-def _escaped(words: str) -> str:
-    return words.replace("{joint}", "*joint*").replace("{port}", "*port*")
+def _escaped(message: str) -> str:
+    return message.replace("{joint}", "*joint*").replace("{port}", "*port*")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the control process does when nothing is wrong, or when nobody is left to be told."""
+"""The control process without a fault, without a supervisor, and in emergency stops."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from tests.faults.control_rig import HANG_GUARD_S, Rig
 from tests.faults.row import DROPPED, PARKED
 
 
-def test_supervisor_killed_in_mid_motion(rig: Rig) -> None:
-    """Nobody is left to tell: the arm is parked and released all the same; standard error has the words."""
+def test_control_parks_the_arm_when_the_supervisor_dies(rig: Rig) -> None:
+    """The arm is parked and released without a supervisor; the message goes to standard error."""
     rig.start()
     rig.run()
     rig.supervisor.close()
     assert rig.exit_code() == 3
     assert rig.child is not None
-    words = rig.child.stderr_tail()
-    assert f"error: the supervisor process is gone: {PARKED}" in words
-    assert "hint: " in words
+    errors = rig.child.stderr_tail()
+    assert f"error: the supervisor process is gone: {PARKED}" in errors
+    assert "hint: " in errors
     assert not any(rig.unit.torque_is_on())
     rig.unit.assert_clean()
 
 
-def test_an_emergency_stop_that_a_servo_does_not_confirm_says_so_loudly(rig: Rig) -> None:
-    """The plug of one servo is out: all others let go, nobody claims that it did."""
+def test_an_emergency_stop_that_a_servo_does_not_confirm_names_the_servo(rig: Rig) -> None:
+    """One servo is unplugged: all others release, and it is reported as not confirmed."""
     rig.start()
     rig.run()
     name, others_only = rig.profile.joint_names[rig.joint], [index == rig.joint for index in range(6)]
@@ -55,8 +55,8 @@ def test_an_emergency_stop_that_a_servo_does_not_confirm_says_so_loudly(rig: Rig
 
 
 @pytest.mark.once
-def test_an_emergency_stop_needs_no_torque_of_ours(rig: Rig) -> None:
-    """Torque that another program left on; nobody has armed anything."""
+def test_an_emergency_stop_releases_torque_that_another_program_left_on(rig: Rig) -> None:
+    """Nothing has been armed by this run."""
     with rig.port.lock:
         for servo in rig.bus.servos:
             servo.write(TORQUE_ENABLE.address, bytes((TORQUE_ON,)))
@@ -77,8 +77,8 @@ def test_stop_before_arm_leaves_the_torque_alone(rig: Rig) -> None:
     rig.unit.assert_untouched()
 
 
-def test_last_words_are_not_lost_over_heartbeats_that_were_never_read(rig: Rig) -> None:
-    """The arm is looked for while the supervisor beats; it may listen when control has long gone."""
+def test_the_final_record_is_not_lost_behind_unread_heartbeats(rig: Rig) -> None:
+    """The supervisor sends heartbeats while control searches for the arm, and may read long after control has ended."""
     for servo in rig.bus.servos:
         servo.connected = False
     (supervisor, supervisor_end), (policy, policy_end) = channel_pair(), channel_pair()
@@ -93,7 +93,7 @@ def test_last_words_are_not_lost_over_heartbeats_that_were_never_read(rig: Rig) 
     assert final.message.startswith("no servo answers")
 
 
-def test_a_privilege_that_is_refused_is_told_and_not_fatal(rig: Rig) -> None:
+def test_a_refused_privilege_is_reported_and_not_fatal(rig: Rig) -> None:
     no_such_cpu = 100_000
     rig.start(no_such_cpu)
     assert rig.ready is not None
@@ -102,6 +102,6 @@ def test_a_privilege_that_is_refused_is_told_and_not_fatal(rig: Rig) -> None:
     assert rig.ended().exit_code == 0
 
 
-def test_nobody_answers_for_a_world_that_is_not_there(tmp_path: Path) -> None:
+def test_connecting_to_a_missing_world_raises_missing_error(tmp_path: Path) -> None:
     with pytest.raises(MissingError):
-        WorldClient(tmp_path / "nobody")
+        WorldClient(tmp_path / "missing")

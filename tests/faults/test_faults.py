@@ -1,7 +1,7 @@
-"""Every row of the fault table, performed: in lock-step with five seeds, with processes with one.
+"""Tests every row of the fault table: five seeds in lock-step, one seed with real processes.
 
-FAULT_SEEDS=N asks for N seeds in lock-step instead, and `make faults` for twenty everywhere. What depends on the Python
-is in `EVERY_PYTHON`; the other rows with processes are marked `once`.
+FAULT_SEEDS=N sets the number of seeds in lock-step; `make faults` uses 20 seeds for every row. Rows that depend on the
+Python version are in `EVERY_PYTHON`; the other rows with processes are marked `once`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.faults.run_rig import RunRig
 Performed = dict[str, "Future[None]"]
 LOCK_STEP_SEEDS = range(int(os.environ.get("FAULT_SEEDS", "5")))
 SOURCE_SEEDS = range(1, 1 + max(1, len(LOCK_STEP_SEEDS) // 5))
-"""Of the rows whose arm something else than a policy moves. Seed 1 has 50 ticks a second: half the time of seed 0."""
+"""Seeds for the arms that something other than a policy moves. Seed 1 has a 50 Hz loop: half the cost of seed 0."""
 
 
 EVERY_PYTHON = frozenset(
@@ -39,7 +39,7 @@ EVERY_PYTHON = frozenset(
         "the engine fails",
     }
 )
-"""Signals, deaths, threads and libraries: the rows with processes that differ most from Python to Python."""
+"""Signals, killed processes, threads and libraries: the rows with processes that depend most on the Python version."""
 
 
 def with_processes(rows: list[Row[StageT]]) -> list[ParameterSet]:
@@ -47,51 +47,51 @@ def with_processes(rows: list[Row[StageT]]) -> list[ParameterSet]:
 
 
 @pytest.mark.parametrize("row", lock_step_rows.ROWS, ids=str)
-def test_in_lock_step(row: Row[Bench]) -> None:
+def test_fault_in_lock_step(row: Row[Bench]) -> None:
     for seed in LOCK_STEP_SEEDS:
         lock_step_rows.perform(row, seed)
 
 
 @pytest.mark.once
 @pytest.mark.parametrize("row", setpoint_sources.ROWS, ids=str)
-def test_of_an_arm_that_a_program_leads(row: Row[Bench]) -> None:
+def test_fault_of_an_arm_led_by_a_program(row: Row[Bench]) -> None:
     for seed in SOURCE_SEEDS:
         setpoint_sources.perform(setpoint_sources.TargetsBench(seed), row)
 
 
 @pytest.mark.once
 @pytest.mark.parametrize(
-    "row", [row for row in setpoint_sources.ROWS if row.name not in setpoint_sources.LED_BY_CHUNKS], ids=str
+    "row", [row for row in setpoint_sources.ROWS if row.name not in setpoint_sources.NEEDS_CHUNKS], ids=str
 )
-def test_of_an_arm_on_a_planned_move(row: Row[Bench]) -> None:
+def test_fault_during_a_planned_move(row: Row[Bench]) -> None:
     for seed in SOURCE_SEEDS:
         setpoint_sources.perform(setpoint_sources.PlannedBench(seed), row)
 
 
 @pytest.fixture(scope="session")
 def performed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Performed]:
-    """The rows with processes that were asked for, two at a time, because they wait more than they work."""
+    """The selected rows with processes, two at a time, because they mostly wait."""
     pool = ThreadPoolExecutor(2)
-    performers = {"test_of_control": control_rows.perform, "test_of_a_run": run_rows.perform}
-    asked = [item for item in request.session.items if isinstance(item, pytest.Function)]
+    performers = {"test_fault_of_the_control_process": control_rows.perform, "test_fault_of_a_run": run_rows.perform}
+    selected = [item for item in request.session.items if isinstance(item, pytest.Function)]
     yield {
         str(item.callspec.params["row"]): pool.submit(
             performers[item.originalname], item.callspec.params["row"], 0, tmp_path_factory.mktemp("fault")
         )
-        for item in asked
+        for item in selected
         if item.originalname in performers
     }
     pool.shutdown(cancel_futures=True)
 
 
 @pytest.mark.parametrize("row", with_processes(control_rows.ROWS))
-def test_of_control(row: Row[Rig], performed: Performed) -> None:
+def test_fault_of_the_control_process(row: Row[Rig], performed: Performed) -> None:
     performed[row.name].result()
 
 
 @pytest.mark.sim
 @pytest.mark.parametrize("row", with_processes(run_rows.ROWS))
-def test_of_a_run(row: Row[RunRig], performed: Performed) -> None:
+def test_fault_of_a_run(row: Row[RunRig], performed: Performed) -> None:
     performed[row.name].result()
 
 
@@ -105,7 +105,7 @@ def test_the_readme_prints_the_figures_of_a_campaign_without_violations() -> Non
     assert (overall["failed"], overall["seen"]["violations"]) == (0, 0)
 
 
-def test_names_are_unique_and_there_are_at_least_forty() -> None:
+def test_at_least_forty_rows_have_unique_names() -> None:
     names = [row.name for rows in table.LEVELS.values() for row in rows]
     assert len(set(names)) == len(names) >= 40
     assert set(names) >= EVERY_PYTHON

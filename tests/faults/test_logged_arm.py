@@ -1,4 +1,4 @@
-"""The log of a simulated world that is another process, and its judge."""
+"""The log of a simulated world in another process, and its judge."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 @contextmanager
 def logged_world(port: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A world that logs, until it ends or is ended here."""
+    """A world that writes a log, until it ends or is terminated here."""
     port.parent.mkdir()
     command = [sys.executable, "-m", SERVER, "--task", "lift", "--seed", "0", "--port", str(port)]
     environment = os.environ | {WIRE_LOG_VARIABLE: str(log)}
@@ -57,19 +57,19 @@ def opened(port: Path) -> Iterator[FeetechArm]:
         yield arm
 
 
-def judged(log: Path, release_asked_ns: int | None = None) -> LoggedArm:
+def judged(log: Path, release_requested_ns: int | None = None) -> LoggedArm:
     arm = LoggedArm(wire_limits(PROFILE))
-    arm.play(log, release_asked_ns)
+    arm.play(log, release_requested_ns)
     return arm
 
 
 @pytest.mark.sim
-def test_a_world_is_judged_by_its_log_even_when_it_is_killed(tmp_path: Path) -> None:
+def test_the_log_of_a_killed_world_is_judged(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with logged_world(tmp_path / "world/arm", log) as process, opened(tmp_path / "world/arm") as arm:
         arm.enable_torque()
         arm.read_state()
-        arm.release_torque()  # it stands at its park pose
+        arm.release_torque()  # it is at its park pose
         process.send_signal(signal.SIGKILL)
         process.wait(PATIENCE_S)
     kinds = {record.kind for record in read_log(log)}
@@ -81,27 +81,27 @@ def test_a_world_is_judged_by_its_log_even_when_it_is_killed(tmp_path: Path) -> 
 
 
 @pytest.mark.sim
-def test_what_a_world_log_shows_is_judged(tmp_path: Path) -> None:
-    """Torque on at the park pose, a jump, torque off where nobody asked for it."""
+def test_violations_in_the_log_of_a_world_are_found(tmp_path: Path) -> None:
+    """Torque on at the park pose, a jump, torque off without a request."""
     log = tmp_path / "log"
     with logged_world(tmp_path / "world/arm", log), opened(tmp_path / "world/arm") as arm:
         arm.enable_torque()
         arm.send(JointGoal(1, 0, 0, np.array(PROFILE.start_pose_deg)))
         arm.release_torque()
-        asked_ns = time.monotonic_ns()
+        requested_ns = time.monotonic_ns()
     rules = {violation.rule for violation in judged(log).wire.violations}
     assert rules == {Rule.VELOCITY, Rule.ACCELERATION, Rule.RELEASE}
-    assert Rule.RELEASE in {violation.rule for violation in judged(log, asked_ns).wire.violations}
+    assert Rule.RELEASE in {violation.rule for violation in judged(log, requested_ns).wire.violations}
     assert Rule.RELEASE not in {violation.rule for violation in judged(log, 0).wire.violations}
 
 
-def test_a_log_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_created_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written"):
         WireLog(tmp_path / "nowhere/log")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
-def test_a_full_disk_ends_the_log_and_nothing_else() -> None:
+def test_a_full_disk_ends_only_the_log() -> None:
     log = WireLog(Path("/dev/full"))
     log.to_servos(b"\xff\xff", 1)
     log.joints([2048.0], [True], 2)
@@ -109,7 +109,7 @@ def test_a_full_disk_ends_the_log_and_nothing_else() -> None:
     assert log.trouble == "No space left on device"
 
 
-def test_a_record_that_was_begun_is_left_out(tmp_path: Path) -> None:
+def test_an_incomplete_record_is_dropped(tmp_path: Path) -> None:
     log = WireLog(tmp_path / "log")
     log.to_servos(b"abc", 1)
     log.from_servos(b"defg", 2)

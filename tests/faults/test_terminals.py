@@ -1,4 +1,4 @@
-"""What happens to the terminal, or to the pipe, that a run writes to happens to nothing else."""
+"""A closed or blocked terminal or pipe does not disturb the run that writes to it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ pytestmark = pytest.mark.sim
 
 
 class Watched:
-    """A run whose output goes to a descriptor that this program reads, for as long as it likes."""
+    """A run whose output goes to a descriptor that this program reads until it stops."""
 
     def __init__(self, folder: Path, reading: int, writing: int) -> None:
         self.rig = RunRig(folder)
         self.reading = reading
-        self.rig.has_own_world = True  # servos in a process of their own, which answers on a busy machine as well
-        self.rig.words = ["--video", "none", "--json", REPORT]
+        self.rig.has_own_world = True  # servos in a separate process, which replies even on a busy machine
+        self.rig.arguments = ["--video", "none", "--json", REPORT]
         path = f"/proc/{os.getpid()}/fd/{writing}"
         self.rig.wrapper = ["sh", "-c", f'exec "$@" >{path} 2>&1', "sh"]
         self.rig.start()
@@ -35,9 +35,9 @@ class Watched:
         os.close(writing)
         self.rig.pids = self.rig.children()
 
-    def read_until(self, words: bytes) -> None:
+    def read_until(self, text: bytes) -> None:
         give_up = time.monotonic() + PATIENCE_S
-        while words not in self.seen:
+        while text not in self.seen:
             assert time.monotonic() < give_up, self.seen[-500:]
             assert self.rig.exit_code is None, self.seen[-500:]
             if select.select((self.reading,), (), (), 0.1)[0]:
@@ -50,7 +50,7 @@ class Watched:
 
     def assert_ended(self, exit_code: int, ending: str) -> None:
         assert self.rig.end() == exit_code
-        self.rig.assert_nobody_is_left()
+        self.rig.assert_no_process_is_left()
         report = json.loads((self.rig.folder / REPORT).read_text())
         assert (report["exit_code"], ending in report["ending"]) == (exit_code, True), report["ending"]
 
@@ -80,7 +80,7 @@ def test_a_terminal_that_is_closed_parks_the_arm(on_terminal: Watched) -> None:
     on_terminal.assert_ended(129, "stopped by the terminal's end: arm parked and released")
 
 
-def test_a_closed_terminal_and_a_dead_control_process(on_terminal: Watched) -> None:
+def test_a_closed_terminal_and_a_killed_control_process_park_the_arm(on_terminal: Watched) -> None:
     on_terminal.stop_reading()
     on_terminal.rig.signal("control_process", signal.SIGKILL)
     assert on_terminal.rig.end() in (3, 129)
@@ -89,17 +89,17 @@ def test_a_closed_terminal_and_a_dead_control_process(on_terminal: Watched) -> N
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("frozen", ["not read", "Ctrl-S"])
+@pytest.mark.parametrize("blocked", ["not read", "Ctrl-S"])
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_frozen_terminal_holds_nobody_up(on_terminal: Watched, frozen: str, number: int, exit_code: int) -> None:
-    if frozen == "Ctrl-S":
+def test_a_blocked_terminal_delays_no_process(on_terminal: Watched, blocked: str, number: int, exit_code: int) -> None:
+    if blocked == "Ctrl-S":
         os.write(on_terminal.reading, b"\x13")
     time.sleep(0.5)
     on_terminal.rig.signal_all(signal.Signals(number))
     on_terminal.assert_ended(exit_code, "arm parked and released")
 
 
-def test_a_pipe_whose_reader_dies_changes_nothing(on_pipe: Watched) -> None:
+def test_a_run_continues_when_the_reader_of_its_pipe_dies(on_pipe: Watched) -> None:
     on_pipe.stop_reading()
     time.sleep(1.0)
     assert on_pipe.rig.exit_code is None
@@ -107,13 +107,13 @@ def test_a_pipe_whose_reader_dies_changes_nothing(on_pipe: Watched) -> None:
     on_pipe.assert_ended(143, "stopped by SIGTERM: arm parked and released")
 
 
-def test_ctrl_c_that_kills_tee_as_well(on_pipe: Watched) -> None:
+def test_ctrl_c_that_also_kills_tee_parks_the_arm(on_pipe: Watched) -> None:
     on_pipe.stop_reading()
     on_pipe.rig.signal_all(signal.SIGINT)
     on_pipe.assert_ended(130, "stopped by Ctrl-C: arm parked and released")
 
 
-def test_the_emergency_stop_that_kills_tee_as_well(on_pipe: Watched) -> None:
+def test_an_emergency_stop_that_also_kills_tee_is_completed(on_pipe: Watched) -> None:
     on_pipe.stop_reading()
     on_pipe.rig.signal_all(signal.SIGQUIT)
     on_pipe.assert_ended(3, "emergency stop")

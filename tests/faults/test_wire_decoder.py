@@ -1,4 +1,4 @@
-"""The tests' own decoder, against packets of Feetech's manual and arbitrary cuts of a stream."""
+"""The tests' own decoder, on packets of Feetech's manual and streams cut anywhere."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ GOLDEN: dict[str, tuple[str, list[Request]]] = {
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_packets_of_the_manual(name: str) -> None:
-    data, asked = GOLDEN[name]
+def test_packets_of_the_manual_are_decoded(name: str) -> None:
+    data, expected = GOLDEN[name]
     frames = FrameReader().feed(bytes.fromhex(data))
     assert len(frames) == 1
-    assert requests(frames[0]) == asked
+    assert requests(frames[0]) == expected
 
 
-def test_the_answer_of_the_manual() -> None:
-    (answer,) = FrameReader().feed(bytes.fromhex("ff ff 01 04 00 18 05 dd"))
-    assert answer == Frame(1, 0, b"\x18\x05")
-    assert position_ticks(*answer.parameters) == 1304
+def test_the_reply_of_the_manual_is_decoded() -> None:
+    (reply,) = FrameReader().feed(bytes.fromhex("ff ff 01 04 00 18 05 dd"))
+    assert reply == Frame(1, 0, b"\x18\x05")
+    assert position_ticks(*reply.parameters) == 1304
 
 
 def test_positions_carry_their_sign_in_bit_15() -> None:
@@ -70,13 +70,13 @@ def test_a_write_covers_its_registers_and_no_others(address: int) -> None:
     assert write.byte(42) == (42 - address if address <= 42 < address + 4 else None)
 
 
-def test_a_wrong_checksum_is_no_frame() -> None:
+def test_a_packet_with_a_wrong_checksum_is_not_a_frame() -> None:
     assert FrameReader().feed(bytes.fromhex("ff ff 01 04 02 38 02 bf")) == []
 
 
-def test_a_frame_behind_one_that_was_cut_short_is_found() -> None:
+def test_a_frame_after_a_truncated_one_is_found() -> None:
     reader = FrameReader()
-    assert reader.feed(bytes.fromhex("ff ff 01 ff 03 2a ff ff fe 02 05 fa")) == []  # 255 bytes were promised
+    assert reader.feed(bytes.fromhex("ff ff 01 ff 03 2a ff ff fe 02 05 fa")) == []  # 255 bytes were announced
     assert reader.flush() == [Frame(EVERY_SERVO, 5, b"")]
     assert reader.feed(bytes.fromhex("ff ff fe 02 05 fa")) == [Frame(EVERY_SERVO, 5, b"")]
 
@@ -95,7 +95,7 @@ def encoded(frame: Frame) -> bytes:
 
 
 @given(sent=st.lists(frames, max_size=5), cuts=st.lists(st.integers(0, 300), max_size=8))
-def test_however_the_stream_is_cut(sent: list[Frame], cuts: list[int]) -> None:
+def test_frames_are_found_however_the_stream_is_cut(sent: list[Frame], cuts: list[int]) -> None:
     stream = b"".join(map(encoded, sent))
     bounds = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     reader = FrameReader()
@@ -111,7 +111,7 @@ def test_noise_before_a_frame_hides_nothing(noise: bytes, sent: Frame, rest: byt
 
 
 @given(data=st.binary(max_size=600))
-def test_nothing_is_too_much_noise(data: bytes) -> None:
+def test_frames_are_found_after_any_noise(data: bytes) -> None:
     reader = FrameReader()
     found = reader.feed(data) + reader.flush()
     assert all(encoded(frame) in data for frame in found)

@@ -1,4 +1,4 @@
-"""The monitor on the wire is tested itself: it finds each injected violation, and nothing in clean streams."""
+"""Tests of the wire monitor itself: it finds each injected violation, and none in clean streams."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def word(value: int) -> tuple[int, int]:
 
 
 class Stream:
-    """A host and two servos that talk; every goal is a period after the last."""
+    """The traffic of a host and two servos; every goal follows one period after the last."""
 
     def __init__(self, *, exact_time: bool = True) -> None:
         self.monitor = WireMonitor(LIMITS, exact_time=exact_time)
@@ -73,8 +73,8 @@ class Stream:
             self.goals(position, servo_id=servo_id)
             self.torque(1, servo_id)
 
-    def rush(self, start: int, *steps: int) -> int:
-        """Goals from `start` on, step by step; the last one."""
+    def move(self, start: int, *steps: int) -> int:
+        """Send goals that begin at `start` and change by these steps; returns the last goal."""
         goal = start
         for step in steps:
             goal += step
@@ -87,11 +87,11 @@ SPEED_UP = (4, 8, 12, 16, 20)
 
 @dataclass(frozen=True)
 class Injected:
-    """A violation that is put into a stream."""
+    """A violation that is injected into a stream."""
 
     rule: Rule
     inject: Callable[[Stream], object]
-    found: int = 1
+    count: int = 1
 
 
 def beyond_the_range(stream: Stream) -> None:
@@ -106,55 +106,55 @@ def further_out(stream: Stream) -> None:
 
 def too_fast(stream: Stream) -> None:
     stream.arm(1500, 2000)
-    stream.rush(1500, *SPEED_UP, 22, 24)  # 22 and 24 are both too fast; 20 + 1 is rounding
+    stream.move(1500, *SPEED_UP, 22, 24)  # 22 and 24 are both too fast; 21 may be rounding
 
 
 def too_sudden(stream: Stream) -> None:
     stream.arm(1500, 2000)
-    stream.rush(1500, 4, 11)
+    stream.move(1500, 4, 11)
 
 
 def too_sudden_a_stop(stream: Stream) -> None:
     stream.arm(1500, 2000)
-    stream.rush(1500, *SPEED_UP, 20, 0)
+    stream.move(1500, *SPEED_UP, 20, 0)
 
 
 def jump_to_the_reading(stream: Stream) -> None:
     """A joint lags behind its goal; after a silence the goal becomes its measured position."""
     stream.arm(1500, 2000)
-    goal = stream.rush(1500, *SPEED_UP)
+    goal = stream.move(1500, *SPEED_UP)
     stream.now_ns += 20 * PERIOD_NS
     stream.report(goal - 40, 2000)
     stream.goals(goal - 40)
 
 
 def a_tick_too_fast_for_long(stream: Stream) -> None:
-    """Each step may be rounding, ten of them may not."""
+    """The excess of each step may be rounding, that of ten steps may not."""
     stream.arm(1200, 2000)
-    stream.rush(1200, *SPEED_UP, *[STEP + 1] * 10)
+    stream.move(1200, *SPEED_UP, *[STEP + 1] * 10)
 
 
 def too_sudden_for_long(stream: Stream) -> None:
-    """Each change may be rounding, ten of them may not: the limit is 1 tick per period here."""
+    """The excess of each change may be rounding, that of ten changes may not: here the limit is 1 tick per period."""
     stream.monitor = WireMonitor(replace(LIMITS, joints=(GENTLE, LIMITS.joints[1])))
     stream.arm(1200, 2000)
-    stream.rush(1200, *range(0, 20, 2), 19, 20, 20)
+    stream.move(1200, *range(0, 20, 2), 19, 20, 20)
 
 
 def after_a_stall(stream: Stream) -> None:
-    """Five ticks were skipped and all their steps are made at once."""
+    """Five ticks were skipped and their steps are made at once."""
     stream.arm(1500, 2000)
-    goal = stream.rush(1500, *SPEED_UP, 20)
+    goal = stream.move(1500, *SPEED_UP, 20)
     stream.now_ns += 5 * PERIOD_NS
     stream.goals(goal + 100)
 
 
 def backlog(stream: Stream) -> None:
     stream.arm(1500, 2000)
-    goal = stream.rush(1500, *SPEED_UP)
+    goal = stream.move(1500, *SPEED_UP)
     for _ in range(4):
-        stream.now_ns -= PERIOD_NS  # they come at once
-        goal = stream.rush(goal, 20)
+        stream.now_ns -= PERIOD_NS  # they arrive at once
+        goal = stream.move(goal, 20)
 
 
 def goal_away_from_the_joint(stream: Stream) -> None:
@@ -178,20 +178,20 @@ def torque_on_without_a_goal(stream: Stream) -> None:
     stream.torque(1)
 
 
-def torque_on_of_everyone(stream: Stream) -> None:
+def torque_on_of_all_servos(stream: Stream) -> None:
     stream.report(1500, 2000)
     stream.host(packet(0xFE, 0x03, 40, 1))
 
 
-def anew_with_the_old_goal(stream: Stream) -> None:
-    """The servo lost its power; the loop goes on from what it commanded last."""
+def restarted_with_the_old_goal(stream: Stream) -> None:
+    """The servo lost its power; the loop continues from its last goal."""
     stream.arm(1500, 2000)
     stream.monitor.power_lost(1)
     stream.report(1450, 2000)
     stream.goals(1500)
 
 
-def released_in_mid_air(stream: Stream) -> None:
+def released_away_from_the_park_pose(stream: Stream) -> None:
     stream.arm(1500, 2000)
     stream.torque(0)
 
@@ -207,7 +207,7 @@ def released_with_the_goal_at_park_but_not_the_joint(stream: Stream) -> None:
     stream.torque(0)
 
 
-def released_unknown(stream: Stream) -> None:
+def released_at_an_unknown_position(stream: Stream) -> None:
     stream.torque(0)
 
 
@@ -220,7 +220,7 @@ def another_servo(stream: Stream) -> None:
     stream.goals(1500, servo_id=9)
 
 
-def held_back_and_let_go(stream: Stream) -> None:
+def by_reg_write_and_action(stream: Stream) -> None:
     """REG_WRITE does nothing; ACTION makes it a goal."""
     stream.arm(1500, 2000)
     stream.host(packet(1, 0x04, 42, *word(1600)))
@@ -234,13 +234,13 @@ def by_sync_write(stream: Stream) -> None:
 
 
 def by_a_long_write(stream: Stream) -> None:
-    """One that begins far below the goal."""
+    """A write that starts below the goal register."""
     stream.arm(1500, 2000)
     stream.host(packet(1, 0x03, 40, 1, 0, *word(1600)))
 
 
 JUMP = 2
-"""A jump is too fast and too sudden."""
+"""A jump breaks two rules: it is too fast and too sudden."""
 
 INJECTED = [
     Injected(Rule.RANGE, beyond_the_range),
@@ -257,15 +257,15 @@ INJECTED = [
     Injected(Rule.ANCHOR, goal_before_any_reading),
     Injected(Rule.ANCHOR, torque_on_with_an_old_goal),
     Injected(Rule.ANCHOR, torque_on_without_a_goal),
-    Injected(Rule.ANCHOR, torque_on_of_everyone, 2),
-    Injected(Rule.ANCHOR, anew_with_the_old_goal),
-    Injected(Rule.RELEASE, released_in_mid_air),
+    Injected(Rule.ANCHOR, torque_on_of_all_servos, 2),
+    Injected(Rule.ANCHOR, restarted_with_the_old_goal),
+    Injected(Rule.RELEASE, released_away_from_the_park_pose),
     Injected(Rule.RELEASE, released_by_a_write_to_all, 2),
     Injected(Rule.RELEASE, released_with_the_goal_at_park_but_not_the_joint),
-    Injected(Rule.RELEASE, released_unknown),
+    Injected(Rule.RELEASE, released_at_an_unknown_position),
     Injected(Rule.HALF_GOAL, one_byte),
-    Injected(Rule.STRANGER, another_servo),
-    Injected(Rule.VELOCITY, held_back_and_let_go, JUMP),
+    Injected(Rule.UNKNOWN_SERVO, another_servo),
+    Injected(Rule.VELOCITY, by_reg_write_and_action, JUMP),
     Injected(Rule.VELOCITY, by_sync_write, JUMP),
     Injected(Rule.VELOCITY, by_a_long_write, JUMP),
 ]
@@ -277,8 +277,8 @@ def test_an_injected_violation_is_found(injected: Injected) -> None:
     injected.inject(stream)
     found = [violation.rule for violation in stream.monitor.violations]
     assert injected.rule in found
-    assert len(found) == injected.found
-    assert stream.monitor.summary().violations == injected.found
+    assert len(found) == injected.count
+    assert stream.monitor.summary().violations == injected.count
     with pytest.raises(AssertionError, match=injected.rule.value):
         stream.monitor.assert_clean()
 
@@ -287,77 +287,77 @@ def test_every_rule_is_injected() -> None:
     assert {injected.rule for injected in INJECTED} == set(Rule)
 
 
-def to_and_fro(stream: Stream) -> None:
+def back_and_forth(stream: Stream) -> None:
     stream.arm(1500, 2000)
-    goal = stream.rush(1500, *SPEED_UP, 20, 21, 19, 20, *SPEED_UP[::-1], 0, -4, -8, -4, 0)
+    goal = stream.move(1500, *SPEED_UP, 20, 21, 19, 20, *SPEED_UP[::-1], 0, -4, -8, -4, 0)
     stream.report(goal, 2000)
     stream.goals(goal, goal)
 
 
 def parked_and_released(stream: Stream) -> None:
     stream.arm(2000, 2000)
-    stream.rush(2000, 4, 0, -4, 0)
+    stream.move(2000, 4, 0, -4, 0)
     stream.report(1990, 2010)
     stream.torque(0)
     stream.torque(0, 2)
     stream.torque(0)
 
 
-def released_on_demand(stream: Stream) -> None:
+def released_on_request(stream: Stream) -> None:
     stream.arm(1500, 2000)
     stream.monitor.ask_for_release()
     stream.torque(0)
 
 
-def armed_again_where_it_is(stream: Stream) -> None:
-    released_on_demand(stream)
+def armed_again_at_its_position(stream: Stream) -> None:
+    released_on_request(stream)
     stream.report(1200, 2000)
     stream.goals(1200)
     stream.torque(1)
-    stream.rush(1200, 4, 8)
+    stream.move(1200, 4, 8)
 
 
-def from_outside_in(stream: Stream) -> None:
+def back_into_the_range(stream: Stream) -> None:
     stream.arm(3100, 2000)
-    stream.rush(3100, 0, -4, -8, -12, -16, -20, -20, -20, -20)
+    stream.move(3100, 0, -4, -8, -12, -16, -20, -20, -20, -20)
 
 
-def on_from_rest_after_a_silence(stream: Stream) -> None:
-    """It came to a stand when no goal came any more, and is asked for its goal before it goes on."""
+def restarted_from_rest_after_a_silence(stream: Stream) -> None:
+    """The servo came to rest without goals; its goal is read before it continues."""
     stream.arm(1500, 2000)
-    goal = stream.rush(1500, *SPEED_UP)
+    goal = stream.move(1500, *SPEED_UP)
     stream.now_ns += 30 * PERIOD_NS
     stream.read_goal(1, goal)
-    stream.rush(goal, 0, 4, 8)
+    stream.move(goal, 0, 4, 8)
 
 
-def on_from_the_goal_that_the_servo_has(stream: Stream) -> None:
-    """It missed the last three goals."""
+def continued_from_the_goal_of_the_servo(stream: Stream) -> None:
+    """The servo missed the last three goals."""
     stream.arm(1500, 2000)
-    goal = stream.rush(1500, *SPEED_UP)
+    goal = stream.move(1500, *SPEED_UP)
     stream.read_goal(1, goal - 48)
-    stream.rush(goal - 48, 0, 4, 8)
+    stream.move(goal - 48, 0, 4, 8)
 
 
 def held_by_another_program(stream: Stream) -> None:
-    """It holds already, and is told what it has been told before."""
-    stream.torque(0x7F, servo_id=200)  # nobody of this arm
+    """The servo already holds and is sent the goal that it has."""
+    stream.torque(0x7F, servo_id=200)  # not a servo of this arm
     stream.monitor.violations.clear()
     stream.report(1480, 2000)
     stream.goals(1480)
 
 
-def on_the_grid_again_after_a_stall(stream: Stream) -> None:
-    """The loop advances one period per tick, however many were skipped; a late tick is near the next one."""
+def back_on_the_grid_after_a_stall(stream: Stream) -> None:
+    """The loop advances one period per tick, even after skipped ones; a late tick is close to the next."""
     stream.arm(1500, 2000)
-    goal = stream.rush(1500, *SPEED_UP)
+    goal = stream.move(1500, *SPEED_UP)
     stream.now_ns += round(7.9 * PERIOD_NS)
-    goal = stream.rush(goal, 20)
+    goal = stream.move(goal, 20)
     stream.now_ns -= round(0.9 * PERIOD_NS)
-    stream.rush(goal, 20, 20)
+    stream.move(goal, 20, 20)
 
 
-def the_same_goal_often(stream: Stream) -> None:
+def the_same_goal_repeated(stream: Stream) -> None:
     stream.arm(1500, 2000)
     for _ in range(9):
         stream.now_ns -= PERIOD_NS
@@ -369,13 +369,13 @@ def with_noise_in_between(stream: Stream) -> None:
     stream.host(b"\xff\xff\x01\x09\x03\x2a\x00")
     stream.host(b"\x00\xff")
     stream.now_ns += 2 * PERIOD_NS
-    stream.rush(1500, 4, 8, 12)
+    stream.move(1500, 4, 8, 12)
 
 
 CLEAN = [
-    to_and_fro, parked_and_released, released_on_demand, armed_again_where_it_is, from_outside_in,
-    on_from_rest_after_a_silence, on_from_the_goal_that_the_servo_has, held_by_another_program,
-    on_the_grid_again_after_a_stall, the_same_goal_often, with_noise_in_between,
+    back_and_forth, parked_and_released, released_on_request, armed_again_at_its_position, back_into_the_range,
+    restarted_from_rest_after_a_silence, continued_from_the_goal_of_the_servo, held_by_another_program,
+    back_on_the_grid_after_a_stall, the_same_goal_repeated, with_noise_in_between,
 ]  # fmt: skip
 
 
@@ -404,7 +404,7 @@ def test_any_motion_inside_the_limits_passes_however_its_bytes_are_cut(steps: li
 
 
 def cut(data: bytes, sizes: list[int]) -> Iterator[bytes]:
-    """In pieces of these sizes, which come again and again."""
+    """Cut into pieces of these sizes, which are repeated in turn."""
     for size in itertools.cycle(sizes):
         if not data:
             return
@@ -415,21 +415,21 @@ def cut(data: bytes, sizes: list[int]) -> Iterator[bytes]:
 def test_figures_are_shares_of_the_limits() -> None:
     stream = Stream()
     stream.arm(1500, 2000)
-    stream.rush(1500, 2, 5, 11)
+    stream.move(1500, 2, 5, 11)
     found = stream.monitor.summary()
     assert found.goal_packets == 5
-    assert found.worst_step == pytest.approx(10 / STEP)  # one tick may be rounding
-    assert found.worst_change == pytest.approx(4 / CHANGE)  # two ticks
+    assert found.worst_step == pytest.approx(10 / STEP)  # less one tick of rounding
+    assert found.worst_change == pytest.approx(4 / CHANGE)  # less two ticks
     assert (found + found).goal_packets == 10
 
 
-class Instruments:
-    """Servo 1 as it really is."""
+class TrueServo:
+    """The true state of servo 1."""
 
     def __init__(self) -> None:
         self.on, self.connected, self.ticks, self.goal = False, True, 1500.0, 1500
 
-    def hears(self, servo_id: int) -> bool:
+    def is_reachable(self, servo_id: int) -> bool:
         return self.connected
 
     def holds(self, servo_id: int) -> bool:
@@ -442,25 +442,25 @@ class Instruments:
         return self.goal
 
 
-def test_a_servo_that_lost_its_power_is_noticed_by_instruments() -> None:
-    truth, stream = Instruments(), Stream()
+def test_a_servo_that_lost_its_power_may_not_get_its_old_goal() -> None:
+    truth, stream = TrueServo(), Stream()
     stream.monitor = WireMonitor(LIMITS, truth)
     stream.goals(1500)
     truth.on = True
     stream.torque(1)
-    stream.rush(1500, 4, 8)
+    stream.move(1500, 4, 8)
     stream.monitor.assert_clean()
     truth.on, truth.ticks = False, 1400.0
     stream.goals(1520)
     assert [violation.rule for violation in stream.monitor.violations] == [Rule.ANCHOR]
 
 
-def test_goals_that_no_servo_hears_are_judged_as_a_stream_and_energise_nothing() -> None:
-    truth, stream = Instruments(), Stream()
+def test_goals_that_reach_no_servo_are_judged_but_energise_nothing() -> None:
+    truth, stream = TrueServo(), Stream()
     stream.monitor = WireMonitor(LIMITS, truth)
     stream.goals(1500)
     truth.on = True
-    stream.rush(1500, 4, 8)
+    stream.move(1500, 4, 8)
     truth.on = truth.connected = False
     stream.goals(1520)
     stream.monitor.assert_clean()
@@ -472,19 +472,19 @@ def test_goals_that_no_servo_hears_are_judged_as_a_stream_and_energise_nothing()
 
 
 def test_a_servo_that_missed_goals_may_not_jump() -> None:
-    """On the wire each goal is a step from the last; the servo heard none of the last ones."""
-    truth, stream = Instruments(), Stream()
+    """On the wire each goal is a step from the last; the servo received none of the last ones."""
+    truth, stream = TrueServo(), Stream()
     stream.monitor = WireMonitor(LIMITS, truth)
     stream.goals(1500)
     truth.on = True
-    goal = stream.rush(1500, *SPEED_UP, 20)
+    goal = stream.move(1500, *SPEED_UP, 20)
     stream.monitor.assert_clean()  # up to 80 ticks may be four steps
     stream.goals(goal + 20)
     assert [violation.rule for violation in stream.monitor.violations] == [Rule.VELOCITY]
 
 
-def test_torque_off_may_be_repeated_until_a_servo_obeys() -> None:
-    truth, stream = Instruments(), Stream()
+def test_torque_off_may_be_repeated_until_it_is_confirmed() -> None:
+    truth, stream = TrueServo(), Stream()
     stream.monitor = WireMonitor(LIMITS, truth)
     truth.ticks, truth.goal = 2000.0, 2000
     stream.goals(2000)
@@ -502,7 +502,7 @@ def test_torque_off_may_be_repeated_until_a_servo_obeys() -> None:
 
 
 def test_torque_that_another_program_left_on_counts_as_on() -> None:
-    truth, stream = Instruments(), Stream()
+    truth, stream = TrueServo(), Stream()
     stream.monitor = WireMonitor(LIMITS, truth)
     truth.on = True
     stream.torque(0)
@@ -510,7 +510,7 @@ def test_torque_that_another_program_left_on_counts_as_on() -> None:
 
 
 def test_limits_of_a_profile() -> None:
-    """Worked out by hand for the simulated arm: 240 deg/s are 2730 ticks/s of 4095 a turn."""
+    """Calculated by hand for the simulated arm: 240 deg/s are 2730 ticks/s at 4095 ticks per turn."""
     limits = wire_limits(load_arm_profile("so101_sim"))
     pan, gripper = limits.joints[0], limits.joints[-1]
     assert limits.period_ns == 10_000_000

@@ -1,6 +1,6 @@
-"""What is said on a Feetech servo bus, decoded for the tests alone.
+"""Decodes the packets on a Feetech servo bus, only for tests.
 
-Written from Feetech's protocol manual, not from the product: a mistake in the product's own codec must not hide here.
+Written from Feetech's protocol manual, not from the product, so that it does not repeat a mistake of its codec.
 
     FF FF  ID  LENGTH  CODE  PARAMETERS  CHECKSUM       LENGTH = number of parameters + 2
                                                         CHECKSUM = inverted low byte of ID + LENGTH + CODE + PARAMETERS
@@ -28,7 +28,7 @@ SIGN_BIT = 0x8000
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One packet with a correct checksum. `code` is an instruction of the host, or the status byte of an answer."""
+    """One packet with a correct checksum. `code` is an instruction of the host, or the status byte of a reply."""
 
     servo_id: int
     code: int
@@ -36,48 +36,48 @@ class Frame:
 
 
 class FrameReader:
-    """Frames out of a stream of bytes that arrives in arbitrary pieces. Bytes that belong to no frame are skipped."""
+    """Extracts frames from a byte stream that arrives in arbitrary pieces. Bytes outside frames are skipped."""
 
     def __init__(self) -> None:
-        self._held = bytearray()
+        self._buffer = bytearray()
 
     def feed(self, data: bytes) -> list[Frame]:
         """The frames that these bytes complete, in order."""
-        self._held += data
+        self._buffer += data
         return list(self._complete_frames())
 
     def flush(self) -> list[Frame]:
-        """The line fell silent: a frame that was begun will not be completed; frames behind its beginning count."""
+        """Call after a silence, which ends an incomplete frame; returns the frames among its bytes."""
         found = []
-        while self._held:
+        while self._buffer:
             found += self._complete_frames()
-            del self._held[:1]
+            del self._buffer[:1]
         return found
 
     def _complete_frames(self) -> Iterator[Frame]:
-        held = self._held
-        while held:
-            size = _frame_size(held)
+        buffer = self._buffer
+        while buffer:
+            size = _frame_size(buffer)
             if size is None:
-                del held[0]
-            elif len(held) < size:
+                del buffer[0]
+            elif len(buffer) < size:
                 return
-            elif sum(held[2:size]) & 0xFF == 0xFF:
-                yield Frame(held[2], held[4], bytes(held[5 : size - 1]))
-                del held[:size]
+            elif sum(buffer[2:size]) & 0xFF == 0xFF:
+                yield Frame(buffer[2], buffer[4], bytes(buffer[5 : size - 1]))
+                del buffer[:size]
             else:
-                del held[0]
+                del buffer[0]
 
 
-def _frame_size(held: bytearray) -> int | None:
-    """Bytes of the frame that begins here, or how many more are needed to tell; None: no frame begins here."""
-    if held[0] != 0xFF or (len(held) > 1 and held[1] != 0xFF):
+def _frame_size(buffer: bytearray) -> int | None:
+    """Size of the frame that begins here, bytes, or how many are needed to know it; None: no frame begins here."""
+    if buffer[0] != 0xFF or (len(buffer) > 1 and buffer[1] != 0xFF):
         return None
-    if len(held) > 2 and held[2] == NO_ID:
+    if len(buffer) > 2 and buffer[2] == NO_ID:
         return None
-    if len(held) < 4:
+    if len(buffer) < 4:
         return 4
-    return None if held[3] < SHORTEST_LENGTH else 4 + held[3]
+    return None if buffer[3] < SHORTEST_LENGTH else 4 + buffer[3]
 
 
 class When(Enum):
@@ -89,7 +89,7 @@ class When(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RegisterWrite:
-    """Bytes for one servo (or EVERY_SERVO) from register `address` on."""
+    """Bytes written to one servo (or EVERY_SERVO) from register `address` on."""
 
     servo_id: int
     address: int
@@ -97,14 +97,14 @@ class RegisterWrite:
     when: When = When.NOW
 
     def byte(self, address: int) -> int | None:
-        """What is written to this register; None: it is not touched."""
+        """The byte written to this register; None: it is not written."""
         offset = address - self.address
         return self.data[offset] if 0 <= offset < len(self.data) else None
 
 
 @dataclass(frozen=True, slots=True)
 class RegisterRead:
-    """A question: `count` bytes from register `address` on, to be answered by each of these servos."""
+    """A request for `count` bytes from register `address` on, to which each of these servos replies."""
 
     servo_ids: tuple[int, ...]
     address: int
@@ -113,7 +113,7 @@ class RegisterRead:
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """ACTION: the writes that were held back take effect."""
+    """ACTION: the pending writes take effect."""
 
     servo_id: int
 
@@ -122,7 +122,7 @@ Request = RegisterWrite | RegisterRead | Act
 
 
 def requests(frame: Frame) -> list[Request]:
-    """What a frame of the host asks for, servo by servo; nothing for ping and other instructions."""
+    """The requests in a frame of the host, servo by servo; empty for ping and other instructions."""
     code, parameters = frame.code, frame.parameters
     if code in (WRITE, REG_WRITE) and len(parameters) > 1:
         when = When.NOW if code == WRITE else When.LATER

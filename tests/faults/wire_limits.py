@@ -1,7 +1,7 @@
-"""What the monitor on the wire knows about an arm: plain numbers in encoder ticks, as registers 42 and 56 count them.
+"""The limits of an arm that the wire monitor checks, in encoder ticks as registers 42 and 56 count them.
 
-Computed here on its own from the numbers of an arm profile, by LeRobot's formulae: the product's conversion is under
-test as well.
+Computed here from the numbers of an arm profile by LeRobot's formulae, independently of the product's conversion, which
+is also under test.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ DEGREES_PER_TURN, TICKS_PER_TURN = 360.0, 4095.0
 
 @dataclass(frozen=True, slots=True)
 class JointLimits:
-    """One joint; a position that is half a tick outside its range is still that end of it, rounded."""
+    """One joint. A position up to half a tick outside the range is still the end of the range, rounded."""
 
     servo_id: int
     min_ticks: float
@@ -24,9 +24,9 @@ class JointLimits:
     max_velocity_ticks_s: float
     max_acceleration_ticks_s2: float
     park_ticks: float | None = None
-    """Where its torque may be switched off without being asked to; None: nowhere."""
+    """Where its torque may be switched off without a request; None: nowhere."""
     grips: bool = False
-    """A gripper, whose joint stays away from its goal while it holds something."""
+    """A gripper, whose joint does not reach its goal while it holds something."""
     name: str = ""
 
     def outside(self, ticks: float) -> float:
@@ -41,7 +41,7 @@ class WireLimits:
     joints: tuple[JointLimits, ...]
     period_ns: int
     park_tolerance_ticks: float = 57.0
-    """How far a joint may be from its park pose when it is released: 5 degrees, which gravity and friction take."""
+    """How far a joint may be from its park pose when it is released: 5 degrees, because of gravity and friction."""
 
     @property
     def period_s(self) -> float:
@@ -94,7 +94,7 @@ class ArmNumbers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CalibratedRange:
-    """Range and direction of one joint of one particular arm, as its calibration says."""
+    """Range and direction of one joint, from the calibration of one particular arm."""
 
     range_min_ticks: int
     range_max_ticks: int
@@ -103,7 +103,7 @@ class CalibratedRange:
 
 @dataclass(frozen=True, slots=True)
 class _Scale:
-    """Straight line between a joint's unit and ticks."""
+    """Linear conversion between a joint's unit and ticks."""
 
     zero_ticks: float
     ticks_per_unit: float = field(default=TICKS_PER_TURN / DEGREES_PER_TURN)
@@ -125,11 +125,11 @@ class _Scale:
 def wire_limits(
     arm: ArmNumbers, calibrated: Sequence[CalibratedRange] | None = None, rate_hz: float | None = None
 ) -> WireLimits:
-    """The limits of an arm profile in ticks, cut with the calibrated range of each joint.
+    """The limits of an arm profile in ticks, intersected with the calibrated range of each joint.
 
     Args:
-        calibrated: of this arm, in the profile's order; None: it is calibrated as the profile says.
-        rate_hz: how often goals are sent; None: at the profile's control rate.
+        calibrated: ranges of this arm, in the profile's joint order; None: those of the profile.
+        rate_hz: rate of the goals; None: the profile's control rate.
     """
     if calibrated is None:
         calibrated = [CalibratedRange(joint.range_min_ticks, joint.range_max_ticks) for joint in arm.joints]

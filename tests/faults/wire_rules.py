@@ -1,4 +1,4 @@
-"""What the monitor on the wire looks for, and what it tells."""
+"""The rules that the wire monitor checks, and its results."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from enum import Enum
 
 
 class Rule(Enum):
-    """What is judged."""
+    """A rule for the packets to the servos."""
 
     RANGE = "goal outside the position range"
     VELOCITY = "step between consecutive goals above the velocity limit"
     ACCELERATION = "change of step above the acceleration limit"
     BURST = "several goals within one control period"
     ANCHOR = "torque on before goal = present"
-    RELEASE = "torque off away from the park pose that nothing asked for"
+    RELEASE = "torque off away from the park pose without a request"
     HALF_GOAL = "one byte of a goal whose other byte is unknown"
-    STRANGER = "goal or torque for a servo that is not of this arm"
+    UNKNOWN_SERVO = "goal or torque for a servo that is not part of this arm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +43,14 @@ class GoalPacket:
 
 @dataclass(frozen=True, slots=True)
 class WireSummary:
-    """Figures of one stream, or of several. Shares are of the limit, after what rounding can do: 1.0 is the limit."""
+    """Figures of one stream or several. Shares are of the limit, after allowing for rounding: 1.0 is the limit."""
 
     goal_packets: int = 0
     torque_packets: int = 0
     worst_step: float = 0.0
     worst_change: float = 0.0
     fastest_joint: float = 0.0
-    """The largest way of a simulated joint in 0.2 s, as a share of what the goals allow; 0: nobody looked."""
+    """The longest path of a simulated joint in 0.2 s, as a share of what the goals allow; 0: not measured."""
     violations: int = 0
 
     def __add__(self, other: WireSummary) -> WireSummary:

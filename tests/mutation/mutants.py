@@ -1,9 +1,9 @@
-"""Tests of the tests: small faults are put into a module of edge/control, one at a time; each must make a test fail.
+"""Mutation tests: puts small faults into a module of edge/control, one at a time; each must make a test fail.
 
     PYTHONPATH=.typing .venv/bin/python tests/mutation/mutants.py        (`make mutants`)
 
---module takes safety, modes, motion or watched_arm; the default is GATED. Prints every mutant that no test noticed and
-exits with 1 when there is one. Mutants run in forked processes that have imported everything but edge/control: those of
+--module takes safety, modes, motion or watched_arm; the default is GATED. Prints every mutant that no test detected;
+exit code 1 if there is one. Mutants run in forked processes that have imported everything but edge/control: those of
 safety and modes mostly end within half a second.
 """
 
@@ -28,10 +28,10 @@ import sefa_edge.edge.ipc.records
 import sefa_edge.firmware_bridge.host.open_arm
 import sefa_edge.firmware_bridge.simulation.bus
 import sefa_edge.firmware_bridge.simulation.plant_arm
-import sefa_edge.profiles.arms  # noqa: F401  imported here once, and not in every mutant
+import sefa_edge.profiles.arms  # noqa: F401  imported once here, not in every mutant
 
 ROOT = Path(__file__).parents[2]
-ROOM = "sefa_edge.edge.control"
+PACKAGE = "sefa_edge.edge.control"
 LOCK_STEP = "tests/edge/control/test_loop_lockstep.py"
 TESTS = {
     "safety": (
@@ -43,9 +43,9 @@ TESTS = {
     "motion": ("tests/edge/control/test_motion.py", LOCK_STEP),
     "watched_arm": ("tests/edge/control/test_watched_arm.py", LOCK_STEP),
 }
-"""The tests of each module, the quick ones first: the others run only if those noticed nothing."""
+"""The tests of each module, quick ones first: the others run only if those pass."""
 GATED = ("safety", "modes")
-"""Modules of which no mutant survives."""
+"""Modules of which no mutant may survive."""
 TIMEOUT_S = 120
 NO_TEST_FAILED = 0
 
@@ -56,21 +56,21 @@ SWAPS: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
     ast.Add: (ast.Sub,), ast.Sub: (ast.Add,), ast.Mult: (ast.Div,), ast.Div: (ast.Mult,),
     ast.FloorDiv: (ast.Mult,), ast.Pow: (ast.Mult,), ast.BitOr: (ast.BitAnd,), ast.BitAnd: (ast.BitOr,),
 }  # fmt: skip
-"""Operators, and what each is taken for."""
+"""Operators and their replacements."""
 
 RENAMES = {
     "maximum": "minimum", "minimum": "maximum", "max": "min", "floor": "ceil", "any": "all", "all": "any",
     "ones": "zeros", "zeros": "ones",
 }  # fmt: skip
-"""Functions that are easily confused; the program still runs."""
+"""Functions and the replacements with which the program still runs."""
 
 IDENTITIES = frozenset({"abs", "clip", "copysign", "sign", "sqrt", "isfinite"})
-"""Functions that are dropped: their first argument stands for the call."""
+"""Functions whose call is replaced by its first argument."""
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """A changed module, and where and how it differs."""
+    """A changed module, with the line and the text of the change."""
 
     module: str
     line: int
@@ -90,7 +90,7 @@ def mutants(module: str) -> Iterator[Mutant]:
 
 
 def original(module: str) -> ast.Module:
-    """The module as it is."""
+    """Syntax tree of the unchanged module."""
     return ast.parse(source_of(module).read_text(encoding="utf-8"))
 
 
@@ -99,7 +99,7 @@ def source_of(module: str) -> Path:
 
 
 def _code(node: ast.AST) -> Iterator[ast.AST]:
-    """What is executed: no annotations, decorators or texts."""
+    """The nodes that are executed: no annotations or decorators."""
     yield node
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns", "decorator_list"):
@@ -136,8 +136,10 @@ def _variants(node: ast.AST) -> Iterator[ast.AST]:
 def _calls(node: ast.Call) -> Iterator[ast.AST]:
     name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
     if name in RENAMES:
-        other = RENAMES[name]
-        func = _changed(node.func, **({"attr": other} if isinstance(node.func, ast.Attribute) else {"id": other}))
+        replacement = RENAMES[name]
+        func = _changed(
+            node.func, **({"attr": replacement} if isinstance(node.func, ast.Attribute) else {"id": replacement})
+        )
         yield _changed(node, func=func)
     if name in IDENTITIES:
         yield node.args[0]
@@ -176,7 +178,7 @@ def fork(mutant: Mutant) -> int:
     os.dup2(silence, 2)
     status = 1
     try:
-        name = f"{ROOM}.{mutant.module}"
+        name = f"{PACKAGE}.{mutant.module}"
         module = sys.modules[name] = ModuleType(name)
         exec(compile(mutant.tree, str(source_of(mutant.module)), "exec"), module.__dict__)
         for path in TESTS[mutant.module]:
@@ -188,7 +190,7 @@ def fork(mutant: Mutant) -> int:
 
 
 def survivors(candidates: list[Mutant], jobs: int) -> list[Mutant]:
-    """Those that no test noticed."""
+    """The mutants that no test detected; prints each one."""
     running: dict[int, Mutant] = {}
     survived: list[Mutant] = []
     for done, mutant in enumerate([*candidates, *[None] * jobs]):
@@ -206,16 +208,14 @@ def survivors(candidates: list[Mutant], jobs: int) -> list[Mutant]:
 
 
 def main() -> int:
-    """Exit status 1 when a mutant survived."""
+    """Returns exit status 1 if a mutant survived, 2 if nothing could be tested."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--module", action="append", choices=TESTS, help="of this module alone (default: those in GATED)"
-    )
+    parser.add_argument("--module", action="append", choices=TESTS, help="only this module (default: those in GATED)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N")
     parser.add_argument("--line", type=int, metavar="L", help="only the mutants of this line")
     args = parser.parse_args()
     os.chdir(ROOT)
-    phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)  # no shrinking: the smallest example is not needed
+    phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)  # no shrinking: a minimal example is not needed
     hypothesis.settings.register_profile("mutants", database=None, derandomize=True, phases=phases)
     hypothesis.settings.load_profile("mutants")
     modules = args.module or GATED

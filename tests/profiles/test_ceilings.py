@@ -78,7 +78,7 @@ def test_no_number_is_without_a_ceiling(place: Place, value: float) -> None:
         ("max_load_pct: 80.0", "max_load_pct: 101.0", "up to 100 %"),
         ("heartbeat_ms: 1000.0", "heartbeat_ms: 5001.0", "up to 5000 ms"),
         ("goal_timeout_ms: 500.0", "goal_timeout_ms: 5001.0", "up to 5000 ms"),
-        ("park_velocity_deg_s: 60.0", "park_velocity_deg_s: 121.0", "up to 120 units/s"),
+        ("park_velocity_deg_s: 60.0", "park_velocity_deg_s: 181.0", "up to 180 units/s"),
         ("tracking_error_deg: 20.0", "tracking_error_deg: 46.0", "up to 45 degrees"),
         ("int8_p99_deg: 0.5", "int8_p99_deg: 6.0", "up to 5 degrees"),
         ("max_deg: 110.0", "max_deg: 251.0", "more than a whole turn"),

@@ -22,7 +22,7 @@ Dims = dict[str, int]
 
 @st.composite
 def records(draw: st.DrawFn, cls: type) -> Any:
-    """A record of this class, of any dimensions."""
+    """A record of this class with arbitrary dimensions."""
     dims = {name: draw(st.integers(1, 5)) for name in layout_of(cls).dims}
     return draw(of_dims(cls, dims))
 
@@ -69,13 +69,13 @@ def scalars(annotation: type, scalar: Scalar) -> st.SearchStrategy[Any]:
 
 
 def texts(max_bytes: int) -> st.SearchStrategy[str]:
-    """What a field of so many bytes can hold."""
+    """Text that fits a field of `max_bytes` bytes."""
     letters = st.characters(exclude_categories=["Cs"])
     return st.text(letters, max_size=max_bytes // 4).filter(lambda text: not text.endswith("\0"))
 
 
 def arrays(array: Array, shape: tuple[int, ...]) -> st.SearchStrategy[np.ndarray]:
-    """Any bits, but one NaN only: in JSON they are all the same."""
+    """Any bit patterns, but a single NaN: JSON does not distinguish NaNs."""
     dtype = np.dtype(array.scalar.code)
     if dtype.kind == "f":
         return hnp.arrays(dtype, shape, elements=st.floats(width=dtype.itemsize * 8).map(_one_nan))  # type: ignore[arg-type]
@@ -87,7 +87,7 @@ def _one_nan(number: float) -> float:
 
 
 def same(left: object, right: object) -> bool:
-    """Whether two values agree in every bit and type."""
+    """Whether two values are equal in every bit and type."""
     if isinstance(left, np.ndarray) and isinstance(right, np.ndarray):
         return left.dtype == right.dtype and left.shape == right.shape and left.tobytes() == right.tobytes()
     if is_dataclass(left):

@@ -1,4 +1,4 @@
-"""Error statistics in action units: golden values, what always holds, and that NaN never passes."""
+"""Error statistics in action units: golden values, invariants, and that NaN is refused."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def spreads(error: ActionError) -> list[Spread]:
 
 
 @given(chunks)
-def test_what_always_holds(pair: tuple[np.ndarray, np.ndarray]) -> None:
+def test_statistics_agree_with_the_differences(pair: tuple[np.ndarray, np.ndarray]) -> None:
     reference, candidate = pair
     error = action_error(reference, candidate, [PAN, GRIPPER])
     difference = np.abs(candidate.astype(float) - reference.astype(float))
@@ -54,12 +54,12 @@ def test_what_always_holds(pair: tuple[np.ndarray, np.ndarray]) -> None:
 
 
 @given(chunks)
-def test_it_does_not_matter_which_is_which(pair: tuple[np.ndarray, np.ndarray]) -> None:
+def test_the_error_is_symmetric(pair: tuple[np.ndarray, np.ndarray]) -> None:
     assert action_error(pair[0], pair[1], [PAN, GRIPPER]) == action_error(pair[1], pair[0], [PAN, GRIPPER])
 
 
 @given(chunks, st.data())
-def test_nothing_that_is_not_a_number_passes(pair: tuple[np.ndarray, np.ndarray], data: st.DataObject) -> None:
+def test_values_that_are_not_finite_are_refused(pair: tuple[np.ndarray, np.ndarray], data: st.DataObject) -> None:
     reference, candidate = pair
     at = tuple(data.draw(st.integers(0, side - 1)) for side in candidate.shape)
     candidate[at] = data.draw(st.sampled_from([np.nan, np.inf, -np.inf]))
@@ -86,14 +86,14 @@ def test_golden_values() -> None:
     assert gripper.ticks.max == pytest.approx((3186 - 1934) / 100)
 
 
-def test_an_engine_equals_itself() -> None:
+def test_an_engine_has_no_error_against_itself() -> None:
     chunk = np.random.default_rng(0).normal(0, 50, (30, 16, 6)).astype(np.float32)
     error = action_error(chunk, chunk.copy(), JOINTS)
     assert all(spread == Spread(mean=0, p99=0, max=0) for spread in spreads(error))
     assert error.worst_samples == list(range(8))
 
 
-def test_float32_does_not_swallow_the_difference() -> None:
+def test_the_difference_does_not_overflow_float32() -> None:
     reference = np.full((1, 1, 1), 3e38, np.float32)
     error = action_error(reference, -reference, [PAN])
     assert np.isfinite(error.overall.max)
@@ -104,15 +104,15 @@ def test_float32_does_not_swallow_the_difference() -> None:
     ("shape", "other"),
     [((4, 16, 6), (4, 8, 6)), ((4, 16, 5), (4, 16, 5)), ((16, 6), (16, 6)), ((0, 16, 6), (0, 16, 6))],
 )
-def test_what_cannot_be_compared_is_refused(shape: tuple[int, ...], other: tuple[int, ...]) -> None:
+def test_shapes_that_cannot_be_compared_are_refused(shape: tuple[int, ...], other: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="compare"):
         action_error(np.zeros(shape, np.float32), np.zeros(other, np.float32), JOINTS)
 
 
-def test_the_table_is_aligned_and_says_everything() -> None:
-    random = np.random.default_rng(1)
-    reference = random.normal(0, 30, (50, 16, 6)).astype(np.float32)
-    error = action_error(reference, reference + random.normal(0, 0.01, reference.shape).astype(np.float32), JOINTS)
+def test_the_table_is_aligned_and_complete() -> None:
+    rng = np.random.default_rng(1)
+    reference = rng.normal(0, 30, (50, 16, 6)).astype(np.float32)
+    error = action_error(reference, reference + rng.normal(0, 0.01, reference.shape).astype(np.float32), JOINTS)
     tables = [block.splitlines() for block in error_table(error).split("\n\n")]
     assert [len(table) for table in tables] == [8, 17, 17]
     assert all(joint.name in tables[0][index + 1] for index, joint in enumerate(JOINTS))

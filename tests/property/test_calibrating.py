@@ -1,4 +1,4 @@
-"""From joints moved by hand to a calibration: any path of a hand, any old offset, any gap in the readings."""
+"""Calibration from joints moved by hand: any path, any old offset, any gap in the readings."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ hand_steps = st.lists(st.integers(-JUMP_TICKS, JUMP_TICKS), max_size=60)
 
 
 def swept(middle: int, steps: list[int | None]) -> tuple[Sweep, list[int]]:
-    """A sweep of one joint, and the true way from the middle, not wrapped. None: a reading that is missing."""
-    sweep, at, way = begin([middle]), 0, [0]
+    """A sweep of one joint, and its true positions relative to the middle, not wrapped. None: a missing reading."""
+    sweep, at, path = begin([middle]), 0, [0]
     for step in steps:
         at += step or 0
         sweep = observe(sweep, [None if step is None else (middle + at) % 4096])
-        way.append(at)
-    return sweep, way
+        path.append(at)
+    return sweep, path
 
 
 @given(encoders)
@@ -47,10 +47,10 @@ def test_the_middle_pose_reads_2047_and_the_offset_fits_its_register(encoder: in
 
 
 @given(encoders, hand_steps)
-def test_the_range_is_where_the_hand_went_or_it_is_refused(middle: int, steps: list[int | None]) -> None:
-    sweep, way = swept(middle, steps)
+def test_the_range_covers_the_whole_path_or_is_refused(middle: int, steps: list[int | None]) -> None:
+    sweep, path = swept(middle, steps)
     reads = begin([middle])[0].position_ticks
-    low, high = reads + min(way), reads + max(way)
+    low, high = reads + min(path), reads + max(path)
     if low >= EDGE_TICKS and high <= 4095 - EDGE_TICKS:
         assert (sweep[0].lowest_ticks, sweep[0].highest_ticks) == (low, high)
         assert not sweep[0].jumped
@@ -60,7 +60,7 @@ def test_the_range_is_where_the_hand_went_or_it_is_refused(middle: int, steps: l
 
 
 @given(encoders, st.integers(-2047, 2047), st.lists(st.one_of(st.none(), st.integers(-500, 500)), max_size=40))
-def test_missing_readings_and_the_old_offset_change_nothing_that_counts(
+def test_missing_readings_and_the_old_offset_do_not_affect_the_result(
     middle: int, old_offset: int, steps: list[int | None]
 ) -> None:
     sweep, _ = swept(middle, steps)
@@ -69,13 +69,13 @@ def test_missing_readings_and_the_old_offset_change_nothing_that_counts(
     assert sweep[0].homing_offset == homing_offset_of(middle)
 
 
-def test_a_gap_in_which_the_joint_went_far_is_not_trusted() -> None:
+def test_a_long_movement_during_a_gap_is_not_trusted() -> None:
     sweep = observe(observe(begin([2000]), [None]), [2000 + JUMP_TICKS + 1])
     assert sweep[0].jumped
-    assert observe(sweep, [2000])[0].jumped, "going back does not heal it"
+    assert observe(sweep, [2000])[0].jumped, "moving back does not clear it"
 
 
-def test_a_joint_that_was_hardly_moved_says_how_far_and_how_far_it_should() -> None:
+def test_a_joint_that_was_hardly_moved_reports_both_distances() -> None:
     sweep, _ = swept(1000, [-300, 500])
     (finding,) = findings(ARM, sweep)
     assert (finding.problem, finding.restart) == ("was moved over 500 of about 2503 ticks", False)
@@ -84,7 +84,7 @@ def test_a_joint_that_was_hardly_moved_says_how_far_and_how_far_it_should() -> N
     assert caught.value.exit_code == 1
 
 
-def test_the_result_is_what_lerobot_would_have_found() -> None:
+def test_the_result_equals_lerobots() -> None:
     middle = [1000, 3000, 2047, 4095, 500, 2000]
     sweep = begin(middle)
     for share in (-0.5, 0.0, 0.5):
@@ -92,7 +92,7 @@ def test_the_result_is_what_lerobot_would_have_found() -> None:
     calibration = result(PROFILE, sweep)
     assert calibration.joints[0] == JointCalibration(1, 0, 1000 - 2047, 1247, 2847)
     assert calibration.joints[3] == JointCalibration(4, 0, 2047, 1248, 2848), "offset 2048 does not fit"
-    assert calibration.joints[4] == JointCalibration(5, 0, 500 - 2047, 0, 4095), "the wrist's roll has no ends"
+    assert calibration.joints[4] == JointCalibration(5, 0, 500 - 2047, 0, 4095), "the wrist roll has no ends"
 
 
 def test_a_freely_turning_joint_may_go_round() -> None:

@@ -1,4 +1,4 @@
-"""Records survive packing and refuse anything else."""
+"""Records come back from packing unchanged; anything else is refused."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_command_round_trip(command: Command) -> None:
 
 
 @given(st.binary(max_size=700), st.integers(1, 8))
-def test_any_bytes_are_refused_or_a_record(record: bytes, joints: int) -> None:
+def test_bytes_of_no_known_kind_are_refused(record: bytes, joints: int) -> None:
     try:
         kind_of(record)
     except RecordError:
@@ -103,7 +103,7 @@ def test_any_bytes_are_refused_or_a_record(record: bytes, joints: int) -> None:
 
 
 @given(reports, st.data())
-def test_a_damaged_head_is_refused_or_a_record_of_that_size(report: TickReport, data: st.DataObject) -> None:
+def test_a_damaged_record_is_refused_or_still_a_report(report: TickReport, data: st.DataObject) -> None:
     record = bytearray(report.pack())
     record[data.draw(st.integers(0, len(record) - 1))] = data.draw(st.integers(0, 255))
     cut = bytes(record[: data.draw(st.integers(0, len(record)))])

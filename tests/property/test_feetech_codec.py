@@ -1,4 +1,4 @@
-"""The packet codec: vectors from Feetech's protocol manual, and what must hold for any bytes."""
+"""The packet codec: vectors from Feetech's protocol manual, and invariants for any bytes."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def frame(packet: Packet) -> bytes:
 
 
 @pytest.mark.parametrize(("encoded", "manual"), MANUAL)
-def test_manual_examples(encoded: bytes, manual: str) -> None:
+def test_packets_equal_the_manual(encoded: bytes, manual: str) -> None:
     assert encoded == bytes.fromhex(manual)
     assert [frame(packet) for packet in decode(encoded)] == [encoded]
 
 
 @given(servo_ids, codes, st.binary(max_size=MAX_PARAMETERS))
-def test_a_packet_survives_the_wire(servo_id: int, code: int, parameters: bytes) -> None:
+def test_a_packet_comes_back_from_encoding(servo_id: int, code: int, parameters: bytes) -> None:
     assert decode(encode(servo_id, code, parameters)) == [Packet(servo_id, code, parameters)]
 
 
@@ -97,14 +97,14 @@ def test_after_any_noise_the_decoder_finds_packets_again(noise: bytes) -> None:
 
 
 @given(packets, st.data())
-def test_a_corrupted_packet_is_not_believed(sent: Packet, data: st.DataObject) -> None:
+def test_a_corrupted_packet_is_not_accepted(sent: Packet, data: st.DataObject) -> None:
     damaged = bytearray(frame(sent))
     position = data.draw(st.integers(0, len(damaged) - 1))
     damaged[position] ^= data.draw(st.integers(1, 255))
     assert sent not in decode(bytes(damaged))
 
 
-def test_a_cut_packet_does_not_hide_the_next_one() -> None:
+def test_a_truncated_packet_does_not_hide_the_next_one() -> None:
     state = bytes(reg.STATE_BLOCK.count)
     stream = encode(1, 0, state)[:-4] + encode(2, 0, state) + encode(3, 0, state)
     assert [packet.servo_id for packet in decode(stream)] == [2, 3]
@@ -116,7 +116,7 @@ def test_impossible_ids_are_refused(servo_id: int) -> None:
         encode_ping(servo_id)
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_parameters_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="do not fit"):
         encode_write(1, 0, bytes(MAX_PARAMETERS))
     with pytest.raises(ValueError, match="same number"):
@@ -125,7 +125,7 @@ def test_what_does_not_fit_is_refused() -> None:
         encode_sync_write(42, [])
 
 
-def test_six_servos_need_the_wire_for_the_time_that_the_arithmetic_says() -> None:
+def test_a_read_of_six_servos_takes_1_4_ms() -> None:
     request = encode_sync_read(range(1, 7), reg.STATE_BLOCK.address, reg.STATE_BLOCK.count)
     total = len(request) + 6 * reply_bytes(reg.STATE_BLOCK.count)
     assert wire_time_ns(total, 1_000_000) == 1_400_000
@@ -154,6 +154,6 @@ def test_no_two_registers_share_a_byte() -> None:
     assert max(used) < reg.MEMORY_BYTES
 
 
-def test_registers_on_which_sources_disagree_are_named() -> None:
+def test_registers_on_which_sources_disagree_are_listed() -> None:
     assert [register.address for register in reg.disputed_registers()] == [6, 7, 37, 38, 39, 65, 69, 84, 85, 86]
     assert reg.RETURN_DELAY.source is reg.Source.LEROBOT

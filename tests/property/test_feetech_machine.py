@@ -1,7 +1,7 @@
-"""The driver under any sequence of good and damaged cycles, over the simulated bus and a wire with pieces of any size.
+"""The driver under any sequence of good and damaged cycles, on the simulated bus and a wire with pieces of any size.
 
-After every damage the next cycle must be whole, and what is read must be what good frames say: nothing else is ever
-believed, no exception but the declared ones is ever raised, and no servo is ever sent anything but a whole goal.
+After any damage the next cycle must be complete, and every value read must come from a valid frame. Only the declared
+exceptions are raised, and a servo receives only complete goals.
 """
 
 from __future__ import annotations
@@ -48,27 +48,27 @@ class DriverMachine(RuleBasedStateMachine):
 
     @initialize(seed=seeds, largest_piece=st.sampled_from([1, 7, 21, 64, 4096]), echoes=st.booleans())
     def connect(self, seed: int, largest_piece: int, echoes: bool) -> None:
-        self.dice = Random(seed)
+        self.rng = Random(seed)
         self.clock = ManualClock(NS_PER_S)
         self.bus = SimulatedBus.of_arm(PROFILE, KinematicPlant.of_arm(PROFILE, self.clock.now_ns))
         self.bus.echoes = echoes
-        self.wire = PiecewiseWire(self.bus, self.clock, self.dice)
+        self.wire = PiecewiseWire(self.bus, self.clock, self.rng)
         self.wire.largest_piece = largest_piece
         self.arm = connect_feetech_arm(PROFILE, Link(self.wire), None)
-        self.arrived = self.late = b""
+        self.received = self.late = b""
         self.known_deg = np.zeros(N)
         self.commanded = {servo.servo_id: servo.register(reg.GOAL_POSITION) for servo in self.bus.servos}
-        self.cycle_must_be_whole()
+        self.cycle_must_be_complete()
 
     @rule()
     def good_cycle(self) -> None:
-        self.cycle_must_be_whole()
+        self.cycle_must_be_complete()
 
     @rule(damage=damages)
     def damaged_cycle(self, damage: Damage) -> None:
         self.read(damage)
         self.rest()
-        self.cycle_must_be_whole()
+        self.cycle_must_be_complete()
 
     @rule(servo_id=st.integers(1, N))
     def a_servo_is_silent_for_a_cycle(self, servo_id: int) -> None:
@@ -78,63 +78,63 @@ class DriverMachine(RuleBasedStateMachine):
         assert state is not None
         assert state.valid_mask.tolist() == [joint.servo_id != servo_id for joint in PROFILE.joints]
         self.rest()
-        self.cycle_must_be_whole()
+        self.cycle_must_be_complete()
 
     @rule(share=st.floats(0, 0.35))
     def answers_are_late_in_time(self, share: float) -> None:
         self.bus.adapter_delay_ns = round(share * PERIOD_NS)
-        self.cycle_must_be_whole()
+        self.cycle_must_be_complete()
         self.bus.adapter_delay_ns = 0
 
     @rule(periods=st.floats(0.7, 1.3))
     def answers_are_too_late(self, periods: float) -> None:
-        """They answer the next question; after that everybody is up to date again."""
+        """They are taken for replies to the next request; after that all servos are up to date again."""
         self.bus.adapter_delay_ns = round(periods * PERIOD_NS)
         assert self.read() is None
-        self.bus.adapter_delay_ns, self.late = 0, self.arrived
+        self.bus.adapter_delay_ns, self.late = 0, self.received
         self.rest()
         self.read()
         self.rest()
-        self.cycle_must_be_whole()
+        self.cycle_must_be_complete()
 
     @rule(pose=poses)
     def goal(self, pose: list[float]) -> None:
         self.send(pose)
-        wanted = [scale.to_ticks(position) for scale, position in zip(SCALES, pose, strict=True)]
-        assert list(self.commanded.values()) == wanted
+        expected = [scale.to_ticks(position) for scale, position in zip(SCALES, pose, strict=True)]
+        assert list(self.commanded.values()) == expected
         self.rest()
 
     @rule(pose=poses)
     def damaged_goal(self, pose: list[float]) -> None:
-        """Whole or not at all, servo by servo; the next one arrives."""
+        """Every servo receives the goal completely or not at all; the next goal arrives."""
         before = dict(self.commanded)
-        self.bus.disturb_request = lambda data: flip_a_bit(data, self.dice)
+        self.bus.disturb_request = lambda data: flip_a_bit(data, self.rng)
         self.send(pose)
         self.bus.disturb_request = lambda data: data
-        wanted = [scale.to_ticks(position) for scale, position in zip(SCALES, pose, strict=True)]
-        assert list(self.commanded.values()) in (list(before.values()), wanted)
+        expected = [scale.to_ticks(position) for scale, position in zip(SCALES, pose, strict=True)]
+        assert list(self.commanded.values()) in (list(before.values()), expected)
         self.clock.sleep_until(self.clock.now_ns() + 2 * PERIOD_NS)
-        self.cycle_must_be_whole()
+        self.cycle_must_be_complete()
 
     @rule(damage=damages)
     def torque(self, damage: Damage) -> None:
-        """Confirmed, or the error that names who did not confirm."""
+        """Torque on is confirmed, or the error names the servos that did not confirm."""
         hits = iter([True, False, True])
-        self.bus.disturb = lambda data: damage(data, self.dice) if next(hits, False) else data
+        self.bus.disturb = lambda data: damage(data, self.rng) if next(hits, False) else data
         with suppress(ArmUnconfirmed):
             self.arm.enable_torque()
             assert all(servo.register(reg.TORQUE_ENABLE) for servo in self.bus.servos)
         self.bus.disturb = lambda data: data
         self.commanded = {servo.servo_id: servo.register(reg.GOAL_POSITION) for servo in self.bus.servos}
         self.rest()
-        self.cycle_must_be_whole()
+        self.cycle_must_be_complete()
 
     @invariant()
     def servos_have_the_goals_that_they_were_sent(self) -> None:
         for servo in self.bus.servos:
             assert servo.register(reg.GOAL_POSITION) == self.commanded[servo.servo_id]
 
-    # -- what the rules are made of --------------------------------------------------------------------------
+    # -- helpers ---------------------------------------------------------------------------------------------
 
     def send(self, pose: list[float]) -> None:
         self.arm.send(JointGoal(1, 0, 0, np.array(pose)))
@@ -143,7 +143,7 @@ class DriverMachine(RuleBasedStateMachine):
     def rest(self) -> None:
         self.clock.sleep_until((self.clock.now_ns() // PERIOD_NS + 1) * PERIOD_NS)
 
-    def cycle_must_be_whole(self) -> None:
+    def cycle_must_be_complete(self) -> None:
         state = self.read()
         assert state is not None
         assert state.valid_mask.all()
@@ -151,11 +151,11 @@ class DriverMachine(RuleBasedStateMachine):
         self.rest()
 
     def read(self, damage: Damage | None = None) -> JointState | None:
-        """One reading, held against what good frames among the arrived bytes say; None when nobody answered."""
+        """One reading, compared with the valid frames among the received bytes; None if no servo replied."""
 
         def disturb(data: bytes) -> bytes:
-            self.arrived = damage(data, self.dice) if damage else data
-            return self.arrived
+            self.received = damage(data, self.rng) if damage else data
+            return self.received
 
         self.bus.disturb = disturb
         begun_ns = self.clock.now_ns()
@@ -167,14 +167,14 @@ class DriverMachine(RuleBasedStateMachine):
             self.bus.disturb = lambda data: data
             assert self.clock.now_ns() - begun_ns < PERIOD_NS
         for row, (joint, scale) in enumerate(zip(PROFILE.joints, SCALES, strict=True)):
-            said = {scale.to_joint(ticks) for ticks in positions_in(self.late + self.arrived, joint.servo_id)}
-            assert state.joint_deg[row] in (said if state.valid_mask[row] else {self.known_deg[row]})
+            valid_deg = {scale.to_joint(ticks) for ticks in positions_in(self.late + self.received, joint.servo_id)}
+            assert state.joint_deg[row] in (valid_deg if state.valid_mask[row] else {self.known_deg[row]})
         self.known_deg, self.late = state.joint_deg, b""
         return state
 
 
 def positions_in(data: bytes, servo_id: int) -> list[int]:
-    """What good frames say about the position of a servo, ticks."""
+    """Positions of a servo in the valid frames among these bytes, ticks."""
     return [
         reg.PRESENT_POSITION.decode(packet.parameters[POSITION:])
         for packet in decode(data)
@@ -186,6 +186,6 @@ DriverMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=
 TestDriver = DriverMachine.TestCase
 
 
-def test_a_short_part_of_the_fuzzing() -> None:
+def test_fuzzed_streams_are_decoded_correctly() -> None:
     for seed in range(FUZZED_STREAMS):
         try_stream(seed)

@@ -1,4 +1,4 @@
-"""Ticks to joint units and back: LeRobot's own formulae, and what its code computed."""
+"""Ticks to joint units and back, compared with LeRobot's formulae and with values that its code computed."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def scale_of(joint: JointProfile, limits: tuple[int, int], drive_mode: int = 0) 
 
 
 @given(ranges, st.integers(0, 4095))
-def test_body_ticks_survive_degrees(limits: tuple[int, int], ticks: int) -> None:
+def test_body_ticks_come_back_from_degrees(limits: tuple[int, int], ticks: int) -> None:
     scale = scale_of(BODY, limits)
     assert scale.to_ticks(scale.to_joint(ticks)) == ticks
 
 
 @given(ranges, st.sampled_from([0, 1]), st.data())
-def test_gripper_ticks_survive_percent(limits: tuple[int, int], drive_mode: int, data: st.DataObject) -> None:
+def test_gripper_ticks_come_back_from_percent(limits: tuple[int, int], drive_mode: int, data: st.DataObject) -> None:
     scale = scale_of(GRIPPER, limits, drive_mode)
     ticks = data.draw(st.integers(*limits))
     assert -1e-9 <= scale.to_joint(ticks) <= 100 + 1e-9
@@ -42,7 +42,9 @@ def test_gripper_ticks_survive_percent(limits: tuple[int, int], drive_mode: int,
 
 
 @given(ranges, st.floats(-1e6, 1e6))
-def test_no_goal_leaves_the_encoder_and_no_gripper_goal_its_range(limits: tuple[int, int], joint: float) -> None:
+def test_goals_stay_within_the_encoder_and_gripper_goals_within_their_range(
+    limits: tuple[int, int], joint: float
+) -> None:
     assert 0 <= scale_of(BODY, limits).to_ticks(joint) <= 4095
     assert limits[0] <= scale_of(GRIPPER, limits).to_ticks(joint) <= limits[1]
 
@@ -53,7 +55,7 @@ def test_degrees_are_rounded_to_the_nearest_tick(degrees: float) -> None:
     assert abs(scale.to_joint(scale.to_ticks(degrees)) - degrees) <= scale.joint_per_tick / 2 + 1e-9
 
 
-def test_lerobot_numbers() -> None:
+def test_values_calculated_by_hand() -> None:
     body, gripper = scale_of(BODY, (1000, 3000)), scale_of(GRIPPER, (2000, 3000))
     assert body.to_joint(2000) == 0
     assert body.to_joint(2000 + 1024) == pytest.approx(1024 * 360 / 4095)
@@ -74,7 +76,7 @@ def lerobot_joint(mode: str, limits: tuple[int, int], drive_mode: int, ticks: in
 
 
 def lerobot_ticks(mode: str, limits: tuple[int, int], drive_mode: int, joint: float) -> int:
-    """Goal of a joint value, as LeRobot truncates it; in degrees it may lie beyond the encoder."""
+    """Goal for a joint value, truncated as in LeRobot; in degrees it may exceed the encoder's range."""
     low, high = limits
     if mode == "degrees":
         return int(joint * 4095 / 360 + (low + high) / 2)
@@ -93,8 +95,8 @@ drive_modes = st.sampled_from([0, 1])
 @given(ranges, modes, drive_modes)
 def test_every_tick_reads_as_in_lerobot(limits: tuple[int, int], mode: str, drive_mode: int) -> None:
     scale = scale_of(MODES[mode], limits, drive_mode)
-    apart = [abs(scale.to_joint(t) - lerobot_joint(mode, limits, drive_mode, t)) for t in range(4096)]
-    assert max(apart) < NEAR
+    errors = [abs(scale.to_joint(t) - lerobot_joint(mode, limits, drive_mode, t)) for t in range(4096)]
+    assert max(errors) < NEAR
 
 
 @settings(max_examples=25)
@@ -118,7 +120,7 @@ def test_goals_are_within_one_tick_of_lerobots(
 @pytest.mark.parametrize(
     "case", GOLDEN["cases"], ids=lambda case: f"{case['joint']}-{case['mode']}-{case['drive_mode']}"
 )
-def test_what_lerobot_computed(case: dict[str, object]) -> None:
+def test_values_that_lerobot_computed(case: dict[str, object]) -> None:
     limits, drive_mode = (int(case["range_min"]), int(case["range_max"])), int(case["drive_mode"])  # type: ignore[call-overload]
     scale = scale_of(MODES[str(case["mode"])], limits, drive_mode)
     for ticks, value in zip(case["ticks"], case["values"], strict=True):  # type: ignore[call-overload]

@@ -1,4 +1,4 @@
-"""What the driver makes of answers, and of goals, is what the register table and the calibration say."""
+"""The driver decodes replies and encodes goals as the register table and the calibration define."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def value_of(register: reg.Register, data: bytes) -> int:
 
 
 @given(answers)
-def test_every_value_is_what_its_register_says(answered: tuple[tuple[int, bytes], ...]) -> None:
+def test_every_value_is_decoded_from_its_register(answered: tuple[tuple[int, bytes], ...]) -> None:
     state = read(b"".join(frames(answered)))
     for i, (code, data) in enumerate(answered):
         assert state.joint_deg[i] == SCALES[i].to_joint(value_of(reg.PRESENT_POSITION, data))
@@ -86,14 +86,14 @@ def test_order_noise_and_strangers_make_no_difference(
 
 
 @given(answers, answers, st.data())
-def test_whoever_is_damaged_keeps_his_last_answer_and_ages(
+def test_a_servo_with_a_damaged_reply_keeps_its_last_one_which_ages(
     before: tuple[tuple[int, bytes], ...], after: tuple[tuple[int, bytes], ...], data: st.DataObject
 ) -> None:
     table = StateTable(IDS, SCALES, UNITS)
     first = read(b"".join(frames(before)), table, stamp_ns=100)
     row = data.draw(st.integers(0, len(IDS) - 1))
     damaged = bytearray(b"".join(frames(after)))
-    # Not the length: what it swallows may, once in 256 times, look like a frame.
+    # Not the length byte: the bytes that a wrong length takes in look like a frame once in 256 times.
     place = data.draw(st.sampled_from([i for i in range(FRAME_BYTES) if i != 3]))
     damaged[row * FRAME_BYTES + place] ^= 1 << data.draw(st.integers(0, 7))
     state = read(bytes(damaged), table, stamp_ns=130)
@@ -102,7 +102,7 @@ def test_whoever_is_damaged_keeps_his_last_answer_and_ages(
     assert state.joint_deg[row] == first.joint_deg[row]
 
 
-def test_a_state_cannot_be_changed_by_its_readers() -> None:
+def test_a_state_is_read_only() -> None:
     table = StateTable(IDS, SCALES, UNITS)
     whole = b"".join(encode(i, 0, bytes(reg.STATE_BLOCK.count)) for i in IDS)
     for received in (whole, whole[:-1]):
@@ -149,7 +149,7 @@ def test_a_goal_for_six_servos_is_56_bytes() -> None:
 
 
 @given(st.floats(1, 1e5), st.sampled_from(SCALES), st.sampled_from([1, 50]))
-def test_the_speed_of_a_goal_is_never_stop_and_never_below_the_limit(
+def test_the_speed_of_a_goal_is_never_0_and_never_below_the_limit(
     velocity: float, scale: JointScale, unit: int
 ) -> None:
     counts = speed_limit_counts(velocity, scale, unit)
@@ -164,8 +164,8 @@ ticks_of_a_run = st.lists(st.tuples(st.floats(-1, 1), st.integers(0, 4)), min_si
 
 
 @given(ticks_of_a_run)
-def test_the_speed_of_a_goal_does_not_hold_back_a_healthy_run(run: list[tuple[float, int]]) -> None:
-    """Goals every 10 ms, each at most the fastest step from the last, some late: no joint is further behind."""
+def test_the_speed_of_a_goal_does_not_slow_down_a_normal_run(run: list[tuple[float, int]]) -> None:
+    """Goals every 10 ms, each at most the fastest step from the last, some late: lateness alone determines the lag."""
     limit_deg_s, scale, period_ns = 240.0, SCALES[0], ms_to_ns(10)
     speed_ticks_s = speed_limit_counts(limit_deg_s, scale, 1)
     ramp, goal_deg, latest_ms = GoalRamp(), 0.0, 0

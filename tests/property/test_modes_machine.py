@@ -20,7 +20,7 @@ def states(sequence: list[Event]) -> list[ModeState]:
 
 
 @given(events)
-def test_torque_never_comes_on_by_itself_and_never_drops_a_moving_arm(sequence: list[Event]) -> None:
+def test_only_arm_switches_torque_on_and_a_moving_arm_is_never_dropped(sequence: list[Event]) -> None:
     path = states(sequence)
     for before, after, event in zip(path, path[1:], sequence, strict=False):
         if after.powered and not before.powered:
@@ -33,7 +33,7 @@ def test_torque_never_comes_on_by_itself_and_never_drops_a_moving_arm(sequence: 
 
 
 @given(events)
-def test_faults_latch_and_a_finished_machine_stays_finished_without_commands(sequence: list[Event]) -> None:
+def test_faults_latch_and_only_commands_restart_a_finished_machine(sequence: list[Event]) -> None:
     path = states(sequence)
     for before, after, event in zip(path, path[1:], sequence, strict=False):
         emergency = after.mode is Mode.EMERGENCY and before.mode is not Mode.EMERGENCY
@@ -49,7 +49,7 @@ def test_faults_latch_and_a_finished_machine_stays_finished_without_commands(seq
 
 @given(events)
 def test_stop_ends_every_run_within_three_rests(sequence: list[Event]) -> None:
-    """Whatever happened before: STOP, and coming to rest, ends the process. Nothing can hang."""
+    """After any events, STOP and coming to rest end the process; it never hangs."""
     state = states(sequence)[-1]
     for event in (Command.STOP, Progress.SETTLED, Progress.SETTLED, Progress.SETTLED, Progress.ARM_GONE):
         state = transition(state, event)
@@ -57,7 +57,7 @@ def test_stop_ends_every_run_within_three_rests(sequence: list[Event]) -> None:
 
 
 @given(events)
-def test_fault_outcomes_end_unless_a_person_says_hold(sequence: list[Event]) -> None:
+def test_a_fault_leads_to_an_end_unless_commanded_or_obstructed(sequence: list[Event]) -> None:
     state = states(sequence)[-1]
     if state.fault and state.mode in POWERED and state.target is Target.NONE:
         later = [event for event in sequence if isinstance(event, Command)]

@@ -1,4 +1,4 @@
-"""The ONNX reader against the onnx package: reads the same from every file, and survives any damage to it."""
+"""The ONNX reader against the onnx package: both read the same from every file; damaged files are read or refused."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from sefa_edge.profiles.onnxfile.wire import OnnxFormatError
 
 onnx = pytest.importorskip("onnx")
 MODELS = sorted((Path(onnx.__file__).parent / "backend/test/data").glob("*/*/model.onnx"))
-"""A hundred small models that the onnx package brings along."""
+"""About a hundred small models that the onnx package contains."""
 NUMPY_TYPES = ["float32", "uint8", "int8", "uint16", "int16", "int32", "int64", "bool", "float16", "float64", "uint64"]
 RAW_TYPES = ["BFLOAT16", "FLOAT8E4M3FN", "FLOAT8E5M2", "INT4", "UINT4"]
 
 
-# ---- what the onnx package says of the same bytes
+# ---- comparison with the onnx package
 
 
 def assert_same_graph(graph: Graph, proto: Any) -> None:
@@ -34,10 +34,10 @@ def assert_same_graph(graph: Graph, proto: Any) -> None:
     for tensor, expected in zip(graph.initializers.values(), proto.initializer, strict=True):
         assert_same_tensor(tensor, expected)
     for node, expected in zip(graph.nodes, proto.node, strict=True):
-        said = (node.name, node.op_type, node.domain, list(node.inputs), list(node.outputs), list(node.attributes))
+        actual = (node.name, node.op_type, node.domain, list(node.inputs), list(node.outputs), list(node.attributes))
         domain = "" if expected.domain == "ai.onnx" else expected.domain
         names = [attribute.name for attribute in expected.attribute]
-        assert said == (expected.name, expected.op_type, domain, list(expected.input), list(expected.output), names)
+        assert actual == (expected.name, expected.op_type, domain, list(expected.input), list(expected.output), names)
         for value, attribute in zip(node.attributes.values(), expected.attribute, strict=True):
             if not attribute.ref_attr_name:
                 assert_same_value(value, onnx.helper.get_attribute_value(attribute))
@@ -71,7 +71,7 @@ def assert_same_tensor(tensor: Tensor, proto: Any) -> None:
     expected = onnx.numpy_helper.to_array(proto)
     assert tensor.data.shape == expected.shape
     if tensor.dtype == "string":
-        assert [bytes(word) for word in tensor.data.ravel()] == list(proto.string_data)
+        assert [bytes(text) for text in tensor.data.ravel()] == list(proto.string_data)
     else:
         assert tensor.data.tobytes() == expected.tobytes()
 
@@ -122,8 +122,8 @@ def tensors(draw: st.DrawFn, name: str = "t") -> Any:
         kind = onnx.helper.np_dtype_to_tensor_dtype(dtype)
         return onnx.helper.make_tensor(name, kind, dims, array.ravel())
     if draw(st.booleans()):
-        words = draw(st.lists(st.text("aé", max_size=5).map(str.encode), min_size=count, max_size=count))
-        return onnx.helper.make_tensor(name, onnx.TensorProto.STRING, dims, words)
+        strings = draw(st.lists(st.text("aé", max_size=5).map(str.encode), min_size=count, max_size=count))
+        return onnx.helper.make_tensor(name, onnx.TensorProto.STRING, dims, strings)
     kind = onnx.TensorProto.DataType.Value(draw(st.sampled_from(RAW_TYPES)))
     each = {"INT4": 0.5, "UINT4": 0.5, "BFLOAT16": 2}.get(onnx.TensorProto.DataType.Name(kind), 1)
     size = int(np.ceil(count * each))
@@ -132,7 +132,7 @@ def tensors(draw: st.DrawFn, name: str = "t") -> Any:
 
 @st.composite
 def graphs(draw: st.DrawFn, depth: int = 2) -> Any:
-    """Sorted, with every kind of attribute; operators are nonsense, which a reader does not mind."""
+    """Sorted graphs with every kind of attribute; the operators are meaningless, which does not matter to a reader."""
     known = draw(st.lists(names, min_size=1, max_size=3, unique=True))
     values = [onnx.helper.make_tensor_value_info(name, draw(st.integers(1, 28)), draw(shapes)) for name in known]
     initializers = [draw(tensors(f"weight{at}")) for at in range(draw(st.integers(0, 2)))]
@@ -175,19 +175,19 @@ def model_of(graph: Any, opset: int = 17) -> bytes:
 
 
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.parent.name)
-def test_reads_what_onnx_reads(path: Path) -> None:
+def test_a_model_reads_as_in_onnx(path: Path) -> None:
     assert_same_model(path.read_bytes())
 
 
-def test_knows_every_type_by_its_number() -> None:
+def test_every_type_number_of_onnx_is_known() -> None:
     known = {number: name.replace("_", "").upper() for number, name in DTYPES.items()}
-    told = {number: name for name, number in onnx.TensorProto.DataType.items()}
-    told |= {onnx.TensorProto.FLOAT: "FLOAT32", onnx.TensorProto.DOUBLE: "FLOAT64"}
-    assert {number: known.get(number) for number in told} == told
+    expected = {number: name for name, number in onnx.TensorProto.DataType.items()}
+    expected |= {onnx.TensorProto.FLOAT: "FLOAT32", onnx.TensorProto.DOUBLE: "FLOAT64"}
+    assert {number: known.get(number) for number in expected} == expected
 
 
 @given(graphs())
-def test_random_graph_reads_as_in_onnx(graph: Any) -> None:
+def test_a_random_graph_reads_as_in_onnx(graph: Any) -> None:
     assert_same_model(model_of(graph))
 
 
@@ -195,7 +195,7 @@ def test_random_graph_reads_as_in_onnx(graph: Any) -> None:
 
 
 def quantised_model() -> bytes:
-    """A small model with most of what the rules look at."""
+    """A small model with most of what the rules check."""
     h, t = onnx.helper, onnx.TensorProto
     constant = onnx.numpy_helper.from_array
     inner = h.make_graph(
@@ -227,8 +227,8 @@ def quantised_model() -> bytes:
     return model_of(graph)
 
 
-def read_and_judge(content: bytes) -> None:
-    """A graph that every rule can look at, or one refusal."""
+def read_and_check(content: bytes) -> None:
+    """Read a file and check every rule on it, unless it is refused. Raises AssertionError on unprintable text."""
     model, refusal = None, ""
     try:
         model = read_onnx(content)
@@ -247,34 +247,34 @@ def test_flipped_bits_are_refused_or_read(data: st.DataObject) -> None:
     content = bytearray(quantised_model())
     for at in data.draw(st.lists(st.integers(0, len(content) * 8 - 1), min_size=1, max_size=3)):
         content[at // 8] ^= 1 << (at % 8)
-    read_and_judge(bytes(content))
+    read_and_check(bytes(content))
 
 
 @given(st.data())
 def test_replaced_bytes_are_refused_or_read(data: st.DataObject) -> None:
     content = quantised_model()
     at, length = data.draw(st.integers(0, len(content))), data.draw(st.integers(0, 40))
-    read_and_judge(content[:at] + data.draw(st.binary(max_size=40)) + content[at + length :])
+    read_and_check(content[:at] + data.draw(st.binary(max_size=40)) + content[at + length :])
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_refused_or_read(content: bytes) -> None:
-    read_and_judge(content)
-    read_and_judge(b"\x08\x09\x3a" + bytes([len(content) & 0x7F]) + content)
+    read_and_check(content)
+    read_and_check(b"\x08\x09\x3a" + bytes([len(content) & 0x7F]) + content)
 
 
 def test_every_truncation_and_a_flipped_bit_in_every_byte() -> None:
     content = quantised_model()
     for length in range(len(content)):
-        read_and_judge(content[:length])
+        read_and_check(content[:length])
     for at in range(0, len(content) * 8, 3):  # coprime to 8: every byte, and every bit of a byte in turn
         damaged = bytearray(content)
         damaged[at // 8] ^= 1 << (at % 8)
-        read_and_judge(bytes(damaged))
+        read_and_check(bytes(damaged))
 
 
 def message(number: int, content: bytes) -> bytes:
-    """One field of bytes."""
+    """Protobuf encoding of one field of bytes."""
     length, size = len(content), b""
     while length > 0x7F:
         size += bytes([length & 0x7F | 0x80])

@@ -1,4 +1,4 @@
-"""Records between supervisor, policy and video process survive packing; anything else is refused."""
+"""Records between supervisor, policy and video process come back from packing; anything else is refused."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ orders = st.builds(VideoCommand, st.sampled_from(VideoAction), int64, captions)
 
 
 @given(commands, reports, orders)
-def test_round_trips(command: PolicyCommand, report: PolicyReport, video: VideoCommand) -> None:
+def test_records_come_back_from_packing(command: PolicyCommand, report: PolicyReport, video: VideoCommand) -> None:
     assert PolicyCommand.unpack(command.pack()) == command
     assert PolicyReport.unpack(report.pack()) == report
     assert VideoCommand.unpack(video.pack()) == video
@@ -35,7 +35,7 @@ def test_round_trips(command: PolicyCommand, report: PolicyReport, video: VideoC
 
 
 @given(commands, reports)
-def test_one_is_not_taken_for_another(command: PolicyCommand, report: PolicyReport) -> None:
+def test_a_record_is_not_accepted_as_another_kind(command: PolicyCommand, report: PolicyReport) -> None:
     with pytest.raises(RecordError):
         PolicyReport.unpack(command.pack())
     with pytest.raises(RecordError):
@@ -43,14 +43,14 @@ def test_one_is_not_taken_for_another(command: PolicyCommand, report: PolicyRepo
 
 
 @given(st.sampled_from(sorted(REPORTED_BY_POLICY)), st.text(max_size=80))
-def test_trouble_keeps_as_much_of_its_words_as_fits(fault: Fault, about: str) -> None:
+def test_trouble_keeps_as_much_of_its_text_as_fits(fault: Fault, about: str) -> None:
     trouble = Trouble.unpack(Trouble(fault, about).pack())
     assert trouble.fault is fault
     assert about.rstrip("\0").startswith(trouble.about)
     assert len(about.encode()) > 60 or trouble.about == about.rstrip("\0")
 
 
-def test_a_policy_may_not_tell_a_fault_of_somebody_else() -> None:
+def test_a_policy_may_not_report_a_fault_of_another_process() -> None:
     with pytest.raises(RecordError):
         Trouble.unpack(Trouble(Fault.TORQUE_REFUSED).pack())
 

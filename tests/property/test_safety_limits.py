@@ -1,4 +1,4 @@
-"""The limiter against everything: whatever is asked for, no command breaks a limit."""
+"""The limiter under any requests: no command breaks a limit."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def setpoint(joint_deg: float, velocity_deg_s: float = 0.0) -> Setpoint:
 def drive(
     requests: list[tuple[float, float]], start_deg: float, limits: LimitTable
 ) -> tuple[np.ndarray, list[Verdict]]:
-    """All positions commanded, the start first, and all verdicts."""
+    """All commanded positions, beginning with the start, and all verdicts."""
     envelope, commanded = Envelope.of(limits, PERIOD_NS), Commanded.standing(np.array([start_deg]))
     path, verdicts = [start_deg], []
     for tick, request in enumerate(requests):
@@ -93,7 +93,7 @@ def test_no_sequence_of_setpoints_breaks_a_limit(
 
 
 @given(limit_tables, st.floats(0.001, 90), st.sampled_from([-1, 1]), st.lists(positions, min_size=1, max_size=80))
-def test_a_joint_outside_its_limits_only_comes_back(
+def test_a_joint_outside_its_limits_only_moves_back(
     limits: LimitTable, outside_deg: float, side: int, requests: list[float]
 ) -> None:
     start_deg = float(limits.max_deg[0] + outside_deg if side > 0 else limits.min_deg[0] - outside_deg)
@@ -106,7 +106,7 @@ def test_a_joint_outside_its_limits_only_comes_back(
 @settings(max_examples=200)
 @given(limit_tables, st.lists(st.floats(-1, 1), min_size=1, max_size=80), st.floats(0.05, 0.95))
 def test_a_setpoint_inside_the_limits_passes_unchanged(limits: LimitTable, changes: list[float], where: float) -> None:
-    """A path is made from accelerations that keep the limits; the limiter must not touch it."""
+    """A path built from accelerations within the limits passes the limiter unchanged."""
     envelope = Envelope.of(limits, PERIOD_NS)
     low, high, change = limits.min_deg[0], limits.max_deg[0], float(envelope.change_deg[0])
     here, step, requests = float(low + where * (high - low)), 0.0, []
@@ -123,12 +123,12 @@ def test_a_setpoint_inside_the_limits_passes_unchanged(limits: LimitTable, chang
 
 
 @given(limit_tables, st.floats(0, 1), st.floats(0, 1))
-def test_a_standing_setpoint_is_reached_and_not_run_past(limits: LimitTable, start: float, end: float) -> None:
+def test_a_constant_setpoint_is_reached_without_overshoot(limits: LimitTable, start: float, end: float) -> None:
     low, width = limits.min_deg[0], limits.max_deg[0] - limits.min_deg[0]
     start_deg, end_deg = float(low + start * width), float(low + end * width)
     envelope = Envelope.of(limits, PERIOD_NS)
-    way = abs(end_deg - start_deg)
-    ticks = int(way / envelope.step_deg[0] + 2 * np.sqrt(way / envelope.change_deg[0])
+    distance = abs(end_deg - start_deg)
+    ticks = int(distance / envelope.step_deg[0] + 2 * np.sqrt(distance / envelope.change_deg[0])
                 + 2 * envelope.step_deg[0] / envelope.change_deg[0]) + 3  # fmt: skip
     path, _ = drive([(end_deg, 0.0)] * min(ticks, 500), start_deg, limits)
     beyond = (path - end_deg) * np.sign(end_deg - start_deg)
@@ -161,7 +161,7 @@ def test_braking_ends_at_the_stopping_point(limits: LimitTable, requests: list[t
     st.floats(-50, 50),
     st.floats(-5, 5),
 )
-def test_what_is_no_number_is_no_motion(
+def test_a_setpoint_that_is_not_finite_is_not_commanded(
     bad: float, in_velocity: bool, joint: int, here_deg: float, step_deg: float
 ) -> None:
     limits = limits_for(("a", "b", "c"), -90.0, 90.0, 200.0, 1500.0)
@@ -170,20 +170,20 @@ def test_what_is_no_number_is_no_motion(
     (request.velocity_deg_s if in_velocity else request.joint_deg)[joint] = bad
     verdict = check(request, commanded, Envelope.of(limits, PERIOD_NS), 0)
     if in_velocity and np.isinf(bad):
-        assert verdict.goal is not None  # an endless speed is clipped like any other
+        assert verdict.goal is not None  # an infinite velocity is clipped like any other
     else:
         assert (verdict.goal, verdict.clipped_bits, verdict.fault) == (None, 0, Fault.BAD_CHUNK)
 
 
 @given(st.floats(0, 1e6), st.floats(1e-6, 1e4))
-def test_fastest_step_inverts_stopping_way(room_deg: float, change_deg: float) -> None:
+def test_fastest_step_inverts_stopping_distance(room_deg: float, change_deg: float) -> None:
     room, change = np.array([room_deg]), np.array([change_deg])
     np.testing.assert_allclose(stopping_distance(fastest_step(room, change), change), room, rtol=1e-9, atol=1e-9)
 
 
 @given(st.floats(1e-6, 100), st.integers(0, 200), st.floats(0, 0.999))
-def test_stopping_way_is_the_sum_of_ever_shorter_steps(change_deg: float, whole: int, part: float) -> None:
+def test_stopping_distance_is_the_sum_of_decreasing_steps(change_deg: float, whole: int, part: float) -> None:
     step = (whole + part) * change_deg
     by_hand = sum(max(step - k * change_deg, 0.0) for k in range(whole + 2))
-    way = stopping_distance(np.array([step]), np.array([change_deg]))
-    np.testing.assert_allclose(way, by_hand, rtol=1e-9, atol=1e-9)
+    distance = stopping_distance(np.array([step]), np.array([change_deg]))
+    np.testing.assert_allclose(distance, by_hand, rtol=1e-9, atol=1e-9)

@@ -1,9 +1,8 @@
-"""The whole path of a command under any sequence of events: loop, mode machine, guard and limiter on a hostile arm.
+"""The whole path of a command under any sequence of events: loop, mode machine, guard and limiter on a faulty arm.
 
-What the arm is sent is checked from outside, at the arm: whatever commands, chunks, silences, stalls, readings and
-unplugged cables come in whatever order, each joint's goal stays inside position, velocity and acceleration limits,
-or begins anew, at rest, where the joint was just measured. A joint that got no goals for a while has come to rest; one
-that has lost its power gets none any more.
+Goals are checked at the arm: under any sequence of commands, chunks, silences, stalls, readings and unplugged cables,
+each joint's goal stays within position, velocity and acceleration limits, or restarts at rest from the position just
+measured. A joint without goals for a while has come to rest; one that has lost its power gets no more goals.
 """
 
 from __future__ import annotations
@@ -33,15 +32,15 @@ from sefa_edge.profiles.units import NS_PER_S, ms_to_ns, period_ns
 
 SHIPPED = load_arm_profile("so101_sim")
 PROFILE = SHIPPED.model_copy(update={"start_pose_deg": [0, 0, 0, 0, 0, 50], "park_pose_deg": [0, 5, 0, 0, 0, 50]})
-"""Poses near the middle, where the arm begins: the way there is not what is tried here."""
+"""Poses near the middle, where the arm starts: long moves to them are not tested here."""
 PERIOD_NS = period_ns(PROFILE.control_rate_hz)
 ENVELOPE = Envelope.of(PROFILE.limit_table(), PERIOD_NS)
 JOINTS, HORIZON = len(PROFILE.joints), 8
 ROUNDING_DEG = 1e-6
 TICK_DEG = 0.1
-"""A goal that is read back is a whole number of encoder ticks."""
+"""More than one encoder tick: a goal that is read back is rounded to whole ticks."""
 REST_NS = round(2.5 * PERIOD_NS)
-"""A joint that got no goal for so long has come to rest."""
+"""A joint without a goal for this long has come to rest."""
 
 joints = st.integers(0, JOINTS - 1)
 angles = st.one_of(st.floats(-200, 200), st.sampled_from([np.nan, np.inf, -np.inf, 1e9, -1e9]))
@@ -50,22 +49,22 @@ angles = st.one_of(st.floats(-200, 200), st.sampled_from([np.nan, np.inf, -np.in
 poses = st.lists(st.floats(-90, 90), min_size=JOINTS, max_size=JOINTS)
 
 
-class HostileArm(PlantArm):
-    """Answers as it is told to, and checks what it is sent."""
+class FaultyArm(PlantArm):
+    """An arm whose replies a test sets, and which checks the goals it receives."""
 
     def __init__(self, plant: KinematicPlant, clock: ManualClock) -> None:
         super().__init__(PROFILE, plant, clock.now_ns)
         self.plugged = True
         self.noise = False
         self.stubborn = False
-        self.overlay: dict[str, tuple[int, float]] = {}
+        self.false_readings: dict[str, tuple[int, float]] = {}
         self.silent: set[int] = set()
         self.measured_deg = np.zeros(JOINTS)
         self.limp: set[int] = set()
-        """Joints that lost their power long enough ago to be known as silent."""
-        self.told: JointGoal | None = None
-        self.told_ns = np.zeros(JOINTS, np.int64)
-        self.told_deg = np.zeros(JOINTS)
+        """Joints that lost their power long enough ago for the loop to have noticed."""
+        self.last_goal: JointGoal | None = None
+        self.last_goal_ns = np.zeros(JOINTS, np.int64)
+        self.last_goal_deg = np.zeros(JOINTS)
         self.steps_deg = np.zeros((3, JOINTS))
 
     def read_state(self) -> JointState:
@@ -75,7 +74,7 @@ class HostileArm(PlantArm):
             raise ArmTimeout("noise on the wire")
         state = super().read_state()
         state.valid_mask[list(self.silent)] = False
-        for field, (joint, value) in self.overlay.items():
+        for field, (joint, value) in self.false_readings.items():
             column = getattr(state, field).copy()
             column[joint] = value if column.dtype == np.float64 else int(np.nan_to_num(value)) & 0xFF
             state = replace(state, **{field: column})
@@ -99,33 +98,33 @@ class HostileArm(PlantArm):
         assert not sent[list(self.limp)].any()
         self._check(goal, sent)
         super().send(goal)
-        self.told = goal
+        self.last_goal = goal
 
     def _check(self, goal: JointGoal, sent: np.ndarray) -> None:
         goal_deg = goal.joint_deg
         assert np.isfinite(goal_deg).all()
-        anew = np.abs(goal_deg - self.measured_deg) <= ENVELOPE.change_deg + ROUNDING_DEG
-        before_deg = self.measured_deg if self.told is None else self.told_deg
+        restarted = np.abs(goal_deg - self.measured_deg) <= ENVELOPE.change_deg + ROUNDING_DEG
+        before_deg = self.measured_deg if self.last_goal is None else self.last_goal_deg
         step_deg = goal_deg - before_deg
         slow = np.abs(step_deg) <= ENVELOPE.step_deg + ROUNDING_DEG
         smooth = (np.abs(step_deg - self.steps_deg) <= ENVELOPE.change_deg + ROUNDING_DEG).any(axis=0)
-        rested = (goal.due_ns - self.told_ns > REST_NS) & (np.abs(step_deg) <= ENVELOPE.change_deg + TICK_DEG)
-        assert ((slow & smooth) | anew | rested | ~sent).all()
+        rested = (goal.due_ns - self.last_goal_ns > REST_NS) & (np.abs(step_deg) <= ENVELOPE.change_deg + TICK_DEG)
+        assert ((slow & smooth) | restarted | rested | ~sent).all()
         inside = (goal_deg >= ENVELOPE.min_deg) & (goal_deg <= ENVELOPE.max_deg)
-        assert (inside | anew | (np.abs(goal_deg) <= np.abs(before_deg)) | ~sent).all()
-        # A goal that began anew where the joint is may look like a step from the one before as well, and one of less
-        # than half a tick, as after a goal that was read back, is none on the wire: each is lawful.
+        assert (inside | restarted | (np.abs(goal_deg) <= np.abs(before_deg)) | ~sent).all()
+        # A restart at the measured position may also be a step from the last goal, and a step of less than half a tick,
+        # as after a goal was read back, does not appear on the wire: all three are allowed.
         from_here_deg = goal_deg - self.measured_deg
         steps_deg = np.stack(
             (
                 np.where(slow & smooth | rested, step_deg, from_here_deg),
-                np.where(anew, from_here_deg, step_deg),
+                np.where(restarted, from_here_deg, step_deg),
                 np.where(np.abs(step_deg) <= TICK_DEG / 2, 0.0, step_deg),
             )
         )
         self.steps_deg = np.where(sent, steps_deg, self.steps_deg)
-        self.told_ns = np.where(sent, goal.due_ns, self.told_ns)
-        self.told_deg = np.where(sent, goal_deg, self.told_deg)
+        self.last_goal_ns = np.where(sent, goal.due_ns, self.last_goal_ns)
+        self.last_goal_deg = np.where(sent, goal_deg, self.last_goal_deg)
 
     def enable_torque(self) -> None:
         if not self.plugged:
@@ -142,28 +141,28 @@ class HostileArm(PlantArm):
 
 
 class AnySequence(RuleBasedStateMachine):
-    """Every rule is something that may happen between two ticks; time passes with `ticks` and `stall`."""
+    """Every rule is an event that may happen between two ticks; time advances with `ticks` and `stall`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.clock = ManualClock(NS_PER_S)
         self.plant = KinematicPlant.of_arm(PROFILE, self.clock.now_ns)
-        self.arm = HostileArm(self.plant, self.clock)
+        self.arm = FaultyArm(self.plant, self.clock)
         self.pacer = Pacer(self.clock, PERIOD_NS)
         self.chunk_id = 0
         self.loop = self._begin()
 
-    def _open(self) -> HostileArm:
+    def _open(self) -> FaultyArm:
         if not self.arm.plugged:
             raise ArmDisconnected("the cable is out")
         return self.arm
 
     def _begin(self) -> ControlLoop:
-        """A new process on an arm that was put in order, armed and following."""
+        """A new loop on an arm without faults, armed and running."""
         self.arm.plugged, self.arm.noise, self.arm.stubborn = True, False, False
-        self.arm.overlay, self.arm.silent, self.arm.limp, self.arm.told = {}, set(), set(), None
+        self.arm.false_readings, self.arm.silent, self.arm.limp, self.arm.last_goal = {}, set(), set(), None
         self.arm.steps_deg = np.zeros((3, JOINTS))
-        self.links = DirectLinks()  # what was said to the one before is not for this one
+        self.links = DirectLinks()  # events of the previous loop are dropped
         loop = ControlLoop(
             self.clock,
             self.links,
@@ -194,7 +193,7 @@ class AnySequence(RuleBasedStateMachine):
 
     @rule(pose=poses, count=st.integers(1, 40))
     def follow(self, pose: list[float], count: int) -> None:
-        """What a policy would send, and time to follow it."""
+        """A chunk as a policy would send it, and time to follow it."""
         path = np.array(pose) * np.linspace(0, 1, HORIZON)[:, None]
         self._send(np.clip(path, ENVELOPE.min_deg, ENVELOPE.max_deg), 100)
         self.ticks(count)
@@ -219,17 +218,17 @@ class AnySequence(RuleBasedStateMachine):
 
     @rule(joints=st.sets(joints, min_size=1))
     def power_of_joints_fails(self, joints: set[int]) -> None:
-        """They are silent while it is away, and limp when it is back."""
+        """These joints are silent without power, and limp when it returns."""
         self.arm.silent |= joints
         loop = self.loop
         self.ticks(3)
-        if self.loop is loop and loop.state.powered:  # a loop begun meanwhile has an arm in order
+        if self.loop is loop and loop.state.powered:  # a loop started meanwhile has an arm without faults
             self.arm.limp |= joints
 
-    @rule(joint=joints, places=st.lists(angles, min_size=1, max_size=12))
-    def encoder_lies(self, joint: int, places: list[float]) -> None:
-        for place in places:
-            self.arm.overlay = {"joint_deg": (joint, place)}
+    @rule(joint=joints, positions=st.lists(angles, min_size=1, max_size=12))
+    def encoder_is_wrong(self, joint: int, positions: list[float]) -> None:
+        for position in positions:
+            self.arm.false_readings = {"joint_deg": (joint, position)}
             self.ticks(1)
 
     @rule(plugged=st.booleans(), noise=st.booleans(), stubborn=st.booleans())
@@ -242,15 +241,15 @@ class AnySequence(RuleBasedStateMachine):
         value=st.sampled_from([np.nan, np.inf, -1e4, 0.0, 32.0, 90.0]),
     )
     def reading(self, field: str, joint: int, value: float) -> None:
-        self.arm.overlay = {field: (joint, value)}
+        self.arm.false_readings = {field: (joint, value)}
 
     @rule()
     def readings_are_true_again(self) -> None:
-        self.arm.overlay = {}
+        self.arm.false_readings = {}
 
     @rule(joint=joints, ticks=st.integers(800, 3200))
     def push(self, joint: int, ticks: int) -> None:
-        """Somebody takes the joint elsewhere."""
+        """A person pushes the joint to another position."""
         self.plant.set_goal_ticks(joint, ticks)
 
     @rule(joint=joints, on=st.booleans())
@@ -266,12 +265,12 @@ class AnySequence(RuleBasedStateMachine):
         self.ticks(2)
 
     @invariant()
-    def an_emergency_is_never_left_but_released_or_given_up(self) -> None:
+    def an_emergency_ends_only_in_released_or_fault(self) -> None:
         if self.loop.state.fault is Fault.EMERGENCY_STOP:
             assert self.loop.state.mode in (Mode.EMERGENCY, Mode.RELEASED, Mode.FAULT)
 
 
-# A busy machine is slow, and that proves nothing.
+# Slow data generation on a busy machine is not a failure.
 slow = [HealthCheck.too_slow]
 AnySequence.TestCase.settings = settings(
     max_examples=40,
@@ -282,7 +281,7 @@ AnySequence.TestCase.settings = settings(
 test_no_sequence_of_events_breaks_a_limit = AnySequence.TestCase
 
 
-def test_a_cable_that_is_back_with_noise_on_it_brings_no_jump() -> None:
+def test_a_replugged_cable_with_noise_causes_no_jump() -> None:
     """Found by the machine above: goals ran ahead while the port was away, and were sent before the arm was read."""
     machine = AnySequence()
     machine.follow([0.0] * JOINTS, 4)
@@ -291,28 +290,28 @@ def test_a_cable_that_is_back_with_noise_on_it_brings_no_jump() -> None:
     machine.time_passes()
     machine.wire(plugged=True, noise=True, stubborn=False)
     machine.time_passes()
-    sent = machine.arm.told
+    sent = machine.arm.last_goal
     machine.stall(600)
     machine.ticks(20)
-    assert machine.arm.told is sent
+    assert machine.arm.last_goal is sent
     machine.wire(plugged=True, noise=False, stubborn=False)
     machine.ticks(40)
-    assert machine.arm.told is not sent
+    assert machine.arm.last_goal is not sent
 
 
 def test_an_encoder_at_fault_while_a_joint_loses_its_power_ends_the_run() -> None:
-    """Found by the machine above, which took the arm of the next run for limp as well."""
+    """Found by the machine above, which treated the arm of the next run as limp too."""
     machine = AnySequence()
     machine.time_passes()
-    machine.encoder_lies(joint=1, places=[12.0])
+    machine.encoder_is_wrong(joint=1, positions=[12.0])
     machine.time_passes()
     machine.power_of_joints_fails(joints={0})
     machine.time_passes()
     assert machine.arm.limp == set()
 
 
-def test_a_goal_that_was_read_back_is_rounded_and_then_gives_way() -> None:
-    """Found by the machine above, which took the rounding of a goal that was read back for a step."""
+def test_rounding_of_a_goal_that_was_read_back_is_not_a_step() -> None:
+    """Found by the machine above, which treated the rounding of a goal that was read back as a step."""
     machine = AnySequence()
     machine.time_passes()
     machine.wire(plugged=True, noise=True, stubborn=False)
@@ -324,10 +323,10 @@ def test_a_goal_that_was_read_back_is_rounded_and_then_gives_way() -> None:
         machine.time_passes()
     machine.push(joint=0, ticks=800)
     machine.ticks(20)
-    assert machine.arm.told is not None
+    assert machine.arm.last_goal is not None
 
 
-def test_a_reading_that_is_no_number_brings_no_warning() -> None:
+def test_a_reading_that_is_not_finite_causes_no_warning() -> None:
     """Found by the machine above: an infinite goal beside an infinite reading; a warning is an error in this suite."""
     machine = AnySequence()
     machine.reading("joint_deg", 0, np.nan)

@@ -1,6 +1,6 @@
-"""Any settings of a profile, on servos with any registers, over a line that loses what it likes.
+"""Any profile settings, on servos with any registers, over a line with random losses.
 
-In the end either every servo is as the profile says and locked, or one error says which servo is not.
+In the end either every servo has the profile's settings and is locked, or one error names the servos that are not.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ SETTINGS_OF_A_SERVO = st.fixed_dictionaries({name: maybe(values) for name, value
 
 @st.composite
 def profiles(draw: st.DrawFn) -> ArmProfile:
-    """Three joints; what contradicts itself is no profile (tests/profiles/test_profiles.py)."""
+    """Profiles of three joints; contradictory settings are tested in tests/profiles/test_profiles.py."""
     joints = [
         joint.model_copy(update={"servo": draw(SETTINGS_OF_A_SERVO), "servo_id": 7 * number + 2})
         for number, joint in enumerate(BASE.joints[:3])
@@ -67,10 +67,10 @@ def profiles(draw: st.DrawFn) -> ArmProfile:
 
 
 class Bench:
-    """Servos with registers that nobody chose, and a line with a temper."""
+    """Servos with random registers, on a line that a test can disturb."""
 
     def __init__(self, profile: ArmProfile, seed: int) -> None:
-        self.dice = np.random.default_rng(seed)
+        self.rng = np.random.default_rng(seed)
         self.profile = profile
         self.bus = SimulatedBus.of_arm(profile, KinematicPlant.of_arm(profile))
         self.port = BusPort(self.bus, ManualClock(NS_PER_S))
@@ -78,8 +78,8 @@ class Bench:
             for setting in SETTINGS:
                 if setting.register is not reg.RETURN_DELAY:
                     top = 1 << (8 * setting.register.width)
-                    servo.set_register(setting.register, int(self.dice.integers(top)))
-            servo.set_register(reg.LOCK, int(self.dice.integers(2)))
+                    servo.set_register(setting.register, int(self.rng.integers(top)))
+            servo.set_register(reg.LOCK, int(self.rng.integers(2)))
 
     def locked(self) -> list[bool]:
         return [servo.register(reg.LOCK) == 1 for servo in self.bus.servos]
@@ -93,8 +93,8 @@ class Bench:
         finally:
             link.close()
 
-    def is_as_the_profile_says(self) -> bool:
-        """Told by the registers themselves."""
+    def has_the_profile_settings(self) -> bool:
+        """Whether the registers themselves hold the profile's settings."""
         return all(
             (value := setting.chosen(settings)) is None
             or setting.raw(value, servo.register(setting.register)) == servo.register(setting.register)
@@ -104,11 +104,11 @@ class Bench:
 
 
 @given(profiles(), st.integers(0, 2**32))
-def test_on_a_good_line_every_servo_is_as_the_profile_says(profile: ArmProfile, seed: int) -> None:
+def test_on_a_good_line_every_servo_gets_the_profile_settings(profile: ArmProfile, seed: int) -> None:
     bench = Bench(profile, seed)
     before = [bytes(servo.read(0, reg.MEMORY_BYTES)) for servo in bench.bus.servos]
     bench.write_everything()
-    assert bench.is_as_the_profile_says()
+    assert bench.has_the_profile_settings()
     owned = {reg.LOCK.address} | {
         setting.register.address + byte for setting in SETTINGS for byte in range(setting.register.width)
     }
@@ -118,39 +118,45 @@ def test_on_a_good_line_every_servo_is_as_the_profile_says(profile: ArmProfile, 
         assert changed <= owned
 
 
-def at_request(bench: Bench, number: int, happens: Callable[[], None]) -> None:
-    """Let something happen while the host sends its request of that number."""
+def at_request(bench: Bench, number: int, action: Callable[[], None]) -> None:
+    """Call `action` while the host sends its request of that number (1, 2, …)."""
     requests = itertools.count(1)
 
-    def listen(data: bytes) -> bytes:
+    def on_request(data: bytes) -> bytes:
         if next(requests) == number:
-            happens()
+            action()
         return data
 
-    bench.bus.disturb_request = listen
+    bench.bus.disturb_request = on_request
 
 
 @given(profiles(), st.integers(0, 2**32), st.floats(0, 0.6))
-def test_on_a_bad_line_it_is_done_or_an_error_says_what_is_not(profile: ArmProfile, seed: int, loss: float) -> None:
+def test_on_a_bad_line_the_settings_are_written_or_an_error_is_raised(
+    profile: ArmProfile, seed: int, loss: float
+) -> None:
     bench = Bench(profile, seed)
-    bench.bus.disturb = lambda data: b"" if bench.dice.random() < loss else data
-    bench.bus.disturb_request = lambda data: b"" if bench.dice.random() < loss else data
+    bench.bus.disturb = lambda data: b"" if bench.rng.random() < loss else data
+    bench.bus.disturb_request = lambda data: b"" if bench.rng.random() < loss else data
     judge(bench)
 
 
 @given(profiles(), st.integers(0, 2**32), st.integers(1, 400))
-def test_a_servo_that_falls_silent(profile: ArmProfile, seed: int, after: int) -> None:
+def test_with_a_silent_servo_the_settings_are_written_or_an_error_is_raised(
+    profile: ArmProfile, seed: int, after: int
+) -> None:
     bench = Bench(profile, seed)
 
     def silence() -> None:
-        bench.bus.servos[int(bench.dice.integers(3))].connected = False
+        bench.bus.servos[int(bench.rng.integers(3))].connected = False
 
     at_request(bench, after, silence)
     judge(bench)
 
 
 @given(profiles(), st.integers(0, 2**32), st.integers(1, 400))
-def test_a_pulled_cable(profile: ArmProfile, seed: int, after: int) -> None:
+def test_with_a_pulled_cable_the_settings_are_written_or_an_error_is_raised(
+    profile: ArmProfile, seed: int, after: int
+) -> None:
     bench = Bench(profile, seed)
     at_request(bench, after, bench.port.unplug)
     judge(bench)
@@ -163,7 +169,7 @@ def test_a_holding_arm_keeps_its_eeprom_and_its_torque(profile: ArmProfile, seed
     before = [bytes(servo.read(0, reg.EEPROM_END)) for servo in bench.bus.servos]
     refused = attempt(bench)
     if refused is None:
-        assert bench.is_as_the_profile_says()
+        assert bench.has_the_profile_settings()
     else:
         assert BASE.joint_names[joint] in str(refused)
     assert [bytes(servo.read(0, reg.EEPROM_END)) for servo in bench.bus.servos] == before
@@ -172,7 +178,7 @@ def test_a_holding_arm_keeps_its_eeprom_and_its_torque(profile: ArmProfile, seed
 
 
 def attempt(bench: Bench) -> SefaError | None:
-    """The error that it ended with."""
+    """Write everything; the error that it raised, or None."""
     try:
         bench.write_everything()
     except SefaError as error:
@@ -181,17 +187,17 @@ def attempt(bench: Bench) -> SefaError | None:
 
 
 def judge(bench: Bench) -> None:
-    """Done, or a specific error; and who is open is named."""
+    """Write everything: it succeeds, or the error is specific and names every servo left unlocked."""
     found_locked = bench.locked()
     error = attempt(bench)
     if error is None:
-        assert bench.is_as_the_profile_says()
+        assert bench.has_the_profile_settings()
         assert all(bench.locked())
         return
     assert isinstance(error, (ArmFault, MissingError))
     assert error.hint
-    names_the_open_one = isinstance(error, EepromLeftOpen)
-    for servo, locked, was in zip(bench.bus.servos, bench.locked(), found_locked, strict=True):
-        if was and not locked:
-            assert names_the_open_one
+    names_unlocked = isinstance(error, EepromLeftOpen)
+    for servo, locked, was_locked in zip(bench.bus.servos, bench.locked(), found_locked, strict=True):
+        if was_locked and not locked:
+            assert names_unlocked
             assert f"servo {servo.servo_id} (" in str(error)

@@ -1,4 +1,4 @@
-"""Whatever is written or sent: a simulated servo keeps its rules, and nothing makes it or its bus raise."""
+"""Any bytes written or sent: a simulated servo keeps its rules, and neither it nor its bus raises."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def content(servo: SimulatedServo, registers: list[reg.Register]) -> list[int]:
 
 
 @given(writes)
-def test_no_bytes_written_make_a_servo_raise_and_what_is_fixed_stays(made: list[tuple[int, bytes]]) -> None:
+def test_any_write_is_accepted_and_fixed_registers_keep_their_values(made: list[tuple[int, bytes]]) -> None:
     bench = Bench()
     servo = bench.servo()
     servo.set_register(reg.LOCK, 0)
@@ -65,12 +65,12 @@ def test_locked_eeprom_never_changes(made: list[tuple[int, bytes]]) -> None:
     before = content(servo, [register for register in EEPROM if register is not reg.HOMING_OFFSET])
     for address, data in made:
         servo.write(address, data)
-        servo.set_register(reg.LOCK, 1)  # whatever was written there; writing it unlocks from the next write on
+        servo.set_register(reg.LOCK, 1)  # undo any write to it; an unlock takes effect with the next write
     assert content(servo, [register for register in EEPROM if register is not reg.HOMING_OFFSET]) == before
 
 
 @given(writes)
-def test_without_power_only_the_eeprom_is_remembered(made: list[tuple[int, bytes]]) -> None:
+def test_a_power_cycle_keeps_only_the_eeprom(made: list[tuple[int, bytes]]) -> None:
     servo = Bench().servo()
     servo.set_register(reg.LOCK, 0)
     for address, data in made:
@@ -100,5 +100,5 @@ def test_no_stream_makes_the_bus_raise(stream: list[tuple[bytes, int]], wrong: D
         replies = bus.receive(data, bench.now_ns)
         assert all(reply.data for reply in replies)
         if wrong == Disturbances() and len({servo.servo_id for servo in bus.servos}) == len(bus.servos):
-            heard = b"".join(reply.data for reply in replies)
-            assert b"".join(encode(p.servo_id, p.code, p.parameters) for p in decode(heard)) == heard
+            received = b"".join(reply.data for reply in replies)
+            assert b"".join(encode(p.servo_id, p.code, p.parameters) for p in decode(received)) == received

@@ -1,4 +1,4 @@
-"""Descriptors survive packing; nothing else is taken for one."""
+"""Descriptors come back from packing; anything else is refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_descriptor_round_trip(descriptor: FrameDescriptor) -> None:
 
 
 @given(descriptors, st.data())
-def test_only_descriptors_are_descriptors(descriptor: FrameDescriptor, data: st.DataObject) -> None:
+def test_a_descriptor_with_a_damaged_header_is_refused(descriptor: FrameDescriptor, data: st.DataObject) -> None:
     record = bytearray(descriptor.pack())
     place, value = data.draw(st.integers(0, 7)), data.draw(st.integers(0, 255))
     if place in (2, 3) or record[place] == value:  # two bytes of the header are not used

@@ -1,4 +1,4 @@
-"""Frames that calibrate and frames that judge never share an episode; coverage is a share."""
+"""Calibration frames and held-out frames never share an episode; coverage is a share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 @given(lengths, st.integers(1, 300), seeds)
-def test_parts_share_no_episode_and_together_can_hold_all(lengths: list[int], count: int, seed: int) -> None:
+def test_parts_share_no_episode_and_together_cover_all_frames(lengths: list[int], count: int, seed: int) -> None:
     episode = np.repeat(np.arange(len(lengths)) * 3, lengths)
     calibration, held_out = (choose_frames(episode, Choice(p, count, seed)) for p in ("calibration", "held_out"))
     assert not set(episode[calibration]) & set(episode[held_out])
@@ -39,13 +39,13 @@ def test_frames_are_distinct_ascending_and_spread_evenly(lengths: list[int], cou
 
 
 @given(lengths, seeds)
-def test_the_same_choice_is_the_same_frames(lengths: list[int], seed: int) -> None:
+def test_the_same_choice_gives_the_same_frames(lengths: list[int], seed: int) -> None:
     episode = np.repeat(np.arange(len(lengths)), lengths)
     first, again = (choose_frames(episode, Choice("held_out", 20, seed)) for _ in range(2))
     np.testing.assert_array_equal(first, again)
 
 
-def test_within_an_episode_frames_lie_apart() -> None:
+def test_frames_of_an_episode_are_spread_evenly() -> None:
     episode = np.repeat(np.arange(4), 100)
     frames = choose_frames(episode, Choice("held_out", 10))
     assert np.bincount(frames % 100 // 10).tolist() == [1] * 10
@@ -56,7 +56,7 @@ def test_one_episode_cannot_be_split() -> None:
         choose_frames(np.zeros(50, np.int64), Choice("held_out", 10))
 
 
-def test_noise_is_the_same_for_all_and_standard_normal() -> None:
+def test_noise_depends_only_on_its_seed_and_is_standard_normal() -> None:
     noise = noises(200, 16, 6, seed=3)
     assert (noise.shape, noise.dtype) == ((200, 16, 6), np.float32)
     np.testing.assert_array_equal(noise, noises(200, 16, 6, seed=3))

@@ -1,4 +1,4 @@
-"""Any record goes through bytes and JSON and comes back bit for bit; whatever else arrives is refused in one way."""
+"""Any record comes back bit for bit from bytes and from JSON; anything else is refused with one kind of error."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ RECORDS: tuple[type[WireRecord], ...] = (
 MESSAGES: tuple[type, ...] = (*RECORDS, Losses, Picture)
 
 
-def test_every_kind_is_one_record_and_every_record_is_tested_here() -> None:
+def test_every_kind_has_one_record_and_every_record_is_tested_here() -> None:
     known = {cls for cls in WireRecord.__subclasses__() if cls.__module__.startswith("sefa_edge.")}
     assert {cls for cls in known if "kind" in vars(cls)} == set(RECORDS)
     assert sorted(cls.kind for cls in RECORDS) == sorted(Kind)
@@ -139,13 +139,13 @@ def test_damaged_json_is_refused_or_a_record(cls: type, data: st.DataObject) -> 
         del container[key]
     with suppress(InputError):
         again = from_json(json.dumps(content).encode(), cls, "/topic")
-        to_json(again)  # what was accepted can be written again
+        to_json(again)  # anything accepted can be written again
 
 
 @pytest.mark.parametrize("cls", MESSAGES)
 @given(content=st.binary(max_size=60) | st.text(st.sampled_from('{}[]":,0123456789truefalsenull')).map(str.encode))
 @settings(max_examples=40)
-def test_noise_is_not_json(cls: type, content: bytes) -> None:
+def test_noise_is_refused_as_damaged_json(cls: type, content: bytes) -> None:
     with pytest.raises(InputError, match=r"a message of /topic is damaged: "):
         from_json(content, cls, "/topic")
 
@@ -160,7 +160,7 @@ def test_noise_is_not_json(cls: type, content: bytes) -> None:
         b"\xff",
     ],
 )
-def test_json_that_breaks_parsers_is_one_line(content: bytes) -> None:
+def test_json_that_breaks_parsers_is_refused_in_one_line(content: bytes) -> None:
     with pytest.raises(InputError) as caught:
         from_json(content, Heartbeat, "/topic")
     assert len(str(caught.value)) < 200
@@ -196,7 +196,7 @@ class Before(WireRecord):
 @wire_record(Kind.TICK)
 @dataclass(frozen=True, slots=True, eq=False)
 class After(WireRecord):
-    """The record with one line more (and its docstring)."""
+    """The record with one more field."""
 
     stamp_ns: Annotated[int, I64]
     """When it was."""
@@ -223,7 +223,7 @@ def test_one_declared_field_reaches_bytes_json_schema_and_table() -> None:
     assert table_of(After) == [*table_of(Before), "| `bulb_ticks` | int32 [n] | Age of each bulb. |"]
 
 
-def test_a_record_from_before_lacks_the_field() -> None:
+def test_a_record_without_a_new_field_is_refused() -> None:
     with pytest.raises(RecordError):
         After.unpack(Before(5, (lamp(),)).pack())
     with pytest.raises(InputError, match="the key bulb_ticks is missing"):
@@ -308,10 +308,10 @@ class Mismatched:
 
 
 @pytest.mark.parametrize(
-    ("cls", "words"), [(Untyped, "Untyped.name"), (Mismatched, "Mismatched.text"), (Three, "shape")]
+    ("cls", "named"), [(Untyped, "Untyped.name"), (Mismatched, "Mismatched.text"), (Three, "shape")]
 )
-def test_a_field_that_cannot_travel_is_named_when_the_class_is_made(cls: type, words: str) -> None:
-    with pytest.raises(TypeError, match=words):
+def test_a_field_that_cannot_be_packed_is_named_when_the_class_is_defined(cls: type, named: str) -> None:
+    with pytest.raises(TypeError, match=named):
         layout_of(cls)
 
 

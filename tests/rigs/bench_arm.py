@@ -18,7 +18,7 @@ START_TICKS_OFF_MIDDLE = 60
 
 
 class RecordingPlant(KinematicPlant):
-    """Remembers whether a motor was ever switched on, and lets a joint be blocked."""
+    """Records whether a motor was ever switched on; a joint can be blocked."""
 
     def __init__(self, ticks: Sequence[float]) -> None:
         super().__init__(ticks)
@@ -34,15 +34,15 @@ class RecordingPlant(KinematicPlant):
 
 
 class Bench(SimulatedArm[RecordingPlant]):
-    """The arm that a test works on."""
+    """The simulated arm of a test."""
 
     def registers(self) -> list[bytes]:
-        """All that a program can have written, servo by servo."""
+        """All registers that a program can write, servo by servo."""
         with self.port.lock:
             return [servo.read(0, reg.PRESENT_POSITION.address) for servo in self.bus.servos]
 
     def hold(self) -> None:
-        """Torque on, as a run leaves it that ends holding."""
+        """Switch the torque on, as a run that ends holding leaves it."""
         with self.port.lock:
             for servo in self.bus.servos:
                 servo.write(reg.TORQUE_ENABLE.address, bytes((reg.TORQUE_ON,)))
@@ -55,12 +55,12 @@ class Bench(SimulatedArm[RecordingPlant]):
 
 
 class JudgedBench(Bench, JudgedArm[RecordingPlant]):
-    """The same; no program may break a limit of it."""
+    """The same arm, judged: no program may break a limit."""
 
 
 @contextmanager
 def arm_on_the_bench(folder: Path) -> Iterator[JudgedBench]:
-    """A whole arm, some degrees off the middle, torque off. No program may break a limit of it."""
+    """A complete arm, about 5 degrees from its middle pose, torque off. No program may break a limit."""
     profile = load_arm_profile(ARM)
     middles = [(joint.range_min_ticks + joint.range_max_ticks) / 2 for joint in profile.joints]
     plant = RecordingPlant([ticks + START_TICKS_OFF_MIDDLE for ticks in middles])
@@ -70,7 +70,7 @@ def arm_on_the_bench(folder: Path) -> Iterator[JudgedBench]:
 
 @contextmanager
 def servos_on_the_bench(folder: Path, *addresses: tuple[int, int]) -> Iterator[Bench]:
-    """New servos, not calibrated, each with an id and a speed."""
+    """New, uncalibrated servos, each with an id and a baud rate."""
     plant = RecordingPlant([2048.0 + 100 * index for index in range(len(addresses))])
     servos = [SimulatedServo(servo_id, plant, index) for index, (servo_id, _) in enumerate(addresses)]
     for servo, (_, baud) in zip(servos, addresses, strict=True):

@@ -19,7 +19,7 @@ STEP_TICKS = 100
 
 
 class HandPlant:
-    """A `Plant` without motors: joints are where hands put them."""
+    """A `Plant` without motors: joints stay where a test puts them."""
 
     def __init__(self, ticks: Sequence[float]) -> None:
         self.ticks = list(ticks)
@@ -46,15 +46,15 @@ class HandPlant:
 
 
 class Stand(SimulatedArm[HandPlant]):
-    """New servos, never calibrated, in the middle pose."""
+    """New, uncalibrated servos in the middle pose."""
 
     def move(self, joint: str, ticks: float) -> None:
-        """Put a joint there."""
+        """Move a joint to this encoder position, ticks."""
         with self.port.lock:
             self.plant.ticks[NAMES.index(joint)] = ticks % 4096
 
     def energise(self, *joints: str) -> None:
-        """Torque on, as another program left it."""
+        """Switch torque on, as another program may have left it."""
         with self.port.lock:
             for joint in joints:
                 self.bus.servos[NAMES.index(joint)].write(reg.TORQUE_ENABLE.address, b"\1")
@@ -69,7 +69,7 @@ FACTORY = [(0, 0, 4095)] * len(NAMES)
 
 @contextmanager
 def stand_at(link: Path) -> Iterator[Stand]:
-    """Servos behind a link of the file system."""
+    """Servos on a port at the path `link`."""
     stand = Stand(PROFILE, link, HandPlant(MIDDLE))
     stand.set(reg.MIN_POSITION, 0)
     stand.set(reg.MAX_POSITION, 4095)

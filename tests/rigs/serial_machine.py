@@ -1,4 +1,4 @@
-"""A captured machine: the part of /sys and /dev that tells about serial ports, in a folder."""
+"""A captured machine: the part of /sys and /dev that describes serial ports, in a folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Adapter:
-    """A USB serial adapter as it is plugged in."""
+    """A USB serial adapter and where it is plugged in."""
 
     node: str
     vendor_id: str
@@ -28,7 +28,7 @@ GPS = Adapter("ttyACM1", "1546", "01a7", "cdc_acm", "1-3", "", "u-blox 7 - GPS/G
 
 
 class Machine:
-    """Takes adapters, gives a `root`."""
+    """A machine whose files are below `root`; adapters can be plugged in."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -36,7 +36,7 @@ class Machine:
             (root / folder).mkdir(parents=True)
 
     def plug(self, adapter: Adapter) -> Machine:
-        """With its driver at work."""
+        """Plug in an adapter that has a driver."""
         usb = self.plug_without_driver(adapter)
         interface = usb / f"{adapter.socket}:1.0"
         is_acm = adapter.driver == "cdc_acm"
@@ -59,7 +59,7 @@ class Machine:
         return self
 
     def plug_without_driver(self, adapter: Adapter) -> Path:
-        """As when brltty took it, or the kernel has no driver for it."""
+        """Plug in an adapter without a driver: the kernel has none, or brltty has claimed it."""
         usb = self.root / "sys/devices/pci0000:00/usb1" / adapter.socket
         usb.mkdir(parents=True)
         facts = {
@@ -77,7 +77,7 @@ class Machine:
         return usb
 
     def add_uart(self, node: str, kind: str) -> Machine:
-        """A port of the board itself; `kind` 0: reserved by the kernel, no chip behind it."""
+        """Add a UART of the board; `kind` "0": reserved by the kernel, without hardware."""
         device = self.root / "sys/devices/platform/serial8250"
         tty = device / "tty" / node
         tty.mkdir(parents=True)

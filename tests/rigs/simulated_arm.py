@@ -1,4 +1,4 @@
-"""Simulated servos on a pseudo-terminal in this process: what most tests of the arm start from."""
+"""Simulated servos on a pseudo-terminal in this process: the basis of most tests of the arm."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from tests.faults.wire_limits import wire_limits
 
 WRITES = (Instruction.WRITE, Instruction.SYNC_WRITE, Instruction.REG_WRITE)
 SERVO_PRIORITY = 20
-"""As the simulated world's own process: below control (55), above all other threads."""
+"""Same as the simulated world's process: below control (55), above all other threads."""
 
 
 PlantT = TypeVar("PlantT", bound=Plant)
 
 
 class SimulatedArm(Generic[PlantT]):
-    """The servos of a profile, served while the arm is entered. Joint i is servo i of the bus and of the plant."""
+    """The servos of a profile, served within its context. Joint i is servo i of the bus and of the plant."""
 
     def __init__(self, profile: ArmProfile, link: Path, plant: PlantT, bus: SimulatedBus | None = None) -> None:
-        """`link` is the path of the port. Raises InputError as `PtyPort`."""
+        """`link` is the path of the port. Raises InputError like `PtyPort`."""
         self.profile = profile
         self.plant = plant
         self.bus = bus or SimulatedBus.of_arm(profile, plant)
@@ -65,7 +65,7 @@ class SimulatedArm(Generic[PlantT]):
             return [servo.register(register) for servo in self.bus.servos]
 
     def set(self, register: Register, value: int, joint: int | None = None) -> None:
-        """Write into one servo, or into all of them, past the bus."""
+        """Set a register of one servo, or of all, bypassing the bus."""
         with self.port.lock:
             for servo in self.bus.servos if joint is None else [self.bus.servos[joint]]:
                 servo.set_register(register, value)
@@ -87,7 +87,7 @@ class SimulatedArm(Generic[PlantT]):
 
 
 class JudgedArm(SimulatedArm[PlantT]):
-    """An arm whose wire and joints are judged all the time. Leaving it raises AssertionError when a rule was broken."""
+    """An arm whose wire and joints are judged. Leaving its context raises AssertionError if a rule was broken."""
 
     def __init__(self, profile: ArmProfile, link: Path, plant: PlantT) -> None:
         super().__init__(profile, link, plant)
@@ -100,28 +100,28 @@ class JudgedArm(SimulatedArm[PlantT]):
             self.assert_clean()
 
     def ask_for_release(self) -> None:
-        """From here on torque off is asked for, wherever the arm is."""
+        """From now on torque off is requested, wherever the arm is."""
         with self.port.lock:
             self.judge.ask_for_release()
 
     def assert_clean(self) -> None:
-        """No goal, torque packet or joint broke a rule. Raises AssertionError."""
+        """Raises AssertionError if a goal, a torque packet or a joint broke a rule."""
         with self.port.lock:
             self.judge.assert_clean()
 
     def assert_untouched(self) -> None:
-        """No goal or torque packet was received. Raises AssertionError."""
+        """Raises AssertionError if a goal or torque packet was received."""
         with self.port.lock:
             self.judge.assert_untouched()
 
 
 class WriteLog:
-    """Every packet that a host sends to write something, decoded from the bytes on the wire."""
+    """Every write packet of a host, decoded from the bytes on the wire."""
 
     def __init__(self, bus: SimulatedBus) -> None:
         self.packets: list[Packet] = []
         self.on_write: Callable[[Packet], None] = lambda _: None
-        """For a test that acts between two writes: called before the servos see the packet."""
+        """Called before the servos receive the packet; for tests that act between two writes."""
         self._decoder = PacketDecoder()
         bus.disturb_request = self._take
 
@@ -134,7 +134,7 @@ class WriteLog:
 
 
 def prefer_servos() -> None:
-    """Simulated servos of this process answer however busy the machine is, where that is permitted."""
+    """Give the simulated servos of this process real-time priority, where permitted, so that they reply in time."""
     policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
     for thread in threading.enumerate():
         if thread.name == "pty-port" and thread.native_id is not None:

@@ -1,4 +1,4 @@
-"""A process that only tests add to a run: it counts the frames of a camera and writes how many it saw.
+"""A process that only tests add to a run: it counts the frames of a camera and writes the count to a file.
 
 python -m tests.rigs.spectator_process --config FD
 """
@@ -19,7 +19,7 @@ POLL_MS = 20
 
 
 class SpectatorConfig(StrictModel):
-    """Which file to write, which camera to read, and the file that makes the process fail once it exists."""
+    """The file to write, the camera to read, and a file whose existence makes the process fail."""
 
     path: str
     supervisor_fd: int
@@ -28,7 +28,7 @@ class SpectatorConfig(StrictModel):
 
 
 def main(content: bytes) -> int:
-    """Count until the supervisor closes the channel. Raises InputError: it is asked to fail."""
+    """Count until the supervisor closes the channel. Raises InputError once `failure_path` exists."""
     config = SpectatorConfig.model_validate_json(content)
     supervisor, camera = Channel.from_fd(config.supervisor_fd), RingReader(config.camera)
     frames = 0

@@ -5,7 +5,7 @@
  *
  *   STUB_CUDA_INTEGRATED=1        a GPU that shares the host's memory: device pointers of mapped memory are host addresses
  *   STUB_CUDA_DEVICES=0           a driver without a GPU
- *   STUB_CUDA_FAIL=cuGraphLaunch:719[:2]   that function answers 719, from its second call on
+ *   STUB_CUDA_FAIL=cuGraphLaunch:719[:2]   that function returns 719 from its second call on
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -40,7 +40,7 @@ static _Thread_local CUcontext stack[16];
 static _Thread_local int depth;
 static uint64_t ticks;
 
-/* What lives, and what was called: read by the tests. */
+/* Live objects and calls, read by the tests. */
 static struct { const char *name; int live; } kinds[] = {{"context", 0}, {"host", 0}, {"device", 0}, {"stream", 0},
                                                          {"event", 0},   {"graph", 0}, {"launchable", 0}};
 enum { CONTEXT, HOST, DEVICE, STREAM, EVENT, GRAPH, LAUNCHABLE, KINDS };
@@ -65,7 +65,7 @@ int stub_depth(void) { return depth; }
 int stub_priority(CUstream stream) { return stream->priority; }
 unsigned stub_event_flags(CUevent event) { return event->flags; }
 
-void stub_forget_calls(void) { memset(calls, 0, sizeof calls); }
+void stub_reset_calls(void) { memset(calls, 0, sizeof calls); }
 
 static CUresult entered(const char *function)
 {

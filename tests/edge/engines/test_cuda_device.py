@@ -43,7 +43,7 @@ class StandIn:
         return self._library.stub_calls(function.encode())
 
     def forget_calls(self) -> None:
-        self._library.stub_forget_calls()
+        self._library.stub_reset_calls()
 
     def contexts_on_thread(self) -> int:
         return self._library.stub_depth()

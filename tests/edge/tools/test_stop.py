@@ -58,7 +58,7 @@ def test_a_run_ends_as_by_its_own_keyboard(rig: RunRig, option: tuple[str, ...])
     assert rig.end() == (ExitCode.FAULT if option else of_signal(signal.SIGINT))
     assert ("arm parked and released" in rig.log()) == (not option)
     assert not any(rig.unit.torque_is_on())
-    rig.assert_nobody_is_left()
+    rig.assert_no_process_is_left()
     rig.assert_clean()
 
 

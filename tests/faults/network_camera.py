@@ -13,40 +13,40 @@ import numpy as np
 BOUNDARY = b"picture"
 
 
-class PictureStream:
-    """Serves noise pictures, each another one, until told otherwise; `address` is what `--camera` takes."""
+class NetworkCamera:
+    """Serves frames of random noise; attributes set its faults. `address` is a value of `--camera`."""
 
     def __init__(self, size: int = 96) -> None:
         self.size = size
         self.rate_hz = 30.0
         self.is_hung = False
-        """True: the connection stays, pictures do not come any more."""
-        self.is_away = False
-        """True: the connection ends, and no other is taken up."""
+        """True: the connection stays open, but no more frames are sent."""
+        self.is_offline = False
+        """True: the connection ends and no new one is accepted."""
         self.is_frozen = False
-        """True: the same picture again and again."""
+        """True: the same frame is repeated."""
         self.is_black = False
-        self.cut_every = 0
-        """Every so many pictures one stops after two thirds of its bytes; 0: none."""
+        self.truncate_every = 0
+        """Every nth frame stops after two thirds of its bytes; 0: none."""
         self.connections = 0
         self._sent = 0
-        self._dice = np.random.default_rng(0)
+        self._rng = np.random.default_rng(0)
         self._ended = threading.Event()
         stream = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                if stream.is_away:
+                if stream.is_offline:
                     self.send_error(503)
                     return
                 self.send_response(200)
                 self.send_header("Content-Type", f"multipart/x-mixed-replace; boundary={BOUNDARY.decode()}")
                 self.end_headers()
-                with suppress(OSError):  # whoever looked has gone
+                with suppress(OSError):  # the client has disconnected
                     stream.send(self.wfile.write)
 
             def log_message(self, format: str, *args: object) -> None:
-                """Not a word."""
+                """Nothing is logged."""
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
@@ -56,12 +56,12 @@ class PictureStream:
 
     def send(self, write: Callable[[bytes], object]) -> None:
         self.connections += 1
-        jpeg = self._picture()
-        while not (self._ended.is_set() or self.is_away):
+        jpeg = self._jpeg()
+        while not (self._ended.is_set() or self.is_offline):
             if not self.is_hung:
-                jpeg = jpeg if self.is_frozen else self._picture()
+                jpeg = jpeg if self.is_frozen else self._jpeg()
                 self._sent += 1
-                if self.cut_every and self._sent % self.cut_every == 0:
+                if self.truncate_every and self._sent % self.truncate_every == 0:
                     jpeg = jpeg[: len(jpeg) * 2 // 3]
                 head = b"--%b\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % (BOUNDARY, len(jpeg))
                 write(head + jpeg + b"\r\n")
@@ -77,7 +77,7 @@ class PictureStream:
         self._thread.join()
         self._server.server_close()
 
-    def _picture(self) -> bytes:
+    def _jpeg(self) -> bytes:
         brightest = 0 if self.is_black else 255
-        picture = self._dice.integers(0, brightest, (self.size, self.size, 3), np.uint8, endpoint=True)
-        return cv2.imencode(".jpg", picture)[1].tobytes()
+        image = self._rng.integers(0, brightest, (self.size, self.size, 3), np.uint8, endpoint=True)
+        return cv2.imencode(".jpg", image)[1].tobytes()
