@@ -67,7 +67,8 @@ class CalibrationTerminal:
         write_controls(self._screen, up + "".join(f"{printable(line)[:width]}\n" for line in lines))
 
     def _discard_keys(self) -> None:
-        termios.tcflush(self._keyboard, termios.TCIFLUSH)
+        """Discard typed lines. Not with tcflush: it would also drop a Ctrl-C that has not become a signal yet."""
+        termios.tcsetattr(self._keyboard, termios.TCSAFLUSH, termios.tcgetattr(self._keyboard))
 
     def _line_within(self, seconds: float | None) -> str | None:
         readable, _, _ = select.select((self._keyboard,), (), (), seconds)

@@ -163,6 +163,35 @@ def test_an_arm_that_holds_is_released_only_after_the_warning(stand: Stand, tmp_
         operator.close()
 
 
+CTRL_C_BEFORE_EACH_QUESTION = """
+import os, signal, sys, time
+from sefa_edge.firmware_bridge.service.calibration_terminal import CalibrationTerminal
+keyboard, screen = open(0, closefd=False), open(1, "w", closefd=False)
+terminal, typed, received = CalibrationTerminal(keyboard, screen), int(sys.argv[1]), []
+signal.signal(signal.SIGINT, lambda *_: received.append(1))
+for _ in range(200):
+    received.clear()
+    os.write(typed, b"\\x03")
+    terminal._discard_keys()
+    give_up_s = time.monotonic() + 2.0
+    while not received:
+        if time.monotonic() > give_up_s:
+            sys.exit(1)
+        time.sleep(0.0005)
+"""
+
+
+def test_a_ctrl_c_that_was_just_typed_survives_the_discarding_of_keys() -> None:
+    keyboard, terminal = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", ON_A_TERMINAL, sys.executable, "-c", CTRL_C_BEFORE_EACH_QUESTION, str(keyboard)],
+        stdin=terminal, stdout=terminal, start_new_session=True, pass_fds=(keyboard,),
+    )  # fmt: skip
+    os.close(terminal)
+    assert process.wait(PATIENCE_S) == 0
+    os.close(keyboard)
+
+
 @pytest.mark.slow
 def test_ctrl_c_before_the_release_leaves_the_arm_holding(stand: Stand, tmp_path: Path) -> None:
     stand.energise("shoulder_lift")
