@@ -12,9 +12,8 @@ from sefa_edge.profiles.errors import InputError, SefaError
 from sefa_edge.profiles.exit_codes import ExitCode
 from sefa_edge.profiles.percentiles import nearest_rank
 from sefa_edge.profiles.quantities import Count, CountOrZero, Positive, Real
-from sefa_edge.profiles.schema import UNIT_BOUNDS, JointProfile
+from sefa_edge.profiles.schema import JointProfile
 from sefa_edge.profiles.strict import StrictModel
-from sefa_edge.profiles.units import LEROBOT_TICKS_PER_TURN
 
 WORST_SAMPLES = 8
 
@@ -62,14 +61,6 @@ class ActionError(StrictModel):
     """The joint with the largest 99th percentile in joint units."""
     worst_samples: list[CountOrZero]
     """Indices of the samples with the largest difference anywhere in their chunk, largest first."""
-
-
-def ticks_per_unit(joint: JointProfile) -> float:
-    """Servo ticks per degree, as LeRobot counts them, or per percent of the nominal range."""
-    if joint.unit == "degrees":
-        return LEROBOT_TICKS_PER_TURN / 360
-    lowest, highest = UNIT_BOUNDS[joint.unit]
-    return (joint.range_max_ticks - joint.range_min_ticks) / (highest - lowest)
 
 
 def action_error(reference: np.ndarray, candidate: np.ndarray, joints: Sequence[JointProfile]) -> ActionError:
@@ -147,7 +138,7 @@ def _check_finite(chunks: np.ndarray, joints: Sequence[JointProfile], error: typ
 
 
 def _joint_error(joint: JointProfile, difference: np.ndarray) -> JointError:
-    scale = ticks_per_unit(joint)
+    scale = joint.ticks_per_unit
     return JointError(
         name=joint.name,
         unit=joint.unit,

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from sefa_edge.profiles.schema import UNIT_BOUNDS, JointProfile, JointUnit
+from sefa_edge.profiles.schema import UNIT_BOUNDS, WHOLE_TURN_DEG, JointProfile, JointUnit
 
 FLOAT32_SLACK = 1e-3
 """Datasets hold float32, whose 100 may be 100.00001."""
-WHOLE_TURN_DEG = 360.0
 SQUEEZED_PERCENT = 50.0
 """How far an unclipped gripper may be beyond its ends."""
 RAW = "raw encoder readings are 0..4095"

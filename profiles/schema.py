@@ -19,7 +19,7 @@ from sefa_edge.profiles.safety_profile import STATUS_OVERLOAD, SUPPLY_RANGES_MV,
 from sefa_edge.profiles.servo_models import STS3215, USABLE_NAMES
 from sefa_edge.profiles.servo_settings import ServoSettings
 from sefa_edge.profiles.strict import StrictModel
-from sefa_edge.profiles.units import SERVO_TICKS_PER_TURN, ms_to_ns
+from sefa_edge.profiles.units import LEROBOT_TICKS_PER_TURN, SERVO_TICKS_PER_TURN, ms_to_ns
 
 Ticks = Annotated[int, Whole("a position", 0, 4095, "ticks")]
 Velocity = Annotated[float, Real("a velocity", 0.0, 10_000.0, "units/s", above_lowest=True)]
@@ -92,12 +92,17 @@ class JointProfile(StrictModel):
         return self
 
     @property
+    def ticks_per_unit(self) -> float:
+        """Servo ticks per degree, as LeRobot counts them, or per percent of the nominal range."""
+        if self.unit == "degrees":
+            return LEROBOT_TICKS_PER_TURN / WHOLE_TURN_DEG
+        lowest, highest = UNIT_BOUNDS[self.unit]
+        return (self.range_max_ticks - self.range_min_ticks) / (highest - lowest)
+
+    @property
     def degrees_per_unit(self) -> float:
         """Degrees that the servo turns per unit of the joint, by the nominal calibration."""
-        if self.unit == "degrees":
-            return 1.0
-        lowest, highest = UNIT_BOUNDS[self.unit]
-        return (self.range_max_ticks - self.range_min_ticks) * 360.0 / SERVO_TICKS_PER_TURN / (highest - lowest)
+        return 1.0 if self.unit == "degrees" else self.ticks_per_unit * WHOLE_TURN_DEG / SERVO_TICKS_PER_TURN
 
     @property
     def turns_freely(self) -> bool:

@@ -22,8 +22,8 @@ from sefa_edge.profiles.parent import die_with_parent
 from sefa_edge.profiles.units import NS_PER_S
 
 STDERR_TAIL_BYTES = 16384
-STAT_STATE, STAT_START, STAT_TIMES = 3, 22, (14, 15)
-"""Fields of /proc/PID/stat: the state, the start time, and the processor time used (user and system)."""
+STAT_STATE, STAT_PARENT, STAT_START, STAT_TIMES = 3, 4, 22, (14, 15)
+"""Fields of /proc/PID/stat: the state, the parent, the start time, and the processor time used (user and system)."""
 KILL_PATIENCE_S = 5.0
 """From SIGKILL to the end of a process that is not stuck in the kernel, on a busy machine."""
 PARENT_PID = "SEFA_EDGE_PARENT_PID"
@@ -160,19 +160,12 @@ class Child:
 
         Source: proc(5), fields 14 and 15 of /proc/PID/stat.
         """
-        fields = self._stat()
+        fields = stat_fields(self.pid)
         return sum(int(fields[number - STAT_STATE]) for number in STAT_TIMES) if fields else 0
 
     def wants_processor(self) -> bool:
         """Whether it runs, or waits for a processor that other processes use. Source: proc(5), field 3."""
-        return self._stat()[:1] == ["R"]
-
-    def _stat(self) -> list[str]:
-        """/proc/PID/stat from field 3 on; empty when the process is gone."""
-        try:
-            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return []
+        return stat_fields(self.pid)[:1] == ["R"]
 
     def stderr_tail(self) -> str:
         """The end of what it wrote to standard output and standard error."""
@@ -228,10 +221,18 @@ def started_ns() -> int:
 
     Source: proc(5), field 22 of /proc/PID/stat, in clock ticks since the boot.
     """
-    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    fields = stat_fields(os.getpid())
     boot_s = int(fields[STAT_START - STAT_STATE]) / os.sysconf("SC_CLK_TCK")
     age_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - round(boot_s * NS_PER_S)
     return time.monotonic_ns() - age_ns
+
+
+def stat_fields(pid: int) -> list[str]:
+    """/proc/PID/stat from field 3 on (STAT_STATE), which follows the name; empty when the process is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 def _config_fd(config: str | WithheldConfig | None) -> int | None:

@@ -16,7 +16,6 @@ from sefa_edge.profiles.action_error import (
     Spread,
     action_error,
     error_table,
-    ticks_per_unit,
 )
 from sefa_edge.profiles.arms import load_arm_profile
 from sefa_edge.profiles.errors import InputError
@@ -49,7 +48,7 @@ def test_statistics_agree_with_the_differences(pair: tuple[np.ndarray, np.ndarra
     assert difference[error.worst_samples[0]].max() == error.overall.max
     assert len(set(error.worst_samples)) == min(len(reference), 8)
     for joint, profile in zip(error.joints, (PAN, GRIPPER), strict=True):
-        assert joint.ticks.max == pytest.approx(joint.joint.max * ticks_per_unit(profile))
+        assert joint.ticks.max == pytest.approx(joint.joint.max * profile.ticks_per_unit)
     assert ActionError.model_validate_json(error.model_dump_json()) == error
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sefa_edge.edge.ipc.process import PARENT_PID
+from sefa_edge.edge.ipc.process import PARENT_PID, STAT_PARENT, STAT_STATE, stat_fields
 from sefa_edge.firmware_bridge.host.port_lock import PROCESSES, holder_of, lock_holder
 from sefa_edge.profiles.errors import MissingError
 
@@ -87,7 +87,7 @@ def _head_of(pid: int) -> int:
     """The process that started it as a part of a run and still exists, or else itself."""
     try:
         environment = (PROCESSES / str(pid) / "environ").read_bytes().split(b"\0")
-        parent = int((PROCESSES / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
+        parent = int(stat_fields(pid)[STAT_PARENT - STAT_STATE])
     except (OSError, ValueError, IndexError):
         return pid
     started_by = f"{PARENT_PID}={parent}".encode()
